@@ -1,0 +1,322 @@
+"""Models on disk: the diffusers folder format, read and written without ever unpickling.
+
+    model_index.json                               which classes diffusers should build
+    unet/config.json                               UNetConfig, field for field
+    unet/diffusion_pytorch_model.safetensors       the weights (of the EMA)
+    scheduler/scheduler_config.json                the process and how it is reversed
+    model_card.json                                what the others cannot say; optional
+
+The flat layout of the first DDPM releases (all files at the root) is read too.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from diffusion.config import ConfigError, ProcessConfig, UNetConfig, from_dict
+from diffusion.unet import UNet
+
+MODELS = Path(__file__).resolve().parent.parent / "models"
+"""The checkpoints that come with the project."""
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+CARD = "model_card.json"
+PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
+SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
+"""diffusers' beta_schedule -> ours."""
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+OLD_ATTENTION_NAME = re.compile(rf"(attentions\.\d+)\.({'|'.join(OLD_ATTENTION)})\.")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used; the message names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the diffusers files have no field for. Everything may be unknown."""
+
+    name: str | None = None
+    null_label: int | None = None  # the class embedding's row that means "no label"
+    classes: tuple[str, ...] = ()
+    data: str | None = None
+    command: str | None = None  # that trained it
+    trained: dict[str, Any] = dataclasses.field(default_factory=dict)  # steps, images, machine, …
+    quality: dict[str, Any] = dataclasses.field(default_factory=dict)  # measured, with commands
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model without its weights: what it is, and where they are."""
+
+    folder: Path
+    weights: Path
+    sha256: str  # of the weights file
+    unet: UNetConfig
+    process: ProcessConfig
+    card: ModelCard
+
+    @property
+    def name(self) -> str:
+        """The card's name, or the folder's."""
+        return self.card.name or self.folder.resolve().name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels' names; a request may name 0 .. len - 1. Empty: unconditional."""
+        rows = self.unet.num_class_embeds or 0
+        count = rows if self.card.null_label is None else rows - 1
+        return self.card.classes or tuple(str(k) for k in range(count))
+
+    def load(self, device: torch.device | str = "cpu") -> UNet:
+        """The network, float32, in evaluation mode. Raises CheckpointError on damaged weights."""
+        model = UNet(self.unet)
+        model.load_state_dict(_read_weights(self.weights), strict=True)
+        return model.eval().requires_grad_(False).to(device)
+
+
+def find_checkpoint(source: str | Path) -> Path:
+    """A folder as it is, or the one of a built-in name (`mnist`).
+
+    Raises CheckpointError naming what is built in.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        return folder
+    if (MODELS / folder).is_dir() and len(folder.parts) == 1:
+        return MODELS / folder
+    built_in = ", ".join(sorted(path.parent.name for path in MODELS.glob("*/model_index.json")))
+    raise CheckpointError(f"{source}: no such folder, and not a built-in model ({built_in})")
+
+
+def open_checkpoint(source: str | Path) -> Checkpoint:
+    """Read the configs, check the weights' names, shapes and types against them, hash them.
+
+    Raises CheckpointError when anything is missing, truncated, of the wrong shape, a pickle, or
+    of a kind that this package cannot sample from.
+    """
+    folder = find_checkpoint(source)
+    nested = (folder / "unet").is_dir()
+    model_folder = folder / "unet" if nested else folder
+    scheduler_folder = folder / "scheduler" if nested else folder
+    unet = _unet_config(model_folder / "config.json")
+    process = _process_config(scheduler_folder / "scheduler_config.json")
+    weights = model_folder / WEIGHTS
+    _check_weights(weights, unet)
+    with weights.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    card = _card(folder / CARD, unet)
+    return Checkpoint(folder, weights, sha256, unet, process, card)
+
+
+def _unet_config(path: Path) -> UNetConfig:
+    values = _read_json(path)
+    known = {field.name for field in dataclasses.fields(UNetConfig)}
+    # "_class_name" and the like are diffusers' own; the rest we must understand.
+    values = {k: v for k, v in values.items() if not k.startswith("_")}
+    unknown = sorted(k for k in values.keys() - known if values[k] is not None)
+    if unknown:
+        raise CheckpointError(f"{path}: {unknown[0]}: not a field of an unconditional UNet2DModel")
+    try:
+        config = from_dict(UNetConfig, {k: values[k] for k in values.keys() & known})
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    if config.out_channels != config.in_channels:
+        raise CheckpointError(
+            f"{path}: out_channels: {config.out_channels} differs from in_channels "
+            f"{config.in_channels}; models that predict their variance are not supported"
+        )
+    return config
+
+
+def _process_config(path: Path) -> ProcessConfig:
+    values = _read_json(path)
+    prediction = values.get("prediction_type", "epsilon")
+    if prediction != "epsilon":
+        raise CheckpointError(
+            f"{path}: prediction_type: {prediction!r} is not supported; it must be 'epsilon'"
+        )
+    for unsupported in ("thresholding", "rescale_betas_zero_snr"):
+        if values.get(unsupported):
+            raise CheckpointError(f"{path}: {unsupported}: is not supported")
+    variance = str(values.get("variance_type", "fixed_small")).removesuffix("_log")
+    clip = values.get("clip_sample_range", 1.0) if values.get("clip_sample", True) else None
+    try:
+        return from_dict(
+            ProcessConfig,
+            {**_betas(values, path), "variance": variance, "clip": clip},
+        )
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _betas(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    T = values.get("num_train_timesteps", 1000)
+    table = values.get("trained_betas")
+    if table is not None:
+        return {"num_timesteps": T, "schedule": "table", "beta_table": table}
+    schedule = values.get("beta_schedule", "linear")
+    if schedule not in SCHEDULES:
+        known = ", ".join(SCHEDULES)
+        raise CheckpointError(f"{path}: beta_schedule: {schedule!r} is not one of {known}")
+    return {
+        "num_timesteps": T,
+        "schedule": SCHEDULES[schedule],
+        "beta_start": values.get("beta_start", 1e-4),
+        "beta_end": values.get("beta_end", 0.02),
+    }
+
+
+def _card(path: Path, unet: UNetConfig) -> ModelCard:
+    if not path.exists():
+        return ModelCard()
+    try:
+        card = from_dict(ModelCard, _read_json(path))
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    rows = unet.num_class_embeds or 0
+    if card.classes and len(card.classes) != rows - (card.null_label is not None):
+        raise CheckpointError(f"{path}: classes: {len(card.classes)} names, {rows} embedding rows")
+    last = None if unet.num_class_embeds is None else unet.num_class_embeds - 1
+    if card.null_label not in (None, last):
+        raise CheckpointError(f"{path}: null_label: {card.null_label} is not the last row, {last}")
+    return card
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not readable JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: not a JSON object")
+    return values
+
+
+def _check_weights(path: Path, config: UNetConfig) -> None:
+    """The file's header against the network that the config describes; no tensor is read."""
+    if not path.exists():
+        pickles = sorted(p.name for p in path.parent.glob("*") if p.suffix in PICKLES)
+        hint = f"; {pickles[0]} is a pickle, which is never loaded" if pickles else ""
+        raise CheckpointError(f"{path}: no such file{hint}")
+    with torch.device("meta"):
+        expected = {name: tuple(p.shape) for name, p in UNet(config).state_dict().items()}
+    with _open_weights(path) as file:
+        names = {_new_name(name): name for name in file.keys()}
+        for name, shape in expected.items():
+            if name not in names:
+                raise CheckpointError(f"{path}: tensor {name} is missing")
+            found = tuple(file.get_slice(names[name]).get_shape())
+            if found != shape and found + (1, 1) != shape and found != shape + (1, 1):
+                raise CheckpointError(f"{path}: tensor {name} has shape {found}, not {shape}")
+    extra = sorted(names.keys() - expected.keys())
+    if extra:
+        raise CheckpointError(f"{path}: tensor {extra[0]} has no place in the network")
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    with _open_weights(path) as file:
+        tensors = {_new_name(name): file.get_tensor(name) for name in file.keys()}
+    return {name: tensor.float() for name, tensor in tensors.items()}
+
+
+@contextmanager
+def _open_weights(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file: {error}") from error
+
+
+def _new_name(name: str) -> str:
+    """Attention layers were once called query, key, value and proj_attn."""
+    return OLD_ATTENTION_NAME.sub(lambda m: f"{m[1]}.{OLD_ATTENTION[m[2]]}.", name)
+
+
+def save_checkpoint(folder: Path, model: UNet, process: ProcessConfig, card: ModelCard) -> None:
+    """Write the diffusers folder, whole or not at all; an older one there is replaced."""
+    with atomic_folder(folder) as partial:
+        index = {
+            "_class_name": "DDPMPipeline",
+            "scheduler": ["diffusers", "DDPMScheduler"],
+            "unet": ["diffusers", "UNet2DModel"],
+        }
+        _write_json(partial / "model_index.json", index)
+        unet = {"_class_name": "UNet2DModel", **dataclasses.asdict(model.config)}
+        _write_json(partial / "unet" / "config.json", unet)
+        _write_json(partial / "scheduler" / "scheduler_config.json", _scheduler_json(process))
+        _write_json(partial / CARD, dataclasses.asdict(card))
+        state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+        save_file(state, partial / "unet" / WEIGHTS, metadata={"format": "pt"})
+
+
+def _scheduler_json(process: ProcessConfig) -> dict[str, Any]:
+    names = {ours: theirs for theirs, ours in SCHEDULES.items()}
+    scale = 1000 / process.num_timesteps if process.schedule == "linear" else 1.0
+    return {
+        "_class_name": "DDPMScheduler",
+        "num_train_timesteps": process.num_timesteps,
+        "beta_schedule": names.get(process.schedule, "linear"),
+        "beta_start": 1e-4 * scale if process.beta_start is None else process.beta_start,
+        "beta_end": 0.02 * scale if process.beta_end is None else process.beta_end,
+        "trained_betas": process.beta_table,
+        "prediction_type": "epsilon",
+        "variance_type": process.variance,
+        "clip_sample": process.clip is not None,
+        "clip_sample_range": process.clip or 1.0,
+    }
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=2) + "\n")
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `folder` only when the block ends well.
+
+    At every moment either the old folder or the new one is there, whole; after a kill in the
+    instant between the two renames the old one is beside it, as `.<name>.old`.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield partial
+        for path in sorted(partial.rglob("*"), reverse=True):
+            _sync(path)
+        partial.chmod(0o755)
+        _sync(partial)
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
+        partial.rename(folder)
+        _sync(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

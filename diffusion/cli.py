@@ -1,0 +1,193 @@
+"""The commands of the science: train, sample, export. `app.cli` adds serve."""
+
+import argparse
+import json
+import logging
+import platform
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from diffusion import datasets, generation, pixels
+from diffusion.chain import evenly_spaced
+from diffusion.checkpoint import (
+    CheckpointError,
+    ModelCard,
+    find_checkpoint,
+    open_checkpoint,
+    save_checkpoint,
+)
+from diffusion.config import Config, ConfigError, from_dict
+from diffusion.data import DataError
+from diffusion.generation import Request, RequestError, Source
+from diffusion.samplers import Conditioning, ddim, sample
+from diffusion.training import Trainer, TrainingError, Writer, null_label, saved_states
+from diffusion.unet import UNet
+
+USER_ERRORS = (CheckpointError, ConfigError, DataError, RequestError, TrainingError, ValueError)
+GRID_ROWS = 8
+
+Subparsers = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_commands(commands: Any) -> None:
+    """Add train, sample and export to the sub-parsers `commands`."""
+    _add_train(commands)
+    _add_sample(commands)
+    _add_export(commands)
+
+
+def _command(commands: Any, name: str, help_text: str, example: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help_text,
+        description=help_text,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def _add_train(commands: Any) -> None:
+    parser = _command(
+        commands, "train", "Train a model (Algorithm 1), or go on where a run stopped.",
+        "ddpm train configs/mnist.toml --out runs/mnist",
+    )  # fmt: skip
+    parser.add_argument("config", type=Path, help="TOML file; see configs/")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the run; resumed if used"
+    )
+    parser.add_argument("--data", help="instead of the config's: a name, or a path to images")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (%(default)s)")
+    parser.add_argument("--name", help="of the model (the config's file name)")
+    parser.add_argument("--strict", action="store_true", help="stop at a corrupt image")
+    parser.set_defaults(run=train)
+
+
+def _add_sample(commands: Any) -> None:
+    parser = _command(
+        commands, "sample", "Generate images with Algorithm 2 or a faster sampler.",
+        "ddpm sample mnist --n 10 --label 0 1 2 3 4 5 6 7 8 9 --sampler ddim --out digits.png",
+    )  # fmt: skip
+    parser.add_argument("checkpoint", help="folder, or built-in name")
+    parser.add_argument("--out", type=Path, default=Path("samples.png"),
+                        help="grid .png, .npz, or folder of PNGs (%(default)s)")  # fmt: skip
+    parser.add_argument("--label", type=int, nargs="+", help="one label, or one for each sample")
+    generation.add_arguments(parser)
+    parser.set_defaults(run=sample_command)
+
+
+def _add_export(commands: Any) -> None:
+    parser = _command(
+        commands, "export", "Write a run's EMA, or another checkpoint, as a diffusers folder.",
+        "ddpm export runs/mnist models/mine --name mine",
+    )  # fmt: skip
+    parser.add_argument("source", help="folder of a run, or a checkpoint")
+    parser.add_argument("out", type=Path, help="folder to write; an older one is replaced")
+    parser.add_argument("--name", help="of the model (the source's)")
+    parser.set_defaults(run=export)
+
+
+def train(args: argparse.Namespace) -> None:
+    """`ddpm train`."""
+    config = Config.read(args.config)
+    images = datasets.load(args.data or config.data, "train", strict=args.strict)
+    trainer = Trainer(config, images, args.out, generation.pick_device(args.device))
+    with _summary_writer(args.out / "tensorboard") as writer:
+        trainer.run(writer, write_sample_grid)
+    export_run(args.out, args.out / "model", args.name or args.config.stem)
+    print(f"model written to {args.out / 'model'}; try: ddpm sample {args.out / 'model'}")
+
+
+def _summary_writer(folder: Path) -> Any:
+    """A TensorBoard writer, or None with a hint where tensorboard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        print("tensorboard is not installed: scalars go to log.jsonl only", file=sys.stderr)
+        return nullcontext()
+    return SummaryWriter(str(folder))
+
+
+def write_sample_grid(trainer: Trainer, writer: Writer | None) -> None:
+    """samples/step-….png: a column per label, DDIM with 50 steps from the EMA, the same noise."""
+    labels = len(trainer.sampler.data.classes) if trainer.sampler.is_conditional else 0
+    columns = labels or GRID_ROWS
+    count = columns * GRID_ROWS
+    indices = torch.arange(count, device=trainer.device)
+    label = indices % columns if labels else None
+    T = trainer.process.num_timesteps
+    table = ddim(trainer.process, torch.tensor(evenly_spaced(T, min(50, T))))
+    shape, clip = trainer.config.unet.image_shape, trainer.config.process.clip
+    model, seeds = trainer.ema.model, torch.zeros_like(indices)
+    *_, last = sample(model, table, seeds, indices, shape, Conditioning(label), clip)
+    grid = pixels.tile(pixels.to_uint8(last.x_t.cpu().numpy()), columns)
+    folder = trainer.folder / "samples"
+    folder.mkdir(exist_ok=True)
+    pixels.picture(grid).save(folder / f"step-{trainer.step:08d}.png")
+    if writer is not None:
+        writer.add_image("samples", np.moveaxis(grid, -1, 0), trainer.step)
+
+
+def sample_command(args: argparse.Namespace) -> None:
+    """`ddpm sample`."""
+    request = Request.from_arguments(args, args.label)
+    source = Source.open(args.checkpoint, args.device)
+    generation.write_images(args.out, generation.generate(source, request, args.batch_size).numpy())
+    print(f"{args.n} samples of {source.checkpoint.name} written to {args.out}")
+
+
+def export(args: argparse.Namespace) -> None:
+    """`ddpm export`."""
+    if saved_states(Path(args.source)):
+        export_run(Path(args.source), args.out, args.name or Path(args.source).name)
+    else:
+        checkpoint = open_checkpoint(find_checkpoint(args.source))
+        card = checkpoint.card
+        if args.name:
+            card = from_dict(ModelCard, {**vars(card), "name": args.name})
+        save_checkpoint(args.out, checkpoint.load(), checkpoint.process, card)
+    print(f"checkpoint written to {args.out}")
+
+
+def export_run(run: Path, out: Path, name: str) -> None:
+    """The EMA of a run's last state as a checkpoint with a model card."""
+    state = saved_states(run)[-1]
+    meta = json.loads((state / "state.json").read_text())
+    config = from_dict(Config, meta["config"])
+    model = UNet(config.unet)
+    model.load_state_dict(load_file(state / "ema.safetensors"))
+    card = ModelCard(
+        name=name,
+        null_label=null_label(config),
+        classes=tuple(meta["classes"]) if config.unet.num_class_embeds else (),
+        data=config.data,
+        command=f"ddpm train configs/{name}.toml --out {run.name}",
+        trained={
+            "steps": meta["step"],
+            "images": meta["step"] * config.training.batch_size,
+            "config": meta["config"],
+            "torch": str(torch.__version__),
+            "machine": platform.machine(),
+        },
+    )
+    save_checkpoint(out, model, config.process, card)
+
+
+def run_command(args: argparse.Namespace) -> int:
+    """Run a parsed command; a user's error is one line on standard error and exit status 2."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    try:
+        args.run(args)
+    except USER_ERRORS as error:
+        print(f"ddpm: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ddpm: interrupted", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,232 @@
+"""What defines a model and its training run: frozen, validated dataclasses, read from TOML."""
+
+import dataclasses
+import math
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+Schedule = Literal["linear", "scaled_linear", "cosine", "table"]
+Variance = Literal["fixed_small", "fixed_large"]
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A configuration value is missing, unknown or out of range; the message names it."""
+
+
+@dataclass(frozen=True)
+class ProcessConfig:
+    """The forward process (eq. 1-2) and how its reverse is run by default.
+
+    `beta_start` and `beta_end` left out mean the paper's 1e-4 and 0.02, scaled by
+    1000 / num_timesteps so that every chain ends in the same noise.
+    """
+
+    num_timesteps: int = 1000
+    schedule: Schedule = "linear"
+    beta_start: float | None = None
+    beta_end: float | None = None
+    beta_table: tuple[float, ...] | None = None  # for schedule "table"
+    variance: Variance = "fixed_small"
+    clip: float | None = 1.0  # x_0_hat is clipped to [-clip, clip]; None: not at all
+
+    def __post_init__(self) -> None:
+        require(self.num_timesteps >= 1, "num_timesteps", self.num_timesteps, "at least 1")
+        for name in ("beta_start", "beta_end"):
+            beta = getattr(self, name)
+            require(beta is None or 0 < beta < 1, name, beta, "between 0 and 1")
+        require(self.clip is None or self.clip > 0, "clip", self.clip, "above 0, or left out")
+        if self.schedule == "table":
+            length = len(self.beta_table or ())
+            require(length == self.num_timesteps, "beta_table", f"{length} values", "one a step")
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """epsilon_theta, in the fields, names and defaults of diffusers' `UNet2DModel` config."""
+
+    sample_size: int | tuple[int, int] = 32
+    in_channels: int = 3
+    out_channels: int = 3
+    center_input_sample: bool = False
+    time_embedding_type: Literal["positional", "learned"] = "positional"
+    time_embedding_dim: int | None = None
+    freq_shift: int = 0
+    flip_sin_to_cos: bool = True
+    down_block_types: tuple[str, ...] = ("DownBlock2D",) + ("AttnDownBlock2D",) * 3
+    mid_block_type: Literal["UNetMidBlock2D"] | None = "UNetMidBlock2D"
+    up_block_types: tuple[str, ...] = ("AttnUpBlock2D",) * 3 + ("UpBlock2D",)
+    block_out_channels: tuple[int, ...] = (224, 448, 672, 896)
+    layers_per_block: int = 2
+    mid_block_scale_factor: float = 1.0
+    downsample_padding: int = 1
+    downsample_type: Literal["conv", "resnet"] = "conv"
+    upsample_type: Literal["conv", "resnet"] = "conv"
+    dropout: float = 0.0
+    act_fn: Literal["silu", "swish", "mish", "gelu", "relu"] = "silu"
+    attention_head_dim: int | None = 8
+    norm_num_groups: int = 32
+    attn_norm_num_groups: int | None = None
+    norm_eps: float = 1e-5
+    resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
+    add_attention: bool = True
+    class_embed_type: None = None
+    num_class_embeds: int | None = None
+    num_train_timesteps: int | None = None
+
+    def __post_init__(self) -> None:
+        levels = len(self.block_out_channels)
+        for name, allowed in (
+            ("down_block_types", ("DownBlock2D", "AttnDownBlock2D")),
+            ("up_block_types", ("UpBlock2D", "AttnUpBlock2D")),
+        ):
+            blocks = getattr(self, name)
+            require(len(blocks) == levels, name, blocks, f"{levels} blocks, one a level")
+            require(set(blocks) <= set(allowed), name, blocks, f"among {', '.join(allowed)}")
+        for size in self.image_size:
+            factor = 2 ** (levels - 1)
+            require(size > 0 and size % factor == 0, "sample_size", size, f"a multiple of {factor}")
+        for channels in self.block_out_channels:
+            groups = self.norm_num_groups
+            require(
+                channels % groups == 0, "block_out_channels", channels, f"a multiple of {groups}"
+            )
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "0 or more and below 1")
+        if self.time_embedding_type == "learned":
+            count = self.num_train_timesteps
+            require(bool(count), "num_train_timesteps", count, "set when the embedding is learned")
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        size = self.sample_size
+        return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        return (self.in_channels, *self.image_size)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Algorithm 1: how the network is fitted. The defaults are the paper's for CIFAR-10."""
+
+    num_steps: int = 800_000
+    batch_size: int = 128  # images an optimiser step
+    accumulate: int = 1  # the batch is run in this many parts
+    learning_rate: float = 2e-4
+    warmup_steps: int = 5000  # linear, from 0
+    decay: Literal["none", "cosine"] = "none"  # of the learning rate, to 0 at num_steps
+    clip_norm: float = 1.0
+    ema_decay: float = 0.9999
+    label_dropout: float = 0.0  # share of labels replaced by the null label, for guidance
+    horizontal_flip: bool = True
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass
+    channels_last: bool = True  # the faster layout of convolutions' memory
+    log_every: int = 100  # steps
+    sample_every: int = 5000  # steps; 0: never
+    save_every: int = 1000  # steps
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "batch_size", "accumulate", "log_every", "save_every"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("warmup_steps", "sample_every", "seed"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        for name in ("learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value > 0, name, value, "above 0")
+        for name in ("ema_decay", "label_dropout"):
+            value = getattr(self, name)
+            require(0 <= value < 1, name, value, "0 or more and below 1")
+        parts = self.batch_size % self.accumulate == 0
+        require(parts, "accumulate", self.accumulate, f"a divisor of batch_size {self.batch_size}")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One training run."""
+
+    data: str = "cifar10"  # a built-in data set, or a path
+    process: ProcessConfig = field(default_factory=ProcessConfig)
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        if self.training.label_dropout and self.unet.num_class_embeds is None:
+            raise ConfigError("label_dropout: needs num_class_embeds, one more than the classes")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a TOML file. Raises ConfigError naming the file and the field."""
+        try:
+            values = tomllib.loads(path.read_text())
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path}: {error}") from error
+        try:
+            return from_dict(cls, values)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+
+def require(condition: bool, name: str, value: object, allowed: str) -> None:
+    """Raise ConfigError("name: value is not allowed; it must be …") unless `condition`."""
+    if not condition:
+        raise ConfigError(f"{name}: {value!r} is not allowed; it must be {allowed}")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config as JSON types; the inverse of `from_dict` after a trip through JSON."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(cls: type[T], values: dict[str, Any]) -> T:
+    """Build a config dataclass, nested ones too; lists become tuples.
+
+    Raises ConfigError on an unknown field or a value of the wrong type.
+    """
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(values.keys() - hints.keys())
+    if unknown:
+        raise ConfigError(f"{unknown[0]}: unknown field; known are {', '.join(hints)}")
+    return cls(**{name: _convert(name, hints[name], value) for name, value in values.items()})
+
+
+def _convert(name: str, hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return from_dict(typing.cast(type, hint), value)
+    if isinstance(value, list):
+        value = tuple(value)
+    require(_matches(hint, value), name, value, _describe(hint))
+    return float(value) if hint in (float, float | None) and value is not None else value
+
+
+def _matches(hint: Any, value: Any) -> bool:
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(_matches(option, value) for option in typing.get_args(hint))
+    if origin is Literal:
+        return value in typing.get_args(hint)
+    if origin is tuple:
+        items = typing.get_args(hint)
+        if items[-1] is not ... and isinstance(value, tuple) and len(value) != len(items):
+            return False
+        return isinstance(value, tuple) and all(_matches(items[0], item) for item in value)
+    if origin is dict:
+        return isinstance(value, dict)
+    if hint is None or hint is types.NoneType:
+        return value is None
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if hint is float else hint)
+
+
+def _describe(hint: Any) -> str:
+    if typing.get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(repr, typing.get_args(hint)))
+    return hint.__name__ if isinstance(hint, type) else str(hint)

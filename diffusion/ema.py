@@ -1,0 +1,26 @@
+"""The running average of the weights, which is what is evaluated and served."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+class EMA:
+    """An exponential moving average of a model's parameters, with warm-up.
+
+    The decay at update n is min(decay, (1 + n) / (10 + n)): without it the average would keep
+    the random initial weights for about 1 / (1 - decay) updates.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, num_updates: int) -> None:
+        """Move towards `model`; `num_updates` counts the updates before this one."""
+        decay = min(self.decay, (1 + num_updates) / (10 + num_updates))
+        averages: list[Tensor] = list(self.model.parameters())
+        weights: list[Tensor] = list(model.parameters())
+        torch._foreach_lerp_(averages, weights, 1 - decay)

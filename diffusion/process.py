@@ -1,0 +1,172 @@
+"""The forward process q and its posterior (eq. 1-7 and 15 of Ho, Jain, Abbeel 2020).
+
+Index rule, for the whole package: code `t` is zero-based, t = t_paper - 1, 0 <= t < T. The
+network receives this integer. Tables are float64 of shape (T,); `alpha_bar[t]` reads as in
+the paper.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffusion.config import ConfigError, ProcessConfig
+
+NOISE_LIMIT = 1e-3
+"""A chain whose alpha_bar_T is above this does not end in noise."""
+
+
+class Gaussian(NamedTuple):
+    """A diagonal Gaussian: mean (B,C,H,W), variance (B,1,1,1)."""
+
+    mean: Tensor
+    variance: Tensor
+
+
+def linear_beta(num_timesteps: int, start: float | None = None, end: float | None = None) -> Tensor:
+    """The paper's betas, 1e-4 to 0.02 (section 4), scaled by 1000/T unless given."""
+    scale = 1000 / num_timesteps
+    start = 1e-4 * scale if start is None else start
+    end = 0.02 * scale if end is None else end
+    return torch.linspace(start, end, num_timesteps, dtype=torch.float64)
+
+
+def scaled_linear_beta(num_timesteps: int, start: float, end: float) -> Tensor:
+    """Linear in sqrt(beta), as in latent diffusion."""
+    root = torch.linspace(math.sqrt(start), math.sqrt(end), num_timesteps, dtype=torch.float64)
+    return root**2
+
+
+def cosine_beta(num_timesteps: int, offset: float = 0.008, limit: float = 0.999) -> Tensor:
+    """alpha_bar a squared cosine (Nichol & Dhariwal 2021, eq. 17), beta cut at `limit`."""
+    u = torch.linspace(0, 1, num_timesteps + 1, dtype=torch.float64)
+    alpha_bar = torch.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
+    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=limit)
+
+
+@dataclass(frozen=True)
+class Process:
+    """A Markov chain q(x_t | x_{t-1}) of T Gaussian steps, and everything eq. 2-7 derive from it.
+
+    `beta` (T,) float64 in (0, 1]. `timesteps` (T,) int64: what the network is told at each
+    index; the index itself in a full chain, the original one in a respaced chain.
+    """
+
+    beta: Tensor
+    timesteps: Tensor
+
+    @classmethod
+    def from_beta(cls, beta: Tensor) -> "Process":
+        """A full chain. Raises ConfigError when a beta is outside (0, 1]; warns when q(x_T) is
+        not noise."""
+        beta = beta.to(torch.float64)
+        if not bool(((beta > 0) & (beta <= 1)).all()):
+            raise ConfigError(f"beta: values from {beta.min():g} to {beta.max():g}, not in (0, 1]")
+        process = cls(beta, torch.arange(len(beta)))
+        last = process.alpha_bar[-1].item()
+        if last > NOISE_LIMIT:
+            warnings.warn(
+                f"the process does not end in noise: alpha_bar_T = {last:.3g} is above "
+                f"{NOISE_LIMIT:g}, so samples that start from N(0, I) will be off",
+                stacklevel=2,
+            )
+        return process
+
+    @classmethod
+    def from_config(cls, config: ProcessConfig) -> "Process":
+        """The chain that a config describes."""
+        T = config.num_timesteps
+        start, end = config.beta_start, config.beta_end
+        match config.schedule:
+            case "linear":
+                return cls.from_beta(linear_beta(T, start, end))
+            case "scaled_linear":
+                return cls.from_beta(scaled_linear_beta(T, start or 1e-4, end or 0.02))
+            case "cosine":
+                return cls.from_beta(cosine_beta(T))
+            case "table":
+                return cls.from_beta(torch.tensor(config.beta_table, dtype=torch.float64))
+
+    @property
+    def num_timesteps(self) -> int:
+        """T."""
+        return len(self.beta)
+
+    @cached_property
+    def alpha(self) -> Tensor:
+        """alpha_t = 1 - beta_t."""
+        return 1 - self.beta
+
+    @cached_property
+    def alpha_bar(self) -> Tensor:
+        """alpha_bar_t, the product of alpha_1..alpha_t (eq. 4)."""
+        return torch.cumprod(self.alpha, dim=0)
+
+    @cached_property
+    def alpha_bar_prev(self) -> Tensor:
+        """alpha_bar_{t-1}, with alpha_bar_0 = 1."""
+        return torch.cat([torch.ones(1, dtype=torch.float64), self.alpha_bar[:-1]])
+
+    @cached_property
+    def beta_tilde(self) -> Tensor:
+        """beta~_t, the posterior variance (eq. 7); 0 at the first step."""
+        return (1 - self.alpha_bar_prev) / (1 - self.alpha_bar) * self.beta
+
+    @cached_property
+    def log_beta_tilde(self) -> Tensor:
+        """log beta~_t with beta~_1 = 0 replaced by beta~_2, as in the paper's code."""
+        first = self.beta_tilde[1:2] if self.num_timesteps > 1 else self.beta[:1]
+        return torch.log(torch.cat([first, self.beta_tilde[1:]]))
+
+    @cached_property
+    def mu_tilde_x_0(self) -> Tensor:
+        """The coefficient of x_0 in mu~_t (eq. 7)."""
+        return self.alpha_bar_prev.sqrt() * self.beta / (1 - self.alpha_bar)
+
+    @cached_property
+    def mu_tilde_x_t(self) -> Tensor:
+        """The coefficient of x_t in mu~_t (eq. 7)."""
+        return self.alpha.sqrt() * (1 - self.alpha_bar_prev) / (1 - self.alpha_bar)
+
+    def q_step(self, x_prev: Tensor, t: Tensor) -> Gaussian:
+        """q(x_t | x_{t-1}), eq. 2."""
+        return Gaussian(_at(self.alpha.sqrt(), t, x_prev) * x_prev, _at(self.beta, t, x_prev))
+
+    def q_mean_variance(self, x_0: Tensor, t: Tensor) -> Gaussian:
+        """q(x_t | x_0), eq. 4."""
+        return Gaussian(_at(self.alpha_bar.sqrt(), t, x_0) * x_0, _at(1 - self.alpha_bar, t, x_0))
+
+    def q_sample(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (eq. 4, reparameterised)."""
+        a, b = self.alpha_bar.sqrt(), (1 - self.alpha_bar).sqrt()
+        return _at(a, t, x_0) * x_0 + _at(b, t, x_0) * eps
+
+    def q_posterior(self, x_0: Tensor, x_t: Tensor, t: Tensor) -> Gaussian:
+        """q(x_{t-1} | x_t, x_0), eq. 6-7: mean mu~_t, variance beta~_t."""
+        mean = _at(self.mu_tilde_x_0, t, x_0) * x_0 + _at(self.mu_tilde_x_t, t, x_t) * x_t
+        return Gaussian(mean, _at(self.beta_tilde, t, x_t))
+
+    def predict_x_0(self, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """x0_hat = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t), eq. 15."""
+        a, b = self.alpha_bar.sqrt(), (1 - self.alpha_bar).sqrt()
+        return (x_t - _at(b, t, x_t) * eps) / _at(a, t, x_t)
+
+    def respace(self, kept: Tensor) -> "Process":
+        """The shorter chain over the `kept` indices (strictly increasing int64).
+
+        Its betas follow from alpha_bar of the kept steps, so q(x_t | x_0) is unchanged there;
+        the network still receives the original timesteps.
+        """
+        alpha_bar = self.alpha_bar[kept]
+        prev = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
+        return Process(1 - alpha_bar / prev, self.timesteps[kept])
+
+
+def _at(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
+    """table[t] as (B,1,1,1), in the dtype and on the device of `like`."""
+    values = table.to(t.device)[t].to(device=like.device, dtype=like.dtype)
+    return values.reshape(-1, *(1,) * (like.dim() - 1))

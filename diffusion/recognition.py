@@ -1,0 +1,172 @@
+"""Are label-conditioned samples recognised as their label? A small classifier that says.
+
+python -m diffusion.recognition train --data mnist --out models/mnist-classifier
+python -m diffusion.recognition measure mnist --n 1000
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from diffusion import datasets, generation, pixels
+from diffusion.data import DataError, Images
+from diffusion.training import generator_at
+
+SHIFT = 2
+"""Augmentation: each training image is moved by up to this many pixels."""
+
+
+class Classifier(nn.Module):
+    """Three stages of two 3x3 convolutions, then an average over positions."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width in (32, 64, 128):
+            for _ in range(2):
+                layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False)]
+                layers += [nn.BatchNorm2d(width), nn.ReLU()]
+                channels = width
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B,C,H,W) in [-1, 1] to logits (B,K)."""
+        logits: Tensor = self.head(self.features(x).mean(dim=(2, 3)))
+        return logits
+
+
+def load_classifier(folder: Path) -> Classifier:
+    """The classifier that `train` wrote."""
+    state = load_file(folder / "classifier.safetensors")
+    channels = state["features.0.weight"].shape[1]
+    model = Classifier(channels, len(state["head.bias"]))
+    model.load_state_dict(state)
+    return model.eval()
+
+
+@torch.no_grad()
+def classify(model: Classifier, x: Tensor) -> Tensor:
+    """The most likely label (N,) of each x (N,C,H,W) in [-1, 1]."""
+    return torch.cat([model(part).argmax(dim=1) for part in x.split(500)])
+
+
+def accuracy(model: Classifier, images: Images) -> float:
+    """The share of images whose label is recognised."""
+    found = classify(model.eval(), pixels.to_model(images.pixels))
+    return (found == _labels(images)).double().mean().item()
+
+
+def train(images: Images, num_epochs: int, batch_size: int = 128, seed: int = 0) -> Classifier:
+    """Fit a classifier with Adam, one cosine cycle, random shifts."""
+    torch.manual_seed(seed)
+    labels = _labels(images)
+    model = Classifier(images.pixels.shape[1], int(labels.max()) + 1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    steps = num_epochs * (len(images) // batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
+    bar = tqdm(total=steps, desc="training the classifier", unit="step")
+    for epoch in range(num_epochs):
+        order = torch.randperm(len(images), generator=generator_at(seed, epoch))
+        for index in order[: len(order) // batch_size * batch_size].split(batch_size):
+            x = _shift(pixels.to_model(images.pixels[index]))
+            loss = F.cross_entropy(model(x), labels[index], label_smoothing=0.05)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            bar.update()
+            bar.set_postfix(loss=f"{loss.item():.3f}")
+    bar.close()
+    return model.eval()
+
+
+def _labels(images: Images) -> Tensor:
+    if images.labels is None:
+        raise DataError("the data has no labels to recognise")
+    return images.labels
+
+
+def _shift(x: Tensor) -> Tensor:
+    """Every image of the batch by its own offset, the border repeated."""
+    B, _, H, W = x.shape
+    padded = F.pad(x, (SHIFT,) * 4, mode="replicate")
+    dy, dx = torch.randint(2 * SHIFT + 1, (2, B)).unbind()
+    rows = dy[:, None] + torch.arange(H)  # (B,H)
+    columns = dx[:, None] + torch.arange(W)  # (B,W)
+    batch = torch.arange(B)[:, None, None]
+    return padded.transpose(0, 1)[:, batch, rows[:, :, None], columns[:, None, :]].transpose(0, 1)
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """`recognised` of `total` samples; `by_label`: the share for each label."""
+
+    recognised: int
+    total: int
+    by_label: list[float]
+
+
+def measure(classifier: Classifier, x_0: Tensor, labels: Tensor) -> Recognition:
+    """Compare what is recognised in samples x_0 (N,C,H,W) with the labels asked for (N,)."""
+    right = classify(classifier, x_0) == labels
+    by_label = [right[labels == k].double().mean().item() for k in labels.unique().tolist()]
+    return Recognition(int(right.sum()), len(right), by_label)
+
+
+def _train_command(args: argparse.Namespace) -> None:
+    model = train(datasets.load(args.data, "train"), args.epochs)
+    test = accuracy(model, datasets.load(args.data, "test"))
+    args.out.mkdir(parents=True, exist_ok=True)
+    save_file(model.state_dict(), args.out / "classifier.safetensors")
+    card = {"data": args.data, "epochs": args.epochs, "test_accuracy": round(test, 4)}
+    (args.out / "classifier.json").write_text(json.dumps(card, indent=2) + "\n")
+    sys.stdout.write(f"{test:.2%} of the test set recognised; written to {args.out}\n")
+
+
+def _measure_command(args: argparse.Namespace) -> None:
+    source = generation.Source.open(args.checkpoint, args.device)
+    labels = [k % len(source.checkpoint.classes) for k in range(args.n)]
+    request = generation.Request.from_arguments(args, labels)
+    x_0 = generation.generate(source, request, args.batch_size)
+    result = measure(load_classifier(args.classifier), x_0, torch.tensor(labels))
+    share = result.recognised / result.total
+    by_label = " ".join(f"{k}: {value:.1%}" for k, value in enumerate(result.by_label))
+    sys.stdout.write(
+        f"{result.recognised} of {result.total} ({share:.1%}) recognised as their label\n"
+        f"by label: {by_label}\n"
+    )
+    if args.grid:
+        generation.write_images(args.grid, x_0[:100].numpy())
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The commands in this module's docstring."""
+    parser = argparse.ArgumentParser(prog="python -m diffusion.recognition", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    fit = commands.add_parser("train", help="train a classifier")
+    fit.add_argument("--data", default="mnist", help="data set, by name or path (%(default)s)")
+    fit.add_argument("--epochs", type=int, default=5, help="passes over the data (%(default)s)")
+    fit.add_argument("--out", type=Path, required=True, help="folder to write")
+    fit.set_defaults(run=_train_command)
+    test = commands.add_parser("measure", help="sample, and count what is recognised")
+    test.add_argument("checkpoint", help="folder or built-in name")
+    test.add_argument("--classifier", type=Path, default=Path("models/mnist-classifier"))
+    test.add_argument("--grid", type=Path, help="write the first hundred samples here")
+    generation.add_arguments(test)
+    test.set_defaults(run=_measure_command, n=1000, batch_size=100)
+    args = parser.parse_args(argv)
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()

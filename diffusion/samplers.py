@@ -1,0 +1,212 @@
+"""Samplers as tables, one `step` for all of them, and Algorithm 2 as a loop.
+
+With x0_hat = clip((x_t - sqrt(1 - alpha_bar_t) eps_hat) / sqrt(alpha_bar_t)), every sampler here
+is one linear update
+
+    x_next = c_x x_t + c_0 x0_hat + c_h x0_hat_previous + c_z z
+
+so a sampler is the kept timesteps and a [steps, 4] table of coefficients, made in float64.
+Rows of one batch may be of different samplers, lengths and positions.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffusion import noise
+from diffusion.chain import SamplerName, evenly_spaced
+from diffusion.config import Variance
+from diffusion.process import Process
+
+Model = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""(x_t (B,C,H,W), t (B,) int64, label (B,) int64 or None) -> eps_hat (B,C,H,W)."""
+
+
+@dataclass(frozen=True)
+class SamplerTable:
+    """A sampler: what each of its S steps multiplies what with.
+
+    `t` (S,) int64: what the network is told, from noisy to clean. `alpha_bar` (S,) float64 at
+    these. `coefficients` (S, 4) float64: c_x, c_0, c_h, c_z; the last row's c_z is 0.
+    """
+
+    t: Tensor
+    alpha_bar: Tensor
+    coefficients: Tensor
+
+    def __len__(self) -> int:
+        """S, the number of steps."""
+        return len(self.t)
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """(S, 6) float32, what `step` takes: sqrt(alpha_bar), sqrt(1 - alpha_bar), c_x, ..c_z."""
+        scales = torch.stack([self.alpha_bar.sqrt(), (1 - self.alpha_bar).sqrt()], dim=1)
+        return torch.cat([scales, self.coefficients], dim=1).float()
+
+    @cached_property
+    def is_noisy(self) -> list[bool]:
+        """Per step: does it add noise?"""
+        return [c_z != 0 for c_z in self.coefficients[:, 3].tolist()]
+
+
+class Step(NamedTuple):
+    """What one reverse step gives, each (B,C,H,W)."""
+
+    x_prev: Tensor
+    x_0_hat: Tensor
+
+
+def ddpm(process: Process, kept: Tensor, variance: Variance = "fixed_small") -> SamplerTable:
+    """Algorithm 2 over the kept timesteps: mu~ of eq. 7 at x0_hat, plus sigma_t z.
+
+    sigma_t^2 is beta~_t (`fixed_small`) or beta_t (`fixed_large`, right for the full chain only).
+    """
+    q = process.respace(kept)
+    sigma = (q.beta_tilde if variance == "fixed_small" else q.beta).sqrt()
+    return _table(q, q.mu_tilde_x_t, q.mu_tilde_x_0, c_z=sigma)
+
+
+def ddim(process: Process, kept: Tensor, eta: float = 0.0) -> SamplerTable:
+    """DDIM (Song, Meng, Ermon 2021, eq. 12 and 16), eps re-derived from the clipped x0_hat."""
+    q = process.respace(kept)
+    sigma = eta * q.beta_tilde.sqrt()
+    direction = (1 - q.alpha_bar_prev - sigma**2).clamp(min=0).sqrt()
+    c_x = direction / (1 - q.alpha_bar).sqrt()
+    return _table(q, c_x, q.alpha_bar_prev.sqrt() - c_x * q.alpha_bar.sqrt(), c_z=sigma)
+
+
+def dpmpp(process: Process, kept: Tensor) -> SamplerTable:
+    """DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2), first order at the first and last step."""
+    q = process.respace(kept)
+    alpha, sigma = q.alpha_bar.sqrt(), (1 - q.alpha_bar).sqrt()
+    alpha_prev, sigma_prev = q.alpha_bar_prev.sqrt(), (1 - q.alpha_bar_prev).sqrt()
+    half_log_snr = alpha.log() - sigma.log()  # lambda
+    h = torch.cat([torch.full((1,), torch.inf, dtype=torch.float64), half_log_snr.diff().neg()])
+    c_data = alpha_prev * -torch.expm1(-h)  # the weight of D, eq. 9 there
+    # h of the step before this one (the chain runs from high to low t): the index above.
+    ratio = torch.cat([h[1:], torch.full((1,), torch.inf, dtype=torch.float64)]) / h  # r
+    c_h = -c_data / (2 * ratio)
+    c_h[0] = 0.0  # to alpha_bar = 1, where h is infinite: the first-order step is exact
+    c_h[-1] = 0.0  # no history yet
+    return _table(q, sigma_prev / sigma, c_data - c_h, c_h=c_h)
+
+
+def make_table(
+    process: Process,
+    sampler: SamplerName,
+    num_steps: int,
+    *,
+    eta: float = 0.0,
+    variance: Variance = "fixed_small",
+) -> SamplerTable:
+    """The sampler of that name over evenly spaced timesteps. Raises ValueError naming the field."""
+    kept = torch.tensor(evenly_spaced(process.num_timesteps, num_steps))
+    match sampler:
+        case "ddpm":
+            return ddpm(process, kept, variance)
+        case "ddim":
+            return ddim(process, kept, eta)
+        case "dpmpp":
+            return dpmpp(process, kept)
+
+
+def _table(
+    q: Process, c_x: Tensor, c_0: Tensor, *, c_h: Tensor | None = None, c_z: Tensor | None = None
+) -> SamplerTable:
+    """A table from coefficients over increasing t."""
+    zero = torch.zeros_like(q.alpha_bar)
+    c_h = zero if c_h is None else c_h
+    c_z = zero if c_z is None else c_z.clone()
+    c_z[0] = 0.0  # z = 0 at the last step, line 3 of Algorithm 2
+    coefficients = torch.stack([c_x, c_0, c_h, c_z], dim=1)
+    return SamplerTable(q.timesteps.flip(0), q.alpha_bar.flip(0), coefficients.flip(0))
+
+
+def step(
+    x_t: Tensor,
+    eps_hat: Tensor,
+    x_0_hat_previous: Tensor,
+    z: Tensor,
+    rows: Tensor,
+    clip: float | None = 1.0,
+) -> Step:
+    """One reverse step of every row of the batch, each by its own coefficients.
+
+    All images are (B,C,H,W); `rows` (B, 6) are gathered from `SamplerTable.rows`. Only IEEE +, *,
+    / and clip are used, each a kernel of its own, so a row's result does not depend on the batch.
+    """
+    a, b, c_x, c_0, c_h, c_z = rows.to(x_t.dtype)[:, :, None, None, None].unbind(1)
+    x_0_hat = (x_t - b * eps_hat) / a
+    if clip is not None:
+        x_0_hat = x_0_hat.clamp(-clip, clip)
+    return Step(c_x * x_t + c_0 * x_0_hat + c_h * x_0_hat_previous + c_z * z, x_0_hat)
+
+
+class Conditioning(NamedTuple):
+    """What the samples are to show, and how strongly."""
+
+    label: Tensor | None  # (B,) int64
+    guidance: float = 0.0  # w
+    null_label: int | None = None
+
+
+def guided_eps(model: Model, x_t: Tensor, t: Tensor, condition: Conditioning) -> Tensor:
+    """(1 + w) eps(x_t, t, label) - w eps(x_t, t, null): classifier-free guidance (Ho & Salimans
+    2022, eq. 6)."""
+    label, w, null_label = condition
+    eps_hat = model(x_t, t, label)
+    if w == 0:
+        return eps_hat
+    if label is None or null_label is None:
+        raise ValueError("guidance: needs a label and a model trained with label dropout")
+    eps_null = model(x_t, t, torch.full_like(label, null_label))
+    w_rows = torch.full((len(x_t),), w, dtype=torch.float64, device=x_t.device)
+    return combine_guided(eps_hat, eps_null, w_rows)
+
+
+def combine_guided(eps_label: Tensor, eps_null: Tensor, w: Tensor) -> Tensor:
+    """(1 + w) eps(x_t, t, label) - w eps(x_t, t), with w (B,) float64, one for each row."""
+    scale = w[:, None, None, None]
+    return (1 + scale).to(eps_label.dtype) * eps_label - scale.to(eps_label.dtype) * eps_null
+
+
+class State(NamedTuple):
+    """Where a chain is: `t` as in the paper (0: done), x_t and what the model makes of it."""
+
+    t: int
+    x_t: Tensor
+    x_0_hat: Tensor
+
+
+@torch.no_grad()
+def sample(
+    model: Model,
+    table: SamplerTable,
+    seeds: Tensor,
+    indices: Tensor,
+    shape: tuple[int, int, int],
+    condition: Conditioning,
+    clip: float | None = 1.0,
+) -> Iterator[State]:
+    """Algorithm 2, and every other sampler: yields the S + 1 states x_T … x_0 of a batch.
+
+    `seeds` and `indices` (B,) int64 name the samples: sample i of seed s is always the same.
+    """
+    x_t = noise.normal(seeds, indices, torch.zeros_like(seeds), shape)  # 1: x_T ~ N(0, I)
+    x_0_hat = torch.zeros_like(x_t)
+    for k, t in enumerate(table.t.tolist()):  # 2: for t = T, …, 1
+        if table.is_noisy[k]:  # 3: z ~ N(0, I) if t > 1, else z = 0
+            z = noise.normal(seeds, indices, torch.full_like(seeds, k + 1), shape)
+        else:
+            z = torch.zeros_like(x_t)
+        eps_hat = guided_eps(model, x_t, torch.full_like(seeds, t), condition)
+        rows = table.rows[k].to(x_t.device).expand(len(x_t), -1)
+        x_prev, x_0_hat = step(x_t, eps_hat, x_0_hat, z, rows, clip)  # 4
+        yield State(t + 1, x_t, x_0_hat)
+        x_t = x_prev
+    yield State(0, x_t, x_t)  # 6: return x_0

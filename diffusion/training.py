@@ -1,0 +1,334 @@
+"""Algorithm 1: training with L_simple (eq. 14), resumable to the bit.
+
+All randomness of a run is a function of (seed, step): which images, which t, which eps, which
+labels are dropped, which units. So a resumed run needs no generator state, and gives the same
+weights as one that was never stopped.
+"""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from diffusion import pixels
+from diffusion.checkpoint import atomic_folder
+from diffusion.config import Config, TrainingConfig, to_dict
+from diffusion.data import Images
+from diffusion.ema import EMA
+from diffusion.process import Process
+from diffusion.samplers import Model
+from diffusion.unet import UNet, initialise
+
+log = logging.getLogger(__name__)
+
+KEEP_STATES = 2
+QUARTILES = 4
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says why. The last saved state is whole."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One optimiser step's draws, on the CPU: Algorithm 1, lines 2-4."""
+
+    x_0: Tensor  # (B,C,H,W) in [-1, 1]
+    t: Tensor  # (B,) int64, uniform over 0..T-1
+    eps: Tensor  # like x_0, standard normal
+    label: Tensor | None  # (B,) int64
+
+    def part(self, i: int, count: int) -> "Batch":
+        """The i-th of `count` equal parts."""
+        label = self.label.chunk(count)[i] if self.label is not None else None
+        return Batch(
+            self.x_0.chunk(count)[i], self.t.chunk(count)[i], self.eps.chunk(count)[i], label
+        )
+
+    def to(self, device: torch.device) -> "Batch":
+        label = self.label.to(device) if self.label is not None else None
+        return Batch(self.x_0.to(device), self.t.to(device), self.eps.to(device), label)
+
+
+def loss_simple(model: Model, process: Process, batch: Batch) -> Tensor:
+    """|| eps - eps_theta(x_t, t) ||^2 (eq. 14), the mean over each image's elements: (B,)."""
+    x_t = process.q_sample(batch.x_0, batch.t, batch.eps)
+    eps_hat = model(x_t, batch.t, batch.label)
+    return (batch.eps - eps_hat.float()).square().mean(dim=(1, 2, 3))
+
+
+class Sampler:
+    """Draws the batch of any step from (seed, step) alone."""
+
+    def __init__(self, data: Images, config: Config, process: Process) -> None:
+        self.data = data
+        self.config = config.training
+        self.num_timesteps = process.num_timesteps
+        self.null_label = null_label(config)
+        self.is_conditional = config.unet.num_class_embeds is not None
+        self._epoch = -1
+        self._order = torch.empty(0, dtype=torch.int64)
+
+    def batch(self, step: int) -> Batch:
+        """The images of step `step`, each epoch a new permutation of the data, and the draws."""
+        config = self.config
+        generator = generator_at(config.seed, step)
+        B = config.batch_size
+        index = self._indices(torch.arange(step * B, (step + 1) * B))
+        x_0 = pixels.to_model(self.data.pixels[index])
+        if config.horizontal_flip:
+            flip = torch.rand(B, generator=generator) < 0.5
+            x_0 = torch.where(flip[:, None, None, None], x_0.flip(-1), x_0)
+        t = torch.randint(self.num_timesteps, (B,), generator=generator)
+        eps = torch.randn(x_0.shape, generator=generator)
+        label = None
+        if self.is_conditional and self.data.labels is not None:
+            drop = torch.rand(B, generator=generator) < config.label_dropout
+            label = torch.where(drop, self.null_label or 0, self.data.labels[index])
+        return Batch(x_0, t, eps, label)
+
+    def _indices(self, position: Tensor) -> Tensor:
+        size = len(self.data)
+        epochs = position // size
+        parts = [
+            self._permutation(epoch)[position[epochs == epoch] % size]
+            for epoch in epochs.unique().tolist()
+        ]
+        return torch.cat(parts)
+
+    def _permutation(self, epoch: int) -> Tensor:
+        if epoch != self._epoch:
+            generator = generator_at(self.config.seed + 1, epoch)
+            self._order = torch.randperm(len(self.data), generator=generator)
+            self._epoch = epoch
+        return self._order
+
+
+def generator_at(seed: int, step: int) -> torch.Generator:
+    """A generator whose draws depend on (seed, step) only."""
+    return torch.Generator().manual_seed((seed * 0x9E3779B97F4A7C15 + step) % 2**63)
+
+
+def null_label(config: Config) -> int | None:
+    """The class embedding's last row, when labels are dropped for guidance."""
+    rows = config.unet.num_class_embeds
+    return rows - 1 if rows is not None and config.training.label_dropout else None
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Linear warm-up, then constant (the paper) or a cosine down to 0 at `num_steps`."""
+    warmup = min(1.0, (step + 1) / max(config.warmup_steps, 1))
+    if config.decay == "none":
+        return config.learning_rate * warmup
+    progress = torch.tensor(step / config.num_steps * torch.pi)
+    return config.learning_rate * warmup * 0.5 * (1 + torch.cos(progress).item())
+
+
+class Writer(Protocol):
+    """What of a TensorBoard SummaryWriter is used."""
+
+    def add_scalar(self, tag: str, value: float, step: int, /) -> None: ...
+    def add_image(self, tag: str, image: Any, step: int, /) -> None: ...
+
+
+@dataclass
+class Meter:
+    """Means between two log lines: loss, loss by quartile of t, gradient norm, images/s."""
+
+    num_timesteps: int
+    losses: list[Tensor] = field(default_factory=list)
+    times: list[Tensor] = field(default_factory=list)
+    norms: list[Tensor] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+
+    def scalars(self) -> dict[str, float]:
+        """The means so far; starts anew."""
+        loss, t = torch.cat(self.losses), torch.cat(self.times)
+        seconds = time.monotonic() - self.started
+        scalars = {
+            "loss": loss.mean().item(),
+            "gradient_norm": torch.stack(self.norms).mean().item(),
+            "images_per_second": len(loss) / seconds,
+        }
+        quartile = t * QUARTILES // self.num_timesteps
+        for q in range(QUARTILES):
+            if bool((quartile == q).any()):
+                scalars[f"loss_by_t/quartile_{q + 1}"] = loss[quartile == q].mean().item()
+        self.losses, self.times, self.norms = [], [], []
+        self.started = time.monotonic()
+        return scalars
+
+
+class Trainer:
+    """One training run in one folder: `run/config.json`, `run/states/step-…`.
+
+    Made anew it starts at step 0; where the folder holds a state, it goes on from there. Raises
+    TrainingError when that state is of another configuration.
+    """
+
+    def __init__(
+        self, config: Config, data: Images, folder: Path, device: torch.device | str = "cpu"
+    ) -> None:
+        _check_data(config, data)
+        self.config = config
+        self.folder = folder
+        self.device = torch.device(device)
+        self.process = Process.from_config(config.process)
+        self.sampler = Sampler(data, config, self.process)
+        torch.manual_seed(config.training.seed)
+        self.model = UNet(config.unet)
+        initialise(self.model)
+        self.model.to(self.device)
+        if config.training.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.ema = EMA(self.model, config.training.ema_decay)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), fused=True)
+        self.step = 0
+        self._meter = Meter(self.process.num_timesteps)
+        self._resume()
+
+    def run(
+        self,
+        writer: Writer | None = None,
+        on_sample: Callable[["Trainer", Writer | None], None] | None = None,
+    ) -> None:
+        """Train up to `num_steps`, saving, logging and sampling on the way."""
+        training = self.config.training
+        bar = tqdm(total=training.num_steps, initial=self.step, unit="step", desc="training")
+        with bar:
+            while self.step < training.num_steps:
+                self.train_step()
+                bar.update()
+                if self.step % training.log_every == 0:
+                    self._log(bar, writer)
+                if on_sample and training.sample_every and self.step % training.sample_every == 0:
+                    on_sample(self, writer)
+                if self.step % training.save_every == 0 or self.step == training.num_steps:
+                    self.save()
+
+    def train_step(self) -> None:
+        """Lines 2-5 of Algorithm 1 for one batch. Raises TrainingError when the loss is not finite,
+        before any weight is touched."""
+        training = self.config.training
+        torch.manual_seed(generator_at(training.seed + 2, self.step).initial_seed())  # dropout
+        batch = self.sampler.batch(self.step)
+        self.model.train()
+        self.optimizer.zero_grad()
+        for i in range(training.accumulate):
+            losses = self._backward(batch.part(i, training.accumulate))
+            self._meter.losses.append(losses)
+        self._meter.times.append(batch.t)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
+        if not bool(torch.isfinite(norm)):
+            raise TrainingError(
+                f"step {self.step}: the loss or its gradient is not finite (norm {norm.item()}); "
+                f"lower the learning rate and resume from the last state in {self.folder}"
+            )
+        self._meter.norms.append(norm.detach().cpu())
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(training, self.step)
+        self.optimizer.step()
+        self.ema.update(self.model, self.step)
+        self.step += 1
+
+    def _backward(self, batch: Batch) -> Tensor:
+        """Add this part's gradient; the losses (B,), on the CPU."""
+        training = self.config.training
+        enabled = training.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
+            losses = loss_simple(self.model, self.process, batch.to(self.device))
+        (losses.mean() / training.accumulate).backward()
+        return losses.detach().cpu()
+
+    def _log(self, bar: "tqdm[Any]", writer: Writer | None) -> None:
+        scalars = self._meter.scalars()
+        bar.set_postfix(loss=f"{scalars['loss']:.4f}", img_s=f"{scalars['images_per_second']:.0f}")
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps({"step": self.step, **scalars}) + "\n")
+        if writer is not None:
+            for tag, value in scalars.items():
+                writer.add_scalar(tag, value, self.step)
+
+    def save(self) -> None:
+        """Write the whole state, atomically; older ones but the last are removed."""
+        with atomic_folder(self.folder / "states" / f"step-{self.step:08d}") as folder:
+            tensors = {
+                "model": dict(self.model.state_dict()),
+                "ema": dict(self.ema.model.state_dict()),
+                "optimizer": _flatten(self.optimizer.state_dict()["state"]),
+            }
+            for name, state in tensors.items():
+                whole = {key: tensor.contiguous() for key, tensor in state.items()}
+                save_file(whole, folder / f"{name}.safetensors")
+            classes = list(self.sampler.data.classes)
+            meta = {"step": self.step, "config": to_dict(self.config), "classes": classes}
+            (folder / "state.json").write_text(json.dumps(meta, indent=2))
+        for old in saved_states(self.folder)[:-KEEP_STATES]:
+            shutil.rmtree(old)
+
+    def _resume(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        states = saved_states(self.folder)
+        if not states:
+            return
+        meta = json.loads((states[-1] / "state.json").read_text())
+        _check_same(meta["config"], json.loads(json.dumps(to_dict(self.config))), self.folder)
+        self.model.load_state_dict(load_file(states[-1] / "model.safetensors"))
+        self.ema.model.load_state_dict(load_file(states[-1] / "ema.safetensors"))
+        self._load_optimizer(load_file(states[-1] / "optimizer.safetensors"))
+        self.step = meta["step"]
+        log.info("resumed from %s", states[-1])
+
+    def _load_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        parameters = list(self.model.parameters())
+        state = self.optimizer.state_dict()
+        state["state"] = {}
+        for key, tensor in tensors.items():
+            i, name = key.split(".")
+            if tensor.dim():  # fused Adam walks memory: moments need their parameter's layout
+                tensor = torch.empty_like(parameters[int(i)]).copy_(tensor)
+            state["state"].setdefault(int(i), {})[name] = tensor
+        self.optimizer.load_state_dict(state)
+
+
+def saved_states(folder: Path) -> list[Path]:
+    """The training states in a run's folder, oldest first."""
+    return sorted((folder / "states").glob("step-*"))
+
+
+def _flatten(state: dict[int, dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {f"{i}.{name}": tensor for i, entry in state.items() for name, tensor in entry.items()}
+
+
+def _check_same(saved: dict[str, Any], now: dict[str, Any], folder: Path, prefix: str = "") -> None:
+    for key, value in now.items():
+        if isinstance(value, dict):
+            _check_same(saved.get(key, {}), value, folder, f"{prefix}{key}.")
+        elif saved.get(key) != value:
+            raise TrainingError(
+                f"{folder} holds a run with {prefix}{key} = {saved.get(key)!r}, not {value!r}; "
+                "give another folder, or the configuration it was started with"
+            )
+
+
+def _check_data(config: Config, data: Images) -> None:
+    shape = tuple(data.pixels.shape[1:])
+    if shape != config.unet.image_shape:
+        raise TrainingError(f"the images are {shape}, the network takes {config.unet.image_shape}")
+    rows = config.unet.num_class_embeds
+    if rows is None:
+        return
+    if data.labels is None:
+        raise TrainingError("num_class_embeds is set, but the data has no labels")
+    wanted = int(data.labels.max()) + 1 + (null_label(config) is not None)
+    if rows != wanted:
+        raise TrainingError(f"num_class_embeds: {rows}, but the data needs {wanted}")
