@@ -1,0 +1,43 @@
+# Two commands do everything on a fresh machine: make serve, make test. Both need python3 >= 3.11.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+ARGS   ?=
+
+.PHONY: help serve test check fix test-container clean
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+serve: $(VENV)/.installed  ## start the server on the shipped model; make serve ARGS="--port 9000"
+	$(BIN)/ddpm serve $(ARGS)
+
+test: $(VENV)/.installed-dev  ## run all tests; make test ARGS="-k noise"
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev  ## lint, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fix: $(VENV)/.installed-dev  ## mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test-container: $(VENV)/.installed-dev  ## build the image and sample from it over HTTP
+	$(BIN)/python -m tests.container $(ARGS)
+
+clean:  ## remove the environment
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino,train,dev]'
+	@touch $@ $(VENV)/.installed

@@ -1,0 +1,27 @@
+"""What handlers ask for, named once."""
+
+from concurrent.futures import Executor
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from app.engine.supervisor import Supervisor
+from app.settings import Settings
+
+
+def get_settings(request: Request) -> Settings:
+    return cast(Settings, request.app.state.settings)
+
+
+def get_supervisor(request: Request) -> Supervisor:
+    return cast(Supervisor, request.app.state.supervisor)
+
+
+def get_encoders(request: Request) -> Executor:
+    return cast(Executor, request.app.state.encoders)
+
+
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+SupervisorDep = Annotated[Supervisor, Depends(get_supervisor)]
+EncodersDep = Annotated[Executor, Depends(get_encoders)]
+"""Threads for encoding pictures: off the event loop, off the engine."""

@@ -1,0 +1,129 @@
+"""The engine as a pure step machine: submit, cancel, step; events out. No process, no socket."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from app.engine.messages import Done, Event, Failed, Finished, Frame, Submit
+from app.engine.runner import ChainStep, JobData, Runner
+from app.engine.scheduler import Chain, Job, Scheduler
+from diffusion.process import Process
+from diffusion.samplers import SamplerTable, make_table
+
+
+@dataclass
+class Progress:
+    """When a job came and when its first step began, in seconds on the engine's clock."""
+
+    submit: Submit
+    submitted: float
+    started: float | None = None
+
+
+class Engine:
+    """Advances all jobs, a batch of chains a step."""
+
+    def __init__(
+        self, process: Process, runner: Runner, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.process = process
+        self.runner = runner
+        self.scheduler = Scheduler(runner.max_rows)
+        self.clock = clock
+        self._progress: dict[str, Progress] = {}
+        self._tables: dict[tuple[object, ...], SamplerTable] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """Is there nothing to advance?"""
+        return not self._progress
+
+    def submit(self, submit: Submit) -> list[Event]:
+        """Admit a job; a job that can never run fails at once."""
+        try:
+            table = self._table(submit)
+            job = Job(submit.id, len(table), submit.rows)
+            job.add_chains(submit.indices, submit.labels)
+            self.scheduler.add(job)
+        except ValueError as error:
+            return [Failed(submit.id, str(error))]
+        self.runner.jobs[submit.id] = JobData.of(submit, table)
+        self._progress[submit.id] = Progress(submit, self.clock())
+        return []
+
+    def cancel(self, job_id: str) -> None:
+        """Forget a job: its chains take no further step, their states are dropped."""
+        job = self.scheduler.cancel(job_id)
+        if job is not None:
+            self.runner.forget(job.chains)
+            self._forget(job_id)
+
+    def step(self) -> list[Event]:
+        """Advance one batch by one denoising step."""
+        batch = self.scheduler.schedule()
+        self._note_started(batch)
+        steps = self.runner.step(batch)
+        frames = self._frames(batch, steps)
+        finished = self.scheduler.advance(batch)
+        self.runner.forget(finished)
+        return frames + self._results(batch, steps, finished)
+
+    def _note_started(self, batch: Sequence[Chain]) -> None:
+        for chain in batch:
+            progress = self._progress[chain.job.id]
+            if progress.started is None:
+                progress.started = self.clock()
+
+    def _frames(self, batch: Sequence[Chain], steps: Sequence[ChainStep]) -> list[Event]:
+        """The states that the batch was in, where they are to be shown."""
+        return [
+            Frame(chain.job.id, chain.index, chain.position, raw(done.x_t), raw(done.x_0_hat))
+            for chain, done in zip(batch, steps, strict=True)
+            if chain.position in self._progress[chain.job.id].submit.shown
+        ]
+
+    def _results(
+        self, batch: Sequence[Chain], steps: Sequence[ChainStep], finished: Sequence[Chain]
+    ) -> list[Event]:
+        """x_0 of the finished chains, as the last frame too; then the jobs that are done."""
+        events: list[Event] = []
+        last = {chain: done.x_prev for chain, done in zip(batch, steps, strict=True)}
+        for chain in finished:
+            x_0 = raw(last[chain])
+            if chain.position in self._progress[chain.job.id].submit.shown:
+                events.append(Frame(chain.job.id, chain.index, chain.position, x_0, x_0))
+            events.append(Finished(chain.job.id, chain.index, x_0))
+        over = {chain.job.id: None for chain in finished if not chain.job.chains}  # in order
+        return events + [self._done(job_id) for job_id in over]
+
+    def _done(self, job_id: str) -> Done:
+        progress = self._progress[job_id]
+        started = progress.started if progress.started is not None else progress.submitted
+        self._forget(job_id)
+        return Done(job_id, started - progress.submitted, self.clock() - started)
+
+    def _forget(self, job_id: str) -> None:
+        del self._progress[job_id]
+        del self.runner.jobs[job_id]
+
+    def _table(self, submit: Submit) -> SamplerTable:
+        key = (submit.sampler, submit.steps, submit.eta, submit.variance)
+        if key not in self._tables:
+            if len(self._tables) >= 256:
+                self._tables.clear()
+            self._tables[key] = make_table(
+                self.process,
+                submit.sampler,
+                submit.steps,
+                eta=submit.eta,
+                variance=submit.variance,
+            )
+        return self._tables[key]
+
+
+def raw(image: Tensor) -> bytes:
+    """float32 (C,H,W) as little-endian bytes."""
+    return image.to("cpu", torch.float32).contiguous().numpy().tobytes()

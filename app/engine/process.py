@@ -1,0 +1,202 @@
+"""The engine's own process: load, warm up, then step and listen until the socket closes.
+
+Started by the supervisor as `python -m app.engine.process FD OPTIONS`, with one end of a socket
+pair. It knows no HTTP and writes no file. Its end of the socket closing, for whatever reason, ends
+it: an engine never outlives its API process.
+"""
+
+import argparse
+import logging
+import select
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+
+import torch
+
+from app.engine.machine import Engine
+from app.engine.messages import (
+    HEADER,
+    Cancel,
+    Event,
+    Message,
+    Ready,
+    Submit,
+    Unusable,
+    decode,
+    encode,
+)
+from app.engine.runner import Runner
+from app.engine.runtime import Runtime, is_batch_invariant, make_runtime
+from diffusion.checkpoint import Checkpoint, open_checkpoint
+from diffusion.generation import pick_device
+from diffusion.process import Process
+
+log = logging.getLogger(__name__)
+
+WARM_UP_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an engine is told on its command line."""
+
+    checkpoint: str
+    device: str
+    runtime: str
+    threads: int
+    max_batch: int
+
+    def arguments(self) -> list[str]:
+        """As flags, for `parse`."""
+        return [f"--{name}={value}" for name, value in asdict(self).items()]
+
+    @classmethod
+    def parse(cls) -> tuple[int, "Options"]:
+        """(file descriptor, options) of this process."""
+        parser = argparse.ArgumentParser(prog="python -m app.engine.process")
+        parser.add_argument("fd", type=int)
+        for field in fields(cls):
+            parser.add_argument(f"--{field.name}", type=int if field.type is int else str)
+        values = vars(parser.parse_args())
+        return values.pop("fd"), cls(**values)
+
+
+class Disconnected(Exception):
+    """The API process is gone."""
+
+
+class Channel:
+    """Messages over a blocking socket."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._buffer = bytearray()
+
+    def send(self, message: Message) -> None:
+        """Raises Disconnected."""
+        try:
+            self._connection.sendall(encode(message))
+        except OSError as error:
+            raise Disconnected from error
+
+    def receive(self, *, wait: bool) -> Iterator[Message]:
+        """Whatever has arrived; with `wait`, at least something. Raises Disconnected."""
+        ready, _, _ = select.select([self._connection], [], [], None if wait else 0)
+        if ready:
+            received = self._connection.recv(1 << 20)
+            if not received:
+                raise Disconnected
+            self._buffer += received
+        while len(self._buffer) >= HEADER.size:
+            (size,) = HEADER.unpack_from(self._buffer)
+            if len(self._buffer) < HEADER.size + size:
+                return
+            body = bytes(self._buffer[HEADER.size : HEADER.size + size])
+            del self._buffer[: HEADER.size + size]
+            yield decode(body)
+
+
+def serve(channel: Channel, engine: Engine) -> None:
+    """Listen between steps, for ever."""
+    while True:
+        for message in channel.receive(wait=engine.is_idle):
+            for event in handle(engine, message):
+                channel.send(event)
+        if not engine.is_idle:
+            for event in engine.step():
+                channel.send(event)
+
+
+def handle(engine: Engine, message: Message) -> list[Event]:
+    """Carry out what the API process asks for."""
+    if isinstance(message, Submit):
+        return engine.submit(message)
+    if isinstance(message, Cancel):
+        engine.cancel(message.id)
+    return []
+
+
+def load(options: Options) -> tuple[Engine, Ready]:
+    """The engine, warm, and what there is to say of its model.
+
+    Raises CheckpointError, ConfigError, RequestError (no such device) or RuntimeUnavailable.
+    """
+    torch.set_num_threads(options.threads)
+    checkpoint = open_checkpoint(options.checkpoint)
+    process = Process.from_config(checkpoint.process)
+    model = checkpoint.load()
+    device = pick_device(options.device)
+    runtime = make_runtime(options.runtime, model, device, options.threads, options.max_batch)
+    runner = Runner(
+        runtime, checkpoint.unet.image_shape, checkpoint.process.clip, checkpoint.card.null_label
+    )
+    info = {
+        **describe(checkpoint, process),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "runtime": runtime.name,
+        "precision": runtime.precision,
+        "device": str(device),
+        "batch_sizes": list(runtime.batch_sizes),
+        "batch_invariant": is_batch_invariant(runtime, model),
+        "seconds_per_row": seconds_per_row(runtime, checkpoint),
+    }
+    return Engine(process, runner), Ready(info)
+
+
+def describe(checkpoint: Checkpoint, process: Process) -> dict[str, object]:
+    """What `GET /model` says of the checkpoint, in JSON types."""
+    card = checkpoint.card
+    return {
+        "name": checkpoint.name,
+        "image_shape": list(checkpoint.unet.image_shape),
+        "num_timesteps": process.num_timesteps,
+        "schedule": checkpoint.process.schedule,
+        "alpha_bar_T": process.alpha_bar[-1].item(),
+        "variance": checkpoint.process.variance,
+        "clip": checkpoint.process.clip,
+        "classes": list(checkpoint.classes),
+        "null_label": card.null_label,
+        "sha256": checkpoint.sha256,
+        "data": card.data,
+        "command": card.command,
+        "trained": card.trained,
+        "quality": card.quality,
+    }
+
+
+def seconds_per_row(runtime: Runtime, checkpoint: Checkpoint) -> float:
+    """Seconds that one network row takes in the largest batch, after a warm-up."""
+    B = runtime.batch_sizes[-1]
+    x_t = torch.zeros(B, *checkpoint.unet.image_shape, device=runtime.device)
+    t = torch.zeros(B, dtype=torch.int64, device=runtime.device)
+    label = t if checkpoint.unet.num_class_embeds is not None else None
+    runtime(x_t, t, label)
+    started = time.perf_counter()
+    for _ in range(WARM_UP_STEPS):
+        runtime(x_t, t, label).cpu()
+    return (time.perf_counter() - started) / (WARM_UP_STEPS * B)
+
+
+def main() -> None:
+    """Run until the API process goes away."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the API process' to handle
+    fd, options = Options.parse()
+    channel = Channel(socket.socket(fileno=fd))
+    try:
+        try:
+            engine, ready = load(options)
+        except Exception as error:
+            log.debug("engine cannot start", exc_info=error)
+            channel.send(Unusable(str(error) or repr(error)))
+            return
+        channel.send(ready)
+        serve(channel, engine)
+    except Disconnected:
+        return
+
+
+if __name__ == "__main__":
+    main()

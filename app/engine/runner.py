@@ -1,0 +1,131 @@
+"""How a batch advances: gather the chains' states, one network call, one update, scatter."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from app.engine.messages import Submit
+from app.engine.runtime import Runtime
+from app.engine.scheduler import Chain
+from diffusion import noise
+from diffusion.samplers import SamplerTable, combine_guided, step
+
+
+@dataclass(frozen=True)
+class JobData:
+    """What the runner needs of a job beyond its chains."""
+
+    seed: int
+    guidance: float
+    table: SamplerTable
+
+    @classmethod
+    def of(cls, submit: Submit, table: SamplerTable) -> "JobData":
+        return cls(submit.seed, submit.guidance, table)
+
+
+class ChainStep(NamedTuple):
+    """One chain's step, each (C,H,W): the state it was in, what the model made of it, the next."""
+
+    x_t: Tensor
+    x_0_hat: Tensor
+    x_prev: Tensor
+
+
+class State(NamedTuple):
+    """A paused chain: all there is to it."""
+
+    x_t: Tensor
+    x_0_hat: Tensor  # of the step before, for multistep samplers
+
+
+class Runner:
+    """Owns the states of all chains that have begun."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        shape: tuple[int, int, int],
+        clip: float | None,
+        null_label: int | None,
+    ) -> None:
+        self.runtime = runtime
+        self.shape = shape
+        self.clip = clip
+        self.null_label = null_label
+        self.max_rows = runtime.batch_sizes[-1]
+        self.jobs: dict[str, JobData] = {}
+        self._states: dict[Chain, State] = {}
+
+    @torch.inference_mode()
+    def step(self, batch: Sequence[Chain]) -> list[ChainStep]:
+        """Advance every chain of the batch by one step."""
+        z = self._noise(batch)
+        states = [self._states.get(chain) for chain in batch]
+        # A chain that has not begun takes its first draw as x_T.
+        x_t = torch.stack([s.x_t if s else z[0, i] for i, s in enumerate(states)])
+        zero = torch.zeros_like(x_t[0])
+        previous = torch.stack([s.x_0_hat if s else zero for s in states])
+        rows = torch.stack([self.jobs[c.job.id].table.rows[c.position] for c in batch])
+        eps_hat = self._eps(batch, x_t)
+        x_prev, x_0_hat = step(x_t, eps_hat, previous, z[1], rows.to(x_t.device), self.clip)
+        for i, chain in enumerate(batch):
+            self._states[chain] = State(x_prev[i], x_0_hat[i])
+        return [ChainStep(x_t[i], x_0_hat[i], x_prev[i]) for i in range(len(batch))]
+
+    def forget(self, chains: Sequence[Chain]) -> None:
+        """Drop the states of finished or cancelled chains."""
+        for chain in chains:
+            self._states.pop(chain, None)
+
+    def _noise(self, batch: Sequence[Chain]) -> Tensor:
+        """(2,B,C,H,W): x_T of the chains that begin, and z of the steps that add noise; else 0.
+
+        Draw 0 of a sample is its x_T, draw k + 1 the z at position k, as in `samplers.sample`.
+        """
+        B = len(batch)
+        wanted: list[tuple[int, int, int, int]] = []  # place, seed, index, draw
+        for i, chain in enumerate(batch):
+            job = self.jobs[chain.job.id]
+            if chain.position == 0:
+                wanted.append((i, job.seed, chain.index, 0))
+            if job.table.is_noisy[chain.position]:
+                wanted.append((B + i, job.seed, chain.index, chain.position + 1))
+        z = torch.zeros(2 * B, *self.shape, device=self.runtime.device)
+        if wanted:
+            places, seeds, indices, draws = torch.tensor(wanted, device=z.device).unbind(dim=1)
+            z[places] = noise.normal(seeds, indices, draws, self.shape)
+        return z.reshape(2, B, *self.shape)
+
+    def _eps(self, batch: Sequence[Chain], x_t: Tensor) -> Tensor:
+        """eps_hat (B,C,H,W), guided where a job asks for it: those chains take a second row."""
+        device = x_t.device
+        jobs = [self.jobs[chain.job.id] for chain in batch]
+        times = [int(job.table.t[c.position]) for job, c in zip(jobs, batch, strict=True)]
+        t = torch.tensor(times, device=device)
+        label = None
+        if batch[0].label is not None:
+            label = torch.tensor([chain.label for chain in batch], device=device)
+        guided = [i for i, job in enumerate(jobs) if job.guidance]
+        if not guided or label is None or self.null_label is None:
+            return self._network(x_t, t, label)
+        extra = torch.tensor(guided, device=device)
+        label = torch.cat([label, torch.full_like(extra, self.null_label)])
+        eps = self._network(torch.cat([x_t, x_t[extra]]), torch.cat([t, t[extra]]), label)
+        eps_hat = eps[: len(batch)]
+        w = torch.tensor([jobs[i].guidance for i in guided], dtype=torch.float64, device=device)
+        eps_hat[extra] = combine_guided(eps_hat[extra], eps[len(batch) :], w)
+        return eps_hat
+
+    def _network(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
+        """The runtime's eps_hat, the batch padded to the next of its sizes with its last row."""
+        B = len(x_t)
+        size = next(size for size in self.runtime.batch_sizes if size >= B)
+        if size > B:
+            rows = torch.arange(size, device=x_t.device).clamp(max=B - 1)
+            x_t, t = x_t[rows], t[rows]
+            label = None if label is None else label[rows]
+        return self.runtime(x_t, t, label)[:B]

@@ -1,0 +1,64 @@
+"""The FastAPI application: `create_app(settings)` wires everything, and opens nothing."""
+
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from app import problems
+from app.engine.process import Options
+from app.engine.supervisor import Supervisor
+from app.guard import Guard
+from app.routes import generation, system
+from app.settings import Settings
+from diffusion import __version__
+
+ENCODER_THREADS = 2
+DESCRIPTION = """
+Images from a denoising diffusion probabilistic model (Ho, Jain, Abbeel 2020), one denoising step
+at a time. Choose the representation with `Accept`; errors are RFC 9457 problems.
+"""
+
+
+def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAPI:
+    """The service. Engines start with it and end with it.
+
+    `on_unusable` is called with the reason when an engine says that it can never start.
+    """
+    options = [
+        Options(
+            checkpoint=settings.checkpoint,
+            device=device,
+            runtime=settings.runtime,
+            threads=settings.threads_per_engine,
+            max_batch=settings.max_batch,
+        )
+        for device in settings.devices
+    ]
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        supervisor: Supervisor = app.state.supervisor
+        with ThreadPoolExecutor(ENCODER_THREADS, "encoder") as app.state.encoders:
+            supervisor.start()
+            try:
+                yield
+            finally:
+                await supervisor.stop()
+
+    app: FastAPI = FastAPIOffline(
+        title="DDPM service",
+        version=__version__,
+        description=DESCRIPTION,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    app.state.supervisor = Supervisor(options, settings.max_queue_samples, on_unusable)
+    app.include_router(generation.router)
+    app.include_router(system.router)
+    app.add_middleware(Guard, max_request_bytes=settings.max_request_bytes)
+    problems.install(app)
+    return app

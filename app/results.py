@@ -1,0 +1,55 @@
+"""A request's answer as arrays, gathered from the engine's events."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.engine.messages import Done, Event, Failed, Finished, Frame
+from app.planning import Plan
+from app.problems import Problem
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Result:
+    """`x_0` float32 (n,C,H,W); for trajectories `x_t` and `x_0_hat` (n,frames,C,H,W)."""
+
+    plan: Plan
+    x_0: Array
+    x_t: Array
+    x_0_hat: Array
+    queue_seconds: float
+    run_seconds: float
+
+    @property
+    def timing(self) -> dict[str, float]:
+        """As the contract names it."""
+        return {"queued_s": round(self.queue_seconds, 6), "compute_s": round(self.run_seconds, 6)}
+
+
+async def gather(plan: Plan, events: AsyncIterator[Event]) -> Result:
+    """Wait for the whole answer. Raises Problem 500 when the job failed."""
+    first, n = plan.submit.indices[0], len(plan.submit.indices)
+    place = {position: k for k, position in enumerate(plan.submit.shown)}
+    x_0 = np.zeros((n, *plan.image_shape), np.float32)
+    x_t = np.zeros((n, len(place), *plan.image_shape), np.float32)
+    x_0_hat = np.zeros_like(x_t)
+    async for event in events:
+        match event:
+            case Finished():
+                x_0[event.index - first] = image(plan, event.x_0)
+            case Frame():
+                at = event.index - first, place[event.position]
+                x_t[at], x_0_hat[at] = image(plan, event.x_t), image(plan, event.x_0_hat)
+            case Failed(_, reason):
+                raise Problem(500, reason)
+            case Done(_, queue_seconds, run_seconds):
+                return Result(plan, x_0, x_t, x_0_hat, queue_seconds, run_seconds)
+    raise Problem(500, "the engine ended the request early")
+
+
+def image(plan: Plan, raw: bytes) -> Array:
+    """float32 (C,H,W) from the engine's bytes."""
+    return np.frombuffer(raw, "<f4").reshape(plan.image_shape)

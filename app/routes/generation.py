@@ -1,0 +1,151 @@
+"""POST /sample and POST /denoise-trajectory."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from contextlib import aclosing
+from typing import TypeVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response, StreamingResponse
+
+from app import encoding, openapi
+from app.dependencies import EncodersDep, SettingsDep, SupervisorDep
+from app.engine.supervisor import NotReady, Overloaded, Supervisor
+from app.negotiation import choose
+from app.planning import Plan, plan
+from app.problems import from_engine
+from app.results import Result, gather
+from app.schemas import SampleRequest, SampleResponse, TrajectoryRequest, TrajectoryResponse
+from app.settings import Settings
+from app.streaming import event_stream
+
+T = TypeVar("T")
+Encoders = dict[str, Callable[[Result], bytes]]
+
+SAMPLE: Encoders = {
+    "application/json": encoding.sample_json,
+    "image/png": encoding.sample_png,
+    "application/zip": encoding.sample_zip,
+    "application/x-npz": encoding.sample_npz,
+}
+TRAJECTORY: Encoders = {
+    "application/json": encoding.trajectory_json,
+    "image/png": encoding.film_strip,
+    "image/gif": encoding.trajectory_gif,
+    "image/webp": encoding.trajectory_webp,
+    "image/apng": encoding.trajectory_apng,
+    "application/x-npz": encoding.trajectory_npz,
+}
+EVENT_STREAM = "text/event-stream"
+
+router = APIRouter(tags=["generation"])
+
+
+class ClientGone(Exception):
+    """The client closed the connection; there is nobody to answer."""
+
+
+@router.post(
+    "/sample",
+    summary="Generate images",
+    response_model=SampleResponse,
+    responses=openapi.SAMPLE_RESPONSES,
+    openapi_extra=openapi.SAMPLE_BODY,
+)
+async def sample(
+    request: Request,
+    settings: SettingsDep,
+    supervisor: SupervisorDep,
+    encoders: EncodersDep,
+    body: SampleRequest = SampleRequest(),  # noqa: B008 - frozen
+) -> Response:
+    """n images of one seed. The same request gives the same bytes, whatever else is running."""
+    media_type = choose(request.headers.get("accept"), list(SAMPLE))
+    accepted = accept(body, supervisor, settings)
+    return await answer(request, accepted, supervisor, encoders, SAMPLE, media_type)
+
+
+@router.post(
+    "/denoise-trajectory",
+    summary="Generate images and show the way from noise",
+    response_model=TrajectoryResponse,
+    responses=openapi.TRAJECTORY_RESPONSES,
+    openapi_extra=openapi.TRAJECTORY_BODY,
+)
+async def denoise_trajectory(
+    request: Request,
+    settings: SettingsDep,
+    supervisor: SupervisorDep,
+    encoders: EncodersDep,
+    body: TrajectoryRequest = TrajectoryRequest(),  # noqa: B008 - frozen
+) -> Response:
+    """x_t and x0_hat(x_t, t) at the frames asked for; live as `text/event-stream`. The last frame
+    is what /sample returns for the same fields."""
+    media_type = choose(request.headers.get("accept"), [*TRAJECTORY, EVENT_STREAM])
+    accepted = accept(body, supervisor, settings)
+    if media_type == EVENT_STREAM:
+        return StreamingResponse(
+            event_stream(accepted, supervisor, encoders),
+            media_type=EVENT_STREAM,
+            headers={
+                "Cache-Control": "no-store",
+                "X-Accel-Buffering": "no",
+                "X-Seed": str(accepted.submit.seed),
+            },
+        )
+    return await answer(request, accepted, supervisor, encoders, TRAJECTORY, media_type)
+
+
+def accept(body: SampleRequest, supervisor: Supervisor, settings: Settings) -> Plan:
+    """The plan, if there is room for it. Raises Problem 422 or 503."""
+    try:
+        accepted = plan(body, supervisor.model, settings)
+        supervisor.admit(accepted.submit)
+    except (NotReady, Overloaded) as error:
+        raise from_engine(error) from error
+    return accepted
+
+
+async def answer(
+    request: Request,
+    accepted: Plan,
+    supervisor: Supervisor,
+    encoders: Executor,
+    representations: Encoders,
+    media_type: str,
+) -> Response:
+    """Run the plan and encode its result; cancelled when the client goes away."""
+    try:
+        result = await unless_gone(request, _run(accepted, supervisor))
+    except ClientGone:
+        return Response(status_code=499)  # nobody reads it
+    loop = asyncio.get_running_loop()
+    content = await loop.run_in_executor(encoders, representations[media_type], result)
+    headers = {"X-Seed": str(accepted.submit.seed), "Vary": "Accept"}
+    return Response(content, media_type=media_type, headers=headers)
+
+
+async def _run(accepted: Plan, supervisor: Supervisor) -> Result:
+    async with aclosing(supervisor.run(accepted.submit)) as events:
+        return await gather(accepted, events)
+
+
+async def unless_gone(request: Request, work: Coroutine[None, None, T]) -> T:
+    """The result of `work`; when the client disconnects first, cancels it and raises ClientGone."""
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGone
+    finally:
+        task.cancel()
+        watch.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,47 @@
+"""What the server says of itself: /model, /livez, /readyz."""
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+
+from app import openapi
+from app.dependencies import SettingsDep, SupervisorDep
+from app.engine.supervisor import NotReady
+from app.problems import MEDIA_TYPE, RESTART_SECONDS, Problem, from_engine
+from app.schemas import Limits, Model
+
+router = APIRouter(tags=["system"])
+
+
+@router.get("/model", summary="What is served", responses=openapi.NOT_READY)
+async def model(supervisor: SupervisorDep, settings: SettingsDep) -> Model:
+    """The model, where it came from, how well it was measured, how it runs, and the limits."""
+    try:
+        description = supervisor.model
+    except NotReady as error:
+        raise from_engine(error) from error
+    limits = Limits.model_validate({name: getattr(settings, name) for name in Limits.model_fields})
+    return Model.model_validate({**description, "limits": limits})
+
+
+@router.get("/livez", summary="Is the process alive?")
+async def livez() -> dict[str, str]:
+    """Always 200 while the server answers at all; a full queue is not dead."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz", summary="Can it serve?", responses=openapi.NOT_READY)
+async def readyz(supervisor: SupervisorDep) -> Response:
+    """200 with at least one engine ready; else 503 with the state of each."""
+    states = [f"engine {i} is {engine.status}" for i, engine in enumerate(supervisor.engines)]
+    if supervisor.ready_engines:
+        return JSONResponse({"status": "ready", "reasons": []})
+    problem = Problem(503, "; ".join(states))
+    headers = {"Retry-After": str(RESTART_SECONDS)}
+    body = {**problem.body(), "reasons": states}
+    return JSONResponse(body, 503, headers=headers, media_type=MEDIA_TYPE)
+
+
+@router.get("/", include_in_schema=False)
+async def index() -> Response:
+    """To the documentation."""
+    return RedirectResponse("docs")
