@@ -1,6 +1,8 @@
 """The command `ddpm`: train, sample and export from the science, and serve."""
 
 import argparse
+import logging
+import signal
 import sys
 
 import uvicorn
@@ -36,6 +38,7 @@ def serve(argv: list[str]) -> int:
             name = "_".join(map(str, found["loc"]))
             print(f"ddpm serve: {name}: {found['input']!r}: {found['msg']}", file=sys.stderr)
         return 2
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
     app = create_app(settings, on_unusable=lambda reason: stop(server, reason))
     server = uvicorn.Server(
         uvicorn.Config(
@@ -46,6 +49,9 @@ def serve(argv: list[str]) -> int:
             server_header=False,
         )
     )
+    for stopping in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn shuts down on these, then raises them again: this time they mean nothing.
+        signal.signal(stopping, lambda *_: None)
     server.run()
     return 1 if app.state.supervisor.unusable else 0
 

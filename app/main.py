@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app import problems
-from app.engine.process import Options
+from app.engine.options import Options
 from app.engine.supervisor import Supervisor
 from app.guard import Guard
 from app.routes import generation, system

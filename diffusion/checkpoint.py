@@ -89,15 +89,15 @@ class Checkpoint:
 
 
 def find_checkpoint(source: str | Path) -> Path:
-    """A folder as it is, or the one of a built-in name (`mnist`).
+    """The folder of a built-in name (`mnist`), or a folder as it is (`./mnist`).
 
     Raises CheckpointError naming what is built in.
     """
     folder = Path(source)
+    if str(source) == folder.name and (MODELS / folder / "model_index.json").is_file():
+        return MODELS / folder
     if folder.is_dir():
         return folder
-    if (MODELS / folder).is_dir() and len(folder.parts) == 1:
-        return MODELS / folder
     built_in = ", ".join(sorted(path.parent.name for path in MODELS.glob("*/model_index.json")))
     raise CheckpointError(f"{source}: no such folder, and not a built-in model ({built_in})")
 

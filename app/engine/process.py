@@ -5,14 +5,12 @@ pair. It knows no HTTP and writes no file. Its end of the socket closing, for wh
 it: an engine never outlives its API process.
 """
 
-import argparse
 import logging
 import select
 import signal
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
 
 import torch
 
@@ -28,8 +26,9 @@ from app.engine.messages import (
     decode,
     encode,
 )
+from app.engine.options import Options
 from app.engine.runner import Runner
-from app.engine.runtime import Runtime, is_batch_invariant, make_runtime
+from app.engine.runtime import Runtime, invariant_sizes, make_runtime
 from diffusion.checkpoint import Checkpoint, open_checkpoint
 from diffusion.generation import pick_device
 from diffusion.process import Process
@@ -37,31 +36,6 @@ from diffusion.process import Process
 log = logging.getLogger(__name__)
 
 WARM_UP_STEPS = 3
-
-
-@dataclass(frozen=True)
-class Options:
-    """What an engine is told on its command line."""
-
-    checkpoint: str
-    device: str
-    runtime: str
-    threads: int
-    max_batch: int
-
-    def arguments(self) -> list[str]:
-        """As flags, for `parse`."""
-        return [f"--{name}={value}" for name, value in asdict(self).items()]
-
-    @classmethod
-    def parse(cls) -> tuple[int, "Options"]:
-        """(file descriptor, options) of this process."""
-        parser = argparse.ArgumentParser(prog="python -m app.engine.process")
-        parser.add_argument("fd", type=int)
-        for field in fields(cls):
-            parser.add_argument(f"--{field.name}", type=int if field.type is int else str)
-        values = vars(parser.parse_args())
-        return values.pop("fd"), cls(**values)
 
 
 class Disconnected(Exception):
@@ -130,8 +104,14 @@ def load(options: Options) -> tuple[Engine, Ready]:
     model = checkpoint.load()
     device = pick_device(options.device)
     runtime = make_runtime(options.runtime, model, device, options.threads, options.max_batch)
+    invariant = invariant_sizes(runtime, model)
+    batch_sizes = invariant or runtime.batch_sizes
     runner = Runner(
-        runtime, checkpoint.unet.image_shape, checkpoint.process.clip, checkpoint.card.null_label
+        runtime,
+        batch_sizes,
+        checkpoint.unet.image_shape,
+        checkpoint.process.clip,
+        checkpoint.card.null_label,
     )
     info = {
         **describe(checkpoint, process),
@@ -139,9 +119,9 @@ def load(options: Options) -> tuple[Engine, Ready]:
         "runtime": runtime.name,
         "precision": runtime.precision,
         "device": str(device),
-        "batch_sizes": list(runtime.batch_sizes),
-        "batch_invariant": is_batch_invariant(runtime, model),
-        "seconds_per_row": seconds_per_row(runtime, checkpoint),
+        "batch_sizes": list(batch_sizes),
+        "batch_invariant": bool(invariant),
+        "seconds_per_row": seconds_per_row(runtime, batch_sizes[-1], checkpoint),
     }
     return Engine(process, runner), Ready(info)
 
@@ -167,9 +147,8 @@ def describe(checkpoint: Checkpoint, process: Process) -> dict[str, object]:
     }
 
 
-def seconds_per_row(runtime: Runtime, checkpoint: Checkpoint) -> float:
-    """Seconds that one network row takes in the largest batch, after a warm-up."""
-    B = runtime.batch_sizes[-1]
+def seconds_per_row(runtime: Runtime, B: int, checkpoint: Checkpoint) -> float:
+    """Seconds that one network row takes in a batch of B, after a warm-up."""
     x_t = torch.zeros(B, *checkpoint.unet.image_shape, device=runtime.device)
     t = torch.zeros(B, dtype=torch.int64, device=runtime.device)
     label = t if checkpoint.unet.num_class_embeds is not None else None

@@ -48,6 +48,7 @@ class Runner:
     def __init__(
         self,
         runtime: Runtime,
+        batch_sizes: tuple[int, ...],
         shape: tuple[int, int, int],
         clip: float | None,
         null_label: int | None,
@@ -56,7 +57,8 @@ class Runner:
         self.shape = shape
         self.clip = clip
         self.null_label = null_label
-        self.max_rows = runtime.batch_sizes[-1]
+        self.batch_sizes = batch_sizes
+        self.max_rows = batch_sizes[-1]
         self.jobs: dict[str, JobData] = {}
         self._states: dict[Chain, State] = {}
 
@@ -123,7 +125,7 @@ class Runner:
     def _network(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
         """The runtime's eps_hat, the batch padded to the next of its sizes with its last row."""
         B = len(x_t)
-        size = next(size for size in self.runtime.batch_sizes if size >= B)
+        size = next(size for size in self.batch_sizes if size >= B)
         if size > B:
             rows = torch.arange(size, device=x_t.device).clamp(max=B - 1)
             x_t, t = x_t[rows], t[rows]

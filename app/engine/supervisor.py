@@ -29,7 +29,7 @@ from app.engine.messages import (
     decode,
     encode,
 )
-from app.engine.process import Options
+from app.engine.options import Options
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,87 @@
+"""A tiny model behind an engine, and the plain Algorithm 2 loop to compare it with."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from app.engine.machine import Engine
+from app.engine.messages import Event, Finished, Frame, Submit
+from app.engine.runner import Runner
+from app.engine.runtime import EagerRuntime, invariant_sizes
+from diffusion.checkpoint import Checkpoint, open_checkpoint
+from diffusion.process import Process
+from diffusion.samplers import Conditioning, make_table, sample
+from diffusion.unet import UNet
+from tests.tiny import save_tiny
+
+
+class Bench:
+    """An engine on a tiny checkpoint, with helpers to drive it."""
+
+    def __init__(self, folder: Path, max_batch: int = 8) -> None:
+        self.checkpoint: Checkpoint = open_checkpoint(folder)
+        self.process = Process.from_config(self.checkpoint.process)
+        self.model: UNet = self.checkpoint.load()
+        self.shape = self.checkpoint.unet.image_shape
+        runtime = EagerRuntime(self.model, torch.device("cpu"), max_batch)
+        sizes = invariant_sizes(runtime, self.model)
+        runner = Runner(
+            runtime,
+            sizes,
+            self.shape,
+            self.checkpoint.process.clip,
+            self.checkpoint.card.null_label,
+        )
+        self.time = 0.0
+        self.engine = Engine(self.process, runner, clock=lambda: self.time)
+
+    def drain(self) -> list[Event]:
+        """All events until the engine is idle; the clock ticks once a step."""
+        events: list[Event] = []
+        while not self.engine.is_idle:
+            self.time += 1.0
+            events += self.engine.step()
+        return events
+
+    def reference(self, submit: Submit) -> dict[int, list[np.ndarray]]:
+        """Per index, the bytes-exact states of the plain loop, run in one batch of its own."""
+        table = make_table(
+            self.process, submit.sampler, submit.steps, eta=submit.eta, variance=submit.variance
+        )
+        extra = next(n for n in (4, 8) if n >= len(submit.indices)) - len(submit.indices)
+        # eager is batch-invariant in powers of two from 4 rows up
+        indices = torch.tensor(submit.indices + submit.indices[-1:] * extra)
+        labels = None
+        if submit.labels is not None:
+            labels = torch.tensor(submit.labels + submit.labels[-1:] * extra)
+        condition = Conditioning(labels, submit.guidance, self.checkpoint.card.null_label)
+        seeds = torch.full_like(indices, submit.seed)
+        clip = self.checkpoint.process.clip
+        states = list(sample(self.model, table, seeds, indices, self.shape, condition, clip))
+        return {
+            index: [state.x_t[i].numpy() for state in states]
+            for i, index in enumerate(submit.indices)
+        }
+
+    def image(self, raw: bytes) -> np.ndarray:
+        return np.frombuffer(raw, "<f4").reshape(self.shape)
+
+
+@pytest.fixture
+def unconditional(tmp_path: Path) -> Bench:
+    return Bench(save_tiny(tmp_path / "tiny"))
+
+
+@pytest.fixture
+def conditional(tmp_path: Path) -> Bench:
+    return Bench(save_tiny(tmp_path / "tiny", num_classes=3, null_label=True, channels=3))
+
+
+def finished(events: list[Event], job_id: str) -> dict[int, bytes]:
+    return {e.index: e.x_0 for e in events if isinstance(e, Finished) and e.id == job_id}
+
+
+def frames(events: list[Event], job_id: str) -> list[Frame]:
+    return [e for e in events if isinstance(e, Frame) and e.id == job_id]

@@ -1,0 +1,133 @@
+"""The engine against the plain loop of `diffusion.samplers`, byte for byte."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from app.engine.messages import Done, Failed, Submit
+from tests.app.engine.conftest import Bench, finished, frames
+
+JOBS = [
+    Submit("ddpm", 1, (0, 1, 2), None, "ddpm", 50),
+    Submit("large", 1, (7,), None, "ddpm", 50, variance="fixed_large"),
+    Submit("short", 2, (0, 1), None, "ddpm", 7),
+    Submit("ddim", 1, (0, 1, 2, 3, 4), None, "ddim", 10),
+    Submit("eta", 2**53 - 1, (2**40,), None, "ddim", 10, eta=0.5),
+    Submit("dpmpp", 1, (0, 3), None, "dpmpp", 6),
+    Submit("one", 3, (0,), None, "dpmpp", 1),
+]
+
+
+@pytest.mark.parametrize("submit", JOBS, ids=lambda submit: submit.id)
+def test_a_job_alone_equals_the_plain_loop(unconditional: Bench, submit: Submit) -> None:
+    unconditional.engine.submit(submit)
+    made = finished(unconditional.drain(), submit.id)
+    expected = unconditional.reference(submit)
+    assert made == {i: x[-1].tobytes() for i, x in expected.items()}
+
+
+def test_jobs_of_all_samplers_in_one_batch_equal_the_plain_loop(unconditional: Bench) -> None:
+    for submit in JOBS:
+        unconditional.engine.submit(submit)
+    events = unconditional.drain()
+    for submit in JOBS:
+        expected = unconditional.reference(submit)
+        for index, raw in finished(events, submit.id).items():
+            assert raw == expected[index][-1].tobytes(), f"{submit.id}, index {index}"
+
+
+def test_jobs_that_join_while_others_run_change_nothing(unconditional: Bench) -> None:
+    events = []
+    for submit in JOBS:
+        unconditional.engine.submit(submit)
+        for _ in range(3):
+            events += unconditional.engine.step()
+    events += unconditional.drain()
+    for submit in JOBS:
+        expected = unconditional.reference(submit)
+        made = finished(events, submit.id)
+        assert made == {i: x[-1].tobytes() for i, x in expected.items()}
+
+
+def test_guided_and_unlabelled_chains_share_a_batch(conditional: Bench) -> None:
+    jobs = [
+        Submit("guided", 1, (0, 1, 2), (0, 1, 2), "ddim", 10, guidance=2.5),
+        Submit("plain", 1, (0, 1, 2), (0, 1, 2), "ddpm", 12),
+        Submit("null", 1, (0,), (3,), "dpmpp", 5),
+    ]
+    for submit in jobs:
+        conditional.engine.submit(submit)
+    events = conditional.drain()
+    for submit in jobs:
+        expected = conditional.reference(submit)
+        made = finished(events, submit.id)
+        assert made == {i: x[-1].tobytes() for i, x in expected.items()}
+
+
+def test_frames_are_the_states_of_the_chain_with_the_estimate_at_that_very_state(
+    unconditional: Bench,
+) -> None:
+    submit = Submit("a", 1, (4,), None, "ddim", 10, shown=(0, 3, 10))
+    unconditional.engine.submit(submit)
+    events = unconditional.drain()
+    expected = unconditional.reference(submit)[4]
+    shown = frames(events, "a")
+    assert [frame.position for frame in shown] == [0, 3, 10]
+    for frame in shown:
+        assert frame.x_t == expected[frame.position].tobytes()
+    # eq. 15 at the state x_t, recomputed here in float64
+    t = 50 - 1 - 3 * 5
+    alpha_bar = unconditional.process.alpha_bar[t].item()
+    x_t = unconditional.image(shown[1].x_t).astype(np.float64)
+    eps = _eps(unconditional, expected[3], t)
+    x_0_hat = np.clip((x_t - np.sqrt(1 - alpha_bar) * eps) / np.sqrt(alpha_bar), -1, 1)
+    np.testing.assert_allclose(unconditional.image(shown[1].x_0_hat), x_0_hat, atol=1e-4)
+    assert shown[-1].x_t == shown[-1].x_0_hat == finished(events, "a")[4]
+
+
+def _eps(bench: Bench, x_t: np.ndarray, t: int) -> np.ndarray:
+    import torch
+
+    with torch.no_grad():
+        batch = torch.from_numpy(x_t.copy())[None].expand(4, -1, -1, -1)
+        return bench.model(batch, torch.full((4,), t))[0].numpy().astype(np.float64)
+
+
+def test_a_job_ends_with_one_done_that_tells_its_times(unconditional: Bench) -> None:
+    unconditional.engine.submit(Submit("a", 1, (0, 1), None, "ddim", 5))
+    unconditional.time = 10.0
+    events = unconditional.drain()
+    assert [e for e in events if isinstance(e, Done)] == [Done("a", 10.0 + 1.0, 4.0)]
+    assert isinstance(events[-1], Done)
+
+
+def test_a_cancelled_job_sends_nothing_more_and_leaves_nothing_behind(
+    unconditional: Bench,
+) -> None:
+    engine = unconditional.engine
+    engine.submit(Submit("a", 1, (0, 1), None, "ddim", 5))
+    engine.submit(Submit("b", 1, (0,), None, "ddim", 5))
+    engine.step()
+    engine.cancel("a")
+    engine.cancel("never was")
+    events = unconditional.drain()
+    assert {event.id for event in events} == {"b"}
+    assert not engine.runner.jobs and not engine.runner._states
+
+
+def test_a_finished_job_leaves_nothing_behind(unconditional: Bench) -> None:
+    for submit in JOBS:
+        unconditional.engine.submit(submit)
+    unconditional.drain()
+    assert not unconditional.engine.runner.jobs
+    assert not unconditional.engine.runner._states
+    assert not unconditional.engine.scheduler.jobs
+
+
+def test_a_job_that_can_never_run_fails_at_once_and_alone(unconditional: Bench) -> None:
+    engine = unconditional.engine
+    engine.submit(JOBS[0])
+    (failed,) = engine.submit(dataclasses.replace(JOBS[0], id="x", steps=51))
+    assert failed == Failed("x", "steps: 51 is not allowed; it must be 1..50")
+    assert finished(unconditional.drain(), "ddpm").keys() == {0, 1, 2}

@@ -1,0 +1,126 @@
+"""Both CPU runtimes: the same outputs as PyTorch, and the same bytes for a row in any batch."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from app.engine.runtime import (
+    EagerRuntime,
+    OpenVINORuntime,
+    Runtime,
+    RuntimeUnavailable,
+    invariant_sizes,
+    make_runtime,
+    powers_of_two,
+)
+from diffusion.checkpoint import open_checkpoint
+from diffusion.unet import UNet
+from tests.tiny import save_tiny
+
+LARGEST = 33
+
+
+@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> UNet:
+    folder = tmp_path_factory.mktemp("runtime")
+    return open_checkpoint(save_tiny(folder / "tiny", num_classes=3, channels=3)).load()
+
+
+@pytest.fixture(scope="module")
+def shipped() -> UNet:
+    return open_checkpoint("mnist").load()
+
+
+def runtime_of(name: str, model: UNet, threads: int, max_batch: int) -> Runtime:
+    return make_runtime(name, model, torch.device("cpu"), threads, max_batch)
+
+
+@pytest.mark.parametrize("name", ["eager", "openvino"])
+def test_a_row_has_the_same_bytes_in_every_batch_size_and_at_every_place(
+    name: str, threads: int, shipped: UNet
+) -> None:
+    runtime = runtime_of(name, shipped, threads, max_batch=32)
+    generator = torch.Generator().manual_seed(0)
+    x_t = torch.randn(LARGEST, *shipped.config.image_shape, generator=generator)
+    t = torch.randint(1000, (LARGEST,), generator=generator)
+    label = torch.randint(11, (LARGEST,), generator=generator)
+    expected = {}
+    with torch.inference_mode():
+        for size in invariant_sizes(runtime, shipped):
+            for start in range(0, LARGEST - size + 1, max(1, size // 2)):
+                rows = slice(start, start + size)
+                made = runtime(x_t[rows], t[rows], label[rows])
+                for row, eps_hat in zip(range(start, start + size), made, strict=True):
+                    first = expected.setdefault(row, eps_hat.clone())
+                    assert torch.equal(eps_hat, first), f"row {row}, batch of {size}"
+
+
+@pytest.mark.parametrize("name", ["eager", "openvino"])
+def test_the_runtime_computes_what_pytorch_does(name: str, model: UNet) -> None:
+    runtime = runtime_of(name, model, 1, max_batch=4)
+    x_t = torch.randn(4, *model.config.image_shape, generator=torch.Generator().manual_seed(1))
+    t, label = torch.tensor([0, 1, 20, 49]), torch.tensor([0, 1, 2, 0])
+    torch.testing.assert_close(runtime(x_t, t, label), model(x_t, t, label), atol=1e-5, rtol=1e-5)
+
+
+def test_openvino_is_batch_invariant_in_every_size(threads: int, model: UNet) -> None:
+    runtime = runtime_of("openvino", model, threads, max_batch=LARGEST)
+    assert invariant_sizes(runtime, model) == (1, 2, 4, 8, 16, 32, 33)
+
+
+def test_eager_is_batch_invariant_in_four_rows_at_least(threads: int, shipped: UNet) -> None:
+    assert invariant_sizes(runtime_of("eager", shipped, threads, 16), shipped)[:1] == (4,)
+
+
+def test_warm_up_notices_a_runtime_that_is_not_batch_invariant(model: UNet) -> None:
+    class Leaky(EagerRuntime):
+        """A row's output depends on its neighbours'."""
+
+        def __call__(
+            self, x_t: torch.Tensor, t: torch.Tensor, label: torch.Tensor | None
+        ) -> torch.Tensor:
+            return super().__call__(x_t, t, label) + x_t.mean() * 1e-6
+
+    assert invariant_sizes(Leaky(model, torch.device("cpu"), 16), model) == ()
+
+
+def test_warm_up_leaves_out_the_sizes_that_differ(model: UNet) -> None:
+    class OtherKernel(EagerRuntime):
+        """From 8 rows up another algorithm runs."""
+
+        def __call__(
+            self, x_t: torch.Tensor, t: torch.Tensor, label: torch.Tensor | None
+        ) -> torch.Tensor:
+            return super().__call__(x_t, t, label) * (1 if len(x_t) < 8 else 1 + 1e-6)
+
+    assert invariant_sizes(OtherKernel(model, torch.device("cpu"), 16), model) == (4,)
+
+
+def test_auto_is_openvino_on_a_cpu(model: UNet) -> None:
+    assert isinstance(runtime_of("auto", model, 1, 2), OpenVINORuntime)
+
+
+def test_openvino_is_refused_on_a_gpu(model: UNet) -> None:
+    with pytest.raises(RuntimeUnavailable, match="openvino runs on the CPU, not on cuda"):
+        make_runtime("openvino", model, torch.device("cuda"), 1, 2)
+
+
+def test_eager_keeps_to_powers_of_two_from_four_up(model: UNet) -> None:
+    assert runtime_of("eager", model, 1, 1).batch_sizes == (4,)
+    assert runtime_of("eager", model, 1, 12).batch_sizes == (4, 8)
+    assert runtime_of("eager", model, 1, 32).batch_sizes == (4, 8, 16, 32)
+
+
+def test_batch_sizes_are_powers_of_two_and_the_largest() -> None:
+    assert powers_of_two(1, first=1) == (1,)
+    assert powers_of_two(16, first=1) == (1, 2, 4, 8, 16)
+    assert powers_of_two(12, first=4) == (4, 8, 12)

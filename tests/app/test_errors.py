@@ -1,0 +1,139 @@
+"""Bad input: problem+json that names the field, the value and what is allowed."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.app.server import Server
+
+JSON = {"Content-Type": "application/json"}
+
+
+def problem(response: httpx.Response, status: int) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["x-request-id"]
+    body: dict[str, Any] = response.json()
+    assert body["status"] == status
+    assert body.keys() >= {"type", "title", "detail"}
+    return body
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ({"n": 0}, "n: Input should be greater than or equal to 1, not 0"),
+        ({"n": 65}, "n: 65 is not allowed: this server makes 1..64 images a request"),
+        ({"n": "4"}, 'n: Input should be a valid integer, not "4"'),
+        ({"n": True}, "n: Input should be a valid integer, not true"),
+        ({"n": 1.5}, "n: Input should be a valid integer, not 1.5"),
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0, not -1"),
+        (
+            {"seed": 2**53},
+            "seed: Input should be less than or equal to 9007199254740991, not 9007199254740992",
+        ),
+        (
+            {"n": 2, "first_index": 2**53 - 1},
+            "first_index: 9007199254740991 is not allowed: the last index, first_index + n - 1, "
+            "must be at most 9007199254740991",
+        ),
+        ({"steps": 0}, "steps: Input should be greater than or equal to 1, not 0"),
+        (
+            {"steps": 1001},
+            "steps: 1001 is not allowed: this model has T = 1000, so it must be 1..1000",
+        ),
+        ({"sampler": "euler"}, "sampler: Input should be 'ddpm', 'ddim' or 'dpmpp', not \"euler\""),
+        ({"eta": 0.5}, "eta: 0.5 is not allowed: it applies to ddim, not to ddpm"),
+        (
+            {"sampler": "ddim", "eta": 1.5},
+            "eta: Input should be less than or equal to 1, not 1.5",
+        ),
+        (
+            {"sampler": "dpmpp", "variance": "fixed_small"},
+            'variance: "fixed_small" is not allowed: it applies to ddpm, not to dpmpp',
+        ),
+        ({"labels": 10}, "labels: 10 is not allowed: this model has labels 0..9"),
+        ({"labels": [1, 2]}, "labels: [1, 2] is not allowed: 2 labels for n = 1 images"),
+        (
+            {"guidance": 1},
+            "guidance: 1.0 is not allowed: it needs labels, and a model trained with label dropout",
+        ),
+        ({"labels": 1, "guidance": 21}, "guidance: Input should be less than or equal to 20"),
+        ({"sede": 1}, "sede: unknown field, not 1"),
+    ],
+)
+def test_a_wrong_field_of_sample_is_named(
+    server: Server, body: dict[str, Any], detail: str
+) -> None:
+    found = problem(server.post("/sample", body), 422)
+    assert found["detail"].startswith(detail)
+    assert found["errors"][0]["field"] == detail.split(":")[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ({"frames": 1}, "frames: Input should be greater than or equal to 2, not 1"),
+        ({"frames": 101}, "frames: 101 is not allowed: this server shows 2..100 frames"),
+        ({"timesteps": []}, "timesteps: List should have at least 1 item"),
+        ({"timesteps": [1001]}, "timesteps: 1001 is not allowed: this model has T = 1000"),
+        (
+            {"timesteps": [0], "frames": 3},
+            "frames: 3 is not allowed: give frames or timesteps, not both",
+        ),
+        ({"timesteps": [-1]}, "timesteps.0: Input should be greater than or equal to 0, not -1"),
+    ],
+)
+def test_a_wrong_field_of_denoise_trajectory_is_named(
+    server: Server, body: dict[str, Any], detail: str
+) -> None:
+    found = problem(server.post("/denoise-trajectory", body), 422)
+    assert found["detail"].startswith(detail)
+
+
+def test_all_wrong_fields_are_reported_at_once(server: Server) -> None:
+    found = problem(server.post("/sample", {"n": 0, "seed": -1, "x": 1}), 422)
+    assert [error["field"] for error in found["errors"]] == ["n", "seed", "x"]
+
+
+@pytest.mark.parametrize("raw", [b"{", b"[1]", b"\xff\xfe", b'{"n": NaN}', b'{"eta": 1e400}'])
+def test_a_body_that_is_not_a_request_is_refused(server: Server, raw: bytes) -> None:
+    problem(server.client.post("/sample", content=raw, headers=JSON), 422)
+
+
+def test_other_media_types_are_refused(server: Server) -> None:
+    form = server.client.post("/sample", data={"n": "1"})
+    assert "must be application/json" in problem(form, 415)["detail"]
+    accept = server.post("/sample", {"steps": 1}, "text/html")
+    assert "application/x-npz" in problem(accept, 406)["detail"]
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_read(server: Server) -> None:
+    large = b'{"labels": [' + b"1," * 600_000 + b"1]}"
+    problem(server.client.post("/sample", content=large, headers=JSON), 413)
+
+    def chunks() -> Any:  # no Content-Length to refuse by
+        for _ in range(20):
+            yield b" " * 100_000
+
+    problem(server.client.post("/sample", content=chunks(), headers=JSON), 413)
+
+
+def test_unknown_paths_and_methods_are_problems(server: Server) -> None:
+    problem(server.client.get("/nothing"), 404)
+    problem(server.client.get("/sample"), 405)
+
+
+def test_the_clients_request_id_comes_back_unless_it_is_odd(server: Server) -> None:
+    def echoed(request_id: str) -> str:
+        headers = {"X-Request-ID": request_id}
+        return server.client.get("/livez", headers=headers).headers["x-request-id"]
+
+    assert echoed("abc-123") == "abc-123"
+    for odd in ("a b", "x" * 200, "<script>"):
+        assert echoed(odd) != odd
+
+
+def test_errors_are_problems_whatever_the_client_accepts(server: Server) -> None:
+    problem(server.post("/sample", {"n": 0}, "image/png"), 422)

@@ -1,0 +1,68 @@
+"""What the server says of itself, and its documentation without any outside network."""
+
+import re
+from typing import Any
+
+from diffusion.checkpoint import open_checkpoint
+from tests.app.server import Server
+
+
+def test_model_says_what_is_served_and_how(server: Server) -> None:
+    model = server.client.get("/model").json()
+    checkpoint = open_checkpoint("mnist")
+    assert model["name"] == "mnist"
+    assert model["sha256"] == checkpoint.sha256
+    assert model["image_shape"] == [1, 28, 28]
+    assert model["num_timesteps"] == 1000
+    assert model["classes"] == list("0123456789")
+    assert (model["runtime"], model["precision"], model["device"]) == ("openvino", "float32", "cpu")
+    assert model["batch_invariant"] is True
+    assert model["limits"]["max_samples"] == 64
+    assert model["trained"] and model["quality"] and model["command"]
+
+
+def test_it_is_alive_and_ready(server: Server) -> None:
+    assert server.client.get("/livez").json() == {"status": "alive"}
+    assert server.client.get("/readyz").json() == {"status": "ready", "reasons": []}
+
+
+def test_the_docs_page_and_its_assets_come_from_this_server(server: Server) -> None:
+    assert server.client.get("/").headers["location"] == "docs"
+    page = server.client.get("/docs")
+    assert page.status_code == 200
+    links = re.findall(r"""(?:src|href)=["']([^"']+)["']""", page.text)
+    assert len(links) >= 2
+    for link in links:
+        assert link.startswith("/"), f"{link} is from another server"
+        assert server.client.get(link).status_code == 200
+    assert "http://" not in page.text and "https://" not in page.text
+
+
+def test_the_openapi_document_has_an_example_of_every_field_and_representation(
+    server: Server,
+) -> None:
+    document = server.client.get("/openapi.json").json()
+    for path, schema in (
+        ("/sample", "SampleRequest"),
+        ("/denoise-trajectory", "TrajectoryRequest"),
+    ):
+        operation = document["paths"][path]["post"]
+        body = operation["requestBody"]["content"]["application/json"]
+        values: list[dict[str, Any]] = [example["value"] for example in body["examples"].values()]
+        used = {name for value in values for name in value}
+        fields = document["components"]["schemas"][schema]["properties"]
+        sample_fields = document["components"]["schemas"]["SampleRequest"]["properties"]
+        own = set(fields) - set(sample_fields) if schema == "TrajectoryRequest" else set(fields)
+        assert used >= own
+        for value in values:  # the examples are real requests; short ones are sent
+            if value.get("steps", 1000) <= 20:
+                assert server.post(path, value).status_code == 200
+    trajectory = document["paths"]["/denoise-trajectory"]["post"]["responses"]["200"]["content"]
+    assert trajectory.keys() == {
+        "application/json", "text/event-stream", "image/png", "image/gif", "image/webp",
+        "image/apng", "application/x-npz",
+    }  # fmt: skip
+    sample = document["paths"]["/sample"]["post"]["responses"]["200"]["content"]
+    assert sample.keys() == {
+        "application/json", "image/png", "application/zip", "application/x-npz"
+    }  # fmt: skip

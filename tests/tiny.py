@@ -1,0 +1,38 @@
+"""A checkpoint small enough to test with: random weights, a diffusers folder."""
+
+from pathlib import Path
+
+import torch
+
+from diffusion.checkpoint import ModelCard, save_checkpoint
+from diffusion.config import ProcessConfig, UNetConfig
+from diffusion.unet import UNet
+
+
+def save_tiny(
+    folder: Path,
+    *,
+    num_classes: int | None = None,
+    null_label: bool = False,
+    channels: int = 1,
+    size: int = 8,
+    num_timesteps: int = 50,
+) -> Path:
+    """Write a seeded checkpoint; `null_label` adds a row for "no label" after the classes."""
+    rows = None if num_classes is None else num_classes + null_label
+    config = UNetConfig(
+        sample_size=size,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+        num_class_embeds=rows,
+    )
+    torch.manual_seed(0)
+    model = UNet(config)
+    card = ModelCard(name="tiny", null_label=num_classes if null_label else None)
+    save_checkpoint(folder, model, ProcessConfig(num_timesteps=num_timesteps), card)
+    return folder
