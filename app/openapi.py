@@ -7,6 +7,7 @@ from app.schemas import ProblemBody
 Responses = dict[int | str, dict[str, Any]]
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAAA…"
+PROBLEM = {"application/problem+json": {"schema": ProblemBody.model_json_schema()}}
 HEADER = {
     "id": "5f0c4ad2a8d64c1c9d3f0a5c9b2f7e11",
     "model": "mnist",
@@ -52,18 +53,16 @@ TRAJECTORY_BODY = _body(
 NOT_READY: Responses = {
     503: {
         "description": "Starting, restarting, draining or full; try again after Retry-After.",
-        "model": ProblemBody,
+        "content": PROBLEM,
     }
 }
 ERRORS: Responses = {
-    406: {"description": "Accept names no representation offered.", "model": ProblemBody},
-    413: {"description": "The body is too large.", "model": ProblemBody},
-    415: {"description": "The body is not application/json.", "model": ProblemBody},
-    422: {"description": "A field is invalid, or the answer too large.", "model": ProblemBody},
+    406: {"description": "Accept names no representation offered.", "content": PROBLEM},
+    413: {"description": "The body is too large.", "content": PROBLEM},
+    415: {"description": "The body is not application/json.", "content": PROBLEM},
+    422: {"description": "A field is invalid, or the answer too large.", "content": PROBLEM},
     **NOT_READY,
 }
-for _response in ERRORS.values():
-    _response["content"] = {"application/problem+json": {}}
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _SEED = {"X-Seed": {"description": "The seed.", "schema": {"type": "integer"}}}

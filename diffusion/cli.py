@@ -1,8 +1,10 @@
 """The commands of the science: train, sample, export. `app.cli` adds serve."""
 
 import argparse
+import dataclasses
 import json
 import logging
+import os
 import platform
 import sys
 from contextlib import nullcontext
@@ -100,7 +102,12 @@ def train(args: argparse.Namespace) -> None:
     trainer = Trainer(config, images, args.out, generation.pick_device(args.device))
     with _summary_writer(args.out / "tensorboard") as writer:
         trainer.run(writer, write_sample_grid)
-    export_run(args.out, args.out / "model", args.name or args.config.stem)
+    card = ModelCard(
+        name=args.name or args.config.stem,
+        data=Path(args.data).name if args.data else config.data,
+        command=f"ddpm train {args.config}",
+    )
+    export_run(args.out, args.out / "model", card)
     print(f"model written to {args.out / 'model'}; try: ddpm sample {args.out / 'model'}")
 
 
@@ -145,38 +152,38 @@ def sample_command(args: argparse.Namespace) -> None:
 def export(args: argparse.Namespace) -> None:
     """`ddpm export`."""
     if saved_states(Path(args.source)):
-        export_run(Path(args.source), args.out, args.name or Path(args.source).name)
+        export_run(Path(args.source), args.out, ModelCard(name=args.name or args.out.name))
     else:
         checkpoint = open_checkpoint(find_checkpoint(args.source))
         card = checkpoint.card
         if args.name:
-            card = from_dict(ModelCard, {**vars(card), "name": args.name})
+            card = dataclasses.replace(card, name=args.name)
         save_checkpoint(args.out, checkpoint.load(), checkpoint.process, card)
     print(f"checkpoint written to {args.out}")
 
 
-def export_run(run: Path, out: Path, name: str) -> None:
-    """The EMA of a run's last state as a checkpoint with a model card."""
+def export_run(run: Path, out: Path, card: ModelCard) -> None:
+    """The EMA of a run's last state as a checkpoint; the run fills in what the card leaves out."""
     state = saved_states(run)[-1]
     meta = json.loads((state / "state.json").read_text())
     config = from_dict(Config, meta["config"])
     model = UNet(config.unet)
     model.load_state_dict(load_file(state / "ema.safetensors"))
-    card = ModelCard(
-        name=name,
+    trained = {
+        "steps": meta["step"],
+        "images": meta["step"] * config.training.batch_size,
+        "config": meta["config"]["training"],
+        "torch": str(torch.__version__),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+    filled = dataclasses.replace(
+        card,
         null_label=null_label(config),
         classes=tuple(meta["classes"]) if config.unet.num_class_embeds else (),
-        data=config.data,
-        command=f"ddpm train configs/{name}.toml --out {run.name}",
-        trained={
-            "steps": meta["step"],
-            "images": meta["step"] * config.training.batch_size,
-            "config": meta["config"],
-            "torch": str(torch.__version__),
-            "machine": platform.machine(),
-        },
+        data=card.data or config.data,
+        trained=trained,
     )
-    save_checkpoint(out, model, config.process, card)
+    save_checkpoint(out, model, config.process, filled)
 
 
 def run_command(args: argparse.Namespace) -> int:
