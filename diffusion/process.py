@@ -52,7 +52,7 @@ def cosine_beta(num_timesteps: int, offset: float = 0.008, limit: float = 0.999)
 class Process:
     """A Markov chain q(x_t | x_{t-1}) of T Gaussian steps, and everything eq. 2-7 derive from it.
 
-    `beta` (T,) float64 in (0, 1]. `timesteps` (T,) int64: what the network is told at each
+    `beta` (T,) float64 in (0, 1). `timesteps` (T,) int64: what the network is told at each
     index; the index itself in a full chain, the original one in a respaced chain.
     """
 
@@ -61,11 +61,11 @@ class Process:
 
     @classmethod
     def from_beta(cls, beta: Tensor) -> "Process":
-        """A full chain. Raises ConfigError when a beta is outside (0, 1]; warns when q(x_T) is
-        not noise."""
+        """A full chain. Raises ConfigError when a beta is not between 0 and 1 (at 1 nothing is left
+        of x_0, and eq. 15 has no value); warns when q(x_T) is not noise."""
         beta = beta.to(torch.float64)
-        if not bool(((beta > 0) & (beta <= 1)).all()):
-            raise ConfigError(f"beta: values from {beta.min():g} to {beta.max():g}, not in (0, 1]")
+        if not bool(((beta > 0) & (beta < 1)).all()):
+            raise ConfigError(f"beta: from {beta.min():g} to {beta.max():g}; it must be in (0, 1)")
         process = cls(beta, torch.arange(len(beta)))
         last = process.alpha_bar[-1].item()
         if last > NOISE_LIMIT:

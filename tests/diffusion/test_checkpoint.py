@@ -1,0 +1,219 @@
+"""The diffusers folder: both layouts, old names, and every refusal with its reason."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler
+from safetensors.torch import load_file, save_file
+
+from diffusion.checkpoint import (
+    MODELS,
+    WEIGHTS,
+    Checkpoint,
+    CheckpointError,
+    ModelCard,
+    atomic_folder,
+    find_checkpoint,
+    open_checkpoint,
+    save_checkpoint,
+)
+from diffusion.config import ProcessConfig
+from diffusion.process import Process
+from tests.tiny import save_tiny
+
+
+def edit(path: Path, **fields: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def flatten(folder: Path) -> None:
+    """The layout of the first DDPM releases: all files at the root."""
+    for part in ("unet", "scheduler"):
+        for path in (folder / part).iterdir():
+            path.rename(folder / path.name)
+        (folder / part).rmdir()
+
+
+def output(checkpoint: Checkpoint) -> torch.Tensor:
+    x_t = torch.linspace(-1, 1, 128).reshape(2, *checkpoint.unet.image_shape)
+    made: torch.Tensor = checkpoint.load()(x_t, torch.tensor([0, 40]))
+    return made
+
+
+def test_the_flat_layout_loads_too(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "tiny")
+    expected = output(open_checkpoint(folder))
+    flatten(folder)
+    assert torch.equal(output(open_checkpoint(folder)), expected)
+
+
+def test_old_attention_names_load_too(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "tiny")
+    expected = output(open_checkpoint(folder))
+    weights = folder / "unet" / WEIGHTS
+    renamed = {}
+    for name, tensor in load_file(weights).items():
+        for new, old in (
+            ("to_q", "query"),
+            ("to_k", "key"),
+            ("to_v", "value"),
+            ("to_out.0", "proj_attn"),
+        ):
+            name = name.replace(f".{new}.", f".{old}.")
+        renamed[name] = tensor
+    assert any("proj_attn" in name for name in renamed)
+    save_file(renamed, weights)
+    assert torch.equal(output(open_checkpoint(folder)), expected)
+
+
+def test_it_knows_the_hash_of_the_weights(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "tiny")
+    content = (folder / "unet" / WEIGHTS).read_bytes()
+    assert open_checkpoint(folder).sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_the_card_survives_and_names_null_label_and_classes(tmp_path: Path) -> None:
+    model = open_checkpoint(save_tiny(tmp_path / "a", num_classes=3, null_label=True)).load()
+    card = ModelCard("pets", 3, ("cat", "dog", "emu"), "photos", "ddpm train", {"steps": 5}, {})
+    save_checkpoint(tmp_path / "b", model, ProcessConfig(), card)
+    opened = open_checkpoint(tmp_path / "b")
+    assert opened.card == card
+    assert (opened.name, opened.classes) == ("pets", ("cat", "dog", "emu"))
+
+
+def test_a_folder_without_a_card_works(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "plain", num_classes=3)
+    (folder / "model_card.json").unlink()
+    opened = open_checkpoint(folder)
+    assert (opened.name, opened.classes) == ("plain", ("0", "1", "2"))
+    assert opened.card.null_label is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"variance_type": "fixed_large", "clip_sample": False},
+        {"beta_schedule": "squaredcos_cap_v2"},
+        {"beta_schedule": "scaled_linear", "beta_start": 0.001, "beta_end": 0.03},
+        {"num_train_timesteps": 500, "beta_end": 0.04, "clip_sample_range": 2.0},
+        {"trained_betas": [0.1, 0.2, 0.9999], "num_train_timesteps": 3},
+    ],
+    ids=str,
+)
+def test_every_scheduler_we_know_comes_from_diffusers_and_goes_back(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = save_tiny(tmp_path / "tiny")
+    theirs = DDPMScheduler(**options)
+    theirs.save_pretrained(folder / "scheduler")
+    opened = open_checkpoint(folder)
+    alpha_bar = Process.from_config(opened.process).alpha_bar
+    torch.testing.assert_close(alpha_bar, theirs.alphas_cumprod.double(), rtol=1e-3, atol=1e-7)
+    save_checkpoint(tmp_path / "again", opened.load(), opened.process, opened.card)
+    back = DDPMPipeline.from_pretrained(tmp_path / "again").scheduler
+    for field in ("variance_type", "clip_sample", "clip_sample_range", "prediction_type"):
+        assert back.config[field] == theirs.config[field]
+    torch.testing.assert_close(back.betas, theirs.betas, rtol=1e-5, atol=1e-9)
+
+
+def truncate(folder: Path) -> None:
+    weights = folder / "unet" / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-10])
+
+
+def change(tensors: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        state = load_file(folder / "unet" / WEIGHTS)
+        tensors(state)
+        save_file(state, folder / "unet" / WEIGHTS)
+
+    return damage
+
+
+def only_a_pickle(folder: Path) -> None:
+    (folder / "unet" / WEIGHTS).rename(folder / "unet" / "diffusion_pytorch_model.bin")
+
+
+def in_unet(**fields: Any) -> Callable[[Path], None]:
+    return lambda folder: edit(folder / "unet" / "config.json", **fields)
+
+
+def in_scheduler(**fields: Any) -> Callable[[Path], None]:
+    return lambda folder: edit(folder / "scheduler" / "scheduler_config.json", **fields)
+
+
+def in_card(**fields: Any) -> Callable[[Path], None]:
+    return lambda folder: edit(folder / "model_card.json", **fields)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (truncate, "not a whole safetensors file"),
+        (only_a_pickle, "no such file; diffusion_pytorch_model.bin is a pickle, which is never"),
+        (change(lambda s: s.pop("conv_in.bias")), "tensor conv_in.bias is missing"),
+        (
+            change(lambda s: s.update({"conv_in.bias": torch.zeros(9)})),
+            r"tensor conv_in.bias has shape \(9,\), not \(8,\)",
+        ),
+        (change(lambda s: s.update(more=torch.zeros(1))), "tensor more has no place"),
+        (lambda f: (f / "unet" / "config.json").unlink(), "config.json: no such file"),
+        (lambda f: (f / "unet" / "config.json").write_text("{"), "not readable JSON"),
+        (lambda f: (f / "unet" / "config.json").write_text("[]"), "not a JSON object"),
+        (
+            lambda f: (f / "scheduler" / "scheduler_config.json").unlink(),
+            "scheduler_config.json: no such file",
+        ),
+        (in_scheduler(prediction_type="v_prediction"), "prediction_type: 'v_prediction' is not"),
+        (in_scheduler(beta_schedule="laplace"), "beta_schedule: 'laplace' is not one of linear"),
+        (in_scheduler(variance_type="learned_range"), "variance: 'learned_range' is not allowed"),
+        (in_scheduler(thresholding=True), "thresholding: is not supported"),
+        (in_unet(down_block_types=["SkipDownBlock2D", "DownBlock2D"]), "down_block_types: "),
+        (in_unet(time_embedding_type="fourier"), "time_embedding_type: 'fourier' is not allowed"),
+        (in_unet(class_embed_type="timestep"), "class_embed_type: 'timestep' is not allowed"),
+        (in_unet(out_channels=2), "out_channels: 2 differs from in_channels 1"),
+        (in_unet(cross_attention_dim=8), "cross_attention_dim: not a field of an unconditional"),
+        (in_card(null_label=0), "null_label: 0 is not the last row, None"),
+        (in_card(classes=["cat"]), "classes: 1 names, 0 embedding rows"),
+        (in_card(colour="red"), "colour: unknown field"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_used_is_refused_with_the_reason(
+    damage: Callable[[Path], object], reason: str, tmp_path: Path
+) -> None:
+    folder = save_tiny(tmp_path / "tiny")
+    damage(folder)
+    with pytest.raises(CheckpointError, match=reason) as error:
+        open_checkpoint(folder)
+    assert str(folder) in str(error.value), "the message names the file"
+
+
+def test_a_name_is_a_built_in_model_and_a_path_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mnist").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_checkpoint("mnist") == MODELS / "mnist"
+    assert find_checkpoint("./mnist") == Path("mnist")
+    with pytest.raises(CheckpointError, match=r"nowhere: no such folder, .* built-in .*mnist"):
+        find_checkpoint("nowhere")
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    with atomic_folder(target) as partial:
+        (partial / "a").write_text("old")
+    with pytest.raises(RuntimeError), atomic_folder(target) as partial:
+        (partial / "a").write_text("half")
+        raise RuntimeError("killed")
+    assert (target / "a").read_text() == "old"
+    with atomic_folder(target) as partial:
+        (partial / "b").write_text("new")
+    assert [path.name for path in target.iterdir()] == ["b"]
+    assert list(tmp_path.iterdir()) == [target], "nothing is left beside it"

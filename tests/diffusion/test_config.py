@@ -1,0 +1,70 @@
+"""Configurations: read from TOML, wrong values named with what is allowed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diffusion.config import (
+    Config,
+    ConfigError,
+    ProcessConfig,
+    TrainingConfig,
+    UNetConfig,
+    from_dict,
+    to_dict,
+)
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_the_configurations_that_come_with_the_project_are_valid(path: Path) -> None:
+    config = Config.read(path)
+    assert from_dict(Config, json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_defaults_are_the_papers() -> None:
+    training = TrainingConfig()
+    assert (training.learning_rate, training.batch_size, training.ema_decay) == (2e-4, 128, 0.9999)
+    assert (training.warmup_steps, training.clip_norm, training.num_steps) == (5000, 1.0, 800_000)
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "message"),
+    [
+        (Config, {"dat": "mnist"}, "dat: unknown field; known are data, process"),
+        (Config, {"training": {"seeds": 1}}, "seeds: unknown field"),
+        (ProcessConfig, {"num_timesteps": 0}, "num_timesteps: 0 is not allowed; it must be at le"),
+        (
+            ProcessConfig,
+            {"num_timesteps": "9"},
+            "num_timesteps: '9' is not allowed; it must be int",
+        ),
+        (ProcessConfig, {"num_timesteps": True}, "num_timesteps: True is not allowed"),
+        (ProcessConfig, {"schedule": "magic"}, "it must be one of 'linear', 'scaled_linear'"),
+        (ProcessConfig, {"beta_start": 1.5}, "beta_start: 1.5 is not allowed; it must be between"),
+        (ProcessConfig, {"schedule": "table"}, "beta_table: '0 values' is not allowed"),
+        (TrainingConfig, {"learning_rate": -1.0}, "learning_rate: -1.0 is not allowed"),
+        (TrainingConfig, {"ema_decay": 1.0}, "ema_decay: 1.0 is not allowed; it must be 0 or more"),
+        (TrainingConfig, {"batch_size": 10, "accumulate": 3}, "accumulate: 3 .* divisor of batch"),
+        (UNetConfig, {"block_out_channels": [8, 16]}, "down_block_types: .* must be 2 blocks"),
+        (UNetConfig, {"sample_size": [8, 8, 8]}, "sample_size: "),
+        (Config, {"training": {"label_dropout": 0.1}}, "label_dropout: needs num_class_embeds"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(
+    cls: type, values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_dict(cls, values)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    with pytest.raises(ConfigError, match=f"{path}: .*No such file"):
+        Config.read(path)
+    path.write_text("data = ")
+    with pytest.raises(ConfigError, match=f"{path}: Invalid value"):
+        Config.read(path)

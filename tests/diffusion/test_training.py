@@ -1,0 +1,301 @@
+"""Algorithm 1: the loss, resuming to the bit, and stopping without harm."""
+
+import dataclasses
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from diffusion.config import Config, ProcessConfig, TrainingConfig, UNetConfig
+from diffusion.data import Images
+from diffusion.ema import EMA
+from diffusion.process import Process, linear_beta
+from diffusion.training import (
+    Batch,
+    Meter,
+    Sampler,
+    Trainer,
+    TrainingError,
+    learning_rate,
+    loss_simple,
+    saved_states,
+)
+
+CONFIG = Config(
+    data="made up",
+    process=ProcessConfig(num_timesteps=100),
+    unet=UNetConfig(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+        num_class_embeds=4,
+        dropout=0.2,
+    ),
+    training=TrainingConfig(
+        num_steps=6,
+        batch_size=8,
+        warmup_steps=2,
+        label_dropout=0.2,
+        log_every=2,
+        save_every=2,
+        sample_every=0,
+    ),
+)
+
+
+def with_training(**fields: object) -> Config:
+    training = dataclasses.replace(CONFIG.training, **fields)  # type: ignore[arg-type]
+    return dataclasses.replace(CONFIG, training=training)
+
+
+def images(count: int = 20) -> Images:
+    generator = torch.Generator().manual_seed(0)
+    made = torch.randint(256, (count, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    return Images(made, torch.arange(count) % 3, ("a", "b", "c"))
+
+
+def state(folder: Path) -> dict[str, torch.Tensor]:
+    last = saved_states(folder)[-1]
+    return {
+        f"{name}.{key}": tensor
+        for name in ("model", "ema", "optimizer")
+        for key, tensor in load_file(last / f"{name}.safetensors").items()
+    }
+
+
+def assert_same_state(first: Path, second: Path) -> None:
+    ours, theirs = state(first), state(second)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+def test_the_loss_is_eq_14_in_float64() -> None:
+    process = Process.from_beta(linear_beta(100))
+    generator = torch.Generator().manual_seed(0)
+    x_0, eps = (torch.randn(4, 2, 3, 3, generator=generator) for _ in range(2))
+    t = torch.tensor([0, 10, 50, 99])
+
+    def model(x_t: torch.Tensor, _t: torch.Tensor, _label: torch.Tensor | None) -> torch.Tensor:
+        return 0.5 * x_t
+
+    beta = [0.001 + (0.2 - 0.001) * i / 99 for i in range(100)]
+    for i, loss in enumerate(loss_simple(model, process, Batch(x_0, t, eps, None)).tolist()):
+        alpha_bar = math.prod(1 - b for b in beta[: t[i] + 1])
+        x_t = math.sqrt(alpha_bar) * x_0[i].double() + math.sqrt(1 - alpha_bar) * eps[i].double()
+        assert loss == pytest.approx((eps[i].double() - 0.5 * x_t).square().mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_resumed_run_gives_the_same_weights_as_an_uninterrupted_one(
+    channels_last: bool, tmp_path: Path
+) -> None:
+    config = with_training(channels_last=channels_last, accumulate=2)
+    Trainer(config, images(), tmp_path / "whole").run()
+    first = Trainer(config, images(), tmp_path / "parts")
+    for _ in range(3):
+        first.train_step()
+        if first.step == 2:
+            first.save()
+    resumed = Trainer(config, images(), tmp_path / "parts")
+    assert resumed.step == 2, "step 3 was not saved"
+    resumed.run()
+    assert_same_state(tmp_path / "whole", tmp_path / "parts")
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests.diffusion.test_training import Trainer, images, with_training
+config = with_training(num_steps=60, save_every=5)
+Trainer(config, images(), Path(sys.argv[1])).run()
+"""
+
+
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SCRIPT]
+    subprocess.run([*command, tmp_path / "whole"], check=True, capture_output=True)
+    kills = 0
+    for pause in (0.0, 0.11, 0.23, 0.37):
+        process = subprocess.Popen([*command, tmp_path / "killed"], stderr=subprocess.DEVNULL)
+        already = saved_states(tmp_path / "killed")
+        while process.poll() is None and saved_states(tmp_path / "killed") == already:
+            time.sleep(0.005)
+        time.sleep(pause)
+        kills += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert kills
+    subprocess.run([*command, tmp_path / "killed"], check=True, capture_output=True)
+    assert_same_state(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_parts_of_a_batch_add_up_to_the_whole(tmp_path: Path) -> None:
+    weights = []
+    for accumulate in (1, 4):
+        unet = dataclasses.replace(CONFIG.unet, dropout=0.0)
+        config = dataclasses.replace(with_training(accumulate=accumulate), unet=unet)
+        trainer = Trainer(config, images(), tmp_path / str(accumulate))
+        trainer.train_step()
+        weights.append(torch.cat([p.flatten() for p in trainer.model.parameters()]))
+    torch.testing.assert_close(weights[0], weights[1], atol=1e-5, rtol=1e-3)
+
+
+def test_a_loss_that_is_not_finite_stops_before_any_weight_is_touched(tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, images(), tmp_path)
+    trainer.train_step()
+    trainer.train_step()
+    trainer.save()
+    saved = state(tmp_path)
+    with torch.no_grad():
+        trainer.model.conv_in.bias[0] = math.nan
+    before = [p.clone() for p in trainer.model.parameters()]
+    with pytest.raises(TrainingError, match="step 2: the loss or its gradient is not finite"):
+        trainer.train_step()
+    for now, then in zip(trainer.model.parameters(), before, strict=True):
+        assert torch.equal(now.nan_to_num(), then.nan_to_num())
+    assert all(tensor.isfinite().all() for tensor in saved.values())
+    assert Trainer(CONFIG, images(), tmp_path).step == 2
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    unet = dataclasses.replace(CONFIG.unet, dropout=0.0)
+    config = dataclasses.replace(with_training(num_steps=80, learning_rate=3e-3), unet=unet)
+    white = torch.full((4, 1, 8, 8), 255, dtype=torch.uint8)
+    plain = Images(white, torch.tensor([0, 1, 2, 0]), ("a", "b", "c"))
+    trainer = Trainer(config, plain, tmp_path)
+    trainer.run()
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["loss"] < 0.5 * log[0]["loss"]
+    assert log[0].keys() >= {"step", "loss", "gradient_norm", "images_per_second"}
+
+
+def test_only_the_last_two_states_are_kept(tmp_path: Path) -> None:
+    Trainer(CONFIG, images(), tmp_path).run()
+    assert [path.name for path in saved_states(tmp_path)] == ["step-00000004", "step-00000006"]
+
+
+def test_a_folder_with_a_run_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, images(), tmp_path)
+    trainer.save()
+    with pytest.raises(TrainingError, match=r"training\.batch_size = 8, not 4; give another"):
+        Trainer(with_training(batch_size=4), images(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (Images(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), None), r"the images are \(3, 8, 8\)"),
+        (Images(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), None), "the data has no labels"),
+        (
+            Images(torch.zeros(9, 1, 8, 8, dtype=torch.uint8), torch.arange(9)),
+            "num_class_embeds: 4, but the data needs 10",
+        ),
+    ],
+)
+def test_data_that_does_not_fit_the_network_is_refused(
+    data: Images, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=message):
+        Trainer(CONFIG, data, tmp_path)
+
+
+def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own() -> None:
+    config = with_training(batch_size=5, horizontal_flip=False)
+    numbered = Images(
+        torch.arange(20, dtype=torch.uint8)[:, None, None, None].expand(20, 1, 8, 8),
+        torch.arange(20) % 3,
+        ("a", "b", "c"),
+    )
+    sampler = Sampler(numbered, config, Process.from_config(config.process))
+    seen = [
+        ((sampler.batch(step).x_0[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
+        for step in range(8)
+    ]
+    first, second = sum(seen[:4], []), sum(seen[4:], [])
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert first != second
+
+
+def test_a_batch_depends_on_seed_and_step_alone() -> None:
+    process = Process.from_config(CONFIG.process)
+    ahead, back = Sampler(images(), CONFIG, process), Sampler(images(), CONFIG, process)
+    steps = [ahead.batch(step) for step in range(6)]
+    for step in reversed(range(6)):
+        again = back.batch(step)
+        assert torch.equal(again.x_0, steps[step].x_0) and torch.equal(again.eps, steps[step].eps)
+    assert not torch.equal(steps[0].eps, steps[1].eps)
+
+
+def test_the_share_of_labels_dropped_and_the_times_drawn_are_as_configured() -> None:
+    config = with_training(batch_size=4000, label_dropout=0.1)
+    batch = Sampler(images(4000), config, Process.from_config(config.process)).batch(0)
+    assert batch.label is not None
+    assert (batch.label == 3).double().mean().item() == pytest.approx(0.1, abs=0.02)
+    assert (batch.t.min(), batch.t.max()) == (0, 99)
+    assert batch.t.double().mean().item() == pytest.approx(49.5, abs=2)
+
+
+def test_half_of_the_images_are_mirrored_when_asked() -> None:
+    config = with_training(batch_size=2000, horizontal_flip=True)
+    ramp = torch.arange(8, dtype=torch.uint8).expand(2000, 1, 8, 8)
+    data = Images(ramp, torch.arange(2000) % 3, ("a", "b", "c"))
+    x_0 = Sampler(data, config, Process.from_config(config.process)).batch(0).x_0
+    mirrored = (x_0[:, 0, 0, 0] > x_0[:, 0, 0, -1]).double().mean().item()
+    assert mirrored == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_learning_rate_warms_up_then_stays_or_falls_as_a_cosine() -> None:
+    config = TrainingConfig(num_steps=100, warmup_steps=10, learning_rate=1.0)
+    assert [learning_rate(config, step) for step in (0, 4, 9, 50, 99)] == [0.1, 0.5, 1, 1, 1]
+    cosine = dataclasses.replace(config, decay="cosine")
+    assert learning_rate(cosine, 50) == pytest.approx(0.5)
+    assert learning_rate(cosine, 99) < 0.001
+
+
+def test_the_average_warms_up_and_then_decays_as_told() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(0.0)
+    ema = EMA(model, decay=0.5)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    expected = 0.0
+    for updates in range(20):
+        ema.update(model, updates)
+        decay = min(0.5, (1 + updates) / (10 + updates))
+        expected = decay * expected + (1 - decay)
+        assert ema.model.weight.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_bfloat16_trains_float32_weights(tmp_path: Path) -> None:
+    trainer = Trainer(with_training(precision="bfloat16"), images(), tmp_path)
+    trainer.train_step()
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in trainer.model.parameters())
+
+
+def test_the_loss_is_also_told_by_quartile_of_t() -> None:
+    meter = Meter(num_timesteps=100)
+    meter.losses.append(torch.tensor([1.0, 2.0, 3.0, 5.0]))
+    meter.times.append(torch.tensor([0, 24, 25, 99]))
+    meter.norms.append(torch.tensor(2.0))
+    scalars = meter.scalars()
+    assert scalars["loss"] == 2.75 and scalars["gradient_norm"] == 2.0
+    quartiles = {k: v for k, v in scalars.items() if k.startswith("loss_by_t")}
+    assert quartiles == {
+        "loss_by_t/quartile_1": 1.5,
+        "loss_by_t/quartile_2": 3.0,
+        "loss_by_t/quartile_4": 5.0,
+    }
