@@ -300,6 +300,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     try:
         yield partial
         for path in sorted(partial.rglob("*"), reverse=True):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors writes for its user alone
             _sync(path)
         partial.chmod(0o755)
         _sync(partial)

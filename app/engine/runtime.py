@@ -5,6 +5,7 @@ for B among its `batch_sizes`. Samples are the same under any load when a row's 
 on B nor on the other rows: `invariant_sizes` measures at warm-up for which B that holds.
 """
 
+import sys
 import warnings
 from typing import Any, Protocol
 
@@ -67,6 +68,8 @@ class OpenVINORuntime:
     device = torch.device("cpu")
 
     def __init__(self, model: UNet, threads: int, max_batch: int) -> None:
+        # Without this module OpenVINO's converter does not report its use over the network.
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
         try:
             import openvino
         except ImportError as error:

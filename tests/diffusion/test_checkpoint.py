@@ -217,3 +217,9 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         (partial / "b").write_text("new")
     assert [path.name for path in target.iterdir()] == ["b"]
     assert list(tmp_path.iterdir()) == [target], "nothing is left beside it"
+
+
+def test_other_users_can_read_a_checkpoint(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "tiny")
+    for path in (folder, *folder.rglob("*")):
+        assert path.stat().st_mode & 0o444 == 0o444, path

@@ -1,0 +1,24 @@
+"""`python -m app.health`: status 0 when this machine's server is ready. For container checks."""
+
+import sys
+
+import httpx
+
+from app.settings import Settings
+
+
+def main() -> int:
+    """Ask /readyz on the port that the server's own settings name."""
+    settings = Settings()
+    host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host
+    try:
+        response = httpx.get(f"http://{host}:{settings.port}/readyz", timeout=4)
+    except httpx.HTTPError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(response.text + "\n")
+    return 0 if response.status_code == 200 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
