@@ -117,6 +117,11 @@ def install(app: FastAPI) -> None:
     async def _(request: Request, error: Problem) -> Response:  # noqa: ARG001
         return error.response()
 
+    @app.exception_handler(NotReady)
+    @app.exception_handler(Overloaded)
+    async def _(request: Request, error: NotReady | Overloaded) -> Response:  # noqa: ARG001
+        return from_engine(error).response()
+
     @app.exception_handler(RequestValidationError)
     async def _(request: Request, error: RequestValidationError) -> Response:  # noqa: ARG001
         return from_validation(error).response()

@@ -20,13 +20,7 @@ class Result:
     x_0: Array
     x_t: Array
     x_0_hat: Array
-    queue_seconds: float
-    run_seconds: float
-
-    @property
-    def timing(self) -> dict[str, float]:
-        """As the contract names it."""
-        return {"queued_s": round(self.queue_seconds, 6), "compute_s": round(self.run_seconds, 6)}
+    timing: dict[str, float]
 
 
 async def gather(plan: Plan, events: AsyncIterator[Event]) -> Result:
@@ -45,9 +39,14 @@ async def gather(plan: Plan, events: AsyncIterator[Event]) -> Result:
                 x_t[at], x_0_hat[at] = image(plan, event.x_t), image(plan, event.x_0_hat)
             case Failed(_, reason):
                 raise Problem(500, reason)
-            case Done(_, queue_seconds, run_seconds):
-                return Result(plan, x_0, x_t, x_0_hat, queue_seconds, run_seconds)
+            case Done():
+                return Result(plan, x_0, x_t, x_0_hat, timing(event))
     raise Problem(500, "the engine ended the request early")
+
+
+def timing(done: Done) -> dict[str, float]:
+    """How long it took, as the contract names it."""
+    return {"queued_s": round(done.queue_seconds, 6), "compute_s": round(done.run_seconds, 6)}
 
 
 def image(plan: Plan, raw: bytes) -> Array:

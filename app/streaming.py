@@ -2,17 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import Executor
 from contextlib import aclosing
 from typing import Any
 
 from app.encoding import png_base64
-from app.engine.messages import Done, Event, Failed, Frame
-from app.engine.supervisor import Supervisor
+from app.engine.messages import Done, Event, Failed, Finished, Frame
+from app.engine.supervisor import NotReady, Overloaded, Supervisor
 from app.planning import Plan
-from app.problems import Problem
-from app.results import image
+from app.problems import Problem, from_engine
+from app.results import image, timing
 
 KEEP_ALIVE_SECONDS = 15.0
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -25,35 +25,40 @@ async def event_stream(
 
     The client's leaving closes this generator, which cancels the job.
     """
-    times = dict(zip(plan.submit.shown, plan.shown_times, strict=True))
-    async with aclosing(supervisor.run(plan.submit)) as events:
-        async for event in _with_pauses(events):
-            match event:
-                case None:
+    running = supervisor.run(plan.submit)
+    try:
+        # The pauses are closed first: they may be waiting for the next of the events.
+        async with aclosing(running) as events, aclosing(_with_pauses(events)) as paced:
+            async for event in paced:
+                if event is None:
                     yield KEEP_ALIVE
-                case Frame():
-                    loop = asyncio.get_running_loop()
-                    pictures = await loop.run_in_executor(encoders, _pictures, plan, event)
-                    data = {"index": event.index, "t": times[event.position], **pictures}
-                    yield _event("frame", data)
-                case Done(_, queue_seconds, run_seconds):
-                    timing = {
-                        "queued_s": round(queue_seconds, 6),
-                        "compute_s": round(run_seconds, 6),
-                    }
-                    yield _event("done", {**plan.header, "timing": timing})
-                case Failed(_, reason):
-                    yield _event("error", Problem(500, reason).body())
+                elif not isinstance(event, Finished):  # its last frame says the same
+                    yield await _encoded(plan, event, encoders)
+    except (NotReady, Overloaded) as error:  # the room that the request was accepted for is gone
+        yield _event("error", from_engine(error).body())
 
 
-def _pictures(plan: Plan, frame: Frame) -> dict[str, str]:
+async def _encoded(plan: Plan, event: Frame | Done | Failed, encoders: Executor) -> bytes:
+    match event:
+        case Frame():
+            loop = asyncio.get_running_loop()
+            return _event("frame", await loop.run_in_executor(encoders, _frame, plan, event))
+        case Done():
+            return _event("done", {**plan.header, "timing": timing(event)})
+        case Failed(_, reason):
+            return _event("error", Problem(500, reason).body())
+
+
+def _frame(plan: Plan, frame: Frame) -> dict[str, Any]:
     return {
+        "index": frame.index,
+        "t": plan.shown_times[plan.submit.shown.index(frame.position)],
         "x_t": png_base64(image(plan, frame.x_t)),
         "x0_hat": png_base64(image(plan, frame.x_0_hat)),
     }
 
 
-async def _with_pauses(events: AsyncIterator[Event]) -> AsyncIterator[Event | None]:
+async def _with_pauses(events: AsyncIterator[Event]) -> AsyncGenerator[Event | None, None]:
     """The events; None whenever none came for KEEP_ALIVE_SECONDS."""
     following: asyncio.Future[Event] | None = None
     try:

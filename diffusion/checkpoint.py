@@ -114,6 +114,12 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     scheduler_folder = folder / "scheduler" if nested else folder
     unet = _unet_config(model_folder / "config.json")
     process = _process_config(scheduler_folder / "scheduler_config.json")
+    rows = unet.num_train_timesteps
+    if unet.time_embedding_type == "learned" and rows is not None and rows < process.num_timesteps:
+        raise CheckpointError(
+            f"{model_folder / 'config.json'}: num_train_timesteps: {rows} embedding rows, but the "
+            f"scheduler has {process.num_timesteps} timesteps"
+        )
     weights = model_folder / WEIGHTS
     _check_weights(weights, unet)
     with weights.open("rb") as file:
@@ -222,7 +228,7 @@ def _check_weights(path: Path, config: UNetConfig) -> None:
             if name not in names:
                 raise CheckpointError(f"{path}: tensor {name} is missing")
             found = tuple(file.get_slice(names[name]).get_shape())
-            if found != shape and found + (1, 1) != shape and found != shape + (1, 1):
+            if found != shape:
                 raise CheckpointError(f"{path}: tensor {name} has shape {found}, not {shape}")
     extra = sorted(names.keys() - expected.keys())
     if extra:

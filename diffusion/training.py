@@ -277,6 +277,8 @@ class Trainer:
 
     def _resume(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        for partial in (self.folder / "states").glob(".step-*"):  # of a run killed while it saved
+            shutil.rmtree(partial)
         states = saved_states(self.folder)
         if not states:
             return

@@ -17,6 +17,7 @@ def save_tiny(
     channels: int = 1,
     size: int = 8,
     num_timesteps: int = 50,
+    learned_time: bool = False,
 ) -> Path:
     """Write a seeded checkpoint; `null_label` adds a row for "no label" after the classes."""
     rows = None if num_classes is None else num_classes + null_label
@@ -30,6 +31,8 @@ def save_tiny(
         up_block_types=("AttnUpBlock2D", "UpBlock2D"),
         norm_num_groups=4,
         num_class_embeds=rows,
+        time_embedding_type="learned" if learned_time else "positional",
+        num_train_timesteps=num_timesteps if learned_time else None,
     )
     torch.manual_seed(0)
     model = UNet(config)

@@ -16,9 +16,10 @@ from diffusion.samplers import SamplerTable, make_table
 
 @dataclass
 class Progress:
-    """When a job came and when its first step began, in seconds on the engine's clock."""
+    """The positions that a job shows; when it came and when its first step began, in seconds on the
+    engine's clock."""
 
-    submit: Submit
+    shown: frozenset[int]
     submitted: float
     started: float | None = None
 
@@ -51,7 +52,7 @@ class Engine:
         except ValueError as error:
             return [Failed(submit.id, str(error))]
         self.runner.jobs[submit.id] = JobData.of(submit, table)
-        self._progress[submit.id] = Progress(submit, self.clock())
+        self._progress[submit.id] = Progress(frozenset(submit.shown), self.clock())
         return []
 
     def cancel(self, job_id: str) -> None:
@@ -82,7 +83,7 @@ class Engine:
         return [
             Frame(chain.job.id, chain.index, chain.position, raw(done.x_t), raw(done.x_0_hat))
             for chain, done in zip(batch, steps, strict=True)
-            if chain.position in self._progress[chain.job.id].submit.shown
+            if chain.position in self._progress[chain.job.id].shown
         ]
 
     def _results(
@@ -93,7 +94,7 @@ class Engine:
         last = {chain: done.x_prev for chain, done in zip(batch, steps, strict=True)}
         for chain in finished:
             x_0 = raw(last[chain])
-            if chain.position in self._progress[chain.job.id].submit.shown:
+            if chain.position in self._progress[chain.job.id].shown:
                 events.append(Frame(chain.job.id, chain.index, chain.position, x_0, x_0))
             events.append(Finished(chain.job.id, chain.index, x_0))
         over = {chain.job.id: None for chain in finished if not chain.job.chains}  # in order

@@ -29,13 +29,14 @@ from app.engine.messages import (
 from app.engine.options import Options
 from app.engine.runner import Runner
 from app.engine.runtime import Runtime, invariant_sizes, make_runtime
-from diffusion.checkpoint import Checkpoint, open_checkpoint
+from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from diffusion.generation import pick_device
 from diffusion.process import Process
 
 log = logging.getLogger(__name__)
 
 WARM_UP_STEPS = 3
+PICTURE_CHANNELS = (1, 3)
 
 
 class Disconnected(Exception):
@@ -100,6 +101,11 @@ def load(options: Options) -> tuple[Engine, Ready]:
     """
     torch.set_num_threads(options.threads)
     checkpoint = open_checkpoint(options.checkpoint)
+    if checkpoint.unet.in_channels not in PICTURE_CHANNELS:
+        raise CheckpointError(
+            f"{checkpoint.folder}: in_channels: {checkpoint.unet.in_channels} cannot be served as "
+            "pictures; it must be 1 (grey) or 3 (RGB)"
+        )
     process = Process.from_config(checkpoint.process)
     model = checkpoint.load()
     device = pick_device(options.device)

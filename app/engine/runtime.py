@@ -161,7 +161,7 @@ def _examples(model: UNet, size: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     config = model.config
     x_t = torch.randn(size, *config.image_shape, generator=generator)
-    t = torch.linspace(0, 999, size).long()
+    t = torch.linspace(0, (config.num_train_timesteps or 1000) - 1, size).long()
     if config.num_class_embeds is None:
         return [x_t, t]
     return [x_t, t, torch.arange(size) % config.num_class_embeds]

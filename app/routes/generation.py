@@ -11,10 +11,9 @@ from fastapi.responses import Response, StreamingResponse
 
 from app import encoding, openapi
 from app.dependencies import EncodersDep, SettingsDep, SupervisorDep
-from app.engine.supervisor import NotReady, Overloaded, Supervisor
+from app.engine.supervisor import Supervisor
 from app.negotiation import choose
 from app.planning import Plan, plan
-from app.problems import from_engine
 from app.results import Result, gather
 from app.schemas import SampleRequest, SampleResponse, TrajectoryRequest, TrajectoryResponse
 from app.settings import Settings
@@ -98,12 +97,9 @@ async def denoise_trajectory(
 
 
 def accept(body: SampleRequest, supervisor: Supervisor, settings: Settings) -> Plan:
-    """The plan, if there is room for it. Raises Problem 422 or 503."""
-    try:
-        accepted = plan(body, supervisor.model, settings)
-        supervisor.admit(accepted.submit)
-    except (NotReady, Overloaded) as error:
-        raise from_engine(error) from error
+    """The plan, if there is room for it. Raises Problem 422, NotReady or Overloaded."""
+    accepted = plan(body, supervisor.model, settings)
+    supervisor.admit(accepted.submit)
     return accepted
 
 

@@ -5,8 +5,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from app import openapi
 from app.dependencies import SettingsDep, SupervisorDep
-from app.engine.supervisor import NotReady
-from app.problems import MEDIA_TYPE, RESTART_SECONDS, Problem, from_engine
+from app.problems import MEDIA_TYPE, RESTART_SECONDS, Problem
 from app.schemas import Limits, Model
 
 router = APIRouter(tags=["system"])
@@ -15,12 +14,8 @@ router = APIRouter(tags=["system"])
 @router.get("/model", summary="What is served", responses=openapi.NOT_READY)
 async def model(supervisor: SupervisorDep, settings: SettingsDep) -> Model:
     """The model, where it came from, how well it was measured, how it runs, and the limits."""
-    try:
-        description = supervisor.model
-    except NotReady as error:
-        raise from_engine(error) from error
     limits = Limits.model_validate({name: getattr(settings, name) for name in Limits.model_fields})
-    return Model.model_validate({**description, "limits": limits})
+    return Model.model_validate({**supervisor.model, "limits": limits})
 
 
 @router.get("/livez", summary="Is the process alive?")

@@ -78,6 +78,12 @@ def test_a_damaged_checkpoint_is_refused_at_the_start(tmp_path: Path) -> None:
     assert f"{weights}: not a whole safetensors file" in ended.stderr
 
 
+def test_a_checkpoint_whose_images_are_no_pictures_is_refused_at_the_start(tmp_path: Path) -> None:
+    ended = serve(f"--checkpoint={save_tiny(tmp_path / 'tiny', channels=4)}")
+    assert ended.returncode == 1
+    assert "in_channels: 4 cannot be served as pictures; it must be 1 (grey) or 3" in ended.stderr
+
+
 def test_a_checkpoint_that_changes_under_a_running_server_ends_it(tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "tiny")
     flags = [f"--checkpoint={folder}", "--runtime=eager"]

@@ -176,6 +176,10 @@ def in_card(**fields: Any) -> Callable[[Path], None]:
         (in_scheduler(thresholding=True), "thresholding: is not supported"),
         (in_unet(down_block_types=["SkipDownBlock2D", "DownBlock2D"]), "down_block_types: "),
         (in_unet(time_embedding_type="fourier"), "time_embedding_type: 'fourier' is not allowed"),
+        (
+            in_unet(time_embedding_type="learned", num_train_timesteps=10),
+            "num_train_timesteps: 10 embedding rows, but the scheduler has 50 timesteps",
+        ),
         (in_unet(class_embed_type="timestep"), "class_embed_type: 'timestep' is not allowed"),
         (in_unet(out_channels=2), "out_channels: 2 differs from in_channels 1"),
         (in_unet(cross_attention_dim=8), "cross_attention_dim: not a field of an unconditional"),

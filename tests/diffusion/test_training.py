@@ -140,6 +140,8 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path: Path) 
     assert kills
     subprocess.run([*command, tmp_path / "killed"], check=True, capture_output=True)
     assert_same_state(tmp_path / "whole", tmp_path / "killed")
+    left = [path.name for path in (tmp_path / "killed" / "states").iterdir()]
+    assert sorted(left) == ["step-00000055", "step-00000060"], "no half-written state stays"
 
 
 def test_parts_of_a_batch_add_up_to_the_whole(tmp_path: Path) -> None:

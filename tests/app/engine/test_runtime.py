@@ -1,6 +1,7 @@
 """Both CPU runtimes: the same outputs as PyTorch, and the same bytes for a row in any batch."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -103,6 +104,13 @@ def test_warm_up_leaves_out_the_sizes_that_differ(model: UNet) -> None:
             return super().__call__(x_t, t, label) * (1 if len(x_t) < 8 else 1 + 1e-6)
 
     assert invariant_sizes(OtherKernel(model, torch.device("cpu"), 16), model) == (4,)
+
+
+@pytest.mark.parametrize("name", ["eager", "openvino"])
+def test_a_learned_time_embedding_warms_up_within_its_rows(name: str, tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "tiny", learned_time=True)
+    model = open_checkpoint(folder).load()
+    assert invariant_sizes(runtime_of(name, model, 1, 4), model)
 
 
 def test_auto_is_openvino_on_a_cpu(model: UNet) -> None:
