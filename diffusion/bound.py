@@ -1,0 +1,217 @@
+"""The variational bound on the negative log likelihood, term by term (eq. 3, 5, 8 and 13).
+
+    L = L_T + sum_{t > 1} L_{t-1} + L_0                                                       (5)
+
+    L_T      KL( q(x_T | x_0) || N(0, I) )                         the prior: what is left of x_0
+    L_{t-1}  KL( q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t) )       one for each reverse step
+    L_0      -log p(x_0 | x_1)                                     the discretised decoder (13)
+
+With zero-based code `t`, the term computed at t is L_t. Everything but the network is float64.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffusion import noise
+from diffusion.config import Variance
+from diffusion.process import Process
+from diffusion.samplers import Model
+
+HALF_BIN = 1 / 255
+"""Pixels are k / 127.5 - 1: this far to the next bin's edge."""
+BEYOND = 1e3
+"""Where the two outermost bins end: in effect infinity, but finite, so gradients are too."""
+
+
+@dataclass(frozen=True)
+class Reverse:
+    """p(x_{0:T}): a network, the chain that it reverses (full or respaced), sigma_t, and the clip
+    of x0_hat (None: the training bound; the checkpoint's: the evaluation bound).
+
+    With `learned_range` the network gives (B,2C,H,W): eps_hat, then v (Nichol & Dhariwal 2021).
+    """
+
+    model: Model
+    process: Process
+    variance: Variance | Literal["learned_range"]
+    clip: float | None = 1.0
+
+    @cached_property
+    def log_variance_table(self) -> Tensor:
+        """log sigma_t^2 (S,) of the fixed choices; at the last step beta~_2 for both (Ho et al.'s
+        code): beta~_1 is 0, and beta_1 is wider than what the decoder needs."""
+        q = self.process
+        if self.variance == "fixed_large":
+            return torch.cat([q.log_beta_tilde[:1], q.beta.log()[1:]])
+        return q.log_beta_tilde
+
+    def log_variance(self, t: Tensor, v: Tensor) -> Tensor:
+        """log sigma_t^2, broadcastable to (B,C,H,W); `v` is empty unless the range is learned."""
+        if self.variance != "learned_range":
+            return _rows(self.log_variance_table, t)
+        share = (v + 1) / 2  # IDDPM eq. 15
+        log_beta = _rows(self.process.beta.log(), t)
+        return share * log_beta + (1 - share) * _rows(self.process.log_beta_tilde, t)
+
+
+class Term(NamedTuple):
+    """One term for each image: `nats` (B,), and what the network made of x_t, (B,C,H,W) float64."""
+
+    nats: Tensor
+    x_0_hat: Tensor
+    eps_hat: Tensor
+
+
+@dataclass(frozen=True)
+class BoundTerms:
+    """Eq. 5 for B images and a chain of S steps, in nats unless `bits_per_dim` made it.
+
+    `prior` (B,) is L_T; `per_step` (B,S) has L_i in column i, so column 0 is the decoder's.
+    `x_0_mse` and `eps_mse` (B,S): the mean squared errors of x0_hat and eps_hat at each step.
+    """
+
+    prior: Tensor
+    per_step: Tensor
+    x_0_mse: Tensor
+    eps_mse: Tensor
+    num_dims: int  # C H W
+
+    @property
+    def decoder(self) -> Tensor:
+        """L_0 (B,): the distortion."""
+        return self.per_step[:, 0]
+
+    @property
+    def denoising(self) -> Tensor:
+        """The sum of L_1 … L_{T-1} (B,); with the prior, the rate."""
+        return self.per_step[:, 1:].sum(dim=1)
+
+    @property
+    def total(self) -> Tensor:
+        """L (B,): at least -log p(x_0), on average over the noise."""
+        return self.prior + self.denoising + self.decoder
+
+    def bits_per_dim(self) -> "BoundTerms":
+        """The same in bits per dimension."""
+        scale = 1 / (math.log(2) * self.num_dims)
+        return BoundTerms(
+            self.prior * scale, self.per_step * scale, self.x_0_mse, self.eps_mse, self.num_dims
+        )
+
+
+def prior(process: Process, x_0: Tensor) -> Tensor:
+    """L_T (B,) in nats: KL( q(x_T | x_0) || N(0, I) )."""
+    alpha_bar = process.alpha_bar[-1].to(x_0.device)
+    each = alpha_bar * x_0.double() ** 2 - alpha_bar - torch.log1p(-alpha_bar)
+    return 0.5 * each.sum(dim=(1, 2, 3))
+
+
+def discretized_gaussian_log_likelihood(x_0: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """log of the mass that N(mean, variance) has in each pixel's bin (eq. 13), in nats, like x_0.
+
+    Bins reach 1/255 to both sides of k / 127.5 - 1; the outermost two reach to infinity. Exact in
+    float64 to the far tails: the difference of two normal CDFs is taken in the lower tail, in logs.
+    """
+    edge = 1 - HALF_BIN
+    lower = torch.where(x_0 < -edge, -BEYOND, x_0 - HALF_BIN)
+    upper = torch.where(x_0 > edge, BEYOND, x_0 + HALF_BIN)
+    scale = torch.exp(-0.5 * log_variance)
+    a, b = (lower - mean) * scale, (upper - mean) * scale
+    flip = a + b > 0  # the bin is in the upper tail: Phi(b) - Phi(a) = Phi(-a) - Phi(-b)
+    a, b = torch.where(flip, -b, a), torch.where(flip, -a, b)
+    log_upper: Tensor = torch.special.log_ndtr(b)
+    log_lower: Tensor = torch.special.log_ndtr(a)
+    return log_upper + torch.log(-torch.expm1(log_lower - log_upper))
+
+
+def term(reverse: Reverse, x_0: Tensor, t: Tensor, eps: Tensor, label: Tensor | None) -> Term:
+    """L_t of each image at its own t (B,), for one draw of x_t: eq. 8 where t > 0, eq. 13 at 0.
+
+    x_0 (B,C,H,W) holds pixels, exactly k / 127.5 - 1. The mean over eps is the term of eq. 5.
+    """
+    q = reverse.process
+    x_0 = x_0.double()
+    x_t = q.q_sample(x_0, t, eps.double())
+    out = reverse.model(x_t.float(), q.timesteps.to(t.device)[t], label).double()
+    eps_hat, v = out[:, : x_0.shape[1]], out[:, x_0.shape[1] :]
+    x_0_hat = q.predict_x_0(x_t, t, eps_hat)
+    if reverse.clip is not None:
+        x_0_hat = x_0_hat.clamp(-reverse.clip, reverse.clip)
+    log_variance = reverse.log_variance(t, v)
+    # mu~ and mu_theta share their x_t part (eq. 7): they differ by x_0 - x0_hat alone.
+    difference = _rows(q.mu_tilde_x_0, t) * (x_0 - x_0_hat)
+    log_beta_tilde = _rows(q.log_beta_tilde, t)
+    ratio = torch.exp(log_beta_tilde - log_variance)
+    kl = 0.5 * (ratio - 1 - (log_beta_tilde - log_variance))
+    kl = kl + 0.5 * difference**2 * torch.exp(-log_variance)
+    last = t == 0
+    if bool(last.any()):
+        decoder = -discretized_gaussian_log_likelihood(x_0, x_0_hat, log_variance)  # mu~ is x0_hat
+        kl = torch.where(last[:, None, None, None], decoder, kl)
+    return Term(kl.sum(dim=(1, 2, 3)), x_0_hat, eps_hat)
+
+
+@torch.no_grad()
+def bound(
+    reverse: Reverse,
+    x_0: Tensor,
+    label: Tensor | None = None,
+    *,
+    seed: int = 0,
+    first_index: int = 0,
+    on_step: Callable[[], object] = lambda: None,
+) -> BoundTerms:
+    """Every term of eq. 5 for images x_0 (B,C,H,W), each from one draw of x_t; S network calls.
+
+    Image b's draw at t is a function of (seed, first_index + b, t), whatever its batch. `on_step`
+    is called after each network call, for a progress bar.
+    """
+    B, *shape = x_0.shape
+    indices = torch.arange(first_index, first_index + B, device=x_0.device)
+    seeds = torch.full_like(indices, seed)
+    nats, x_0_mse, eps_mse = [], [], []
+    for i in range(reverse.process.num_timesteps):
+        t = torch.full_like(indices, i)
+        eps = noise.normal(seeds, indices, t + 1, tuple(shape))
+        made = term(reverse, x_0, t, eps, label)
+        nats.append(made.nats)
+        x_0_mse.append((made.x_0_hat - x_0).square().mean(dim=(1, 2, 3)))
+        eps_mse.append((made.eps_hat - eps).square().mean(dim=(1, 2, 3)))
+        on_step()
+    return BoundTerms(
+        prior(reverse.process, x_0),
+        torch.stack(nats, dim=1),
+        torch.stack(x_0_mse, dim=1),
+        torch.stack(eps_mse, dim=1),
+        num_dims=math.prod(shape),
+    )
+
+
+class RateDistortion(NamedTuple):
+    """The chain as a progressive code (section 4.3, Fig. 5), each (S,), in order of code t.
+
+    `rate`: bits/dim received once x_t is known. `rmse`: the error of x0_hat(x_t) on the 0..255
+    scale, from the mean square over the images.
+    """
+
+    rate: Tensor
+    rmse: Tensor
+
+
+def rate_distortion(terms: BoundTerms) -> RateDistortion:
+    """What is received by x_t costs L_T and the terms above t: L_i is what x_{i-1} costs."""
+    terms = terms.bits_per_dim()
+    costs = torch.cat([terms.per_step[:, 1:], terms.prior[:, None]], dim=1).mean(dim=0)
+    rate = costs.flip(0).cumsum(0).flip(0)
+    return RateDistortion(rate, 127.5 * terms.x_0_mse.mean(dim=0).sqrt())
+
+
+def _rows(table: Tensor, t: Tensor) -> Tensor:
+    """table[t] as (B,1,1,1), float64."""
+    return table.to(t.device)[t][:, None, None, None]
