@@ -1,4 +1,4 @@
-"""The commands of the science: train, sample, export. `app.cli` adds serve."""
+"""The commands of the science: train, sample, evaluate, export. `app.cli` adds serve."""
 
 import argparse
 import dataclasses
@@ -15,32 +15,40 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from diffusion import datasets, generation, pixels
+from diffusion import datasets, evaluation, generation, pixels
 from diffusion.chain import evenly_spaced
 from diffusion.checkpoint import (
-    CheckpointError,
+    MODELS,
     ModelCard,
     find_checkpoint,
     open_checkpoint,
     save_checkpoint,
 )
-from diffusion.config import Config, ConfigError, from_dict
-from diffusion.data import DataError
-from diffusion.generation import Request, RequestError, Source
+from diffusion.config import Config, from_dict
+from diffusion.data import DataError, Images
+from diffusion.evaluation import Evaluation
+from diffusion.generation import Request, Source
+from diffusion.parts import Parts
+from diffusion.recognition import Classifier, load_classifier, save_classifier
+from diffusion.recognition import train as train_classifier
+from diffusion.report import ReportError, read_quality
+from diffusion.report import write as write_report
 from diffusion.samplers import Conditioning, ddim, sample
 from diffusion.training import Trainer, TrainingError, Writer, null_label, saved_states
 from diffusion.unet import UNet
 
-USER_ERRORS = (CheckpointError, ConfigError, DataError, RequestError, TrainingError, ValueError)
+USER_ERRORS = (TrainingError, ValueError)  # the packages' other errors are ValueErrors
 GRID_ROWS = 8
+CLASSIFIER_EPOCHS = 5
 
 Subparsers = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_commands(commands: Any) -> None:
-    """Add train, sample and export to the sub-parsers `commands`."""
+    """Add train, sample, evaluate and export to the sub-parsers `commands`."""
     _add_train(commands)
     _add_sample(commands)
+    _add_evaluate(commands)
     _add_export(commands)
 
 
@@ -84,6 +92,27 @@ def _add_sample(commands: Any) -> None:
     parser.set_defaults(run=sample_command)
 
 
+def _add_evaluate(commands: Any) -> None:
+    parser = _command(
+        commands, "evaluate",
+        "Measure a model's bound and samples; goes on where it stopped. Writes report.html.",
+        "ddpm evaluate mnist --out reports/mnist --samples 500 --sampler ddpm ddim:50 dpmpp:20",
+    )  # fmt: skip
+    add = parser.add_argument
+    add("checkpoint", help="folder, or built-in name")
+    add("--out", type=Path, required=True, help="folder of the report; gone on with if used")
+    add("--data", help="a name, or a path to images (what the model was trained on)")
+    add("--images", type=int, default=100, help="of each split, for the bound (%(default)s)")
+    add("--samples", type=int, default=500, help="by each sampler (%(default)s)")
+    add("--sampler", nargs="+", default=["ddpm", "ddim", "dpmpp"],
+        help="each NAME or NAME:STEPS (%(default)s)")  # fmt: skip
+    add("--classifier", type=Path, help="folder; left out: the shipped one, or one is trained")
+    add("--seed", type=int, default=0, help="of everything drawn (%(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1 (%(default)s)")
+    add("--batch-size", type=int, default=64, help="network rows at once (%(default)s)")
+    parser.set_defaults(run=evaluate)
+
+
 def _add_export(commands: Any) -> None:
     parser = _command(
         commands, "export", "Write a run's EMA, or another checkpoint, as a diffusers folder.",
@@ -92,6 +121,9 @@ def _add_export(commands: Any) -> None:
     parser.add_argument("source", help="folder of a run, or a checkpoint")
     parser.add_argument("out", type=Path, help="folder to write; an older one is replaced")
     parser.add_argument("--name", help="of the model (the source's)")
+    parser.add_argument(
+        "--report", type=Path, help="an evaluation's report.json, for the card of a checkpoint"
+    )
     parser.set_defaults(run=export)
 
 
@@ -149,15 +181,52 @@ def sample_command(args: argparse.Namespace) -> None:
     print(f"{args.n} samples of {source.checkpoint.name} written to {args.out}")
 
 
+def evaluate(args: argparse.Namespace) -> None:
+    """`ddpm evaluate`."""
+    source = Source.open(args.checkpoint, args.device)
+    data = args.data or source.checkpoint.card.data
+    if data is None:
+        raise DataError("data: the model's card does not name any; give --data")
+    T = source.process.num_timesteps
+    settings = evaluation.Settings(
+        args.images, args.samples,
+        tuple(evaluation.Sampler.parse(text, T) for text in args.sampler),
+        args.seed, args.batch_size,
+    )  # fmt: skip
+    train_images, test_images = (datasets.load(data, split) for split in ("train", "test"))
+    key = {"sha256": source.checkpoint.sha256, "data": data, **settings.key()}
+    parts = Parts(args.out, key)
+    classifier = _find_classifier(args.classifier, Path(data).name, train_images, args.out)
+    report = {
+        "command": f"ddpm evaluate {args.checkpoint} {settings.flags()}",
+        **evaluation.run(
+            Evaluation(source, train_images, test_images, classifier, settings, parts)
+        ),
+    }
+    print(f"report written to {write_report(report, args.out)}")
+
+
+def _find_classifier(given: Path | None, data: str, images: Images, out: Path) -> Classifier:
+    """The one given, the shipped one for that data, or one trained on it, kept in `out`."""
+    shipped, trained = MODELS / f"{data}-classifier", out / "classifier"
+    if given is None and not shipped.is_dir() and not trained.is_dir():
+        save_classifier(train_classifier(images, CLASSIFIER_EPOCHS), trained, {"data": data})
+    return load_classifier(given or (shipped if shipped.is_dir() else trained))
+
+
 def export(args: argparse.Namespace) -> None:
     """`ddpm export`."""
     if saved_states(Path(args.source)):
+        if args.report:
+            raise ReportError("report: evaluate and export the run's model/, a checkpoint")
         export_run(Path(args.source), args.out, ModelCard(name=args.name or args.out.name))
     else:
         checkpoint = open_checkpoint(find_checkpoint(args.source))
         card = checkpoint.card
         if args.name:
             card = dataclasses.replace(card, name=args.name)
+        if args.report:
+            card = dataclasses.replace(card, quality=read_quality(args.report, checkpoint.sha256))
         save_checkpoint(args.out, checkpoint.load(), checkpoint.process, card)
     print(f"checkpoint written to {args.out}")
 

@@ -1,6 +1,7 @@
 """From a checkpoint and a request to images, in this process: what `ddpm sample` runs."""
 
 import argparse
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -97,27 +98,33 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-@torch.no_grad()
 def generate(source: Source, request: Request, batch_size: int = 64) -> Tensor:
-    """x_0 (n,C,H,W) float32 on the CPU, with a progress bar over steps."""
+    """x_0 (n,C,H,W) float32 on the CPU, with a progress bar over network rows."""
+    num_steps = len(request.table(source.process, source.checkpoint.process.variance))
+    _labels(source.checkpoint, request)  # refused before a bar is drawn
+    with tqdm(total=request.n * num_steps, desc="sampling", unit="row") as bar:
+        return torch.cat(list(batches(source, request, batch_size, bar.update)))
+
+
+@torch.no_grad()
+def batches(
+    source: Source, request: Request, batch_size: int, on_rows: Callable[[int], object]
+) -> Iterator[Tensor]:
+    """x_0 of the samples, (B,C,H,W) float32 on the CPU, a batch at a time; after each network call
+    `on_rows` is told how many rows it had."""
     checkpoint = source.checkpoint
     table = request.table(source.process, checkpoint.process.variance)
     labels = _labels(checkpoint, request)
-    bar = tqdm(total=-(-request.n // batch_size) * len(table), desc="sampling", unit="step")
-    parts = []
-    with bar:
-        for start in range(0, request.n, batch_size):
-            stop = min(start + batch_size, request.n)
-            indices = torch.arange(start, stop, device=source.device) + request.first_index
-            label = None if labels is None else labels[start:stop].to(source.device)
-            condition = Conditioning(label, request.guidance, checkpoint.card.null_label)
-            seeds = torch.full_like(indices, request.seed)
-            shape = checkpoint.unet.image_shape
-            clip = checkpoint.process.clip
-            for state in sample(source.model, table, seeds, indices, shape, condition, clip):
-                bar.update(state.t > 0)
-            parts.append(state.x_t.cpu())
-    return torch.cat(parts)
+    shape, clip = checkpoint.unet.image_shape, checkpoint.process.clip
+    for start in range(0, request.n, batch_size):
+        stop = min(start + batch_size, request.n)
+        indices = torch.arange(start, stop, device=source.device) + request.first_index
+        label = None if labels is None else labels[start:stop].to(source.device)
+        condition = Conditioning(label, request.guidance, checkpoint.card.null_label)
+        seeds = torch.full_like(indices, request.seed)
+        for state in sample(source.model, table, seeds, indices, shape, condition, clip):
+            on_rows((stop - start) * (state.t > 0))
+        yield state.x_t.cpu()
 
 
 def _labels(checkpoint: Checkpoint, request: Request) -> Tensor | None:

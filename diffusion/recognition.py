@@ -1,12 +1,14 @@
 """Are label-conditioned samples recognised as their label? A small classifier that says.
 
-python -m diffusion.recognition train --data mnist --out models/mnist-classifier
-python -m diffusion.recognition measure mnist --n 1000
+    python -m diffusion.recognition --data mnist --out models/mnist-classifier
+
+`ddpm evaluate` uses it, for the features that distances are measured in too.
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from diffusion import datasets, generation, pixels
+from diffusion import datasets, pixels
 from diffusion.data import DataError, Images
 from diffusion.training import generator_at
 
+WEIGHTS = "classifier.safetensors"
 SHIFT = 2
 """Augmentation: each training image is moved by up to this many pixels."""
 
@@ -45,9 +48,18 @@ class Classifier(nn.Module):
         return logits
 
 
+def save_classifier(model: Classifier, folder: Path, card: Mapping[str, object]) -> None:
+    """Write the weights, and what there is to say of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(model.state_dict(), folder / WEIGHTS)
+    (folder / "classifier.json").write_text(json.dumps(card, indent=2) + "\n")
+
+
 def load_classifier(folder: Path) -> Classifier:
-    """The classifier that `train` wrote."""
-    state = load_file(folder / "classifier.safetensors")
+    """The classifier that `save_classifier` wrote. Raises DataError where there is none."""
+    if not (folder / WEIGHTS).is_file():
+        raise DataError(f"{folder}: no classifier here ({WEIGHTS} is missing)")
+    state = load_file(folder / WEIGHTS)
     channels = state["features.0.weight"].shape[1]
     model = Classifier(channels, len(state["head.bias"]))
     model.load_state_dict(state)
@@ -69,6 +81,7 @@ def accuracy(model: Classifier, images: Images) -> float:
 def train(images: Images, num_epochs: int, batch_size: int = 128, seed: int = 0) -> Classifier:
     """Fit a classifier with Adam, one cosine cycle, random shifts."""
     torch.manual_seed(seed)
+    batch_size = min(batch_size, len(images))
     labels = _labels(images)
     model = Classifier(images.pixels.shape[1], int(labels.max()) + 1)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
@@ -123,49 +136,20 @@ def measure(classifier: Classifier, x_0: Tensor, labels: Tensor) -> Recognition:
     return Recognition(int(right.sum()), len(right), by_label)
 
 
-def _train_command(args: argparse.Namespace) -> None:
+def main(argv: list[str] | None = None) -> None:
+    """The command in this module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m diffusion.recognition", description="Train a classifier."
+    )
+    parser.add_argument("--data", default="mnist", help="data set, by name or path (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=5, help="passes over the data (%(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    args = parser.parse_args(argv)
     model = train(datasets.load(args.data, "train"), args.epochs)
     test = accuracy(model, datasets.load(args.data, "test"))
-    args.out.mkdir(parents=True, exist_ok=True)
-    save_file(model.state_dict(), args.out / "classifier.safetensors")
     card = {"data": args.data, "epochs": args.epochs, "test_accuracy": round(test, 4)}
-    (args.out / "classifier.json").write_text(json.dumps(card, indent=2) + "\n")
+    save_classifier(model, args.out, card)
     sys.stdout.write(f"{test:.2%} of the test set recognised; written to {args.out}\n")
-
-
-def _measure_command(args: argparse.Namespace) -> None:
-    source = generation.Source.open(args.checkpoint, args.device)
-    labels = [k % len(source.checkpoint.classes) for k in range(args.n)]
-    request = generation.Request.from_arguments(args, labels)
-    x_0 = generation.generate(source, request, args.batch_size)
-    result = measure(load_classifier(args.classifier), x_0, torch.tensor(labels))
-    share = result.recognised / result.total
-    by_label = " ".join(f"{k}: {value:.1%}" for k, value in enumerate(result.by_label))
-    sys.stdout.write(
-        f"{result.recognised} of {result.total} ({share:.1%}) recognised as their label\n"
-        f"by label: {by_label}\n"
-    )
-    if args.grid:
-        generation.write_images(args.grid, x_0[:100].numpy())
-
-
-def main(argv: list[str] | None = None) -> None:
-    """The commands in this module's docstring."""
-    parser = argparse.ArgumentParser(prog="python -m diffusion.recognition", description=__doc__)
-    commands = parser.add_subparsers(required=True)
-    fit = commands.add_parser("train", help="train a classifier")
-    fit.add_argument("--data", default="mnist", help="data set, by name or path (%(default)s)")
-    fit.add_argument("--epochs", type=int, default=5, help="passes over the data (%(default)s)")
-    fit.add_argument("--out", type=Path, required=True, help="folder to write")
-    fit.set_defaults(run=_train_command)
-    test = commands.add_parser("measure", help="sample, and count what is recognised")
-    test.add_argument("checkpoint", help="folder or built-in name")
-    test.add_argument("--classifier", type=Path, default=Path("models/mnist-classifier"))
-    test.add_argument("--grid", type=Path, help="write the first hundred samples here")
-    generation.add_arguments(test)
-    test.set_defaults(run=_measure_command, n=1000, batch_size=100)
-    args = parser.parse_args(argv)
-    args.run(args)
 
 
 if __name__ == "__main__":

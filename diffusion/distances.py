@@ -1,0 +1,85 @@
+"""How far two sets of images are apart in a feature space, and who is whose neighbour.
+
+Features are (N,D) tensors; what makes them is the caller's choice. All arithmetic is float64.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+CHUNK = 1024
+"""Rows of a distance matrix held at once."""
+
+
+class Moments(NamedTuple):
+    """What the Fréchet distance needs of a set: `mean` (D,), `covariance` (D,D)."""
+
+    mean: Tensor
+    covariance: Tensor
+
+
+def moments(features: Tensor) -> Moments:
+    """Mean and unbiased covariance of features (N,D), N >= 2."""
+    features = features.double()
+    return Moments(features.mean(dim=0), torch.cov(features.T).reshape(features.shape[1], -1))
+
+
+def frechet_distance(a: Moments, b: Moments) -> float:
+    """|| mu_a - mu_b ||^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)) (Heusel et al. 2017, eq. 6).
+
+    It depends on the sets' sizes: compare only distances over equally many images.
+    """
+    # S_a S_b has the eigenvalues of the symmetric S_a^(1/2) S_b S_a^(1/2).
+    root = _symmetric_root(a.covariance)
+    eigenvalues = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp(min=0)
+    spread = a.covariance.trace() + b.covariance.trace() - 2 * eigenvalues.sqrt().sum()
+    return float(((a.mean - b.mean).square().sum() + spread).clamp(min=0))
+
+
+def _symmetric_root(matrix: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    root: Tensor = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    return root
+
+
+class PrecisionRecall(NamedTuple):
+    """The share of samples inside the real data's manifold, and of real data inside theirs."""
+
+    precision: float
+    recall: float
+
+
+def precision_recall(real: Tensor, samples: Tensor, k: int = 3) -> PrecisionRecall:
+    """Kynkäänniemi et al. 2019: a point is inside a set's manifold when it is no farther from one
+    of the set's points than that one's k-th nearest neighbour in the set."""
+    return PrecisionRecall(_share_inside(samples, real, k), _share_inside(real, samples, k))
+
+
+def _share_inside(points: Tensor, of: Tensor, k: int) -> float:
+    radius = torch.cat([d.kthvalue(k + 1, dim=1).values for d in _distances(of, of)])  # 0 is itself
+    inside = [(d <= radius).any(dim=1) for d in _distances(points, of)]
+    return torch.cat(inside).double().mean().item()
+
+
+class Neighbours(NamedTuple):
+    """`which` (N,) reference is each query's nearest, and the `distance` (N,) to it."""
+
+    which: Tensor
+    distance: Tensor
+
+
+def nearest(queries: Tensor, references: Tensor) -> Neighbours:
+    """The nearest reference of each query, both (N,D)."""
+    found = [d.min(dim=1) for d in _distances(queries, references)]
+    return Neighbours(
+        torch.cat([part.indices for part in found]), torch.cat([part.values for part in found])
+    )
+
+
+def _distances(points: Tensor, others: Tensor) -> Iterator[Tensor]:
+    """The matrix of distances, CHUNK rows at a time."""
+    others = others.double()
+    for part in points.split(CHUNK):
+        yield torch.cdist(part.double(), others)

@@ -1,0 +1,217 @@
+"""An evaluation as files: report.json, the grids as PNG, and one self-contained report.html."""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffusion import pixels
+
+Array = np.ndarray
+COLUMNS = {
+    "sampler": "sampler:steps",
+    "images": "images",
+    "frechet": "Fréchet distance",
+    "precision": "precision",
+    "recall": "recall",
+    "recognised": "recognised as their label",
+    "images_per_second": "images/s",
+}
+ON_CARD = ("images", "frechet", "precision", "recall", "recognised")
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
+table { border-collapse: collapse; display: block; overflow-x: auto; }
+td, th { padding: .3rem .8rem; border-bottom: 1px solid #8885; text-align: right; }
+td:first-child, th:first-child { text-align: left; }
+figure { margin: 1.5rem 0; } figcaption { opacity: .75; font-size: .9rem; }
+img { image-rendering: pixelated; max-width: 100%; width: 40rem; background: #000; }
+svg { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
+code { overflow-wrap: anywhere; }
+"""
+
+
+class ReportError(ValueError):
+    """A report cannot be used; the message says why."""
+
+
+def read_quality(path: Path, sha256: str) -> dict[str, Any]:
+    """What a model card says of a report.json. Raises ReportError unless it is of those weights."""
+    try:
+        report = json.loads(path.read_text())
+        found = report["sha256"]
+        quality = {
+            "command": report["command"],
+            "machine": report["machine"],
+            "bits_per_dim": report["bound"],
+            "frechet_floor": report["floor"],
+            "samplers": {
+                row["sampler"]: {name: row[name] for name in ON_CARD if name in row}
+                for row in report["samplers"]
+            },
+        }
+    except (OSError, KeyError, ValueError) as error:
+        raise ReportError(f"{path}: not a report of `ddpm evaluate`: {error!r}") from error
+    if found != sha256:
+        raise ReportError(f"{path}: is of the weights {found}, not {sha256}")
+    return quality
+
+
+def write(report: Mapping[str, Any], folder: Path) -> Path:
+    """Write all files; the path of the page."""
+    grids: Mapping[str, Array] = report["grids"]
+    numbers = {name: value for name, value in report.items() if name != "grids"}
+    (folder / "report.json").write_text(json.dumps(numbers, indent=2) + "\n")
+    for name, grid in grids.items():
+        (folder / f"{name.replace(':', '-')}.png").write_bytes(_png(grid))
+    path = folder / "report.html"
+    path.write_text(page(numbers, grids))
+    return path
+
+
+def page(report: Mapping[str, Any], grids: Mapping[str, Array]) -> str:
+    """The HTML page; nothing in it is loaded from elsewhere."""
+    name = html.escape(str(report["checkpoint"]))
+    body = [
+        f"<h1>{name}</h1>",
+        f"<p>Weights <code>{report['sha256']}</code>, on {html.escape(report['machine'])}.</p>",
+        *_bound_section(report),
+        *_samples_section(report, grids),
+        *_neighbours_section(report, grids),
+    ]
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{name}: evaluation</title>"
+        "<meta name=viewport content='width=device-width'>"
+        f"<style>{STYLE}</style>\n" + "\n".join(body) + "\n</html>\n"
+    )
+
+
+def _bound_section(report: Mapping[str, Any]) -> list[str]:
+    names = ("images", "total", "standard_error", "prior", "denoising", "decoder")
+    titles = ("split", "images", "bits/dim", "± (standard error)", "L_T", "L_1 … L_T-1", "L_0")
+    rows = [(split, *(row[n] for n in names)) for split, row in report["bound"].items()]
+    by_t = report["by_timestep"]
+    return [
+        "<h2>The bound on the negative log likelihood</h2>",
+        "<p>Eq. 5, given the label where the model has labels. L_T and the KL terms are the rate, "
+        "L_0 the distortion.</p>",
+        _table(titles, rows),
+        _figure(_rate_distortion(by_t), "Progressive coding: the error of x0_hat(x_t), RMSE on the "
+                "0..255 scale, against the bits/dim received by then (the paper's Fig. 5)."),
+        _figure(_terms(by_t), "Left: the term of the bound at each t. Right: the mean squared "
+                "error of eps_hat (L_simple) at each t."),
+    ]  # fmt: skip
+
+
+def _samples_section(report: Mapping[str, Any], grids: Mapping[str, Array]) -> list[str]:
+    samplers = report["samplers"]
+    if not samplers:
+        return []
+    shown = [name for name in COLUMNS if name in samplers[0]]
+    floor = report["floor"]
+    return [
+        "<h2>Samples</h2>",
+        f"<p>Distances to one half of the training images, in {html.escape(report['features'])}. "
+        f"The floor is that of {floor['images']} images of the other half: "
+        f"<strong>{_text(floor['frechet'])}</strong>.</p>",
+        _table([COLUMNS[n] for n in shown], [[row[n] for n in shown] for row in samplers]),
+        _figure(_by_steps(report), "Fréchet distance against the number of steps."),
+        *(
+            _figure(_image(grids[row["sampler"]]), f"{row['sampler']}: the first hundred samples.")
+            for row in samplers
+        ),
+    ]
+
+
+def _neighbours_section(report: Mapping[str, Any], grids: Mapping[str, Array]) -> list[str]:
+    if "nearest" not in report:
+        return []
+    near = report["nearest"]
+    return [
+        "<h2>Is it memorising?</h2>",
+        f"<p>RMSE to the nearest training image, on the 0..255 scale: samples "
+        f"{_text(near['samples_median'])} (the least {_text(near['samples_least'])}), test images "
+        f"{_text(near['test_median'])} (the least {_text(near['test_least'])}); medians of "
+        f"{near['images']}. A model that copied its data would be far below the test images.</p>",
+        _figure(_image(grids["nearest"]), "Samples, each above its nearest training image."),
+    ]
+
+
+def _table(titles: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    head = "".join(f"<th>{html.escape(title)}</th>" for title in titles)
+    lines = ["".join(f"<td>{html.escape(_text(v))}</td>" for v in row) for row in rows]
+    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.2e}" if value and abs(value) < 1e-3 else f"{value:.4g}"
+    return "-" if value is None else str(value)
+
+
+def _figure(content: str, caption: str) -> str:
+    return f"<figure>{content}<figcaption>{html.escape(caption)}</figcaption></figure>"
+
+
+def _image(grid: Array) -> str:
+    return f"<img alt='' src='data:image/png;base64,{base64.b64encode(_png(grid)).decode()}'>"
+
+
+def _png(grid: Array) -> bytes:
+    buffer = io.BytesIO()
+    pixels.picture(grid).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+# Plots: matplotlib's figures as SVG inside the page
+
+
+def _axes(columns: int) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5 * columns, 3.5), layout="constrained")
+    return figure, figure.subplots(1, columns)
+
+
+def _svg(figure: Any) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _rate_distortion(by_t: Mapping[str, list[float]]) -> str:
+    figure, axes = _axes(1)
+    axes.plot(by_t["rate"], by_t["rmse"])
+    axes.set(xlabel="rate, bits/dim", ylabel="distortion, RMSE", ylim=(0, None))
+    return _svg(figure)
+
+
+def _terms(by_t: Mapping[str, list[float]]) -> str:
+    figure, (left, right) = _axes(2)
+    times = range(1, len(by_t["eps_mse"]) + 1)
+    left.loglog(times, np.maximum(by_t["bits_per_dim"], 1e-12))
+    left.set(xlabel="t", ylabel="bits/dim")
+    right.loglog(times, by_t["eps_mse"])
+    right.set(xlabel="t", ylabel="mean squared error")
+    return _svg(figure)
+
+
+def _by_steps(report: Mapping[str, Any]) -> str:
+    figure, axes = _axes(1)
+    by_name: dict[str, list[tuple[int, float]]] = {}
+    for row in report["samplers"]:
+        name, _, steps = row["sampler"].partition(":")
+        by_name.setdefault(name, []).append((int(steps), row["frechet"]))
+    for name, points in by_name.items():
+        axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
+    axes.axhline(report["floor"]["frechet"], color="grey", linestyle=":", label="floor")
+    axes.set(xlabel="steps", ylabel="Fréchet distance", xscale="log", yscale="log")
+    axes.legend()
+    return _svg(figure)
