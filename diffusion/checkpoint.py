@@ -27,7 +27,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from diffusion.config import ConfigError, ProcessConfig, UNetConfig, from_dict
+from diffusion.config import ConfigError, Prediction, ProcessConfig, UNetConfig, from_dict
+from diffusion.prediction import EpsModel
+from diffusion.process import Process
 from diffusion.unet import UNet
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
@@ -37,6 +39,8 @@ CARD = "model_card.json"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
 """diffusers' beta_schedule -> ours."""
+PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "sample": "x_0", "v_prediction": "v"}
+"""diffusers' prediction_type -> ours."""
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 OLD_ATTENTION_NAME = re.compile(rf"(attentions\.\d+)\.({'|'.join(OLD_ATTENTION)})\.")
 
@@ -86,6 +90,11 @@ class Checkpoint:
         model = UNet(self.unet)
         model.load_state_dict(_read_weights(self.weights), strict=True)
         return model.eval().requires_grad_(False).to(device)
+
+    def eps_model(self, device: torch.device | str = "cpu") -> EpsModel:
+        """The same, giving eps_hat whatever the network predicts."""
+        process = Process.from_config(self.process)
+        return EpsModel(self.load(), process, self.process.prediction).eval().to(device)
 
 
 def find_checkpoint(source: str | Path) -> Path:
@@ -151,10 +160,9 @@ def _unet_config(path: Path) -> UNetConfig:
 def _process_config(path: Path) -> ProcessConfig:
     values = _read_json(path)
     prediction = values.get("prediction_type", "epsilon")
-    if prediction != "epsilon":
-        raise CheckpointError(
-            f"{path}: prediction_type: {prediction!r} is not supported; it must be 'epsilon'"
-        )
+    if prediction not in PREDICTIONS:
+        known = ", ".join(PREDICTIONS)
+        raise CheckpointError(f"{path}: prediction_type: {prediction!r} is not one of {known}")
     for unsupported in ("thresholding", "rescale_betas_zero_snr"):
         if values.get(unsupported):
             raise CheckpointError(f"{path}: {unsupported}: is not supported")
@@ -163,7 +171,12 @@ def _process_config(path: Path) -> ProcessConfig:
     try:
         return from_dict(
             ProcessConfig,
-            {**_betas(values, path), "variance": variance, "clip": clip},
+            {
+                **_betas(values, path),
+                "variance": variance,
+                "clip": clip,
+                "prediction": PREDICTIONS[prediction],
+            },
         )
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -274,6 +287,7 @@ def save_checkpoint(folder: Path, model: UNet, process: ProcessConfig, card: Mod
 
 def _scheduler_json(process: ProcessConfig) -> dict[str, Any]:
     names = {ours: theirs for theirs, ours in SCHEDULES.items()}
+    predictions = {ours: theirs for theirs, ours in PREDICTIONS.items()}
     scale = 1000 / process.num_timesteps if process.schedule == "linear" else 1.0
     return {
         "_class_name": "DDPMScheduler",
@@ -282,7 +296,7 @@ def _scheduler_json(process: ProcessConfig) -> dict[str, Any]:
         "beta_start": 1e-4 * scale if process.beta_start is None else process.beta_start,
         "beta_end": 0.02 * scale if process.beta_end is None else process.beta_end,
         "trained_betas": process.beta_table,
-        "prediction_type": "epsilon",
+        "prediction_type": predictions[process.prediction],
         "variance_type": process.variance,
         "clip_sample": process.clip is not None,
         "clip_sample_range": process.clip or 1.0,

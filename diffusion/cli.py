@@ -29,6 +29,7 @@ from diffusion.data import DataError, Images
 from diffusion.evaluation import Evaluation
 from diffusion.generation import Request, Source
 from diffusion.parts import Parts
+from diffusion.prediction import EpsModel
 from diffusion.recognition import Classifier, load_classifier, save_classifier
 from diffusion.recognition import train as train_classifier
 from diffusion.report import ReportError, read_quality
@@ -163,7 +164,9 @@ def write_sample_grid(trainer: Trainer, writer: Writer | None) -> None:
     T = trainer.process.num_timesteps
     table = ddim(trainer.process, torch.tensor(evenly_spaced(T, min(50, T))))
     shape, clip = trainer.config.unet.image_shape, trainer.config.process.clip
-    model, seeds = trainer.ema.model, torch.zeros_like(indices)
+    model = EpsModel(trainer.ema.model, trainer.process, trainer.config.process.prediction)
+    model.to(trainer.device)
+    seeds = torch.zeros_like(indices)
     *_, last = sample(model, table, seeds, indices, shape, Conditioning(label), clip)
     grid = pixels.tile(pixels.to_uint8(last.x_t.cpu().numpy()), columns)
     folder = trainer.folder / "samples"

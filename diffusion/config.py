@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, TypeVar
 
 Schedule = Literal["linear", "scaled_linear", "cosine", "table"]
 Variance = Literal["fixed_small", "fixed_large"]
+Prediction = Literal["eps", "x_0", "v"]
 T = TypeVar("T")
 
 
@@ -33,6 +34,7 @@ class ProcessConfig:
     beta_table: tuple[float, ...] | None = None  # for schedule "table"
     variance: Variance = "fixed_small"
     clip: float | None = 1.0  # x_0_hat is clipped to [-clip, clip]; None: not at all
+    prediction: Prediction = "eps"  # what the network gives: the paper's eps, x_0, or v
 
     def __post_init__(self) -> None:
         require(self.num_timesteps >= 1, "num_timesteps", self.num_timesteps, "at least 1")
@@ -123,6 +125,7 @@ class TrainingConfig:
     warmup_steps: int = 5000  # linear, from 0
     decay: Literal["none", "cosine"] = "none"  # of the learning rate, to 0 at num_steps
     clip_norm: float = 1.0
+    min_snr_gamma: float | None = None  # weigh the loss by min(SNR, gamma); usual: 5
     ema_decay: float = 0.9999
     label_dropout: float = 0.0  # share of labels replaced by the null label, for guidance
     horizontal_flip: bool = True
@@ -141,6 +144,8 @@ class TrainingConfig:
         for name in ("learning_rate", "clip_norm"):
             value = getattr(self, name)
             require(math.isfinite(value) and value > 0, name, value, "above 0")
+        gamma = self.min_snr_gamma
+        require(gamma is None or gamma > 0, "min_snr_gamma", gamma, "above 0, or left out")
         for name in ("ema_decay", "label_dropout"):
             value = getattr(self, name)
             require(0 <= value < 1, name, value, "0 or more and below 1")

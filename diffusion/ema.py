@@ -1,24 +1,27 @@
 """The running average of the weights, which is what is evaluated and served."""
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+M = TypeVar("M", bound=nn.Module)
 
-class EMA:
+
+class EMA(Generic[M]):
     """An exponential moving average of a model's parameters, with warm-up.
 
     The decay at update n is min(decay, (1 + n) / (10 + n)): without it the average would keep
     the random initial weights for about 1 / (1 - decay) updates.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: M, decay: float) -> None:
         self.decay = decay
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, model: nn.Module, num_updates: int) -> None:
+    def update(self, model: M, num_updates: int) -> None:
         """Move towards `model`; `num_updates` counts the updates before this one."""
         decay = min(self.decay, (1 + num_updates) / (10 + num_updates))
         averages: list[Tensor] = list(self.model.parameters())

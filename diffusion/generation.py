@@ -15,9 +15,9 @@ from diffusion import pixels
 from diffusion.chain import SamplerName, default_steps, default_variance
 from diffusion.checkpoint import Checkpoint, open_checkpoint
 from diffusion.config import Variance
+from diffusion.prediction import EpsModel
 from diffusion.process import Process
 from diffusion.samplers import Conditioning, SamplerTable, make_table, sample
-from diffusion.unet import UNet
 
 
 class RequestError(ValueError):
@@ -30,7 +30,7 @@ class Source:
 
     checkpoint: Checkpoint
     process: Process
-    model: UNet
+    model: EpsModel
     device: torch.device
 
     @classmethod
@@ -39,7 +39,7 @@ class Source:
         checkpoint = open_checkpoint(source)
         target = pick_device(device)
         process = Process.from_config(checkpoint.process)
-        return cls(checkpoint, process, checkpoint.load(target), target)
+        return cls(checkpoint, process, checkpoint.eps_model(target), target)
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,11 @@ class Process:
         return torch.cat([torch.ones(1, dtype=torch.float64), self.alpha_bar[:-1]])
 
     @cached_property
+    def snr(self) -> Tensor:
+        """The signal-to-noise ratio of x_t, alpha_bar_t / (1 - alpha_bar_t)."""
+        return self.alpha_bar / (1 - self.alpha_bar)
+
+    @cached_property
     def beta_tilde(self) -> Tensor:
         """beta~_t, the posterior variance (eq. 7); 0 at the first step."""
         return (1 - self.alpha_bar_prev) / (1 - self.alpha_bar) * self.beta
@@ -144,6 +149,11 @@ class Process:
         """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (eq. 4, reparameterised)."""
         a, b = self.alpha_bar.sqrt(), (1 - self.alpha_bar).sqrt()
         return _at(a, t, x_0) * x_0 + _at(b, t, x_0) * eps
+
+    def v(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0 (Salimans & Ho 2022)."""
+        a, b = self.alpha_bar.sqrt(), (1 - self.alpha_bar).sqrt()
+        return _at(a, t, x_0) * eps - _at(b, t, x_0) * x_0
 
     def q_posterior(self, x_0: Tensor, x_t: Tensor, t: Tensor) -> Gaussian:
         """q(x_{t-1} | x_t, x_0), eq. 6-7: mean mu~_t, variance beta~_t."""

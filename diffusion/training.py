@@ -21,9 +21,10 @@ from tqdm import tqdm
 
 from diffusion import pixels
 from diffusion.checkpoint import atomic_folder
-from diffusion.config import Config, TrainingConfig, to_dict
+from diffusion.config import Config, Prediction, TrainingConfig, to_dict
 from diffusion.data import Images
 from diffusion.ema import EMA
+from diffusion.prediction import min_snr_weight, target
 from diffusion.process import Process
 from diffusion.samplers import Model
 from diffusion.unet import UNet, initialise
@@ -59,11 +60,14 @@ class Batch:
         return Batch(self.x_0.to(device), self.t.to(device), self.eps.to(device), label)
 
 
-def loss_simple(model: Model, process: Process, batch: Batch) -> Tensor:
-    """|| eps - eps_theta(x_t, t) ||^2 (eq. 14), the mean over each image's elements: (B,)."""
+def loss_simple(
+    model: Model, process: Process, batch: Batch, prediction: Prediction = "eps"
+) -> Tensor:
+    """|| eps - eps_theta(x_t, t) ||^2 (eq. 14), or the same for another prediction; the mean over
+    each image's elements: (B,)."""
     x_t = process.q_sample(batch.x_0, batch.t, batch.eps)
-    eps_hat = model(x_t, batch.t, batch.label)
-    return (batch.eps - eps_hat.float()).square().mean(dim=(1, 2, 3))
+    wanted = target(prediction, process, batch.x_0, batch.t, batch.eps)
+    return (wanted - model(x_t, batch.t, batch.label).float()).square().mean(dim=(1, 2, 3))
 
 
 class Sampler:
@@ -133,6 +137,14 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * warmup * 0.5 * (1 + torch.cos(progress).item())
 
 
+def loss_weight(config: Config, process: Process) -> Tensor:
+    """What the loss at each t is multiplied with, (T,) float64: 1 in L_simple."""
+    gamma = config.training.min_snr_gamma
+    if gamma is None:
+        return torch.ones(process.num_timesteps, dtype=torch.float64)
+    return min_snr_weight(config.process.prediction, process, gamma)
+
+
 class Writer(Protocol):
     """What of a TensorBoard SummaryWriter is used."""
 
@@ -193,6 +205,7 @@ class Trainer:
         self.ema = EMA(self.model, config.training.ema_decay)
         self.optimizer = torch.optim.Adam(self.model.parameters(), fused=True)
         self.step = 0
+        self._weight = loss_weight(config, self.process)
         self._meter = Meter(self.process.num_timesteps)
         self._resume()
 
@@ -245,8 +258,10 @@ class Trainer:
         training = self.config.training
         enabled = training.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
-            losses = loss_simple(self.model, self.process, batch.to(self.device))
-        (losses.mean() / training.accumulate).backward()
+            prediction = self.config.process.prediction
+            losses = loss_simple(self.model, self.process, batch.to(self.device), prediction)
+        weighted = losses * self._weight[batch.t].to(losses)
+        (weighted.mean() / training.accumulate).backward()
         return losses.detach().cpu()
 
     def _log(self, bar: "tqdm[Any]", writer: Writer | None) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from diffusion.checkpoint import ModelCard, save_checkpoint
-from diffusion.config import ProcessConfig, UNetConfig
+from diffusion.config import Prediction, ProcessConfig, UNetConfig
 from diffusion.unet import UNet
 
 
@@ -18,6 +18,7 @@ def save_tiny(
     size: int = 8,
     num_timesteps: int = 50,
     learned_time: bool = False,
+    prediction: Prediction = "eps",
 ) -> Path:
     """Write a seeded checkpoint; `null_label` adds a row for "no label" after the classes."""
     rows = None if num_classes is None else num_classes + null_label
@@ -37,5 +38,6 @@ def save_tiny(
     torch.manual_seed(0)
     model = UNet(config)
     card = ModelCard(name="tiny", null_label=num_classes if null_label else None)
-    save_checkpoint(folder, model, ProcessConfig(num_timesteps=num_timesteps), card)
+    process = ProcessConfig(num_timesteps=num_timesteps, prediction=prediction)
+    save_checkpoint(folder, model, process, card)
     return folder

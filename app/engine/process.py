@@ -107,7 +107,7 @@ def load(options: Options) -> tuple[Engine, Ready]:
             "pictures; it must be 1 (grey) or 3 (RGB)"
         )
     process = Process.from_config(checkpoint.process)
-    model = checkpoint.load()
+    model = checkpoint.eps_model()
     device = pick_device(options.device)
     runtime = make_runtime(options.runtime, model, device, options.threads, options.max_batch)
     invariant = invariant_sizes(runtime, model)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from diffusion.unet import UNet
+from diffusion.prediction import EpsModel
 
 RUNTIMES = ("openvino", "eager")
 
@@ -43,7 +43,7 @@ class EagerRuntime:
     name = "eager"
     precision = "float32"
 
-    def __init__(self, model: UNet, device: torch.device, max_batch: int) -> None:
+    def __init__(self, model: EpsModel, device: torch.device, max_batch: int) -> None:
         self.model = model.to(device)
         self.device = device
         sizes = powers_of_two(max(4, 1 << (max_batch.bit_length() - 1)), first=4)
@@ -67,7 +67,7 @@ class OpenVINORuntime:
     precision = "float32"
     device = torch.device("cpu")
 
-    def __init__(self, model: UNet, threads: int, max_batch: int) -> None:
+    def __init__(self, model: EpsModel, threads: int, max_batch: int) -> None:
         # Without this module OpenVINO's converter does not report its use over the network.
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
         try:
@@ -114,7 +114,7 @@ def powers_of_two(largest: int, *, first: int) -> tuple[int, ...]:
 
 
 def make_runtime(
-    name: str, model: UNet, device: torch.device, threads: int, max_batch: int
+    name: str, model: EpsModel, device: torch.device, threads: int, max_batch: int
 ) -> Runtime:
     """The runtime of that name; `auto` is OpenVINO on a CPU where it is installed, else eager.
 
@@ -133,7 +133,7 @@ def make_runtime(
 
 
 @torch.inference_mode()
-def invariant_sizes(runtime: Runtime, model: UNet) -> tuple[int, ...]:
+def invariant_sizes(runtime: Runtime, model: EpsModel) -> tuple[int, ...]:
     """The batch sizes in which a row has the same bytes, wherever it is and whatever it is beside.
 
     Measured: the same rows in every size and at several places, against the smallest size. Empty
@@ -156,12 +156,12 @@ def invariant_sizes(runtime: Runtime, model: UNet) -> tuple[int, ...]:
     return tuple(agreeing)
 
 
-def _examples(model: UNet, size: int) -> list[Tensor]:
+def _examples(model: EpsModel, size: int) -> list[Tensor]:
     """Inputs of `size` rows: noise over all timesteps."""
     generator = torch.Generator().manual_seed(0)
     config = model.config
     x_t = torch.randn(size, *config.image_shape, generator=generator)
-    t = torch.linspace(0, (config.num_train_timesteps or 1000) - 1, size).long()
+    t = torch.linspace(0, model.num_timesteps - 1, size).long()
     if config.num_class_embeds is None:
         return [x_t, t]
     return [x_t, t, torch.arange(size) % config.num_class_embeds]

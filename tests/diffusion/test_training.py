@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -96,6 +97,40 @@ def test_the_loss_is_eq_14_in_float64() -> None:
         alpha_bar = math.prod(1 - b for b in beta[: t[i] + 1])
         x_t = math.sqrt(alpha_bar) * x_0[i].double() + math.sqrt(1 - alpha_bar) * eps[i].double()
         assert loss == pytest.approx((eps[i].double() - 0.5 * x_t).square().mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("prediction", ["x_0", "v"])
+def test_other_predictions_are_trained_towards_their_own_target(prediction: Any) -> None:
+    process = Process.from_beta(linear_beta(100))
+    generator = torch.Generator().manual_seed(0)
+    x_0, eps = (torch.randn(4, 2, 3, 3, generator=generator) for _ in range(2))
+    t = torch.tensor([0, 10, 50, 99])
+    alpha_bar = torch.cumprod(1 - torch.linspace(1e-3, 0.2, 100).double(), 0)[t]
+    a, b = (root.sqrt()[:, None, None, None] for root in (alpha_bar, 1 - alpha_bar))
+    wanted = x_0.double() if prediction == "x_0" else a * eps - b * x_0
+
+    def model(x_t: torch.Tensor, _t: torch.Tensor, _label: torch.Tensor | None) -> torch.Tensor:
+        return 0.5 * x_t
+
+    expected = (wanted - 0.5 * (a * x_0 + b * eps)).square().mean(dim=(1, 2, 3))
+    losses = loss_simple(model, process, Batch(x_0, t, eps, None), prediction)
+    torch.testing.assert_close(losses.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_weight_of_the_loss_at_each_t_is_in_the_gradient(tmp_path: Path) -> None:
+    """Two steps on one image at one t differ by the weight at that t alone."""
+    unet = dataclasses.replace(CONFIG.unet, dropout=0.0)
+    gradients = []
+    for gamma in (None, 1e-6):  # below every SNR: the weight is gamma / SNR
+        config = dataclasses.replace(
+            with_training(batch_size=1, min_snr_gamma=gamma, clip_norm=1e9), unet=unet
+        )
+        trainer = Trainer(config, images(), tmp_path / str(gamma))
+        t = trainer.sampler.batch(0).t
+        trainer.train_step()
+        gradients.append(trainer.model.conv_out.bias.grad.clone())
+    weight = 1e-6 / trainer.process.snr[t].item()
+    torch.testing.assert_close(gradients[1], weight * gradients[0], rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

@@ -11,9 +11,9 @@ from app.engine.messages import Event, Finished, Frame, Submit
 from app.engine.runner import Runner
 from app.engine.runtime import EagerRuntime, invariant_sizes
 from diffusion.checkpoint import Checkpoint, open_checkpoint
+from diffusion.prediction import EpsModel
 from diffusion.process import Process
 from diffusion.samplers import Conditioning, make_table, sample
-from diffusion.unet import UNet
 from tests.tiny import save_tiny
 
 
@@ -23,7 +23,7 @@ class Bench:
     def __init__(self, folder: Path, max_batch: int = 8) -> None:
         self.checkpoint: Checkpoint = open_checkpoint(folder)
         self.process = Process.from_config(self.checkpoint.process)
-        self.model: UNet = self.checkpoint.load()
+        self.model: EpsModel = self.checkpoint.eps_model()
         self.shape = self.checkpoint.unet.image_shape
         runtime = EagerRuntime(self.model, torch.device("cpu"), max_batch)
         sizes = invariant_sizes(runtime, self.model)

@@ -1,12 +1,14 @@
 """The engine against the plain loop of `diffusion.samplers`, byte for byte."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.engine.messages import Done, Failed, Submit
 from tests.app.engine.conftest import Bench, finished, frames
+from tests.tiny import save_tiny
 
 JOBS = [
     Submit("ddpm", 1, (0, 1, 2), None, "ddpm", 50),
@@ -48,6 +50,16 @@ def test_jobs_that_join_while_others_run_change_nothing(unconditional: Bench) ->
         expected = unconditional.reference(submit)
         made = finished(events, submit.id)
         assert made == {i: x[-1].tobytes() for i, x in expected.items()}
+
+
+def test_a_model_that_predicts_v_equals_the_plain_loop(tmp_path: Path) -> None:
+    bench = Bench(save_tiny(tmp_path / "tiny", prediction="v"))
+    bench.engine.submit(JOBS[3])
+    expected = bench.reference(JOBS[3])
+    made = finished(bench.drain(), JOBS[3].id)
+    assert made == {i: x[-1].tobytes() for i, x in expected.items()}
+    as_eps = Bench(save_tiny(tmp_path / "eps")).reference(JOBS[3])
+    assert not np.array_equal(as_eps[0][-1], expected[0][-1])
 
 
 def test_guided_and_unlabelled_chains_share_a_batch(conditional: Bench) -> None:

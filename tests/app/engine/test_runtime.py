@@ -16,7 +16,7 @@ from app.engine.runtime import (
     powers_of_two,
 )
 from diffusion.checkpoint import open_checkpoint
-from diffusion.unet import UNet
+from diffusion.prediction import EpsModel
 from tests.tiny import save_tiny
 
 LARGEST = 33
@@ -31,23 +31,23 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> UNet:
+def model(tmp_path_factory: pytest.TempPathFactory) -> EpsModel:
     folder = tmp_path_factory.mktemp("runtime")
-    return open_checkpoint(save_tiny(folder / "tiny", num_classes=3, channels=3)).load()
+    return open_checkpoint(save_tiny(folder / "tiny", num_classes=3, channels=3)).eps_model()
 
 
 @pytest.fixture(scope="module")
-def shipped() -> UNet:
-    return open_checkpoint("mnist").load()
+def shipped() -> EpsModel:
+    return open_checkpoint("mnist").eps_model()
 
 
-def runtime_of(name: str, model: UNet, threads: int, max_batch: int) -> Runtime:
+def runtime_of(name: str, model: EpsModel, threads: int, max_batch: int) -> Runtime:
     return make_runtime(name, model, torch.device("cpu"), threads, max_batch)
 
 
 @pytest.mark.parametrize("name", ["eager", "openvino"])
 def test_a_row_has_the_same_bytes_in_every_batch_size_and_at_every_place(
-    name: str, threads: int, shipped: UNet
+    name: str, threads: int, shipped: EpsModel
 ) -> None:
     runtime = runtime_of(name, shipped, threads, max_batch=32)
     generator = torch.Generator().manual_seed(0)
@@ -66,23 +66,23 @@ def test_a_row_has_the_same_bytes_in_every_batch_size_and_at_every_place(
 
 
 @pytest.mark.parametrize("name", ["eager", "openvino"])
-def test_the_runtime_computes_what_pytorch_does(name: str, model: UNet) -> None:
+def test_the_runtime_computes_what_pytorch_does(name: str, model: EpsModel) -> None:
     runtime = runtime_of(name, model, 1, max_batch=4)
     x_t = torch.randn(4, *model.config.image_shape, generator=torch.Generator().manual_seed(1))
     t, label = torch.tensor([0, 1, 20, 49]), torch.tensor([0, 1, 2, 0])
     torch.testing.assert_close(runtime(x_t, t, label), model(x_t, t, label), atol=1e-5, rtol=1e-5)
 
 
-def test_openvino_is_batch_invariant_in_every_size(threads: int, model: UNet) -> None:
+def test_openvino_is_batch_invariant_in_every_size(threads: int, model: EpsModel) -> None:
     runtime = runtime_of("openvino", model, threads, max_batch=LARGEST)
     assert invariant_sizes(runtime, model) == (1, 2, 4, 8, 16, 32, 33)
 
 
-def test_eager_is_batch_invariant_in_four_rows_at_least(threads: int, shipped: UNet) -> None:
+def test_eager_is_batch_invariant_in_four_rows_at_least(threads: int, shipped: EpsModel) -> None:
     assert invariant_sizes(runtime_of("eager", shipped, threads, 16), shipped)[:1] == (4,)
 
 
-def test_warm_up_notices_a_runtime_that_is_not_batch_invariant(model: UNet) -> None:
+def test_warm_up_notices_a_runtime_that_is_not_batch_invariant(model: EpsModel) -> None:
     class Leaky(EagerRuntime):
         """A row's output depends on its neighbours'."""
 
@@ -94,7 +94,7 @@ def test_warm_up_notices_a_runtime_that_is_not_batch_invariant(model: UNet) -> N
     assert invariant_sizes(Leaky(model, torch.device("cpu"), 16), model) == ()
 
 
-def test_warm_up_leaves_out_the_sizes_that_differ(model: UNet) -> None:
+def test_warm_up_leaves_out_the_sizes_that_differ(model: EpsModel) -> None:
     class OtherKernel(EagerRuntime):
         """From 8 rows up another algorithm runs."""
 
@@ -109,20 +109,20 @@ def test_warm_up_leaves_out_the_sizes_that_differ(model: UNet) -> None:
 @pytest.mark.parametrize("name", ["eager", "openvino"])
 def test_a_learned_time_embedding_warms_up_within_its_rows(name: str, tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "tiny", learned_time=True)
-    model = open_checkpoint(folder).load()
+    model = open_checkpoint(folder).eps_model()
     assert invariant_sizes(runtime_of(name, model, 1, 4), model)
 
 
-def test_auto_is_openvino_on_a_cpu(model: UNet) -> None:
+def test_auto_is_openvino_on_a_cpu(model: EpsModel) -> None:
     assert isinstance(runtime_of("auto", model, 1, 2), OpenVINORuntime)
 
 
-def test_openvino_is_refused_on_a_gpu(model: UNet) -> None:
+def test_openvino_is_refused_on_a_gpu(model: EpsModel) -> None:
     with pytest.raises(RuntimeUnavailable, match="openvino runs on the CPU, not on cuda"):
         make_runtime("openvino", model, torch.device("cuda"), 1, 2)
 
 
-def test_eager_keeps_to_powers_of_two_from_four_up(model: UNet) -> None:
+def test_eager_keeps_to_powers_of_two_from_four_up(model: EpsModel) -> None:
     assert runtime_of("eager", model, 1, 1).batch_sizes == (4,)
     assert runtime_of("eager", model, 1, 12).batch_sizes == (4, 8)
     assert runtime_of("eager", model, 1, 32).batch_sizes == (4, 8, 16, 32)
