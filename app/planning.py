@@ -62,7 +62,8 @@ class Plan:
         if submit.sampler == "ddim":
             fields["eta"] = submit.eta
         if submit.sampler == "ddpm":
-            fields["variance"] = submit.variance
+            # A learned variance is the checkpoint's own: what null means.
+            fields["variance"] = None if submit.variance == "learned_range" else submit.variance
         return fields
 
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ class Reverse:
 
     model: Model
     process: Process
-    variance: Variance | Literal["learned_range"]
+    variance: Variance
     clip: float | None = 1.0
 
     @cached_property
@@ -136,9 +136,15 @@ def term(reverse: Reverse, x_0: Tensor, t: Tensor, eps: Tensor, label: Tensor | 
     x_0 (B,C,H,W) holds pixels, exactly k / 127.5 - 1. The mean over eps is the term of eq. 5.
     """
     q = reverse.process
-    x_0 = x_0.double()
-    x_t = q.q_sample(x_0, t, eps.double())
-    out = reverse.model(x_t.float(), q.timesteps.to(t.device)[t], label).double()
+    x_t = q.q_sample(x_0.double(), t, eps.double())
+    out = reverse.model(x_t.float(), q.timesteps.to(t.device)[t], label)
+    return compare(reverse, x_0, x_t, t, out)
+
+
+def compare(reverse: Reverse, x_0: Tensor, x_t: Tensor, t: Tensor, out: Tensor) -> Term:
+    """The same, where the model has already given `out` at x_t; differentiable in it."""
+    q = reverse.process
+    x_0, x_t, out = x_0.double(), x_t.double(), out.double()
     eps_hat, v = out[:, : x_0.shape[1]], out[:, x_0.shape[1] :]
     x_0_hat = q.predict_x_0(x_t, t, eps_hat)
     if reverse.clip is not None:

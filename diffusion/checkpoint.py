@@ -27,7 +27,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from diffusion.config import ConfigError, Prediction, ProcessConfig, UNetConfig, from_dict
+from diffusion.config import (
+    ConfigError,
+    Prediction,
+    ProcessConfig,
+    UNetConfig,
+    check_channels,
+    from_dict,
+)
 from diffusion.prediction import EpsModel
 from diffusion.process import Process
 from diffusion.unet import UNet
@@ -123,6 +130,10 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     scheduler_folder = folder / "scheduler" if nested else folder
     unet = _unet_config(model_folder / "config.json")
     process = _process_config(scheduler_folder / "scheduler_config.json")
+    try:
+        check_channels(unet, process)
+    except ConfigError as error:
+        raise CheckpointError(f"{model_folder / 'config.json'}: {error}") from error
     rows = unet.num_train_timesteps
     if unet.time_embedding_type == "learned" and rows is not None and rows < process.num_timesteps:
         raise CheckpointError(
@@ -149,11 +160,6 @@ def _unet_config(path: Path) -> UNetConfig:
         config = from_dict(UNetConfig, {k: values[k] for k in values.keys() & known})
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    if config.out_channels != config.in_channels:
-        raise CheckpointError(
-            f"{path}: out_channels: {config.out_channels} differs from in_channels "
-            f"{config.in_channels}; models that predict their variance are not supported"
-        )
     return config
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 Schedule = Literal["linear", "scaled_linear", "cosine", "table"]
-Variance = Literal["fixed_small", "fixed_large"]
+Variance = Literal["fixed_small", "fixed_large", "learned_range"]
 Prediction = Literal["eps", "x_0", "v"]
 T = TypeVar("T")
 
@@ -165,6 +165,7 @@ class Config:
     def __post_init__(self) -> None:
         if self.training.label_dropout and self.unet.num_class_embeds is None:
             raise ConfigError("label_dropout: needs num_class_embeds, one more than the classes")
+        check_channels(self.unet, self.process)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -177,6 +178,15 @@ class Config:
             return from_dict(cls, values)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
+
+
+def check_channels(unet: UNetConfig, process: ProcessConfig) -> None:
+    """Raise ConfigError unless the network gives what the process' variance needs: as many channels
+    as it takes, twice as many for a learned range."""
+    factor = 2 if process.variance == "learned_range" else 1
+    allowed = f"{factor * unet.in_channels} for in_channels {unet.in_channels}, {process.variance}"
+    fits = unet.out_channels == factor * unet.in_channels
+    require(fits, "out_channels", unet.out_channels, allowed)
 
 
 def require(condition: bool, name: str, value: object, allowed: str) -> None:

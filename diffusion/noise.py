@@ -2,15 +2,16 @@
 
 Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011)
 turns the counter (element block, draw, sample index) and the key (seed) into four 32-bit words,
-Box-Muller turns those into four normal numbers. Everything here is integer arithmetic or IEEE
-+, -, *, /, sqrt, one operation a kernel: such results do not depend on vectorisation, batch
-size, thread count or device, which those of torch.log and torch.cos may.
+Box-Muller turns those into four normal numbers. Everything here is integer arithmetic or exact in
+the sense of `diffusion.exact`: the same bytes in any batch, with any number of threads, anywhere.
 """
 
 import math
 
 import torch
 from torch import Tensor
+
+from diffusion import exact
 
 MASK = 0xFFFFFFFF
 MULTIPLIER = (0xD2511F53, 0xCD9E8D57)
@@ -57,35 +58,5 @@ def normal(seeds: Tensor, indices: Tensor, draws: Tensor, shape: tuple[int, ...]
 
 def _box_muller(a: Tensor, b: Tensor) -> Tensor:
     """Two uniform words, each (…), to two independent normal numbers, float32 (2, …)."""
-    radius = (-2 * _log((a.double() + 0.5) * 2.0**-32)).sqrt()
-    return (_cos_sin(b) * radius).float()
-
-
-def _log(u: Tensor) -> Tensor:
-    """ln u for u in (0, 1): u = m 2^e, ln m = ln c + 2 artanh((m - c) / (m + c)), c = sqrt(1/2)."""
-    m, e = torch.frexp(u)
-    c = math.sqrt(0.5)
-    s = (m - c) / (m + c)
-    series = _horner(s * s, [2 / (2 * k + 1) for k in range(8)])
-    return (e.double() - 0.5) * math.log(2) + s * series
-
-
-def _cos_sin(word: Tensor) -> Tensor:
-    """(cos, sin) of 2 pi word / 2^32, (2, …): Taylor series in the eighth turn around 0, turned."""
-    quarter = (word + (1 << 29)) >> 30  # nearest quarter turn, 0..4
-    angle = (word - (quarter << 30)).double() * (2 * math.pi * 2.0**-32)  # within pi / 4
-    y = angle * angle
-    cos = _horner(y, [(-1) ** k / math.factorial(2 * k) for k in range(8)])
-    sin = angle * _horner(y, [(-1) ** k / math.factorial(2 * k + 1) for k in range(7)])
-    odd = (quarter & 1).bool()
-    turned = torch.stack([torch.where(odd, sin, cos), torch.where(odd, cos, sin)])
-    sign = 1 - 2 * torch.stack([((quarter + 1) >> 1) & 1, (quarter >> 1) & 1])
-    return turned * sign
-
-
-def _horner(y: Tensor, coefficients: list[float]) -> Tensor:
-    """sum_k coefficients[k] y^k."""
-    total = torch.full_like(y, coefficients[-1])
-    for coefficient in reversed(coefficients[:-1]):
-        total = total.mul_(y).add_(coefficient)
-    return total
+    radius = (-2 * exact.log((a.double() + 0.5) * 2.0**-32)).sqrt()
+    return (exact.cos_sin(b) * radius).float()

@@ -4,6 +4,7 @@ With x_t = a x_0 + b eps, a = sqrt(alpha_bar_t), b = sqrt(1 - alpha_bar_t) (eq. 
 trained towards eps (the paper), x_0, or v = a eps - b x_0 (Salimans & Ho 2022).
 """
 
+import torch
 from torch import Tensor, nn
 
 from diffusion.config import Prediction, UNetConfig
@@ -12,7 +13,8 @@ from diffusion.unet import UNet
 
 
 class EpsModel(nn.Module):
-    """eps_hat (B,C,H,W) from x_t (B,C,H,W), t (B,) zero-based, label (B,) or None."""
+    """eps_hat (B,C,H,W) from x_t (B,C,H,W), t (B,) zero-based, label (B,) or None; followed by v,
+    (B,2C,H,W) in all, where the network learned its variance."""
 
     a: Tensor  # (T,) float32, as b
     b: Tensor
@@ -35,12 +37,16 @@ class EpsModel(nn.Module):
         return len(self.a)
 
     def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
-        out: Tensor = self.unet(x_t, t, label)
+        return self.to_eps(self.unet(x_t, t, label), x_t, t)
+
+    def to_eps(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """The network's output at x_t as eps_hat (and v)."""
         if self.prediction == "eps":
             return out
+        made, v = out[:, : x_t.shape[1]], out[:, x_t.shape[1] :]
         a, b = (table[t][:, None, None, None] for table in (self.a, self.b))
-        eps_hat: Tensor = (x_t - a * out) / b if self.prediction == "x_0" else a * out + b * x_t
-        return eps_hat
+        eps_hat = (x_t - a * made) / b if self.prediction == "x_0" else a * made + b * x_t
+        return torch.cat([eps_hat, v], dim=1)
 
 
 def target(prediction: Prediction, process: Process, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:

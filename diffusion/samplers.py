@@ -17,13 +17,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from diffusion import noise
+from diffusion import exact, noise
 from diffusion.chain import SamplerName, evenly_spaced
 from diffusion.config import Variance
 from diffusion.process import Process
 
 Model = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""(x_t (B,C,H,W), t (B,) int64, label (B,) int64 or None) -> eps_hat (B,C,H,W)."""
+"""(x_t (B,C,H,W), t (B,) int64, label (B,) int64 or None) -> eps_hat (B,C,H,W), or, where the
+network learned its variance, eps_hat and v, (B,2C,H,W)."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,15 @@ class SamplerTable:
     """A sampler: what each of its S steps multiplies what with.
 
     `t` (S,) int64: what the network is told, from noisy to clean. `alpha_bar` (S,) float64 at
-    these. `coefficients` (S, 4) float64: c_x, c_0, c_h, c_z; the last row's c_z is 0.
+    these. `coefficients` (S, 4) float64: c_x, c_0, c_h, c_z; the last row's c_z is 0. `log_sigma`
+    (S, 2) float64: the ends of a learned range, between which the network's v chooses a factor of
+    c_z; zeros for samplers that do not ask it.
     """
 
     t: Tensor
     alpha_bar: Tensor
     coefficients: Tensor
+    log_sigma: Tensor
 
     def __len__(self) -> int:
         """S, the number of steps."""
@@ -44,9 +48,10 @@ class SamplerTable:
 
     @cached_property
     def rows(self) -> Tensor:
-        """(S, 6) float32, what `step` takes: sqrt(alpha_bar), sqrt(1 - alpha_bar), c_x, ..c_z."""
+        """(S, 8) float32, what `step` takes: sqrt(alpha_bar), sqrt(1 - alpha_bar), c_x, …, c_z, and
+        log_sigma."""
         scales = torch.stack([self.alpha_bar.sqrt(), (1 - self.alpha_bar).sqrt()], dim=1)
-        return torch.cat([scales, self.coefficients], dim=1).float()
+        return torch.cat([scales, self.coefficients, self.log_sigma], dim=1).float()
 
     @cached_property
     def is_noisy(self) -> list[bool]:
@@ -64,11 +69,19 @@ class Step(NamedTuple):
 def ddpm(process: Process, kept: Tensor, variance: Variance = "fixed_small") -> SamplerTable:
     """Algorithm 2 over the kept timesteps: mu~ of eq. 7 at x0_hat, plus sigma_t z.
 
-    sigma_t^2 is beta~_t (`fixed_small`) or beta_t (`fixed_large`, right for the full chain only).
+    sigma_t^2 is beta~_t (`fixed_small`), beta_t (`fixed_large`, right for the full chain only), or
+    what the network says between these (`learned_range`, Nichol & Dhariwal 2021, eq. 15).
     """
     q = process.respace(kept)
-    sigma = (q.beta_tilde if variance == "fixed_small" else q.beta).sqrt()
-    return _table(q, q.mu_tilde_x_t, q.mu_tilde_x_0, c_z=sigma)
+    match variance:
+        case "fixed_small":
+            return _table(q, q.mu_tilde_x_t, q.mu_tilde_x_0, c_z=q.beta_tilde.sqrt())
+        case "fixed_large":
+            return _table(q, q.mu_tilde_x_t, q.mu_tilde_x_0, c_z=q.beta.sqrt())
+        case "learned_range":
+            ends = 0.5 * torch.stack([q.log_beta_tilde, q.beta.log()], dim=1)
+            one = torch.ones_like(q.beta)
+            return _table(q, q.mu_tilde_x_t, q.mu_tilde_x_0, c_z=one, log_sigma=ends)
 
 
 def ddim(process: Process, kept: Tensor, eta: float = 0.0) -> SamplerTable:
@@ -116,20 +129,28 @@ def make_table(
 
 
 def _table(
-    q: Process, c_x: Tensor, c_0: Tensor, *, c_h: Tensor | None = None, c_z: Tensor | None = None
+    q: Process,
+    c_x: Tensor,
+    c_0: Tensor,
+    *,
+    c_h: Tensor | None = None,
+    c_z: Tensor | None = None,
+    log_sigma: Tensor | None = None,
 ) -> SamplerTable:
     """A table from coefficients over increasing t."""
     zero = torch.zeros_like(q.alpha_bar)
+    log_sigma = torch.stack([zero, zero], dim=1) if log_sigma is None else log_sigma
     c_h = zero if c_h is None else c_h
     c_z = zero if c_z is None else c_z.clone()
     c_z[0] = 0.0  # z = 0 at the last step, line 3 of Algorithm 2
     coefficients = torch.stack([c_x, c_0, c_h, c_z], dim=1)
-    return SamplerTable(q.timesteps.flip(0), q.alpha_bar.flip(0), coefficients.flip(0))
+    by_step = (q.timesteps, q.alpha_bar, coefficients, log_sigma)
+    return SamplerTable(*(column.flip(0) for column in by_step))
 
 
 def step(
     x_t: Tensor,
-    eps_hat: Tensor,
+    out: Tensor,
     x_0_hat_previous: Tensor,
     z: Tensor,
     rows: Tensor,
@@ -137,10 +158,16 @@ def step(
 ) -> Step:
     """One reverse step of every row of the batch, each by its own coefficients.
 
-    All images are (B,C,H,W); `rows` (B, 6) are gathered from `SamplerTable.rows`. Only IEEE +, *,
-    / and clip are used, each a kernel of its own, so a row's result does not depend on the batch.
+    All images are (B,C,H,W); `out` is a Model's, `rows` (B, 8) are gathered from
+    `SamplerTable.rows`. Only IEEE +, *, / and clip are used, each a kernel of its own, so a row's
+    result does not depend on the batch.
     """
-    a, b, c_x, c_0, c_h, c_z = rows.to(x_t.dtype)[:, :, None, None, None].unbind(1)
+    columns = rows.to(x_t.dtype)[:, :, None, None, None].unbind(1)
+    a, b, c_x, c_0, c_h, c_z, log_small, log_large = columns
+    eps_hat, v = out[:, : x_t.shape[1]], out[:, x_t.shape[1] :]
+    if v.numel():
+        log_sigma = log_small + (v + 1) / 2 * (log_large - log_small)
+        z = z * exact.exp(log_sigma.double()).to(z.dtype)
     x_0_hat = (x_t - b * eps_hat) / a
     if clip is not None:
         x_0_hat = x_0_hat.clamp(-clip, clip)
@@ -155,24 +182,26 @@ class Conditioning(NamedTuple):
     null_label: int | None = None
 
 
-def guided_eps(model: Model, x_t: Tensor, t: Tensor, condition: Conditioning) -> Tensor:
-    """(1 + w) eps(x_t, t, label) - w eps(x_t, t, null): classifier-free guidance (Ho & Salimans
-    2022, eq. 6)."""
+def guided(model: Model, x_t: Tensor, t: Tensor, condition: Conditioning) -> Tensor:
+    """The model's output with classifier-free guidance (Ho & Salimans 2022, eq. 6)."""
     label, w, null_label = condition
-    eps_hat = model(x_t, t, label)
+    out = model(x_t, t, label)
     if w == 0:
-        return eps_hat
+        return out
     if label is None or null_label is None:
         raise ValueError("guidance: needs a label and a model trained with label dropout")
-    eps_null = model(x_t, t, torch.full_like(label, null_label))
+    out_null = model(x_t, t, torch.full_like(label, null_label))
     w_rows = torch.full((len(x_t),), w, dtype=torch.float64, device=x_t.device)
-    return combine_guided(eps_hat, eps_null, w_rows)
+    return combine_guided(out, out_null, w_rows, num_channels=x_t.shape[1])
 
 
-def combine_guided(eps_label: Tensor, eps_null: Tensor, w: Tensor) -> Tensor:
-    """(1 + w) eps(x_t, t, label) - w eps(x_t, t), with w (B,) float64, one for each row."""
+def combine_guided(out: Tensor, out_null: Tensor, w: Tensor, num_channels: int) -> Tensor:
+    """(1 + w) eps(x_t, t, label) - w eps(x_t, t), with w (B,) float64, one for each row. A learned
+    variance, in the channels after the first `num_channels`, is the labelled one."""
     scale = w[:, None, None, None]
-    return (1 + scale).to(eps_label.dtype) * eps_label - scale.to(eps_label.dtype) * eps_null
+    eps_label, eps_null = out[:, :num_channels], out_null[:, :num_channels]
+    eps_hat = (1 + scale).to(out.dtype) * eps_label - scale.to(out.dtype) * eps_null
+    return torch.cat([eps_hat, out[:, num_channels:]], dim=1)
 
 
 class State(NamedTuple):
@@ -204,9 +233,9 @@ def sample(
             z = noise.normal(seeds, indices, torch.full_like(seeds, k + 1), shape)
         else:
             z = torch.zeros_like(x_t)
-        eps_hat = guided_eps(model, x_t, torch.full_like(seeds, t), condition)
+        out = guided(model, x_t, torch.full_like(seeds, t), condition)
         rows = table.rows[k].to(x_t.device).expand(len(x_t), -1)
-        x_prev, x_0_hat = step(x_t, eps_hat, x_0_hat, z, rows, clip)  # 4
+        x_prev, x_0_hat = step(x_t, out, x_0_hat, z, rows, clip)  # 4
         yield State(t + 1, x_t, x_0_hat)
         x_t = x_prev
     yield State(0, x_t, x_t)  # 6: return x_0

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from diffusion.checkpoint import ModelCard, save_checkpoint
-from diffusion.config import Prediction, ProcessConfig, UNetConfig
+from diffusion.config import Prediction, ProcessConfig, UNetConfig, Variance
 from diffusion.unet import UNet
 
 
@@ -19,13 +19,14 @@ def save_tiny(
     num_timesteps: int = 50,
     learned_time: bool = False,
     prediction: Prediction = "eps",
+    learned_range: bool = False,
 ) -> Path:
     """Write a seeded checkpoint; `null_label` adds a row for "no label" after the classes."""
     rows = None if num_classes is None else num_classes + null_label
     config = UNetConfig(
         sample_size=size,
         in_channels=channels,
-        out_channels=channels,
+        out_channels=channels * (1 + learned_range),
         block_out_channels=(8, 16),
         layers_per_block=1,
         down_block_types=("DownBlock2D", "AttnDownBlock2D"),
@@ -38,6 +39,7 @@ def save_tiny(
     torch.manual_seed(0)
     model = UNet(config)
     card = ModelCard(name="tiny", null_label=num_classes if null_label else None)
-    process = ProcessConfig(num_timesteps=num_timesteps, prediction=prediction)
+    variance: Variance = "learned_range" if learned_range else "fixed_small"
+    process = ProcessConfig(num_timesteps, variance=variance, prediction=prediction)
     save_checkpoint(folder, model, process, card)
     return folder

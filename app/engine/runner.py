@@ -72,8 +72,8 @@ class Runner:
         zero = torch.zeros_like(x_t[0])
         previous = torch.stack([s.x_0_hat if s else zero for s in states])
         rows = torch.stack([self.jobs[c.job.id].table.rows[c.position] for c in batch])
-        eps_hat = self._eps(batch, x_t)
-        x_prev, x_0_hat = step(x_t, eps_hat, previous, z[1], rows.to(x_t.device), self.clip)
+        out = self._out(batch, x_t)
+        x_prev, x_0_hat = step(x_t, out, previous, z[1], rows.to(x_t.device), self.clip)
         for i, chain in enumerate(batch):
             self._states[chain] = State(x_prev[i], x_0_hat[i])
         return [ChainStep(x_t[i], x_0_hat[i], x_prev[i]) for i in range(len(batch))]
@@ -102,8 +102,8 @@ class Runner:
             z[places] = noise.normal(seeds, indices, draws, self.shape)
         return z.reshape(2, B, *self.shape)
 
-    def _eps(self, batch: Sequence[Chain], x_t: Tensor) -> Tensor:
-        """eps_hat (B,C,H,W), guided where a job asks for it: those chains take a second row."""
+    def _out(self, batch: Sequence[Chain], x_t: Tensor) -> Tensor:
+        """The model's output, guided where a job asks for it: those chains take a second row."""
         device = x_t.device
         jobs = [self.jobs[chain.job.id] for chain in batch]
         times = [int(job.table.t[c.position]) for job, c in zip(jobs, batch, strict=True)]
@@ -116,14 +116,14 @@ class Runner:
             return self._network(x_t, t, label)
         extra = torch.tensor(guided, device=device)
         label = torch.cat([label, torch.full_like(extra, self.null_label)])
-        eps = self._network(torch.cat([x_t, x_t[extra]]), torch.cat([t, t[extra]]), label)
-        eps_hat = eps[: len(batch)]
+        both = self._network(torch.cat([x_t, x_t[extra]]), torch.cat([t, t[extra]]), label)
+        out, out_null = both[: len(batch)], both[len(batch) :]
         w = torch.tensor([jobs[i].guidance for i in guided], dtype=torch.float64, device=device)
-        eps_hat[extra] = combine_guided(eps_hat[extra], eps[len(batch) :], w)
-        return eps_hat
+        out[extra] = combine_guided(out[extra], out_null, w, num_channels=self.shape[0])
+        return out
 
     def _network(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
-        """The runtime's eps_hat, the batch padded to the next of its sizes with its last row."""
+        """The runtime's output, the batch padded to the next of its sizes with its last row."""
         B = len(x_t)
         size = next(size for size in self.batch_sizes if size >= B)
         if size > B:

@@ -73,9 +73,10 @@ def test_the_request_with_its_defaults_filled_in_plans_the_same_job() -> None:
         {"seed": 2, "first_index": 5, "sampler": "ddim", "eta": 0.3},
         {"seed": 3},
     ):
-        first = planned(**fields)
-        again = planned(**first.request)
-        assert {**vars(again.submit), "id": ""} == {**vars(first.submit), "id": ""}
+        for model in (MODEL, {**MODEL, "variance": "learned_range"}):
+            first = planned(model, **fields)
+            again = planned(model, **first.request)
+            assert {**vars(again.submit), "id": ""} == {**vars(first.submit), "id": ""}
 
 
 def test_frames_are_evenly_spaced_over_the_chain_ends_included() -> None:

@@ -1,6 +1,5 @@
 """Noise: the published Philox vectors, N(0, I), and the same bytes in any batch."""
 
-from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -11,14 +10,6 @@ from scipy import stats
 from diffusion.noise import normal, philox
 
 SHAPES = [(1, 28, 28), (3, 5, 7), (1, 1, 1), (2, 3, 1), (3, 32, 32)]
-
-
-@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,40 @@ def test_ddpm_steps_equal_those_of_diffusers(
         torch.testing.assert_close(ours, theirs, atol=5e-4, rtol=5e-4)
 
 
+@pytest.mark.parametrize("kept", [FULL, SHORT], ids=["full", "short"])
+def test_steps_with_a_learned_range_equal_those_of_diffusers(
+    process: Process, kept: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = DDPMScheduler(T, clip_sample=True, variance_type="learned_range")
+    table = ddpm(process, kept, "learned_range")
+    scheduler.set_timesteps(timesteps=table.t.tolist())
+    z = draw(2, *SHAPE, seed=9).float()
+    monkeypatch.setattr(
+        "diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_args, **_options: z
+    )
+    x_t = draw(2, *SHAPE, seed=4).float()
+    for k in [0, 1, len(table) // 2, len(table) - 2, len(table) - 1]:
+        t = table.t[k].item()
+        out = torch.cat([draw(2, *SHAPE, seed=5 + k), draw(2, *SHAPE, seed=6).tanh()], dim=1)
+        theirs = scheduler.step(out.float(), t, x_t).prev_sample
+        ours = step(x_t, out.float(), torch.zeros_like(x_t), z, table.rows[[k, k]]).x_prev
+        torch.testing.assert_close(ours, theirs, atol=5e-4, rtol=5e-4)
+
+
+def test_the_ends_of_a_learned_range_are_the_fixed_variances(process: Process) -> None:
+    x_t, eps, z = (draw(2, *SHAPE, seed=s).float() for s in range(3))
+    learned = ddpm(process, FULL, "learned_range")
+    for v, variance in ((-1.0, "fixed_small"), (1.0, "fixed_large")):
+        out = torch.cat([eps, torch.full_like(eps, v)], dim=1)
+        fixed = ddpm(process, FULL, variance)  # type: ignore[arg-type]
+        for k in (0, 500, 990, 999):
+            ours = step(x_t, out, x_t, z, learned.rows[[k, k]]).x_prev
+            expected = step(x_t, eps, x_t, z, fixed.rows[[k, k]]).x_prev
+            torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
+            by_fixed = step(x_t, out, x_t, z, fixed.rows[[k, k]]).x_prev
+            assert torch.equal(by_fixed, expected), "a fixed variance does not ask v"
+
+
 @pytest.mark.parametrize("steps", [2, 10, 25])
 def test_dpmpp_steps_equal_those_of_diffusers(process: Process, steps: int) -> None:
     scheduler = DPMSolverMultistepScheduler(
@@ -270,9 +304,16 @@ def test_the_loop_visits_every_state_once_from_noise_to_image(process: Process) 
 def test_guidance_moves_away_from_the_unlabelled_estimate() -> None:
     label, null = draw(2, *SHAPE), draw(2, *SHAPE, seed=1)
     w = torch.tensor([0.0, 2.5])
-    guided = combine_guided(label, null, w)
+    guided = combine_guided(label, null, w, num_channels=1)
     torch.testing.assert_close(guided[0], label[0])
     torch.testing.assert_close(guided[1], 3.5 * label[1] - 2.5 * null[1])
+
+
+def test_guidance_leaves_a_learned_variance_as_labelled() -> None:
+    out, null = draw(2, 2, 4, 4), draw(2, 2, 4, 4, seed=1)
+    guided = combine_guided(out, null, torch.tensor([1.0, 2.0]), num_channels=1)
+    assert torch.equal(guided[:, 1:], out[:, 1:])
+    torch.testing.assert_close(guided[0, :1], 2 * out[0, :1] - null[0, :1])
 
 
 def test_the_loop_asks_the_network_twice_for_guidance(process: Process) -> None:

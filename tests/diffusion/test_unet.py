@@ -86,6 +86,23 @@ def test_a_model_saved_here_gives_equal_outputs_in_diffusers(seed: int, tmp_path
     torch.testing.assert_close(made, outputs_of(theirs, config), atol=1e-5, rtol=1e-5)
 
 
+def test_a_model_of_diffusers_that_learned_its_variance_loads_here_and_goes_back(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    theirs = UNet2DModel(**{**random_config(0), "in_channels": 3, "out_channels": 6})
+    scheduler = DDPMScheduler(variance_type="learned_range")
+    DDPMPipeline(theirs, scheduler).save_pretrained(tmp_path / "theirs")
+    checkpoint = open_checkpoint(tmp_path / "theirs")
+    ours = checkpoint.eps_model()(*inputs(checkpoint.unet))
+    assert ours.shape[1] == 6
+    torch.testing.assert_close(ours, outputs_of(theirs, checkpoint.unet), atol=1e-5, rtol=1e-5)
+    save_checkpoint(tmp_path / "ours", checkpoint.load(), checkpoint.process, ModelCard())
+    back = DDPMPipeline.from_pretrained(tmp_path / "ours")
+    assert back.scheduler.config.variance_type == "learned_range"
+    assert back.unet.config.out_channels == 6
+
+
 def test_the_papers_cifar10_model_has_its_number_of_parameters() -> None:
     config = Config.read(ROOT / "configs" / "cifar10.toml").unet
     with torch.device("meta"):

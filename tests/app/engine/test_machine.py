@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +61,31 @@ def test_a_model_that_predicts_v_equals_the_plain_loop(tmp_path: Path) -> None:
     assert made == {i: x[-1].tobytes() for i, x in expected.items()}
     as_eps = Bench(save_tiny(tmp_path / "eps")).reference(JOBS[3])
     assert not np.array_equal(as_eps[0][-1], expected[0][-1])
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x_0"])
+def test_a_model_that_learned_its_variance_equals_the_plain_loop(
+    prediction: Any, tmp_path: Path
+) -> None:
+    folder = save_tiny(
+        tmp_path / "tiny", num_classes=3, null_label=True, channels=3, learned_range=True,
+        prediction=prediction,
+    )  # fmt: skip
+    bench = Bench(folder)
+    learned = Submit("learned", 1, (0, 1, 2), (0, 1, 2), "ddpm", 50, variance="learned_range")
+    jobs = [
+        learned,
+        dataclasses.replace(learned, id="guided", guidance=1.5),
+        dataclasses.replace(learned, id="fixed", variance="fixed_small", steps=9),
+        Submit("ddim", 1, (0,), (3,), "ddim", 8, eta=0.5),
+    ]
+    for submit in jobs:
+        bench.engine.submit(submit)
+    events = bench.drain()
+    for submit in jobs:
+        expected = bench.reference(submit)
+        made = finished(events, submit.id)
+        assert made == {i: x[-1].tobytes() for i, x in expected.items()}, submit.id
 
 
 def test_guided_and_unlabelled_chains_share_a_batch(conditional: Bench) -> None:

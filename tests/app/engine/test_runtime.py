@@ -1,6 +1,5 @@
 """Both CPU runtimes: the same outputs as PyTorch, and the same bytes for a row in any batch."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,6 @@ from diffusion.prediction import EpsModel
 from tests.tiny import save_tiny
 
 LARGEST = 33
-
-
-@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
