@@ -125,7 +125,9 @@ class TrainingConfig:
     warmup_steps: int = 5000  # linear, from 0
     decay: Literal["none", "cosine"] = "none"  # of the learning rate, to 0 at num_steps
     clip_norm: float = 1.0
-    min_snr_gamma: float | None = None  # weigh the loss by min(SNR, gamma); usual: 5
+    loss: Literal["simple", "hybrid", "bound"] = "simple"  # see diffusion.objective
+    bound_weight: float = 0.001  # of the bound in `hybrid`
+    min_snr_gamma: float | None = None  # weigh L_simple by min(SNR, gamma); usual: 5
     ema_decay: float = 0.9999
     label_dropout: float = 0.0  # share of labels replaced by the null label, for guidance
     horizontal_flip: bool = True
@@ -141,7 +143,7 @@ class TrainingConfig:
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("warmup_steps", "sample_every", "seed"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("learning_rate", "clip_norm"):
+        for name in ("learning_rate", "clip_norm", "bound_weight"):
             value = getattr(self, name)
             require(math.isfinite(value) and value > 0, name, value, "above 0")
         gamma = self.min_snr_gamma
@@ -166,6 +168,14 @@ class Config:
         if self.training.label_dropout and self.unet.num_class_embeds is None:
             raise ConfigError("label_dropout: needs num_class_embeds, one more than the classes")
         check_channels(self.unet, self.process)
+        loss, learned = self.training.loss, self.process.variance == "learned_range"
+        if loss == "hybrid":
+            require(learned, "loss", loss, "simple or bound, where the variance is not learned")
+        if learned:
+            require(loss != "simple", "loss", loss, "hybrid or bound, to learn the variance")
+        if self.training.min_snr_gamma is not None:
+            require(loss != "bound", "min_snr_gamma", self.training.min_snr_gamma,
+                    "left out with loss bound, which has its own weights")  # fmt: skip
 
     @classmethod
     def read(cls, path: Path) -> Self:

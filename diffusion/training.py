@@ -1,4 +1,4 @@
-"""Algorithm 1: training with L_simple (eq. 14), resumable to the bit.
+"""Algorithm 1: training with L_simple (eq. 14) or another objective, resumable to the bit.
 
 All randomness of a run is a function of (seed, step): which images, which t, which eps, which
 labels are dropped, which units. So a resumed run needs no generator state, and gives the same
@@ -21,12 +21,11 @@ from tqdm import tqdm
 
 from diffusion import pixels
 from diffusion.checkpoint import atomic_folder
-from diffusion.config import Config, Prediction, TrainingConfig, to_dict
+from diffusion.config import Config, TrainingConfig, to_dict
 from diffusion.data import Images
 from diffusion.ema import EMA
-from diffusion.prediction import min_snr_weight, target
+from diffusion.objective import Batch, Losses, Objective
 from diffusion.process import Process
-from diffusion.samplers import Model
 from diffusion.unet import UNet, initialise
 
 log = logging.getLogger(__name__)
@@ -37,37 +36,6 @@ QUARTILES = 4
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says why. The last saved state is whole."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One optimiser step's draws, on the CPU: Algorithm 1, lines 2-4."""
-
-    x_0: Tensor  # (B,C,H,W) in [-1, 1]
-    t: Tensor  # (B,) int64, uniform over 0..T-1
-    eps: Tensor  # like x_0, standard normal
-    label: Tensor | None  # (B,) int64
-
-    def part(self, i: int, count: int) -> "Batch":
-        """The i-th of `count` equal parts."""
-        label = self.label.chunk(count)[i] if self.label is not None else None
-        return Batch(
-            self.x_0.chunk(count)[i], self.t.chunk(count)[i], self.eps.chunk(count)[i], label
-        )
-
-    def to(self, device: torch.device) -> "Batch":
-        label = self.label.to(device) if self.label is not None else None
-        return Batch(self.x_0.to(device), self.t.to(device), self.eps.to(device), label)
-
-
-def loss_simple(
-    model: Model, process: Process, batch: Batch, prediction: Prediction = "eps"
-) -> Tensor:
-    """|| eps - eps_theta(x_t, t) ||^2 (eq. 14), or the same for another prediction; the mean over
-    each image's elements: (B,)."""
-    x_t = process.q_sample(batch.x_0, batch.t, batch.eps)
-    wanted = target(prediction, process, batch.x_0, batch.t, batch.eps)
-    return (wanted - model(x_t, batch.t, batch.label).float()).square().mean(dim=(1, 2, 3))
 
 
 class Sampler:
@@ -137,14 +105,6 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * warmup * 0.5 * (1 + torch.cos(progress).item())
 
 
-def loss_weight(config: Config, process: Process) -> Tensor:
-    """What the loss at each t is multiplied with, (T,) float64: 1 in L_simple."""
-    gamma = config.training.min_snr_gamma
-    if gamma is None:
-        return torch.ones(process.num_timesteps, dtype=torch.float64)
-    return min_snr_weight(config.process.prediction, process, gamma)
-
-
 class Writer(Protocol):
     """What of a TensorBoard SummaryWriter is used."""
 
@@ -154,28 +114,31 @@ class Writer(Protocol):
 
 @dataclass
 class Meter:
-    """Means between two log lines: loss, loss by quartile of t, gradient norm, images/s."""
+    """Means between two log lines: the loss that is minimised, L_simple (whole and by quartile of
+    t), gradient norm, images/s."""
 
     num_timesteps: int
     losses: list[Tensor] = field(default_factory=list)
+    simple: list[Tensor] = field(default_factory=list)
     times: list[Tensor] = field(default_factory=list)
     norms: list[Tensor] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
     def scalars(self) -> dict[str, float]:
         """The means so far; starts anew."""
-        loss, t = torch.cat(self.losses), torch.cat(self.times)
+        loss, simple, t = (torch.cat(parts) for parts in (self.losses, self.simple, self.times))
         seconds = time.monotonic() - self.started
         scalars = {
             "loss": loss.mean().item(),
+            "loss_simple": simple.mean().item(),
             "gradient_norm": torch.stack(self.norms).mean().item(),
             "images_per_second": len(loss) / seconds,
         }
         quartile = t * QUARTILES // self.num_timesteps
         for q in range(QUARTILES):
             if bool((quartile == q).any()):
-                scalars[f"loss_by_t/quartile_{q + 1}"] = loss[quartile == q].mean().item()
-        self.losses, self.times, self.norms = [], [], []
+                scalars[f"loss_by_t/quartile_{q + 1}"] = simple[quartile == q].mean().item()
+        self.losses, self.simple, self.times, self.norms = [], [], [], []
         self.started = time.monotonic()
         return scalars
 
@@ -205,7 +168,7 @@ class Trainer:
         self.ema = EMA(self.model, config.training.ema_decay)
         self.optimizer = torch.optim.Adam(self.model.parameters(), fused=True)
         self.step = 0
-        self._weight = loss_weight(config, self.process)
+        self._objective = Objective(config, self.process, self.model)
         self._meter = Meter(self.process.num_timesteps)
         self._resume()
 
@@ -238,7 +201,8 @@ class Trainer:
         self.optimizer.zero_grad()
         for i in range(training.accumulate):
             losses = self._backward(batch.part(i, training.accumulate))
-            self._meter.losses.append(losses)
+            self._meter.losses.append(losses.total)
+            self._meter.simple.append(losses.simple)
         self._meter.times.append(batch.t)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
         if not bool(torch.isfinite(norm)):
@@ -253,16 +217,14 @@ class Trainer:
         self.ema.update(self.model, self.step)
         self.step += 1
 
-    def _backward(self, batch: Batch) -> Tensor:
+    def _backward(self, batch: Batch) -> Losses:
         """Add this part's gradient; the losses (B,), on the CPU."""
         training = self.config.training
         enabled = training.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
-            prediction = self.config.process.prediction
-            losses = loss_simple(self.model, self.process, batch.to(self.device), prediction)
-        weighted = losses * self._weight[batch.t].to(losses)
-        (weighted.mean() / training.accumulate).backward()
-        return losses.detach().cpu()
+            losses = self._objective(batch.to(self.device))
+        (losses.total.mean() / training.accumulate).backward()
+        return Losses(losses.total.detach().cpu(), losses.simple.detach().cpu())
 
     def _log(self, bar: "tqdm[Any]", writer: Writer | None) -> None:
         scalars = self._meter.scalars()

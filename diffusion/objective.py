@@ -1,0 +1,93 @@
+"""What training minimises: L_simple (eq. 14), the bound (eq. 5), or both (IDDPM, section 3.1)."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffusion.bound import Reverse, compare
+from diffusion.config import Config, Prediction
+from diffusion.prediction import EpsModel, min_snr_weight, target
+from diffusion.process import Process
+from diffusion.unet import UNet
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One optimiser step's draws, on the CPU: Algorithm 1, lines 2-4."""
+
+    x_0: Tensor  # (B,C,H,W) in [-1, 1]
+    t: Tensor  # (B,) int64, uniform over 0..T-1
+    eps: Tensor  # like x_0, standard normal
+    label: Tensor | None  # (B,) int64
+
+    def part(self, i: int, count: int) -> "Batch":
+        """The i-th of `count` equal parts."""
+        label = self.label.chunk(count)[i] if self.label is not None else None
+        return Batch(
+            self.x_0.chunk(count)[i], self.t.chunk(count)[i], self.eps.chunk(count)[i], label
+        )
+
+    def to(self, device: torch.device) -> "Batch":
+        label = self.label.to(device) if self.label is not None else None
+        return Batch(self.x_0.to(device), self.t.to(device), self.eps.to(device), label)
+
+
+class Losses(NamedTuple):
+    """For each image (B,): `total`, which is minimised, and `simple`, the squared error in it."""
+
+    total: Tensor
+    simple: Tensor
+
+
+class Objective:
+    """The loss of a network on a batch, as `config.training` has it.
+
+    `simple`: L_simple, weighted by min-SNR-gamma if set. `bound`: T L_t in bits/dim, whose mean
+    over uniform t is the bound but for L_T, which has no parameters. `hybrid`: L_simple plus
+    `bound_weight` times that, which then moves the learned variance alone (IDDPM: Nichol &
+    Dhariwal 2021).
+    """
+
+    def __init__(self, config: Config, process: Process, unet: UNet) -> None:
+        self.config = config.training
+        self.prediction = config.process.prediction
+        self.process = process
+        self.model = EpsModel(unet, process, self.prediction).to(next(unet.parameters()).device)
+        # Without the clip: beyond it there would be no gradient.
+        self.reverse = Reverse(self.model, process, config.process.variance, clip=None)
+        self.weight = torch.ones(process.num_timesteps, dtype=torch.float64)
+        if self.config.min_snr_gamma is not None:
+            self.weight = min_snr_weight(self.prediction, process, self.config.min_snr_gamma)
+
+    def __call__(self, batch: Batch) -> Losses:
+        x_t = self.process.q_sample(batch.x_0, batch.t, batch.eps)
+        out = self.model.unet(x_t, batch.t, batch.label).float()
+        simple = squared_error(out, self.process, batch, self.prediction)
+        weighted = simple * self.weight.to(batch.t.device)[batch.t].to(simple)
+        match self.config.loss:
+            case "simple":
+                return Losses(weighted, simple)
+            case "bound":
+                return Losses(self._bound(batch, x_t, out), simple)
+            case "hybrid":
+                C = x_t.shape[1]
+                out = torch.cat([out[:, :C].detach(), out[:, C:]], dim=1)
+                bound = self._bound(batch, x_t, out)
+                return Losses(weighted + self.config.bound_weight * bound, simple)
+
+    def _bound(self, batch: Batch, x_t: Tensor, out: Tensor) -> Tensor:
+        """T L_t, in bits/dim (B,)."""
+        out = self.model.to_eps(out, x_t, batch.t)
+        nats = compare(self.reverse, batch.x_0, x_t, batch.t, out).nats
+        scale = self.process.num_timesteps / (math.log(2) * batch.x_0[0].numel())
+        return (nats * scale).to(out.dtype)
+
+
+def squared_error(out: Tensor, process: Process, batch: Batch, prediction: Prediction) -> Tensor:
+    """|| eps - eps_theta(x_t, t) ||^2 (eq. 14), or the same for another prediction; the mean over
+    each image's elements (B,). Channels of `out` beyond those of x_0 are not looked at."""
+    wanted = target(prediction, process, batch.x_0, batch.t, batch.eps)
+    return (wanted - out[:, : wanted.shape[1]]).square().mean(dim=(1, 2, 3))
