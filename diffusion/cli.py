@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from diffusion import datasets, evaluation, generation, pixels
+from diffusion import datasets, evaluation, generation, pixels, workers
 from diffusion.chain import evenly_spaced
 from diffusion.checkpoint import (
     MODELS,
@@ -131,10 +131,15 @@ def _add_export(commands: Any) -> None:
 def train(args: argparse.Namespace) -> None:
     """`ddpm train`."""
     config = Config.read(args.config)
-    images = datasets.load(args.data or config.data, "train", strict=args.strict)
-    trainer = Trainer(config, images, args.out, generation.pick_device(args.device))
-    with _summary_writer(args.out / "tensorboard") as writer:
-        trainer.run(writer, write_sample_grid)
+    with workers.join(args.device) as (worker, device):
+        with worker.first_goes_first():
+            images = datasets.load(args.data or config.data, "train", strict=args.strict)
+        trainer = Trainer(config, images, args.out, device, worker)
+        logs = _summary_writer(args.out / "tensorboard") if worker.is_first else nullcontext()
+        with logs as writer:
+            trainer.run(writer, write_sample_grid)
+    if not worker.is_first:
+        return
     card = ModelCard(
         name=args.name or args.config.stem,
         data=Path(args.data).name if args.data else config.data,

@@ -11,6 +11,7 @@ from diffusion.bound import Reverse, compare
 from diffusion.config import Config, Prediction
 from diffusion.prediction import EpsModel, min_snr_weight, target
 from diffusion.process import Process
+from diffusion.samplers import Model
 from diffusion.unet import UNet
 
 
@@ -51,10 +52,14 @@ class Objective:
     Dhariwal 2021).
     """
 
-    def __init__(self, config: Config, process: Process, unet: UNet) -> None:
+    def __init__(
+        self, config: Config, process: Process, unet: UNet, network: Model | None = None
+    ) -> None:
+        """`network` is called in `unet`'s place, where that is wrapped."""
         self.config = config.training
         self.prediction = config.process.prediction
         self.process = process
+        self.network = network or unet
         self.model = EpsModel(unet, process, self.prediction).to(next(unet.parameters()).device)
         # Without the clip: beyond it there would be no gradient.
         self.reverse = Reverse(self.model, process, config.process.variance, clip=None)
@@ -64,7 +69,7 @@ class Objective:
 
     def __call__(self, batch: Batch) -> Losses:
         x_t = self.process.q_sample(batch.x_0, batch.t, batch.eps)
-        out = self.model.unet(x_t, batch.t, batch.label).float()
+        out = self.network(x_t, batch.t, batch.label).float()
         simple = squared_error(out, self.process, batch, self.prediction)
         weighted = simple * self.weight.to(batch.t.device)[batch.t].to(simple)
         match self.config.loss:

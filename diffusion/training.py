@@ -27,9 +27,11 @@ from diffusion.ema import EMA
 from diffusion.objective import Batch, Losses, Objective
 from diffusion.process import Process
 from diffusion.unet import UNet, initialise
+from diffusion.workers import Worker, averaging
 
 log = logging.getLogger(__name__)
 
+ALONE = Worker()
 KEEP_STATES = 2
 QUARTILES = 4
 
@@ -123,6 +125,13 @@ class Meter:
     times: list[Tensor] = field(default_factory=list)
     norms: list[Tensor] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
+    workers: int = 1  # the means are over one's own share, images/s over all
+
+    def add(self, t: Tensor, losses: Losses) -> None:
+        """Count the losses of images at t, each (B,)."""
+        self.times.append(t)
+        self.losses.append(losses.total)
+        self.simple.append(losses.simple)
 
     def scalars(self) -> dict[str, float]:
         """The means so far; starts anew."""
@@ -132,7 +141,7 @@ class Meter:
             "loss": loss.mean().item(),
             "loss_simple": simple.mean().item(),
             "gradient_norm": torch.stack(self.norms).mean().item(),
-            "images_per_second": len(loss) / seconds,
+            "images_per_second": len(loss) * self.workers / seconds,
         }
         quartile = t * QUARTILES // self.num_timesteps
         for q in range(QUARTILES):
@@ -151,12 +160,19 @@ class Trainer:
     """
 
     def __init__(
-        self, config: Config, data: Images, folder: Path, device: torch.device | str = "cpu"
+        self,
+        config: Config,
+        data: Images,
+        folder: Path,
+        device: torch.device | str = "cpu",
+        worker: Worker = ALONE,
     ) -> None:
         _check_data(config, data)
+        _check_shares(config.training, worker)
         self.config = config
         self.folder = folder
         self.device = torch.device(device)
+        self.worker = worker
         self.process = Process.from_config(config.process)
         self.sampler = Sampler(data, config, self.process)
         torch.manual_seed(config.training.seed)
@@ -168,9 +184,11 @@ class Trainer:
         self.ema = EMA(self.model, config.training.ema_decay)
         self.optimizer = torch.optim.Adam(self.model.parameters(), fused=True)
         self.step = 0
-        self._objective = Objective(config, self.process, self.model)
-        self._meter = Meter(self.process.num_timesteps)
-        self._resume()
+        self._network = worker.share(self.model)
+        self._objective = Objective(config, self.process, self.model, self._network)
+        self._meter = Meter(self.process.num_timesteps, workers=worker.count)
+        with worker.first_goes_first():
+            self._resume()
 
     def run(
         self,
@@ -179,11 +197,17 @@ class Trainer:
     ) -> None:
         """Train up to `num_steps`, saving, logging and sampling on the way."""
         training = self.config.training
-        bar = tqdm(total=training.num_steps, initial=self.step, unit="step", desc="training")
+        first = self.worker.is_first
+        bar = tqdm(
+            total=training.num_steps, initial=self.step, unit="step", desc="training",
+            disable=not first,
+        )  # fmt: skip
         with bar:
             while self.step < training.num_steps:
                 self.train_step()
                 bar.update()
+                if not first:
+                    continue
                 if self.step % training.log_every == 0:
                     self._log(bar, writer)
                 if on_sample and training.sample_every and self.step % training.sample_every == 0:
@@ -195,15 +219,16 @@ class Trainer:
         """Lines 2-5 of Algorithm 1 for one batch. Raises TrainingError when the loss is not finite,
         before any weight is touched."""
         training = self.config.training
-        torch.manual_seed(generator_at(training.seed + 2, self.step).initial_seed())  # dropout
         batch = self.sampler.batch(self.step)
         self.model.train()
         self.optimizer.zero_grad()
+        parts = training.accumulate * self.worker.count
         for i in range(training.accumulate):
-            losses = self._backward(batch.part(i, training.accumulate))
-            self._meter.losses.append(losses.total)
-            self._meter.simple.append(losses.simple)
-        self._meter.times.append(batch.t)
+            number = self.worker.rank * training.accumulate + i
+            dropout = generator_at(training.seed + 2, self.step * parts + number)
+            torch.manual_seed(dropout.initial_seed())
+            part = batch.part(number, parts)
+            self._meter.add(part.t, self._backward(part, is_last=i + 1 == training.accumulate))
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
         if not bool(torch.isfinite(norm)):
             raise TrainingError(
@@ -217,13 +242,15 @@ class Trainer:
         self.ema.update(self.model, self.step)
         self.step += 1
 
-    def _backward(self, batch: Batch) -> Losses:
-        """Add this part's gradient; the losses (B,), on the CPU."""
+    def _backward(self, batch: Batch, *, is_last: bool) -> Losses:
+        """Add this part's gradient, and with the last part average over the workers; the losses
+        (B,), on the CPU."""
         training = self.config.training
         enabled = training.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
-            losses = self._objective(batch.to(self.device))
-        (losses.total.mean() / training.accumulate).backward()
+        with averaging(self._network, now=is_last):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
+                losses = self._objective(batch.to(self.device))
+            (losses.total.mean() / training.accumulate).backward()
         return Losses(losses.total.detach().cpu(), losses.simple.detach().cpu())
 
     def _log(self, bar: "tqdm[Any]", writer: Writer | None) -> None:
@@ -254,8 +281,9 @@ class Trainer:
 
     def _resume(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for partial in (self.folder / "states").glob(".step-*"):  # of a run killed while it saved
-            shutil.rmtree(partial)
+        if self.worker.is_first:
+            for partial in (self.folder / "states").glob(".step-*"):  # of a run killed as it saved
+                shutil.rmtree(partial)
         states = saved_states(self.folder)
         if not states:
             return
@@ -297,6 +325,15 @@ def _check_same(saved: dict[str, Any], now: dict[str, Any], folder: Path, prefix
                 f"{folder} holds a run with {prefix}{key} = {saved.get(key)!r}, not {value!r}; "
                 "give another folder, or the configuration it was started with"
             )
+
+
+def _check_shares(training: TrainingConfig, worker: Worker) -> None:
+    parts = training.accumulate * worker.count
+    if training.batch_size % parts:
+        raise TrainingError(
+            f"batch_size: {training.batch_size} is not a multiple of {parts}: {worker.count} "
+            f"workers, each running its share in {training.accumulate} parts"
+        )
 
 
 def _check_data(config: Config, data: Images) -> None:
