@@ -1,5 +1,6 @@
 """The engine as a pure step machine: submit, cancel, step; events out. No process, no socket."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,11 @@ from app.engine.runner import ChainStep, JobData, Runner
 from app.engine.scheduler import Chain, Job, Scheduler
 from diffusion.process import Process
 from diffusion.samplers import SamplerTable, make_table
+
+log = logging.getLogger(__name__)
+
+Steps = dict[Chain, ChainStep]
+"""What one step did to each chain of its batch, in the batch's order."""
 
 
 @dataclass
@@ -66,11 +72,11 @@ class Engine:
         """Advance one batch by one denoising step."""
         batch = self.scheduler.schedule()
         self._note_started(batch)
-        steps = self.runner.step(batch)
-        frames = self._frames(batch, steps)
-        finished = self.scheduler.advance(batch)
+        steps, failures = self._run(batch)
+        frames = self._frames(steps)
+        finished = self.scheduler.advance(list(steps))
         self.runner.forget(finished)
-        return frames + self._results(batch, steps, finished)
+        return failures + frames + self._results(steps, finished)
 
     def _note_started(self, batch: Sequence[Chain]) -> None:
         for chain in batch:
@@ -78,22 +84,49 @@ class Engine:
             if progress.started is None:
                 progress.started = self.clock()
 
-    def _frames(self, batch: Sequence[Chain], steps: Sequence[ChainStep]) -> list[Event]:
+    def _run(self, batch: Sequence[Chain]) -> tuple[Steps, list[Event]]:
+        """The steps of the batch, but for jobs that fail in it: those are forgotten."""
+        steps, reasons = self._attempt(batch)
+        for chain, done in steps.items():
+            if not done.is_finite:
+                where = f"step {chain.position + 1} of {chain.job.num_steps}"
+                reasons[chain.job.id] = f"sample {chain.index} is not a number after {where}"
+        for job_id in reasons:
+            self.cancel(job_id)
+        kept = {chain: done for chain, done in steps.items() if chain.job.id not in reasons}
+        return kept, [Failed(job_id, reason) for job_id, reason in reasons.items()]
+
+    def _attempt(self, batch: Sequence[Chain]) -> tuple[Steps, dict[str, str]]:
+        """The steps, and why jobs failed; after an error each job is tried on its own."""
+        try:
+            return dict(zip(batch, self.runner.step(batch), strict=True)), {}
+        except Exception as error:
+            if self.runner.runtime.device.type != "cpu":
+                raise  # the device may be in any state: the process is replaced
+            log.exception("a step of %d chains failed", len(batch))
+            jobs = {chain.job.id for chain in batch}
+            if len(jobs) == 1:
+                return {}, {jobs.pop(): f"the model failed: {error!r}"}
+        steps: Steps = {}
+        reasons: dict[str, str] = {}
+        for job_id in dict.fromkeys(chain.job.id for chain in batch):
+            done, failed = self._attempt([c for c in batch if c.job.id == job_id])
+            steps, reasons = {**steps, **done}, {**reasons, **failed}
+        return steps, reasons
+
+    def _frames(self, steps: Steps) -> list[Event]:
         """The states that the batch was in, where they are to be shown."""
         return [
             Frame(chain.job.id, chain.index, chain.position, raw(done.x_t), raw(done.x_0_hat))
-            for chain, done in zip(batch, steps, strict=True)
+            for chain, done in steps.items()
             if chain.position in self._progress[chain.job.id].shown
         ]
 
-    def _results(
-        self, batch: Sequence[Chain], steps: Sequence[ChainStep], finished: Sequence[Chain]
-    ) -> list[Event]:
+    def _results(self, steps: Steps, finished: Sequence[Chain]) -> list[Event]:
         """x_0 of the finished chains, as the last frame too; then the jobs that are done."""
         events: list[Event] = []
-        last = {chain: done.x_prev for chain, done in zip(batch, steps, strict=True)}
         for chain in finished:
-            x_0 = raw(last[chain])
+            x_0 = raw(steps[chain].x_prev)
             if chain.position in self._progress[chain.job.id].shown:
                 events.append(Frame(chain.job.id, chain.index, chain.position, x_0, x_0))
             events.append(Finished(chain.job.id, chain.index, x_0))

@@ -28,11 +28,13 @@ class JobData:
 
 
 class ChainStep(NamedTuple):
-    """One chain's step, each (C,H,W): the state it was in, what the model made of it, the next."""
+    """One chain's step, each (C,H,W): the state it was in, what the model made of it, the next; and
+    whether that is all numbers."""
 
     x_t: Tensor
     x_0_hat: Tensor
     x_prev: Tensor
+    is_finite: bool
 
 
 class State(NamedTuple):
@@ -76,7 +78,8 @@ class Runner:
         x_prev, x_0_hat = step(x_t, out, previous, z[1], rows.to(x_t.device), self.clip)
         for i, chain in enumerate(batch):
             self._states[chain] = State(x_prev[i], x_0_hat[i])
-        return [ChainStep(x_t[i], x_0_hat[i], x_prev[i]) for i in range(len(batch))]
+        is_finite = x_prev.isfinite().flatten(1).all(dim=1).tolist()
+        return [ChainStep(x_t[i], x_0_hat[i], x_prev[i], is_finite[i]) for i in range(len(batch))]
 
     def forget(self, chains: Sequence[Chain]) -> None:
         """Drop the states of finished or cancelled chains."""

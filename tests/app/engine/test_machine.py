@@ -1,13 +1,17 @@
 """The engine against the plain loop of `diffusion.samplers`, byte for byte."""
 
 import dataclasses
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from app.engine.messages import Done, Failed, Submit
+from app.engine.scheduler import Chain
 from tests.app.engine.conftest import Bench, finished, frames
 from tests.tiny import save_tiny
 
@@ -125,8 +129,6 @@ def test_frames_are_the_states_of_the_chain_with_the_estimate_at_that_very_state
 
 
 def _eps(bench: Bench, x_t: np.ndarray, t: int) -> np.ndarray:
-    import torch
-
     with torch.no_grad():
         batch = torch.from_numpy(x_t.copy())[None].expand(4, -1, -1, -1)
         return bench.model(batch, torch.full((4,), t))[0].numpy().astype(np.float64)
@@ -161,6 +163,49 @@ def test_a_finished_job_leaves_nothing_behind(unconditional: Bench) -> None:
     assert not unconditional.engine.runner.jobs
     assert not unconditional.engine.runner._states
     assert not unconditional.engine.scheduler.jobs
+
+
+def break_for(bench: Bench, index: int, how: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Damage the network's output for the chain of that index, from its third step on."""
+    runner, whole = bench.engine.runner, bench.engine.runner._out
+
+    def broken(batch: Sequence[Chain], x_t: torch.Tensor) -> torch.Tensor:
+        out = whole(batch, x_t)
+        for i, chain in enumerate(batch):
+            if chain.index == index and chain.position >= 2:
+                out[i] = how(out[i])
+        return out
+
+    runner._out = broken  # type: ignore[method-assign]
+
+
+def crash(_out: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("no such kernel")
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        (lambda out: out * math.nan, "sample 66 is not a number after step 3 of 10"),
+        (crash, "the model failed: RuntimeError('no such kernel')"),
+    ],
+    ids=["not a number", "exception"],
+)
+def test_what_goes_wrong_in_one_row_fails_its_job_and_no_other(
+    how: Any, reason: str, unconditional: Bench
+) -> None:
+    broken = Submit("broken", 1, (65, 66), None, "ddim", 10)
+    others = [JOBS[0], JOBS[3]]
+    for submit in (others[0], broken, others[1]):
+        unconditional.engine.submit(submit)
+    expected = [unconditional.reference(submit) for submit in others]
+    break_for(unconditional, 66, how)
+    events = unconditional.drain()
+    assert [event for event in events if event.id == "broken"] == [Failed("broken", reason)]
+    for submit, states in zip(others, expected, strict=True):
+        made = finished(events, submit.id)
+        assert made == {i: x[-1].tobytes() for i, x in states.items()}
+    assert not unconditional.engine.runner.jobs and not unconditional.engine.runner._states
 
 
 def test_a_job_that_can_never_run_fails_at_once_and_alone(unconditional: Bench) -> None:
