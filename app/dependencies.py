@@ -6,6 +6,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from app.engine.supervisor import Supervisor
+from app.metrics import Metrics
 from app.settings import Settings
 
 
@@ -21,7 +22,12 @@ def get_encoders(request: Request) -> Executor:
     return cast(Executor, request.app.state.encoders)
 
 
+def get_metrics(request: Request) -> Metrics:
+    return cast(Metrics, request.app.state.metrics)
+
+
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 SupervisorDep = Annotated[Supervisor, Depends(get_supervisor)]
+MetricsDep = Annotated[Metrics, Depends(get_metrics)]
 EncodersDep = Annotated[Executor, Depends(get_encoders)]
 """Threads for encoding pictures: off the event loop, off the engine."""

@@ -11,6 +11,7 @@ from app import problems
 from app.engine.options import Options
 from app.engine.supervisor import Supervisor
 from app.guard import Guard
+from app.metrics import Measured, Metrics
 from app.routes import generation, system
 from app.settings import Settings
 from diffusion import __version__
@@ -57,8 +58,10 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
     )
     app.state.settings = settings
     app.state.supervisor = Supervisor(options, settings.max_queue_samples, on_unusable)
+    app.state.metrics = metrics = Metrics(app.state.supervisor)
     app.include_router(generation.router)
     app.include_router(system.router)
     app.add_middleware(Guard, max_request_bytes=settings.max_request_bytes)
+    app.add_middleware(Measured, metrics=metrics)
     problems.install(app)
     return app

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from app.engine.messages import Done, Event, Failed, Finished, Frame, Submit
+from app.engine.messages import Counts, Done, Event, Failed, Finished, Frame, Submit
 from app.engine.runner import ChainStep, JobData, Runner
 from app.engine.scheduler import Chain, Job, Scheduler
 from diffusion.process import Process
@@ -42,6 +42,7 @@ class Engine:
         self.clock = clock
         self._progress: dict[str, Progress] = {}
         self._tables: dict[tuple[object, ...], SamplerTable] = {}
+        self._counts: dict[int, Counts] = {}
 
     @property
     def is_idle(self) -> bool:
@@ -70,13 +71,26 @@ class Engine:
 
     def step(self) -> list[Event]:
         """Advance one batch by one denoising step."""
+        started = self.clock()
         batch = self.scheduler.schedule()
         self._note_started(batch)
         steps, failures = self._run(batch)
         frames = self._frames(steps)
         finished = self.scheduler.advance(list(steps))
         self.runner.forget(finished)
+        self._count(self.clock() - started)
         return failures + frames + self._results(steps, finished)
+
+    def take_counts(self) -> list[Counts]:
+        """What was counted since this was last asked, by batch size."""
+        counts = list(self._counts.values())
+        self._counts.clear()
+        return counts
+
+    def _count(self, seconds: float) -> None:
+        size, rows = self.runner.last_call
+        counts = Counts(size, 1, rows, seconds)
+        self._counts[size] = counts + self._counts[size] if size in self._counts else counts
 
     def _note_started(self, batch: Sequence[Chain]) -> None:
         for chain in batch:

@@ -106,10 +106,30 @@ class Failed:
     reason: str
 
 
+@dataclass(frozen=True)
+class Counts:
+    """Steps taken in batches of one size since the last such message: how many, the rows in them
+    without the padding, and the seconds."""
+
+    batch_size: int
+    steps: int
+    rows: int
+    seconds: float
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.batch_size,
+            self.steps + other.steps,
+            self.rows + other.rows,
+            self.seconds + other.seconds,
+        )
+
+
 Event = Frame | Finished | Done | Failed
-Message = Submit | Cancel | Ready | Unusable | Event
+Message = Submit | Cancel | Ready | Unusable | Counts | Event
 KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Submit, Cancel, Ready, Unusable, Frame, Finished, Done, Failed)
+    kind.__name__: kind
+    for kind in (Submit, Cancel, Ready, Unusable, Counts, Frame, Finished, Done, Failed)
 }
 
 

@@ -36,6 +36,7 @@ from diffusion.process import Process
 log = logging.getLogger(__name__)
 
 WARM_UP_STEPS = 3
+COUNT_SECONDS = 1.0
 PICTURE_CHANNELS = (1, 3)
 
 
@@ -75,8 +76,13 @@ class Channel:
 
 
 def serve(channel: Channel, engine: Engine) -> None:
-    """Listen between steps, for ever."""
+    """Listen between steps, for ever; tell the counts every COUNT_SECONDS, and before resting."""
+    told = time.monotonic()
     while True:
+        if engine.is_idle or time.monotonic() - told > COUNT_SECONDS:
+            for counts in engine.take_counts():
+                channel.send(counts)
+            told = time.monotonic()
         for message in channel.receive(wait=engine.is_idle):
             for event in handle(engine, message):
                 channel.send(event)

@@ -62,6 +62,7 @@ class Runner:
         self.batch_sizes = batch_sizes
         self.max_rows = batch_sizes[-1]
         self.jobs: dict[str, JobData] = {}
+        self.last_call = (0, 0)  # batch size and rows of the last network call
         self._states: dict[Chain, State] = {}
 
     @torch.inference_mode()
@@ -129,6 +130,7 @@ class Runner:
         """The runtime's output, the batch padded to the next of its sizes with its last row."""
         B = len(x_t)
         size = next(size for size in self.batch_sizes if size >= B)
+        self.last_call = (size, B)
         if size > B:
             rows = torch.arange(size, device=x_t.device).clamp(max=B - 1)
             x_t, t = x_t[rows], t[rows]

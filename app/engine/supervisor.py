@@ -17,6 +17,7 @@ from typing import Any
 from app.engine.messages import (
     HEADER,
     Cancel,
+    Counts,
     Done,
     Event,
     Failed,
@@ -102,6 +103,7 @@ class EngineHandle:
         self.status = "starting"
         self.pid: int | None = None
         self.restarts = 0
+        self.counts: dict[int, Counts] = {}  # by batch size
         self.flights: dict[str, Flight] = {}
         self._on_unusable = on_unusable
         self._writer: asyncio.StreamWriter | None = None
@@ -192,6 +194,8 @@ class EngineHandle:
                 self._give_up(reason)
             case Unusable(reason):  # it has run before: the reason may pass
                 log.error("engine %s cannot start: %s", self.pid, reason)
+            case Counts(size):
+                self.counts[size] = message + self.counts.get(size, Counts(size, 0, 0, 0.0))
             case Frame() | Finished() | Done() | Failed():
                 flight = self.flights.get(message.id)
                 if flight is not None:
@@ -241,6 +245,7 @@ class Supervisor:
     ) -> None:
         self.max_queue = max_queue
         self.unusable: str | None = None
+        self.outcomes = {"finished": 0, "failed": 0, "cancelled": 0}
         self._on_unusable = on_unusable
         self.engines = [EngineHandle(option, self._give_up) for option in options]
 
@@ -301,11 +306,16 @@ class Supervisor:
         engine = min(self.ready_engines, key=lambda engine: engine.backlog)
         flight = Flight(submit)
         engine.submit(flight)
+        unfinished = "cancelled"
         try:
             while True:
                 event = await flight.events.get()
+                if isinstance(event, Failed):
+                    unfinished = "failed"
                 yield event
                 if isinstance(event, Done | Failed):
                     return
         finally:
             engine.release(submit.id)
+            self.outcomes["finished"] += len(submit.indices) - len(flight.missing)
+            self.outcomes[unfinished] += len(flight.missing)

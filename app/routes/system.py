@@ -2,11 +2,14 @@
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from app import openapi
-from app.dependencies import SettingsDep, SupervisorDep
+from app.dependencies import MetricsDep, SettingsDep, SupervisorDep
 from app.problems import MEDIA_TYPE, RESTART_SECONDS, Problem
 from app.schemas import Limits, Model
+
+METRICS = "text/plain"
 
 router = APIRouter(tags=["system"])
 
@@ -34,6 +37,12 @@ async def readyz(supervisor: SupervisorDep) -> Response:
     headers = {"Retry-After": str(RESTART_SECONDS)}
     body = {**problem.body(), "reasons": states}
     return JSONResponse(body, 503, headers=headers, media_type=MEDIA_TYPE)
+
+
+@router.get("/metrics", summary="For Prometheus", responses={200: {"content": {METRICS: {}}}})
+async def metrics(metrics: MetricsDep) -> Response:
+    """Answers, samples, the queue, and the engines' steps, in Prometheus' text format."""
+    return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/", include_in_schema=False)

@@ -1,0 +1,99 @@
+"""What the server counts, as Prometheus reads it. One registry an app; nothing is global."""
+
+import time
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.engine.supervisor import Supervisor
+
+SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+
+
+class Metrics:
+    """The registry, and what is counted as it happens; the engines are asked when it is read."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(EngineCollector(supervisor))
+        self.requests = Counter(
+            "ddpm_requests", "Answers.", ["path", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "ddpm_request_seconds", "From a request's arrival to the end of its answer.", ["path"],
+            buckets=SECONDS, registry=self.registry,
+        )  # fmt: skip
+
+    def text(self) -> bytes:
+        """Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class EngineCollector:
+    """The engines' state and counts at the moment of reading."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.supervisor = supervisor
+
+    def collect(self) -> Iterator[Metric]:
+        supervisor = self.supervisor
+        queued, backlog = supervisor.queued_samples, sum(e.backlog for e in supervisor.engines)
+        yield GaugeMetricFamily("ddpm_queued_samples", "Unfinished samples.", queued)
+        yield GaugeMetricFamily("ddpm_backlog_rows", "Network rows to be run for them.", backlog)
+        samples = CounterMetricFamily(
+            "ddpm_samples", "Samples that left, by how.", labels=["outcome"]
+        )
+        for outcome, count in supervisor.outcomes.items():
+            samples.add_metric([outcome], count)
+        yield samples
+        yield from self._engines()
+
+    def _engines(self) -> Iterator[Metric]:
+        ready = GaugeMetricFamily("ddpm_engine_ready", "1: it can take steps.", labels=["engine"])
+        restarts = CounterMetricFamily("ddpm_engine_restarts", "Deaths.", labels=["engine"])
+        by_size = ["engine", "batch_size"]
+        steps = CounterMetricFamily("ddpm_engine_steps", "Network calls.", labels=by_size)
+        rows = CounterMetricFamily(
+            "ddpm_engine_rows", "Rows in them, without the padding.", labels=by_size
+        )
+        seconds = CounterMetricFamily(
+            "ddpm_engine_step_seconds", "Seconds that they took.", labels=by_size
+        )
+        for i, engine in enumerate(self.supervisor.engines):
+            ready.add_metric([str(i)], engine.is_ready)
+            restarts.add_metric([str(i)], engine.restarts)
+            for size, count in sorted(engine.counts.items()):
+                labels = [str(i), str(size)]
+                steps.add_metric(labels, count.steps)
+                rows.add_metric(labels, count.rows)
+                seconds.add_metric(labels, count.seconds)
+        yield from (ready, restarts, steps, rows, seconds)
+
+
+class Measured:
+    """ASGI middleware: counts every answer under its route's path, and times it to its end."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status = time.monotonic(), "none"
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noting)
+        finally:
+            path = getattr(scope.get("route"), "path", "other")  # not the client's: there are few
+            self.metrics.requests.labels(path, status).inc()
+            self.metrics.seconds.labels(path).observe(time.monotonic() - started)

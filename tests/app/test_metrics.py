@@ -1,0 +1,66 @@
+"""GET /metrics: what Prometheus reads is what the server did."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.app.server import Server
+from tests.tiny import save_tiny
+
+
+def read(server: Server) -> dict[tuple[str, ...], float]:
+    """Every sample by its name and its labels' values, in order of the labels' names."""
+    answer = server.client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def eventually(server: Server, holds: Callable[[dict[tuple[str, ...], float]], bool]) -> None:
+    """The engine tells its counts once a second, and when it has nothing more to do."""
+    for _ in range(100):
+        if holds(read(server)):
+            return
+        time.sleep(0.1)
+    raise AssertionError(read(server))
+
+
+def test_answers_samples_and_steps_are_counted(tmp_path: Path) -> None:
+    flags = [f"--checkpoint={save_tiny(tmp_path / 'tiny')}", "--runtime=eager"]
+    with Server(tmp_path / "server.log", *flags) as server:
+        server.post("/sample", {"n": 3, "steps": 7})
+        server.post("/sample", {"n": 0})
+        server.client.get("/nowhere/at/all")
+        server.post("/denoise-trajectory", {"steps": 5})
+
+        def steps_are_told(found: dict[tuple[str, ...], float]) -> bool:
+            return found.get(("ddpm_engine_steps_total", "4", "0")) == 7 + 5
+
+        eventually(server, steps_are_told)
+        found = read(server)
+        assert found["ddpm_engine_rows_total", "4", "0"] == 3 * 7 + 5
+        assert found["ddpm_engine_step_seconds_total", "4", "0"] > 0
+        assert found["ddpm_samples_total", "finished"] == 4
+        assert found["ddpm_requests_total", "/sample", "200"] == 1
+        assert found["ddpm_requests_total", "/sample", "422"] == 1
+        assert found["ddpm_requests_total", "other", "404"] == 1, "paths are not the client's"
+        assert found["ddpm_request_seconds_count", "/denoise-trajectory"] == 1
+        assert found["ddpm_queued_samples",] == found["ddpm_backlog_rows",] == 0
+        assert found["ddpm_engine_ready", "0"] == 1
+        assert found["ddpm_engine_restarts_total", "0"] == 0
+
+
+def test_a_client_that_leaves_is_counted_and_the_queue_shows_who_waits(server: Server) -> None:
+    before = read(server)["ddpm_samples_total", "cancelled"]
+    with httpx.Client(base_url=server.url, timeout=0.5) as impatient:
+        with pytest.raises(httpx.ReadTimeout):
+            impatient.post("/sample", json={"n": 40, "steps": 1000})
+    eventually(server, lambda found: found["ddpm_samples_total", "cancelled"] > before)
+    assert read(server)["ddpm_queued_samples",] == 0
