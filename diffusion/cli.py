@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from diffusion import datasets, evaluation, generation, pixels, workers
+from diffusion.batches import null_label
 from diffusion.chain import evenly_spaced
 from diffusion.checkpoint import (
     MODELS,
@@ -35,7 +36,7 @@ from diffusion.recognition import train as train_classifier
 from diffusion.report import ReportError, read_quality
 from diffusion.report import write as write_report
 from diffusion.samplers import Conditioning, ddim, sample
-from diffusion.training import Trainer, TrainingError, Writer, null_label, saved_states
+from diffusion.training import Trainer, TrainingError, Writer, saved_states
 from diffusion.unet import UNet
 
 USER_ERRORS = (TrainingError, ValueError)  # the packages' other errors are ValueErrors
@@ -161,7 +162,7 @@ def _summary_writer(folder: Path) -> Any:
 
 def write_sample_grid(trainer: Trainer, writer: Writer | None) -> None:
     """samples/step-….png: a column per label, DDIM with 50 steps from the EMA, the same noise."""
-    labels = len(trainer.sampler.data.classes) if trainer.sampler.is_conditional else 0
+    labels = len(trainer.batches.data.classes) if trainer.batches.is_conditional else 0
     columns = labels or GRID_ROWS
     count = columns * GRID_ROWS
     indices = torch.arange(count, device=trainer.device)

@@ -126,6 +126,7 @@ class TrainingConfig:
     decay: Literal["none", "cosine"] = "none"  # of the learning rate, to 0 at num_steps
     clip_norm: float = 1.0
     loss: Literal["simple", "hybrid", "bound"] = "simple"  # see diffusion.objective
+    timesteps: Literal["uniform", "importance"] = "uniform"  # how t is drawn
     bound_weight: float = 0.001  # of the bound in `hybrid`
     min_snr_gamma: float | None = None  # weigh L_simple by min(SNR, gamma); usual: 5
     ema_decay: float = 0.9999
@@ -173,6 +174,8 @@ class Config:
             require(learned, "loss", loss, "simple or bound, where the variance is not learned")
         if learned:
             require(loss != "simple", "loss", loss, "hybrid or bound, to learn the variance")
+        if self.training.timesteps == "importance":
+            require(loss == "bound", "timesteps", "importance", "uniform, but with loss bound")
         if self.training.min_snr_gamma is not None:
             require(loss != "bound", "min_snr_gamma", self.training.min_snr_gamma,
                     "left out with loss bound, which has its own weights")  # fmt: skip

@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from diffusion import distances, pixels
+from diffusion.batches import generator_at
 from diffusion.bound import BoundTerms, Reverse, bound, rate_distortion
 from diffusion.chain import SamplerName, default_steps
 from diffusion.data import Images
@@ -24,7 +25,6 @@ from diffusion.distances import Moments, frechet_distance, precision_recall
 from diffusion.generation import Request, Source, batches
 from diffusion.parts import EvaluationError, Parts
 from diffusion.recognition import Classifier, measure
-from diffusion.training import generator_at
 
 Array = np.ndarray
 NEIGHBOURS = 50

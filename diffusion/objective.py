@@ -1,12 +1,12 @@
 """What training minimises: L_simple (eq. 14), the bound (eq. 5), or both (IDDPM, section 3.1)."""
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from diffusion.batches import Batch
 from diffusion.bound import Reverse, compare
 from diffusion.config import Config, Prediction
 from diffusion.prediction import EpsModel, min_snr_weight, target
@@ -15,29 +15,9 @@ from diffusion.samplers import Model
 from diffusion.unet import UNet
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One optimiser step's draws, on the CPU: Algorithm 1, lines 2-4."""
-
-    x_0: Tensor  # (B,C,H,W) in [-1, 1]
-    t: Tensor  # (B,) int64, uniform over 0..T-1
-    eps: Tensor  # like x_0, standard normal
-    label: Tensor | None  # (B,) int64
-
-    def part(self, i: int, count: int) -> "Batch":
-        """The i-th of `count` equal parts."""
-        label = self.label.chunk(count)[i] if self.label is not None else None
-        return Batch(
-            self.x_0.chunk(count)[i], self.t.chunk(count)[i], self.eps.chunk(count)[i], label
-        )
-
-    def to(self, device: torch.device) -> "Batch":
-        label = self.label.to(device) if self.label is not None else None
-        return Batch(self.x_0.to(device), self.t.to(device), self.eps.to(device), label)
-
-
 class Losses(NamedTuple):
-    """For each image (B,): `total`, which is minimised, and `simple`, the squared error in it."""
+    """For each image (B,): `total`, which is minimised when weighted as t was drawn, and `simple`,
+    the squared error in it."""
 
     total: Tensor
     simple: Tensor

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from diffusion import datasets, pixels
+from diffusion.batches import generator_at
 from diffusion.data import DataError, Images
-from diffusion.training import generator_at
 
 WEIGHTS = "classifier.safetensors"
 SHIFT = 2

@@ -1,8 +1,8 @@
 """Algorithm 1: training with L_simple (eq. 14) or another objective, resumable to the bit.
 
 All randomness of a run is a function of (seed, step): which images, which t, which eps, which
-labels are dropped, which units. So a resumed run needs no generator state, and gives the same
-weights as one that was never stopped.
+labels are dropped, which units (and of the losses so far, where t is drawn by importance). So a
+resumed run needs no generator state, and gives the same weights as one that was never stopped.
 """
 
 import json
@@ -19,12 +19,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from diffusion import pixels
+from diffusion.batches import Batch, Batches, generator_at, null_label
 from diffusion.checkpoint import atomic_folder
 from diffusion.config import Config, TrainingConfig, to_dict
 from diffusion.data import Images
 from diffusion.ema import EMA
-from diffusion.objective import Batch, Losses, Objective
+from diffusion.objective import Losses, Objective
 from diffusion.process import Process
 from diffusion.unet import UNet, initialise
 from diffusion.workers import Worker, averaging
@@ -38,64 +38,6 @@ QUARTILES = 4
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says why. The last saved state is whole."""
-
-
-class Sampler:
-    """Draws the batch of any step from (seed, step) alone."""
-
-    def __init__(self, data: Images, config: Config, process: Process) -> None:
-        self.data = data
-        self.config = config.training
-        self.num_timesteps = process.num_timesteps
-        self.null_label = null_label(config)
-        self.is_conditional = config.unet.num_class_embeds is not None
-        self._epoch = -1
-        self._order = torch.empty(0, dtype=torch.int64)
-
-    def batch(self, step: int) -> Batch:
-        """The images of step `step`, each epoch a new permutation of the data, and the draws."""
-        config = self.config
-        generator = generator_at(config.seed, step)
-        B = config.batch_size
-        index = self._indices(torch.arange(step * B, (step + 1) * B))
-        x_0 = pixels.to_model(self.data.pixels[index])
-        if config.horizontal_flip:
-            flip = torch.rand(B, generator=generator) < 0.5
-            x_0 = torch.where(flip[:, None, None, None], x_0.flip(-1), x_0)
-        t = torch.randint(self.num_timesteps, (B,), generator=generator)
-        eps = torch.randn(x_0.shape, generator=generator)
-        label = None
-        if self.is_conditional and self.data.labels is not None:
-            drop = torch.rand(B, generator=generator) < config.label_dropout
-            label = torch.where(drop, self.null_label or 0, self.data.labels[index])
-        return Batch(x_0, t, eps, label)
-
-    def _indices(self, position: Tensor) -> Tensor:
-        size = len(self.data)
-        epochs = position // size
-        parts = [
-            self._permutation(epoch)[position[epochs == epoch] % size]
-            for epoch in epochs.unique().tolist()
-        ]
-        return torch.cat(parts)
-
-    def _permutation(self, epoch: int) -> Tensor:
-        if epoch != self._epoch:
-            generator = generator_at(self.config.seed + 1, epoch)
-            self._order = torch.randperm(len(self.data), generator=generator)
-            self._epoch = epoch
-        return self._order
-
-
-def generator_at(seed: int, step: int) -> torch.Generator:
-    """A generator whose draws depend on (seed, step) only."""
-    return torch.Generator().manual_seed((seed * 0x9E3779B97F4A7C15 + step) % 2**63)
-
-
-def null_label(config: Config) -> int | None:
-    """The class embedding's last row, when labels are dropped for guidance."""
-    rows = config.unet.num_class_embeds
-    return rows - 1 if rows is not None and config.training.label_dropout else None
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
@@ -127,9 +69,9 @@ class Meter:
     started: float = field(default_factory=time.monotonic)
     workers: int = 1  # the means are over one's own share, images/s over all
 
-    def add(self, t: Tensor, losses: Losses) -> None:
-        """Count the losses of images at t, each (B,)."""
-        self.times.append(t)
+    def add(self, batch: Batch, losses: Losses) -> None:
+        """Count the losses of a batch, each (B,)."""
+        self.times.append(batch.t)
         self.losses.append(losses.total)
         self.simple.append(losses.simple)
 
@@ -174,7 +116,7 @@ class Trainer:
         self.device = torch.device(device)
         self.worker = worker
         self.process = Process.from_config(config.process)
-        self.sampler = Sampler(data, config, self.process)
+        self.batches = Batches(data, config, self.process)
         torch.manual_seed(config.training.seed)
         self.model = UNet(config.unet)
         initialise(self.model)
@@ -219,16 +161,19 @@ class Trainer:
         """Lines 2-5 of Algorithm 1 for one batch. Raises TrainingError when the loss is not finite,
         before any weight is touched."""
         training = self.config.training
-        batch = self.sampler.batch(self.step)
+        batch = self.batches.at(self.step)
         self.model.train()
         self.optimizer.zero_grad()
         parts = training.accumulate * self.worker.count
+        own: list[Tensor] = []
         for i in range(training.accumulate):
             number = self.worker.rank * training.accumulate + i
             dropout = generator_at(training.seed + 2, self.step * parts + number)
             torch.manual_seed(dropout.initial_seed())
             part = batch.part(number, parts)
-            self._meter.add(part.t, self._backward(part, is_last=i + 1 == training.accumulate))
+            losses = self._backward(part, is_last=i + 1 == training.accumulate)
+            self._meter.add(part, losses)
+            own.append(losses.total)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
         if not bool(torch.isfinite(norm)):
             raise TrainingError(
@@ -239,6 +184,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(training, self.step)
         self.optimizer.step()
+        if training.timesteps == "importance":
+            totals = self.worker.gather(torch.cat(own).to(self.device)).cpu()
+            self.batches.times.note(batch.t, totals)
         self.ema.update(self.model, self.step)
         self.step += 1
 
@@ -250,7 +198,8 @@ class Trainer:
         with averaging(self._network, now=is_last):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
                 losses = self._objective(batch.to(self.device))
-            (losses.total.mean() / training.accumulate).backward()
+            weighted = losses.total * batch.weight.to(losses.total)
+            (weighted.mean() / training.accumulate).backward()
         return Losses(losses.total.detach().cpu(), losses.simple.detach().cpu())
 
     def _log(self, bar: "tqdm[Any]", writer: Writer | None) -> None:
@@ -269,11 +218,12 @@ class Trainer:
                 "model": dict(self.model.state_dict()),
                 "ema": dict(self.ema.model.state_dict()),
                 "optimizer": _flatten(self.optimizer.state_dict()["state"]),
+                "timesteps": self.batches.times.state(),
             }
             for name, state in tensors.items():
                 whole = {key: tensor.contiguous() for key, tensor in state.items()}
                 save_file(whole, folder / f"{name}.safetensors")
-            classes = list(self.sampler.data.classes)
+            classes = list(self.batches.data.classes)
             meta = {"step": self.step, "config": to_dict(self.config), "classes": classes}
             (folder / "state.json").write_text(json.dumps(meta, indent=2))
         for old in saved_states(self.folder)[:-KEEP_STATES]:
@@ -291,6 +241,7 @@ class Trainer:
         _check_same(meta["config"], json.loads(json.dumps(to_dict(self.config))), self.folder)
         self.model.load_state_dict(load_file(states[-1] / "model.safetensors"))
         self.ema.model.load_state_dict(load_file(states[-1] / "ema.safetensors"))
+        self.batches.times.load(load_file(states[-1] / "timesteps.safetensors"))
         self._load_optimizer(load_file(states[-1] / "optimizer.safetensors"))
         self.step = meta["step"]
         log.info("resumed from %s", states[-1])

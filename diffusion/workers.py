@@ -14,7 +14,7 @@ from typing import cast
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from diffusion.generation import pick_device
@@ -40,6 +40,14 @@ class Worker:
         yield
         if self.count > 1 and self.is_first:
             dist.barrier()
+
+    def gather(self, own: Tensor) -> Tensor:
+        """The values (B,) of all workers, in order of their ranks."""
+        if self.count == 1:
+            return own
+        all_values = [torch.empty_like(own) for _ in range(self.count)]
+        dist.all_gather(all_values, own)
+        return torch.cat(all_values)
 
     def share(self, model: nn.Module) -> nn.Module:
         """The model with gradients that are averaged over all workers; itself when alone."""

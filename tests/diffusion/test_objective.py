@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from diffusion import noise
+from diffusion.batches import Batch
 from diffusion.bound import Reverse, bound, term
 from diffusion.config import Config, ConfigError, ProcessConfig, TrainingConfig, UNetConfig
-from diffusion.objective import Batch, Objective, squared_error
+from diffusion.objective import Objective, squared_error
 from diffusion.prediction import EpsModel
 from diffusion.process import Process
 from diffusion.unet import UNet
@@ -43,7 +44,7 @@ def batch(t: list[int] | None = None) -> Batch:
     generator = torch.Generator().manual_seed(1)
     x_0 = torch.randint(256, (4, 1, 4, 4), generator=generator) / 127.5 - 1
     eps = torch.randn(x_0.shape, generator=generator)
-    return Batch(x_0, torch.tensor(t or [0, 1, 50, 99]), eps, None)
+    return Batch(x_0, torch.tensor(t or [0, 1, 50, 99]), eps, None, torch.ones(4))
 
 
 def plain_table() -> tuple[Tensor, Tensor]:
@@ -96,7 +97,7 @@ def test_the_mean_over_all_t_of_the_bound_objective_is_the_bound_but_for_its_pri
     one = torch.tensor([0])
     for t in range(T):
         eps = noise.normal(one + 3, one, one + t + 1, (1, 4, 4))
-        totals.append(made(Batch(x_0, one + t, eps, None)).total)
+        totals.append(made(Batch(x_0, one + t, eps, None, torch.ones(1))).total)
     expected = (terms.decoder + terms.denoising) / (math.log(2) * 16)
     torch.testing.assert_close(torch.cat(totals).double().mean(), expected[0], rtol=1e-4, atol=0)
 
@@ -143,6 +144,7 @@ def test_gradients_are_finite_at_every_t_even_far_off() -> None:
     [
         ({"loss": "hybrid"}, "loss: 'hybrid' is not allowed; it must be simple or bound"),
         ({"variance": "learned_range"}, "loss: 'simple' is not allowed; it must be hybrid or"),
+        ({"timesteps": "importance"}, "timesteps: 'importance' is not allowed; it must be uniform"),
         ({"loss": "bound", "min_snr_gamma": 5.0}, "min_snr_gamma: 5.0 is not allowed"),
     ],
 )
@@ -163,7 +165,7 @@ def test_training_on_the_bound_lowers_it() -> None:
         x_0 = ((x_0 + 1) * 127.5).round() / 127.5 - 1
         t = torch.randint(1, T, (32,), generator=generator)
         eps = torch.randn(x_0.shape, generator=generator)
-        losses = made(Batch(x_0, t, eps, None)).total
+        losses = made(Batch(x_0, t, eps, None, torch.ones(32))).total
         optimizer.zero_grad()
         losses.mean().backward()
         optimizer.step()

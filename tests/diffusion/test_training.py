@@ -16,10 +16,9 @@ from safetensors.torch import load_file
 from diffusion.config import Config, ProcessConfig, TrainingConfig, UNetConfig
 from diffusion.data import Images
 from diffusion.ema import EMA
-from diffusion.process import Process
+from diffusion.timesteps import HISTORY
 from diffusion.training import (
     Meter,
-    Sampler,
     Trainer,
     TrainingError,
     learning_rate,
@@ -89,7 +88,7 @@ def test_the_weight_of_the_loss_at_each_t_is_in_the_gradient(tmp_path: Path) -> 
             with_training(batch_size=1, min_snr_gamma=gamma, clip_norm=1e9), unet=unet
         )
         trainer = Trainer(config, images(), tmp_path / str(gamma))
-        t = trainer.sampler.batch(0).t
+        t = trainer.batches.at(0).t
         trainer.train_step()
         gradients.append(trainer.model.conv_out.bias.grad.clone())
     weight = 1e-6 / trainer.process.snr[t].item()
@@ -110,6 +109,23 @@ def test_a_resumed_run_gives_the_same_weights_as_an_uninterrupted_one(
     resumed = Trainer(config, images(), tmp_path / "parts")
     assert resumed.step == 2, "step 3 was not saved"
     resumed.run()
+    assert_same_state(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_resumed_run_remembers_which_timesteps_matter(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        with_training(
+            loss="bound", timesteps="importance", batch_size=16, num_steps=60, save_every=50
+        ),
+        process=ProcessConfig(num_timesteps=25, variance="fixed_large"),
+    )
+    Trainer(config, images(), tmp_path / "whole").run()
+    first = Trainer(config, images(), tmp_path / "parts")
+    while first.step < 50:
+        first.train_step()
+    first.save()
+    assert (first.batches.times.state()["counts"] >= HISTORY).all(), "it is in use"
+    Trainer(config, images(), tmp_path / "parts").run()
     assert_same_state(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -212,51 +228,6 @@ def test_data_that_does_not_fit_the_network_is_refused(
         Trainer(CONFIG, data, tmp_path)
 
 
-def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own() -> None:
-    config = with_training(batch_size=5, horizontal_flip=False)
-    numbered = Images(
-        torch.arange(20, dtype=torch.uint8)[:, None, None, None].expand(20, 1, 8, 8),
-        torch.arange(20) % 3,
-        ("a", "b", "c"),
-    )
-    sampler = Sampler(numbered, config, Process.from_config(config.process))
-    seen = [
-        ((sampler.batch(step).x_0[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
-        for step in range(8)
-    ]
-    first, second = sum(seen[:4], []), sum(seen[4:], [])
-    assert sorted(first) == sorted(second) == list(range(20))
-    assert first != second
-
-
-def test_a_batch_depends_on_seed_and_step_alone() -> None:
-    process = Process.from_config(CONFIG.process)
-    ahead, back = Sampler(images(), CONFIG, process), Sampler(images(), CONFIG, process)
-    steps = [ahead.batch(step) for step in range(6)]
-    for step in reversed(range(6)):
-        again = back.batch(step)
-        assert torch.equal(again.x_0, steps[step].x_0) and torch.equal(again.eps, steps[step].eps)
-    assert not torch.equal(steps[0].eps, steps[1].eps)
-
-
-def test_the_share_of_labels_dropped_and_the_times_drawn_are_as_configured() -> None:
-    config = with_training(batch_size=4000, label_dropout=0.1)
-    batch = Sampler(images(4000), config, Process.from_config(config.process)).batch(0)
-    assert batch.label is not None
-    assert (batch.label == 3).double().mean().item() == pytest.approx(0.1, abs=0.02)
-    assert (batch.t.min(), batch.t.max()) == (0, 99)
-    assert batch.t.double().mean().item() == pytest.approx(49.5, abs=2)
-
-
-def test_half_of_the_images_are_mirrored_when_asked() -> None:
-    config = with_training(batch_size=2000, horizontal_flip=True)
-    ramp = torch.arange(8, dtype=torch.uint8).expand(2000, 1, 8, 8)
-    data = Images(ramp, torch.arange(2000) % 3, ("a", "b", "c"))
-    x_0 = Sampler(data, config, Process.from_config(config.process)).batch(0).x_0
-    mirrored = (x_0[:, 0, 0, 0] > x_0[:, 0, 0, -1]).double().mean().item()
-    assert mirrored == pytest.approx(0.5, abs=0.05)
-
-
 def test_the_learning_rate_warms_up_then_stays_or_falls_as_a_cosine() -> None:
     config = TrainingConfig(num_steps=100, warmup_steps=10, learning_rate=1.0)
     assert [learning_rate(config, step) for step in (0, 4, 9, 50, 99)] == [0.1, 0.5, 1, 1, 1]
@@ -288,9 +259,9 @@ def test_bfloat16_trains_float32_weights(tmp_path: Path) -> None:
 
 def test_the_loss_is_also_told_by_quartile_of_t() -> None:
     meter = Meter(num_timesteps=100)
+    meter.times.append(torch.tensor([0, 24, 25, 99]))
     meter.losses.append(torch.tensor([4.0, 4.0, 4.0, 4.0]))
     meter.simple.append(torch.tensor([1.0, 2.0, 3.0, 5.0]))
-    meter.times.append(torch.tensor([0, 24, 25, 99]))
     meter.norms.append(torch.tensor(2.0))
     scalars = meter.scalars()
     assert (scalars["loss"], scalars["loss_simple"]) == (4.0, 2.75)
