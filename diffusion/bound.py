@@ -199,25 +199,6 @@ def bound(
     )
 
 
-class RateDistortion(NamedTuple):
-    """The chain as a progressive code (section 4.3, Fig. 5), each (S,), in order of code t.
-
-    `rate`: bits/dim received once x_t is known. `rmse`: the error of x0_hat(x_t) on the 0..255
-    scale, from the mean square over the images.
-    """
-
-    rate: Tensor
-    rmse: Tensor
-
-
-def rate_distortion(terms: BoundTerms) -> RateDistortion:
-    """What is received by x_t costs L_T and the terms above t: L_i is what x_{i-1} costs."""
-    terms = terms.bits_per_dim()
-    costs = torch.cat([terms.per_step[:, 1:], terms.prior[:, None]], dim=1).mean(dim=0)
-    rate = costs.flip(0).cumsum(0).flip(0)
-    return RateDistortion(rate, 127.5 * terms.x_0_mse.mean(dim=0).sqrt())
-
-
 def _rows(table: Tensor, t: Tensor) -> Tensor:
     """table[t] as (B,1,1,1), float64."""
     return table.to(t.device)[t][:, None, None, None]

@@ -16,20 +16,21 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from diffusion import distances, pixels
-from diffusion.batches import generator_at
-from diffusion.bound import BoundTerms, Reverse, bound, rate_distortion
+from diffusion import pixels
+from diffusion.bound import BoundTerms, Reverse, bound
 from diffusion.chain import SamplerName, default_steps
 from diffusion.data import Images
-from diffusion.distances import Moments, frechet_distance, precision_recall
 from diffusion.generation import Request, Source, batches
 from diffusion.parts import EvaluationError, Parts
-from diffusion.recognition import Classifier, measure
+from diffusion.progressive import rate_distortion, reconstructions
+from diffusion.quality import Reference, Samples, choose, grid, memorisation, quality
+from diffusion.recognition import Classifier
 
 Array = np.ndarray
-NEIGHBOURS = 50
-"""Samples that are shown beside their nearest training image."""
-COLUMNS = 25
+SHOWN_IMAGES = 10
+"""Images whose progressive decoding is shown."""
+SHOWN_TIMES = (1.0, 0.6, 0.4, 0.3, 0.2, 0.15, 0.1, 0.06, 0.03, 0.01, 0.0)
+"""States at which it is, as shares of the chain."""
 
 
 class Sampler(NamedTuple):
@@ -88,21 +89,26 @@ class Evaluation:
     parts: Parts
 
     @property
+    def reverse(self) -> Reverse:
+        """p, as the bound takes it."""
+        process = self.source.checkpoint.process
+        return Reverse(self.source.model, self.source.process, process.variance, process.clip)
+
+    def images(self, of: Images, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """x_0 and labels (None for unconditional models) of some images, on the device."""
+        device = self.source.device
+        label = None
+        if self.source.checkpoint.classes and of.labels is not None:
+            label = of.labels[index].to(device)
+        return pixels.to_model(of.pixels[index]).to(device), label
+
+    @property
     def rows(self) -> int:
         """Network rows over the whole evaluation, for the progress bar."""
         settings = self.settings
         splits = sum(min(settings.num_images, len(images)) for images in (self.train, self.test))
         steps = sum(sampler.num_steps for sampler in settings.samplers)
         return splits * self.source.process.num_timesteps + settings.num_samples * steps
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Images uint8 (N,C,H,W) of one sampler, the labels asked for (N,), the seconds they took."""
-
-    pixels: Tensor
-    labels: Tensor | None
-    seconds: float
 
 
 def run(evaluation: Evaluation) -> dict[str, Any]:
@@ -114,11 +120,14 @@ def run(evaluation: Evaluation) -> dict[str, Any]:
             for name, images in (("train", evaluation.train), ("test", evaluation.test))
         }
         made = {str(s): draw(evaluation, s, bar) for s in settings.samplers}
-    real = Reference.split(evaluation)
+        decoded, grids["progressive"] = decoding(evaluation)
+    real = Reference.split(
+        evaluation.classifier, evaluation.train.pixels, settings.num_samples, settings.seed + 1
+    )
     rows = []
     for name, samples in made.items():
-        rows.append({"sampler": name, **quality(evaluation, samples, real)})
-        grids[name] = _grid(samples.pixels[:100], 10)
+        rows.append({"sampler": name, **quality(evaluation.classifier, samples, real)})
+        grids[name] = grid(samples.pixels[:100], 10)
     first = next(iter(made.values()), None)
     report: dict[str, Any] = {
         "checkpoint": evaluation.source.checkpoint.name,
@@ -128,12 +137,15 @@ def run(evaluation: Evaluation) -> dict[str, Any]:
         "settings": settings.key(),
         "bound": {name: summary(terms) for name, terms in bounds.items()},
         "by_timestep": by_timestep(bounds["test"]),
+        "progressive": decoded,
         "features": "the classifier's last layer before the head",
         "floor": {"images": real.num_floor, "frechet": real.floor},
         "samplers": rows,
     }
     if first is not None:
-        report["nearest"], grids["nearest"] = memorisation(evaluation, first)
+        report["nearest"], grids["nearest"] = memorisation(
+            first.pixels, evaluation.train.pixels, evaluation.test.pixels
+        )
     return {**report, "grids": grids}
 
 
@@ -144,36 +156,25 @@ def measure_bound(
     evaluation: Evaluation, split: str, images: Images, bar: "tqdm[Any]"
 ) -> BoundTerms:
     """Every term for `num_images` of a split, chosen at random, given their labels."""
-    source, settings = evaluation.source, evaluation.settings
-    process = source.checkpoint.process
-    reverse = Reverse(source.model, source.process, process.variance, process.clip)
-    chosen = _choose(len(images), settings.num_images, settings.seed)
+    settings, T = evaluation.settings, evaluation.source.process.num_timesteps
+    chosen = choose(len(images), settings.num_images, settings.seed)
     made = []
     for start in range(0, len(chosen), settings.batch_size):
         index = chosen[start : start + settings.batch_size]
-        make = partial(_bound_part, evaluation, reverse, images, index, start, bar)
-        rows = len(index) * source.process.num_timesteps
-        made.append(_counted(evaluation, f"bound-{split}-{start:06d}", make, bar, rows))
+        make = partial(_bound_part, evaluation, images, index, start, bar)
+        name = f"bound-{split}-{start:06d}"
+        made.append(_counted(evaluation, name, make, bar, len(index) * T))
     columns = {name: torch.from_numpy(np.concatenate([m[name] for m in made])) for name in made[0]}
     return BoundTerms(**columns, num_dims=images.pixels[0].numel())
 
 
 def _bound_part(
-    evaluation: Evaluation,
-    reverse: Reverse,
-    images: Images,
-    index: Tensor,
-    start: int,
-    bar: "tqdm[Any]",
+    evaluation: Evaluation, images: Images, index: Tensor, start: int, bar: "tqdm[Any]"
 ) -> dict[str, Array]:
     """The terms of images `index`, the `start`-th and following of those chosen."""
-    source = evaluation.source
-    x_0 = pixels.to_model(images.pixels[index]).to(source.device)
-    label = None
-    if source.checkpoint.classes and images.labels is not None:
-        label = images.labels[index].to(source.device)
+    x_0, label = evaluation.images(images, index)
     terms = bound(
-        reverse, x_0, label, seed=evaluation.settings.seed, first_index=start,
+        evaluation.reverse, x_0, label, seed=evaluation.settings.seed, first_index=start,
         on_step=lambda: bar.update(len(index)),
     )  # fmt: skip
     names = ("prior", "per_step", "x_0_mse", "eps_mse")
@@ -205,6 +206,20 @@ def by_timestep(terms: BoundTerms) -> dict[str, list[float]]:
     }
 
 
+def decoding(evaluation: Evaluation) -> tuple[list[dict[str, float]], Array]:
+    """Test images as a receiver sees them who has x_t, at some t; a row an image, itself last."""
+    source, settings, test = evaluation.source, evaluation.settings, evaluation.test
+    chosen = choose(len(test), min(settings.num_images, SHOWN_IMAGES), settings.seed)
+    last = source.process.num_timesteps - 1
+    times = list(dict.fromkeys(round(share * last) for share in SHOWN_TIMES))
+    x_0, label = evaluation.images(test, chosen)
+    made = reconstructions(evaluation.reverse, x_0, times, label, seed=settings.seed)
+    error = 127.5 * (made - x_0).square().mean(dim=(1, 2, 3, 4)).sqrt()
+    numbers = [{"t": t + 1, "rmse": rmse} for t, rmse in zip(times, error.tolist(), strict=True)]
+    rows = torch.cat([made, x_0[None].double()]).swapaxes(0, 1).flatten(0, 1).cpu()
+    return numbers, pixels.tile(pixels.to_uint8(rows.numpy()), len(times) + 1)
+
+
 # Samples
 
 
@@ -232,80 +247,6 @@ def _samples_part(source: Source, request: Request, bar: "tqdm[Any]") -> dict[st
     return {"images": images, "seconds": np.array(time.perf_counter() - started)}
 
 
-@dataclass(frozen=True)
-class Reference:
-    """Features of one half of the training images, and how far as many of the other half are."""
-
-    features: Tensor
-    moments: Moments
-    floor: float
-    num_floor: int  # images that the floor was measured with
-
-    @classmethod
-    def split(cls, evaluation: Evaluation) -> "Reference":
-        images, settings = evaluation.train.pixels, evaluation.settings
-        order = _choose(len(images), len(images), settings.seed + 1)
-        half = len(order) // 2
-        count = min(settings.num_samples, half)
-        features = features_of(evaluation.classifier, images[order[:half]])
-        other = features_of(evaluation.classifier, images[order[half : half + count]])
-        moments = distances.moments(features)
-        floor = frechet_distance(distances.moments(other), moments)
-        return cls(features, moments, floor, count)
-
-
-def quality(evaluation: Evaluation, samples: Samples, real: Reference) -> dict[str, Any]:
-    """Distances of one sampler's images to the training images, and its speed."""
-    features = features_of(evaluation.classifier, samples.pixels)
-    precision, recall = precision_recall(real.features[: len(features)], features)
-    found: dict[str, Any] = {
-        "images": len(features),
-        "frechet": frechet_distance(distances.moments(features), real.moments),
-        "precision": precision,
-        "recall": recall,
-        "seconds": samples.seconds,
-        "images_per_second": len(features) / samples.seconds,
-    }
-    if samples.labels is not None:
-        x_0 = pixels.to_model(samples.pixels)
-        result = measure(evaluation.classifier, x_0, samples.labels)
-        found["recognised"] = result.recognised / result.total
-        found["recognised_by_label"] = result.by_label
-    return found
-
-
-def memorisation(evaluation: Evaluation, samples: Samples) -> tuple[dict[str, Any], Array]:
-    """Distances (RMSE on the 0..255 scale) from samples, and from test images, to the nearest
-    training image; and a grid of samples, each above its nearest."""
-    train = evaluation.train.pixels.flatten(1).float()
-    count = min(NEIGHBOURS, len(samples.pixels), len(evaluation.test))
-    columns = min(COLUMNS, count)
-    count -= count % columns
-    scale = train.shape[1] ** -0.5
-    found = distances.nearest(samples.pixels[:count].flatten(1).float(), train)
-    held_out = evaluation.test.pixels[_choose(len(evaluation.test), count, 0)].flatten(1).float()
-    usual = distances.nearest(held_out, train)
-    pairs = [samples.pixels[:count], evaluation.train.pixels[found.which]]
-    rows = [p[i : i + columns] for i in range(0, count, columns) for p in pairs]
-    numbers = {
-        "images": count,
-        "samples_median": (found.distance * scale).median().item(),
-        "samples_least": (found.distance * scale).min().item(),
-        "test_median": (usual.distance * scale).median().item(),
-        "test_least": (usual.distance * scale).min().item(),
-    }
-    return numbers, _grid(torch.cat(rows), columns)
-
-
-@torch.no_grad()
-def features_of(classifier: Classifier, images: Tensor) -> Tensor:
-    """uint8 (N,C,H,W) to features (N,D)."""
-    made = [
-        classifier.features(pixels.to_model(part)).mean(dim=(2, 3)) for part in images.split(500)
-    ]
-    return torch.cat(made)
-
-
 def _counted(
     evaluation: Evaluation,
     name: str,
@@ -320,12 +261,3 @@ def _counted(
         bar.initial += rows
         bar.update(rows)
     return part
-
-
-def _choose(size: int, count: int, seed: int) -> Tensor:
-    """`count` of 0..size-1 at random, at most all."""
-    return torch.randperm(size, generator=generator_at(seed, 0))[:count]
-
-
-def _grid(images: Tensor, columns: int) -> Array:
-    return pixels.tile(np.moveaxis(images.numpy(), -3, -1), columns)

@@ -81,7 +81,7 @@ def page(report: Mapping[str, Any], grids: Mapping[str, Array]) -> str:
     body = [
         f"<h1>{name}</h1>",
         f"<p>Weights <code>{report['sha256']}</code>, on {html.escape(report['machine'])}.</p>",
-        *_bound_section(report),
+        *_bound_section(report, grids),
         *_samples_section(report, grids),
         *_neighbours_section(report, grids),
     ]
@@ -92,7 +92,7 @@ def page(report: Mapping[str, Any], grids: Mapping[str, Array]) -> str:
     )
 
 
-def _bound_section(report: Mapping[str, Any]) -> list[str]:
+def _bound_section(report: Mapping[str, Any], grids: Mapping[str, Array]) -> list[str]:
     names = ("images", "total", "standard_error", "prior", "denoising", "decoder")
     titles = ("split", "images", "bits/dim", "± (standard error)", "L_T", "L_1 … L_T-1", "L_0")
     rows = [(split, *(row[n] for n in names)) for split, row in report["bound"].items()]
@@ -104,9 +104,19 @@ def _bound_section(report: Mapping[str, Any]) -> list[str]:
         _table(titles, rows),
         _figure(_rate_distortion(by_t), "Progressive coding: the error of x0_hat(x_t), RMSE on the "
                 "0..255 scale, against the bits/dim received by then (the paper's Fig. 5)."),
+        _figure(_image(grids["progressive"]), _received(report)),
         _figure(_terms(by_t), "Left: the term of the bound at each t. Right: the mean squared "
                 "error of eps_hat (L_simple) at each t."),
     ]  # fmt: skip
+
+
+def _received(report: Mapping[str, Any]) -> str:
+    rates = report["by_timestep"]["rate"]
+    states = [f"{row['t']} ({_text(rates[row['t'] - 1])})" for row in report["progressive"]]
+    return (
+        "Lossy compression of test images: what a receiver sees who has x_t, at t (bits/dim): "
+        f"{', '.join(states)}; last, the image itself."
+    )
 
 
 def _samples_section(report: Mapping[str, Any], grids: Mapping[str, Array]) -> list[str]:

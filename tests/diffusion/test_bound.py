@@ -16,7 +16,6 @@ from diffusion.bound import (
     bound,
     discretized_gaussian_log_likelihood,
     prior,
-    rate_distortion,
     term,
 )
 from diffusion.process import Process, cosine_beta, linear_beta
@@ -366,7 +365,7 @@ def test_eq_3_over_whole_trajectories_is_eq_5_term_by_term() -> None:
     assert error < 0.005 * terms.total.mean()
 
 
-# Units, rate and distortion
+# Units
 
 
 def test_bits_per_dim_are_nats_over_log_2_and_the_number_of_dimensions() -> None:
@@ -377,18 +376,6 @@ def test_bits_per_dim_are_nats_over_log_2_and_the_number_of_dimensions() -> None
     torch.testing.assert_close(bits.total * scale, nats.total)
     torch.testing.assert_close(bits.total, bits.prior + bits.denoising + bits.decoder)
     assert torch.equal(bits.x_0_mse, nats.x_0_mse)
-
-
-def test_the_rate_grows_from_the_prior_to_all_but_the_decoder() -> None:
-    process = Process.from_beta(linear_beta(100))
-    terms = bound(Reverse(best_network(process), process, "fixed_small", None), gaussian_images(8))
-    code, bits = rate_distortion(terms), terms.bits_per_dim()
-    assert code.rate[-1].item() == pytest.approx(bits.prior.mean().item())
-    assert code.rate[0].item() == pytest.approx((bits.prior + bits.denoising).mean().item())
-    assert (code.rate.diff() < 0).all()
-    # what is known of a pixel at code t: its best estimate is off by the posterior's deviation
-    posterior = posterior_variance(process)
-    torch.testing.assert_close(code.rmse, 127.5 * posterior.sqrt(), rtol=0.05, atol=0.05)
 
 
 def test_the_errors_of_eps_hat_are_the_loss_at_each_timestep() -> None:

@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from app.cli import main
 from diffusion import datasets, pixels
 from diffusion.bound import Reverse, bound
 from diffusion.checkpoint import open_checkpoint
-from diffusion.evaluation import Evaluation, Sampler, Samples, Settings, memorisation
+from diffusion.evaluation import Sampler
 from diffusion.generation import Source
 from diffusion.parts import EvaluationError, Parts
-from diffusion.recognition import Classifier
 from tests.tiny import save_tiny
 
 FLAGS = ["--images=3", "--samples=12", "--batch-size=5", "--sampler", "ddim:4", "dpmpp:3"]
@@ -73,6 +71,9 @@ def test_the_report_has_the_bound_the_distances_and_their_floor(
         assert row["frechet"] > report["floor"]["frechet"] >= 0
         assert 0 <= row["recognised"] <= 1
     assert report["nearest"]["samples_least"] > 0
+    times = [row["t"] for row in report["progressive"]]
+    assert (times[0], times[-1]) == (50, 1) and times == sorted(times, reverse=True)
+    assert all(row["rmse"] > 0 for row in report["progressive"])
 
 
 def test_the_bound_is_that_of_the_model_on_those_images(
@@ -93,13 +94,13 @@ def test_the_page_shows_it_all_and_loads_nothing_from_elsewhere(
 ) -> None:
     report = evaluate(tiny, data, tmp_path / "report")
     page = (tmp_path / "report" / "report.html").read_text()
-    assert page.count("<svg") == 3 and page.count("<img") == 3
+    assert page.count("<svg") == 3 and page.count("<img") == 4
     assert f"{report['bound']['test']['total']:.4g}" in page
     assert "The floor is that of 12 images" in page
     assert all(row["sampler"] in page for row in report["samplers"])
     sources = re.findall(r"""(?:src|href)=["']([^"'#]+)""", page)
     assert all(source.startswith("data:") for source in sources)
-    for name in ("ddim-4", "dpmpp-3", "nearest"):
+    for name in ("ddim-4", "dpmpp-3", "nearest", "progressive"):
         with Image.open(tmp_path / "report" / f"{name}.png") as grid:
             assert grid.width >= 8
 
@@ -167,15 +168,3 @@ def test_a_sampler_is_a_name_and_its_steps() -> None:
     ):
         with pytest.raises(EvaluationError, match=reason):
             Sampler.parse(wrong, 1000)
-
-
-def test_copies_of_training_images_are_found_out(tiny: Path, data: Path, tmp_path: Path) -> None:
-    train, test = (datasets.load(str(data), split) for split in ("train", "test"))
-    evaluation = Evaluation(
-        Source.open(tiny, "cpu"), train, test, Classifier(1, 2), Settings(1, 1, ()),
-        Parts(tmp_path / "parts", {}),
-    )  # fmt: skip
-    copies = train.pixels[torch.tensor([3, 5, 30])]
-    found, grid = memorisation(evaluation, Samples(copies, None, 1.0))
-    assert found["samples_median"] == 0 < found["test_least"]
-    np.testing.assert_array_equal(grid[:8], grid[8:])

@@ -1,0 +1,55 @@
+"""The chain as a progressive lossy code (section 4.3): what so many bits tell of an image.
+
+Sending x_T, then each x_{t-1} given x_t, costs the terms of the bound; who has received x_t knows
+the image as x0_hat(x_t), eq. 15. Stopping early is lossy compression.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffusion import noise
+from diffusion.bound import BoundTerms, Reverse, term
+
+
+class RateDistortion(NamedTuple):
+    """What each state of the chain tells (Fig. 5), each (S,), in order of code t.
+
+    `rate`: bits/dim received once x_t is known. `rmse`: the error of x0_hat(x_t) on the 0..255
+    scale, from the mean square over the images.
+    """
+
+    rate: Tensor
+    rmse: Tensor
+
+
+def rate_distortion(terms: BoundTerms) -> RateDistortion:
+    """What is received by x_t costs L_T and the terms above t: L_i is what x_{i-1} costs."""
+    terms = terms.bits_per_dim()
+    costs = torch.cat([terms.per_step[:, 1:], terms.prior[:, None]], dim=1).mean(dim=0)
+    rate = costs.flip(0).cumsum(0).flip(0)
+    return RateDistortion(rate, 127.5 * terms.x_0_mse.mean(dim=0).sqrt())
+
+
+@torch.no_grad()
+def reconstructions(
+    reverse: Reverse,
+    x_0: Tensor,
+    times: Sequence[int],
+    label: Tensor | None = None,
+    *,
+    seed: int = 0,
+    first_index: int = 0,
+) -> Tensor:
+    """x0_hat(x_t) of images x_0 (B,C,H,W) at each code t of `times`: (len(times),B,C,H,W) float64,
+    for the draws of x_t that `bound` makes with the same seed and first_index."""
+    indices = torch.arange(first_index, first_index + len(x_0), device=x_0.device)
+    made = []
+    for code_t in times:
+        t = torch.full_like(indices, code_t)
+        shape = tuple(x_0.shape[1:])
+        eps = noise.normal(torch.full_like(indices, seed), indices, t + 1, shape)
+        made.append(term(reverse, x_0, t, eps, label).x_0_hat)
+    return torch.stack(made)

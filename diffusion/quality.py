@@ -1,0 +1,110 @@
+"""How good samples are: distances to the data, recognised or not, copied or not."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffusion import distances, pixels
+from diffusion.batches import generator_at
+from diffusion.distances import Moments, frechet_distance, precision_recall
+from diffusion.recognition import Classifier, measure
+
+Array = np.ndarray
+NEIGHBOURS = 50
+"""Samples that are shown beside their nearest training image."""
+COLUMNS = 25
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images uint8 (N,C,H,W) of one sampler, the labels asked for (N,), the seconds they took."""
+
+    pixels: Tensor
+    labels: Tensor | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Features of one half of the training images, and how far as many of the other half are."""
+
+    features: Tensor
+    moments: Moments
+    floor: float
+    num_floor: int  # images that the floor was measured with
+
+    @classmethod
+    def split(cls, classifier: Classifier, images: Tensor, count: int, seed: int) -> "Reference":
+        """Training images uint8 (N,C,H,W) in two halves, `count` of the second for the floor."""
+        order = choose(len(images), len(images), seed)
+        half = len(order) // 2
+        count = min(count, half)
+        features = features_of(classifier, images[order[:half]])
+        other = features_of(classifier, images[order[half : half + count]])
+        moments = distances.moments(features)
+        floor = frechet_distance(distances.moments(other), moments)
+        return cls(features, moments, floor, count)
+
+
+def quality(classifier: Classifier, samples: Samples, real: Reference) -> dict[str, Any]:
+    """Distances of one sampler's images to the training images, and its speed."""
+    features = features_of(classifier, samples.pixels)
+    precision, recall = precision_recall(real.features[: len(features)], features)
+    found: dict[str, Any] = {
+        "images": len(features),
+        "frechet": frechet_distance(distances.moments(features), real.moments),
+        "precision": precision,
+        "recall": recall,
+        "seconds": samples.seconds,
+        "images_per_second": len(features) / samples.seconds,
+    }
+    if samples.labels is not None:
+        x_0 = pixels.to_model(samples.pixels)
+        result = measure(classifier, x_0, samples.labels)
+        found["recognised"] = result.recognised / result.total
+        found["recognised_by_label"] = result.by_label
+    return found
+
+
+def memorisation(samples: Tensor, train: Tensor, test: Tensor) -> tuple[dict[str, Any], Array]:
+    """Distances (RMSE on the 0..255 scale) from samples, and from test images, to the nearest
+    training image, all uint8 (N,C,H,W); and a grid of samples, each above its nearest."""
+    count = min(NEIGHBOURS, len(samples), len(test))
+    columns = min(COLUMNS, count)
+    count -= count % columns
+    scale = train[0].numel() ** -0.5
+    flat = train.flatten(1).float()
+    found = distances.nearest(samples[:count].flatten(1).float(), flat)
+    held_out = test[choose(len(test), count, seed=0)].flatten(1).float()
+    usual = distances.nearest(held_out, flat)
+    pairs = [samples[:count], train[found.which]]
+    rows = [p[i : i + columns] for i in range(0, count, columns) for p in pairs]
+    numbers = {
+        "images": count,
+        "samples_median": (found.distance * scale).median().item(),
+        "samples_least": (found.distance * scale).min().item(),
+        "test_median": (usual.distance * scale).median().item(),
+        "test_least": (usual.distance * scale).min().item(),
+    }
+    return numbers, grid(torch.cat(rows), columns)
+
+
+@torch.no_grad()
+def features_of(classifier: Classifier, images: Tensor) -> Tensor:
+    """uint8 (N,C,H,W) to features (N,D)."""
+    made = [
+        classifier.features(pixels.to_model(part)).mean(dim=(2, 3)) for part in images.split(500)
+    ]
+    return torch.cat(made)
+
+
+def choose(size: int, count: int, seed: int) -> Tensor:
+    """`count` of 0..size-1 at random, at most all."""
+    return torch.randperm(size, generator=generator_at(seed, 0))[:count]
+
+
+def grid(images: Tensor, columns: int) -> Array:
+    return pixels.tile(np.moveaxis(images.numpy(), -3, -1), columns)
