@@ -101,3 +101,11 @@ def test_the_numbers_of_a_seed_never_change() -> None:
     z = batch([42], [3], [1], (1, 2, 3)).flatten().tolist()
     golden = [-0.037165, 0.288259, 0.005084, -0.70127, -0.772354, -0.050035]
     np.testing.assert_allclose(z, golden, atol=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="compares with a GPU")
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_gpu_gives_the_same_bytes(shape: tuple[int, ...]) -> None:
+    seeds, indices, draws = (torch.tensor(x) for x in ([1, 2**53 - 1], [0, 2**52], [0, 999]))
+    on_gpu = normal(seeds.cuda(), indices.cuda(), draws.cuda(), shape)
+    assert torch.equal(on_gpu.cpu(), normal(seeds, indices, draws, shape))
