@@ -1,5 +1,6 @@
-"""What holds for every request before it is read: an id, a size limit, a media type."""
+"""What holds for every request: an id, a size limit, a media type, and an answer whatever fails."""
 
+import logging
 import re
 import uuid
 from collections.abc import MutableMapping
@@ -11,11 +12,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.problems import Problem
 
+log = logging.getLogger(__name__)
+
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class Guard:
-    """ASGI middleware: X-Request-ID on every answer, 413 over the limit, 415 for other than JSON.
+    """ASGI middleware: X-Request-ID on every answer, 413 over the limit, 415 for other than JSON,
+    500 for what nobody else has caught.
 
     The client's X-Request-ID is kept when it is 1..128 letters, digits and ._:- characters.
     """
@@ -35,10 +39,14 @@ class Guard:
         try:
             self._check_headers(headers)
             await self.app(scope, _Counted(receive, self.max_request_bytes), answer)
-        except Problem as problem:
+        except Exception as error:
             if answer.started:
                 raise
-            await problem.response()(scope, receive, answer)
+            if not isinstance(error, Problem):
+                path = f"{scope['method']} {scope['path']}"
+                log.error("%s, request %s", path, request_id, exc_info=error)
+                error = Problem(500, "an error of the server's own; it has been logged")
+            await error.response()(scope, receive, answer)
 
     def _check_headers(self, headers: Headers) -> None:
         length = headers.get("content-length", "0")

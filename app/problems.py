@@ -1,7 +1,6 @@
 """Errors as RFC 9457 problems: one vocabulary, one table to HTTP."""
 
 import json
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +10,6 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from app.engine.supervisor import NotReady, Overloaded
-
-log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 TITLES = {
@@ -111,7 +108,7 @@ def from_engine(error: NotReady | Overloaded) -> Problem:
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of the app a problem."""
+    """Make the errors of the app problems; `app.guard` answers for those nobody expects."""
 
     @app.exception_handler(Problem)
     async def _(request: Request, error: Problem) -> Response:  # noqa: ARG001
@@ -130,8 +127,3 @@ def install(app: FastAPI) -> None:
     async def _(request: Request, error: HTTPException) -> Response:
         detail = f"{request.method} {request.url.path}: {error.detail}"
         return Problem(error.status_code, detail, headers=error.headers).response()
-
-    @app.exception_handler(Exception)
-    async def _(request: Request, error: Exception) -> Response:
-        log.error("%s %s", request.method, request.url.path, exc_info=error)
-        return Problem(500, "an error of the server's own; it has been logged").response()
