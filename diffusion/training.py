@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from diffusion.atomic import atomic_folder
 from diffusion.batches import Batch, Batches, generator_at, null_label
-from diffusion.checkpoint import atomic_folder
 from diffusion.config import Config, TrainingConfig, to_dict
 from diffusion.data import Images
 from diffusion.ema import EMA

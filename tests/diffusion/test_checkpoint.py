@@ -17,7 +17,6 @@ from diffusion.checkpoint import (
     Checkpoint,
     CheckpointError,
     ModelCard,
-    atomic_folder,
     find_checkpoint,
     open_checkpoint,
     save_checkpoint,
@@ -216,20 +215,6 @@ def test_a_name_is_a_built_in_model_and_a_path_a_folder(
     assert find_checkpoint("./mnist") == Path("mnist")
     with pytest.raises(CheckpointError, match=r"nowhere: no such folder, .* built-in .*mnist"):
         find_checkpoint("nowhere")
-
-
-def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
-    target = tmp_path / "model"
-    with atomic_folder(target) as partial:
-        (partial / "a").write_text("old")
-    with pytest.raises(RuntimeError), atomic_folder(target) as partial:
-        (partial / "a").write_text("half")
-        raise RuntimeError("killed")
-    assert (target / "a").read_text() == "old"
-    with atomic_folder(target) as partial:
-        (partial / "b").write_text("new")
-    assert [path.name for path in target.iterdir()] == ["b"]
-    assert list(tmp_path.iterdir()) == [target], "nothing is left beside it"
 
 
 def test_other_users_can_read_a_checkpoint(tmp_path: Path) -> None:

@@ -32,6 +32,16 @@ def process() -> Process:
     return Process.from_beta(linear_beta(T))
 
 
+@pytest.fixture
+def z(monkeypatch: pytest.MonkeyPatch) -> Tensor:
+    """The noise that diffusers' DDPM scheduler is made to draw."""
+    noise = draw(2, *SHAPE, seed=9).float()
+    monkeypatch.setattr(
+        "diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_args, **_options: noise
+    )
+    return noise
+
+
 def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
@@ -123,15 +133,11 @@ def test_ddim_steps_equal_those_of_diffusers(
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])
 @pytest.mark.parametrize("kept", [FULL, SHORT], ids=["full", "short"])
 def test_ddpm_steps_equal_those_of_diffusers(
-    process: Process, kept: Tensor, variance: str, monkeypatch: pytest.MonkeyPatch
+    process: Process, kept: Tensor, variance: str, z: Tensor
 ) -> None:
     scheduler = DDPMScheduler(T, clip_sample=True, variance_type=variance)
     table = ddpm(process, kept, variance)  # type: ignore[arg-type]
     scheduler.set_timesteps(timesteps=table.t.tolist())
-    z = draw(2, *SHAPE, seed=9).float()
-    monkeypatch.setattr(
-        "diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_args, **_options: z
-    )
     x_t = draw(2, *SHAPE, seed=4).float()
     for k in [0, 1, len(table) // 2, len(table) - 2, len(table) - 1]:
         t = table.t[k].item()
@@ -144,15 +150,11 @@ def test_ddpm_steps_equal_those_of_diffusers(
 
 @pytest.mark.parametrize("kept", [FULL, SHORT], ids=["full", "short"])
 def test_steps_with_a_learned_range_equal_those_of_diffusers(
-    process: Process, kept: Tensor, monkeypatch: pytest.MonkeyPatch
+    process: Process, kept: Tensor, z: Tensor
 ) -> None:
     scheduler = DDPMScheduler(T, clip_sample=True, variance_type="learned_range")
     table = ddpm(process, kept, "learned_range")
     scheduler.set_timesteps(timesteps=table.t.tolist())
-    z = draw(2, *SHAPE, seed=9).float()
-    monkeypatch.setattr(
-        "diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_args, **_options: z
-    )
     x_t = draw(2, *SHAPE, seed=4).float()
     for k in [0, 1, len(table) // 2, len(table) - 2, len(table) - 1]:
         t = table.t[k].item()

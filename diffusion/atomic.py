@@ -1,0 +1,43 @@
+"""Folders that are written whole or not at all, whenever the process is killed."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `folder` only when the block ends well.
+
+    At every moment either the old folder or the new one is there, whole; after a kill in the
+    instant between the two renames the old one is beside it, as `.<name>.old`.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield partial
+        for path in sorted(partial.rglob("*"), reverse=True):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors writes for its user alone
+            _sync(path)
+        partial.chmod(0o755)
+        _sync(partial)
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
+        partial.rename(folder)
+        _sync(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
