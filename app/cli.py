@@ -1,4 +1,4 @@
-"""The command `ddpm`: train, sample and export from the science, and serve."""
+"""The command `ddpm`: train, sample, evaluate and export from the science, and serve."""
 
 import argparse
 import logging

@@ -1,4 +1,4 @@
-"""`python -m diffusion train|sample|export`: the commands that need no web server."""
+"""`python -m diffusion train|sample|evaluate|export`: the commands that need no web server."""
 
 import argparse
 import sys

@@ -33,7 +33,7 @@ from diffusion.parts import Parts
 from diffusion.prediction import EpsModel
 from diffusion.recognition import Classifier, load_classifier, save_classifier
 from diffusion.recognition import train as train_classifier
-from diffusion.report import ReportError, read_quality
+from diffusion.report import ReportError, check_plots, read_quality
 from diffusion.report import write as write_report
 from diffusion.samplers import Conditioning, ddim, sample
 from diffusion.training import Trainer, TrainingError, Writer, saved_states
@@ -192,6 +192,7 @@ def sample_command(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     """`ddpm evaluate`."""
+    check_plots()
     source = Source.open(args.checkpoint, args.device)
     data = args.data or source.checkpoint.card.data
     if data is None:

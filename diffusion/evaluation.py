@@ -65,6 +65,15 @@ class Settings:
     seed: int = 0
     batch_size: int = 64
 
+    def __post_init__(self) -> None:
+        for flag, value, least in (
+            ("images", self.num_images, 1),
+            ("samples", self.num_samples, 2),  # a covariance needs two
+            ("batch-size", self.batch_size, 1),
+        ):
+            if value < least:
+                raise EvaluationError(f"{flag}: {value} is not allowed; it must be {least} or more")
+
     def key(self) -> dict[str, Any]:
         """In JSON types."""
         return {**asdict(self), "samplers": [str(sampler) for sampler in self.samplers]}
@@ -184,11 +193,11 @@ def _bound_part(
 def summary(terms: BoundTerms) -> dict[str, Any]:
     """Means over the images, in bits/dim."""
     bits = terms.bits_per_dim()
-    error = bits.total.std(correction=1) / len(bits.total) ** 0.5
+    n = len(bits.total)
     return {
-        "images": len(bits.total),
+        "images": n,
         "total": bits.total.mean().item(),
-        "standard_error": error.item() if len(bits.total) > 1 else None,
+        "standard_error": bits.total.std().item() / n**0.5 if n > 1 else None,
         "prior": bits.prior.mean().item(),
         "denoising": bits.denoising.mean().item(),
         "decoder": bits.decoder.mean().item(),

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import importlib.util
 import io
 import json
 from collections.abc import Iterable, Mapping
@@ -39,6 +40,12 @@ code { overflow-wrap: anywhere; }
 
 class ReportError(ValueError):
     """A report cannot be used; the message says why."""
+
+
+def check_plots() -> None:
+    """Raise ReportError where the report's plots could not be drawn: before the work, not after."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ReportError("report: matplotlib is not installed; install the extra `train`")
 
 
 def read_quality(path: Path, sha256: str) -> dict[str, Any]:

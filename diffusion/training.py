@@ -148,10 +148,10 @@ class Trainer:
             while self.step < training.num_steps:
                 self.train_step()
                 bar.update()
-                if not first:
-                    continue
                 if self.step % training.log_every == 0:
                     self._log(bar, writer)
+                if not first:
+                    continue
                 if on_sample and training.sample_every and self.step % training.sample_every == 0:
                     on_sample(self, writer)
                 if self.step % training.save_every == 0 or self.step == training.num_steps:
@@ -204,6 +204,8 @@ class Trainer:
 
     def _log(self, bar: "tqdm[Any]", writer: Writer | None) -> None:
         scalars = self._meter.scalars()
+        if not self.worker.is_first:
+            return
         bar.set_postfix(loss=f"{scalars['loss']:.4f}", img_s=f"{scalars['images_per_second']:.0f}")
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps({"step": self.step, **scalars}) + "\n")

@@ -156,6 +156,38 @@ def test_a_report_becomes_the_quality_on_the_card_of_those_weights(
     assert f"{path}: is of the weights {report['sha256']}, not" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--images=0", "images: 0 is not allowed; it must be 1 or more"),
+        ("--samples=1", "samples: 1 is not allowed; it must be 2 or more"),
+        ("--batch-size=0", "batch-size: 0 is not allowed; it must be 1 or more"),
+    ],
+)
+def test_too_little_to_measure_is_refused_before_anything_is_written(
+    flag: str, message: str, tiny: Path, data: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    arguments = ["evaluate", str(tiny), f"--data={data}", f"--out={tmp_path / 'out'}", *FLAGS, flag]
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_the_plotting_library_it_says_so_before_the_work(
+    tiny: Path, data: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert main(["evaluate", str(tiny), f"--data={data}", f"--out={tmp_path / 'out'}"]) == 2
+    assert "matplotlib is not installed" in capsys.readouterr().err
+
+
+def test_one_image_has_no_standard_error(tiny: Path, data: Path, tmp_path: Path) -> None:
+    report = evaluate(tiny, data, tmp_path / "report", "--images=1")
+    assert report["bound"]["test"]["standard_error"] is None
+
+
 def test_a_sampler_is_a_name_and_its_steps() -> None:
     assert Sampler.parse("ddpm", 1000) == ("ddpm", 1000)
     assert Sampler.parse("ddim", 1000) == ("ddim", 50)
