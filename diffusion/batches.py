@@ -44,7 +44,8 @@ class Batches:
         self.config = config.training
         self.times = Uniform(process.num_timesteps)
         if config.training.timesteps == "importance":
-            self.times = Importance(process.num_timesteps)
+            share = config.training.uniform_share
+            self.times = Importance(process.num_timesteps, share)
         self.null_label = null_label(config)
         self.is_conditional = config.unet.num_class_embeds is not None
         self._epoch = -1

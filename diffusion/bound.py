@@ -32,7 +32,7 @@ BEYOND = 1e3
 @dataclass(frozen=True)
 class Reverse:
     """p(x_{0:T}): a network, the chain that it reverses (full or respaced), sigma_t, and the clip
-    of x0_hat (None: the training bound; the checkpoint's: the evaluation bound).
+    of x0_hat (None: none).
 
     With `learned_range` the network gives (B,2C,H,W): eps_hat, then v (Nichol & Dhariwal 2021).
     """
@@ -148,7 +148,8 @@ def compare(reverse: Reverse, x_0: Tensor, x_t: Tensor, t: Tensor, out: Tensor) 
     eps_hat, v = out[:, : x_0.shape[1]], out[:, x_0.shape[1] :]
     x_0_hat = q.predict_x_0(x_t, t, eps_hat)
     if reverse.clip is not None:
-        x_0_hat = x_0_hat.clamp(-reverse.clip, reverse.clip)
+        # Its gradient is that of the clipped value, passed on: what the clip mends costs nothing.
+        x_0_hat = x_0_hat + (x_0_hat.clamp(-reverse.clip, reverse.clip) - x_0_hat).detach()
     log_variance = reverse.log_variance(t, v)
     # mu~ and mu_theta share their x_t part (eq. 7): they differ by x_0 - x0_hat alone.
     difference = _rows(q.mu_tilde_x_0, t) * (x_0 - x_0_hat)

@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -293,13 +293,16 @@ def _scheduler_json(process: ProcessConfig) -> dict[str, Any]:
     names = {ours: theirs for theirs, ours in SCHEDULES.items()}
     predictions = {ours: theirs for theirs, ours in PREDICTIONS.items()}
     scale = 1000 / process.num_timesteps if process.schedule == "linear" else 1.0
+    table: Sequence[float] | None = process.beta_table
+    if process.schedule == "log_snr":  # not one of diffusers' names
+        table = Process.from_config(process).beta.tolist()
     return {
         "_class_name": "DDPMScheduler",
         "num_train_timesteps": process.num_timesteps,
         "beta_schedule": names.get(process.schedule, "linear"),
         "beta_start": 1e-4 * scale if process.beta_start is None else process.beta_start,
         "beta_end": 0.02 * scale if process.beta_end is None else process.beta_end,
-        "trained_betas": process.beta_table,
+        "trained_betas": table,
         "prediction_type": predictions[process.prediction],
         "variance_type": process.variance,
         "clip_sample": process.clip is not None,

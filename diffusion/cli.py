@@ -75,6 +75,7 @@ def _add_train(commands: Any) -> None:
         "--out", type=Path, required=True, help="folder of the run; resumed if used"
     )
     parser.add_argument("--data", help="instead of the config's: a name, or a path to images")
+    parser.add_argument("--start", help="checkpoint whose weights are the first (random ones)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (%(default)s)")
     parser.add_argument("--name", help="of the model (the config's file name)")
     parser.add_argument("--strict", action="store_true", help="stop at a corrupt image")
@@ -135,7 +136,8 @@ def train(args: argparse.Namespace) -> None:
     with workers.join(args.device) as (worker, device):
         with worker.first_goes_first():
             images = datasets.load(args.data or config.data, "train", strict=args.strict)
-        trainer = Trainer(config, images, args.out, device, worker)
+        start = open_checkpoint(args.start).load() if args.start else None
+        trainer = Trainer(config, images, args.out, device, worker, start)
         logs = _summary_writer(args.out / "tensorboard") if worker.is_first else nullcontext()
         with logs as writer:
             trainer.run(writer, write_sample_grid)
@@ -144,7 +146,7 @@ def train(args: argparse.Namespace) -> None:
     card = ModelCard(
         name=args.name or args.config.stem,
         data=Path(args.data).name if args.data else config.data,
-        command=f"ddpm train {args.config}",
+        command=f"ddpm train {args.config}" + (f" --start {args.start}" if args.start else ""),
     )
     export_run(args.out, args.out / "model", card)
     print(f"model written to {args.out / 'model'}; try: ddpm sample {args.out / 'model'}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-Schedule = Literal["linear", "scaled_linear", "cosine", "table"]
+Schedule = Literal["linear", "scaled_linear", "cosine", "log_snr", "table"]
 Variance = Literal["fixed_small", "fixed_large", "learned_range"]
 Prediction = Literal["eps", "x_0", "v"]
 T = TypeVar("T")
@@ -31,6 +31,8 @@ class ProcessConfig:
     schedule: Schedule = "linear"
     beta_start: float | None = None
     beta_end: float | None = None
+    log_snr_max: float = 12.5  # of the schedule "log_snr": log SNR falls evenly from here
+    log_snr_min: float = -9.0  # to here
     beta_table: tuple[float, ...] | None = None  # for schedule "table"
     variance: Variance = "fixed_small"
     clip: float | None = 1.0  # x_0_hat is clipped to [-clip, clip]; None: not at all
@@ -41,6 +43,8 @@ class ProcessConfig:
         for name in ("beta_start", "beta_end"):
             beta = getattr(self, name)
             require(beta is None or 0 < beta < 1, name, beta, "between 0 and 1")
+        falls = -math.inf < self.log_snr_min < self.log_snr_max < math.inf
+        require(falls, "log_snr_min", self.log_snr_min, f"below log_snr_max {self.log_snr_max}")
         require(self.clip is None or self.clip > 0, "clip", self.clip, "above 0, or left out")
         if self.schedule == "table":
             length = len(self.beta_table or ())
@@ -127,6 +131,7 @@ class TrainingConfig:
     clip_norm: float = 1.0
     loss: Literal["simple", "hybrid", "bound"] = "simple"  # see diffusion.objective
     timesteps: Literal["uniform", "importance"] = "uniform"  # how t is drawn
+    uniform_share: float = 0.001  # of the draws by importance
     bound_weight: float = 0.001  # of the bound in `hybrid`
     min_snr_gamma: float | None = None  # weigh L_simple by min(SNR, gamma); usual: 5
     ema_decay: float = 0.9999
@@ -144,6 +149,8 @@ class TrainingConfig:
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("warmup_steps", "sample_every", "seed"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        share = self.uniform_share
+        require(0 < share <= 1, "uniform_share", share, "above 0, at most 1")
         for name in ("learning_rate", "clip_norm", "bound_weight"):
             value = getattr(self, name)
             require(math.isfinite(value) and value > 0, name, value, "above 0")

@@ -41,8 +41,7 @@ class Objective:
         self.process = process
         self.network = network or unet
         self.model = EpsModel(unet, process, self.prediction).to(next(unet.parameters()).device)
-        # Without the clip: beyond it there would be no gradient.
-        self.reverse = Reverse(self.model, process, config.process.variance, clip=None)
+        self.reverse = Reverse(self.model, process, config.process.variance, config.process.clip)
         self.weight = torch.ones(process.num_timesteps, dtype=torch.float64)
         if self.config.min_snr_gamma is not None:
             self.weight = min_snr_weight(self.prediction, process, self.config.min_snr_gamma)

@@ -48,6 +48,13 @@ def cosine_beta(num_timesteps: int, offset: float = 0.008, limit: float = 0.999)
     return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=limit)
 
 
+def log_snr_beta(num_timesteps: int, largest: float, smallest: float) -> Tensor:
+    """log SNR linear in t (Kingma et al. 2021): every step is worth as much to the bound as the
+    squared error of eps_hat there, so L_simple is near the bound itself."""
+    alpha_bar = torch.linspace(largest, smallest, num_timesteps, dtype=torch.float64).sigmoid()
+    return 1 - torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
+
+
 @dataclass(frozen=True)
 class Process:
     """A Markov chain q(x_t | x_{t-1}) of T Gaussian steps, and everything eq. 2-7 derive from it.
@@ -88,6 +95,8 @@ class Process:
                 return cls.from_beta(scaled_linear_beta(T, start or 1e-4, end or 0.02))
             case "cosine":
                 return cls.from_beta(cosine_beta(T))
+            case "log_snr":
+                return cls.from_beta(log_snr_beta(T, config.log_snr_max, config.log_snr_min))
             case "table":
                 return cls.from_beta(torch.tensor(config.beta_table, dtype=torch.float64))
 

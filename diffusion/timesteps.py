@@ -8,7 +8,7 @@ from torch import Tensor
 HISTORY = 10
 """Losses remembered for each t."""
 UNIFORM_SHARE = 0.001
-"""Of the draws by importance: no t is left out for ever."""
+"""Of the draws by importance, unless told otherwise: no t is left out for ever."""
 
 
 class Drawn(NamedTuple):
@@ -44,10 +44,12 @@ class Uniform:
 class Importance(Uniform):
     """t with probability proportional to sqrt(E[L_t^2]) over the last HISTORY losses at t, weighted
     by 1 / (T p_t): the same mean as uniform t, with less noise where the terms differ by orders of
-    magnitude. Uniform until every t has HISTORY losses."""
+    magnitude. Uniform until every t has HISTORY losses, and for `uniform_share` of the draws after
+    that: no weight is above 1 / uniform_share."""
 
-    def __init__(self, num_timesteps: int) -> None:
+    def __init__(self, num_timesteps: int, uniform_share: float = UNIFORM_SHARE) -> None:
         super().__init__(num_timesteps)
+        self.uniform_share = uniform_share
         self.losses = torch.zeros(num_timesteps, HISTORY, dtype=torch.float64)
         self.counts = torch.zeros(num_timesteps, dtype=torch.int64)
 
@@ -57,7 +59,7 @@ class Importance(Uniform):
         if bool((self.counts < HISTORY).any()):
             return uniform
         size = self.losses.square().mean(dim=1).sqrt()
-        return (1 - UNIFORM_SHARE) * size / size.sum() + UNIFORM_SHARE * uniform
+        return (1 - self.uniform_share) * size / size.sum() + self.uniform_share * uniform
 
     def draw(self, count: int, generator: torch.Generator) -> Drawn:
         p = self.probabilities()

@@ -59,12 +59,13 @@ class Writer(Protocol):
 @dataclass
 class Meter:
     """Means between two log lines: the loss that is minimised, L_simple (whole and by quartile of
-    t), gradient norm, images/s."""
+    t), gradient norm, images/s. Those of losses are over uniform t, however t was drawn."""
 
     num_timesteps: int
     losses: list[Tensor] = field(default_factory=list)
     simple: list[Tensor] = field(default_factory=list)
     times: list[Tensor] = field(default_factory=list)
+    weights: list[Tensor] = field(default_factory=list)
     norms: list[Tensor] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     workers: int = 1  # the means are over one's own share, images/s over all
@@ -72,24 +73,29 @@ class Meter:
     def add(self, batch: Batch, losses: Losses) -> None:
         """Count the losses of a batch, each (B,)."""
         self.times.append(batch.t)
+        self.weights.append(batch.weight)
         self.losses.append(losses.total)
         self.simple.append(losses.simple)
 
     def scalars(self) -> dict[str, float]:
         """The means so far; starts anew."""
-        loss, simple, t = (torch.cat(parts) for parts in (self.losses, self.simple, self.times))
+        parts = (self.losses, self.simple, self.times, self.weights)
+        loss, simple, t, weight = map(torch.cat, parts)
         seconds = time.monotonic() - self.started
         scalars = {
-            "loss": loss.mean().item(),
-            "loss_simple": simple.mean().item(),
+            "loss": (loss * weight).mean().item(),
+            "loss_simple": (simple * weight).mean().item(),
             "gradient_norm": torch.stack(self.norms).mean().item(),
             "images_per_second": len(loss) * self.workers / seconds,
         }
         quartile = t * QUARTILES // self.num_timesteps
         for q in range(QUARTILES):
-            if bool((quartile == q).any()):
-                scalars[f"loss_by_t/quartile_{q + 1}"] = simple[quartile == q].mean().item()
-        self.losses, self.simple, self.times, self.norms = [], [], [], []
+            share = weight * (quartile == q)
+            if bool(share.any()):
+                scalars[f"loss_by_t/quartile_{q + 1}"] = (
+                    (simple * share).sum() / share.sum()
+                ).item()
+        self.losses, self.simple, self.times, self.weights, self.norms = [], [], [], [], []
         self.started = time.monotonic()
         return scalars
 
@@ -97,8 +103,9 @@ class Meter:
 class Trainer:
     """One training run in one folder: `run/config.json`, `run/states/step-…`.
 
-    Made anew it starts at step 0; where the folder holds a state, it goes on from there. Raises
-    TrainingError when that state is of another configuration.
+    Made anew it starts at step 0, from random weights or those of `start`; where the folder holds a
+    state, it goes on from there. Raises TrainingError when that state is of another configuration,
+    or `start` of another network.
     """
 
     def __init__(
@@ -108,6 +115,7 @@ class Trainer:
         folder: Path,
         device: torch.device | str = "cpu",
         worker: Worker = ALONE,
+        start: UNet | None = None,
     ) -> None:
         _check_data(config, data)
         _check_shares(config.training, worker)
@@ -119,7 +127,10 @@ class Trainer:
         self.batches = Batches(data, config, self.process)
         torch.manual_seed(config.training.seed)
         self.model = UNet(config.unet)
-        initialise(self.model)
+        if start is None:
+            initialise(self.model)
+        else:
+            _copy_weights(start, self.model)
         self.model.to(self.device)
         if config.training.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -263,6 +274,21 @@ class Trainer:
 def saved_states(folder: Path) -> list[Path]:
     """The training states in a run's folder, oldest first."""
     return sorted((folder / "states").glob("step-*"))
+
+
+def _copy_weights(start: UNet, model: UNet) -> None:
+    shapes, own = ({k: v.shape for k, v in net.state_dict().items()} for net in (start, model))
+    for name in own.keys() | shapes.keys():
+        if shapes.get(name) != own.get(name):
+            raise TrainingError(
+                f"start: its network is not the configuration's: {name} is "
+                f"{_describe(shapes.get(name))} there, {_describe(own.get(name))} here"
+            )
+    model.load_state_dict(start.state_dict())
+
+
+def _describe(shape: torch.Size | None) -> str:
+    return "missing" if shape is None else str(tuple(shape))
 
 
 def _flatten(state: dict[int, dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -123,6 +123,17 @@ def test_every_scheduler_we_know_comes_from_diffusers_and_goes_back(
     torch.testing.assert_close(back.betas, theirs.betas, rtol=1e-5, atol=1e-9)
 
 
+def test_a_schedule_that_diffusers_has_no_name_for_goes_there_as_its_table(tmp_path: Path) -> None:
+    model = open_checkpoint(save_tiny(tmp_path / "tiny")).load()
+    process = ProcessConfig(50, "log_snr", log_snr_max=11.0)
+    save_checkpoint(tmp_path / "even", model, process, ModelCard())
+    wanted = Process.from_config(process)
+    theirs = DDPMPipeline.from_pretrained(tmp_path / "even").scheduler
+    torch.testing.assert_close(theirs.betas.double(), wanted.beta, rtol=1e-6, atol=0)
+    back = Process.from_config(open_checkpoint(tmp_path / "even").process)
+    assert torch.equal(back.beta, wanted.beta)
+
+
 def truncate(folder: Path) -> None:
     weights = folder / "unet" / WEIGHTS
     weights.write_bytes(weights.read_bytes()[:-10])

@@ -46,7 +46,13 @@ def test_defaults_are_the_papers() -> None:
         (ProcessConfig, {"schedule": "magic"}, "it must be one of 'linear', 'scaled_linear'"),
         (ProcessConfig, {"beta_start": 1.5}, "beta_start: 1.5 is not allowed; it must be between"),
         (ProcessConfig, {"schedule": "table"}, "beta_table: '0 values' is not allowed"),
+        (ProcessConfig, {"log_snr_min": 20.0}, "log_snr_min: 20.0 is not allowed; it must be bel"),
         (TrainingConfig, {"learning_rate": -1.0}, "learning_rate: -1.0 is not allowed"),
+        (
+            TrainingConfig,
+            {"uniform_share": 0.0},
+            "uniform_share: 0.0 is not allowed; it must be",
+        ),
         (TrainingConfig, {"ema_decay": 1.0}, "ema_decay: 1.0 is not allowed; it must be 0 or more"),
         (TrainingConfig, {"batch_size": 10, "accumulate": 3}, "accumulate: 3 .* divisor of batch"),
         (UNetConfig, {"block_out_channels": [8, 16]}, "down_block_types: .* must be 2 blocks"),

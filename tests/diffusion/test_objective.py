@@ -20,7 +20,11 @@ T = 100
 
 
 def config(
-    loss: Any = "simple", variance: Any = "fixed_large", prediction: Any = "eps", **fields: Any
+    loss: Any = "simple",
+    variance: Any = "fixed_large",
+    prediction: Any = "eps",
+    clip: float | None = 1.0,
+    **fields: Any,
 ) -> Config:
     channels = 2 if variance == "learned_range" else 1
     unet = UNetConfig(
@@ -29,7 +33,7 @@ def config(
         up_block_types=("UpBlock2D",),
     )  # fmt: skip
     return Config(
-        process=ProcessConfig(T, variance=variance, prediction=prediction),
+        process=ProcessConfig(T, variance=variance, prediction=prediction, clip=clip),
         unet=unet,
         training=TrainingConfig(loss=loss, batch_size=4, **fields),
     )
@@ -82,7 +86,7 @@ def test_the_bound_is_t_times_the_term_in_bits_per_dim(variance: Any, prediction
     made, drawn = objective(of), batch()
     process = Process.from_config(of.process)
     model = EpsModel(made.model.unet, process, prediction)
-    reverse = Reverse(model, process, variance, clip=None)
+    reverse = Reverse(model, process, variance)
     nats = term(reverse, drawn.x_0, drawn.t, drawn.eps, None).nats
     expected = T * nats / (math.log(2) * 16)
     torch.testing.assert_close(made(drawn).total.double(), expected, rtol=1e-3, atol=1e-3)
@@ -92,7 +96,7 @@ def test_the_mean_over_all_t_of_the_bound_objective_is_the_bound_but_for_its_pri
     of = config("bound", "fixed_large")
     made = objective(of)
     x_0 = batch().x_0[:1]
-    reverse = Reverse(made.model, made.process, "fixed_large", clip=None)
+    reverse = Reverse(made.model, made.process, "fixed_large")
     totals, terms = [], bound(reverse, x_0, seed=3)
     one = torch.tensor([0])
     for t in range(T):
@@ -129,6 +133,23 @@ def test_hybrid_adds_the_bound_and_moves_the_variance_by_it_alone() -> None:
     torch.testing.assert_close(mixed[0], alone.model.unet.conv_out.bias.grad[0])
 
 
+@pytest.mark.parametrize("t", [1, 50])
+def test_in_the_bound_what_the_clip_mends_costs_nothing(t: int) -> None:
+    """x0_hat beyond a black pixel is as good as black; beyond a grey one it is drawn back, by the
+    gradient of what the clip leaves."""
+    made = objective(config("bound"))
+    q, eps = made.process, torch.zeros(1, 1, 4, 4)
+    for x_0, moved in ((-1.0, False), (-1 + 2 / 255, True)):
+        drawn = Batch(torch.full((1, 1, 4, 4), x_0), torch.tensor([t]), eps, None, torch.ones(1))
+        x_t = q.q_sample(drawn.x_0, drawn.t, eps)
+        eps_hat = torch.full_like(x_t, 3.0).requires_grad_()  # x0_hat is below -1
+        assert (q.predict_x_0(x_t, drawn.t, eps_hat) < -1).all()
+        made._bound(drawn, x_t, eps_hat).sum().backward()
+        assert eps_hat.grad is not None
+        assert bool((eps_hat.grad > 0).all()) is moved
+        assert bool((eps_hat.grad == 0).all()) is not moved
+
+
 def test_gradients_are_finite_at_every_t_even_far_off() -> None:
     for variance in ("fixed_large", "learned_range"):
         made = objective(config("bound", variance))
@@ -156,7 +177,7 @@ def test_objectives_that_do_not_fit_the_model_are_refused(
 
 
 def test_training_on_the_bound_lowers_it() -> None:
-    made = objective(config("bound", "learned_range"))
+    made = objective(config("bound", "learned_range", clip=None))
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(made.model.unet.parameters(), lr=3e-3)
     history = []

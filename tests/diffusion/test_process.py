@@ -8,7 +8,13 @@ import torch
 from diffusers import DDPMScheduler
 
 from diffusion.config import ConfigError, ProcessConfig
-from diffusion.process import Process, cosine_beta, linear_beta, scaled_linear_beta
+from diffusion.process import (
+    Process,
+    cosine_beta,
+    linear_beta,
+    log_snr_beta,
+    scaled_linear_beta,
+)
 
 T = 1000
 
@@ -74,6 +80,11 @@ def test_cosine_betas_follow_their_alpha_bar() -> None:
     assert cosine_beta(T)[-1] == 0.999
 
 
+def test_log_snr_falls_evenly() -> None:
+    process = Process.from_beta(log_snr_beta(T, 12.5, -9.0))
+    np.testing.assert_allclose(process.snr.log(), np.linspace(12.5, -9, T), rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("schedule", "beta"),
     [
@@ -103,6 +114,8 @@ def test_a_config_gives_its_schedule() -> None:
     made = Process.from_config(ProcessConfig(3, "table", beta_table=table))
     assert made.beta.tolist() == list(table)
     assert torch.equal(Process.from_config(ProcessConfig(schedule="cosine")).beta, cosine_beta(T))
+    even = ProcessConfig(T, "log_snr", log_snr_max=11.0, log_snr_min=-8.0)
+    assert torch.equal(Process.from_config(even).beta, log_snr_beta(T, 11.0, -8.0))
 
 
 def test_many_steps_of_eq_2_have_the_moments_of_eq_4(process: Process) -> None:

@@ -52,6 +52,16 @@ def test_the_weighted_mean_is_that_over_uniform_times_with_less_noise() -> None:
     assert estimate.std() < 0.2 * SIZES.std()
 
 
+def test_a_larger_uniform_share_limits_the_weights() -> None:
+    times = Importance(T, uniform_share=0.5)
+    for _ in range(HISTORY):
+        times.note(torch.arange(T), SIZES)
+    t, weight = times.draw(20_000, generator())
+    assert 1.9 < weight.max() <= 2
+    estimate = weight.double() * SIZES[t]
+    assert estimate.mean().item() == pytest.approx(SIZES.mean().item(), rel=0.03)
+
+
 def test_old_losses_are_forgotten() -> None:
     times = learnt()
     for _ in range(HISTORY):

@@ -13,9 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from diffusion.batches import Batch
 from diffusion.config import Config, ProcessConfig, TrainingConfig, UNetConfig
 from diffusion.data import Images
 from diffusion.ema import EMA
+from diffusion.objective import Losses
 from diffusion.timesteps import HISTORY
 from diffusion.training import (
     Meter,
@@ -24,6 +26,7 @@ from diffusion.training import (
     learning_rate,
     saved_states,
 )
+from diffusion.unet import UNet
 
 CONFIG = Config(
     data="made up",
@@ -72,11 +75,14 @@ def state(folder: Path) -> dict[str, torch.Tensor]:
     }
 
 
-def assert_same_state(first: Path, second: Path) -> None:
-    ours, theirs = state(first), state(second)
+def assert_same_tensors(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         assert torch.equal(tensor, theirs[name]), name
+
+
+def assert_same_state(first: Path, second: Path) -> None:
+    assert_same_tensors(state(first), state(second))
 
 
 def test_the_weight_of_the_loss_at_each_t_is_in_the_gradient(tmp_path: Path) -> None:
@@ -262,6 +268,7 @@ def test_the_loss_is_also_told_by_quartile_of_t() -> None:
     meter.times.append(torch.tensor([0, 24, 25, 99]))
     meter.losses.append(torch.tensor([4.0, 4.0, 4.0, 4.0]))
     meter.simple.append(torch.tensor([1.0, 2.0, 3.0, 5.0]))
+    meter.weights.append(torch.tensor([1.0, 1.0, 1.0, 1.0]))
     meter.norms.append(torch.tensor(2.0))
     scalars = meter.scalars()
     assert (scalars["loss"], scalars["loss_simple"]) == (4.0, 2.75)
@@ -272,3 +279,40 @@ def test_the_loss_is_also_told_by_quartile_of_t() -> None:
         "loss_by_t/quartile_2": 3.0,
         "loss_by_t/quartile_4": 5.0,
     }
+
+
+def test_the_losses_told_are_means_over_uniform_t_however_it_was_drawn() -> None:
+    generator = torch.Generator().manual_seed(0)
+    p = torch.tensor([0.7, 0.2, 0.05, 0.05], dtype=torch.float64)
+    t = torch.multinomial(p, 20_000, replacement=True, generator=generator)
+    loss = torch.tensor([8.0, 4.0, 2.0, 6.0])[t]
+    batch = Batch(torch.zeros(0), t, torch.zeros(0), None, (1 / (4 * p[t])).float())
+    meter = Meter(num_timesteps=4, norms=[torch.tensor(1.0)])
+    meter.add(batch, Losses(loss, loss))
+    scalars = meter.scalars()
+    assert scalars["loss"] == pytest.approx(5, rel=0.02)
+    assert scalars["loss_simple"] == scalars["loss"]
+    assert scalars["loss_by_t/quartile_1"] == pytest.approx(8)
+
+
+def test_a_run_may_start_from_another_ones_weights(tmp_path: Path) -> None:
+    first = Trainer(CONFIG, images(), tmp_path / "first")
+    first.train_step()
+    first.save()
+    trainer = Trainer(CONFIG, images(), tmp_path / "second", start=first.model)
+    assert trainer.step == 0
+    for net in (trainer.model, trainer.ema.model):
+        assert_same_tensors(net.state_dict(), first.model.state_dict())
+    before = first.model.state_dict()["conv_in.weight"].clone()
+    trainer.train_step()
+    trainer.save()
+    assert torch.equal(first.model.state_dict()["conv_in.weight"], before)
+    resumed = Trainer(CONFIG, images(), tmp_path / "second", start=first.model)
+    assert_same_tensors(resumed.model.state_dict(), trainer.model.state_dict())
+
+
+def test_a_start_of_another_network_is_refused(tmp_path: Path) -> None:
+    unet = dataclasses.replace(CONFIG.unet, num_class_embeds=None)
+    message = r"start: its network .* class_embedding.weight is missing there, \(4, 32\) here"
+    with pytest.raises(TrainingError, match=message):
+        Trainer(CONFIG, images(), tmp_path, start=UNet(unet))
