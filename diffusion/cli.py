@@ -9,17 +9,18 @@ import platform
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from diffusion import datasets, evaluation, generation, pixels, workers
+from diffusion import datasets, evaluation, features, generation, pixels, workers
 from diffusion.batches import null_label
 from diffusion.chain import evenly_spaced
 from diffusion.checkpoint import (
     MODELS,
+    Checkpoint,
     ModelCard,
     find_checkpoint,
     open_checkpoint,
@@ -28,6 +29,7 @@ from diffusion.checkpoint import (
 from diffusion.config import Config, from_dict
 from diffusion.data import DataError, Images
 from diffusion.evaluation import Evaluation
+from diffusion.features import FeaturesName
 from diffusion.generation import Request, Source
 from diffusion.parts import Parts
 from diffusion.prediction import EpsModel
@@ -108,7 +110,13 @@ def _add_evaluate(commands: Any) -> None:
     add("--images", type=int, default=100, help="of each split, for the bound (%(default)s)")
     add("--samples", type=int, default=500, help="by each sampler (%(default)s)")
     add("--sampler", nargs="+", default=["ddpm", "ddim", "dpmpp"],
-        help="each NAME or NAME:STEPS (%(default)s)")  # fmt: skip
+        help="each NAME, NAME:STEPS or NAME:STEPS@GUIDANCE (%(default)s)")  # fmt: skip
+    add(
+        "--features",
+        default="auto",
+        choices=get_args(FeaturesName),
+        help="for distances; auto: inception when its weights are at hand, else classifier",
+    )
     add("--classifier", type=Path, help="folder; left out: the shipped one, or one is trained")
     add("--seed", type=int, default=0, help="of everything drawn (%(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 (%(default)s)")
@@ -136,8 +144,9 @@ def train(args: argparse.Namespace) -> None:
     with workers.join(args.device) as (worker, device):
         with worker.first_goes_first():
             images = datasets.load(args.data or config.data, "train", strict=args.strict)
-        start = open_checkpoint(args.start).load() if args.start else None
-        trainer = Trainer(config, images, args.out, device, worker, start)
+        start = open_checkpoint(args.start) if args.start else None
+        first = start.load() if start else None
+        trainer = Trainer(config, images, args.out, device, worker, first)
         logs = _summary_writer(args.out / "tensorboard") if worker.is_first else nullcontext()
         with logs as writer:
             trainer.run(writer, write_sample_grid)
@@ -146,10 +155,17 @@ def train(args: argparse.Namespace) -> None:
     card = ModelCard(
         name=args.name or args.config.stem,
         data=Path(args.data).name if args.data else config.data,
-        command=f"ddpm train {args.config}" + (f" --start {args.start}" if args.start else ""),
+        command=f"ddpm train {args.config}" + (f" --start {args.start}" if start else ""),
+        trained={"start": _history(start)} if start else {},
     )
     export_run(args.out, args.out / "model", card)
     print(f"model written to {args.out / 'model'}; try: ddpm sample {args.out / 'model'}")
+
+
+def _history(start: Checkpoint) -> dict[str, Any]:
+    """How the weights came about that a run started from."""
+    card = start.card
+    return {"sha256": start.sha256, "command": card.command, "trained": card.trained}
 
 
 def _summary_writer(folder: Path) -> Any:
@@ -207,12 +223,15 @@ def evaluate(args: argparse.Namespace) -> None:
     )  # fmt: skip
     train_images, test_images = (datasets.load(data, split) for split in ("train", "test"))
     key = {"sha256": source.checkpoint.sha256, "data": data, **settings.key()}
-    parts = Parts(args.out, key)
+    args.out.mkdir(parents=True, exist_ok=True)
     classifier = _find_classifier(args.classifier, Path(data).name, train_images, args.out)
+    extract = features.pick(args.features, classifier)
+    parts = Parts(args.out, {**key, "features": extract.name})
+    flags = f"{settings.flags()} --features {args.features}"
     report = {
-        "command": f"ddpm evaluate {args.checkpoint} {settings.flags()}",
+        "command": f"ddpm evaluate {args.checkpoint} {flags}",
         **evaluation.run(
-            Evaluation(source, train_images, test_images, classifier, settings, parts)
+            Evaluation(source, train_images, test_images, classifier, extract, settings, parts)
         ),
     }
     print(f"report written to {write_report(report, args.out)}")
@@ -262,7 +281,7 @@ def export_run(run: Path, out: Path, card: ModelCard) -> None:
         null_label=null_label(config),
         classes=tuple(meta["classes"]) if config.unet.num_class_embeds else (),
         data=card.data or config.data,
-        trained=trained,
+        trained={**trained, **card.trained},
     )
     save_checkpoint(out, model, config.process, filled)
 

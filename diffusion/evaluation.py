@@ -5,6 +5,7 @@ goes on where it stopped. Everything is a function of (checkpoint, data, setting
 """
 
 import platform
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -20,13 +21,16 @@ from diffusion import pixels
 from diffusion.bound import BoundTerms, Reverse, bound
 from diffusion.chain import SamplerName, default_steps
 from diffusion.data import Images
+from diffusion.features import Features
 from diffusion.generation import Request, Source, batches
 from diffusion.parts import EvaluationError, Parts
 from diffusion.progressive import rate_distortion, reconstructions
-from diffusion.quality import Reference, Samples, choose, grid, memorisation, quality
+from diffusion.quality import Reference, Samples, choose, grid, halves, memorisation, quality
 from diffusion.recognition import Classifier
 
 Array = np.ndarray
+FEATURES_PART = 1000
+"""Images whose features are kept together."""
 SHOWN_IMAGES = 10
 """Images whose progressive decoding is shown."""
 SHOWN_TIMES = (1.0, 0.6, 0.4, 0.3, 0.2, 0.15, 0.1, 0.06, 0.03, 0.01, 0.0)
@@ -34,25 +38,33 @@ SHOWN_TIMES = (1.0, 0.6, 0.4, 0.3, 0.2, 0.15, 0.1, 0.06, 0.03, 0.01, 0.0)
 
 
 class Sampler(NamedTuple):
-    """A sampler and its kept timesteps, written `ddim:50`."""
+    """A sampler, its kept timesteps and its guidance, written `ddim:50` or `ddim:50@1.5`."""
 
     name: SamplerName
     num_steps: int
+    guidance: float = 0.0
 
     @classmethod
     def parse(cls, text: str, num_timesteps: int) -> "Sampler":
-        """`ddpm`, `ddim:50`, `dpmpp:20`; the sampler's default without a number."""
-        name, _, steps = text.partition(":")
+        """`ddpm`, `ddim:50`, `ddim:50@1.5`; the sampler's default steps without a number."""
+        rest, _, guidance = text.partition("@")
+        name, _, steps = rest.partition(":")
         if name not in get_args(SamplerName):
             raise EvaluationError(f"sampler: {text!r}: {name!r} is not ddpm, ddim or dpmpp")
-        if not steps:
-            return cls(name, default_steps(name, num_timesteps))  # type: ignore[arg-type]
-        if not steps.isdecimal() or not 1 <= int(steps) <= num_timesteps:
+        if steps and not (steps.isdecimal() and 1 <= int(steps) <= num_timesteps):
             raise EvaluationError(f"sampler: {text!r}: steps must be 1..{num_timesteps}")
-        return cls(name, int(steps))  # type: ignore[arg-type]
+        if guidance and not re.fullmatch(r"\d+(\.\d+)?", guidance):
+            raise EvaluationError(f"sampler: {text!r}: guidance must be a number, 0 or more")
+        kept = int(steps) if steps else default_steps(name, num_timesteps)  # type: ignore[arg-type]
+        return cls(name, kept, float(guidance or 0))  # type: ignore[arg-type]
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.num_steps}"
+        return f"{self.name}:{self.num_steps}" + (f"@{self.guidance:g}" if self.guidance else "")
+
+    @property
+    def file_name(self) -> str:
+        """Of what it made, without an ending."""
+        return str(self).replace(":", "-")
 
 
 @dataclass(frozen=True)
@@ -94,6 +106,7 @@ class Evaluation:
     train: Images
     test: Images
     classifier: Classifier
+    features: Features
     settings: Settings
     parts: Parts
 
@@ -113,7 +126,7 @@ class Evaluation:
 
     @property
     def rows(self) -> int:
-        """Network rows over the whole evaluation, for the progress bar."""
+        """Images times steps over the whole evaluation, for the progress bar."""
         settings = self.settings
         splits = sum(min(settings.num_images, len(images)) for images in (self.train, self.test))
         steps = sum(sampler.num_steps for sampler in settings.samplers)
@@ -121,22 +134,27 @@ class Evaluation:
 
 
 def run(evaluation: Evaluation) -> dict[str, Any]:
-    """The whole report in JSON types, but for `grids`: arrays uint8 (H,W,C) by name."""
+    """The whole report in JSON types, but for `grids`: arrays uint8 (H,W,C) by name. Raises
+    EvaluationError for guidance where the model has no null label."""
     settings, grids = evaluation.settings, {}
+    for s in settings.samplers:
+        if s.guidance and evaluation.source.checkpoint.card.null_label is None:
+            raise EvaluationError(f"sampler: {str(s)!r}: the model has no null label to guide by")
     with tqdm(total=evaluation.rows, desc="evaluating", unit="row") as bar:
         bounds = {
             name: measure_bound(evaluation, name, images, bar)
             for name, images in (("train", evaluation.train), ("test", evaluation.test))
         }
-        made = {str(s): draw(evaluation, s, bar) for s in settings.samplers}
+        made = {s: draw(evaluation, s, bar) for s in settings.samplers}
         decoded, grids["progressive"] = decoding(evaluation)
-    real = Reference.split(
-        evaluation.classifier, evaluation.train.pixels, settings.num_samples, settings.seed + 1
-    )
+    half, other = halves(evaluation.train.pixels, settings.num_samples, settings.seed + 1)
+    real = Reference.of(extract(evaluation, "real", half), extract(evaluation, "floor", other))
     rows = []
-    for name, samples in made.items():
-        rows.append({"sampler": name, **quality(evaluation.classifier, samples, real)})
-        grids[name] = grid(samples.pixels[:100], 10)
+    for sampler, samples in made.items():
+        features = extract(evaluation, sampler.file_name, samples.pixels)
+        measured = quality(evaluation.classifier, samples, features, real)
+        rows.append({"sampler": str(sampler), **measured})
+        grids[str(sampler)] = grid(samples.pixels[:100], 10)
     first = next(iter(made.values()), None)
     report: dict[str, Any] = {
         "checkpoint": evaluation.source.checkpoint.name,
@@ -147,7 +165,7 @@ def run(evaluation: Evaluation) -> dict[str, Any]:
         "bound": {name: summary(terms) for name, terms in bounds.items()},
         "by_timestep": by_timestep(bounds["test"]),
         "progressive": decoded,
-        "features": "the classifier's last layer before the head",
+        "features": evaluation.features.name,
         "floor": {"images": real.num_floor, "frechet": real.floor},
         "samplers": rows,
     }
@@ -233,7 +251,7 @@ def decoding(evaluation: Evaluation) -> tuple[list[dict[str, float]], Array]:
 
 
 def draw(evaluation: Evaluation, sampler: Sampler, bar: "tqdm[Any]") -> Samples:
-    """`num_samples` samples, their labels going round all classes; no guidance."""
+    """`num_samples` samples, their labels going round all classes."""
     source, settings = evaluation.source, evaluation.settings
     count = len(source.checkpoint.classes)
     labels = torch.arange(settings.num_samples) % count if count else None
@@ -241,12 +259,32 @@ def draw(evaluation: Evaluation, sampler: Sampler, bar: "tqdm[Any]") -> Samples:
     for start in range(0, settings.num_samples, settings.batch_size):
         B = min(settings.batch_size, settings.num_samples - start)
         asked = None if labels is None else labels[start : start + B].tolist()
-        request = Request(settings.seed, B, start, asked, sampler.name, sampler.num_steps)
+        request = Request(
+            settings.seed, B, start, asked, sampler.name, sampler.num_steps,
+            guidance=sampler.guidance,
+        )  # fmt: skip
         make = partial(_samples_part, source, request, bar)
-        name = f"samples-{sampler.name}-{sampler.num_steps}-{start:06d}"
+        name = f"samples-{sampler.file_name}-{start:06d}"
         made.append(_counted(evaluation, name, make, bar, B * sampler.num_steps))
     images = torch.from_numpy(np.concatenate([part["images"] for part in made]))
     return Samples(images, labels, float(sum(part["seconds"] for part in made)))
+
+
+def extract(evaluation: Evaluation, name: str, images: Tensor) -> Tensor:
+    """Features (N,D) of images uint8 (N,C,H,W), in parts that are kept."""
+    made = []
+    bar = tqdm(total=len(images), desc=f"features of {name}", unit="image", leave=False)
+    with bar:
+        for start in range(0, len(images), FEATURES_PART):
+            chosen = images[start : start + FEATURES_PART]
+            make = partial(_features_part, evaluation.features, chosen)
+            made.append(evaluation.parts.get(f"features-{name}-{start:06d}", make)["features"])
+            bar.update(len(chosen))
+    return torch.from_numpy(np.concatenate(made))
+
+
+def _features_part(features: Features, images: Tensor) -> dict[str, Array]:
+    return {"features": features(images).numpy()}
 
 
 def _samples_part(source: Source, request: Request, bar: "tqdm[Any]") -> dict[str, Array]:

@@ -37,21 +37,24 @@ class Reference:
     num_floor: int  # images that the floor was measured with
 
     @classmethod
-    def split(cls, classifier: Classifier, images: Tensor, count: int, seed: int) -> "Reference":
-        """Training images uint8 (N,C,H,W) in two halves, `count` of the second for the floor."""
-        order = choose(len(images), len(images), seed)
-        half = len(order) // 2
-        count = min(count, half)
-        features = features_of(classifier, images[order[:half]])
-        other = features_of(classifier, images[order[half : half + count]])
+    def of(cls, features: Tensor, other: Tensor) -> "Reference":
+        """Features (N,D) of one half, and (M,D) of images of the other for the floor."""
         moments = distances.moments(features)
         floor = frechet_distance(distances.moments(other), moments)
-        return cls(features, moments, floor, count)
+        return cls(features, moments, floor, len(other))
 
 
-def quality(classifier: Classifier, samples: Samples, real: Reference) -> dict[str, Any]:
-    """Distances of one sampler's images to the training images, and its speed."""
-    features = features_of(classifier, samples.pixels)
+def halves(images: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Half of the images (N,C,H,W) at random, and `count` of the other half, at most all."""
+    order = choose(len(images), len(images), seed)
+    half = len(order) // 2
+    return images[order[:half]], images[order[half:][:count]]
+
+
+def quality(
+    classifier: Classifier, samples: Samples, features: Tensor, real: Reference
+) -> dict[str, Any]:
+    """Distances of one sampler's images, with features (N,D), to the training images; its speed."""
     precision, recall = precision_recall(real.features[: len(features)], features)
     found: dict[str, Any] = {
         "images": len(features),
@@ -90,15 +93,6 @@ def memorisation(samples: Tensor, train: Tensor, test: Tensor) -> tuple[dict[str
         "test_least": (usual.distance * scale).min().item(),
     }
     return numbers, grid(torch.cat(rows), columns)
-
-
-@torch.no_grad()
-def features_of(classifier: Classifier, images: Tensor) -> Tensor:
-    """uint8 (N,C,H,W) to features (N,D)."""
-    made = [
-        classifier.features(pixels.to_model(part)).mean(dim=(2, 3)) for part in images.split(500)
-    ]
-    return torch.cat(made)
 
 
 def choose(size: int, count: int, seed: int) -> Tensor:

@@ -77,9 +77,20 @@ def write(report: Mapping[str, Any], folder: Path) -> Path:
     (folder / "report.json").write_text(json.dumps(numbers, indent=2) + "\n")
     for name, grid in grids.items():
         (folder / f"{name.replace(':', '-')}.png").write_bytes(_png(grid))
+    for name, figure in plots(numbers).items():
+        figure.savefig(folder / f"{name}.png", dpi=150)
     path = folder / "report.html"
     path.write_text(page(numbers, grids))
     return path
+
+
+def plots(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The report's plots, matplotlib figures by name."""
+    by_t = report["by_timestep"]
+    made = {"rate-distortion": _rate_distortion(by_t), "terms": _terms(by_t)}
+    if report["samplers"]:
+        made["distance-by-steps"] = _by_steps(report)
+    return made
 
 
 def page(report: Mapping[str, Any], grids: Mapping[str, Array]) -> str:
@@ -109,11 +120,11 @@ def _bound_section(report: Mapping[str, Any], grids: Mapping[str, Array]) -> lis
         "<p>Eq. 5, given the label where the model has labels. L_T and the KL terms are the rate, "
         "L_0 the distortion.</p>",
         _table(titles, rows),
-        _figure(_rate_distortion(by_t), "Progressive coding: the error of x0_hat(x_t), RMSE on the "
-                "0..255 scale, against the bits/dim received by then (the paper's Fig. 5)."),
+        _figure(_svg(_rate_distortion(by_t)), "Progressive coding: the error of x0_hat(x_t), RMSE "
+                "on the 0..255 scale, against the bits/dim received by then (the paper's Fig. 5)."),
         _figure(_image(grids["progressive"]), _received(report)),
-        _figure(_terms(by_t), "Left: the term of the bound at each t. Right: the mean squared "
-                "error of eps_hat (L_simple) at each t."),
+        _figure(_svg(_terms(by_t)), "Left: the term of the bound at each t. Right: the mean "
+                "squared error of eps_hat (L_simple) at each t."),
     ]  # fmt: skip
 
 
@@ -138,7 +149,7 @@ def _samples_section(report: Mapping[str, Any], grids: Mapping[str, Array]) -> l
         f"The floor is that of {floor['images']} images of the other half: "
         f"<strong>{_text(floor['frechet'])}</strong>.</p>",
         _table([COLUMNS[n] for n in shown], [[row[n] for n in shown] for row in samplers]),
-        _figure(_by_steps(report), "Fréchet distance against the number of steps."),
+        _figure(_svg(_by_steps(report)), "Fréchet distance against the number of steps."),
         *(
             _figure(_image(grids[row["sampler"]]), f"{row['sampler']}: the first hundred samples.")
             for row in samplers
@@ -203,32 +214,34 @@ def _svg(figure: Any) -> str:
     return text[text.index("<svg") :]
 
 
-def _rate_distortion(by_t: Mapping[str, list[float]]) -> str:
+def _rate_distortion(by_t: Mapping[str, list[float]]) -> Any:
     figure, axes = _axes(1)
     axes.plot(by_t["rate"], by_t["rmse"])
     axes.set(xlabel="rate, bits/dim", ylabel="distortion, RMSE", ylim=(0, None))
-    return _svg(figure)
+    return figure
 
 
-def _terms(by_t: Mapping[str, list[float]]) -> str:
+def _terms(by_t: Mapping[str, list[float]]) -> Any:
     figure, (left, right) = _axes(2)
     times = range(1, len(by_t["eps_mse"]) + 1)
     left.loglog(times, np.maximum(by_t["bits_per_dim"], 1e-12))
     left.set(xlabel="t", ylabel="bits/dim")
     right.loglog(times, by_t["eps_mse"])
     right.set(xlabel="t", ylabel="mean squared error")
-    return _svg(figure)
+    return figure
 
 
-def _by_steps(report: Mapping[str, Any]) -> str:
+def _by_steps(report: Mapping[str, Any]) -> Any:
     figure, axes = _axes(1)
     by_name: dict[str, list[tuple[int, float]]] = {}
     for row in report["samplers"]:
-        name, _, steps = row["sampler"].partition(":")
-        by_name.setdefault(name, []).append((int(steps), row["frechet"]))
+        name, _, rest = row["sampler"].partition(":")
+        steps, _, guidance = rest.partition("@")
+        label = f"{name}, guidance {guidance}" if guidance else name
+        by_name.setdefault(label, []).append((int(steps), row["frechet"]))
     for name, points in by_name.items():
         axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
     axes.axhline(report["floor"]["frechet"], color="grey", linestyle=":", label="floor")
     axes.set(xlabel="steps", ylabel="Fréchet distance", xscale="log", yscale="log")
     axes.legend()
-    return _svg(figure)
+    return figure

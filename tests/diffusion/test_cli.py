@@ -56,8 +56,17 @@ def test_train_then_sample_then_export(config: Path, tmp_path: Path) -> None:
     assert len((run / "log.jsonl").read_text().splitlines()) == 4
     assert list((run / "tensorboard").glob("events.*"))
 
-    card = open_checkpoint(run / "model").card
+    first = open_checkpoint(run / "model")
+    card = first.card
     assert (card.name, card.null_label, card.classes) == ("tiny", 2, ("0", "1"))
+
+    flags = ["--start", str(run / "model"), "--out", str(tmp_path / "more")]
+    assert main(["train", str(config), *flags]) == 0
+    more = open_checkpoint(tmp_path / "more" / "model").card
+    assert more.command == f"ddpm train {config} --start {run / 'model'}"
+    assert more.trained["start"] == {
+        "sha256": first.sha256, "command": card.command, "trained": card.trained,
+    }  # fmt: skip
     assert card.command == f"ddpm train {config}" and card.trained["images"] == 16
 
     arguments = [

@@ -188,15 +188,42 @@ def test_one_image_has_no_standard_error(tiny: Path, data: Path, tmp_path: Path)
     assert report["bound"]["test"]["standard_error"] is None
 
 
-def test_a_sampler_is_a_name_and_its_steps() -> None:
-    assert Sampler.parse("ddpm", 1000) == ("ddpm", 1000)
-    assert Sampler.parse("ddim", 1000) == ("ddim", 50)
+def test_a_guided_sampler_is_measured_beside_the_plain_one(
+    tiny: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "report"
+    report = evaluate(tiny, data, out, "--sampler", "ddim:4", "ddim:4@2.5")
+    plain, guided = report["samplers"]
+    for name in ("rate-distortion", "terms", "distance-by-steps"):
+        with Image.open(out / f"{name}.png") as plot:
+            assert plot.width > 500
+    assert (plain["sampler"], guided["sampler"]) == ("ddim:4", "ddim:4@2.5")
+    assert plain["frechet"] != guided["frechet"]
+    flags = ["--n=5", "--label", "0", "1", "0", "1", "0", "--sampler=ddim", "--steps=4"]
+    made = ["--guidance=2.5", f"--out={tmp_path / 'made.npz'}"]
+    assert main(["sample", str(tiny), *flags, *made]) == 0
+    part = np.load(out / "samples-ddim-4@2.5-000000.npz")["images"]
+    expected = np.load(tmp_path / "made.npz")["images"]
+    np.testing.assert_array_equal(np.moveaxis(part, 1, -1), expected)
+    plain_model = save_tiny(tmp_path / "plain", num_classes=2)
+    flags = [f"--data={data}", f"--out={tmp_path / 'other'}", "--sampler", "ddim:4@2.5"]
+    assert main(["evaluate", str(plain_model), *flags]) == 2
+    assert "sampler: 'ddim:4@2.5': the model has no null label" in capsys.readouterr().err
+
+
+def test_a_sampler_is_a_name_its_steps_and_its_guidance() -> None:
+    assert Sampler.parse("ddpm", 1000) == ("ddpm", 1000, 0)
+    assert Sampler.parse("ddim", 1000) == ("ddim", 50, 0)
+    assert Sampler.parse("ddim@1.5", 1000) == ("ddim", 50, 1.5)
+    assert str(Sampler.parse("ddim:7@1.50", 1000)) == "ddim:7@1.5"
     assert str(Sampler.parse("dpmpp:7", 1000)) == "dpmpp:7"
     for wrong, reason in (
         ("euler:5", "'euler' is not ddpm, ddim or dpmpp"),
         ("ddim:0", "steps must be 1..1000"),
         ("ddim:1001", "steps must be 1..1000"),
         ("ddim:many", "steps must be 1..1000"),
+        ("ddim:5@-1", "guidance must be a number, 0 or more"),
+        ("ddim:5@nan", "guidance must be a number, 0 or more"),
     ):
         with pytest.raises(EvaluationError, match=reason):
             Sampler.parse(wrong, 1000)

@@ -1,11 +1,14 @@
 """Quality of samples on sets whose answer is plain."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from diffusion.distances import frechet_distance, moments
-from diffusion.quality import Reference, Samples, features_of, memorisation, quality
+from diffusion.features import of_classifier
+from diffusion.quality import Reference, Samples, halves, memorisation, quality
 from diffusion.recognition import Classifier
 
 
@@ -18,6 +21,16 @@ def images(count: int, seed: int, low: int = 0, high: int = 256) -> torch.Tensor
 def classifier() -> Classifier:
     torch.manual_seed(0)
     return Classifier(1, 2).eval()
+
+
+def reference(classifier: Classifier, train: torch.Tensor, count: int) -> Reference:
+    half, other = halves(train, count, seed=0)
+    extract = of_classifier(classifier)
+    return Reference.of(extract(half), extract(other))
+
+
+def measured(classifier: Classifier, samples: Samples, real: Reference) -> dict[str, Any]:
+    return quality(classifier, samples, of_classifier(classifier)(samples.pixels), real)
 
 
 def test_copies_of_training_images_are_found_out() -> None:
@@ -36,21 +49,21 @@ def test_the_distance_to_the_nearest_is_in_grey_levels() -> None:
 
 def test_the_floor_is_between_halves_that_share_no_image(classifier: Classifier) -> None:
     train = images(60, 0)
-    real = Reference.split(classifier, train, count=20, seed=3)
-    assert (len(real.features), real.num_floor) == (30, 20)
-    everything = features_of(classifier, train)
-    owners = torch.cdist(real.features, everything).argmin(dim=1).tolist()
-    others = torch.tensor([i for i in range(60) if i not in owners])
-    assert len(others) == 30
-    assert real.floor > 0
-    whole = frechet_distance(moments(everything[others]), real.moments)
-    assert whole == pytest.approx(real.floor, rel=1.0), "the same kind of images"
+    half, other = halves(train, count=20, seed=3)
+    assert (len(half), len(other)) == (30, 20)
+    rows = [tuple(image.flatten().tolist()) for image in torch.cat([half, other])]
+    assert len(set(rows)) == 50
+    assert set(rows) <= {tuple(image.flatten().tolist()) for image in train}
+    extract = of_classifier(classifier)
+    real = Reference.of(extract(half), extract(other))
+    assert real.floor == frechet_distance(moments(extract(other)), moments(extract(half))) > 0
+    assert real.num_floor == 20
 
 
 def test_samples_like_the_data_are_near_the_floor_and_others_far(classifier: Classifier) -> None:
-    real = Reference.split(classifier, images(400, 0), count=100, seed=0)
-    like = quality(classifier, Samples(images(100, 1), None, 2.0), real)
-    dark = quality(classifier, Samples(images(100, 2, high=60), None, 2.0), real)
+    real = reference(classifier, images(400, 0), count=100)
+    like = measured(classifier, Samples(images(100, 1), None, 2.0), real)
+    dark = measured(classifier, Samples(images(100, 2, high=60), None, 2.0), real)
     assert like["frechet"] < 3 * real.floor < dark["frechet"]
     assert like["precision"] > dark["precision"]
     assert (like["images"], like["images_per_second"]) == (100, 50.0)
@@ -58,8 +71,8 @@ def test_samples_like_the_data_are_near_the_floor_and_others_far(classifier: Cla
 
 
 def test_samples_are_recognised_by_the_label_asked_for(classifier: Classifier) -> None:
-    real = Reference.split(classifier, images(60, 0), count=20, seed=0)
+    real = reference(classifier, images(60, 0), count=20)
     made = images(30, 1)
     labels = classifier(made.float() / 127.5 - 1).argmax(dim=1)
-    assert quality(classifier, Samples(made, labels, 1.0), real)["recognised"] == 1
-    assert quality(classifier, Samples(made, 1 - labels, 1.0), real)["recognised"] == 0
+    assert measured(classifier, Samples(made, labels, 1.0), real)["recognised"] == 1
+    assert measured(classifier, Samples(made, 1 - labels, 1.0), real)["recognised"] == 0
