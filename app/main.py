@@ -57,7 +57,9 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
         lifespan=lifespan,
     )
     app.state.settings = settings
-    app.state.supervisor = Supervisor(options, settings.max_queue_samples, on_unusable)
+    app.state.supervisor = Supervisor(
+        options, settings.max_queue_samples, settings.hang_seconds, on_unusable
+    )
     app.state.metrics = metrics = Metrics(app.state.supervisor)
     app.include_router(generation.router)
     app.include_router(system.router)

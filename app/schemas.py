@@ -143,7 +143,10 @@ class Model(BaseModel):
     runtime: str
     precision: str
     device: str
-    batch_sizes: list[int]
+    batch_sizes: list[int] = Field(description="Those in use: up to the knee of the curve below.")
+    step_seconds: dict[str, float] = Field(
+        description="Seconds of a network call by batch size, measured at warm-up."
+    )
     batch_invariant: bool = Field(
         description="Measured at warm-up: a sample's bytes do not depend on what it runs beside."
     )
