@@ -97,7 +97,12 @@ class Flight:
 class EngineHandle:
     """One engine process on one device, restarted for as long as the server runs."""
 
-    def __init__(self, options: Options, on_unusable: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        options: Options,
+        on_unusable: Callable[[str], None],
+        on_ready: Callable[[], None],
+    ) -> None:
         self.options = options
         self.model: dict[str, Any] | None = None
         self.status = "starting"
@@ -106,6 +111,7 @@ class EngineHandle:
         self.counts: dict[int, Counts] = {}  # by batch size
         self.flights: dict[str, Flight] = {}
         self._on_unusable = on_unusable
+        self._on_ready = on_ready
         self._writer: asyncio.StreamWriter | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
@@ -210,6 +216,7 @@ class EngineHandle:
         self.model = model
         self.status = "ready"
         log.info("engine %s is ready: %s on %s", self.pid, model["name"], model["device"])
+        self._on_ready()
         for flight in self.flights.values():
             self._send(flight.remainder())
 
@@ -246,8 +253,11 @@ class Supervisor:
         self.max_queue = max_queue
         self.unusable: str | None = None
         self.outcomes = {"finished": 0, "failed": 0, "cancelled": 0}
+        self.has_been_ready = asyncio.Event()  # set by the first engine that is
         self._on_unusable = on_unusable
-        self.engines = [EngineHandle(option, self._give_up) for option in options]
+        self.engines = [
+            EngineHandle(option, self._give_up, self.has_been_ready.set) for option in options
+        ]
 
     def start(self) -> None:
         """Start every engine; returns at once."""
