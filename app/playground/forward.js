@@ -6,7 +6,7 @@ import { find } from "./dom.js";
 import { normals, paint, readPicture } from "./pixels.js";
 import { singleBody } from "./request.js";
 import { Schedule, digits } from "./schedule.js";
-import { Task } from "./task.js";
+import { Mendable, Task } from "./task.js";
 import { mixture } from "./watch.js";
 
 const QUICK = { sampler: "dpmpp", steps: 20 };
@@ -48,7 +48,7 @@ export class Forward {
       file = await (await ask("sample", { body: { ...plain, steps }, accept: "image/png", signal })).blob();
     }
     this.x_0 = await readPicture(/** @type {Blob} */ (file), this.model.image_shape).catch(() => {
-      throw new Error("This file is not a picture that the browser can read.");
+      throw new Mendable("This file is not a picture that the browser can read.");
     });
     this.#show();
   }

@@ -20,9 +20,11 @@ export class Player {
     this.scheduled = 0; // the animation frame asked for
     this.arrived = 0;
     this.button.addEventListener("click", () => this.toggle());
-    this.slider.addEventListener("input", () => {
-      this.pause();
-      this.seek(Number(this.slider.value));
+    this.slider.addEventListener("input", () => this.seek(Number(this.slider.value)));
+    // Taking hold of it pauses, also where it already is.
+    this.slider.addEventListener("pointerdown", () => this.pause());
+    this.slider.addEventListener("keydown", (/** @type {KeyboardEvent} */ { key }) => {
+      if (/^(Arrow|Home|End|Page)/.test(key)) this.pause();
     });
     this.reset(1);
   }

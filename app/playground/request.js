@@ -88,6 +88,7 @@ export class Form {
     }
     this.fields.steps.placeholder = String(Math.min(DEFAULT_STEPS[sampler], num_timesteps));
     this.fields.guidance.disabled = labels === "any";
+    find("#guidance-hint").hidden = labels !== "any";
     find("#first-label").textContent = this.view === "generate" ? "First image" : "Image";
   }
 

@@ -43,9 +43,10 @@ export class Schedule {
   }
 }
 
-/** Three digits, without an exponent where one can do without. @param {number} value */
+/** Three decimals, or as 7.7·10⁻⁶ where these would be zeros. @param {number} value */
 export function digits(value) {
   const size = Math.abs(value);
   if (size >= 0.0005 || size === 0) return value.toFixed(3).replace("-", "−");
-  return value.toExponential(1).replace(/-/g, "−");
+  const [mantissa, exponent] = value.toExponential(1).split("e-");
+  return `${mantissa.replace("-", "−")}·10⁻${[...exponent].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(digit)]).join("")}`;
 }

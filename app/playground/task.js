@@ -6,6 +6,9 @@ import { find, make } from "./dom.js";
 const UNREACHABLE_SECONDS = 2;
 const BUSY = new Set([429, 503]);
 
+/** Something that the user can mend; the message says how. */
+export class Mendable extends Error {}
+
 /** @typedef {(request: any, signal: AbortSignal) => Promise<void>} Work */
 
 export class Task {
@@ -80,7 +83,8 @@ export class Task {
   /** @param {Error} error */
   #explain(error) {
     if (error instanceof Refused && error.errors.length) this.onFieldErrors(error.errors);
-    else if (!(error instanceof Refused || error instanceof Unreachable)) console.error(error);
+    const isExpected = [Refused, Unreachable, Mendable].some((kind) => error instanceof kind);
+    if (!isExpected) console.error(error);
     this.#say(error.message);
   }
 
