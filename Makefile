@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 ARGS   ?=
 
-.PHONY: help serve test check fix test-browser test-container clean
+.PHONY: help serve test check fix browser test-browser test-container clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -24,8 +24,11 @@ fix: $(VENV)/.installed-dev  ## mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test-browser: $(VENV)/.installed-dev  ## install a Chromium if there is none, and test the page in it
-	$(BIN)/python -m tests.browser $(ARGS)
+browser: $(VENV)/.installed-dev  ## install a Chromium for the page's tests, if there is none
+	$(BIN)/python -m tests.browser
+
+test-browser: browser  ## and run them
+	$(BIN)/python -m pytest tests/app/test_playground.py -rs $(ARGS)
 
 test-container: $(VENV)/.installed-dev  ## build the image and sample from it over HTTP
 	$(BIN)/python -m tests.container $(ARGS)

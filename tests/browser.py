@@ -1,6 +1,4 @@
-"""A headless Chromium for the page's tests. `make test-browser`: install one, and run them.
-
-    python -m tests.browser [pytest's arguments]
+"""A headless Chromium for the page's tests. `python -m tests.browser` installs one if there is none.
 
 The one that $CHROMIUM names is taken, else one on the PATH, else Playwright's own.
 """
@@ -11,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Playwright, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -45,14 +42,13 @@ def install() -> None:
         subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=True)
 
 
-def main() -> int:
-    """Status of the tests; they must not be skipped here."""
+def main() -> None:
+    """Raises CalledProcessError when none can be installed."""
     with sync_playwright() as playwright:
         is_there = find_chromium(playwright) is not None
     if not is_there:
         install()
-    return pytest.main(["tests/app/test_playground.py", "-rs", *sys.argv[1:]])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -60,7 +60,8 @@ export async function* trajectory(body, signal) {
  * @returns {AsyncGenerator<{name: string, data: any}>}
  */
 async function* events(stream) {
-  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  const decoder = /** @type {ReadableWritablePair<string, any>} */ (new TextDecoderStream());
+  const reader = stream.pipeThrough(decoder).getReader();
   let text = "";
   for (;;) {
     const { done, value } = await reached(reader.read());

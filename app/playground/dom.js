@@ -33,6 +33,10 @@ export function speak(text) {
   find("#spoken").textContent = text;
 }
 
+/** An image's source where there is no picture yet: one clear pixel. */
+export const EMPTY =
+  "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
+
 /** A base64 PNG as an image's source. @param {string} base64 */
 export function pngSource(base64) {
   return `data:image/png;base64,${base64}`;

@@ -1,7 +1,7 @@
 // Generate: images that take shape as they are made.
 
 import { trajectory } from "./api.js";
-import { find, make, pngSource, speak } from "./dom.js";
+import { EMPTY, find, make, pngSource, speak } from "./dom.js";
 import { sampleBody, toQuery } from "./request.js";
 import { Task } from "./task.js";
 import { wireDownloads } from "./downloads.js";
@@ -42,7 +42,6 @@ export class Generate {
       const tile = tiles[index - (request.first_index ?? 0)];
       tile.querySelector("img").src = pngSource(t === this.model.num_timesteps ? x_t : x0_hat);
       if (t === 0) {
-        tile.classList.remove("is-pending");
         finished += 1;
         this.#tell(finished, n, "");
       }
@@ -78,9 +77,9 @@ export class Generate {
       const label = request.labels === "each" ? String((first + k) % model.classes.length) : request.labels;
       const name = label === "any" ? "" : model.classes[Number(label)];
       const one = toQuery("watch", { ...request, labels: label, first_index: first + k }, model);
-      const image = make("img", { class: "picture", alt: `Image ${first + k}${name && `, label ${name}`}` });
+      const image = make("img", { src: EMPTY, class: "picture", alt: `Image ${first + k}${name && `, label ${name}`}` });
       const caption = make("span", {}, name || `no. ${first + k}`);
-      return make("li", { class: "is-pending" }, make("a", { href: one, title: "Watch it being made" }, image, caption));
+      return make("li", {}, make("a", { href: one, title: "Watch it being made" }, image, caption));
     });
     this.tiles.dataset.size = n === 1 ? "one" : n <= 24 ? "few" : "many";
     this.tiles.replaceChildren(...tiles);

@@ -18,7 +18,9 @@ export class Player {
     this.slider = find("input[type=range]", root);
     this.isPlaying = false;
     this.scheduled = 0; // the animation frame asked for
+    this.total = 1;
     this.arrived = 0;
+    this.position = 0; // a fraction while playing
     this.button.addEventListener("click", () => this.toggle());
     this.slider.addEventListener("input", () => this.seek(Number(this.slider.value)));
     // Taking hold of it pauses, also where it already is.

@@ -43,7 +43,8 @@ export class State {
     const text = state !== "ready" ? "Not ready" : queued ? `${queued} in work` : "Ready";
     if (this.text.textContent !== text) this.text.textContent = text;
     this.now.replaceChildren(...rows({
-      Engines: `${numbers.ddpm_engine_ready ?? 0} ready, ${numbers.ddpm_engine_restarts_total ?? 0} restarts`,
+      "Engines ready": numbers.ddpm_engine_ready ?? 0,
+      "Engine restarts": numbers.ddpm_engine_restarts_total ?? 0,
       "Images in work": queued,
       "Network rows to go": (numbers.ddpm_backlog_rows ?? 0).toLocaleString("en"),
       "Network rows a second": Math.round(rate).toLocaleString("en"),
@@ -66,11 +67,11 @@ export function showModel(model) {
     Name: model.name,
     Image: `${model.image_shape[1]} × ${model.image_shape[2]}, ${model.image_shape[0] === 1 ? "grey" : "RGB"}`,
     Parameters: model.parameters.toLocaleString("en"),
-    Process: `T = ${model.num_timesteps}, ${model.schedule.replace("_", " ")} betas`,
+    Process: `${model.schedule.replace("_", " ")}, T = ${model.num_timesteps}`,
     ...(model.classes.length ? { Labels: model.classes.length } : { Labels: "none, unconditional" }),
     ...(model.data ? { "Trained on": model.data } : {}),
     ...(bits ? { "Bound, test set": `${digits(bits)} bits/dim` } : {}),
-    Runs: `${model.runtime} on ${model.device}, ${model.precision}`,
+    Runs: `${model.runtime}, ${model.device}, ${model.precision}`,
     "Same bytes under load": model.batch_invariant ? "yes" : "not promised",
     Weights: model.sha256.slice(0, 8),
   }));

@@ -22,7 +22,7 @@ export class Task {
     this.work = work;
     this.onFieldErrors = onFieldErrors;
     this.message = find(".message", root);
-    this.button = root.querySelector(".cancel");
+    this.button = /** @type {HTMLElement | null} */ (root.querySelector(".cancel"));
     this.button?.addEventListener("click", () => this.cancel());
     /** @type {AbortController | null} */
     this.running = null;

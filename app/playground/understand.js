@@ -9,11 +9,15 @@ export class Understand {
   /** @param {any} model */
   constructor(model) {
     this.title = "Understand";
-    this.lessons = new Map([
-      [find("#forward"), new Forward(model)],
-      [find("#algorithm"), new Algorithm(model)],
-      [find("#compare"), new Compare(model)],
-    ]);
+    /** @type {Map<Element, Forward | Algorithm | Compare>} */
+    this.lessons = new Map();
+    for (const [id, lesson] of Object.entries({
+      forward: new Forward(model),
+      algorithm: new Algorithm(model),
+      compare: new Compare(model),
+    })) {
+      this.lessons.set(find(`#${id}`), lesson);
+    }
     for (const place of document.querySelectorAll(".T")) place.textContent = String(model.num_timesteps);
     /** @type {Set<Element>} */
     this.waiting = new Set();
