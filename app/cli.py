@@ -1,9 +1,12 @@
 """The command `ddpm`: train, sample, evaluate and export from the science, and serve."""
 
 import argparse
+import asyncio
 import logging
 import signal
+import socket
 import sys
+from collections.abc import Awaitable, Callable
 
 import uvicorn
 from pydantic import ValidationError
@@ -40,20 +43,51 @@ def serve(argv: list[str]) -> int:
         return 2
     logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
     app = create_app(settings, on_unusable=lambda reason: stop(server, reason))
-    server = uvicorn.Server(
+    server = Server(
         uvicorn.Config(
             app,
             host=settings.host,
             port=settings.port,
             timeout_graceful_shutdown=settings.shutdown_seconds,
             server_header=False,
-        )
+        ),
+        until_ready=app.state.supervisor.has_been_ready.wait,
     )
     for stopping in (signal.SIGINT, signal.SIGTERM):
         # uvicorn shuts down on these, then raises them again: this time they mean nothing.
         signal.signal(stopping, lambda *_: None)
     server.run()
     return 1 if app.state.supervisor.unusable else 0
+
+
+class Server(uvicorn.Server):
+    """Prints the page's address once it listens and `until_ready` is over: the terminal's last
+    line before the first request's."""
+
+    def __init__(
+        self, config: uvicorn.Config, until_ready: Callable[[], Awaitable[object]]
+    ) -> None:
+        super().__init__(config)
+        self._until_ready = until_ready
+        self._greeting: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._greeting = asyncio.create_task(self._greet())
+
+    async def _greet(self) -> None:
+        await self._until_ready()
+        # The port is the socket's: the setting may be 0, any free one.
+        port = self.servers[0].sockets[0].getsockname()[1]
+        print(f"Ready. Open {page_url(self.config.host, port)} in a browser.", flush=True)
+
+
+def page_url(host: str, port: int) -> str:
+    """The playground's address, as a browser on this machine reaches it."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+    host = everywhere.get(host, host)
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def stop(server: uvicorn.Server, reason: str) -> None:

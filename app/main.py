@@ -12,7 +12,7 @@ from app.engine.options import Options
 from app.engine.supervisor import Supervisor
 from app.guard import Guard
 from app.metrics import Measured, Metrics
-from app.routes import generation, system
+from app.routes import generation, page, system
 from app.settings import Settings
 from diffusion import __version__
 
@@ -63,6 +63,7 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
     app.state.metrics = metrics = Metrics(app.state.supervisor)
     app.include_router(generation.router)
     app.include_router(system.router)
+    page.install(app)
     app.add_middleware(Guard, max_request_bytes=settings.max_request_bytes)
     app.add_middleware(Measured, metrics=metrics)
     problems.install(app)

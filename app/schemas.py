@@ -130,6 +130,7 @@ class Model(BaseModel):
     num_timesteps: int = Field(description="T.")
     schedule: str
     alpha_bar_T: float = Field(description="What is left of the image at T.")
+    alpha_bar: list[float] = Field(description="alpha_bar_t (eq. 4) for t = 0..T; 1 at t = 0.")
     variance: str
     clip: float | None
     classes: list[str] = Field(description="The labels' names, from label 0; empty: unconditional.")

@@ -153,6 +153,7 @@ def describe(checkpoint: Checkpoint, process: Process) -> dict[str, object]:
         "num_timesteps": process.num_timesteps,
         "schedule": checkpoint.process.schedule,
         "alpha_bar_T": process.alpha_bar[-1].item(),
+        "alpha_bar": [1.0, *process.alpha_bar.tolist()],
         "variance": checkpoint.process.variance,
         "clip": checkpoint.process.clip,
         "classes": list(checkpoint.classes),

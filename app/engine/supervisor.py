@@ -157,7 +157,11 @@ class EngineHandle:
     no step for `hang_seconds` although it has something to do."""
 
     def __init__(
-        self, options: Options, hang_seconds: float, on_unusable: Callable[[str], None]
+        self,
+        options: Options,
+        hang_seconds: float,
+        on_unusable: Callable[[str], None],
+        on_ready: Callable[[], None],
     ) -> None:
         self.options = options
         self.hang_seconds = hang_seconds
@@ -170,6 +174,7 @@ class EngineHandle:
         self.counts: dict[int, Counts] = {}  # by batch size
         self.flights: dict[str, Flight] = {}
         self._on_unusable = on_unusable
+        self._on_ready = on_ready
         self._writer: asyncio.StreamWriter | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._box: BlackBox | None = None
@@ -301,6 +306,7 @@ class EngineHandle:
         self.model = model
         self.status = "ready"
         log.info("engine %s is ready: %s on %s", self.pid, model["name"], model["device"])
+        self._on_ready()
         for flight in self.flights.values():
             self._send(flight.remainder())
             if flight.is_paused:
@@ -366,8 +372,12 @@ class Supervisor:
         self.max_queue = max_queue
         self.unusable: str | None = None
         self.outcomes = {"finished": 0, "failed": 0, "cancelled": 0}
+        self.has_been_ready = asyncio.Event()  # set by the first engine that is
         self._on_unusable = on_unusable
-        self.engines = [EngineHandle(option, hang_seconds, self._give_up) for option in options]
+        self.engines = [
+            EngineHandle(option, hang_seconds, self._give_up, self.has_been_ready.set)
+            for option in options
+        ]
 
     def start(self) -> None:
         """Start every engine; returns at once."""

@@ -18,8 +18,8 @@ STOP_SECONDS = 30
 class Server:
     """`with Server(log, checkpoint="mnist") as server:`; `server.client` talks to it."""
 
-    def __init__(self, log: Path, *flags: str, **environment: str) -> None:
-        self.port = free_port()
+    def __init__(self, log: Path, *flags: str, port: int | None = None, **environment: str) -> None:
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
         command = [sys.executable, "-m", "app.cli", "serve", f"--port={self.port}", *flags]
