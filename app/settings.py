@@ -41,6 +41,10 @@ class Settings(BaseSettings):
     max_response_bytes: Positive = Field(
         256 << 20, description="uncompressed size of one answer's pictures"
     )
+    body_seconds: Positive = Field(
+        30, description="time that a client has for sending a request's head, and again its body"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="of the lines on stderr")
     shutdown_seconds: Positive = Field(
         30, description="time that running requests have to finish after SIGTERM"
     )

@@ -23,6 +23,7 @@ class Submit:
 
     `labels` has one entry an index; None where the model is unconditional. `shown` are the
     positions 0..steps of the chain whose states are sent as frames (steps: the result).
+    `request_id` is what log lines call it by.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Submit:
     variance: Variance = "fixed_small"
     guidance: float = 0.0
     shown: tuple[int, ...] = ()
+    request_id: str = ""
 
     @property
     def rows(self) -> int:

@@ -6,7 +6,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from app import openapi
 from app.dependencies import MetricsDep, SettingsDep, SupervisorDep
-from app.problems import MEDIA_TYPE, RESTART_SECONDS, Problem
+from app.problems import RESTART_SECONDS, Problem, problem_response
 from app.schemas import Limits, Model
 
 METRICS = "text/plain"
@@ -35,8 +35,7 @@ async def readyz(supervisor: SupervisorDep) -> Response:
         return JSONResponse({"status": "ready", "reasons": []})
     problem = Problem(503, "; ".join(states))
     headers = {"Retry-After": str(RESTART_SECONDS)}
-    body = {**problem.body(), "reasons": states}
-    return JSONResponse(body, 503, headers=headers, media_type=MEDIA_TYPE)
+    return problem_response({**problem.body(), "reasons": states}, headers)
 
 
 @router.get("/metrics", summary="For Prometheus", responses={200: {"content": {METRICS: {}}}})
