@@ -152,6 +152,13 @@ class Model(BaseModel):
     limits: Limits
 
 
+class Readiness(BaseModel):
+    """`GET /readyz`, when it can serve."""
+
+    status: str
+    reasons: list[str] = Field(description="Why not; empty here, in the problem of a 503 not.")
+
+
 class ProblemBody(BaseModel):
     """RFC 9457 problem details."""
 
