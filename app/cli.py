@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import logging
 import signal
 import socket
 import sys
@@ -11,6 +10,8 @@ from collections.abc import Awaitable, Callable
 import uvicorn
 from pydantic import ValidationError
 
+from app import logs
+from app.connections import patient_protocol
 from app.main import create_app
 from app.settings import Settings
 
@@ -41,7 +42,7 @@ def serve(argv: list[str]) -> int:
             name = "_".join(map(str, found["loc"]))
             print(f"ddpm serve: {name}: {found['input']!r}: {found['msg']}", file=sys.stderr)
         return 2
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
+    logs.configure(settings.log_format)
     app = create_app(settings, on_unusable=lambda reason: stop(server, reason))
     server = Server(
         uvicorn.Config(
@@ -50,6 +51,10 @@ def serve(argv: list[str]) -> int:
             port=settings.port,
             timeout_graceful_shutdown=settings.shutdown_seconds,
             server_header=False,
+            http=patient_protocol(settings.body_seconds),
+            access_log=False,  # app.observer writes those lines
+            log_config=None,
+            reset_contextvars=True,  # else a pipelined request would find its predecessor's
         ),
         until_ready=app.state.supervisor.has_been_ready.wait,
     )

@@ -1,16 +1,21 @@
-"""What holds for every request: an id, a size limit, a media type, and an answer whatever fails."""
+"""What holds for every request: an id, limits of size and time for its body, a media type, and an
+answer whatever fails."""
 
+import asyncio
 import logging
 import re
 import uuid
 from collections.abc import MutableMapping
 from typing import Any
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from app.problems import Problem
+from app.record import Record
 
 log = logging.getLogger(__name__)
 
@@ -18,15 +23,16 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class Guard:
-    """ASGI middleware: X-Request-ID on every answer, 413 over the limit, 415 for other than JSON,
-    500 for what nobody else has caught.
+    """ASGI middleware: X-Request-ID on every answer, 413 and 408 for a body over the limits,
+    415 for other than JSON, 500 for what nobody else has caught; HEAD is GET without the body.
 
     The client's X-Request-ID is kept when it is 1..128 letters, digits and ._:- characters.
     """
 
-    def __init__(self, app: ASGIApp, max_request_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_request_bytes: int, body_seconds: int) -> None:
         self.app = app
         self.max_request_bytes = max_request_bytes
+        self.body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -35,18 +41,31 @@ class Guard:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        answer = _Answer(send, request_id)
+        Record.of(scope).request_id = request_id
+        with bound_contextvars(request_id=request_id):
+            await self._answer(scope, receive, _Answer(send, request_id), headers)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, answer: "_Answer", headers: Headers
+    ) -> None:
+        # The server's own scope still says HEAD, by which it leaves the body out.
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         try:
             self._check_headers(headers)
-            await self.app(scope, _Counted(receive, self.max_request_bytes), answer)
+            await self.app(asked, _Body(receive, self.max_request_bytes, self.body_seconds), answer)
         except Exception as error:
             if answer.started:
                 raise
             if not isinstance(error, Problem):
-                path = f"{scope['method']} {scope['path']}"
+                path = f"{scope['method']} {quote(scope['path'])}"
+                request_id = Record.of(scope).request_id
                 log.error("%s, request %s", path, request_id, exc_info=error)
                 error = Problem(500, "an error of the server's own; it has been logged")
+            Record.of(scope).drop(error.reason)
             await error.response()(scope, receive, answer)
+        finally:
+            if "route" in asked:
+                scope["route"] = asked["route"]
 
     def _check_headers(self, headers: Headers) -> None:
         length = headers.get("content-length", "0")
@@ -63,20 +82,31 @@ def too_large(limit: int) -> str:
     return f"the body is larger than this server's {limit} bytes"
 
 
-class _Counted:
-    """A receive channel that ends with 413 when the body grows over the limit."""
+class _Body:
+    """A receive channel that ends with 413 when the body grows over `limit` bytes, and with 408
+    when it isn't there within `seconds`."""
 
-    def __init__(self, receive: Receive, limit: int) -> None:
+    # The framework, which is reading the body here, lets only its own exception through.
+
+    def __init__(self, receive: Receive, limit: int, seconds: int) -> None:
         self._receive = receive
         self._limit = limit
+        self._seconds = seconds
+        self._deadline: float | None = asyncio.get_running_loop().time() + seconds
         self._size = 0
 
     async def __call__(self) -> Message:
-        message: MutableMapping[str, Any] = await self._receive()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message: MutableMapping[str, Any] = await self._receive()
+        except TimeoutError:
+            detail = f"the body was not there after {self._seconds} seconds"
+            raise HTTPException(408, detail, {"Connection": "close"}) from None
         self._size += len(message.get("body", b""))
         if self._size > self._limit:
-            # The framework, which is reading the body here, lets only its own exception through.
             raise HTTPException(413, too_large(self._limit))
+        if not message.get("more_body", False):
+            self._deadline = None  # what is waited for now is the client's leaving
         return message
 
 

@@ -11,7 +11,8 @@ from app import problems
 from app.engine.options import Options
 from app.engine.supervisor import Supervisor
 from app.guard import Guard
-from app.metrics import Measured, Metrics
+from app.metrics import Metrics
+from app.observer import Observer
 from app.routes import generation, page, system
 from app.settings import Settings
 from diffusion import __version__
@@ -35,6 +36,7 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
             runtime=settings.runtime,
             threads=settings.threads_per_engine,
             max_batch=settings.max_batch,
+            log_format=settings.log_format,
         )
         for device in settings.devices
     ]
@@ -54,6 +56,7 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
         version=__version__,
         description=DESCRIPTION,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would send the client to wherever its Host says
         lifespan=lifespan,
     )
     app.state.settings = settings
@@ -64,7 +67,11 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
     app.include_router(generation.router)
     app.include_router(system.router)
     page.install(app)
-    app.add_middleware(Guard, max_request_bytes=settings.max_request_bytes)
-    app.add_middleware(Measured, metrics=metrics)
+    app.add_middleware(
+        Guard,
+        max_request_bytes=settings.max_request_bytes,
+        body_seconds=settings.body_seconds,
+    )
+    app.add_middleware(Observer, metrics=metrics)
     problems.install(app)
     return app

@@ -1,13 +1,12 @@
 """What the server counts, as Prometheus reads it. One registry an app; nothing is global."""
 
-import time
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.engine.supervisor import Supervisor
+from app.record import Record
 
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
@@ -25,6 +24,22 @@ class Metrics:
             "ddpm_request_seconds", "From a request's arrival to the end of its answer.", ["path"],
             buckets=SECONDS, registry=self.registry,
         )  # fmt: skip
+        self.first_frame = Histogram(
+            "ddpm_first_frame_seconds", "From a stream's arrival to its first frame.",
+            buckets=SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.drops = Counter(
+            "ddpm_drops", "Requests refused or lost, by why.", ["reason"], registry=self.registry
+        )
+
+    def count(self, path: str, status: str, record: Record) -> None:
+        """Count a request that is over."""
+        self.requests.labels(path, status).inc()
+        self.seconds.labels(path).observe(record.seconds)
+        if record.first_frame_seconds is not None:
+            self.first_frame.observe(record.first_frame_seconds)
+        if record.dropped is not None:
+            self.drops.labels(record.dropped).inc()
 
     def text(self) -> bytes:
         """Prometheus' text format."""
@@ -85,30 +100,3 @@ class EngineCollector:
                 rows.add_metric(labels, count.rows)
                 seconds.add_metric(labels, count.seconds)
         yield from (ready, restarts, hangs, memory, limit, steps, rows, seconds, preemptions)
-
-
-class Measured:
-    """ASGI middleware: counts every answer under its route's path, and times it to its end."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app = app
-        self.metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started, status = time.monotonic(), "none"
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = str(message["status"])
-            await send(message)
-
-        try:
-            await self.app(scope, receive, noting)
-        finally:
-            path = getattr(scope.get("route"), "path", "other")  # not the client's: there are few
-            self.metrics.requests.labels(path, status).inc()
-            self.metrics.seconds.labels(path).observe(time.monotonic() - started)

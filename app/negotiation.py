@@ -1,9 +1,15 @@
 """Which representation a client accepts (RFC 9110, section 12.5.1)."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from app.problems import Problem
+from starlette.datastructures import Headers
+
+from app.problems import Problem, shorten
+
+QUALITY = re.compile(r"\d{1,9}(\.\d{0,9})?|\.\d{1,9}")
+"""A number, more freely than the RFC's: browsers' and Java's `.2` too; never nan, inf or 1e9."""
 
 
 class Range(NamedTuple):
@@ -23,6 +29,11 @@ class Range(NamedTuple):
         return 0 if (self.kind, self.subkind) == ("*", "*") else -1
 
 
+def accept_header(headers: Headers) -> str:
+    """The value of the Accept header; of several, what they say together (RFC 9110, 5.2)."""
+    return ", ".join(headers.getlist("accept"))
+
+
 def choose(accept: str | None, offered: Sequence[str]) -> str:
     """The offered type with the highest q, the first of equals; the first without a header.
 
@@ -31,7 +42,7 @@ def choose(accept: str | None, offered: Sequence[str]) -> str:
     ranges = _parse(accept or "*/*")
     best = max(offered, key=lambda media_type: _quality(media_type, ranges))
     if _quality(best, ranges) <= 0:
-        raise Problem(406, f"Accept: {accept!r} names none of {', '.join(offered)}")
+        raise Problem(406, f"Accept: {shorten(accept)} names none of {', '.join(offered)}")
     return best
 
 
@@ -58,7 +69,4 @@ def _parse(accept: str) -> list[Range]:
 
 
 def _number(text: str) -> float:
-    try:
-        return min(max(float(text), 0.0), 1.0)
-    except ValueError:
-        return 0.0
+    return min(float(text), 1.0) if QUALITY.fullmatch(text) else 0.0

@@ -50,27 +50,45 @@ TRAJECTORY_BODY = _body(
     }
 )
 
+REQUEST_ID = {
+    "X-Request-ID": {
+        "description": "The client's own, or one made by the server; log lines name it.",
+        "schema": {"type": "string"},
+        "required": True,
+    }
+}
+_RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}, "required": True}
+}
+_SEED = {"X-Seed": {"description": "The seed.", "schema": {"type": "integer"}, "required": True}}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+def _problem(description: str) -> dict[str, Any]:
+    return {"description": description, "headers": REQUEST_ID, "content": PROBLEM}
+
+
+OK: Responses = {200: {"headers": REQUEST_ID}}
 NOT_READY: Responses = {
     503: {
-        "description": "Starting, restarting, draining or full; try again after Retry-After.",
-        "content": PROBLEM,
+        **_problem("Starting, restarting, draining or full; try again after Retry-After."),
+        "headers": {**REQUEST_ID, **_RETRY_AFTER},
     }
 }
 ERRORS: Responses = {
-    406: {"description": "Accept names no representation offered.", "content": PROBLEM},
-    413: {"description": "The body is too large.", "content": PROBLEM},
-    415: {"description": "The body is not application/json.", "content": PROBLEM},
-    422: {"description": "A field is invalid, or the answer too large.", "content": PROBLEM},
+    406: _problem("Accept names no representation offered."),
+    408: _problem("The body was not there in time."),
+    413: _problem("The body is too large."),
+    415: _problem("The body is not application/json."),
+    422: _problem("A field is invalid, or the answer too large."),
+    500: _problem("A bug, or a model that computes what is not a number."),
     **NOT_READY,
 }
-
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_SEED = {"X-Seed": {"description": "The seed.", "schema": {"type": "integer"}}}
 
 SAMPLE_RESPONSES: Responses = {
     200: {
         "description": "The images, in the representation that Accept asks for.",
-        "headers": _SEED,
+        "headers": {**REQUEST_ID, **_SEED},
         "content": {
             "application/json": {
                 "example": {
@@ -89,7 +107,7 @@ SAMPLE_RESPONSES: Responses = {
 TRAJECTORY_RESPONSES: Responses = {
     200: {
         "description": "The trajectories, in the representation that Accept asks for.",
-        "headers": _SEED,
+        "headers": {**REQUEST_ID, **_SEED},
         "content": {
             "application/json": {
                 "example": {

@@ -67,7 +67,9 @@ class Plan:
         return fields
 
 
-def plan(request: SampleRequest, model: dict[str, Any], settings: Settings) -> Plan:
+def plan(
+    request: SampleRequest, model: dict[str, Any], settings: Settings, request_id: str = ""
+) -> Plan:
     """Check the request against the model and the limits. Raises Problem 422 naming the field."""
     T: int = model["num_timesteps"]
     _check_limits(request, settings)
@@ -91,6 +93,7 @@ def plan(request: SampleRequest, model: dict[str, Any], settings: Settings) -> P
         variance=request.variance or default_variance(model["variance"], steps, T),
         guidance=request.guidance,
         shown=tuple(shown),
+        request_id=request_id,
     )
     shape = tuple(model["image_shape"])
     shown_times = tuple(times[position] for position in shown)

@@ -6,16 +6,19 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from app.engine.supervisor import NotReady, Overloaded
+from app.record import Record
 
 MEDIA_TYPE = "application/problem+json"
 TITLES = {
+    400: "Bad request",
     404: "Not found",
     405: "Method not allowed",
     406: "No such representation",
+    408: "Request timeout",
     413: "Request body too large",
     415: "Unsupported media type",
     422: "Invalid request",
@@ -24,10 +27,15 @@ TITLES = {
 }
 RESTART_SECONDS = 5
 """What Retry-After says while an engine starts."""
+MAX_ERRORS = 20
+"""Wrong fields that one answer lists."""
+MAX_TEXT = 80
+"""Characters of the client's own that a message repeats."""
 
 
 class Problem(Exception):
-    """An answer other than success. `errors`: one entry for each wrong field."""
+    """An answer other than success. `errors`: one entry for each wrong field; `reason`: what it is
+    counted under, by default its title."""
 
     def __init__(
         self,
@@ -36,8 +44,11 @@ class Problem(Exception):
         *,
         errors: list[dict[str, Any]] | None = None,
         headers: Mapping[str, str] | None = None,
+        reason: str | None = None,
     ) -> None:
         super().__init__(detail)
+        self.title = TITLES.get(status, "Error")
+        self.reason = reason or self.title.lower().replace(" ", "_")
         self.status = status
         self.detail = detail
         self.errors = errors
@@ -47,7 +58,7 @@ class Problem(Exception):
         """The problem object."""
         body: dict[str, Any] = {
             "type": "about:blank",
-            "title": TITLES.get(self.status, "Error"),
+            "title": self.title,
             "status": self.status,
             "detail": self.detail,
         }
@@ -55,13 +66,20 @@ class Problem(Exception):
 
     def response(self) -> Response:
         """The HTTP answer."""
-        return JSONResponse(self.body(), self.status, headers=self.headers, media_type=MEDIA_TYPE)
+        return problem_response(self.body(), self.headers)
+
+
+def problem_response(body: Mapping[str, Any], headers: Mapping[str, str] | None) -> Response:
+    """A problem object as an answer of its own status."""
+    # Half a surrogate pair, which JSON can name and UTF-8 cannot carry, becomes a question mark.
+    content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    return Response(content, body["status"], headers=headers, media_type=MEDIA_TYPE)
 
 
 def invalid_field(name: str, value: object, reason: str) -> Problem:
     """422 for one field, naming it, its value and what is allowed."""
     detail = f"{name}: {shorten(value)} is not allowed: {reason}"
-    error = {"field": name, "value": value, "message": reason}
+    error = {"field": name, "value": repeated(value), "message": reason}
     return Problem(422, detail, errors=[error])
 
 
@@ -71,59 +89,75 @@ def shorten(value: object) -> str:
         text = json.dumps(value)
     except (TypeError, ValueError):
         text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
+
+
+def repeated(value: object) -> object:
+    """The value, if it is short and JSON can carry it; else its beginning as text."""
+    try:
+        is_short = len(json.dumps(value, allow_nan=False)) <= MAX_TEXT
+    except (TypeError, ValueError):
+        is_short = False
+    return value if is_short else shorten(value)
 
 
 def from_validation(error: RequestValidationError) -> Problem:
-    """422 for what pydantic found, all fields at once."""
-    errors = []
-    for found in error.errors():
+    """422 for what pydantic found, all fields at once, up to MAX_ERRORS."""
+    errors: list[dict[str, Any]] = []
+    all_found = error.errors()
+    for found in all_found[:MAX_ERRORS]:
         # ("body", field, union branch, position): the branch says nothing to a client
         _, *place = found["loc"]
         name = ".".join(str(p) for p in place[:1] + [p for p in place[1:] if isinstance(p, int)])
         if found["type"] == "json_invalid":
-            name, value, reason = "body", None, f"not JSON: {found['ctx']['error']}"
-        elif found["type"] == "extra_forbidden":
-            value, reason = found["input"], "unknown field"
-        else:
-            value, reason = found["input"], found["msg"]
-        errors.append({"field": name or "body", "value": json_safe(value), "message": reason})
-    detail = "; ".join(f"{e['field']}: {e['message']}, not {shorten(e['value'])}" for e in errors)
-    return Problem(422, detail, errors=errors)
+            errors.append({"field": "body", "message": f"not JSON: {found['ctx']['error']}"})
+            continue
+        reason = "unknown field" if found["type"] == "extra_forbidden" else found["msg"]
+        field, value = name[:MAX_TEXT] or "body", repeated(found["input"])
+        errors.append({"field": field, "value": value, "message": reason})
+    details = [_detail(error) for error in errors]
+    if len(all_found) > MAX_ERRORS:
+        details.append(f"and {len(all_found) - MAX_ERRORS} more")
+    return Problem(422, "; ".join(details), errors=errors)
 
 
-def json_safe(value: object) -> object:
-    """The value if JSON can carry it, else its text."""
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
-        return repr(value)
-    return value
+def _detail(error: Mapping[str, Any]) -> str:
+    text = f"{error['field']}: {error['message']}"
+    return f"{text}, not {shorten(error['value'])}" if "value" in error else text
 
 
 def from_engine(error: NotReady | Overloaded) -> Problem:
     """503 with the time after which to try again."""
-    seconds = error.retry_after if isinstance(error, Overloaded) else RESTART_SECONDS
-    return Problem(503, str(error), headers={"Retry-After": str(seconds)})
+    seconds, reason = RESTART_SECONDS, "not_ready"
+    if isinstance(error, Overloaded):
+        seconds, reason = error.retry_after, "overloaded"
+    return Problem(503, str(error), headers={"Retry-After": str(seconds)}, reason=reason)
 
 
 def install(app: FastAPI) -> None:
     """Make the errors of the app problems; `app.guard` answers for those nobody expects."""
 
+    def answer(request: Request, problem: Problem) -> Response:
+        Record.of(request.scope).drop(problem.reason)
+        return problem.response()
+
     @app.exception_handler(Problem)
-    async def _(request: Request, error: Problem) -> Response:  # noqa: ARG001
-        return error.response()
+    async def _(request: Request, error: Problem) -> Response:
+        return answer(request, error)
 
     @app.exception_handler(NotReady)
     @app.exception_handler(Overloaded)
-    async def _(request: Request, error: NotReady | Overloaded) -> Response:  # noqa: ARG001
-        return from_engine(error).response()
+    async def _(request: Request, error: NotReady | Overloaded) -> Response:
+        return answer(request, from_engine(error))
 
     @app.exception_handler(RequestValidationError)
-    async def _(request: Request, error: RequestValidationError) -> Response:  # noqa: ARG001
-        return from_validation(error).response()
+    async def _(request: Request, error: RequestValidationError) -> Response:
+        return answer(request, from_validation(error))
 
     @app.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> Response:
-        detail = f"{request.method} {request.url.path}: {error.detail}"
-        return Problem(error.status_code, detail, headers=error.headers).response()
+        headers = dict(error.headers or {})
+        if "GET" in headers.get("Allow", ""):  # HEAD is allowed too: app.guard sees to it
+            headers["Allow"] = ", ".join(sorted({*headers["Allow"].split(", "), "HEAD"}))
+        detail = f"{request.method} {request.scope['path'][:MAX_TEXT]}: {error.detail}"
+        return answer(request, Problem(error.status_code, detail, headers=headers))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app import tracing
 from app.engine.messages import Done, Event, Failed, Finished, Frame
 from app.planning import Plan
 from app.problems import Problem
@@ -40,6 +41,7 @@ async def gather(plan: Plan, events: AsyncIterator[Event]) -> Result:
             case Failed(_, reason):
                 raise Problem(500, reason)
             case Done():
+                tracing.record_engine(event)
                 return Result(plan, x_0, x_t, x_0_hat, timing(event))
     raise Problem(500, "the engine ended the request early")
 

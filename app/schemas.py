@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MAX_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader keeps exact."""
+Integers = Annotated[list[Annotated[int, Field(ge=0)]], Field(fail_fast=True)]
+"""Checked up to the first wrong one: a body has room for half a million."""
 
 
 class SampleRequest(BaseModel):
@@ -36,7 +38,7 @@ class SampleRequest(BaseModel):
         None,
         description="ddpm only: sigma_t. Default: the checkpoint's; fixed_small when steps < T.",
     )
-    labels: Annotated[int, Field(ge=0)] | list[Annotated[int, Field(ge=0)]] | None = Field(
+    labels: Annotated[int, Field(ge=0)] | Integers | None = Field(
         None, description="Class-conditional checkpoints: one label for all, or n of them."
     )
     guidance: float = Field(
@@ -51,7 +53,7 @@ class TrajectoryRequest(SampleRequest):
     frames: int = Field(
         11, ge=2, description="States shown, evenly spaced, x_T the first and x_0 the last."
     )
-    timesteps: list[Annotated[int, Field(ge=0)]] | None = Field(
+    timesteps: Integers | None = Field(
         None, min_length=1, description="Instead of frames: the t to show, 0..T; 0 is the result."
     )
 
@@ -152,6 +154,13 @@ class Model(BaseModel):
         description="Measured at warm-up: a sample's bytes do not depend on what it runs beside."
     )
     limits: Limits
+
+
+class Readiness(BaseModel):
+    """`GET /readyz`, when it can serve."""
+
+    status: str
+    reasons: list[str] = Field(description="Why not; empty here, in the problem of a 503 not.")
 
 
 class ProblemBody(BaseModel):

@@ -44,6 +44,10 @@ class Settings(BaseSettings):
     hang_seconds: float = Field(
         60, gt=0, description="time without a step after which an engine with work is replaced"
     )
+    body_seconds: Positive = Field(
+        30, description="time that a client has for sending a request's head, and again its body"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="of the lines on stderr")
     shutdown_seconds: Positive = Field(
         30, description="time that running requests have to finish after SIGTERM"
     )

@@ -7,11 +7,13 @@ from concurrent.futures import Executor
 from contextlib import aclosing
 from typing import Any
 
+from app import tracing
 from app.encoding import png_base64
 from app.engine.messages import Done, Event, Failed, Finished, Frame
 from app.engine.supervisor import NotReady, Overloaded, Supervisor
 from app.planning import Plan
 from app.problems import Problem, from_engine
+from app.record import Record
 from app.results import image, timing
 
 KEEP_ALIVE_SECONDS = 15.0
@@ -19,11 +21,12 @@ KEEP_ALIVE = b": keep-alive\n\n"
 
 
 async def event_stream(
-    plan: Plan, supervisor: Supervisor, encoders: Executor
+    plan: Plan, supervisor: Supervisor, encoders: Executor, record: Record
 ) -> AsyncIterator[bytes]:
     """`frame` events, a comment whenever nothing came for 15 s, then one `done` or `error`.
 
-    The client's leaving closes this generator, which cancels the job.
+    The client's leaving closes this generator, which cancels the job. The record is told of the
+    first frame, and of the problem in an `error`, which the status cannot tell any more.
     """
     running = supervisor.run(plan.submit)
     try:
@@ -33,20 +36,29 @@ async def event_stream(
                 if event is None:
                     yield KEEP_ALIVE
                 elif not isinstance(event, Finished):  # its last frame says the same
-                    yield await _encoded(plan, event, encoders)
+                    yield await _encoded(plan, event, encoders, record)
     except (NotReady, Overloaded) as error:  # the room that the request was accepted for is gone
-        yield _event("error", from_engine(error).body())
+        yield _error(from_engine(error), record)
 
 
-async def _encoded(plan: Plan, event: Frame | Done | Failed, encoders: Executor) -> bytes:
+async def _encoded(
+    plan: Plan, event: Frame | Done | Failed, encoders: Executor, record: Record
+) -> bytes:
     match event:
         case Frame():
+            record.saw_frame()
             loop = asyncio.get_running_loop()
             return _event("frame", await loop.run_in_executor(encoders, _frame, plan, event))
         case Done():
+            tracing.record_engine(event)
             return _event("done", {**plan.header, "timing": timing(event)})
         case Failed(_, reason):
-            return _event("error", Problem(500, reason).body())
+            return _error(Problem(500, reason), record)
+
+
+def _error(problem: Problem, record: Record) -> bytes:
+    record.drop(problem.reason)
+    return _event("error", problem.body())
 
 
 def _frame(plan: Plan, frame: Frame) -> dict[str, Any]:

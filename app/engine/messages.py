@@ -23,7 +23,8 @@ class Submit:
 
     `labels` has one entry an index; None where the model is unconditional. `shown` are the
     positions 0..steps of the chain whose states are sent as frames (steps: the result). Rows are
-    shared evenly between clients; `is_alone`: the job shares no batch with others.
+    shared evenly between clients; `is_alone`: the job shares no batch with others. `request_id` is
+    what log lines call it by.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Submit:
     shown: tuple[int, ...] = ()
     client: str = ""
     is_alone: bool = False
+    request_id: str = ""
 
     @property
     def rows(self) -> int:

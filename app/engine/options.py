@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import asdict, dataclass, fields
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,7 @@ class Options:
     runtime: str
     threads: int
     max_batch: int
+    log_format: Literal["text", "json"] = "text"
 
     def arguments(self) -> list[str]:
         """As flags, for `parse`."""

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import torch
 
+from app import logs
 from app.engine.blackbox import BlackBox
 from app.engine.machine import Engine
 from app.engine.messages import (
@@ -170,6 +171,7 @@ def main() -> None:
     """Run until the API process goes away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the API process' to handle
     fd, box_fd, options = Options.parse()
+    logs.configure(options.log_format)
     channel = Channel(socket.socket(fileno=fd))
     try:
         try:

@@ -9,11 +9,13 @@ from typing import TypeVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from app import encoding, openapi
+from app import encoding, openapi, tracing
+from app.body import StrictRoute
 from app.dependencies import EncodersDep, SettingsDep, SupervisorDep
 from app.engine.supervisor import Supervisor
-from app.negotiation import choose
+from app.negotiation import accept_header, choose
 from app.planning import Plan, plan
+from app.record import Record
 from app.results import Result, gather
 from app.schemas import SampleRequest, SampleResponse, TrajectoryRequest, TrajectoryResponse
 from app.settings import Settings
@@ -38,7 +40,7 @@ TRAJECTORY: Encoders = {
 }
 EVENT_STREAM = "text/event-stream"
 
-router = APIRouter(tags=["generation"])
+router = APIRouter(tags=["generation"], route_class=StrictRoute)
 
 
 class ClientGone(Exception):
@@ -60,8 +62,8 @@ async def sample(
     body: SampleRequest = SampleRequest(),  # noqa: B008 - frozen
 ) -> Response:
     """n images of one seed. The same request gives the same bytes, whatever else is running."""
-    media_type = choose(request.headers.get("accept"), list(SAMPLE))
-    accepted = accept(body, supervisor, settings)
+    media_type = choose(accept_header(request.headers), list(SAMPLE))
+    accepted = accept(request, body, supervisor, settings)
     return await answer(request, accepted, supervisor, encoders, SAMPLE, media_type)
 
 
@@ -81,11 +83,11 @@ async def denoise_trajectory(
 ) -> Response:
     """x_t and x0_hat(x_t, t) at the frames asked for; live as `text/event-stream`. The last frame
     is what /sample returns for the same fields."""
-    media_type = choose(request.headers.get("accept"), [*TRAJECTORY, EVENT_STREAM])
-    accepted = accept(body, supervisor, settings)
+    media_type = choose(accept_header(request.headers), [*TRAJECTORY, EVENT_STREAM])
+    accepted = accept(request, body, supervisor, settings)
     if media_type == EVENT_STREAM:
         return StreamingResponse(
-            event_stream(accepted, supervisor, encoders),
+            event_stream(accepted, supervisor, encoders, Record.of(request.scope)),
             media_type=EVENT_STREAM,
             headers={
                 "Cache-Control": "no-store",
@@ -96,9 +98,14 @@ async def denoise_trajectory(
     return await answer(request, accepted, supervisor, encoders, TRAJECTORY, media_type)
 
 
-def accept(body: SampleRequest, supervisor: Supervisor, settings: Settings) -> Plan:
+def accept(
+    request: Request, body: SampleRequest, supervisor: Supervisor, settings: Settings
+) -> Plan:
     """The plan, if there is room for it. Raises Problem 422, NotReady or Overloaded."""
-    accepted = plan(body, supervisor.model, settings)
+    record = Record.of(request.scope)
+    accepted = plan(body, supervisor.model, settings, record.request_id)
+    record.submit = accepted.submit
+    tracing.describe(accepted.submit)
     supervisor.admit(accepted.submit)
     return accepted
 
@@ -117,7 +124,8 @@ async def answer(
     except ClientGone:
         return Response(status_code=499)  # nobody reads it
     loop = asyncio.get_running_loop()
-    content = await loop.run_in_executor(encoders, representations[media_type], result)
+    with tracing.tracer.start_as_current_span("encode"):
+        content = await loop.run_in_executor(encoders, representations[media_type], result)
     headers = {"X-Seed": str(accepted.submit.seed), "Vary": "Accept"}
     return Response(content, media_type=media_type, headers=headers)
 

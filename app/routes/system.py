@@ -1,33 +1,36 @@
 """What the server says of itself: /model, /livez, /readyz."""
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app import openapi
 from app.dependencies import MetricsDep, SettingsDep, SupervisorDep
-from app.problems import MEDIA_TYPE, RESTART_SECONDS, Problem
-from app.schemas import Limits, Model
-
-METRICS = "text/plain"
+from app.problems import RESTART_SECONDS, Problem, problem_response
+from app.schemas import Limits, Model, Readiness
 
 router = APIRouter(tags=["system"])
 
 
-@router.get("/model", summary="What is served", responses=openapi.NOT_READY)
+@router.get("/model", summary="What is served", responses={**openapi.OK, **openapi.NOT_READY})
 async def model(supervisor: SupervisorDep, settings: SettingsDep) -> Model:
     """The model, where it came from, how well it was measured, how it runs, and the limits."""
     limits = Limits.model_validate({name: getattr(settings, name) for name in Limits.model_fields})
     return Model.model_validate({**supervisor.model, "limits": limits})
 
 
-@router.get("/livez", summary="Is the process alive?")
+@router.get("/livez", summary="Is the process alive?", responses=openapi.OK)
 async def livez() -> dict[str, str]:
     """Always 200 while the server answers at all; a full queue is not dead."""
     return {"status": "alive"}
 
 
-@router.get("/readyz", summary="Can it serve?", responses=openapi.NOT_READY)
+@router.get(
+    "/readyz",
+    summary="Can it serve?",
+    response_model=Readiness,
+    responses={**openapi.OK, **openapi.NOT_READY},
+)
 async def readyz(supervisor: SupervisorDep) -> Response:
     """200 with at least one engine ready; else 503 with the state of each."""
     states = [f"engine {i} is {engine.status}" for i, engine in enumerate(supervisor.engines)]
@@ -35,11 +38,15 @@ async def readyz(supervisor: SupervisorDep) -> Response:
         return JSONResponse({"status": "ready", "reasons": []})
     problem = Problem(503, "; ".join(states))
     headers = {"Retry-After": str(RESTART_SECONDS)}
-    body = {**problem.body(), "reasons": states}
-    return JSONResponse(body, 503, headers=headers, media_type=MEDIA_TYPE)
+    return problem_response({**problem.body(), "reasons": states}, headers)
 
 
-@router.get("/metrics", summary="For Prometheus", responses={200: {"content": {METRICS: {}}}})
+@router.get(
+    "/metrics",
+    summary="For Prometheus",
+    response_class=PlainTextResponse,
+    responses=openapi.OK,
+)
 async def metrics(metrics: MetricsDep) -> Response:
     """Answers, samples, the queue, and the engines' steps, in Prometheus' text format."""
     return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)

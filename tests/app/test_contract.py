@@ -1,0 +1,93 @@
+"""The OpenAPI document against the running server: generated requests, every answer checked.
+
+Status, content type, headers and body of each answer must be as documented, whatever was sent.
+"""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from app.main import create_app
+from app.settings import Settings
+from tests.app.server import Server
+from tests.tiny import save_tiny
+
+document = create_app(Settings(), on_unusable=print).openapi()
+schema = schemathesis.openapi.from_dict(document)
+bounded = settings(
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@st.composite
+def requests(draw: st.DrawFn, path: str) -> dict[str, object]:
+    """What the tiny checkpoint and its server's limits allow."""
+    n = draw(st.integers(1, 4))
+    label = st.integers(0, 2)
+    body: dict[str, object] = {"n": n, "steps": draw(st.integers(1, 8))}
+    optional: dict[str, st.SearchStrategy[object]] = {
+        "seed": st.none() | st.integers(0, 2**53 - 1),
+        "first_index": st.integers(0, 2**53 - 5),
+        "labels": label | st.lists(label, min_size=n, max_size=n),
+    }
+    sampler = draw(st.sampled_from(["ddpm", "ddim", "dpmpp"]))
+    if sampler == "ddim":
+        optional["eta"] = st.floats(0, 1)
+    if sampler == "ddpm":
+        optional["variance"] = st.sampled_from(["fixed_small", "fixed_large", None])
+    if path == "/denoise-trajectory":
+        times = st.fixed_dictionaries(
+            {"timesteps": st.lists(st.integers(0, 50), min_size=1, max_size=6)}
+        )
+        body |= draw(st.fixed_dictionaries({"frames": st.integers(2, 6)}) | times)
+    body |= draw(st.fixed_dictionaries({"sampler": st.just(sampler)}, optional=optional))
+    if "labels" in body:
+        body["guidance"] = draw(st.floats(0, 20))
+    return body
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("contract")
+    flags = ["--max-samples=4", "--max-frames=6", "--max-request-bytes=100000"]
+    checkpoint = save_tiny(folder / "tiny", num_classes=3, null_label=True)
+    with Server(
+        folder / "server.log", f"--checkpoint={checkpoint}", "--runtime=eager", *flags
+    ) as server:
+        yield server
+
+
+def test_the_document_served_is_the_one_checked_here(tiny: Server) -> None:
+    assert tiny.client.get("/openapi.json").json() == json.loads(json.dumps(document))
+
+
+@schema.parametrize()
+@settings(bounded, max_examples=30)
+def test_every_answer_is_as_documented(case: Case, tiny: Server) -> None:
+    # What a model or a limit refuses is valid by the document, which names neither.
+    case.call_and_validate(base_url=tiny.url, excluded_checks=[positive_data_acceptance])
+
+
+@pytest.mark.parametrize("path", ["/sample", "/denoise-trajectory"])
+@settings(bounded, max_examples=40)
+@given(data=st.data())
+def test_a_valid_request_gets_the_representation_it_asks_for(
+    tiny: Server, path: str, data: st.DataObject
+) -> None:
+    operation = schema[path]["POST"]
+    content = document["paths"][path]["post"]["responses"]["200"]["content"]
+    accept = data.draw(st.sampled_from(sorted(content)))
+    answer = tiny.post(path, data.draw(requests(path)), accept)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].partition(";")[0] == accept
+    operation.validate_response(answer)
