@@ -5,15 +5,19 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 import uvicorn
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from app import logs
 from app.connections import patient_protocol
 from app.main import create_app
 from app.settings import Settings
+
+SECRETS = {name for name, kind in Settings.model_fields.items() if kind.annotation is SecretStr}
+LAST_WORDS_SECONDS = 5
+"""For the answers to those whose requests are given up at shutdown."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,7 +44,8 @@ def serve(argv: list[str]) -> int:
     except ValidationError as error:
         for found in error.errors():
             name = "_".join(map(str, found["loc"]))
-            print(f"ddpm serve: {name}: {found['input']!r}: {found['msg']}", file=sys.stderr)
+            given = "(not shown)" if name in SECRETS else repr(found["input"])
+            print(f"ddpm serve: {name}: {given}: {found['msg']}", file=sys.stderr)
         return 2
     logs.configure(settings.log_format)
     app = create_app(settings, on_unusable=lambda reason: stop(server, reason))
@@ -49,7 +54,7 @@ def serve(argv: list[str]) -> int:
             app,
             host=settings.host,
             port=settings.port,
-            timeout_graceful_shutdown=settings.shutdown_seconds,
+            timeout_graceful_shutdown=settings.shutdown_seconds + LAST_WORDS_SECONDS,
             server_header=False,
             http=patient_protocol(settings.body_seconds),
             access_log=False,  # app.observer writes those lines
@@ -57,6 +62,7 @@ def serve(argv: list[str]) -> int:
             reset_contextvars=True,  # else a pipelined request would find its predecessor's
         ),
         until_ready=app.state.supervisor.has_been_ready.wait,
+        drain=lambda: app.state.supervisor.drain(settings.shutdown_seconds),
     )
     for stopping in (signal.SIGINT, signal.SIGTERM):
         # uvicorn shuts down on these, then raises them again: this time they mean nothing.
@@ -67,19 +73,28 @@ def serve(argv: list[str]) -> int:
 
 class Server(uvicorn.Server):
     """Prints the page's address once it listens and `until_ready` is over: the terminal's last
-    line before the first request's."""
+    line before the first request's. When it is to stop, `drain` runs beside the last requests."""
 
     def __init__(
-        self, config: uvicorn.Config, until_ready: Callable[[], Awaitable[object]]
+        self,
+        config: uvicorn.Config,
+        until_ready: Callable[[], Awaitable[object]],
+        drain: Callable[[], Coroutine[None, None, None]],
     ) -> None:
         super().__init__(config)
         self._until_ready = until_ready
+        self._drain = drain
         self._greeting: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._greeting = asyncio.create_task(self._greet())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        draining = asyncio.create_task(self._drain())
+        await super().shutdown(sockets)
+        draining.cancel()
 
     async def _greet(self) -> None:
         await self._until_ready()

@@ -9,7 +9,7 @@ from fastapi_offline import FastAPIOffline
 
 from app import problems
 from app.engine.options import Options
-from app.engine.supervisor import Supervisor
+from app.engine.supervisor import Bounds, Limits, Supervisor
 from app.guard import Guard
 from app.metrics import Metrics
 from app.observer import Observer
@@ -61,7 +61,13 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
     )
     app.state.settings = settings
     app.state.supervisor = Supervisor(
-        options, settings.max_queue_samples, settings.hang_seconds, on_unusable
+        options,
+        Limits(
+            Bounds(settings.max_queue_samples, settings.max_queue_steps),
+            Bounds(settings.max_client_samples, settings.max_client_steps),
+        ),
+        settings.hang_seconds,
+        on_unusable,
     )
     app.state.metrics = metrics = Metrics(app.state.supervisor)
     app.include_router(generation.router)

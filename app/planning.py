@@ -6,7 +6,7 @@ Nothing is computed and no memory is taken before the whole cost is known.
 import secrets
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.engine.messages import Submit
@@ -77,6 +77,7 @@ def plan(
     steps = request.steps if request.steps is not None else default_steps(request.sampler, T)
     if steps > T:
         raise invalid_field("steps", steps, f"this model has T = {T}, so it must be 1..{T}")
+    _check_cost(request.n, steps, settings)
     labels = _labels(request, model)
     times = chain_times(evenly_spaced(T, steps))
     shown = _shown(request, times, T, settings)
@@ -98,6 +99,20 @@ def plan(
     shape = tuple(model["image_shape"])
     shown_times = tuple(times[position] for position in shown)
     return Plan(submit, model["name"], model["sha256"], shape, labels, shown_times)
+
+
+def for_client(plan: Plan, client: str) -> Plan:
+    """The same, counted for a client."""
+    return replace(plan, submit=replace(plan.submit, client=client))
+
+
+def _check_cost(n: int, steps: int, settings: Settings) -> None:
+    """What would not be admitted by an idle server is invalid."""
+    samples = min(settings.max_queue_samples, settings.max_client_samples)
+    most = min(samples, min(settings.max_queue_steps, settings.max_client_steps) // steps)
+    if n > most:
+        reason = f"in {steps} steps this server makes at most {most} images for one client"
+        raise invalid_field("n", n, reason)
 
 
 def _check_limits(request: SampleRequest, settings: Settings) -> None:

@@ -9,12 +9,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from app.engine.supervisor import NotReady, Overloaded
+from app.engine.supervisor import ClientOverLimit, NotReady, Overloaded, Refused, TooLate
 from app.record import Record
 
 MEDIA_TYPE = "application/problem+json"
 TITLES = {
     400: "Bad request",
+    401: "No valid API key",
     404: "Not found",
     405: "Method not allowed",
     406: "No such representation",
@@ -22,11 +23,20 @@ TITLES = {
     413: "Request body too large",
     415: "Unsupported media type",
     422: "Invalid request",
+    429: "Too much asked for by one client",
     500: "Internal error",
     503: "Not available",
+    504: "Not done in time",
 }
 RESTART_SECONDS = 5
 """What Retry-After says while an engine starts."""
+REFUSALS: dict[type[Refused], tuple[int, str]] = {
+    NotReady: (503, "not_ready"),
+    Overloaded: (503, "overloaded"),
+    ClientOverLimit: (429, "client_over_limit"),
+    TooLate: (504, "too_late"),
+}
+"""Status, and what it is counted under."""
 MAX_ERRORS = 20
 """Wrong fields that one answer lists."""
 MAX_TEXT = 80
@@ -126,12 +136,14 @@ def _detail(error: Mapping[str, Any]) -> str:
     return f"{text}, not {shorten(error['value'])}" if "value" in error else text
 
 
-def from_engine(error: NotReady | Overloaded) -> Problem:
-    """503 with the time after which to try again."""
-    seconds, reason = RESTART_SECONDS, "not_ready"
-    if isinstance(error, Overloaded):
-        seconds, reason = error.retry_after, "overloaded"
-    return Problem(503, str(error), headers={"Retry-After": str(seconds)}, reason=reason)
+def from_engine(error: Refused) -> Problem:
+    """The problem, with the time after which to try again where that may help."""
+    status, reason = REFUSALS[type(error)]
+    seconds = error.retry_after
+    if isinstance(error, NotReady):
+        seconds = RESTART_SECONDS
+    headers = None if seconds is None else {"Retry-After": str(seconds)}
+    return Problem(status, str(error), headers=headers, reason=reason)
 
 
 def install(app: FastAPI) -> None:
@@ -145,9 +157,8 @@ def install(app: FastAPI) -> None:
     async def _(request: Request, error: Problem) -> Response:
         return answer(request, error)
 
-    @app.exception_handler(NotReady)
-    @app.exception_handler(Overloaded)
-    async def _(request: Request, error: NotReady | Overloaded) -> Response:
+    @app.exception_handler(Refused)
+    async def _(request: Request, error: Refused) -> Response:
         return answer(request, from_engine(error))
 
     @app.exception_handler(RequestValidationError)

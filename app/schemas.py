@@ -120,6 +120,10 @@ class Limits(BaseModel):
     max_samples: int
     max_frames: int
     max_queue_samples: int
+    max_queue_steps: int
+    max_client_samples: int
+    max_client_steps: int
+    max_wait_seconds: int
     max_request_bytes: int
     max_response_bytes: int
 

@@ -3,10 +3,12 @@
 import os
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Positive = Annotated[int, Field(ge=1)]
+MIN_KEY = 16
+"""Characters of an API key, at least."""
 
 
 class Settings(BaseSettings):
@@ -37,6 +39,20 @@ class Settings(BaseSettings):
     max_samples: Positive = Field(256, description="samples in one request")
     max_frames: int = Field(1001, ge=2, description="frames of one trajectory")
     max_queue_samples: Positive = Field(4096, description="unfinished samples in the server")
+    max_queue_steps: Positive = Field(
+        4_096_000,
+        description="denoising steps, over those samples, that the server still has to do",
+    )
+    max_client_samples: Positive = Field(2048, description="unfinished samples of one client")
+    max_client_steps: Positive = Field(
+        2_048_000, description="denoising steps still to do for one client"
+    )
+    max_wait_seconds: Positive = Field(
+        3600, description="time after which a request is given up; `Prefer: wait=N` shortens it"
+    )
+    api_keys: SecretStr = Field(
+        SecretStr(""), description="keys that clients need, with commas; empty: none is needed"
+    )
     max_request_bytes: Positive = Field(1 << 20, description="size of a request's body")
     max_response_bytes: Positive = Field(
         256 << 20, description="uncompressed size of one answer's pictures"
@@ -61,13 +77,29 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} is not auto, cpu, cuda or cuda:N")
         return value
 
+    @field_validator("api_keys")
+    @classmethod
+    def _check_keys(cls, value: SecretStr) -> SecretStr:
+        if any(len(key) < MIN_KEY for key in _split(value.get_secret_value())):
+            raise ValueError(f"every key must have at least {MIN_KEY} characters")
+        return value
+
+    @property
+    def keys(self) -> list[str]:
+        """The API keys; empty: none is needed."""
+        return _split(self.api_keys.get_secret_value())
+
     @property
     def devices(self) -> list[str]:
         """The devices named, without duplicates of `auto`."""
-        return [name.strip() for name in self.device.split(",")]
+        return _split(self.device)
 
     @property
     def threads_per_engine(self) -> int:
         """CPU threads for each engine."""
         cores = len(os.sched_getaffinity(0))
         return self.threads or max(1, cores // len(self.devices))
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

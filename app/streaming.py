@@ -10,7 +10,7 @@ from typing import Any
 from app import tracing
 from app.encoding import png_base64
 from app.engine.messages import Done, Event, Failed, Finished, Frame
-from app.engine.supervisor import NotReady, Overloaded, Supervisor
+from app.engine.supervisor import Refused, Supervisor
 from app.planning import Plan
 from app.problems import Problem, from_engine
 from app.record import Record
@@ -21,14 +21,14 @@ KEEP_ALIVE = b": keep-alive\n\n"
 
 
 async def event_stream(
-    plan: Plan, supervisor: Supervisor, encoders: Executor, record: Record
+    plan: Plan, supervisor: Supervisor, encoders: Executor, record: Record, wait_seconds: float
 ) -> AsyncIterator[bytes]:
     """`frame` events, a comment whenever nothing came for 15 s, then one `done` or `error`.
 
     The client's leaving closes this generator, which cancels the job. The record is told of the
     first frame, and of the problem in an `error`, which the status cannot tell any more.
     """
-    running = supervisor.run(plan.submit)
+    running = supervisor.run(plan.submit, wait_seconds)
     try:
         # The pauses are closed first: they may be waiting for the next of the events.
         async with aclosing(running) as events, aclosing(_with_pauses(events)) as paced:
@@ -37,7 +37,7 @@ async def event_stream(
                     yield KEEP_ALIVE
                 elif not isinstance(event, Finished):  # its last frame says the same
                     yield await _encoded(plan, event, encoders, record)
-    except (NotReady, Overloaded) as error:  # the room that the request was accepted for is gone
+    except Refused as error:  # the room it was accepted for is gone, or its time is over
         yield _error(from_engine(error), record)
 
 

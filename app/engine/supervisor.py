@@ -56,16 +56,45 @@ HIGH_WATER, LOW_WATER = 8 << 20, 2 << 20
 """Bytes of events waiting for a reader: above the first its job pauses, until below the second."""
 
 
-class Overloaded(Exception):
-    """The queue is full; `retry_after` seconds should make room."""
+class Refused(Exception):
+    """A job is not run, or not to its end, for the server's own reasons; the message says why.
+    After `retry_after` seconds it may be (None: nobody knows)."""
 
-    def __init__(self, message: str, retry_after: int) -> None:
+    def __init__(self, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 
 
-class NotReady(Exception):
-    """No engine is ready; the message says why."""
+class NotReady(Refused):
+    """No engine is ready, or the server is shutting down."""
+
+
+class Overloaded(Refused):
+    """The queue is full."""
+
+
+class ClientOverLimit(Refused):
+    """This client has as much in the queue as one client may."""
+
+
+class TooLate(Refused):
+    """The job was not done in the time that it had."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What the queue holds at most, in unfinished samples, and in steps still to do for them."""
+
+    samples: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of the whole server, and of one client."""
+
+    server: Bounds
+    client: Bounds
 
 
 @dataclass(eq=False)
@@ -73,7 +102,7 @@ class Flight:
     """A job in flight: what is still to come, who waits for it, and what it is suspected of."""
 
     submit: Submit
-    events: "asyncio.Queue[Event]" = field(default_factory=asyncio.Queue)
+    events: "asyncio.Queue[Event | Refused]" = field(default_factory=asyncio.Queue)
     missing: set[int] = field(default_factory=set)
     sent_frames: set[tuple[int, int]] = field(default_factory=set)
     buffered: int = 0  # bytes in `events`
@@ -95,9 +124,17 @@ class Flight:
         self.buffered += size(event)
         self.events.put_nowait(event)
 
-    async def next(self) -> Event:
-        """The next event, once there is one."""
-        event = await self.events.get()
+    async def next(self, deadline: float | None) -> Event:
+        """The next event, once there is one. Raises TooLate at `deadline`, on the loop's clock, and
+        what the job was refused with meanwhile."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                event = await self.events.get()
+        except TimeoutError:
+            done, n = len(self.submit.indices) - len(self.missing), len(self.submit.indices)
+            raise TooLate(f"{done} of {n} samples were done in the time that there was") from None
+        if isinstance(event, Refused):
+            raise event
         self.buffered -= size(event)
         return event
 
@@ -128,9 +165,14 @@ class Flight:
         )
 
     @property
+    def steps(self) -> int:
+        """Denoising steps still to do, at most."""
+        return len(self.missing) * self.submit.steps
+
+    @property
     def cost(self) -> int:
         """Network rows still to be run, at most."""
-        return len(self.missing) * self.submit.steps * self.submit.rows
+        return self.steps * self.submit.rows
 
 
 def size(event: Event) -> int:
@@ -365,11 +407,12 @@ class Supervisor:
     def __init__(
         self,
         options: Sequence[Options],
-        max_queue: int,
+        limits: Limits,
         hang_seconds: float,
         on_unusable: Callable[[str], None],
     ) -> None:
-        self.max_queue = max_queue
+        self.limits = limits
+        self.is_draining = False
         self.unusable: str | None = None
         self.outcomes = {"finished": 0, "failed": 0, "cancelled": 0}
         self.has_been_ready = asyncio.Event()  # set by the first engine that is
@@ -387,6 +430,16 @@ class Supervisor:
     async def stop(self) -> None:
         """End every engine."""
         await asyncio.gather(*(engine.stop() for engine in self.engines))
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new job from now on; whoever still waits after `seconds` is told so."""
+        self.is_draining = True
+        await asyncio.sleep(seconds)
+        for flight in self._flights():
+            flight.events.put_nowait(NotReady("the server is shutting down; ask again"))
+
+    def _flights(self) -> list[Flight]:
+        return [flight for engine in self.engines for flight in engine.flights.values()]
 
     def _give_up(self, reason: str) -> None:
         self.unusable = reason
@@ -407,39 +460,50 @@ class Supervisor:
     @property
     def queued_samples(self) -> int:
         """Unfinished samples in all engines."""
-        return sum(len(f.missing) for engine in self.engines for f in engine.flights.values())
+        return sum(len(flight.missing) for flight in self._flights())
 
-    def retry_after(self, rows: int = 0) -> int:
-        """Whole seconds until the backlog, and `rows` more network rows, should be done."""
+    def retry_after(self, rows: int) -> int:
+        """Whole seconds in which the ready engines should do so many network rows."""
         per_row: float = self.model["seconds_per_row"]
-        backlog = sum(engine.backlog for engine in self.engines)
-        return max(1, math.ceil((backlog + rows) * per_row / max(1, len(self.ready_engines))))
+        return max(1, math.ceil(rows * per_row / max(1, len(self.ready_engines))))
 
     def admit(self, submit: Submit) -> None:
-        """Raises NotReady without a ready engine, Overloaded when the queue has no room."""
+        """Raises NotReady without a ready engine, ClientOverLimit or Overloaded without room."""
+        if self.is_draining:
+            raise NotReady("the server is shutting down")
         if not self.ready_engines:
             raise NotReady("no engine is ready")
-        room = self.max_queue - self.queued_samples
-        if len(submit.indices) > room:
-            raise Overloaded(
-                f"the queue has room for {max(room, 0)} of the {len(submit.indices)} samples asked "
-                f"for (it holds {self.max_queue})",
-                self.retry_after(),
-            )
+        flights = self._flights()
+        own = [flight for flight in flights if flight.submit.client == submit.client]
+        shortage = _shortage(submit, own, self.limits.client)
+        backlog = sum(flight.cost for flight in flights)
+        if shortage is not None:
+            # Its own work goes on beside that of the others, each with an equal share.
+            clients = len({flight.submit.client for flight in flights})
+            rows = min(backlog, clients * sum(flight.cost for flight in own))
+            raise ClientOverLimit(f"your part of the queue has {shortage}", self.retry_after(rows))
+        shortage = _shortage(submit, flights, self.limits.server)
+        if shortage is not None:
+            raise Overloaded(f"the queue has {shortage}", self.retry_after(backlog))
 
-    async def run(self, submit: Submit) -> AsyncGenerator[Event, None]:
+    async def run(
+        self, submit: Submit, seconds: float | None = None
+    ) -> AsyncGenerator[Event, None]:
         """Submit to the least loaded engine; its events, up to and with Done or Failed.
 
-        Leaving the iteration early cancels the job. Raises as `admit` does.
+        Leaving the iteration early cancels the job. Raises as `admit` does; TooLate when the next
+        event is not there after `seconds` in all, NotReady when the server shuts down first.
         """
         self.admit(submit)
+        now = asyncio.get_running_loop().time()
+        deadline = None if seconds is None else now + seconds
         engine = min(self.ready_engines, key=lambda engine: engine.backlog)
         flight = Flight(submit)
         engine.submit(flight)
         unfinished = "cancelled"
         try:
             while True:
-                event = await flight.next()
+                event = await flight.next(deadline)
                 engine.keep_pace(flight)
                 if isinstance(event, Failed):
                     unfinished = "failed"
@@ -450,3 +514,16 @@ class Supervisor:
             engine.release(submit.id)
             self.outcomes["finished"] += len(submit.indices) - len(flight.missing)
             self.outcomes[unfinished] += len(flight.missing)
+
+
+def _shortage(submit: Submit, flights: Sequence[Flight], bounds: Bounds) -> str | None:
+    """What there is no room for beside `flights`, if anything."""
+    n = len(submit.indices)
+    for unit, asked, queued, bound in (
+        ("samples", n, sum(len(flight.missing) for flight in flights), bounds.samples),
+        ("steps", n * submit.steps, sum(flight.steps for flight in flights), bounds.steps),
+    ):
+        if queued + asked > bound:
+            room = max(0, bound - queued)
+            return f"room for {room} of the {asked} {unit} asked for (it holds {bound})"
+    return None

@@ -11,10 +11,11 @@ from fastapi.responses import Response, StreamingResponse
 
 from app import encoding, openapi, tracing
 from app.body import StrictRoute
+from app.clients import ClientDep, WaitDep
 from app.dependencies import EncodersDep, SettingsDep, SupervisorDep
 from app.engine.supervisor import Supervisor
 from app.negotiation import accept_header, choose
-from app.planning import Plan, plan
+from app.planning import Plan, for_client, plan
 from app.record import Record
 from app.results import Result, gather
 from app.schemas import SampleRequest, SampleResponse, TrajectoryRequest, TrajectoryResponse
@@ -59,12 +60,14 @@ async def sample(
     settings: SettingsDep,
     supervisor: SupervisorDep,
     encoders: EncodersDep,
+    client: ClientDep,
+    wait: WaitDep,
     body: SampleRequest = SampleRequest(),  # noqa: B008 - frozen
 ) -> Response:
     """n images of one seed. The same request gives the same bytes, whatever else is running."""
     media_type = choose(accept_header(request.headers), list(SAMPLE))
-    accepted = accept(request, body, supervisor, settings)
-    return await answer(request, accepted, supervisor, encoders, SAMPLE, media_type)
+    accepted = accept(request, body, client, supervisor, settings)
+    return await answer(request, accepted, wait, supervisor, encoders, SAMPLE, media_type)
 
 
 @router.post(
@@ -79,15 +82,17 @@ async def denoise_trajectory(
     settings: SettingsDep,
     supervisor: SupervisorDep,
     encoders: EncodersDep,
+    client: ClientDep,
+    wait: WaitDep,
     body: TrajectoryRequest = TrajectoryRequest(),  # noqa: B008 - frozen
 ) -> Response:
     """x_t and x0_hat(x_t, t) at the frames asked for; live as `text/event-stream`. The last frame
     is what /sample returns for the same fields."""
     media_type = choose(accept_header(request.headers), [*TRAJECTORY, EVENT_STREAM])
-    accepted = accept(request, body, supervisor, settings)
+    accepted = accept(request, body, client, supervisor, settings)
     if media_type == EVENT_STREAM:
         return StreamingResponse(
-            event_stream(accepted, supervisor, encoders, Record.of(request.scope)),
+            event_stream(accepted, supervisor, encoders, Record.of(request.scope), wait),
             media_type=EVENT_STREAM,
             headers={
                 "Cache-Control": "no-store",
@@ -95,15 +100,15 @@ async def denoise_trajectory(
                 "X-Seed": str(accepted.submit.seed),
             },
         )
-    return await answer(request, accepted, supervisor, encoders, TRAJECTORY, media_type)
+    return await answer(request, accepted, wait, supervisor, encoders, TRAJECTORY, media_type)
 
 
 def accept(
-    request: Request, body: SampleRequest, supervisor: Supervisor, settings: Settings
+    request: Request, body: SampleRequest, client: str, supervisor: Supervisor, settings: Settings
 ) -> Plan:
-    """The plan, if there is room for it. Raises Problem 422, NotReady or Overloaded."""
+    """The plan, if there is room for it. Raises Problem 422, or Refused."""
     record = Record.of(request.scope)
-    accepted = plan(body, supervisor.model, settings, record.request_id)
+    accepted = for_client(plan(body, supervisor.model, settings, record.request_id), client)
     record.submit = accepted.submit
     tracing.describe(accepted.submit)
     supervisor.admit(accepted.submit)
@@ -113,6 +118,7 @@ def accept(
 async def answer(
     request: Request,
     accepted: Plan,
+    wait: float,
     supervisor: Supervisor,
     encoders: Executor,
     representations: Encoders,
@@ -120,7 +126,7 @@ async def answer(
 ) -> Response:
     """Run the plan and encode its result; cancelled when the client goes away."""
     try:
-        result = await unless_gone(request, _run(accepted, supervisor))
+        result = await unless_gone(request, _run(accepted, wait, supervisor))
     except ClientGone:
         return Response(status_code=499)  # nobody reads it
     loop = asyncio.get_running_loop()
@@ -130,8 +136,8 @@ async def answer(
     return Response(content, media_type=media_type, headers=headers)
 
 
-async def _run(accepted: Plan, supervisor: Supervisor) -> Result:
-    async with aclosing(supervisor.run(accepted.submit)) as events:
+async def _run(accepted: Plan, wait: float, supervisor: Supervisor) -> Result:
+    async with aclosing(supervisor.run(accepted.submit, wait)) as events:
         return await gather(accepted, events)
 
 

@@ -34,7 +34,9 @@ async def livez() -> dict[str, str]:
 async def readyz(supervisor: SupervisorDep) -> Response:
     """200 with at least one engine ready; else 503 with the state of each."""
     states = [f"engine {i} is {engine.status}" for i, engine in enumerate(supervisor.engines)]
-    if supervisor.ready_engines:
+    if supervisor.is_draining:
+        states = ["the server is shutting down"]
+    elif supervisor.ready_engines:
         return JSONResponse({"status": "ready", "reasons": []})
     problem = Problem(503, "; ".join(states))
     headers = {"Retry-After": str(RESTART_SECONDS)}

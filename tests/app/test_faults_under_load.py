@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.engine.blackbox import SIZE
 from tests.app.server import Server
 from tests.app.test_metrics import read
 from tests.tiny import save_tiny
@@ -243,14 +244,16 @@ def holdings(server: Server) -> tuple[int, int]:
 
 
 def test_serving_needs_no_disk(tiny: Path, tmp_path: Path) -> None:
-    """No file that it could write may grow: as on a full disk, or a read-only one."""
+    """No file may grow, as on a full disk, but for the memory that it shares with its engine, which
+    the limit takes for one; and there is no place for temporary ones."""
     with Server(tmp_path / "first.log", f"--checkpoint={tiny}", "--runtime=eager") as server:
         expected, port = samples(server, BODIES[0]), server.port
     process = subprocess.Popen(
         [sys.executable, "-m", "app.cli", "serve", f"--checkpoint={tiny}", "--runtime=eager",
          f"--port={port}"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        env={**os.environ, "HOME": "/nowhere", "TMPDIR": "/nowhere"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE, SIZE)),
     )  # fmt: skip
     try:
         for _ in range(600):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.engine.messages import Done, Failed, Submit
+from app.engine.messages import Done, Failed, Limited, Submit
 from app.engine.scheduler import Chain
 from tests.app.engine.conftest import Bench, finished, frames
 from tests.tiny import save_tiny
@@ -214,3 +214,51 @@ def test_a_job_that_can_never_run_fails_at_once_and_alone(unconditional: Bench) 
     (failed,) = engine.submit(dataclasses.replace(JOBS[0], id="x", steps=51))
     assert failed == Failed("x", "steps: 51 is not allowed; it must be 1..50")
     assert finished(unconditional.drain(), "ddpm").keys() == {0, 1, 2}
+
+
+def test_out_of_memory_the_step_is_run_in_smaller_batches_to_the_same_bytes(
+    unconditional: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, runner = unconditional.engine, unconditional.engine.runner
+    sizes = []
+    whole = type(runner.runtime).__call__
+
+    def scarce(
+        self: Any, x_t: torch.Tensor, t: torch.Tensor, label: torch.Tensor | None
+    ) -> torch.Tensor:
+        sizes.append(len(x_t))
+        if len(x_t) > 4:
+            raise torch.OutOfMemoryError("injected")
+        return whole(self, x_t, t, label)
+
+    submit = Submit("a", 3, tuple(range(7)), None, "ddpm", 10)
+    monkeypatch.setattr(type(runner.runtime), "__call__", scarce)
+    engine.submit(submit)
+    events = unconditional.drain()
+    assert [event for event in events if isinstance(event, Limited)] == [Limited(4)]
+    assert sizes.count(8) == 1 and set(sizes) == {8, 4}
+    monkeypatch.undo()
+    expected = unconditional.reference(submit)
+    made = finished(events, "a")
+    assert made.keys() == expected.keys()
+    for index, states in expected.items():
+        np.testing.assert_array_equal(unconditional.image(made[index]), states[-1])
+
+
+def test_a_paused_job_sends_nothing_until_it_is_resumed(unconditional: Bench) -> None:
+    engine = unconditional.engine
+    engine.submit(Submit("a", 3, (0,), None, "ddim", 4))
+    engine.step()
+    engine.pause("a", paused=True)
+    assert engine.is_idle
+    engine.pause("a", paused=False)
+    assert finished(unconditional.drain(), "a").keys() == {0}
+
+
+def test_before_each_step_it_tells_where_every_job_is(unconditional: Bench) -> None:
+    told: list[Any] = []
+    unconditional.engine.on_step = told.append
+    unconditional.engine.submit(Submit("a", 3, (5, 6), None, "ddim", 2))
+    unconditional.engine.submit(Submit("b", 3, (0,), None, "ddim", 1))
+    unconditional.drain()
+    assert told == [[("b", 0, 0), ("a", 5, 0)], [("a", 5, 1)]]
