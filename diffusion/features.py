@@ -1,8 +1,8 @@
 """The features in which sets of images are compared: a classifier's, or Inception-v3's (FID)."""
 
-import pickle
-import tempfile
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,6 +16,8 @@ from diffusion.recognition import Classifier
 FeaturesName = Literal["auto", "classifier", "inception"]
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 """As torch-fidelity publishes and keeps it: the network that FID is defined with."""
+TENSORS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+"""torch's own switch."""
 
 
 class FeaturesError(ValueError):
@@ -80,19 +82,28 @@ def inception(weights: Path) -> Features:
             f"features: inception: torch-fidelity cannot be imported ({error}); install the extra "
             "`inception`, with the torchvision that belongs to this torch"
         ) from error
-    # The library unpickles whatever the file holds. It is read here as tensors and nothing else,
-    # and the library gets a file of our own making.
     try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise FeaturesError(f"features: inception: {weights}: not a file of tensors") from error
-    with tempfile.TemporaryDirectory() as folder:
-        ours = Path(folder) / INCEPTION_FILE
-        torch.save(state, ours)
-        network = FeatureExtractorInceptionV3("inception", ["2048"], str(ours))
+        with _tensors_only():
+            network = FeatureExtractorInceptionV3("inception", ["2048"], str(weights))
+    except Exception as error:  # whatever the library meets in a file that is not its own
+        raise FeaturesError(f"features: inception: {weights}: not a file of its weights") from error
 
     def extract(images: Tensor) -> Tensor:
         (made,) = network(images.expand(-1, 3, -1, -1))
         return torch.as_tensor(made)
 
     return Features("Inception-v3's 2048 pooled features (torch-fidelity)", 50, extract)
+
+
+@contextmanager
+def _tensors_only() -> Iterator[None]:
+    """Have torch read tensors and nothing else, also where a library asks for all of a pickle."""
+    before = os.environ.get(TENSORS_ONLY)
+    os.environ[TENSORS_ONLY] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[TENSORS_ONLY]
+        else:
+            os.environ[TENSORS_ONLY] = before

@@ -1,6 +1,7 @@
 """Which features distances are measured in, and that Inception's are the library's own."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ import torch
 from diffusion import features
 from diffusion.features import FeaturesError, inception, of_classifier, pick
 from diffusion.recognition import Classifier
+
+REASON = "torch-fidelity, or a torchvision built for this torch, is not installed"
 
 
 @pytest.fixture
@@ -42,21 +45,31 @@ def test_auto_is_the_classifier_without_inceptions_weights(
         pick("inception", classifier)
 
 
-def test_a_file_that_holds_more_than_tensors_is_not_loaded(tmp_path: Path) -> None:
-    pytest.importorskip("torch_fidelity", exc_type=(ImportError, RuntimeError))  # type: ignore[arg-type]
-    path = tmp_path / "weights.pth"
-    torch.save({"weight": Path("/")}, path)
-    with pytest.raises(FeaturesError, match="weights.pth: not a file of tensors"):
+class Harm:
+    """Unpickled, it leaves a trace."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.trace,)
+
+
+def test_a_file_that_holds_more_than_tensors_is_not_unpickled(tmp_path: Path) -> None:
+    pytest.importorskip("torch_fidelity", reason=REASON, exc_type=(ImportError, RuntimeError))  # type: ignore[arg-type]
+    path, trace = tmp_path / "weights.pth", tmp_path / "trace"
+    torch.save({"weight": Harm(trace)}, path)
+    with pytest.raises(FeaturesError, match="weights.pth: not a file of its weights"):
         inception(path)
+    assert not trace.exists()
 
 
 def test_inceptions_are_the_librarys(
     classifier: Classifier, hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reason = "torch-fidelity, or a torchvision built for this torch, is not installed"
     theirs = pytest.importorskip(
         "torch_fidelity.feature_extractor_inceptionv3",
-        reason=reason,
+        reason=REASON,
         exc_type=(ImportError, RuntimeError),  # type: ignore[arg-type]
     )
     kind = theirs.FeatureExtractorInceptionV3
