@@ -27,6 +27,7 @@ class Progress:
 
     shown: frozenset[int]
     submitted: float
+    request_id: str
     started: float | None = None
 
 
@@ -59,7 +60,9 @@ class Engine:
         except ValueError as error:
             return [Failed(submit.id, str(error))]
         self.runner.jobs[submit.id] = JobData.of(submit, table)
-        self._progress[submit.id] = Progress(frozenset(submit.shown), self.clock())
+        self._progress[submit.id] = Progress(
+            frozenset(submit.shown), self.clock(), submit.request_id
+        )
         return []
 
     def cancel(self, job_id: str) -> None:
@@ -105,7 +108,10 @@ class Engine:
             if not done.is_finite:
                 where = f"step {chain.position + 1} of {chain.job.num_steps}"
                 reasons[chain.job.id] = f"sample {chain.index} is not a number after {where}"
-        for job_id in reasons:
+        for job_id, reason in reasons.items():
+            request_id = self._progress[job_id].request_id
+            fields = {"request_id": request_id, "job": job_id, "reason": reason}
+            log.error("a job failed", extra=fields)
             self.cancel(job_id)
         kept = {chain: done for chain, done in steps.items() if chain.job.id not in reasons}
         return kept, [Failed(job_id, reason) for job_id, reason in reasons.items()]
@@ -117,8 +123,9 @@ class Engine:
         except Exception as error:
             if self.runner.runtime.device.type != "cpu":
                 raise  # the device may be in any state: the process is replaced
-            log.exception("a step of %d chains failed", len(batch))
             jobs = {chain.job.id for chain in batch}
+            requests = sorted(self._progress[job_id].request_id for job_id in jobs)
+            log.exception("a step of %d chains failed", len(batch), extra={"requests": requests})
             if len(jobs) == 1:
                 return {}, {jobs.pop(): f"the model failed: {error!r}"}
         steps: Steps = {}

@@ -105,7 +105,6 @@ def accept(
     record = Record.of(request.scope)
     accepted = plan(body, supervisor.model, settings, record.request_id)
     record.submit = accepted.submit
-    tracing.describe(accepted.submit)
     supervisor.admit(accepted.submit)
     return accepted
 
