@@ -73,6 +73,9 @@ class EngineCollector:
         rows = CounterMetricFamily(
             "ddpm_engine_rows", "Rows in them, without the padding.", labels=by_size
         )
+        slots = CounterMetricFamily(
+            "ddpm_engine_slots", "Rows in them, with the padding.", labels=by_size
+        )
         seconds = CounterMetricFamily(
             "ddpm_engine_step_seconds", "Seconds that they took.", labels=by_size
         )
@@ -83,5 +86,6 @@ class EngineCollector:
                 labels = [str(i), str(size)]
                 steps.add_metric(labels, count.steps)
                 rows.add_metric(labels, count.rows)
+                slots.add_metric(labels, count.steps * size)
                 seconds.add_metric(labels, count.seconds)
-        yield from (ready, restarts, steps, rows, seconds)
+        yield from (ready, restarts, steps, rows, slots, seconds)
