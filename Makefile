@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 ARGS   ?=
 
-.PHONY: help serve test check fix test-container clean
+.PHONY: help serve test check fix browser test-browser test-container clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -23,6 +23,12 @@ check: $(VENV)/.installed-dev  ## lint, formatting, types
 fix: $(VENV)/.installed-dev  ## mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+browser: $(VENV)/.installed-dev  ## install a Chromium for the page's tests, if there is none
+	$(BIN)/python -m tests.browser
+
+test-browser: browser  ## and run them
+	$(BIN)/python -m pytest tests/app/test_playground.py -rs $(ARGS)
 
 test-container: $(VENV)/.installed-dev  ## build the image and sample from it over HTTP
 	$(BIN)/python -m tests.container $(ARGS)

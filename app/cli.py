@@ -1,8 +1,12 @@
 """The command `ddpm`: train, sample, evaluate and export from the science, and serve."""
 
 import argparse
+import asyncio
+import logging
 import signal
+import socket
 import sys
+from collections.abc import Awaitable, Callable
 
 import uvicorn
 from pydantic import ValidationError
@@ -11,6 +15,8 @@ from app import logs
 from app.connections import patient_protocol
 from app.main import create_app
 from app.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,7 +47,7 @@ def serve(argv: list[str]) -> int:
         return 2
     logs.configure(settings.log_format)
     app = create_app(settings, on_unusable=lambda reason: stop(server, reason))
-    server = uvicorn.Server(
+    server = Server(
         uvicorn.Config(
             app,
             host=settings.host,
@@ -52,13 +58,59 @@ def serve(argv: list[str]) -> int:
             access_log=False,  # app.observer writes those lines
             log_config=None,
             reset_contextvars=True,  # else a pipelined request would find its predecessor's
-        )
+        ),
+        until_ready=app.state.supervisor.has_been_ready.wait,
+        on_ready=log_address if settings.log_format == "json" else print_address,
     )
     for stopping in (signal.SIGINT, signal.SIGTERM):
         # uvicorn shuts down on these, then raises them again: this time they mean nothing.
         signal.signal(stopping, lambda *_: None)
     server.run()
     return 1 if app.state.supervisor.unusable else 0
+
+
+class Server(uvicorn.Server):
+    """Calls `on_ready` with the page's address once it listens and `until_ready` is over: the
+    terminal's last line before the first request's."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        until_ready: Callable[[], Awaitable[object]],
+        on_ready: Callable[[str], None],
+    ) -> None:
+        super().__init__(config)
+        self._until_ready = until_ready
+        self._on_ready = on_ready
+        self._greeting: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._greeting = asyncio.create_task(self._greet())
+
+    async def _greet(self) -> None:
+        await self._until_ready()
+        # The port is the socket's: the setting may be 0, any free one.
+        port = self.servers[0].sockets[0].getsockname()[1]
+        self._on_ready(page_url(self.config.host, port))
+
+
+def print_address(url: str) -> None:
+    """For a person at a terminal."""
+    print(f"Ready. Open {url} in a browser.", flush=True)
+
+
+def log_address(url: str) -> None:
+    """For a log reader, who wants one JSON object a line and nothing else."""
+    log.info("ready", extra={"url": url})
+
+
+def page_url(host: str, port: int) -> str:
+    """The playground's address, as a browser on this machine reaches it."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+    host = everywhere.get(host, host)
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def stop(server: uvicorn.Server, reason: str) -> None:

@@ -13,7 +13,7 @@ from app.engine.supervisor import Supervisor
 from app.guard import Guard
 from app.metrics import Metrics
 from app.observer import Observer
-from app.routes import generation, system
+from app.routes import generation, page, system
 from app.settings import Settings
 from diffusion import __version__
 
@@ -62,10 +62,13 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
         lifespan=lifespan,
     )
     app.state.settings = settings
-    app.state.supervisor = Supervisor(options, settings.max_queue_samples, on_unusable)
+    app.state.supervisor = Supervisor(
+        options, settings.max_queue_samples, settings.hang_seconds, on_unusable
+    )
     app.state.metrics = metrics = Metrics(app.state.supervisor)
     app.include_router(generation.router)
     app.include_router(system.router)
+    page.install(app)
     app.add_middleware(
         Guard,
         max_request_bytes=settings.max_request_bytes,

@@ -68,6 +68,13 @@ class EngineCollector:
     def _engines(self) -> Iterator[Metric]:
         ready = GaugeMetricFamily("ddpm_engine_ready", "1: it can take steps.", labels=["engine"])
         restarts = CounterMetricFamily("ddpm_engine_restarts", "Deaths.", labels=["engine"])
+        hangs = CounterMetricFamily(
+            "ddpm_engine_hangs", "Deaths by the watchdog's hand.", labels=["engine"]
+        )
+        memory = CounterMetricFamily(
+            "ddpm_engine_out_of_memory", "Steps that had to be made smaller.", labels=["engine"]
+        )
+        limit = GaugeMetricFamily("ddpm_engine_max_batch", "Rows in a step.", labels=["engine"])
         by_size = ["engine", "batch_size"]
         steps = CounterMetricFamily("ddpm_engine_steps", "Network calls.", labels=by_size)
         rows = CounterMetricFamily(
@@ -79,13 +86,22 @@ class EngineCollector:
         seconds = CounterMetricFamily(
             "ddpm_engine_step_seconds", "Seconds that they took.", labels=by_size
         )
+        preemptions = CounterMetricFamily(
+            "ddpm_engine_preemptions", "Images that had to make room.", labels=["engine"]
+        )
         for i, engine in enumerate(self.supervisor.engines):
             ready.add_metric([str(i)], engine.is_ready)
             restarts.add_metric([str(i)], engine.restarts)
+            hangs.add_metric([str(i)], engine.hangs)
+            memory.add_metric([str(i)], engine.memory_limits)
+            limit.add_metric([str(i)], engine.max_batch)
+            preempted = sum(count.preemptions for count in engine.counts.values())
+            preemptions.add_metric([str(i)], preempted)
             for size, count in sorted(engine.counts.items()):
                 labels = [str(i), str(size)]
                 steps.add_metric(labels, count.steps)
                 rows.add_metric(labels, count.rows)
                 slots.add_metric(labels, count.steps * size)
                 seconds.add_metric(labels, count.seconds)
-        yield from (ready, restarts, steps, rows, slots, seconds)
+        yield from (ready, restarts, hangs, memory, limit, preemptions)
+        yield from (steps, rows, slots, seconds)

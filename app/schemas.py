@@ -132,6 +132,7 @@ class Model(BaseModel):
     num_timesteps: int = Field(description="T.")
     schedule: str
     alpha_bar_T: float = Field(description="What is left of the image at T.")
+    alpha_bar: list[float] = Field(description="alpha_bar_t (eq. 4) for t = 0..T; 1 at t = 0.")
     variance: str
     clip: float | None
     classes: list[str] = Field(description="The labels' names, from label 0; empty: unconditional.")
@@ -145,7 +146,10 @@ class Model(BaseModel):
     runtime: str
     precision: str
     device: str
-    batch_sizes: list[int]
+    batch_sizes: list[int] = Field(description="Those in use: up to the knee of the curve below.")
+    step_seconds: dict[str, float] = Field(
+        description="Seconds of a network call by batch size, measured at warm-up."
+    )
     batch_invariant: bool = Field(
         description="Measured at warm-up: a sample's bytes do not depend on what it runs beside."
     )

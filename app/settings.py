@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     max_response_bytes: Positive = Field(
         256 << 20, description="uncompressed size of one answer's pictures"
     )
+    hang_seconds: float = Field(
+        60, gt=0, description="time without a step after which an engine with work is replaced"
+    )
     body_seconds: Positive = Field(
         30, description="time that a client has for sending a request's head, and again its body"
     )

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from app.engine.messages import Counts, Done, Event, Failed, Finished, Frame, Submit
-from app.engine.runner import ChainStep, JobData, Runner
+from app.engine.blackbox import Place
+from app.engine.messages import Counts, Done, Event, Failed, Finished, Frame, Limited, Submit
+from app.engine.runner import ChainStep, JobData, Runner, is_out_of_memory
 from app.engine.scheduler import Chain, Job, Scheduler
 from diffusion.process import Process
 from diffusion.samplers import SamplerTable, make_table
@@ -35,9 +36,15 @@ class Engine:
     """Advances all jobs, a batch of chains a step."""
 
     def __init__(
-        self, process: Process, runner: Runner, clock: Callable[[], float] = time.monotonic
+        self,
+        process: Process,
+        runner: Runner,
+        clock: Callable[[], float] = time.monotonic,
+        on_step: Callable[[Sequence[Place]], object] = lambda _places: None,
     ) -> None:
+        """`on_step` is told where every job of the batch is, before each network call."""
         self.process = process
+        self.on_step = on_step
         self.runner = runner
         self.scheduler = Scheduler(runner.max_rows)
         self.clock = clock
@@ -48,13 +55,13 @@ class Engine:
     @property
     def is_idle(self) -> bool:
         """Is there nothing to advance?"""
-        return not self._progress
+        return self.scheduler.is_idle
 
     def submit(self, submit: Submit) -> list[Event]:
         """Admit a job; a job that can never run fails at once."""
         try:
             table = self._table(submit)
-            job = Job(submit.id, len(table), submit.rows)
+            job = Job(submit.id, len(table), submit.rows, submit.client, submit.is_alone)
             job.add_chains(submit.indices, submit.labels)
             self.scheduler.add(job)
         except ValueError as error:
@@ -72,9 +79,13 @@ class Engine:
             self.runner.forget(job.chains)
             self._forget(job_id)
 
-    def step(self) -> list[Event]:
+    def pause(self, job_id: str, *, paused: bool) -> None:
+        """Leave a job's chains where they are until it is no longer paused."""
+        self.scheduler.pause(job_id, paused=paused)
+
+    def step(self) -> list[Event | Limited]:
         """Advance one batch by one denoising step."""
-        started = self.clock()
+        started, limit = self.clock(), self.runner.max_rows
         batch = self.scheduler.schedule()
         self._note_started(batch)
         steps, failures = self._run(batch)
@@ -82,7 +93,8 @@ class Engine:
         finished = self.scheduler.advance(list(steps))
         self.runner.forget(finished)
         self._count(self.clock() - started)
-        return failures + frames + self._results(steps, finished)
+        limited = [Limited(self.runner.max_rows)] if self.runner.max_rows < limit else []
+        return [*limited, *failures, *frames, *self._results(steps, finished)]
 
     def take_counts(self) -> list[Counts]:
         """What was counted since this was last asked, by batch size."""
@@ -92,7 +104,8 @@ class Engine:
 
     def _count(self, seconds: float) -> None:
         size, rows = self.runner.last_call
-        counts = Counts(size, 1, rows, seconds)
+        counts = Counts(size, 1, rows, seconds, self.scheduler.preemptions)
+        self.scheduler.preemptions = 0
         self._counts[size] = counts + self._counts[size] if size in self._counts else counts
 
     def _note_started(self, batch: Sequence[Chain]) -> None:
@@ -117,23 +130,48 @@ class Engine:
         return kept, [Failed(job_id, reason) for job_id, reason in reasons.items()]
 
     def _attempt(self, batch: Sequence[Chain]) -> tuple[Steps, dict[str, str]]:
-        """The steps, and why jobs failed; after an error each job is tried on its own."""
+        """The steps, and why jobs failed. Without memory the batch is run in smaller ones, from
+        now on; after another error each job is tried on its own."""
+        self.on_step(places(batch))
         try:
             return dict(zip(batch, self.runner.step(batch), strict=True)), {}
         except Exception as error:
-            if self.runner.runtime.device.type != "cpu":
+            if is_out_of_memory(error) and self.runner.halve():
+                log.warning("out of memory: batches of %d from now on", self.runner.max_rows)
+                unfit = self.scheduler.limit(self.runner.max_rows)
+                reasons = {job.id: "the memory does not do for its rows" for job in unfit}
+                return self._attempt_each(self._smaller(batch, set(reasons)), reasons)
+            if self.runner.runtime.device.type != "cpu" and not is_out_of_memory(error):
                 raise  # the device may be in any state: the process is replaced
-            jobs = {chain.job.id for chain in batch}
+            jobs = dict.fromkeys(chain.job.id for chain in batch)  # in order
             requests = sorted(self._progress[job_id].request_id for job_id in jobs)
             log.exception("a step of %d chains failed", len(batch), extra={"requests": requests})
             if len(jobs) == 1:
-                return {}, {jobs.pop(): f"the model failed: {error!r}"}
+                return {}, {next(iter(jobs)): f"the model failed: {error!r}"}
+            return self._attempt_each([[c for c in batch if c.job.id == id] for id in jobs], {})
+
+    def _attempt_each(
+        self, batches: Sequence[Sequence[Chain]], reasons: dict[str, str]
+    ) -> tuple[Steps, dict[str, str]]:
         steps: Steps = {}
-        reasons: dict[str, str] = {}
-        for job_id in dict.fromkeys(chain.job.id for chain in batch):
-            done, failed = self._attempt([c for c in batch if c.job.id == job_id])
+        for batch in batches:
+            done, failed = self._attempt(batch)
             steps, reasons = {**steps, **done}, {**reasons, **failed}
         return steps, reasons
+
+    def _smaller(self, batch: Sequence[Chain], without: set[str]) -> list[list[Chain]]:
+        """The batch in parts that the runner now takes, without some jobs."""
+        parts: list[list[Chain]] = []
+        room = 0
+        for chain in batch:
+            if chain.job.id in without:
+                continue
+            if chain.job.rows > room:
+                parts.append([])
+                room = self.runner.max_rows
+            parts[-1].append(chain)
+            room -= chain.job.rows
+        return parts
 
     def _frames(self, steps: Steps) -> list[Event]:
         """The states that the batch was in, where they are to be shown."""
@@ -177,6 +215,14 @@ class Engine:
                 variance=submit.variance,
             )
         return self._tables[key]
+
+
+def places(batch: Sequence[Chain]) -> list[Place]:
+    """Where each job of a batch is: its first chain's sample and position."""
+    first: dict[str, Place] = {}
+    for chain in batch:
+        first.setdefault(chain.job.id, Place(chain.job.id, chain.index, chain.position))
+    return list(first.values())
 
 
 def raw(image: Tensor) -> bytes:

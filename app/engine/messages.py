@@ -22,8 +22,9 @@ class Submit:
     """A job: samples `indices` of `seed`, all by one sampler.
 
     `labels` has one entry an index; None where the model is unconditional. `shown` are the
-    positions 0..steps of the chain whose states are sent as frames (steps: the result).
-    `request_id` is what log lines call it by.
+    positions 0..steps of the chain whose states are sent as frames (steps: the result). Rows are
+    shared evenly between clients; `is_alone`: the job shares no batch with others. `request_id` is
+    what log lines call it by.
     """
 
     id: str
@@ -36,6 +37,8 @@ class Submit:
     variance: Variance = "fixed_small"
     guidance: float = 0.0
     shown: tuple[int, ...] = ()
+    client: str = ""
+    is_alone: bool = False
     request_id: str = ""
 
     @property
@@ -54,6 +57,14 @@ class Cancel:
     """Forget a job at the next step."""
 
     id: str
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Leave a job's chains where they are until told otherwise: its reader is behind."""
+
+    id: str
+    paused: bool
 
 
 @dataclass(frozen=True)
@@ -109,14 +120,22 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Limited:
+    """Memory ran out in a step; batches have at most this many rows from now on."""
+
+    max_rows: int
+
+
+@dataclass(frozen=True)
 class Counts:
     """Steps taken in batches of one size since the last such message: how many, the rows in them
-    without the padding, and the seconds."""
+    without the padding, the seconds, and the chains that had to make room for others."""
 
     batch_size: int
     steps: int
     rows: int
     seconds: float
+    preemptions: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
@@ -124,15 +143,18 @@ class Counts:
             self.steps + other.steps,
             self.rows + other.rows,
             self.seconds + other.seconds,
+            self.preemptions + other.preemptions,
         )
 
 
 Event = Frame | Finished | Done | Failed
-Message = Submit | Cancel | Ready | Unusable | Counts | Event
+Message = Submit | Cancel | Pause | Ready | Unusable | Limited | Counts | Event
 KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
-    for kind in (Submit, Cancel, Ready, Unusable, Counts, Frame, Finished, Done, Failed)
-}
+    for kind in (
+        Submit, Cancel, Pause, Ready, Unusable, Limited, Counts, Frame, Finished, Done, Failed,
+    )
+}  # fmt: skip
 
 
 def encode(message: Message) -> bytes:

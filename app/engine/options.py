@@ -21,11 +21,12 @@ class Options:
         return [f"--{name}={value}" for name, value in asdict(self).items()]
 
     @classmethod
-    def parse(cls) -> tuple[int, "Options"]:
-        """(file descriptor, options) of this process."""
+    def parse(cls) -> tuple[int, int, "Options"]:
+        """File descriptors of the socket and of the black box, and the options of this process."""
         parser = argparse.ArgumentParser(prog="python -m app.engine.process")
-        parser.add_argument("fd", type=int)
+        parser.add_argument("socket", type=int)
+        parser.add_argument("black_box", type=int)
         for field in fields(cls):
             parser.add_argument(f"--{field.name}", type=int if field.type is int else str)
         values = vars(parser.parse_args())
-        return values.pop("fd"), cls(**values)
+        return values.pop("socket"), values.pop("black_box"), cls(**values)

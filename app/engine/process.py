@@ -1,8 +1,8 @@
 """The engine's own process: load, warm up, then step and listen until the socket closes.
 
-Started by the supervisor as `python -m app.engine.process FD OPTIONS`, with one end of a socket
-pair. It knows no HTTP and writes no file. Its end of the socket closing, for whatever reason, ends
-it: an engine never outlives its API process.
+Started by the supervisor as `python -m app.engine.process SOCKET BLACK_BOX OPTIONS`, with one end
+of a socket pair and a black box. It knows no HTTP and writes no file. Its end of the socket
+closing, for whatever reason, ends it: an engine never outlives its API process.
 """
 
 import logging
@@ -15,12 +15,14 @@ from collections.abc import Iterator
 import torch
 
 from app import logs
+from app.engine.blackbox import BlackBox
 from app.engine.machine import Engine
 from app.engine.messages import (
     HEADER,
     Cancel,
     Event,
     Message,
+    Pause,
     Ready,
     Submit,
     Unusable,
@@ -29,14 +31,13 @@ from app.engine.messages import (
 )
 from app.engine.options import Options
 from app.engine.runner import Runner
-from app.engine.runtime import Runtime, invariant_sizes, make_runtime
+from app.engine.runtime import invariant_sizes, make_runtime, step_seconds, up_to_the_knee
 from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from diffusion.generation import pick_device
 from diffusion.process import Process
 
 log = logging.getLogger(__name__)
 
-WARM_UP_STEPS = 3
 COUNT_SECONDS = 1.0
 PICTURE_CHANNELS = (1, 3)
 
@@ -88,16 +89,19 @@ def serve(channel: Channel, engine: Engine) -> None:
             for event in handle(engine, message):
                 channel.send(event)
         if not engine.is_idle:
-            for event in engine.step():
-                channel.send(event)
+            for news in engine.step():
+                channel.send(news)
 
 
 def handle(engine: Engine, message: Message) -> list[Event]:
     """Carry out what the API process asks for."""
-    if isinstance(message, Submit):
-        return engine.submit(message)
-    if isinstance(message, Cancel):
-        engine.cancel(message.id)
+    match message:
+        case Submit():
+            return engine.submit(message)
+        case Cancel(job_id):
+            engine.cancel(job_id)
+        case Pause(job_id, paused):
+            engine.pause(job_id, paused=paused)
     return []
 
 
@@ -118,7 +122,8 @@ def load(options: Options) -> tuple[Engine, Ready]:
     device = pick_device(options.device)
     runtime = make_runtime(options.runtime, model, device, options.threads, options.max_batch)
     invariant = invariant_sizes(runtime, model)
-    batch_sizes = invariant or runtime.batch_sizes
+    curve = step_seconds(runtime, invariant or runtime.batch_sizes, model)
+    batch_sizes = up_to_the_knee(curve)
     runner = Runner(
         runtime,
         batch_sizes,
@@ -133,8 +138,9 @@ def load(options: Options) -> tuple[Engine, Ready]:
         "precision": runtime.precision,
         "device": str(device),
         "batch_sizes": list(batch_sizes),
+        "step_seconds": {str(size): seconds for size, seconds in curve.items()},
         "batch_invariant": bool(invariant),
-        "seconds_per_row": seconds_per_row(runtime, batch_sizes[-1], checkpoint),
+        "seconds_per_row": curve[batch_sizes[-1]] / batch_sizes[-1],
     }
     return Engine(process, runner), Ready(info)
 
@@ -148,6 +154,7 @@ def describe(checkpoint: Checkpoint, process: Process) -> dict[str, object]:
         "num_timesteps": process.num_timesteps,
         "schedule": checkpoint.process.schedule,
         "alpha_bar_T": process.alpha_bar[-1].item(),
+        "alpha_bar": [1.0, *process.alpha_bar.tolist()],
         "variance": checkpoint.process.variance,
         "clip": checkpoint.process.clip,
         "classes": list(checkpoint.classes),
@@ -160,27 +167,16 @@ def describe(checkpoint: Checkpoint, process: Process) -> dict[str, object]:
     }
 
 
-def seconds_per_row(runtime: Runtime, B: int, checkpoint: Checkpoint) -> float:
-    """Seconds that one network row takes in a batch of B, after a warm-up."""
-    x_t = torch.zeros(B, *checkpoint.unet.image_shape, device=runtime.device)
-    t = torch.zeros(B, dtype=torch.int64, device=runtime.device)
-    label = t if checkpoint.unet.num_class_embeds is not None else None
-    runtime(x_t, t, label)
-    started = time.perf_counter()
-    for _ in range(WARM_UP_STEPS):
-        runtime(x_t, t, label).cpu()
-    return (time.perf_counter() - started) / (WARM_UP_STEPS * B)
-
-
 def main() -> None:
     """Run until the API process goes away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the API process' to handle
-    fd, options = Options.parse()
+    fd, box_fd, options = Options.parse()
     logs.configure(options.log_format)
     channel = Channel(socket.socket(fileno=fd))
     try:
         try:
             engine, ready = load(options)
+            engine.on_step = BlackBox(box_fd).begin
         except Exception as error:
             log.debug("engine cannot start", exc_info=error)
             channel.send(Unusable(str(error) or repr(error)))

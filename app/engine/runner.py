@@ -37,6 +37,14 @@ class ChainStep(NamedTuple):
     is_finite: bool
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Did the device, or this machine, have no memory left?"""
+    signs = ("out of memory", "not enough memory", "can't allocate memory", "bad_alloc")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+    )
+
+
 class State(NamedTuple):
     """A paused chain: all there is to it."""
 
@@ -60,10 +68,24 @@ class Runner:
         self.clip = clip
         self.null_label = null_label
         self.batch_sizes = batch_sizes
-        self.max_rows = batch_sizes[-1]
         self.jobs: dict[str, JobData] = {}
         self.last_call = (0, 0)  # batch size and rows of the last network call
         self._states: dict[Chain, State] = {}
+
+    @property
+    def max_rows(self) -> int:
+        """Network rows in one call, at most."""
+        return self.batch_sizes[-1]
+
+    def halve(self) -> bool:
+        """Make batches at most half as large, now that memory has run out; False at one row."""
+        half = self.max_rows // 2
+        if not half:
+            return False
+        self.batch_sizes = tuple(size for size in self.batch_sizes if size <= half) or (half,)
+        if self.runtime.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return True
 
     @torch.inference_mode()
     def step(self, batch: Sequence[Chain]) -> list[ChainStep]:

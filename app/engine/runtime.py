@@ -6,7 +6,9 @@ on B nor on the other rows: `invariant_sizes` measures at warm-up for which B th
 """
 
 import sys
+import time
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +17,8 @@ from torch import Tensor
 from diffusion.prediction import EpsModel
 
 RUNTIMES = ("openvino", "eager")
+KNEE = 0.95
+"""Of the best rows/s: what a batch size must reach to be the largest that is used."""
 
 
 class RuntimeUnavailable(RuntimeError):
@@ -154,6 +158,36 @@ def invariant_sizes(runtime: Runtime, model: EpsModel) -> tuple[int, ...]:
         if agrees:
             agreeing.append(size)
     return tuple(agreeing)
+
+
+@torch.inference_mode()
+def step_seconds(
+    runtime: Runtime, sizes: Sequence[int], model: EpsModel, repeats: int = 5
+) -> dict[int, float]:
+    """The latency curve: seconds of one network call for each batch size, the best of `repeats`
+    rounds over all sizes after one that does not count."""
+    best: dict[int, float] = {}
+    for number in range(repeats + 1):
+        for size in sizes:
+            inputs = [tensor.to(runtime.device) for tensor in _examples(model, size)]
+            started = time.perf_counter()
+            runtime(inputs[0], inputs[1], inputs[2] if len(inputs) == 3 else None).cpu()
+            seconds = time.perf_counter() - started
+            if number:
+                best[size] = min(best.get(size, seconds), seconds)
+    return best
+
+
+def up_to_the_knee(curve: Mapping[int, float]) -> tuple[int, ...]:
+    """The batch sizes worth having: up to the smallest with KNEE of the best rows/s of all.
+
+    Beyond it a larger batch makes everyone in it wait longer and gets no more done. At least two
+    rows, where there are: a guided chain takes them at once.
+    """
+    sizes = sorted(curve)
+    best = max(size / curve[size] for size in sizes)
+    knee = next(size for size in sizes if size / curve[size] >= KNEE * best)
+    return tuple(size for size in sizes if size <= max(knee, 2)) or (knee,)
 
 
 def _examples(model: EpsModel, size: int) -> list[Tensor]:

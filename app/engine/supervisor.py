@@ -8,12 +8,15 @@ import asyncio
 import dataclasses
 import logging
 import math
+import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.engine.blackbox import BlackBox, Place
 from app.engine.messages import (
     HEADER,
     Cancel,
@@ -23,7 +26,9 @@ from app.engine.messages import (
     Failed,
     Finished,
     Frame,
+    Limited,
     Message,
+    Pause,
     Ready,
     Submit,
     Unusable,
@@ -34,11 +39,21 @@ from app.engine.options import Options
 
 log = logging.getLogger(__name__)
 
-MAX_ATTEMPTS = 3
-"""Engines that a job may see die before it fails."""
+TRIES = 2
+"""Engines that may die of a job at the same place before it fails."""
+TRIES_KILLED = 4
+"""The same, when they were killed: by the kernel for the memory it takes, or by somebody who does
+not know of it."""
+MAX_DEATHS = 10
+"""Engines that may die of a job at any place, while no other was in the batch."""
 RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0)
 """Pause before the n-th start in a row that never got ready; the last one repeats."""
 STOP_SECONDS = 5.0
+START_SECONDS = 900.0
+"""An engine that is not ready by then is started anew."""
+WATCH_SECONDS = 0.5
+HIGH_WATER, LOW_WATER = 8 << 20, 2 << 20
+"""Bytes of events waiting for a reader: above the first its job pauses, until below the second."""
 
 
 class Overloaded(Exception):
@@ -55,13 +70,15 @@ class NotReady(Exception):
 
 @dataclass(eq=False)
 class Flight:
-    """A job in flight: what is still to come, and who waits for it."""
+    """A job in flight: what is still to come, who waits for it, and what it is suspected of."""
 
     submit: Submit
     events: "asyncio.Queue[Event]" = field(default_factory=asyncio.Queue)
     missing: set[int] = field(default_factory=set)
     sent_frames: set[tuple[int, int]] = field(default_factory=set)
-    attempts: int = 1
+    buffered: int = 0  # bytes in `events`
+    is_paused: bool = False
+    deaths: Counter[tuple[int, int]] = field(default_factory=Counter)  # of engines, by place
 
     def __post_init__(self) -> None:
         self.missing = set(self.submit.indices)
@@ -75,7 +92,29 @@ class Flight:
             self.sent_frames.add(key)
         if isinstance(event, Finished):
             self.missing.discard(event.index)
+        self.buffered += size(event)
         self.events.put_nowait(event)
+
+    async def next(self) -> Event:
+        """The next event, once there is one."""
+        event = await self.events.get()
+        self.buffered -= size(event)
+        return event
+
+    def blame(self, place: Place, *, was_killed: bool) -> str | None:
+        """An engine died while this job, maybe beside others, was at `place`. From now on it runs
+        in batches of its own, so that the next death tells more. Why it must fail, if it must."""
+        was_alone = self.submit.is_alone
+        self.deaths[place.sample, place.position] += 1
+        self.submit = dataclasses.replace(self.submit, is_alone=True)
+        tries = self.deaths[place.sample, place.position]
+        enough = tries >= (TRIES_KILLED if was_killed else TRIES)
+        if was_alone and (enough or self.deaths.total() >= MAX_DEATHS):
+            return (
+                f"the engine died {self.deaths.total()} times while running it, the last time at "
+                f"step {place.position + 1} of sample {place.sample}"
+            )
+        return None
 
     def remainder(self) -> Submit:
         """The job without the samples that are finished."""
@@ -94,25 +133,63 @@ class Flight:
         return len(self.missing) * self.submit.steps * self.submit.rows
 
 
-class EngineHandle:
-    """One engine process on one device, restarted for as long as the server runs."""
+def size(event: Event) -> int:
+    """Bytes that an event holds, about."""
+    match event:
+        case Frame():
+            return len(event.x_t) + len(event.x_0_hat) + 100
+        case Finished():
+            return len(event.x_0) + 100
+    return 100
 
-    def __init__(self, options: Options, on_unusable: Callable[[str], None]) -> None:
+
+async def end(process: asyncio.subprocess.Process) -> int:
+    """Wait for a process that is about to end, and kill it if it does not; its status."""
+    try:
+        return await asyncio.wait_for(process.wait(), STOP_SECONDS)
+    except TimeoutError:
+        process.kill()
+        return await process.wait()
+
+
+class EngineHandle:
+    """One engine process on one device, restarted for as long as the server runs, and when it takes
+    no step for `hang_seconds` although it has something to do."""
+
+    def __init__(
+        self,
+        options: Options,
+        hang_seconds: float,
+        on_unusable: Callable[[str], None],
+        on_ready: Callable[[], None],
+    ) -> None:
         self.options = options
+        self.hang_seconds = hang_seconds
         self.model: dict[str, Any] | None = None
         self.status = "starting"
         self.pid: int | None = None
         self.restarts = 0
+        self.hangs = 0
+        self.memory_limits = 0  # times that memory ran out in a step
         self.counts: dict[int, Counts] = {}  # by batch size
         self.flights: dict[str, Flight] = {}
         self._on_unusable = on_unusable
+        self._on_ready = on_ready
         self._writer: asyncio.StreamWriter | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._box: BlackBox | None = None
+        self._is_hung = False
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def is_ready(self) -> bool:
         return self.status == "ready"
+
+    @property
+    def max_batch(self) -> int:
+        """Rows in a step, at most."""
+        sizes = self.model["batch_sizes"] if self.model else [self.options.max_batch]
+        return int(min(sizes[-1], self.options.max_batch))
 
     @property
     def backlog(self) -> int:
@@ -120,26 +197,35 @@ class EngineHandle:
         return sum(flight.cost for flight in self.flights.values())
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._keep_running())
+        self._tasks = [
+            asyncio.create_task(self._keep_running()),
+            asyncio.create_task(self._watch()),
+        ]
 
     async def stop(self) -> None:
         """End the process: closing its socket does, else it is killed."""
         self.status = "stopped"
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._writer is not None:
             self._writer.close()
-        if self._process is not None and self._process.returncode is None:
-            try:
-                await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
-            except TimeoutError:
-                self._process.kill()
-                await self._process.wait()
+        if self._process is not None:
+            await end(self._process)
+        if self._box is not None:
+            self._box.close()
+            self._box = None
 
     def submit(self, flight: Flight) -> None:
         self.flights[flight.submit.id] = flight
         self._send(flight.remainder())
+
+    def keep_pace(self, flight: Flight) -> None:
+        """Pause a job whose reader is behind; let it go on when the reader has caught up."""
+        pause = flight.buffered > (LOW_WATER if flight.is_paused else HIGH_WATER)
+        if pause != flight.is_paused and flight.submit.id in self.flights:
+            flight.is_paused = pause
+            self._send(Pause(flight.submit.id, pause))
 
     def release(self, job_id: str) -> None:
         """Nobody waits for the job any more: cancel what is left of it."""
@@ -154,25 +240,29 @@ class EngineHandle:
         failures = 0
         while True:
             await asyncio.sleep(RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)])
-            reader = await self._spawn()
+            reader, process = await self._spawn()
             became_ready = await self._read(reader)
             if self.model is None and self.status != "unusable":
                 self._give_up("the engine died while it was starting")
             if self.status == "unusable":
                 return
             failures = 0 if became_ready else failures + 1
-            self._after_death()
+            status = await end(process)
+            self._after_death(was_killed=status == -signal.SIGKILL and not self._is_hung)
 
-    async def _spawn(self) -> asyncio.StreamReader:
+    async def _spawn(self) -> tuple[asyncio.StreamReader, asyncio.subprocess.Process]:
         ours, theirs = socket.socketpair()
+        self._box = box = BlackBox.create()
         with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "app.engine.process", str(theirs.fileno()),
-                *self.options.arguments(), pass_fds=[theirs.fileno()],
+            fds = [theirs.fileno(), box.fd]
+            self._process = process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "app.engine.process", *map(str, fds),
+                *self.options.arguments(), pass_fds=fds,
             )  # fmt: skip
-        self.pid = self._process.pid
+        self._is_hung = False
+        self.pid = process.pid
         reader, self._writer = await asyncio.open_connection(sock=ours)
-        return reader
+        return reader, process
 
     async def _read(self, reader: asyncio.StreamReader) -> bool:
         """Handle messages until the engine is gone; did it get ready?"""
@@ -194,14 +284,20 @@ class EngineHandle:
                 self._give_up(reason)
             case Unusable(reason):  # it has run before: the reason may pass
                 log.error("engine %s cannot start: %s", self.pid, reason)
-            case Counts(size):
-                self.counts[size] = message + self.counts.get(size, Counts(size, 0, 0, 0.0))
+            case Limited(max_rows):
+                log.warning("engine %s: memory does for batches of %d", self.pid, max_rows)
+                self.memory_limits += 1
+                self.options = dataclasses.replace(self.options, max_batch=max_rows)
+            case Counts(rows):
+                self.counts[rows] = message + self.counts.get(rows, Counts(rows, 0, 0, 0.0))
             case Frame() | Finished() | Done() | Failed():
                 flight = self.flights.get(message.id)
                 if flight is not None:
                     flight.accept(message)
                     if isinstance(message, Done | Failed):
                         del self.flights[message.id]
+                    else:
+                        self.keep_pace(flight)
 
     def _welcome(self, model: dict[str, Any]) -> None:
         if self.model is not None and self.model["sha256"] != model["sha256"]:
@@ -210,14 +306,38 @@ class EngineHandle:
         self.model = model
         self.status = "ready"
         log.info("engine %s is ready: %s on %s", self.pid, model["name"], model["device"])
+        self._on_ready()
         for flight in self.flights.values():
             self._send(flight.remainder())
+            if flight.is_paused:
+                self._send(Pause(flight.submit.id, True))
+
+    async def _watch(self) -> None:
+        """Kill the process when it hangs; `_keep_running` starts another."""
+        now = asyncio.get_running_loop().time
+        seen, since = (0, 0), now()  # pid and steps, and when they were new or nothing was to do
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            box, process = self._box, self._process
+            if box is None or process is None or process.returncode is not None:
+                since = now()
+                continue
+            state = (process.pid, box.steps)
+            has_work = any(not flight.is_paused for flight in self.flights.values())
+            if state != seen or (self.is_ready and not has_work):
+                seen, since = state, now()
+            elif now() - since > (self.hang_seconds if self.is_ready else START_SECONDS):
+                log.error("engine %s hangs: it is killed", process.pid)
+                self.hangs += 1
+                self._is_hung = True
+                process.kill()
+                since = now()
 
     def _give_up(self, reason: str) -> None:
         self.status = "unusable"
         self._on_unusable(reason)
 
-    def _after_death(self) -> None:
+    def _after_death(self, *, was_killed: bool) -> None:
         self.status = "restarting"
         self.restarts += 1
         log.error(
@@ -226,15 +346,20 @@ class EngineHandle:
         )  # fmt: skip
         if self._writer is not None:
             self._writer.close()
+        places = {}
+        if self._box is not None:
+            places = {place.job: place for place in self._box.last()}
+            self._box.close()
+            self._box = None
         for job_id, flight in list(self.flights.items()):
-            flight.attempts += 1
             if not flight.missing:  # only its Done was lost
                 flight.accept(Done(job_id, 0.0, 0.0))
-            elif flight.attempts > MAX_ATTEMPTS:
-                flight.accept(Failed(job_id, f"{MAX_ATTEMPTS} engines died while running it"))
-            else:
-                continue
-            del self.flights[job_id]
+                del self.flights[job_id]
+            elif job_id in places:
+                reason = flight.blame(places[job_id], was_killed=was_killed)
+                if reason is not None:
+                    flight.accept(Failed(job_id, reason))
+                    del self.flights[job_id]
 
 
 class Supervisor:
@@ -244,13 +369,18 @@ class Supervisor:
         self,
         options: Sequence[Options],
         max_queue: int,
+        hang_seconds: float,
         on_unusable: Callable[[str], None],
     ) -> None:
         self.max_queue = max_queue
         self.unusable: str | None = None
         self.outcomes = {"finished": 0, "failed": 0, "cancelled": 0}
+        self.has_been_ready = asyncio.Event()  # set by the first engine that is
         self._on_unusable = on_unusable
-        self.engines = [EngineHandle(option, self._give_up) for option in options]
+        self.engines = [
+            EngineHandle(option, hang_seconds, self._give_up, self.has_been_ready.set)
+            for option in options
+        ]
 
     def start(self) -> None:
         """Start every engine; returns at once."""
@@ -312,7 +442,8 @@ class Supervisor:
         unfinished = "cancelled"
         try:
             while True:
-                event = await flight.events.get()
+                event = await flight.next()
+                engine.keep_pace(flight)
                 if isinstance(event, Failed):
                     unfinished = "failed"
                 yield event

@@ -1,7 +1,7 @@
 """What the server says of itself: /model, /livez, /readyz."""
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app import openapi
@@ -50,9 +50,3 @@ async def readyz(supervisor: SupervisorDep) -> Response:
 async def metrics(metrics: MetricsDep) -> Response:
     """Answers, samples, the queue, and the engines' steps, in Prometheus' text format."""
     return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
-
-
-@router.get("/", include_in_schema=False)
-async def index() -> Response:
-    """To the documentation."""
-    return RedirectResponse("docs")

@@ -1,5 +1,6 @@
 """A real server process for the tests: `ddpm serve` on a free port, stopped by SIGTERM."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -17,13 +18,15 @@ STOP_SECONDS = 30
 class Server:
     """`with Server(log, checkpoint="mnist") as server:`; `server.client` talks to it."""
 
-    def __init__(self, log: Path, *flags: str) -> None:
-        self.port = free_port()
+    def __init__(self, log: Path, *flags: str, port: int | None = None, **environment: str) -> None:
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
         command = [sys.executable, "-m", "app.cli", "serve", f"--port={self.port}", *flags]
         with log.open("w") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **environment}
+            )
         self.client = httpx.Client(base_url=self.url, timeout=300)
 
     def __enter__(self) -> "Server":
@@ -58,10 +61,14 @@ class Server:
 
     def engine_pid(self) -> int:
         """The engine: the server's only child."""
+        (engine,) = self.children()
+        return engine
+
+    def children(self) -> list[int]:
+        """The server's child processes."""
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        assert len(children) == 1, children
-        return int(children[0])
+        return [int(child) for child in children]
 
 
 def free_port() -> int:

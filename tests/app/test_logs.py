@@ -56,6 +56,11 @@ def test_every_request_is_one_json_line(tiny: Server) -> None:
     }  # fmt: skip
 
 
+def test_where_it_listens_is_a_line_as_well(tiny: Server) -> None:
+    (line,) = lines(tiny, event="ready")
+    assert line["url"] == f"{tiny.url}/"
+
+
 def test_a_refused_request_is_a_line_with_the_reason(tiny: Server) -> None:
     tiny.client.post("/sample", json={"n": 0}, headers={"X-Request-ID": "refused"})
     (line,) = lines(tiny, request_id="refused")

@@ -1,12 +1,13 @@
 """The scheduling policy, as stories on plain data, and as invariants on random loads."""
 
 import random
+from collections import Counter
 
 from app.engine.scheduler import Chain, Job, Scheduler
 
 
-def job(name: str, chains: int, steps: int, rows: int = 1) -> Job:
-    made = Job(name, steps, rows)
+def job(name: str, chains: int, steps: int, rows: int = 1, client: str = "") -> Job:
+    made = Job(name, steps, rows, client)
     made.add_chains(range(chains), None)
     return made
 
@@ -98,39 +99,189 @@ def test_a_steady_stream_of_short_jobs_does_not_starve_a_long_one() -> None:
         assert steps < 2000, "starved"
 
 
-def test_random_loads_lose_no_chain_use_no_slot_twice_and_leave_no_row_idle() -> None:
-    random_source = random.Random(0)
-    for _ in range(20):
-        scheduler = Scheduler(max_rows=random_source.randint(2, 8))
-        expected: dict[str, int] = {}
-        finished: dict[str, set[int]] = {}
-        for step in range(400):
-            if step < 200 and random_source.random() < 0.3:
-                new = job(
-                    f"job{step}",
-                    chains=random_source.randint(1, 12),
-                    steps=random_source.randint(1, 20),
-                    rows=random_source.randint(1, 2),
-                )
-                expected[new.id] = len(new.chains)
-                scheduler.add(new)
-            batch = scheduler.schedule()
-            rows = sum(chain.job.rows for chain in batch)
-            left_out = [
-                chain
-                for other in scheduler.jobs.values()
-                for chain in other.chains
-                if chain not in batch
-            ]
-            assert len(set(batch)) == len(batch)
-            assert rows <= scheduler.max_rows
-            assert all(chain.job.rows > scheduler.max_rows - rows for chain in left_out)
-            for chain in scheduler.advance(batch):
-                assert chain.position == chain.job.num_steps
-                done = finished.setdefault(chain.job.id, set())
-                assert chain.index not in done
-                done.add(chain.index)
-        while scheduler.jobs:
-            for chain in scheduler.advance(scheduler.schedule()):
-                finished.setdefault(chain.job.id, set()).add(chain.index)
-        assert {name: len(done) for name, done in finished.items()} == expected
+def test_rows_are_shared_evenly_between_clients_however_many_jobs_each_has() -> None:
+    scheduler = Scheduler(max_rows=4)
+    for i in range(10):
+        scheduler.add(job(f"many{i}", chains=4, steps=50, client="many"))
+    scheduler.add(job("one", chains=8, steps=50, client="one"))
+    rows = Counter[str]()
+    for _ in range(60):
+        batch = scheduler.schedule()
+        rows.update(chain.job.client for chain in batch)
+        scheduler.advance(batch)
+    assert rows == {"many": 120, "one": 120}
+
+
+def test_what_a_client_leaves_goes_to_the_others_and_cannot_be_claimed_later() -> None:
+    scheduler = Scheduler(max_rows=4)
+    scheduler.add(job("a", chains=20, steps=50, client="a"))
+    for _ in range(30):
+        assert len(scheduler.schedule()) == 4
+        scheduler.advance(scheduler.schedule())
+    scheduler.add(job("late", chains=20, steps=50, client="b"))
+    for _ in range(10):
+        batch = scheduler.schedule()
+        assert Counter(chain.job.client for chain in batch) == {"a": 2, "b": 2}
+        scheduler.advance(batch)
+
+
+def test_a_job_that_is_alone_shares_no_batch_and_holds_nobody_up() -> None:
+    scheduler = Scheduler(max_rows=4)
+    suspect = job("suspect", chains=2, steps=10, client="s")
+    suspect.is_alone = True
+    scheduler.add(suspect)
+    scheduler.add(job("other", chains=8, steps=10, client="o"))
+    batches = []
+    while scheduler.jobs:
+        batch = scheduler.schedule()
+        batches.append({chain.job.id for chain in batch})
+        scheduler.advance(batch)
+    assert all(len(names) == 1 for names in batches)
+    assert batches.count({"suspect"}) == 10 and batches.count({"other"}) == 20
+    assert {"suspect"} in batches[:3] and {"other"} in batches[:3]
+
+
+def test_a_paused_job_takes_no_step_until_it_is_resumed() -> None:
+    scheduler = Scheduler(max_rows=2)
+    scheduler.add(job("a", chains=2, steps=3))
+    run_step(scheduler)
+    scheduler.add(job("b", chains=1, steps=2))
+    scheduler.pause("a", paused=True)
+    assert run_step(scheduler)[0] == "b0@0"
+    assert not scheduler.is_idle
+    assert run_step(scheduler) == ("b0@1", "b0")
+    assert scheduler.is_idle and scheduler.schedule() == []
+    scheduler.pause("a", paused=False)
+    assert run_step(scheduler)[0] == "a0@1 a1@1"
+    scheduler.pause("gone", paused=True)
+
+
+def test_with_fewer_rows_the_jobs_that_no_longer_fit_are_named() -> None:
+    scheduler = Scheduler(max_rows=4)
+    scheduler.add(job("plain", chains=4, steps=2))
+    scheduler.add(job("guided", chains=1, steps=2, rows=2))
+    assert scheduler.limit(2) == []
+    assert [left_out.id for left_out in scheduler.limit(1)] == ["guided"]
+    scheduler.cancel("guided")
+    assert run_step(scheduler)[0] == "plain0@0"
+
+
+def test_a_chain_that_makes_room_for_another_counts_as_preempted() -> None:
+    scheduler = Scheduler(max_rows=2)
+    scheduler.add(job("long", chains=2, steps=50))
+    run_step(scheduler)
+    assert scheduler.preemptions == 0
+    scheduler.add(job("short", chains=1, steps=1))
+    assert run_step(scheduler)[0] == "short0@0 long0@1"
+    assert scheduler.preemptions == 1
+
+
+class Load:
+    """Random requests of several clients, and what must hold at every step."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.scheduler = Scheduler(max_rows=self.random.randint(2, 16))
+        self.made = 0
+        self.expected: dict[str, int] = {}
+        self.finished: dict[str, set[int]] = {}
+        self.rows = Counter[str]()  # given to each client
+
+    def ask(self, client: str, max_chains: int = 12, rows: int | None = None) -> Job:
+        new = job(
+            f"job{self.made}",
+            chains=self.random.randint(1, max_chains),
+            steps=self.random.choice([1, 3, 20, 50]),
+            rows=rows or self.random.randint(1, 2),
+            client=client,
+        )
+        self.made += 1
+        self.expected[new.id] = len(new.chains)
+        self.scheduler.add(new)
+        return new
+
+    def cancel_one(self) -> None:
+        if self.scheduler.jobs:
+            name = self.random.choice(list(self.scheduler.jobs))
+            self.scheduler.cancel(name)
+            self.expected[name] = len(self.finished.get(name, ()))
+
+    def step(self) -> None:
+        scheduler = self.scheduler
+        batch = scheduler.schedule()
+        chosen = set(batch)
+        rows = sum(chain.job.rows for chain in batch)
+        assert len(chosen) == len(batch), "a slot used twice"
+        assert rows <= scheduler.max_rows
+        room = scheduler.max_rows - rows
+        for other in scheduler.jobs.values():
+            left_out = any(chain not in chosen for chain in other.chains)
+            assert not left_out or other.rows > room, "a row idle with work for it"
+        for chain in batch:
+            self.rows[chain.job.client] += chain.job.rows
+        for chain in scheduler.advance(batch):
+            assert chain.position == chain.job.num_steps
+            done = self.finished.setdefault(chain.job.id, set())
+            assert chain.index not in done
+            done.add(chain.index)
+
+    def drain(self) -> None:
+        while self.scheduler.jobs:
+            self.step()
+        counts = {name: len(self.finished.get(name, ())) for name in self.expected}
+        assert counts == self.expected, "a sample lost"
+
+
+def test_thousands_of_random_requests_lose_no_chain_use_no_slot_twice_leave_no_row_idle() -> None:
+    total = 0
+    for seed in range(20):
+        load = Load(seed)
+        for _ in range(600):
+            if load.random.random() < 0.2:
+                load.ask(load.random.choice("abcdef"))
+            if load.random.random() < 0.02:
+                load.cancel_one()
+            load.step()
+        load.drain()
+        total += load.made
+    assert total > 2000
+
+
+def test_clients_that_always_have_work_get_the_same_whatever_the_others_do() -> None:
+    for seed in range(5):
+        load = Load(seed)
+        busy = ("x", "y", "z")
+        for step in range(2000):
+            held = Counter(
+                {c: sum(len(j.chains) for j in load.scheduler.jobs.values() if j.client == c)
+                 for c in busy}
+            )  # fmt: skip
+            for client in busy:
+                while held[client] < load.scheduler.max_rows:
+                    held[client] += len(load.ask(client, rows=1).chains)
+            if step % 7 == 0:
+                load.ask(f"passing{load.random.randint(0, 3)}", max_chains=3)
+            load.step()
+            given = [load.rows[client] for client in busy]
+            assert max(given) - min(given) <= load.scheduler.max_rows
+
+
+def test_no_request_waits_longer_than_its_share_of_the_machine_explains() -> None:
+    """K users, each with one request at a time, large or small. Clients of their own have a K-th of
+    the machine each, so that a request takes at most K times as long as alone; among the requests
+    of one client that is three times as much, whatever their sizes."""
+    K = 12
+    for seed in range(4):
+        for factor, client in ((1, "user{}"), (3, "all")):
+            load = Load(seed)
+            asked: dict[str, tuple[int, int, float]] = {}  # user, step, longest allowed
+            for step in range(3000):
+                for user in sorted(set(range(K)) - {user for user, _, _ in asked.values()}):
+                    new = load.ask(client.format(user))
+                    alone = new.solo_steps(load.scheduler.max_rows)
+                    asked[new.id] = (user, step, factor * K * (alone + 1))
+                load.step()
+                for name in [name for name in asked if name not in load.scheduler.jobs]:
+                    _, since, longest = asked.pop(name)
+                    assert step + 1 - since <= longest
+            assert all(3000 - since <= longest for _, since, longest in asked.values())

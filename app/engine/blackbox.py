@@ -1,0 +1,72 @@
+"""What an engine was doing when it died, or since when it does nothing: memory that outlives it.
+
+Engine and API process map the same pages. The engine writes which chains it is about to advance
+before every step; the API process reads that after a death, and watches the count of steps.
+"""
+
+import mmap
+import os
+import struct
+import tempfile
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+import msgpack
+
+SIZE = 1 << 20
+HEADER = struct.Struct("<QI")  # steps begun, bytes of the list that follows
+
+
+class Place(NamedTuple):
+    """Where a job was: its first chain in the batch, of `sample`, `position` steps done."""
+
+    job: str
+    sample: int
+    position: int
+
+
+class BlackBox:
+    """One end of the shared memory; `fd` is to be passed to the other process."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._memory = mmap.mmap(fd, SIZE)
+
+    @classmethod
+    def create(cls) -> Self:
+        """A new one, all zeros. No file system is touched where the kernel has anonymous files."""
+        if hasattr(os, "memfd_create"):
+            fd = os.memfd_create("ddpm-engine")
+        else:
+            with tempfile.TemporaryFile() as file:
+                fd = os.dup(file.fileno())
+        os.ftruncate(fd, SIZE)
+        return cls(fd)
+
+    def close(self) -> None:
+        self._memory.close()
+        os.close(self.fd)
+
+    @property
+    def steps(self) -> int:
+        """Steps begun so far."""
+        return int(HEADER.unpack_from(self._memory)[0])
+
+    def begin(self, places: Sequence[Place]) -> None:
+        """Note a step that is about to run, one place a job; a list too long is left out."""
+        body: bytes = msgpack.packb(places)
+        if len(body) > SIZE - HEADER.size:
+            body = b""
+        steps = self.steps + 1
+        # A reader in between sees no list rather than half of one.
+        HEADER.pack_into(self._memory, 0, steps, 0)
+        self._memory[HEADER.size : HEADER.size + len(body)] = body
+        HEADER.pack_into(self._memory, 0, steps, len(body))
+
+    def last(self) -> list[Place]:
+        """The places of the last step begun; empty before the first."""
+        _, size = HEADER.unpack_from(self._memory)
+        if not size:
+            return []
+        body = self._memory[HEADER.size : HEADER.size + size]
+        return [Place(*place) for place in msgpack.unpackb(body)]

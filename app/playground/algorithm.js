@@ -1,0 +1,204 @@
+// Algorithm 2, line by line, with the numbers that the server computed.
+
+import { ask } from "./api.js";
+import { find, make } from "./dom.js";
+import { paint, readNpz } from "./pixels.js";
+import { Player } from "./player.js";
+import { singleBody } from "./request.js";
+import { Schedule, digits } from "./schedule.js";
+import { Task } from "./task.js";
+
+const TURNS = 40;
+const SECONDS = 30;
+const FIRST_T = 0.25; // of T: where an image begins to show
+/** The value that is white: noise is seldom beyond 2.5. */
+const SCALES = { x_t: 1, eps: 2.5, z: 2.5, x_prev: 1 };
+/** From which line on a picture of the turn is known. */
+const KNOWN_FROM = { x_t: 1, eps: 2, z: 3, x_prev: 4 };
+
+/**
+ * One turn of the loop, each image C*H*W floats.
+ * @typedef {{t: number, x_t: Float32Array, eps: Float32Array, z: Float32Array, x_prev: Float32Array}} Turn
+ */
+
+export class Algorithm {
+  /** @param {any} model */
+  constructor(model) {
+    this.model = model;
+    this.schedule = new Schedule(model.alpha_bar);
+    // A learned sigma differs from pixel to pixel and is not sent; the fixed one can be shown.
+    this.variance = model.variance === "learned_range" ? "fixed_small" : model.variance;
+    this.lines = [...document.querySelectorAll("#algorithm-lines li")];
+    this.figures = [...document.querySelectorAll("#algorithm-pictures figure")];
+    this.count = find("#algorithm-count");
+    /** @type {Turn[]} */
+    this.turns = [];
+    /** @type {{line: number, turn: number}[]} */
+    this.moments = [];
+    const root = find("#algorithm-player");
+    this.player = new Player(root, this.#show.bind(this), SECONDS);
+    find(".back", root).addEventListener("click", () => this.player.step(-1));
+    find(".forth", root).addEventListener("click", () => this.player.step(1));
+    this.task = new Task(find("#algorithm"), this.#work.bind(this));
+    const [, H, W] = model.image_shape;
+    this.pixel = [Math.floor(H / 2), Math.floor(W / 2)];
+    this.#listenForPixels();
+    find("#algorithm-note").textContent = this.#note();
+  }
+
+  /** @param {import("./request.js").Request} request */
+  run(request) {
+    const { sampler: _, steps: __, eta: ___, ...body } = singleBody(request, this.model);
+    const timesteps = this.#times().flatMap((t) => [t, t - 1]);
+    return this.task.start({ ...body, variance: this.variance, timesteps });
+  }
+
+  /** @param {object} body @param {AbortSignal} signal */
+  async #work(body, signal) {
+    const { T } = this.schedule;
+    this.count.textContent = `The server takes ${T} steps …`;
+    try {
+      const response = await ask("denoise-trajectory", { body, accept: "application/x-npz", signal });
+      this.turns = this.#turns(readNpz(await response.arrayBuffer()));
+    } finally {
+      this.count.textContent = "";
+    }
+    this.count.textContent = `${this.turns.length} of the ${T} turns of the loop are shown`;
+    this.moments = [
+      { line: 1, turn: 0 },
+      ...this.turns.flatMap((_, turn) => [2, 3, 4].map((line) => ({ line, turn }))),
+      { line: 5, turn: this.turns.length - 1 },
+      { line: 6, turn: this.turns.length - 1 },
+    ];
+    this.player.reset(this.moments.length);
+    this.moments.forEach(() => this.player.add());
+    this.player.finish();
+    const start = this.moments.findIndex(({ line, turn }) => line === 4 && this.turns[turn].t <= FIRST_T * T);
+    this.player.seek(Math.max(start, 0));
+  }
+
+  /** The turns asked for, T..1, evenly spaced. */
+  #times() {
+    const { T } = this.schedule;
+    const turns = Math.max(1, Math.min(TURNS, T, Math.floor(this.model.limits.max_frames / 2)));
+    const times = Array.from({ length: turns }, (_, k) => Math.round(T - (k * (T - 1)) / Math.max(1, turns - 1)));
+    return [...new Set(times)];
+  }
+
+  /**
+   * What happened at each turn: eps_theta is eq. 15 solved for eps, z what line 4 must have added.
+   * @param {Record<string, import("./pixels.js").Numbers>} arrays
+   * @returns {Turn[]}
+   */
+  #turns(arrays) {
+    const times = [...arrays.t.data];
+    const size = this.model.image_shape.reduce((/** @type {number} */ a, /** @type {number} */ b) => a * b);
+    const image = (/** @type {string} */ name, /** @type {number} */ t) => {
+      const k = times.indexOf(t);
+      return arrays[name].data.subarray(k * size, (k + 1) * size);
+    };
+    return this.#times().map((t) => {
+      const { signal, noise, sigma } = this.#scales(t);
+      const [x_t, x_0_hat, x_prev] = [image("x_t", t), image("x0_hat", t), image("x_t", t - 1)];
+      const eps = x_t.map((value, i) => (value - signal * x_0_hat[i]) / noise);
+      const z = x_t.map((value, i) => (sigma ? (x_prev[i] - this.#mean(t, value, eps[i])) / sigma : 0));
+      return { t, x_t, eps, z, x_prev };
+    });
+  }
+
+  /** Line 4 without its noise. @param {number} t @param {number} x_t @param {number} eps */
+  #mean(t, x_t, eps) {
+    const { outer, inner } = this.#scales(t);
+    return outer * (x_t - inner * eps);
+  }
+
+  /** @param {number} t */
+  #scales(t) {
+    const { schedule } = this;
+    const alpha = schedule.alpha(t);
+    return {
+      signal: schedule.signal(t),
+      noise: schedule.noise(t),
+      outer: 1 / Math.sqrt(alpha),
+      inner: (1 - alpha) / schedule.noise(t),
+      sigma: schedule.sigma(t, this.variance),
+    };
+  }
+
+  /** @param {number} position */
+  #show(position) {
+    const { line, turn } = this.moments[position];
+    const shown = this.turns[turn];
+    for (const element of this.lines) {
+      element.setAttribute("aria-current", Number(element.getAttribute("data-line")) === line ? "step" : "false");
+    }
+    for (const figure of this.figures) {
+      const canvas = find("canvas", figure);
+      const part = /** @type {keyof typeof SCALES} */ (canvas.dataset.part);
+      paint(canvas, shown[part], this.model.image_shape, SCALES[part]);
+      figure.classList.toggle("is-unknown", line < KNOWN_FROM[part]);
+    }
+    this.#showNumbers(shown);
+    return `line ${line}, t = ${shown.t}`;
+  }
+
+  /** @param {Turn} turn */
+  #showNumbers(turn) {
+    const [, H, W] = this.model.image_shape;
+    const [row, column] = this.pixel;
+    const at = row * W + column;
+    const { outer, inner, sigma } = this.#scales(turn.t);
+    const [x_t, eps, z, x_prev] = [turn.x_t[at], turn.eps[at], turn.z[at], turn.x_prev[at]].map(digits);
+    const isFirst = turn.t === this.schedule.T;
+    this.#write(1, isFirst ? `= ${x_t}` : "");
+    this.#write(2, `t = ${turn.t}`);
+    this.#write(3, `= ${z}`);
+    this.#write(4, `${x_prev} = ${outer.toFixed(4)} ( ${x_t} − ${inner.toFixed(4)} · ${eps} ) + ${digits(sigma)} · ${z}`);
+    this.#write(6, turn.t === 1 ? `= ${x_prev}` : "");
+    [x_t, eps, z, x_prev].forEach((text, k) => (find("output", this.figures[k]).textContent = text));
+    for (const figure of this.figures) {
+      const mark = find(".pixel", figure);
+      Object.assign(mark.style, { left: `${(100 * column) / W}%`, top: `${(100 * row) / H}%`, width: `${100 / W}%`, height: `${100 / H}%` });
+    }
+  }
+
+  /** @param {number} line @param {string} text */
+  #write(line, text) {
+    find("output", this.lines[line - 1]).textContent = text;
+  }
+
+  #listenForPixels() {
+    const [, H, W] = this.model.image_shape;
+    const choose = (/** @type {number} */ row, /** @type {number} */ column) => {
+      this.pixel = [Math.min(Math.max(row, 0), H - 1), Math.min(Math.max(column, 0), W - 1)];
+      const moment = this.moments[Math.floor(this.player.position)];
+      if (moment) this.#showNumbers(this.turns[moment.turn]);
+    };
+    const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    for (const figure of this.figures) {
+      const canvas = find("canvas", figure);
+      const frame = make("div", { class: "framed" });
+      canvas.replaceWith(frame);
+      frame.append(canvas, make("i", { class: "pixel" }));
+      canvas.addEventListener("click", (/** @type {MouseEvent} */ event) => {
+        choose(Math.floor((event.offsetY * H) / canvas.clientHeight), Math.floor((event.offsetX * W) / canvas.clientWidth));
+      });
+      canvas.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+        const move = moves[/** @type {keyof moves} */ (event.key)];
+        if (!move) return;
+        event.preventDefault();
+        choose(this.pixel[0] + move[0], this.pixel[1] + move[1]);
+      });
+    }
+  }
+
+  #note() {
+    const { clip, variance, image_shape } = this.model;
+    return [
+      clip === null ? "" : `The model's guess of the image is clipped to ±${clip} before each step, as in the paper's code; the noise shown is what that leaves.`,
+      variance === "learned_range" ? "This model has learned its σ; the fixed, small one is used here." : "",
+      image_shape[0] === 3 ? "The numbers are the red channel's." : "",
+      "Pictures of noise show −2.5 as black and 2.5 as white.",
+    ].filter(Boolean).join(" ");
+  }
+}

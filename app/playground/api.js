@@ -1,0 +1,91 @@
+// The HTTP contract, as the page uses it. Addresses are relative: the service may live under a path.
+
+/** An answer other than success: RFC 9457 problem details. */
+export class Refused extends Error {
+  /**
+   * @param {number} status
+   * @param {{detail?: string, title?: string, errors?: {field: string, message: string}[]}} problem
+   * @param {number | null} retryAfter  seconds
+   */
+  constructor(status, problem, retryAfter) {
+    super(problem.detail ?? problem.title ?? `The server answered with status ${status}.`);
+    this.status = status;
+    this.errors = problem.errors ?? [];
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** No answer, or one that broke off. */
+export class Unreachable extends Error {}
+
+/**
+ * @param {string} path
+ * @param {{body?: object, accept?: string, signal?: AbortSignal}} options  with a body: POST
+ * @returns {Promise<Response>}  of success; raises Refused or Unreachable
+ */
+export async function ask(path, { body, accept = "application/json", signal } = {}) {
+  const headers = /** @type {Record<string, string>} */ ({ Accept: accept });
+  if (body) headers["Content-Type"] = "application/json";
+  const method = body ? "POST" : "GET";
+  const options = { method, headers, body: body && JSON.stringify(body), signal };
+  const response = await reached(fetch(path, options));
+  if (response.ok) return response;
+  const problem = await response.json().catch(() => ({}));
+  const seconds = Number(response.headers.get("Retry-After"));
+  throw new Refused(response.status, problem, seconds > 0 ? seconds : null);
+}
+
+/**
+ * The frames of /denoise-trajectory, each as soon as the server has it.
+ * @param {object} body
+ * @param {AbortSignal} signal
+ * @returns {AsyncGenerator<Frame, Done>}  raises Refused or Unreachable
+ *
+ * @typedef {{index: number, t: number, x_t: string, x0_hat: string}} Frame  base64 PNGs
+ * @typedef {{seed: number, steps: number, timing: {queued_s: number, compute_s: number}}} Done
+ */
+export async function* trajectory(body, signal) {
+  const response = await ask("denoise-trajectory", { body, accept: "text/event-stream", signal });
+  for await (const { name, data } of events(/** @type {ReadableStream} */ (response.body))) {
+    if (name === "frame") yield data;
+    if (name === "done") return data;
+    if (name === "error") throw new Refused(data.status, data, null);
+  }
+  throw new Unreachable("The connection ended before the answer did.");
+}
+
+/**
+ * Server-sent events. (EventSource can only GET.)
+ * @param {ReadableStream<Uint8Array>} stream
+ * @returns {AsyncGenerator<{name: string, data: any}>}
+ */
+async function* events(stream) {
+  const decoder = /** @type {ReadableWritablePair<string, any>} */ (new TextDecoderStream());
+  const reader = stream.pipeThrough(decoder).getReader();
+  let text = "";
+  for (;;) {
+    const { done, value } = await reached(reader.read());
+    if (done) return;
+    const blocks = (text + value).split("\n\n");
+    text = /** @type {string} */ (blocks.pop());
+    for (const block of blocks) {
+      const name = /^event: (.*)$/m.exec(block)?.[1];
+      const data = /^data: (.*)$/m.exec(block)?.[1];
+      if (name && data) yield { name, data: JSON.parse(data) };
+    }
+  }
+}
+
+/**
+ * @template T
+ * @param {Promise<T>} promise
+ * @returns {Promise<T>}
+ */
+async function reached(promise) {
+  try {
+    return await promise;
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new Unreachable("The server cannot be reached.");
+  }
+}

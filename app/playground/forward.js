@@ -1,0 +1,67 @@
+// The forward process on one image, as in the paper's Fig. 2.
+
+import { ask } from "./api.js";
+import { Chart } from "./chart.js";
+import { find } from "./dom.js";
+import { normals, paint, readPicture } from "./pixels.js";
+import { singleBody } from "./request.js";
+import { Schedule, digits } from "./schedule.js";
+import { Mendable, Task } from "./task.js";
+import { mixture } from "./watch.js";
+
+const QUICK = { sampler: "dpmpp", steps: 20 };
+const FIRST_T = 0.3; // of T: half gone, half there
+const SEED = 1;
+
+export class Forward {
+  /** @param {any} model */
+  constructor(model) {
+    this.model = model;
+    this.schedule = new Schedule(model.alpha_bar);
+    this.chart = new Chart(find("#forward-timeline"), this.schedule);
+    this.slider = find("#forward-slider");
+    this.formula = find("#forward-formula");
+    this.canvases = ["T", "t", "previous", "0"].map((name) => find(`#forward-${name}`));
+    // One eps for every t: then x_t and x_{t-1} differ by what the step does, not by chance.
+    this.eps = normals(model.image_shape.reduce((/** @type {number} */ a, /** @type {number} */ b) => a * b), SEED);
+    const { T } = this.schedule;
+    this.slider.max = String(T - 1);
+    this.slider.value = String(T - Math.max(1, Math.round(FIRST_T * T)));
+    this.slider.addEventListener("input", () => this.#show());
+    this.task = new Task(find("#forward"), this.#work.bind(this));
+    const file = find("#forward-file");
+    file.addEventListener("change", () => {
+      if (file.files[0]) this.task.start({ file: file.files[0] });
+    });
+  }
+
+  /** @param {import("./request.js").Request} request */
+  run(request) {
+    return this.task.start({ body: { ...singleBody(request, this.model), ...QUICK } });
+  }
+
+  /** @param {{body?: Record<string, any>, file?: Blob}} source @param {AbortSignal} signal */
+  async #work({ body, file }, signal) {
+    if (body) {
+      const steps = Math.min(QUICK.steps, this.schedule.T);
+      const { eta: _, variance: __, ...plain } = body; // of other samplers
+      file = await (await ask("sample", { body: { ...plain, steps }, accept: "image/png", signal })).blob();
+    }
+    this.x_0 = await readPicture(/** @type {Blob} */ (file), this.model.image_shape).catch(() => {
+      throw new Mendable("This file is not a picture that the browser can read.");
+    });
+    this.#show();
+  }
+
+  #show() {
+    const { schedule, x_0, eps } = this;
+    if (!x_0) return;
+    const t = schedule.T - Number(this.slider.value);
+    const mixed = (/** @type {number} */ at) =>
+      x_0.map((value, i) => schedule.signal(at) * value + schedule.noise(at) * eps[i]);
+    [schedule.T, t, t - 1, 0].forEach((at, k) => paint(this.canvases[k], mixed(at), this.model.image_shape));
+    this.chart.show(t);
+    this.formula.replaceChildren(...mixture(schedule, t));
+    this.slider.setAttribute("aria-valuetext", `t = ${t}, alpha bar ${digits(schedule.alphaBar(t))}`);
+  }
+}

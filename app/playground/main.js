@@ -1,0 +1,136 @@
+// The page: loads what is served, then shows the view and the request that the address holds.
+
+import { ask } from "./api.js";
+import { copy, find, speak } from "./dom.js";
+import { Generate } from "./generate.js";
+import { Form, fromQuery, toQuery } from "./request.js";
+import { listenForCopies, showSnippets } from "./snippets.js";
+import { State, showModel } from "./state.js";
+import { Task } from "./task.js";
+import { Understand } from "./understand.js";
+import { Watch } from "./watch.js";
+
+const RUN = { generate: "Generate", watch: "Watch", understand: "Show" };
+
+/** @typedef {keyof typeof RUN} View */
+
+class Page {
+  /** @param {any} model  GET /model */
+  constructor(model) {
+    this.model = model;
+    this.form = new Form(model);
+    this.views = {
+      generate: new Generate(model, this.form),
+      watch: new Watch(model, this.form),
+      understand: new Understand(model),
+    };
+    /** What each view shows. @type {Partial<Record<View, string>>} */
+    this.shown = {};
+    this.defaults = this.form.defaults();
+    /** @type {View} */
+    this.view = "generate";
+    this.#listen();
+    showModel(model);
+    const [, H, W] = model.image_shape;
+    document.documentElement.style.setProperty("--aspect", `${W} / ${H}`);
+    this.#warnOfOtherWeights();
+    this.follow(location.search);
+  }
+
+  /** Show what an address says, and do it unless it is there already. @param {string} query */
+  follow(query) {
+    const { view, request } = fromQuery(query, this.defaults);
+    this.#turnTo(/** @type {View} */ (view && view in RUN ? view : "generate"));
+    this.form.write(request);
+    this.run("replace");
+  }
+
+  /** @param {"push" | "replace"} how  the address enters the browser's history */
+  run(how) {
+    if (this.form.read().seed === null) this.form.drawSeed();
+    const request = this.form.read();
+    const query = toQuery(this.view, request, this.model);
+    history[how === "push" ? "pushState" : "replaceState"](null, "", query);
+    showSnippets(this.view, request, this.model);
+    for (const view of /** @type {View[]} */ (Object.keys(RUN))) {
+      find(`nav [data-view=${view}]`).href = this.shown[view] ?? toQuery(view, request, this.model);
+    }
+    if (this.shown[this.view] === query) return;
+    this.shown[this.view] = query;
+    this.views[this.view].run(request);
+  }
+
+  /** @param {View} view */
+  #turnTo(view) {
+    this.view = view;
+    for (const name of /** @type {View[]} */ (Object.keys(RUN))) {
+      find(`#${name}`).hidden = name !== view;
+      const link = find(`nav [data-view=${name}]`);
+      if (name === view) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    find("#run").textContent = RUN[view];
+    document.title = `${this.views[view].title} · ${this.model.name} · DDPM playground`;
+    this.form.refresh(view);
+    this.form.showErrors([]);
+  }
+
+  #listen() {
+    this.form.element.addEventListener("submit", (/** @type {Event} */ event) => {
+      event.preventDefault();
+      delete this.shown[this.view]; // asked for again, it is done again
+      this.run("push");
+    });
+    find("#die").addEventListener("click", () => {
+      this.form.drawSeed();
+      speak(`Seed ${this.form.read().seed}`);
+      this.run("push");
+    });
+    find("#share").addEventListener("click", async () => {
+      await copy(location.href);
+      find("#share").textContent = "Link copied";
+      speak("Link copied");
+      setTimeout(() => (find("#share").textContent = "Copy link"), 2000);
+    });
+    addEventListener("popstate", () => this.follow(location.search));
+    document.addEventListener("click", (event) => this.#stayHere(event));
+    document.addEventListener("keydown", (event) => this.#playBySpace(event));
+    listenForCopies();
+  }
+
+  /** Links to a view are followed without loading the page anew. @param {MouseEvent} event */
+  #stayHere(event) {
+    const link = /** @type {Element} */ (event.target).closest("a[href^='?']");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    const query = /** @type {string} */ (link.getAttribute("href"));
+    history.pushState(null, "", query);
+    this.follow(query);
+    scrollTo({ top: 0 });
+    find("#main").focus({ preventScroll: true });
+  }
+
+  /** @param {KeyboardEvent} event */
+  #playBySpace(event) {
+    const isElsewhere = /** @type {Element} */ (event.target).closest("a, button, input, select, summary, pre");
+    if (event.key !== " " || isElsewhere || this.view !== "watch") return;
+    event.preventDefault();
+    this.views.watch.player.toggle();
+  }
+
+  #warnOfOtherWeights() {
+    const { model } = fromQuery(location.search, this.defaults);
+    if (!model || this.model.sha256.startsWith(model)) return;
+    const message = find("#boot .message");
+    message.textContent = `This link was made with other weights (${model}). Those served here (${this.model.sha256.slice(0, 8)}) make another picture of the same request.`;
+    message.hidden = false;
+  }
+}
+
+/** @type {any} */
+let model;
+const boot = new Task(find("#boot"), async (_, signal) => {
+  model = await (await ask("model", { signal })).json();
+});
+new State().watch();
+if (await boot.start(null)) new Page(model);

@@ -1,0 +1,195 @@
+// The form, the address and the request's body: three forms of one thing.
+
+import { find, make } from "./dom.js";
+
+const WORDS = new Set(["sampler", "variance", "labels"]);
+const FIELDS = ["labels", "n", "seed", "first_index", "sampler", "steps", "eta", "variance", "guidance", "frames"];
+const DEFAULT_STEPS = { ddpm: Infinity, ddim: 50, dpmpp: 20 };
+const SEEDS = 1_000_000;
+const FRAMES = 60;
+
+/**
+ * What the form says. `labels`: "any", "each" one after the other, or a label's number.
+ * A number is null where its field is empty.
+ * @typedef {{labels: string, n: number | null, seed: number | null, first_index: number | null,
+ *   sampler: "ddim" | "ddpm" | "dpmpp", steps: number | null, eta: number | null, variance: string,
+ *   guidance: number | null, frames: number | null}} Request
+ */
+
+export class Form {
+  /** @param {any} model  GET /model */
+  constructor(model) {
+    this.model = model;
+    this.element = find("#request");
+    this.fields = Object.fromEntries(FIELDS.map((name) => [name, find(`[name=${name}]`, this.element)]));
+    this.#offerLabels();
+    this.fields.seed.max = String(Number.MAX_SAFE_INTEGER);
+    this.fields.n.max = String(model.limits.max_samples);
+    this.fields.steps.max = String(model.num_timesteps);
+    this.fields.frames.max = String(model.limits.max_frames);
+    this.element.addEventListener("input", () => this.refresh("")); // the view stays as it is
+  }
+
+  /** What a newcomer sees first: quick, and one of each label. @returns {Request} */
+  defaults() {
+    const { classes, limits, num_timesteps } = this.model;
+    return {
+      labels: classes.length ? "each" : "any",
+      n: Math.min(classes.length >= 2 && classes.length <= 12 ? classes.length : 8, limits.max_samples),
+      seed: Math.floor(Math.random() * SEEDS),
+      first_index: 0,
+      sampler: "ddim",
+      steps: null,
+      eta: 0,
+      variance: "",
+      guidance: 0,
+      frames: Math.min(FRAMES, num_timesteps + 1, limits.max_frames),
+    };
+  }
+
+  /** @returns {Request} */
+  read() {
+    return /** @type {Request} */ (Object.fromEntries(FIELDS.map((name) => {
+      const { value } = this.fields[name];
+      return [name, WORDS.has(name) ? value : value === "" ? null : Number(value)];
+    })));
+  }
+
+  /** @param {Partial<Request>} request */
+  write(request) {
+    for (const [name, value] of Object.entries(request)) this.fields[name].value = value ?? "";
+    // An address may hold a word that is not offered here.
+    for (const name of WORDS) if (this.fields[name].selectedIndex < 0) this.fields[name].selectedIndex = 0;
+    this.refresh("");
+  }
+
+  drawSeed() {
+    this.write({ seed: Math.floor(Math.random() * SEEDS) });
+  }
+
+  /**
+   * Show the fields that apply to the view, the sampler and the model.
+   * @param {string} view  "": as before
+   */
+  refresh(view) {
+    this.view = view || this.view;
+    const { sampler, labels } = this.read();
+    const { classes, null_label, num_timesteps } = this.model;
+    const holds = {
+      conditional: classes.length > 0,
+      guidable: classes.length > 0 && null_label !== null,
+      ddim: sampler === "ddim",
+      ddpm: sampler === "ddpm",
+    };
+    for (const field of this.element.querySelectorAll("[data-field]")) {
+      const { views, when } = /** @type {HTMLElement} */ (field).dataset;
+      const isHere = !views || views.split(" ").includes(this.view ?? "");
+      /** @type {HTMLElement} */ (field).hidden = !(isHere && (!when || holds[/** @type {keyof holds} */ (when)]));
+    }
+    this.fields.steps.placeholder = String(Math.min(DEFAULT_STEPS[sampler], num_timesteps));
+    this.fields.guidance.disabled = labels === "any";
+    find("#guidance-hint").hidden = labels !== "any";
+    find("#first-label").textContent = this.view === "generate" ? "First image" : "Image";
+  }
+
+  /** Mark the fields that the server did not like. @param {{field: string, message: string}[]} errors */
+  showErrors(errors) {
+    for (const old of this.element.querySelectorAll(".field-error")) old.remove();
+    for (const field of Object.values(this.fields)) {
+      field.removeAttribute("aria-invalid");
+      field.removeAttribute("aria-errormessage");
+    }
+    for (const { field: path, message } of errors) {
+      const field = this.fields[path.split(".")[0]];
+      if (!field) continue;
+      const id = `${field.id}-error`;
+      field.setAttribute("aria-invalid", "true");
+      field.setAttribute("aria-errormessage", id);
+      if (field.closest("details")) field.closest("details").open = true;
+      field.closest("[data-field]").append(make("p", { class: "field-error", id }, message));
+    }
+    this.element.querySelector("[aria-invalid]")?.focus();
+  }
+
+  #offerLabels() {
+    const { classes, null_label } = this.model;
+    const options = classes.map((/** @type {string} */ name, /** @type {number} */ k) =>
+      make("option", { value: k }, name));
+    const each = make("option", { value: "each" }, "Each in turn");
+    const any = make("option", { value: "any" }, "Any");
+    const isFree = !classes.length || null_label !== null;
+    this.fields.labels.replaceChildren(each, ...(isFree ? [any] : []), ...options);
+    if (!classes.length) this.fields.labels.replaceChildren(any);
+  }
+}
+
+/**
+ * The body for POST /sample, only what differs from the server's own defaults.
+ * @param {Request} request
+ * @param {any} model
+ * @returns {Record<string, unknown>}
+ */
+export function sampleBody(request, model) {
+  const { sampler, steps, seed } = request;
+  const n = request.n ?? 1;
+  const first = request.first_index ?? 0;
+  const labels = request.labels === "each"
+    ? Array.from({ length: n }, (_, k) => (first + k) % model.classes.length)
+    : Number(request.labels);
+  /** @type {Record<string, unknown>} */
+  const body = {};
+  if (n !== 1) body.n = n;
+  if (seed !== null) body.seed = seed;
+  if (first) body.first_index = first;
+  if (sampler !== "ddpm") body.sampler = sampler;
+  if (steps !== null) body.steps = steps;
+  if (sampler === "ddim" && request.eta) body.eta = request.eta;
+  if (sampler === "ddpm" && request.variance) body.variance = request.variance;
+  if (request.labels !== "any") body.labels = labels;
+  if (request.labels !== "any" && request.guidance) body.guidance = request.guidance;
+  return body;
+}
+
+/** The same for one image of it. @param {Request} request @param {any} model */
+export function singleBody(request, model) {
+  const body = sampleBody({ ...request, n: 1 }, model);
+  if (Array.isArray(body.labels)) body.labels = body.labels[0];
+  return body;
+}
+
+/**
+ * The address that shows this again. `model`: the weights, for pictures depend on them too.
+ * @param {string} view
+ * @param {Request} request
+ * @param {any} model
+ */
+export function toQuery(view, request, model) {
+  const parameters = new URLSearchParams({ view });
+  for (const [name, value] of Object.entries(request)) {
+    if (value !== null && value !== "") parameters.set(name, String(value));
+  }
+  parameters.set("model", model.sha256.slice(0, 8));
+  return `?${parameters}`;
+}
+
+/**
+ * What an address holds; fields that it does not name have the defaults.
+ * @param {string} query
+ * @param {Request} defaults
+ * @returns {{view: string | null, request: Request, model: string | null}}
+ */
+export function fromQuery(query, defaults) {
+  const parameters = new URLSearchParams(query);
+  const request = /** @type {any} */ ({ ...defaults });
+  for (const name of FIELDS) {
+    const value = parameters.get(name);
+    if (value !== null) request[name] = WORDS.has(name) ? value : numberOrNull(value);
+  }
+  return { view: parameters.get("view"), request, model: parameters.get("model") };
+}
+
+/** @param {string} text */
+function numberOrNull(text) {
+  const value = Number(text);
+  return text === "" || Number.isNaN(value) ? null : value;
+}

@@ -1,0 +1,52 @@
+// The process' numbers, t counted as in the paper: 0 is the image, T noise.
+
+export class Schedule {
+  /** @param {number[]} alphaBar  for t = 0..T, from GET /model */
+  constructor(alphaBar) {
+    this.table = alphaBar;
+  }
+
+  get T() {
+    return this.table.length - 1;
+  }
+
+  /** What is left of the image's variance (eq. 4). @param {number} t */
+  alphaBar(t) {
+    return this.table[t];
+  }
+
+  /** @param {number} t  1..T */
+  alpha(t) {
+    return this.table[t] / this.table[t - 1];
+  }
+
+  /** The coefficient of x_0 in x_t. @param {number} t */
+  signal(t) {
+    return Math.sqrt(this.table[t]);
+  }
+
+  /** The coefficient of eps in x_t. @param {number} t */
+  noise(t) {
+    return Math.sqrt(1 - this.table[t]);
+  }
+
+  /**
+   * sigma_t of Algorithm 2: from beta~_t (eq. 7) or beta_t; 0 at the last step.
+   * @param {number} t  1..T
+   * @param {string} variance
+   */
+  sigma(t, variance) {
+    if (t === 1) return 0;
+    const beta = 1 - this.alpha(t);
+    if (variance === "fixed_large") return Math.sqrt(beta);
+    return Math.sqrt(((1 - this.table[t - 1]) / (1 - this.table[t])) * beta);
+  }
+}
+
+/** Three decimals, or as 7.7·10⁻⁶ where these would be zeros. @param {number} value */
+export function digits(value) {
+  const size = Math.abs(value);
+  if (size >= 0.0005 || size === 0) return value.toFixed(3).replace("-", "−");
+  const [mantissa, exponent] = value.toExponential(1).split("e-");
+  return `${mantissa.replace("-", "−")}·10⁻${[...exponent].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(digit)]).join("")}`;
+}

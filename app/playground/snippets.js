@@ -1,0 +1,82 @@
+// What is on the screen as a curl command and a Python program.
+
+import { copy, find, speak } from "./dom.js";
+import { sampleBody, singleBody } from "./request.js";
+
+/**
+ * @param {string} view
+ * @param {import("./request.js").Request} request
+ * @param {any} model
+ */
+export function showSnippets(view, request, model) {
+  const { curl, python } = view === "generate"
+    ? images(sampleBody(request, model))
+    : stream({ ...singleBody(request, model), ...(request.frames ? { frames: request.frames } : {}) });
+  find("#code-curl").textContent = curl;
+  find("#code-python").textContent = python;
+}
+
+export function listenForCopies() {
+  for (const button of document.querySelectorAll("[data-copy]")) {
+    const { copy: name } = /** @type {HTMLElement} */ (button).dataset;
+    button.addEventListener("click", async () => {
+      await copy(find(`#code-${name}`).textContent);
+      button.textContent = "Copied";
+      speak("Copied");
+      setTimeout(() => (button.textContent = "Copy"), 2000);
+    });
+  }
+}
+
+/** @param {string} path */
+function address(path) {
+  return new URL(path, document.baseURI.split("?")[0]).href;
+}
+
+/** @param {object} body */
+function images(body) {
+  const json = JSON.stringify(body);
+  return {
+    curl: `curl -s ${address("sample")} \\
+  -H 'Content-Type: application/json' -H 'Accept: image/png' \\
+  -d '${json}' -o images.png`,
+    python: `import base64
+import pathlib
+
+import httpx
+
+answer = httpx.post("${address("sample")}", json=${literal(body)}, timeout=None)
+answer.raise_for_status()
+for sample in answer.json()["samples"]:
+    path = pathlib.Path(f"{sample['index']:06d}.png")
+    path.write_bytes(base64.b64decode(sample["png"]))`,
+  };
+}
+
+/** @param {object} body */
+function stream(body) {
+  const json = JSON.stringify(body);
+  return {
+    curl: `curl -sN ${address("denoise-trajectory")} \\
+  -H 'Content-Type: application/json' -H 'Accept: text/event-stream' \\
+  -d '${json}'`,
+    python: `import json
+
+import httpx
+
+body = ${literal(body)}
+headers = {"Accept": "text/event-stream"}
+with httpx.stream(
+    "POST", "${address("denoise-trajectory")}", json=body, headers=headers, timeout=None
+) as answer:
+    for line in answer.iter_lines():
+        if line.startswith("data: "):
+            frame = json.loads(line.removeprefix("data: "))
+            print(frame.get("t"), frame.get("x0_hat", "")[:40])`,
+  };
+}
+
+/** JSON without null, true and false is Python too. @param {object} body */
+function literal(body) {
+  return JSON.stringify(body).replace(/,"/g, ', "').replace(/":/g, '": ');
+}

@@ -1,0 +1,96 @@
+// The lamp at the top: can the server be reached, can it serve, what is it doing, with which model.
+
+import { find, make } from "./dom.js";
+import { digits } from "./schedule.js";
+
+const EVERY_MS = 2000;
+
+export class State {
+  constructor() {
+    this.root = find("#state");
+    this.text = find("#state-text");
+    this.now = find("#state-now");
+    /** @type {{rows: number, at: number} | null} */
+    this.before = null;
+  }
+
+  /** Look every two seconds, while somebody may be looking at the page. */
+  async watch() {
+    for (;;) {
+      if (!document.hidden) await this.look();
+      await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
+    }
+  }
+
+  async look() {
+    try {
+      const [ready, metrics] = await Promise.all([fetch("readyz"), fetch("metrics")]);
+      const numbers = readMetrics(await metrics.text());
+      this.#show(ready.ok ? "ready" : "waiting", numbers);
+    } catch {
+      this.before = null;
+      this.root.dataset.state = "lost";
+      this.text.textContent = "No connection";
+      this.now.replaceChildren(...rows({ Server: "cannot be reached" }));
+    }
+  }
+
+  /** @param {string} state @param {Record<string, number>} numbers */
+  #show(state, numbers) {
+    const queued = numbers.ddpm_queued_samples ?? 0;
+    const rate = this.#rate(numbers.ddpm_engine_rows_total ?? 0);
+    this.root.dataset.state = queued && state === "ready" ? "busy" : state;
+    const text = state !== "ready" ? "Not ready" : queued ? `${queued} in work` : "Ready";
+    if (this.text.textContent !== text) this.text.textContent = text;
+    this.now.replaceChildren(...rows({
+      "Engines ready": numbers.ddpm_engine_ready ?? 0,
+      "Engine restarts": numbers.ddpm_engine_restarts_total ?? 0,
+      "Images in work": queued,
+      "Network rows to go": (numbers.ddpm_backlog_rows ?? 0).toLocaleString("en"),
+      "Network rows a second": Math.round(rate).toLocaleString("en"),
+    }));
+  }
+
+  /** @param {number} count */
+  #rate(count) {
+    const now = { rows: count, at: performance.now() };
+    const before = this.before ?? now;
+    this.before = now;
+    return now.at > before.at ? Math.max(0, (1000 * (now.rows - before.rows)) / (now.at - before.at)) : 0;
+  }
+}
+
+/** @param {any} model  GET /model */
+export function showModel(model) {
+  const bits = model.quality?.bits_per_dim?.test?.total;
+  find("#state-model").replaceChildren(...rows({
+    Name: model.name,
+    Image: `${model.image_shape[1]} × ${model.image_shape[2]}, ${model.image_shape[0] === 1 ? "grey" : "RGB"}`,
+    Parameters: model.parameters.toLocaleString("en"),
+    Process: `${model.schedule.replace("_", " ")}, T = ${model.num_timesteps}`,
+    ...(model.classes.length ? { Labels: model.classes.length } : { Labels: "none, unconditional" }),
+    ...(model.data ? { "Trained on": model.data } : {}),
+    ...(bits ? { "Bound, test set": `${digits(bits)} bits/dim` } : {}),
+    Runs: `${model.runtime}, ${model.device}, ${model.precision}`,
+    "Same bytes under load": model.batch_invariant ? "yes" : "not promised",
+    Weights: model.sha256.slice(0, 8),
+  }));
+}
+
+/** @param {Record<string, string | number>} entries */
+function rows(entries) {
+  return Object.entries(entries).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value))]);
+}
+
+/**
+ * Each metric's sum over its labels.
+ * @param {string} text  in Prometheus' format
+ */
+function readMetrics(text) {
+  /** @type {Record<string, number>} */
+  const sums = {};
+  for (const [, name, value] of text.matchAll(/^(\w+)(?:\{.*\})? (\S+)$/gm)) {
+    sums[name] = (sums[name] ?? 0) + Number(value);
+  }
+  return sums;
+}

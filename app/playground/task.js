@@ -1,0 +1,127 @@
+// What a part of the page asks of the server: started, cancelled, tried again, its errors shown.
+
+import { Refused, Unreachable } from "./api.js";
+import { find, make } from "./dom.js";
+
+const UNREACHABLE_SECONDS = 2;
+const BUSY = new Set([429, 503]);
+
+/** Something that the user can mend; the message says how. */
+export class Mendable extends Error {}
+
+/** @typedef {(request: any, signal: AbortSignal) => Promise<void>} Work */
+
+export class Task {
+  /**
+   * @param {HTMLElement} root  with a .message, and perhaps a button .cancel
+   * @param {Work} work
+   * @param {(errors: {field: string, message: string}[]) => void} onFieldErrors  none: all is well
+   */
+  constructor(root, work, onFieldErrors = () => {}) {
+    this.root = root;
+    this.work = work;
+    this.onFieldErrors = onFieldErrors;
+    this.message = find(".message", root);
+    this.button = /** @type {HTMLElement | null} */ (root.querySelector(".cancel"));
+    this.button?.addEventListener("click", () => this.cancel());
+    /** @type {AbortController | null} */
+    this.running = null;
+  }
+
+  /** Do the work; what was under way ends. Returns whether it was done. @param {any} request */
+  async start(request) {
+    this.cancel();
+    const controller = new AbortController();
+    this.running = controller;
+    this.onFieldErrors([]);
+    this.#busy(true);
+    let done = false;
+    while (!done && !controller.signal.aborted) {
+      try {
+        await this.work(request, controller.signal);
+        this.#say(null);
+        done = true;
+      } catch (error) {
+        if (controller.signal.aborted) break;
+        const seconds = pause(error);
+        this.#explain(/** @type {Error} */ (error));
+        if (seconds === null) break;
+        await this.#wait(seconds, controller.signal);
+      }
+    }
+    if (this.running === controller) {
+      this.running = null;
+      this.#busy(false);
+    }
+    return done;
+  }
+
+  /** Something smaller beside the work: its errors are shown too. @param {(signal: AbortSignal) => Promise<void>} errand */
+  async also(errand) {
+    try {
+      await errand(new AbortController().signal);
+      if (!this.running) this.#say(null);
+    } catch (error) {
+      this.#explain(/** @type {Error} */ (error));
+    }
+  }
+
+  cancel() {
+    if (!this.running) return;
+    this.running.abort();
+    this.running = null;
+    this.#say(null);
+    this.#busy(false);
+  }
+
+  /** @param {boolean} busy */
+  #busy(busy) {
+    this.root.setAttribute("aria-busy", String(busy));
+    if (this.button) this.button.hidden = !busy;
+  }
+
+  /** @param {Error} error */
+  #explain(error) {
+    if (error instanceof Refused && error.errors.length) this.onFieldErrors(error.errors);
+    const isExpected = [Refused, Unreachable, Mendable].some((kind) => error instanceof kind);
+    if (!isExpected) console.error(error);
+    this.#say(error.message);
+  }
+
+  /** @param {string | null} text */
+  #say(text) {
+    this.message.hidden = text === null;
+    this.message.classList.toggle("is-error", text !== null);
+    this.message.replaceChildren(...(text === null ? [] : [make("span", {}, text)]));
+  }
+
+  /**
+   * Count down beside the message, for as long as the server asked for or until the user says now.
+   * @param {number} seconds
+   * @param {AbortSignal} signal
+   */
+  async #wait(seconds, signal) {
+    // Hidden from screen readers: the message would be read again at every second.
+    const left = make("span", { "aria-hidden": true, class: "countdown" });
+    const now = make("button", { type: "button" }, "Try now");
+    const stop = make("button", { type: "button" }, "Give up");
+    stop.addEventListener("click", () => this.cancel());
+    this.message.append(left, now, stop);
+    const pressed = new Promise((resolve) => {
+      now.addEventListener("click", () => resolve(true));
+      signal.addEventListener("abort", () => resolve(true));
+    });
+    for (let rest = seconds; rest > 0; rest--) {
+      left.textContent = `Trying again in ${rest} s.`;
+      const over = new Promise((resolve) => setTimeout(resolve, 1000, false));
+      if (await Promise.race([pressed, over])) return;
+    }
+  }
+}
+
+/** Seconds after which to try again; null: trying again would not help. @param {unknown} error */
+function pause(error) {
+  if (error instanceof Unreachable) return UNREACHABLE_SECONDS;
+  if (error instanceof Refused && BUSY.has(error.status)) return error.retryAfter ?? 5;
+  return null;
+}

@@ -1,0 +1,49 @@
+"""GET /: the playground, hand-written files that this server hands out as they are."""
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+FILES = Path(__file__).parent.parent / "playground"
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data: blob:",  # the pictures of event streams, and those chosen by hand
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'self'",
+        "require-trusted-types-for 'script'",
+    ]
+)
+PAGE_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+
+
+class Assets(StaticFiles):
+    """The page's style and scripts; a browser asks again each time, so an upgrade is seen whole."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+
+def install(app: FastAPI) -> None:
+    """Serve the page at / and its files under /playground."""
+
+    @app.get("/", include_in_schema=False)
+    async def playground() -> Response:
+        return FileResponse(FILES / "index.html", headers=PAGE_HEADERS)
+
+    app.mount("/playground", Assets(directory=FILES), name="playground")

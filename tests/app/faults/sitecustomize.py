@@ -1,0 +1,70 @@
+"""Faults for a real engine process: Python imports this at start where PYTHONPATH leads here.
+
+FAULT names what goes wrong, and with what number: `crash=SEED`, `nan=SEED`, `memory=ROWS`,
+`clock=SEED`. Nothing of the service knows of it.
+"""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import random
+import sys
+import time
+from types import ModuleType
+from typing import Any
+
+FAULT, _, NUMBER = os.environ.get("FAULT", "").partition("=")
+AT_POSITION = 3
+
+
+def break_runner(module: ModuleType) -> None:
+    """Wrap the step of `app.engine.runner.Runner`."""
+    import torch
+
+    whole = module.Runner.step  # type: ignore[attr-defined]
+
+    def step(self: Any, batch: Any) -> Any:
+        seeds = [self.jobs[chain.job.id].seed for chain in batch]
+        hit = [
+            seed == int(NUMBER) and chain.position == AT_POSITION
+            for seed, chain in zip(seeds, batch, strict=True)
+        ]
+        if FAULT == "crash" and any(hit):
+            os.abort()
+        if FAULT == "memory" and sum(chain.job.rows for chain in batch) > int(NUMBER):
+            raise torch.OutOfMemoryError("injected")
+        made = whole(self, batch)
+        if FAULT == "nan":
+            made = [
+                done._replace(is_finite=False) if broken else done
+                for done, broken in zip(made, hit, strict=True)
+            ]
+        return made
+
+    module.Runner.step = step  # type: ignore[attr-defined]
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    """Runs `break_runner` once the runner's module is loaded."""
+
+    def find_spec(self, name: str, path: Any, _target: Any = None) -> Any:
+        if name != "app.engine.runner":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        assert spec is not None and spec.loader is not None
+        load = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            load(module)
+            break_runner(module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+if FAULT in ("crash", "nan", "memory"):
+    sys.meta_path.insert(0, Finder())
+elif FAULT == "clock":
+    jumps = random.Random(int(NUMBER))
+    time.time = lambda: jumps.uniform(0, 4e9)

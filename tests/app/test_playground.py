@@ -1,0 +1,532 @@
+"""The playground page, in a real headless Chromium on a real server with a tiny model."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from tests.app.server import Server
+from tests.tiny import save_tiny
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+
+from playwright.sync_api import Browser, Page, Route, expect  # noqa: E402
+
+from tests.browser import FLAGS, find_chromium  # noqa: E402
+
+VIEWS = ("generate", "watch", "understand")
+DAMAGED = 2  # a label
+LIMITS = ("--runtime=eager", "--max-queue-samples=12", "--max-frames=100")
+REQUEST = "?view=generate&labels=each&n=4&seed=42&sampler=ddim&steps=10"
+WATCH = "?view=watch&labels=1&seed=42&sampler=ddim&steps=10&frames=11"
+
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="module")  # Playwright's event loop must not outlive the module
+def browser() -> Iterator[Browser]:
+    with sync_api.sync_playwright() as playwright:
+        path = find_chromium(playwright)
+        if path is None:
+            pytest.skip("no Chromium found: `make test-browser` installs one and runs these tests")
+        chromium = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four labels, and one of them makes the network's output NaN."""
+    folder = save_tiny(tmp_path_factory.mktemp("page") / "tiny", num_classes=4, null_label=True)
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    tensors["class_embedding.weight"][DAMAGED] = math.nan
+    save_file(tensors, weights)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tiny(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    log = tmp_path_factory.mktemp("page") / "server.log"
+    with Server(log, f"--checkpoint={checkpoint}", *LIMITS) as server:
+        yield server
+
+
+@pytest.fixture
+def errors() -> list[str]:
+    """What the browser's console complains of; a test that expects some takes them away."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, errors: list[str]) -> Iterator[Page]:
+    """A fresh page that may reach this machine only."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.route(lambda url: not url.startswith("http://127.0.0.1"), refuse)
+    tab = context.new_page()
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
+    yield tab
+    context.close()
+    assert errors == []
+
+
+def refuse(route: Route) -> None:
+    route.abort()
+
+
+def pictures(page: Page) -> list[str]:
+    """The base64 of the finished tiles."""
+    expect(page.locator("#generate-downloads")).to_be_visible()
+    sources = page.locator("#tiles img").evaluate_all("images => images.map(image => image.src)")
+    return [source.removeprefix("data:image/png;base64,") for source in sources]
+
+
+def finished(page: Page) -> None:
+    expect(page.locator("#watch-strip img")).to_have_count(22)
+
+
+# Generate
+
+
+def test_a_newcomer_sees_images_without_doing_anything(page: Page, tiny: Server) -> None:
+    page.goto(tiny.url + "/?n=3&labels=1")
+    assert len(pictures(page)) == 3
+    expect(page.locator("#state-text")).to_have_text(re.compile("Ready|in work"))
+
+
+def test_the_pictures_are_those_of_sample(page: Page, tiny: Server) -> None:
+    page.goto(
+        f"{tiny.url}/?view=generate&labels=1&n=3&seed=5&first_index=7&sampler=ddpm&guidance=2"
+    )
+    body = {"n": 3, "seed": 5, "first_index": 7, "labels": 1, "guidance": 2}
+    assert pictures(page) == [s["png"] for s in tiny.post("/sample", body).json()["samples"]]
+    expect(page.locator("#tiles img").first).to_have_attribute("alt", "Image 7, label 1")
+
+
+def test_each_in_turn_asks_for_one_label_after_the_other(page: Page, tiny: Server) -> None:
+    page.goto(tiny.url + "/?view=generate&labels=each&n=2&seed=5&sampler=ddim&steps=5")
+    body = {"n": 2, "seed": 5, "labels": [0, 1], "sampler": "ddim", "steps": 5}
+    assert pictures(page) == [s["png"] for s in tiny.post("/sample", body).json()["samples"]]
+
+
+def test_a_link_shows_the_same_to_somebody_else(page: Page, browser: Browser, tiny: Server) -> None:
+    page.goto(tiny.url + "/?n=2&labels=1")
+    page.get_by_label("Seed", exact=True).fill("")  # none: the page draws one
+    page.get_by_label("Steps").fill("7")
+    page.get_by_role("button", name="Generate").click()
+    page.wait_for_url("**steps=7**")
+    expect(page.locator("#generate[aria-busy=false]")).to_be_visible()
+    seen = pictures(page)
+    assert re.search(r"[?&]seed=\d+", page.url)
+    with browser.new_context() as elsewhere:
+        other = elsewhere.new_page()
+        other.goto(page.url)
+        assert pictures(other) == seen
+        expect(other.get_by_label("Steps")).to_have_value("7")
+
+
+def test_a_link_made_with_other_weights_says_so(page: Page, tiny: Server) -> None:
+    page.goto(f"{tiny.url}/?n=1&labels=1&model=01234567")
+    expect(page.locator("#boot .message")).to_contain_text("other weights (01234567)")
+
+
+def test_the_die_draws_a_seed_and_back_returns(page: Page, tiny: Server) -> None:
+    page.goto(tiny.url + "/?n=1&labels=1&seed=42&steps=5")
+    before = pictures(page)
+    page.get_by_role("button", name="Another seed").click()
+    page.wait_for_url(lambda url: "seed=42&" not in url)
+    expect(page.locator("#generate[aria-busy=false]")).to_be_visible()
+    assert pictures(page) != before
+    page.go_back()
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("42")
+    expect(page.locator("#tiles img")).to_have_attribute("src", re.compile(re.escape(before[0])))
+
+
+def test_downloads_are_the_servers_own_representations(page: Page, tiny: Server) -> None:
+    page.goto(tiny.url + "/?view=generate&n=2&labels=1&seed=42&sampler=ddim&steps=5")
+    pictures(page)
+    body = {"n": 2, "seed": 42, "labels": 1, "sampler": "ddim", "steps": 5}
+    for name, accept in (("PNG grid", "image/png"), ("ZIP", "application/zip")):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=name).click()
+        assert download.value.suggested_filename.startswith("tiny-seed-42.")
+        content = Path(download.value.path()).read_bytes()
+        assert content == tiny.post("/sample", body, accept).content
+
+
+def test_the_python_on_the_screen_makes_the_same_pictures(
+    page: Page, tiny: Server, tmp_path: Path
+) -> None:
+    page.goto(tiny.url + "/?view=generate&n=2&labels=1&seed=42&sampler=ddim&steps=5")
+    pictures(page)
+    program = page.locator("#code-python").text_content() or ""
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    body = {"n": 2, "seed": 42, "labels": 1, "sampler": "ddim", "steps": 5}
+    sample = tiny.post("/sample", {**body, "n": 1}, "image/png").content
+    assert (tmp_path / "000000.png").read_bytes() == sample
+    curl = page.locator("#code-curl").text_content() or ""
+    assert json.loads(re.search(r"-d '(.*)'", curl)[1]) == body  # type: ignore[index]
+
+
+# Watch
+
+
+def test_scrubbing_shows_each_frame_that_the_server_sent(page: Page, tiny: Server) -> None:
+    page.goto(tiny.url + "/" + WATCH)
+    finished(page)
+    slider = page.locator("#watch-timeline input")
+    body = {"labels": 1, "seed": 42, "sampler": "ddim", "steps": 10, "frames": 11}
+    frames = tiny.post("/denoise-trajectory", body).json()["trajectories"][0]["frames"]
+    slider.press("Home")  # pauses, too
+    for frame in frames:
+        expect(page.locator("#watch-timeline .is-time output")).to_have_text(str(frame["t"]))
+        expect(page.locator("#watch-x-t")).to_have_attribute("src", source(frame["x_t"]))
+        expect(page.locator("#watch-x-0")).to_have_attribute("src", source(frame["x0_hat"]))
+        slider.press("ArrowRight")
+    slider.press("Home")
+    expect(slider).to_have_attribute("aria-valuetext", re.compile(r"t = 50, alpha bar 7\.7"))
+
+
+def source(png: str) -> str:
+    return f"data:image/png;base64,{png}"
+
+
+def test_the_numbers_of_the_curves_are_the_schedules(page: Page, tiny: Server) -> None:
+    alpha_bar = tiny.client.get("/model").json()["alpha_bar"]
+    page.goto(tiny.url + "/" + WATCH)
+    finished(page)
+    page.locator("#watch-timeline input").press("Home")
+    for _ in range(5):
+        page.locator("#watch-timeline input").press("ArrowRight")
+    reading = page.locator("#watch-timeline .legend output").all_text_contents()
+    assert reading == ["25", f"{alpha_bar[25]:.3f}", f"{math.sqrt(1 - alpha_bar[25]):.3f}"]
+
+
+def test_it_plays_to_the_end_and_again_on_space(page: Page, tiny: Server) -> None:
+    page.goto(tiny.url + "/" + WATCH)
+    play = page.locator("#watch-timeline .play")
+    expect(play).to_have_text("Pause")
+    expect(play).to_have_text("Play")
+    expect(page.locator("#watch-timeline input")).to_have_value("10")
+    page.locator("#main").focus()
+    page.keyboard.press("Space")
+    expect(play).to_have_text("Pause")
+    page.keyboard.press("Space")
+    expect(play).to_have_text("Play")
+
+
+def test_who_prefers_less_motion_is_shown_the_result(browser: Browser, tiny: Server) -> None:
+    with browser.new_context(reduced_motion="reduce") as context:
+        page = context.new_page()
+        page.goto(tiny.url + "/" + WATCH)
+        expect(page.locator("#watch-timeline .is-time output")).to_have_text("0")
+        expect(page.locator("#watch-timeline .play")).to_have_text("Play")
+
+
+def test_an_image_leads_to_its_way_from_noise(page: Page, tiny: Server) -> None:
+    page.goto(tiny.url + "/?view=generate&labels=each&n=2&seed=42&sampler=ddim&steps=10")
+    made = pictures(page)
+    page.locator("#tiles a").nth(1).click()
+    finished(page)
+    page.locator("#watch-timeline input").press("End")
+    expect(page.locator("#watch-x-t")).to_have_attribute("src", source(made[1]))
+    page.go_back()
+    expect(page.locator("#tiles img")).to_have_count(2)
+
+
+@pytest.mark.parametrize(
+    ("name", "accept"), [("GIF", "image/gif"), ("WebP", "image/webp"), ("PNG strip", "image/png")]
+)
+def test_the_way_can_be_downloaded(page: Page, tiny: Server, name: str, accept: str) -> None:
+    page.goto(tiny.url + "/" + WATCH)
+    finished(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name=name).click()
+    body = {"labels": 1, "seed": 42, "sampler": "ddim", "steps": 10, "frames": 11}
+    expected = tiny.post("/denoise-trajectory", body, accept).content
+    assert Path(download.value.path()).read_bytes() == expected
+
+
+# Understand
+
+
+def test_line_4_adds_up_at_every_turn(page: Page, tiny: Server) -> None:
+    alpha_bar = tiny.client.get("/model").json()["alpha_bar"]
+    page.goto(tiny.url + "/?view=understand&labels=1&seed=42")
+    page.locator("#algorithm").scroll_into_view_if_needed()
+    expect(page.locator("#algorithm-count")).to_have_text(
+        "40 of the 50 turns of the loop are shown"
+    )
+    slider = page.locator("#algorithm-player input")
+    slider.press("Home")
+    current = page.locator("#algorithm-lines [aria-current=step]")
+    expect(current).to_have_attribute("data-line", "1")
+    for _ in range(3):
+        slider.press("ArrowRight")
+    expect(current).to_have_attribute("data-line", "4")
+    line_2 = page.locator("#algorithm-lines li[data-line='2'] output")
+    t = 50
+    for _ in range(10):
+        outputs = page.locator("#algorithm-lines output").all_text_contents()
+        assert outputs[1] == f"t = {t}"
+        x_prev, outer, x_t, inner, eps, sigma, z = numbers(outputs[3])
+        alpha = alpha_bar[t] / alpha_bar[t - 1]
+        assert outer == pytest.approx(1 / math.sqrt(alpha), abs=1e-4)
+        assert inner == pytest.approx((1 - alpha) / math.sqrt(1 - alpha_bar[t]), abs=1e-4)
+        beta_tilde = (1 - alpha_bar[t - 1]) / (1 - alpha_bar[t]) * (1 - alpha)
+        assert sigma == pytest.approx(math.sqrt(beta_tilde), abs=1e-3)
+        assert x_prev == pytest.approx(outer * (x_t - inner * eps) + sigma * z, abs=5e-3)
+        for _ in range(3):
+            page.get_by_role("button", name="Forth one line").click()
+        t = int((line_2.text_content() or "").removeprefix("t = "))
+    slider.press("End")
+    expect(current).to_have_attribute("data-line", "6")
+
+
+def numbers(text: str) -> list[float]:
+    """The decimal numbers in a line; a minus before a space is an operator."""
+    return [float(found.replace("−", "-")) for found in re.findall(r"−?\d+\.\d+", text)]
+
+
+def test_a_pixel_is_chosen_by_arrow_keys(page: Page, tiny: Server) -> None:
+    page.goto(tiny.url + "/?view=understand&labels=1&seed=42")
+    page.locator("#algorithm").scroll_into_view_if_needed()
+    expect(page.locator("#algorithm-count")).to_contain_text("turns")
+    line = page.locator("#algorithm-lines li[data-line='4'] output")
+    before = line.text_content() or ""
+    page.locator("canvas[data-part=x_t]").press("ArrowLeft")
+    expect(line).not_to_have_text(before)
+    page.locator("canvas[data-part=x_t]").press("ArrowRight")
+    expect(line).to_have_text(before)
+
+
+def test_the_forward_process_ends_in_the_image(page: Page, tiny: Server) -> None:
+    page.goto(tiny.url + "/?view=understand&labels=1&seed=42")
+    expect(page.locator("#forward-formula b")).to_have_count(2)
+    page.locator("#forward-slider").press("End")
+    expect(page.locator("#forward-timeline .is-time output")).to_have_text("1")
+    pixels = "canvas => [...canvas.getContext('2d').getImageData(0, 0, 8, 8).data]"
+    previous = page.locator("#forward-previous").evaluate(pixels)
+    assert previous == page.locator("#forward-0").evaluate(pixels), "x_{t-1} at t = 1 is x_0"
+    assert previous != page.locator("#forward-t").evaluate(pixels)
+
+
+def test_a_file_that_is_no_picture_is_refused_kindly(page: Page, tiny: Server) -> None:
+    page.goto(tiny.url + "/?view=understand&labels=1&seed=42")
+    file: Any = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"not a picture"}
+    expect(page.locator("#forward-formula b")).to_have_count(2)
+    page.locator("#forward-file").set_input_files(file)
+    expect(page.locator("#forward .message")).to_contain_text("not a picture")
+
+
+def test_samplers_start_from_the_same_noise(page: Page, tiny: Server) -> None:
+    page.goto(tiny.url + "/?view=understand&labels=1&seed=42")
+    page.locator("#compare").scroll_into_view_if_needed()
+    rows = page.locator("#compare tbody tr")
+    expect(page.locator("#compare tbody tr:last-child td:last-child img")).to_have_count(1)
+    expect(page.locator("#compare[aria-busy=false]")).to_be_visible()
+    names = rows.locator("th b").all_text_contents()
+    assert names == ["DPM-Solver++", "DPM-Solver++", "DDIM", "DDIM", "DDPM"]  # T is 50 here
+    first = rows.locator("td:nth-child(2) img").evaluate_all("all => all.map(image => image.src)")
+    last = rows.locator("td:last-child img").evaluate_all("all => all.map(image => image.src)")
+    assert len(first) == 5 and len(set(first)) == 1
+    assert len(set(last)) > 1
+
+
+# When something is wrong
+
+
+def test_a_wrong_field_is_named_where_it_is(page: Page, tiny: Server, errors: list[str]) -> None:
+    page.goto(tiny.url + "/?view=generate&labels=1&n=1&seed=42")
+    pictures(page)
+    page.get_by_label("Steps").fill("51")
+    page.get_by_role("button", name="Generate").click()
+    steps = page.get_by_label("Steps")
+    expect(steps).to_have_attribute("aria-invalid", "true")
+    expect(steps).to_be_focused()
+    message = "this model has T = 50, so it must be 1..50"
+    expect(page.locator("#steps-error")).to_have_text(message)
+    expect(page.locator("#generate .message")).to_contain_text(
+        f"steps: 51 is not allowed: {message}"
+    )
+    steps.fill("50")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.locator("#generate .message")).to_be_hidden()
+    expect(steps).not_to_have_attribute("aria-invalid", "true")
+    assert [error for error in errors if "422" in error]
+    errors.clear()
+
+
+def test_a_failure_of_the_servers_is_told(page: Page, tiny: Server) -> None:
+    page.goto(f"{tiny.url}/?view=watch&labels={DAMAGED}&seed=42&frames=11")
+    expect(page.locator("#watch .message")).to_contain_text("is not a number after step 1 of")
+    page.get_by_label("Label").select_option("1")
+    page.get_by_role("button", name="Watch", exact=True).click()
+    finished(page)
+    expect(page.locator("#watch .message")).to_be_hidden()
+
+
+def test_a_full_server_is_asked_again_when_it_says(
+    page: Page, tiny: Server, errors: list[str]
+) -> None:
+    page.goto(tiny.url + "/?view=generate&labels=1&n=13&seed=42")  # the queue holds 12
+    message = page.locator("#generate .message")
+    expect(message).to_contain_text("the queue has room for 12 of the 13 samples asked for")
+    expect(message).to_contain_text(re.compile(r"Trying again in \d+ s"))
+    message.get_by_role("button", name="Give up").click()
+    expect(message).to_be_hidden()
+    page.get_by_role("spinbutton", name="Images").fill("12")
+    page.get_by_role("button", name="Generate").click()
+    assert len(pictures(page)) == 12
+    assert errors and all("503" in error for error in errors)
+    errors.clear()
+
+
+def test_a_lost_server_is_found_again(
+    page: Page, checkpoint: Path, tmp_path: Path, errors: list[str]
+) -> None:
+    flags = [f"--checkpoint={checkpoint}", *LIMITS]
+    with Server(tmp_path / "first.log", *flags) as first:
+        page.goto(f"{first.url}/?view=generate&labels=1&n=2&seed=42")
+        before = pictures(page)
+    expect(page.locator("#state-text")).to_have_text("No connection")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.locator("#generate .message")).to_contain_text("The server cannot be reached.")
+    with Server(tmp_path / "second.log", *flags, port=first.port):
+        expect(page.locator("#generate .message")).to_be_hidden()
+        expect(page.locator("#state-text")).to_have_text("Ready")
+        assert pictures(page) == before
+        page.goto("about:blank")
+    errors.clear()
+
+
+# For everybody
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_phone_need_not_scroll_sideways(browser: Browser, tiny: Server, view: str) -> None:
+    with browser.new_context(
+        viewport={"width": 360, "height": 740}, reduced_motion="reduce"
+    ) as context:
+        page = context.new_page()
+        page.goto(f"{tiny.url}/?view={view}&labels=1&n=5&seed=42&steps=10")
+        expect(page.locator(f"#{view}")).to_be_visible()
+        settle(page, view)
+        for details in page.locator("#more, #code").all():
+            details.locator("summary").click()
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def settle(page: Page, view: str) -> None:
+    """Wait until everything of the view is there."""
+    if view == "generate":
+        pictures(page)
+    elif view == "watch":
+        finished(page)
+        expect(page.locator("#watch-timeline .play")).to_have_text("Play")
+    else:
+        for lesson in ("#forward", "#algorithm", "#compare"):
+            page.locator(lesson).scroll_into_view_if_needed()
+            expect(page.locator(f"{lesson}[aria-busy=false]")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_axe_finds_nothing(browser: Browser, tiny: Server, view: str, scheme: Any) -> None:
+    # The policy forbids axe's script, too.
+    with browser.new_context(
+        color_scheme=scheme, reduced_motion="reduce", bypass_csp=True
+    ) as context:
+        page = context.new_page()
+        page.goto(f"{tiny.url}/?view={view}&labels=1&n=3&seed=42&steps=10&frames=11")
+        settle(page, view)
+        for details in page.locator("#more, #code").all():
+            details.locator("summary").click()
+        page.locator("#state").click()
+        found = axe.Axe().run(page).response["violations"]
+        assert [(v["id"], [node["target"] for node in v["nodes"]]) for v in found] == []
+
+
+def test_the_keyboard_alone_is_enough(page: Page, tiny: Server) -> None:
+    page.goto(tiny.url + "/?view=generate&labels=1&n=1&seed=42&steps=5")
+    pictures(page)
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Watch", exact=True)).to_be_focused()
+    page.keyboard.press("Enter")
+    finished(page)
+    expect(page.locator("#main")).to_be_focused()
+    assert page.title().startswith("Watch")
+    page.get_by_label("Seed", exact=True).focus()
+    page.keyboard.press("ControlOrMeta+A")
+    page.keyboard.type("7")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**seed=7**")
+
+
+def test_the_theme_is_kept(page: Page, tiny: Server) -> None:
+    page.goto(tiny.url + "/?n=1&labels=1")
+    for name in ("light", "dark"):
+        page.locator("#theme").click()
+        expect(page.locator("#theme")).to_have_attribute("aria-label", f"Theme: {name}")
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 22, 26)"
+
+
+@pytest.mark.parametrize("path", ["/?labels=1", "/docs"])
+def test_pages_ask_this_server_alone(page: Page, tiny: Server, path: str) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(tiny.url + path)
+    if path == "/docs":
+        expect(page.locator(".opblock").first).to_be_visible()
+    else:
+        expect(page.locator("#tiles img").first).to_be_visible()
+    assert [url for url in asked if not url.startswith((tiny.url, "data:"))] == []
+
+
+def test_the_page_forbids_inline_scripts_and_other_origins(tiny: Server) -> None:
+    policy = tiny.client.get("/").headers["content-security-policy"]
+    rules = dict(rule.strip().partition(" ")[::2] for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"] == rules["style-src"] == rules["connect-src"] == "'self'"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param({"channels": 3, "num_timesteps": 30}, id="unconditional, RGB, T = 30"),
+        pytest.param({"num_classes": 3}, id="labels needed"),
+        pytest.param({"num_classes": 2, "null_label": True, "learned_range": True}, id="learned"),
+    ],
+)
+def test_every_kind_of_checkpoint_works(page: Page, tmp_path: Path, model: dict[str, Any]) -> None:
+    folder = save_tiny(tmp_path / "model", **model)
+    with Server(tmp_path / "log", f"--checkpoint={folder}", "--runtime=eager") as server:
+        page.goto(server.url)
+        pictures(page)
+        labels = page.get_by_label("Label")
+        if "num_classes" in model:
+            offered = labels.locator("option").all_text_contents()
+            assert ("Any" in offered) == ("null_label" in model)
+        else:
+            expect(labels).to_be_hidden()
+        guidance = page.get_by_label("Guidance")
+        expect(guidance).to_be_visible(visible="null_label" in model)
+        for view in ("Watch", "Understand"):
+            page.get_by_role("link", name=view, exact=True).click()
+            settle(page, view.lower())
+        expect(page.locator("#compare tbody tr").last.locator("img").last).to_be_visible()
+        page.goto("about:blank")
