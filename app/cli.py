@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from app.settings import Settings
 SECRETS = {name for name, kind in Settings.model_fields.items() if kind.annotation is SecretStr}
 LAST_WORDS_SECONDS = 5
 """For the answers to those whose requests are given up at shutdown."""
+log = logging.getLogger(__name__)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,6 +65,7 @@ def serve(argv: list[str]) -> int:
         ),
         until_ready=app.state.supervisor.has_been_ready.wait,
         drain=lambda: app.state.supervisor.drain(settings.shutdown_seconds),
+        on_ready=log_address if settings.log_format == "json" else print_address,
     )
     for stopping in (signal.SIGINT, signal.SIGTERM):
         # uvicorn shuts down on these, then raises them again: this time they mean nothing.
@@ -72,17 +75,20 @@ def serve(argv: list[str]) -> int:
 
 
 class Server(uvicorn.Server):
-    """Prints the page's address once it listens and `until_ready` is over: the terminal's last
-    line before the first request's. When it is to stop, `drain` runs beside the last requests."""
+    """Calls `on_ready` with the page's address once it listens and `until_ready` is over: the
+    terminal's last line before the first request's. When it is to stop, `drain` runs beside the
+    last requests."""
 
     def __init__(
         self,
         config: uvicorn.Config,
         until_ready: Callable[[], Awaitable[object]],
+        on_ready: Callable[[str], None],
         drain: Callable[[], Coroutine[None, None, None]],
     ) -> None:
         super().__init__(config)
         self._until_ready = until_ready
+        self._on_ready = on_ready
         self._drain = drain
         self._greeting: asyncio.Task[None] | None = None
 
@@ -100,7 +106,17 @@ class Server(uvicorn.Server):
         await self._until_ready()
         # The port is the socket's: the setting may be 0, any free one.
         port = self.servers[0].sockets[0].getsockname()[1]
-        print(f"Ready. Open {page_url(self.config.host, port)} in a browser.", flush=True)
+        self._on_ready(page_url(self.config.host, port))
+
+
+def print_address(url: str) -> None:
+    """For a person at a terminal."""
+    print(f"Ready. Open {url} in a browser.", flush=True)
+
+
+def log_address(url: str) -> None:
+    """For a log reader, who wants one JSON object a line and nothing else."""
+    log.info("ready", extra={"url": url})
 
 
 def page_url(host: str, port: int) -> str:

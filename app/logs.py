@@ -41,7 +41,7 @@ def formatter(log_format: Format) -> logging.Formatter:
 
 def _renderers(log_format: Format) -> list[Processor]:
     if log_format == "json":
-        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     # Values as Python writes them: a line break in a path cannot begin a line of its own.
     return [
         ConsoleRenderer(

@@ -56,6 +56,8 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
         version=__version__,
         description=DESCRIPTION,
         redoc_url=None,
+        # Traces, where the OTEL_... variables say; metrics are Prometheus', logs go to stderr.
+        telemetry={"auto_configure": True, "metrics": False, "logs": False},
         redirect_slashes=False,  # a redirect would send the client to wherever its Host says
         lifespan=lifespan,
     )

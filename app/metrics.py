@@ -80,6 +80,9 @@ class EngineCollector:
         rows = CounterMetricFamily(
             "ddpm_engine_rows", "Rows in them, without the padding.", labels=by_size
         )
+        slots = CounterMetricFamily(
+            "ddpm_engine_slots", "Rows in them, with the padding.", labels=by_size
+        )
         seconds = CounterMetricFamily(
             "ddpm_engine_step_seconds", "Seconds that they took.", labels=by_size
         )
@@ -98,5 +101,7 @@ class EngineCollector:
                 labels = [str(i), str(size)]
                 steps.add_metric(labels, count.steps)
                 rows.add_metric(labels, count.rows)
+                slots.add_metric(labels, count.steps * size)
                 seconds.add_metric(labels, count.seconds)
-        yield from (ready, restarts, hangs, memory, limit, steps, rows, seconds, preemptions)
+        yield from (ready, restarts, hangs, memory, limit, preemptions)
+        yield from (steps, rows, slots, seconds)

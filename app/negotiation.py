@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 
 from app.problems import Problem, shorten
 
-QUALITY = re.compile(r"\d{1,9}(\.\d{0,9})?|\.\d{1,9}")
+QUALITY = re.compile(r"\d{1,9}(\.\d{0,9})?|\.\d{1,9}", re.ASCII)
 """A number, more freely than the RFC's: browsers' and Java's `.2` too; never nan, inf or 1e9."""
 
 

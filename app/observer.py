@@ -4,6 +4,7 @@ import logging
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import tracing
 from app.metrics import Metrics
 from app.record import Record
 
@@ -12,7 +13,7 @@ log = logging.getLogger(__name__)
 
 class Observer:
     """ASGI middleware around everything: times each answer to its end, counts it under its route's
-    path, logs it, and notes when the client left before it."""
+    path, logs it, describes its span, and notes when the client left before its end."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -28,6 +29,7 @@ class Observer:
             nonlocal status, is_complete
             if message["type"] == "http.response.start":
                 status = str(message["status"])
+                tracing.describe(record)  # the span ends with the answer
             await send(message)
             is_complete = message["type"] == "http.response.body" and not message.get("more_body")
 

@@ -107,9 +107,11 @@ def for_client(plan: Plan, client: str) -> Plan:
 
 
 def _check_cost(n: int, steps: int, settings: Settings) -> None:
-    """What would not be admitted by an idle server is invalid."""
-    samples = min(settings.max_queue_samples, settings.max_client_samples)
-    most = min(samples, min(settings.max_queue_steps, settings.max_client_steps) // steps)
+    """What one client may never have in the queue is invalid."""
+    most = min(
+        settings.max_client_samples, settings.max_client_steps // steps,
+        settings.max_queue_steps // steps,
+    )  # fmt: skip
     if n > most:
         reason = f"in {steps} steps this server makes at most {most} images for one client"
         raise invalid_field("n", n, reason)

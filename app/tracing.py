@@ -8,21 +8,22 @@ import time
 
 from opentelemetry import trace
 
-from app.engine.messages import Done, Submit
+from app.engine.messages import Done
+from app.record import Record
 
 tracer = trace.get_tracer("ddpm")
 
 
-def describe(submit: Submit) -> None:
-    """Say on the request's span what is asked for."""
-    trace.get_current_span().set_attributes(
-        {
-            "ddpm.request_id": submit.request_id,
-            "ddpm.n": len(submit.indices),
-            "ddpm.steps": submit.steps,
-            "ddpm.sampler": submit.sampler,
-        }
-    )
+def describe(record: Record) -> None:
+    """Say on the request's span, which must be the current one, what came of it."""
+    attributes: dict[str, str | int] = {"ddpm.request_id": record.request_id}
+    if (submit := record.submit) is not None:
+        attributes["ddpm.n"] = len(submit.indices)
+        attributes["ddpm.steps"] = submit.steps
+        attributes["ddpm.sampler"] = submit.sampler
+    if record.dropped is not None:
+        attributes["ddpm.dropped"] = record.dropped
+    trace.get_current_span().set_attributes(attributes)
 
 
 def record_engine(done: Done) -> None:

@@ -28,6 +28,7 @@ class Progress:
 
     shown: frozenset[int]
     submitted: float
+    request_id: str
     started: float | None = None
 
 
@@ -66,7 +67,9 @@ class Engine:
         except ValueError as error:
             return [Failed(submit.id, str(error))]
         self.runner.jobs[submit.id] = JobData.of(submit, table)
-        self._progress[submit.id] = Progress(frozenset(submit.shown), self.clock())
+        self._progress[submit.id] = Progress(
+            frozenset(submit.shown), self.clock(), submit.request_id
+        )
         return []
 
     def cancel(self, job_id: str) -> None:
@@ -118,7 +121,10 @@ class Engine:
             if not done.is_finite:
                 where = f"step {chain.position + 1} of {chain.job.num_steps}"
                 reasons[chain.job.id] = f"sample {chain.index} is not a number after {where}"
-        for job_id in reasons:
+        for job_id, reason in reasons.items():
+            request_id = self._progress[job_id].request_id
+            fields = {"request_id": request_id, "job": job_id, "reason": reason}
+            log.error("a job failed", extra=fields)
             self.cancel(job_id)
         kept = {chain: done for chain, done in steps.items() if chain.job.id not in reasons}
         return kept, [Failed(job_id, reason) for job_id, reason in reasons.items()]
@@ -137,8 +143,9 @@ class Engine:
                 return self._attempt_each(self._smaller(batch, set(reasons)), reasons)
             if self.runner.runtime.device.type != "cpu" and not is_out_of_memory(error):
                 raise  # the device may be in any state: the process is replaced
-            log.exception("a step of %d chains failed", len(batch))
             jobs = dict.fromkeys(chain.job.id for chain in batch)  # in order
+            requests = sorted(self._progress[job_id].request_id for job_id in jobs)
+            log.exception("a step of %d chains failed", len(batch), extra={"requests": requests})
             if len(jobs) == 1:
                 return {}, {next(iter(jobs)): f"the model failed: {error!r}"}
             return self._attempt_each([[c for c in batch if c.job.id == id] for id in jobs], {})

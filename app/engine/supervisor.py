@@ -382,7 +382,10 @@ class EngineHandle:
     def _after_death(self, *, was_killed: bool) -> None:
         self.status = "restarting"
         self.restarts += 1
-        log.error("engine %s died with %d jobs in flight", self.pid, len(self.flights))
+        log.error(
+            "engine %s died with %d jobs in flight", self.pid, len(self.flights),
+            extra={"requests": sorted(f.submit.request_id for f in self.flights.values())},
+        )  # fmt: skip
         if self._writer is not None:
             self._writer.close()
         places = {}

@@ -110,7 +110,6 @@ def accept(
     record = Record.of(request.scope)
     accepted = for_client(plan(body, supervisor.model, settings, record.request_id), client)
     record.submit = accepted.submit
-    tracing.describe(accepted.submit)
     supervisor.admit(accepted.submit)
     return accepted
 

@@ -46,6 +46,7 @@ def test_answers_samples_and_steps_are_counted(tmp_path: Path) -> None:
         eventually(server, steps_are_told)
         found = read(server)
         assert found["ddpm_engine_rows_total", "4", "0"] == 3 * 7 + 5
+        assert found["ddpm_engine_slots_total", "4", "0"] == 4 * (7 + 5)
         assert found["ddpm_engine_step_seconds_total", "4", "0"] > 0
         assert found["ddpm_samples_total", "finished"] == 4
         assert found["ddpm_requests_total", "/sample", "200"] == 1
@@ -64,3 +65,32 @@ def test_a_client_that_leaves_is_counted_and_the_queue_shows_who_waits(server: S
             impatient.post("/sample", json={"n": 40, "steps": 1000})
     eventually(server, lambda found: found["ddpm_samples_total", "cancelled"] > before)
     assert read(server)["ddpm_queued_samples",] == 0
+
+
+def test_what_is_refused_or_lost_is_counted_by_why(tmp_path: Path) -> None:
+    flags = [f"--checkpoint={save_tiny(tmp_path / 'tiny')}", "--max-queue-samples=2"]
+    flags += ["--runtime=eager", "--max-request-bytes=50"]
+    with Server(tmp_path / "server.log", *flags) as server:
+        server.post("/sample", {"n": 0})
+        server.post("/sample", {"n": 3})
+        server.post("/sample", {"labels": [0] * 100})
+        server.post("/sample", {}, "text/html")
+        server.client.get("/nothing")
+        server.client.get("/sample")
+        with httpx.Client(base_url=server.url, timeout=0.05) as impatient:
+            with pytest.raises(httpx.ReadTimeout):
+                impatient.post("/sample", json={"n": 2, "steps": 50})
+
+        def all_are_told(found: dict[tuple[str, ...], float]) -> bool:
+            return all(found.get(("ddpm_drops_total", reason)) == 1 for reason in reasons)
+
+        reasons = ["invalid_request", "overloaded", "request_body_too_large"]
+        reasons += ["no_such_representation", "not_found", "method_not_allowed", "disconnected"]
+        eventually(server, all_are_told)
+
+
+def test_the_first_frame_of_a_stream_is_timed(server: Server) -> None:
+    before = read(server)["ddpm_first_frame_seconds_count",]
+    server.post("/denoise-trajectory", {"steps": 3, "frames": 3}, "text/event-stream")
+    server.post("/denoise-trajectory", {"steps": 3, "frames": 3})
+    assert read(server)["ddpm_first_frame_seconds_count",] == before + 1

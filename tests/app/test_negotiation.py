@@ -1,8 +1,11 @@
 """Accept headers, RFC 9110 section 12.5.1."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.datastructures import Headers
 
-from app.negotiation import choose
+from app.negotiation import accept_header, choose
 from app.problems import Problem
 
 OFFERED = ["application/json", "image/png", "application/zip"]
@@ -35,3 +38,23 @@ def test_none_that_is_offered_is_406(accept: str) -> None:
         choose(accept, OFFERED)
     assert error.value.status == 406
     assert "image/png" in error.value.detail
+
+
+@settings(derandomize=True, database=None, deadline=None)
+@given(accept=st.text(st.sampled_from("*/;,q=.0159 \tainopgj-+\x00é"), max_size=60))
+def test_whatever_the_header_the_answer_is_offered_or_refused(accept: str) -> None:
+    try:
+        assert choose(accept, OFFERED) in OFFERED
+    except Problem as problem:
+        assert problem.status == 406
+
+
+@pytest.mark.parametrize("q", ["nan", "inf", "-1", "1e0", "0x1", "", "1_0", "\u0661"])
+def test_a_quality_that_is_no_number_is_none(q: str) -> None:
+    with pytest.raises(Problem):
+        choose(f"image/png;q={q}", OFFERED)
+
+
+def test_several_headers_say_what_they_say_together() -> None:
+    headers = Headers(raw=[(b"accept", b"text/html"), (b"accept", b"image/png")])
+    assert choose(accept_header(headers), OFFERED) == "image/png"

@@ -1,0 +1,140 @@
+"""Log lines: one an event, with the request's id from the client to the engine."""
+
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from app import logs
+from tests.app.server import Server
+from tests.app.wire import ask, request
+from tests.tiny import save_tiny
+
+Lines = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("logs")
+    flags = [f"--checkpoint={save_tiny(folder / 'tiny')}", "--runtime=eager", "--log-format=json"]
+    with Server(folder / "server.log", *flags) as server:
+        yield server
+
+
+def lines(server: Server, **fields: object) -> Lines:
+    """The lines that have these fields; they are written after the client has its answer."""
+    for _ in range(100):
+        every: Lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+        found = [line for line in every if fields.items() <= line.items()]
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(server.log.read_text())
+
+
+def test_every_request_is_one_json_line(tiny: Server) -> None:
+    body, headers = {"n": 2, "steps": 3}, {"X-Request-ID": "mine"}
+    assert tiny.client.post("/sample", json=body, headers=headers).status_code == 200
+    (line,) = lines(tiny, event="answered", request_id="mine")
+    assert line.pop("seconds") > 0
+    assert line.pop("timestamp").endswith("Z")
+    assert len(line.pop("job")) == 32
+    assert line == {
+        "event": "answered", "level": "info", "logger": "app.observer", "request_id": "mine",
+        "client": "127.0.0.1", "method": "POST", "path": "/sample", "status": 200,
+        "n": 2, "steps": 3, "sampler": "ddpm",
+    }  # fmt: skip
+
+
+def test_where_it_listens_is_a_line_as_well(tiny: Server) -> None:
+    (line,) = lines(tiny, event="ready")
+    assert line["url"] == f"{tiny.url}/"
+
+
+def test_a_refused_request_is_a_line_with_the_reason(tiny: Server) -> None:
+    tiny.client.post("/sample", json={"n": 0}, headers={"X-Request-ID": "refused"})
+    (line,) = lines(tiny, request_id="refused")
+    assert (line["status"], line["dropped"]) == (422, "invalid_request")
+    assert "n" not in line, "it is no job"
+
+
+def test_a_client_that_leaves_is_a_line_too(tiny: Server) -> None:
+    with httpx.Client(base_url=tiny.url, timeout=0.3) as impatient:
+        with pytest.raises(httpx.ReadTimeout):
+            slow = {"n": 256, "steps": 50}
+            impatient.post("/sample", json=slow, headers={"X-Request-ID": "impatient"})
+    (line,) = lines(tiny, request_id="impatient")
+    assert (line["dropped"], line["n"]) == ("disconnected", 256)
+
+
+def test_a_path_cannot_write_lines_of_its_own(tiny: Server) -> None:
+    target = "/nothing%0a%7b%22event%22:%22forged%22%7d%0a%1b[31m"
+    ask(tiny, request("GET", target, b"", "X-Request-ID: forger"), "GET").problem(404)
+    (line,) = lines(tiny, request_id="forger")
+    assert line["path"] == '/nothing\n{"event":"forged"}\n\x1b[31m'
+
+
+def test_the_engines_lines_name_the_request(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "broken")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    save_file({**tensors, "conv_out.bias": torch.full((1,), torch.nan)}, weights)
+    flags = [f"--checkpoint={folder}", "--runtime=eager", "--log-format=json"]
+    with Server(tmp_path / "server.log", *flags) as server:
+        answer = server.client.post(
+            "/sample", json={"steps": 1}, headers={"X-Request-ID": "hopeless"}
+        )
+        assert answer.status_code == 500
+        (line,) = lines(server, logger="app.engine.machine", request_id="hopeless")
+        assert line["reason"] == "sample 0 is not a number after step 1 of 1"
+        (line,) = lines(server, event="answered", request_id="hopeless")
+        assert (line["status"], line["dropped"]) == (500, "internal_error")
+
+
+def test_the_death_of_an_engine_names_the_requests_it_held(tiny: Server) -> None:
+    body = {"n": 200, "steps": 50}
+    headers = {"X-Request-ID": "long"}
+    asking = threading.Thread(
+        target=lambda: tiny.client.post("/sample", json=body, headers=headers)
+    )
+    asking.start()
+    while "ddpm_queued_samples 0.0" in tiny.client.get("/metrics").text:
+        time.sleep(0.01)
+    os.kill(tiny.engine_pid(), signal.SIGKILL)
+    asking.join()
+    (line,) = [line for line in lines(tiny, level="error") if "died" in line["event"]]
+    assert line["requests"] == ["long"]
+    (line,) = lines(tiny, event="answered", request_id="long")
+    assert line["status"] == 200
+
+
+def formatted(log_format: logs.Format, message: str, **fields: object) -> str:
+    record = logging.makeLogRecord(
+        {"name": "test", "levelno": logging.INFO, "levelname": "INFO", "msg": message, **fields}
+    )
+    return logs.formatter(log_format).format(record)
+
+
+def test_text_is_for_people_and_keeps_to_its_line() -> None:
+    line = formatted("text", "answered", path="/a\n2026-01-01 [error] forged \x1b[31m", status=404)
+    assert r"path='/a\n2026-01-01 [error] forged \x1b[31m'" in line and "status=404" in line
+    assert len(line.splitlines()) == 1 and "\x1b" not in line
+
+
+def test_an_exception_in_json_is_within_its_line() -> None:
+    try:
+        raise KeyError("lost")
+    except KeyError as error:
+        line = formatted("json", "failed", exc_info=(KeyError, error, error.__traceback__))
+    assert len(line.splitlines()) == 1
+    assert json.loads(line)["exception"].endswith("KeyError: 'lost'")
