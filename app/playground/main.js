@@ -141,5 +141,9 @@ const boot = new Task(find("#boot"), async (_, signal) => {
   model = await (await ask("model", { signal })).json();
   hasJobs = await haveJobs(signal);
 });
-new State().watch();
-if (await boot.start(null)) new Page(model, hasJobs);
+const state = new State();
+state.watch();
+if (await boot.start(null)) {
+  state.sha256 = model.sha256;
+  new Page(model, hasJobs);
+}

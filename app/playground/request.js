@@ -90,6 +90,7 @@ export class Form {
     this.fields.steps.placeholder = String(Math.min(DEFAULT_STEPS[sampler], num_timesteps));
     this.fields.guidance.disabled = labels === "any";
     find("#guidance-hint").hidden = labels !== "any";
+    this.fields.guidance.setAttribute("aria-describedby", labels === "any" ? "guidance-hint" : "");
     find("#first-label").textContent = ["generate", "jobs"].includes(this.view ?? "") ? "First image" : "Image";
   }
 

@@ -409,6 +409,22 @@ def test_a_lost_server_is_found_again(
     errors.clear()
 
 
+def test_a_server_that_returns_with_another_model_is_met_anew(
+    page: Page, checkpoint: Path, tmp_path: Path, errors: list[str]
+) -> None:
+    with Server(tmp_path / "first.log", f"--checkpoint={checkpoint}", *LIMITS) as first:
+        page.goto(f"{first.url}/?view=generate&labels=1&n=1&seed=42")
+        pictures(page)
+    expect(page.locator("#state-text")).to_have_text("No connection")
+    other = save_tiny(tmp_path / "other", channels=3)
+    with Server(tmp_path / "second.log", f"--checkpoint={other}", *LIMITS, port=first.port):
+        expect(page.locator("#boot .message")).to_contain_text("other weights")
+        expect(page.get_by_label("Label")).to_be_hidden()
+        pictures(page)
+        page.goto("about:blank")
+    errors.clear()
+
+
 # For everybody
 
 
