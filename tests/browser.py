@@ -1,4 +1,4 @@
-"""A headless Chromium for the page's tests. `python -m tests.browser` installs one where none is.
+"""A headless Chromium for the page's tests. `python -m tests.browser` installs one if need be.
 
 The one that $CHROMIUM names is taken, else one on the PATH, else Playwright's own.
 """

@@ -11,6 +11,8 @@ import { Task } from "./task.js";
 const TURNS = 40;
 const SECONDS = 30;
 const FIRST_T = 0.25; // of T: where an image begins to show
+/** A number after a dot: a negative one in parentheses. @param {string} text */
+const factor = (text) => (text.startsWith("−") ? `(${text})` : text);
 /** The value that is white: noise is seldom beyond 2.5. */
 const SCALES = { x_t: 1, eps: 2.5, z: 2.5, x_prev: 1 };
 /** From which line on a picture of the turn is known. */
@@ -153,7 +155,7 @@ export class Algorithm {
     this.#write(1, isFirst ? `= ${x_t}` : "");
     this.#write(2, `t = ${turn.t}`);
     this.#write(3, `= ${z}`);
-    this.#write(4, `${x_prev} = ${outer.toFixed(4)} ( ${x_t} − ${inner.toFixed(4)} · ${eps} ) + ${digits(sigma)} · ${z}`);
+    this.#write(4, `${x_prev} = ${outer.toFixed(4)} ( ${x_t} − ${inner.toFixed(4)} · ${factor(eps)} ) + ${digits(sigma)} · ${factor(z)}`);
     this.#write(6, turn.t === 1 ? `= ${x_prev}` : "");
     [x_t, eps, z, x_prev].forEach((text, k) => (find("output", this.figures[k]).textContent = text));
     for (const figure of this.figures) {

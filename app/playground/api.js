@@ -20,13 +20,14 @@ export class Unreachable extends Error {}
 
 /**
  * @param {string} path
- * @param {{body?: object, accept?: string, signal?: AbortSignal}} options  with a body: POST
+ * @param {{method?: string, body?: object, accept?: string, headers?: Record<string, string>,
+ *   signal?: AbortSignal}} options  with a body: POST
  * @returns {Promise<Response>}  of success; raises Refused or Unreachable
  */
-export async function ask(path, { body, accept = "application/json", signal } = {}) {
-  const headers = /** @type {Record<string, string>} */ ({ Accept: accept });
+export async function ask(path, { body, accept = "application/json", signal, ...more } = {}) {
+  const headers = /** @type {Record<string, string>} */ ({ Accept: accept, ...more.headers });
   if (body) headers["Content-Type"] = "application/json";
-  const method = body ? "POST" : "GET";
+  const method = more.method ?? (body ? "POST" : "GET");
   const options = { method, headers, body: body && JSON.stringify(body), signal };
   const response = await reached(fetch(path, options));
   if (response.ok) return response;

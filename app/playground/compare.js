@@ -86,8 +86,8 @@ export class Compare {
     const T = this.model.num_timesteps;
     const cells = Array.from({ length: columns }, (_, k) => {
       const t = Math.round(T * (1 - k / (columns - 1)));
-      return make("th", { scope: "col" }, k === 0 ? `t = ${t}` : String(t));
+      return make("th", { scope: "col" }, String(t));
     });
-    find("#compare-table thead").replaceChildren(make("tr", {}, make("th", { scope: "col" }, "Sampler"), ...cells));
+    find("#compare-table thead").replaceChildren(make("tr", {}, make("th", { scope: "col" }, "Sampler; t ="), ...cells));
   }
 }

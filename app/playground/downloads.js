@@ -18,8 +18,8 @@ export function wireDownloads(root, path, getBody, model, task) {
       const { accept, suffix } = button.dataset;
       button.disabled = true;
       try {
-        await task.also(async (signal) => {
-          const response = await ask(path, { body, accept, signal });
+        await task.also(async () => {
+          const response = await ask(path, { body, accept });
           save(await response.blob(), `${model.name}-seed-${response.headers.get("X-Seed")}.${suffix}`);
         });
       } finally {

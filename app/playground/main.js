@@ -3,6 +3,7 @@
 import { ask } from "./api.js";
 import { copy, find, speak } from "./dom.js";
 import { Generate } from "./generate.js";
+import { Jobs, haveJobs } from "./jobs.js";
 import { Form, fromQuery, toQuery } from "./request.js";
 import { listenForCopies, showSnippets } from "./snippets.js";
 import { State, showModel } from "./state.js";
@@ -10,20 +11,25 @@ import { Task } from "./task.js";
 import { Understand } from "./understand.js";
 import { Watch } from "./watch.js";
 
-const RUN = { generate: "Generate", watch: "Watch", understand: "Show" };
+const RUN = { generate: "Generate", watch: "Watch", understand: "Show", jobs: "Start a job" };
 
 /** @typedef {keyof typeof RUN} View */
 
 class Page {
-  /** @param {any} model  GET /model */
-  constructor(model) {
+  /**
+   * @param {any} model  GET /model
+   * @param {boolean} hasJobs
+   */
+  constructor(model, hasJobs) {
     this.model = model;
     this.form = new Form(model);
     this.views = {
       generate: new Generate(model, this.form),
       watch: new Watch(model, this.form),
       understand: new Understand(model),
+      jobs: new Jobs(model, this.form),
     };
+    find("nav [data-view=jobs]").hidden = !hasJobs;
     /** What each view shows. @type {Partial<Record<View, string>>} */
     this.shown = {};
     this.defaults = this.form.defaults();
@@ -78,6 +84,7 @@ class Page {
   #listen() {
     this.form.element.addEventListener("submit", (/** @type {Event} */ event) => {
       event.preventDefault();
+      if (this.view === "jobs") this.views.jobs.start(this.form.read());
       delete this.shown[this.view]; // asked for again, it is done again
       this.run("push");
     });
@@ -129,8 +136,14 @@ class Page {
 
 /** @type {any} */
 let model;
+let hasJobs = false;
 const boot = new Task(find("#boot"), async (_, signal) => {
   model = await (await ask("model", { signal })).json();
+  hasJobs = await haveJobs(signal);
 });
-new State().watch();
-if (await boot.start(null)) new Page(model);
+const state = new State();
+state.watch();
+if (await boot.start(null)) {
+  state.sha256 = model.sha256;
+  new Page(model, hasJobs);
+}

@@ -24,7 +24,6 @@ export class Form {
     this.fields = Object.fromEntries(FIELDS.map((name) => [name, find(`[name=${name}]`, this.element)]));
     this.#offerLabels();
     this.fields.seed.max = String(Number.MAX_SAFE_INTEGER);
-    this.fields.n.max = String(model.limits.max_samples);
     this.fields.steps.max = String(model.num_timesteps);
     this.fields.frames.max = String(model.limits.max_frames);
     this.element.addEventListener("input", () => this.refresh("")); // the view stays as it is
@@ -86,10 +85,13 @@ export class Form {
       const isHere = !views || views.split(" ").includes(this.view ?? "");
       /** @type {HTMLElement} */ (field).hidden = !(isHere && (!when || holds[/** @type {keyof holds} */ (when)]));
     }
+    const { max_samples, max_job_samples } = this.model.limits;
+    this.fields.n.max = String(this.view === "jobs" ? max_job_samples : max_samples);
     this.fields.steps.placeholder = String(Math.min(DEFAULT_STEPS[sampler], num_timesteps));
     this.fields.guidance.disabled = labels === "any";
     find("#guidance-hint").hidden = labels !== "any";
-    find("#first-label").textContent = this.view === "generate" ? "First image" : "Image";
+    this.fields.guidance.setAttribute("aria-describedby", labels === "any" ? "guidance-hint" : "");
+    find("#first-label").textContent = ["generate", "jobs"].includes(this.view ?? "") ? "First image" : "Image";
   }
 
   /** Mark the fields that the server did not like. @param {{field: string, message: string}[]} errors */

@@ -9,9 +9,13 @@ import { sampleBody, singleBody } from "./request.js";
  * @param {any} model
  */
 export function showSnippets(view, request, model) {
-  const { curl, python } = view === "generate"
-    ? images(sampleBody(request, model))
-    : stream({ ...singleBody(request, model), ...(request.frames ? { frames: request.frames } : {}) });
+  if (view === "jobs") return show(job(sampleBody(request, model)));
+  if (view === "generate") return show(images(sampleBody(request, model)));
+  show(stream({ ...singleBody(request, model), ...(request.frames ? { frames: request.frames } : {}) }));
+}
+
+/** @param {{curl: string, python: string}} snippets */
+function show({ curl, python }) {
   find("#code-curl").textContent = curl;
   find("#code-python").textContent = python;
 }
@@ -50,6 +54,30 @@ answer.raise_for_status()
 for sample in answer.json()["samples"]:
     path = pathlib.Path(f"{sample['index']:06d}.png")
     path.write_bytes(base64.b64decode(sample["png"]))`,
+  };
+}
+
+/** @param {object} body */
+function job(body) {
+  const json = JSON.stringify(body);
+  return {
+    curl: `curl -si ${address("sample")} -H 'Prefer: respond-async' \\
+  -H 'Content-Type: application/json' -d '${json}'`,
+    python: `import pathlib
+import time
+
+import httpx
+
+body = ${literal(body)}
+with httpx.Client(base_url="${address("")}") as client:
+    job = client.post("sample", json=body, headers={"Prefer": "respond-async"}).json()
+    while (job := client.get(f"jobs/{job['id']}").json())["status"] in ("waiting", "running"):
+        time.sleep(1)
+    with client.stream("GET", f"jobs/{job['id']}/result", headers={"Accept": "application/zip"}) as zip:
+        zip.raise_for_status()
+        with pathlib.Path("images.zip").open("wb") as file:
+            for block in zip.iter_bytes():
+                file.write(block)`,
   };
 }
 

@@ -10,6 +10,9 @@ export class State {
     this.root = find("#state");
     this.text = find("#state-text");
     this.now = find("#state-now");
+    /** Of the weights that the page was made for; none yet. */
+    this.sha256 = "";
+    this.wasLost = false;
     /** @type {{rows: number, at: number} | null} */
     this.before = null;
   }
@@ -27,12 +30,21 @@ export class State {
       const [ready, metrics] = await Promise.all([fetch("readyz"), fetch("metrics")]);
       const numbers = readMetrics(await metrics.text());
       this.#show(ready.ok ? "ready" : "waiting", numbers);
+      if (ready.ok && this.wasLost) await this.#welcome();
     } catch {
       this.before = null;
+      this.wasLost = true;
       this.root.dataset.state = "lost";
       this.text.textContent = "No connection";
       this.now.replaceChildren(...rows({ Server: "cannot be reached" }));
     }
+  }
+
+  /** A server that comes back may serve another model, for which the page must be made anew. */
+  async #welcome() {
+    const { sha256 } = await (await fetch("model")).json();
+    if (this.sha256 && sha256 !== this.sha256) location.reload();
+    this.wasLost = false;
   }
 
   /** @param {string} state @param {Record<string, number>} numbers */

@@ -56,10 +56,10 @@ export class Task {
     return done;
   }
 
-  /** Something smaller beside the work: its errors are shown too. @param {(signal: AbortSignal) => Promise<void>} errand */
+  /** Something smaller beside the work: its errors are shown too. @param {() => Promise<void>} errand */
   async also(errand) {
     try {
-      await errand(new AbortController().signal);
+      await errand();
       if (!this.running) this.#say(null);
     } catch (error) {
       this.#explain(/** @type {Error} */ (error));

@@ -409,6 +409,22 @@ def test_a_lost_server_is_found_again(
     errors.clear()
 
 
+def test_a_server_that_returns_with_another_model_is_met_anew(
+    page: Page, checkpoint: Path, tmp_path: Path, errors: list[str]
+) -> None:
+    with Server(tmp_path / "first.log", f"--checkpoint={checkpoint}", *LIMITS) as first:
+        page.goto(f"{first.url}/?view=generate&labels=1&n=1&seed=42")
+        pictures(page)
+    expect(page.locator("#state-text")).to_have_text("No connection")
+    other = save_tiny(tmp_path / "other", channels=3)
+    with Server(tmp_path / "second.log", f"--checkpoint={other}", *LIMITS, port=first.port):
+        expect(page.locator("#boot .message")).to_contain_text("other weights")
+        expect(page.get_by_label("Label")).to_be_hidden()
+        pictures(page)
+        page.goto("about:blank")
+    errors.clear()
+
+
 # For everybody
 
 
@@ -530,3 +546,35 @@ def test_every_kind_of_checkpoint_works(page: Page, tmp_path: Path, model: dict[
             settle(page, view.lower())
         expect(page.locator("#compare tbody tr").last.locator("img").last).to_be_visible()
         page.goto("about:blank")
+
+
+# Jobs
+
+
+def test_a_job_is_started_followed_downloaded_and_removed(page: Page, tiny: Server) -> None:
+    if "/jobs/{job_id}" not in tiny.client.get("/openapi.json").json()["paths"]:
+        pytest.skip("this server keeps no jobs, and the page shows no tab for them")
+    page.goto(tiny.url + "/?view=generate&labels=1&n=2&seed=42&sampler=ddim&steps=5")
+    pictures(page)
+    page.get_by_role("link", name="Jobs").click()
+    page.get_by_role("spinbutton", name="Images").fill("12")
+    page.get_by_role("button", name="Start a job").click()
+    row = page.locator("#job-list li")
+    expect(row).to_contain_text("12 images of seed 42")
+    expect(row).to_contain_text("finished")
+    page.reload()  # this browser remembers, and a link starts no second one
+    expect(row).to_contain_text("finished")
+    with page.expect_download() as download:
+        row.get_by_role("button", name="ZIP").click()
+    body = {"n": 12, "seed": 42, "labels": 1, "sampler": "ddim", "steps": 5}
+    expected = tiny.post("/sample", body, "application/zip").content
+    assert Path(download.value.path()).read_bytes() == expected
+    row.get_by_role("button", name="Remove").click()
+    expect(row).to_have_count(0)
+
+
+def test_without_jobs_there_is_no_tab_for_them(page: Page, tiny: Server) -> None:
+    paths = tiny.client.get("/openapi.json").json()["paths"]
+    page.goto(tiny.url + "/?labels=1&n=1")
+    pictures(page)
+    expect(page.get_by_role("link", name="Jobs")).to_be_visible(visible="/jobs/{job_id}" in paths)

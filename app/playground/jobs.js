@@ -1,0 +1,167 @@
+// Jobs: started, followed, downloaded and cancelled. The server names a job to whoever started it
+// and lists none, so this browser remembers its own.
+
+import { Refused, ask } from "./api.js";
+import { find, make, save, speak } from "./dom.js";
+import { sampleBody } from "./request.js";
+import { Task } from "./task.js";
+
+const KEY = "jobs";
+const POLL_MS = 1000;
+const NOT_ENDED = new Set(["waiting", "running"]);
+const DOWNLOADS = { ZIP: "application/zip", NumPy: "application/x-npz" };
+const SUFFIXES = { ZIP: "zip", NumPy: "npz" };
+
+/**
+ * @typedef {{id: string, seed: number, sampler: string, steps: number, status: string, total: number,
+ *   done: number, rate: number | null, left_s: number | null, detail: string | null}} Status
+ */
+
+/** Does this server keep jobs? @param {AbortSignal} signal */
+export async function haveJobs(signal) {
+  const { paths } = await (await ask("openapi.json", { signal })).json();
+  return Object.keys(paths).some((path) => path.startsWith("/jobs/"));
+}
+
+export class Jobs {
+  /** @param {any} model @param {import("./request.js").Form} form */
+  constructor(model, form) {
+    this.model = model;
+    this.title = "Jobs";
+    this.root = find("#jobs");
+    this.list = find("#job-list");
+    this.task = new Task(this.root, this.#work.bind(this), form.showErrors.bind(form));
+    this.isFollowing = false;
+    this.ids = load(); // the newest first
+  }
+
+  /** Show how far the jobs are; it starts none, for a link is followed without thinking. */
+  run() {
+    for (const id of this.ids) this.#row(id);
+    this.#follow();
+  }
+
+  /** @param {import("./request.js").Request} request */
+  async start(request) {
+    // Should the answer be lost on its way, trying again finds the job that was started.
+    const key = `${Date.now()}-${Math.random().toString(36).slice(2)}`;
+    await this.task.start({ body: sampleBody(request, this.model), key });
+  }
+
+  /** @param {{body: object, key: string}} request @param {AbortSignal} signal */
+  async #work({ body, key }, signal) {
+    const headers = { Prefer: "respond-async", "Idempotency-Key": key };
+    const status = /** @type {Status} */ (await (await ask("sample", { body, headers, signal })).json());
+    this.#remember([status.id, ...this.ids.filter((id) => id !== status.id)]);
+    this.#show(status);
+    speak("The job is accepted");
+    this.#follow();
+  }
+
+  /** Ask after every job that has not ended, while the view is seen. */
+  async #follow() {
+    if (this.isFollowing) return;
+    this.isFollowing = true;
+    const isOver = (/** @type {string} */ id) => !NOT_ENDED.has(this.#row(id).dataset.status ?? "waiting");
+    while (!this.root.hidden && this.ids.some((id) => !isOver(id))) {
+      for (const id of this.ids.filter((id) => !isOver(id))) await this.#look(id);
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+    this.isFollowing = false;
+  }
+
+  /** @param {string} id */
+  async #look(id) {
+    try {
+      this.#show(await (await ask(`jobs/${id}`)).json());
+    } catch (error) {
+      // Gone: expired, or cancelled elsewhere. Whatever else it is passes; the lamp shows it.
+      if (error instanceof Refused && error.status === 404) this.#forget(id);
+    }
+  }
+
+  /** The job's place in the list, the newest first. @param {string} id @returns {HTMLElement} */
+  #row(id) {
+    const found = this.list.querySelector(`[data-id="${id}"]`);
+    if (found) return found;
+    const row = make("li", { "data-id": id });
+    if (id === this.ids[0]) this.list.prepend(row);
+    else this.list.append(row);
+    return row;
+  }
+
+  /** @param {Status} status */
+  #show(status) {
+    const row = this.#row(status.id);
+    const name = `${status.total} ${status.total === 1 ? "image" : "images"} of seed ${status.seed}`;
+    if (row.dataset.status !== status.status) row.replaceChildren(...this.#controls(status, name));
+    row.dataset.status = status.status;
+    const bar = /** @type {HTMLProgressElement} */ (find("progress", row));
+    bar.max = status.total;
+    bar.value = status.done;
+    find(".figure-note", row).textContent = progressText(status);
+  }
+
+  /** @param {Status} status @param {string} name */
+  #controls(status, name) {
+    const isOver = !NOT_ENDED.has(status.status);
+    const end = make("button", { type: "button", "aria-label": `${isOver ? "Remove" : "Cancel"} ${name}` }, isOver ? "Remove" : "Cancel");
+    end.addEventListener("click", () => this.task.also(async () => {
+      await ask(`jobs/${status.id}`, { method: "DELETE" }).catch((error) => {
+        if (!(error instanceof Refused && error.status === 404)) throw error;
+      });
+      this.#forget(status.id);
+    }));
+    const downloads = status.status === "finished" ? Object.entries(DOWNLOADS).map(([kind, accept]) => {
+      const button = make("button", { type: "button", "aria-label": `${kind} of ${name}` }, kind);
+      button.addEventListener("click", () => this.task.also(async () => {
+        const response = await ask(`jobs/${status.id}/result`, { accept });
+        save(await response.blob(), `${this.model.name}-seed-${status.seed}.${SUFFIXES[/** @type {"ZIP"} */ (kind)]}`);
+      }));
+      return button;
+    }) : [];
+    return [
+      make("b", {}, name), make("span", { class: "figure-note" }), ...downloads, end,
+      make("progress", { "aria-label": `Done of ${name}`, value: 0 }),
+    ];
+  }
+
+  /** @param {string} id */
+  #forget(id) {
+    this.#remember(this.ids.filter((other) => other !== id));
+    this.#row(id).remove();
+  }
+
+  /** @param {string[]} ids */
+  #remember(ids) {
+    this.ids = ids;
+    store(ids);
+  }
+}
+
+/** @param {Status} status */
+function progressText({ status, done, total, left_s, sampler, steps, detail }) {
+  const how = `${sampler}, ${steps} ${steps === 1 ? "step" : "steps"}`;
+  if (status === "finished") return `${how} · finished`;
+  if (!NOT_ENDED.has(status)) return `${how} · ${status}${detail ? `: ${detail}` : ""}`;
+  const left = left_s === null ? "" : ` · about ${Math.ceil(left_s)} s left`;
+  return `${how} · ${done} of ${total}${left}${detail ? ` · ${detail}` : ""}`;
+}
+
+/** @returns {string[]} */
+function load() {
+  try {
+    return JSON.parse(localStorage.getItem(KEY) ?? "[]");
+  } catch {
+    return []; // storage is switched off, or holds something else
+  }
+}
+
+/** @param {string[]} ids */
+function store(ids) {
+  try {
+    localStorage.setItem(KEY, JSON.stringify(ids));
+  } catch {
+    // storage is switched off: they are known until the page is closed
+  }
+}
