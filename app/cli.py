@@ -49,6 +49,7 @@ def serve(argv: list[str]) -> int:
             server_header=False,
         )
     )
+    app.state.is_stopping = lambda: server.should_exit
     for stopping in (signal.SIGINT, signal.SIGTERM):
         # uvicorn shuts down on these, then raises them again: this time they mean nothing.
         signal.signal(stopping, lambda *_: None)

@@ -11,8 +11,9 @@ from app import problems
 from app.engine.options import Options
 from app.engine.supervisor import Supervisor
 from app.guard import Guard
+from app.jobs.service import Jobs
 from app.metrics import Measured, Metrics
-from app.routes import generation, system
+from app.routes import generation, jobs, system
 from app.settings import Settings
 from diffusion import __version__
 
@@ -45,7 +46,8 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
         with ThreadPoolExecutor(ENCODER_THREADS, "encoder") as app.state.encoders:
             supervisor.start()
             try:
-                yield
+                async with app.state.jobs.running():
+                    yield
             finally:
                 await supervisor.stop()
 
@@ -57,9 +59,12 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
         lifespan=lifespan,
     )
     app.state.settings = settings
+    app.state.is_stopping = lambda: False  # whoever runs the server puts a better one here
     app.state.supervisor = Supervisor(options, settings.max_queue_samples, on_unusable)
+    app.state.jobs = Jobs(settings, app.state.supervisor)
     app.state.metrics = metrics = Metrics(app.state.supervisor)
     app.include_router(generation.router)
+    app.include_router(jobs.router)
     app.include_router(system.router)
     app.add_middleware(Guard, max_request_bytes=settings.max_request_bytes)
     app.add_middleware(Measured, metrics=metrics)

@@ -6,7 +6,7 @@ Nothing is computed and no memory is taken before the whole cost is known.
 import secrets
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.engine.messages import Submit
@@ -67,10 +67,15 @@ class Plan:
         return fields
 
 
-def plan(request: SampleRequest, model: dict[str, Any], settings: Settings) -> Plan:
-    """Check the request against the model and the limits. Raises Problem 422 naming the field."""
+def plan(
+    request: SampleRequest, model: dict[str, Any], settings: Settings, *, as_job: bool = False
+) -> Plan:
+    """Check the request against the model and the limits, those of jobs if it is to be one.
+
+    Raises Problem 422 naming the field.
+    """
     T: int = model["num_timesteps"]
-    _check_limits(request, settings)
+    _check_limits(request, settings.max_job_samples if as_job else settings.max_samples, as_job)
     _check_sampler_fields(request)
     steps = request.steps if request.steps is not None else default_steps(request.sampler, T)
     if steps > T:
@@ -78,7 +83,8 @@ def plan(request: SampleRequest, model: dict[str, Any], settings: Settings) -> P
     labels = _labels(request, model)
     times = chain_times(evenly_spaced(T, steps))
     shown = _shown(request, times, T, settings)
-    _check_response_size(request, model, len(shown), settings)
+    if not as_job:  # a job's answer is not held in memory; what it takes of the disk is bounded
+        _check_response_size(request, model, len(shown), settings)
     null_label = model["null_label"]
     submit = Submit(
         id=uuid.uuid4().hex,
@@ -97,10 +103,15 @@ def plan(request: SampleRequest, model: dict[str, Any], settings: Settings) -> P
     return Plan(submit, model["name"], model["sha256"], shape, labels, shown_times)
 
 
-def _check_limits(request: SampleRequest, settings: Settings) -> None:
-    limit = settings.max_samples
+def with_seed(plan: Plan, seed: int) -> Plan:
+    """The same, of another seed."""
+    return replace(plan, submit=replace(plan.submit, seed=seed))
+
+
+def _check_limits(request: SampleRequest, limit: int, as_job: bool) -> None:
     if request.n > limit:
-        raise invalid_field("n", request.n, f"this server makes 1..{limit} images a request")
+        what = "job" if as_job else "request"
+        raise invalid_field("n", request.n, f"this server makes 1..{limit} images a {what}")
     if request.first_index + request.n - 1 > MAX_INTEGER:
         reason = f"the last index, first_index + n - 1, must be at most {MAX_INTEGER}"
         raise invalid_field("first_index", request.first_index, reason)

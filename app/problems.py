@@ -10,20 +10,47 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from app.engine.supervisor import NotReady, Overloaded
+from app.jobs.database import StorageFull, StorageUnavailable
+from app.jobs.store import (
+    JobExpired,
+    JobUnfinished,
+    KeyOutdated,
+    KeyReused,
+    TooManyJobs,
+    UnknownJob,
+)
 
 MEDIA_TYPE = "application/problem+json"
 TITLES = {
     404: "Not found",
     405: "Method not allowed",
     406: "No such representation",
+    409: "Not possible now",
+    410: "Gone",
     413: "Request body too large",
     415: "Unsupported media type",
+    416: "No such range",
     422: "Invalid request",
     500: "Internal error",
     503: "Not available",
+    507: "Job storage is full",
 }
 RESTART_SECONDS = 5
 """What Retry-After says while an engine starts."""
+JOBS_RETRY_SECONDS = 30
+"""What Retry-After says while no job can be accepted."""
+
+
+JOBS: dict[type[Exception], int] = {
+    UnknownJob: 404,
+    JobUnfinished: 409,
+    KeyOutdated: 409,
+    JobExpired: 410,
+    KeyReused: 422,
+    StorageUnavailable: 503,
+    TooManyJobs: 503,
+    StorageFull: 507,
+}
 
 
 class Problem(Exception):
@@ -107,6 +134,13 @@ def from_engine(error: NotReady | Overloaded) -> Problem:
     return Problem(503, str(error), headers={"Retry-After": str(seconds)})
 
 
+def from_jobs(error: Exception) -> Problem:
+    """What stands in the way of a job."""
+    status = JOBS[type(error)]
+    headers = {"Retry-After": str(JOBS_RETRY_SECONDS)} if status == 503 else None
+    return Problem(status, str(error), headers=headers)
+
+
 def install(app: FastAPI) -> None:
     """Make the errors of the app problems; `app.guard` answers for those nobody expects."""
 
@@ -118,6 +152,12 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Overloaded)
     async def _(request: Request, error: NotReady | Overloaded) -> Response:  # noqa: ARG001
         return from_engine(error).response()
+
+    async def answer_jobs(request: Request, error: Exception) -> Response:  # noqa: ARG001
+        return from_jobs(error).response()
+
+    for kind in JOBS:
+        app.add_exception_handler(kind, answer_jobs)
 
     @app.exception_handler(RequestValidationError)
     async def _(request: Request, error: RequestValidationError) -> Response:  # noqa: ARG001

@@ -35,18 +35,18 @@ async def event_stream(
                 elif not isinstance(event, Finished):  # its last frame says the same
                     yield await _encoded(plan, event, encoders)
     except (NotReady, Overloaded) as error:  # the room that the request was accepted for is gone
-        yield _event("error", from_engine(error).body())
+        yield sse("error", from_engine(error).body())
 
 
 async def _encoded(plan: Plan, event: Frame | Done | Failed, encoders: Executor) -> bytes:
     match event:
         case Frame():
             loop = asyncio.get_running_loop()
-            return _event("frame", await loop.run_in_executor(encoders, _frame, plan, event))
+            return sse("frame", await loop.run_in_executor(encoders, _frame, plan, event))
         case Done():
-            return _event("done", {**plan.header, "timing": timing(event)})
+            return sse("done", {**plan.header, "timing": timing(event)})
         case Failed(_, reason):
-            return _event("error", Problem(500, reason).body())
+            return sse("error", Problem(500, reason).body())
 
 
 def _frame(plan: Plan, frame: Frame) -> dict[str, Any]:
@@ -81,5 +81,7 @@ async def _with_pauses(events: AsyncIterator[Event]) -> AsyncGenerator[Event | N
             await asyncio.gather(following, return_exceptions=True)
 
 
-def _event(name: str, data: dict[str, Any]) -> bytes:
-    return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+def sse(name: str, data: dict[str, Any], event_id: str | None = None) -> bytes:
+    """One server-sent event."""
+    id_line = "" if event_id is None else f"id: {event_id}\n"
+    return f"{id_line}event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()

@@ -10,11 +10,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
 from app import encoding, openapi
-from app.dependencies import EncodersDep, SettingsDep, SupervisorDep
+from app.dependencies import EncodersDep, JobsDep, SettingsDep, SupervisorDep
 from app.engine.supervisor import Supervisor
+from app.jobs.service import Jobs
 from app.negotiation import choose
-from app.planning import Plan, plan
+from app.planning import Plan, plan, with_seed
+from app.preferences import idempotency_key, prefers_async
 from app.results import Result, gather
+from app.routes.jobs import accept_job
 from app.schemas import SampleRequest, SampleResponse, TrajectoryRequest, TrajectoryResponse
 from app.settings import Settings
 from app.streaming import event_stream
@@ -57,11 +60,15 @@ async def sample(
     settings: SettingsDep,
     supervisor: SupervisorDep,
     encoders: EncodersDep,
+    jobs: JobsDep,
     body: SampleRequest = SampleRequest(),  # noqa: B008 - frozen
 ) -> Response:
-    """n images of one seed. The same request gives the same bytes, whatever else is running."""
+    """n images of one seed. The same request gives the same bytes, whatever else is running. With
+    `Prefer: respond-async`, a job."""
+    if prefers_async(request):
+        return await accept_job(request, "sample", body, jobs, supervisor, settings)
     media_type = choose(request.headers.get("accept"), list(SAMPLE))
-    accepted = accept(body, supervisor, settings)
+    accepted = await accept(request, body, jobs, supervisor, settings)
     return await answer(request, accepted, supervisor, encoders, SAMPLE, media_type)
 
 
@@ -77,12 +84,15 @@ async def denoise_trajectory(
     settings: SettingsDep,
     supervisor: SupervisorDep,
     encoders: EncodersDep,
+    jobs: JobsDep,
     body: TrajectoryRequest = TrajectoryRequest(),  # noqa: B008 - frozen
 ) -> Response:
     """x_t and x0_hat(x_t, t) at the frames asked for; live as `text/event-stream`. The last frame
-    is what /sample returns for the same fields."""
+    is what /sample returns for the same fields. With `Prefer: respond-async`, a job."""
+    if prefers_async(request):
+        return await accept_job(request, "denoise-trajectory", body, jobs, supervisor, settings)
     media_type = choose(request.headers.get("accept"), [*TRAJECTORY, EVENT_STREAM])
-    accepted = accept(body, supervisor, settings)
+    accepted = await accept(request, body, jobs, supervisor, settings)
     if media_type == EVENT_STREAM:
         return StreamingResponse(
             event_stream(accepted, supervisor, encoders),
@@ -96,11 +106,19 @@ async def denoise_trajectory(
     return await answer(request, accepted, supervisor, encoders, TRAJECTORY, media_type)
 
 
-def accept(body: SampleRequest, supervisor: Supervisor, settings: Settings) -> Plan:
-    """The plan, if there is room for it. Raises Problem 422, NotReady or Overloaded."""
+async def accept(
+    request: Request, body: SampleRequest, jobs: Jobs, supervisor: Supervisor, settings: Settings
+) -> Plan:
+    """The plan, if there is room for it; of the seed that its Idempotency-Key had before.
+
+    Raises Problem 422, NotReady, Overloaded, or what `Jobs.remember` does.
+    """
     accepted = plan(body, supervisor.model, settings)
     supervisor.admit(accepted.submit)
-    return accepted
+    key = idempotency_key(request, body)
+    if key is None:
+        return accepted
+    return with_seed(accepted, await jobs.remember(key, accepted.submit.seed))
 
 
 async def answer(

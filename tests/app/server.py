@@ -1,5 +1,6 @@
 """A real server process for the tests: `ddpm serve` on a free port, stopped by SIGTERM."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -15,15 +16,19 @@ STOP_SECONDS = 30
 
 
 class Server:
-    """`with Server(log, checkpoint="mnist") as server:`; `server.client` talks to it."""
+    """`with Server(log, "--max-samples=64") as server:`; `server.client` talks to it. Its jobs are
+    beside its log."""
 
     def __init__(self, log: Path, *flags: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
         command = [sys.executable, "-m", "app.cli", "serve", f"--port={self.port}", *flags]
+        environment = {"DDPM_JOBS_FOLDER": str(log.parent / "jobs"), **os.environ}
         with log.open("w") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                command, stdout=out, stderr=subprocess.STDOUT, env=environment
+            )
         self.client = httpx.Client(base_url=self.url, timeout=300)
 
     def __enter__(self) -> "Server":
