@@ -149,7 +149,7 @@ class Jobs:
         """Cancel and forget. Raises UnknownJob."""
         await self._store.delete(job_id)
         if self._worker is not None:
-            self._worker.cancel(job_id)
+            await self._worker.cancel(job_id)
         self._deleted.set()
 
     def _check_disk(self, size: int) -> None:

@@ -247,6 +247,13 @@ class Store:
             changes = {"lease_until": None, "turn_at": await _now(session), "detail": detail}
             await _change(session, job, changes)
 
+    async def leave(self, job: Job) -> None:
+        """The lease is lost and nothing is written any more: if the job was deleted meanwhile, its
+        files can be removed."""
+        deleted = Job.id == job.id, Job.owner == job.owner, Job.status == "deleted"
+        async with self._writing() as session:
+            await session.execute(update(Job).where(*deleted).values(lease_until=None))
+
     async def fail(self, job: Job, reason: str) -> None:
         """It cannot be finished. Raises LostLease."""
         async with self._writing() as session:

@@ -87,11 +87,12 @@ class Worker:
         """There is a new job."""
         self._news.set()
 
-    def cancel(self, job_id: str) -> None:
+    async def cancel(self, job_id: str) -> None:
         """End the job's turn, if it has one here; its samples leave the engine at the next step."""
         turn = self._turns.get(job_id)
         if turn is not None:
             turn.cancel()
+            await asyncio.wait({turn})
 
     async def _take_turns(self) -> None:
         while True:
@@ -141,8 +142,9 @@ class Worker:
             except Exception as error:
                 log.exception("job %s", job.id)
                 await self._store.fail(job, f"an error of the server's own: {error!r}")
-        except LostLease:
-            pass  # cancelled, or taken over
+        except LostLease:  # deleted, or taken over
+            with contextlib.suppress(StorageUnavailable, StorageFull):
+                await self._store.leave(job)
         except (StorageUnavailable, StorageFull) as error:
             log.error("job %s waits: %s", job.id, error)
             with contextlib.suppress(StorageUnavailable, StorageFull, LostLease):
