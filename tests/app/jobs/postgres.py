@@ -6,6 +6,7 @@ python -m tests.app.jobs.postgres   # what `make test-postgres` runs first: inst
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -52,7 +53,7 @@ class Postgres:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.terminate()
+        self._process.send_signal(signal.SIGINT)  # without waiting for clients to leave
         self._process.wait(30)
         self._log.close()
         shutil.rmtree(self._folder)
