@@ -39,6 +39,7 @@ def serve(argv: list[str]) -> int:
             print(f"ddpm serve: {name}: {found['input']!r}: {found['msg']}", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each start of its workings
     app = create_app(settings, on_unusable=lambda reason: stop(server, reason))
     server = uvicorn.Server(
         uvicorn.Config(
