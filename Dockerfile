@@ -25,7 +25,8 @@ RUN mkdir app diffusion \
     && /venv/bin/pip uninstall -y pip
 
 FROM base
-RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin ddpm
+RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin ddpm \
+    && install -d -o ddpm /jobs
 WORKDIR /srv
 COPY --from=build /venv /venv
 COPY app app
@@ -34,8 +35,10 @@ COPY models models
 ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    DDPM_HOST=0.0.0.0
+    DDPM_HOST=0.0.0.0 \
+    DDPM_JOBS_FOLDER=/jobs
 USER ddpm
+VOLUME /jobs
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s \
     CMD ["python3", "-m", "app.health"]

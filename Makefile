@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 ARGS   ?=
 
-.PHONY: help serve test check fix browser test-browser test-container clean
+.PHONY: help serve test check fix browser test-browser test-container test-postgres clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -33,6 +33,10 @@ test-browser: browser  ## and run them
 test-container: $(VENV)/.installed-dev  ## build the image and sample from it over HTTP
 	$(BIN)/python -m tests.container $(ARGS)
 
+test-postgres: $(VENV)/.installed-dev  ## install PostgreSQL (root, apt-get) unless it is there, test jobs on it
+	$(BIN)/python -m tests.app.jobs.postgres
+	$(BIN)/python -m pytest tests/app/jobs $(ARGS)
+
 clean:  ## remove the environment
 	rm -rf $(VENV)
 
@@ -45,5 +49,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino,train,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino,postgres,train,dev]'
 	@touch $@ $(VENV)/.installed

@@ -50,6 +50,7 @@ def serve(argv: list[str]) -> int:
             print(f"ddpm serve: {name}: {given}: {found['msg']}", file=sys.stderr)
         return 2
     logs.configure(settings.log_format)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each start of its workings
     app = create_app(settings, on_unusable=lambda reason: stop(server, reason))
     server = Server(
         uvicorn.Config(
@@ -67,6 +68,7 @@ def serve(argv: list[str]) -> int:
         drain=lambda: app.state.supervisor.drain(settings.shutdown_seconds),
         on_ready=log_address if settings.log_format == "json" else print_address,
     )
+    app.state.is_stopping = lambda: server.should_exit
     for stopping in (signal.SIGINT, signal.SIGTERM):
         # uvicorn shuts down on these, then raises them again: this time they mean nothing.
         signal.signal(stopping, lambda *_: None)

@@ -6,6 +6,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from app.engine.supervisor import Supervisor
+from app.jobs.service import Jobs
 from app.metrics import Metrics
 from app.settings import Settings
 
@@ -26,8 +27,13 @@ def get_metrics(request: Request) -> Metrics:
     return cast(Metrics, request.app.state.metrics)
 
 
+def get_jobs(request: Request) -> Jobs:
+    return cast(Jobs, request.app.state.jobs)
+
+
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 SupervisorDep = Annotated[Supervisor, Depends(get_supervisor)]
+JobsDep = Annotated[Jobs, Depends(get_jobs)]
 MetricsDep = Annotated[Metrics, Depends(get_metrics)]
 EncodersDep = Annotated[Executor, Depends(get_encoders)]
 """Threads for encoding pictures: off the event loop, off the engine."""

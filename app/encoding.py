@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from app.planning import Plan
 from app.results import Array, Result
 from diffusion import pixels
 
@@ -55,30 +56,52 @@ def npz(arrays: Mapping[str, Array]) -> bytes:
     return archive(files)
 
 
-def _json(body: Mapping[str, Any]) -> bytes:
+def to_json(body: Mapping[str, Any]) -> bytes:
+    """Compact, as UTF-8."""
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def _names(result: Result) -> dict[str, Array]:
+def names(plan: Plan) -> dict[str, Array]:
     """Index and label of each sample; label -1: none."""
-    labels = [-1 if label is None else label for label in result.plan.labels]
-    return {"index": np.array(result.plan.submit.indices), "label": np.array(labels)}
+    labels = [-1 if label is None else label for label in plan.labels]
+    return {"index": np.array(plan.submit.indices), "label": np.array(labels)}
+
+
+def request_file(plan: Plan) -> bytes:
+    """request.json: the model and the request that give these samples again."""
+    fields = {"model": plan.model, "sha256": plan.sha256, "request": plan.request}
+    return json.dumps(fields, indent=2).encode()
+
+
+def sample_entry(index: int, label: int | None, content: bytes) -> dict[str, Any]:
+    """`schemas.Sample`, of a PNG."""
+    return {
+        "index": index,
+        "label": label,
+        "png": base64.b64encode(content).decode(),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def trajectory_entry(
+    plan: Plan, index: int, label: int | None, x_t: Array, x_0_hat: Array
+) -> dict[str, Any]:
+    """`schemas.Trajectory`, of float32 (frames,C,H,W) arrays."""
+    frames = [
+        {"t": t, "x_t": png_base64(x_t[k]), "x0_hat": png_base64(x_0_hat[k])}
+        for k, t in enumerate(plan.shown_times)
+    ]
+    return {"index": index, "label": label, "frames": frames}
 
 
 def sample_json(result: Result) -> bytes:
     """`SampleResponse`."""
-    plan, samples = result.plan, []
-    for index, label, x_0 in zip(plan.submit.indices, plan.labels, result.x_0, strict=True):
-        content = png(pixels.to_uint8(x_0))
-        samples.append(
-            {
-                "index": index,
-                "label": label,
-                "png": base64.b64encode(content).decode(),
-                "sha256": hashlib.sha256(content).hexdigest(),
-            }
-        )
-    return _json({**plan.header, "samples": samples, "timing": result.timing})
+    plan = result.plan
+    samples = [
+        sample_entry(index, label, png(pixels.to_uint8(x_0)))
+        for index, label, x_0 in zip(plan.submit.indices, plan.labels, result.x_0, strict=True)
+    ]
+    return to_json({**plan.header, "samples": samples, "timing": result.timing})
 
 
 def sample_png(result: Result) -> bytes:
@@ -94,36 +117,28 @@ def sample_zip(result: Result) -> bytes:
             result.plan.submit.indices, pixels.to_uint8(result.x_0), strict=True
         )
     }
-    plan = result.plan
-    request = {"model": plan.model, "sha256": plan.sha256, "request": plan.request}
-    return archive({**files, "request.json": json.dumps(request, indent=2).encode()})
+    return archive({**files, "request.json": request_file(result.plan)})
 
 
 def sample_npz(result: Result) -> bytes:
     """`images` uint8 (n,H,W,C), `index`, `label`."""
-    return npz({"images": pixels.to_uint8(result.x_0), **_names(result)})
+    return npz({"images": pixels.to_uint8(result.x_0), **names(result.plan)})
 
 
 def trajectory_json(result: Result) -> bytes:
     """`TrajectoryResponse`."""
-    plan, trajectories = result.plan, []
-    for i, (index, label) in enumerate(zip(plan.submit.indices, plan.labels, strict=True)):
-        frames = [
-            {
-                "t": t,
-                "x_t": png_base64(result.x_t[i, k]),
-                "x0_hat": png_base64(result.x_0_hat[i, k]),
-            }
-            for k, t in enumerate(plan.shown_times)
-        ]
-        trajectories.append({"index": index, "label": label, "frames": frames})
-    return _json({**plan.header, "trajectories": trajectories, "timing": result.timing})
+    plan = result.plan
+    trajectories = [
+        trajectory_entry(plan, index, label, result.x_t[i], result.x_0_hat[i])
+        for i, (index, label) in enumerate(zip(plan.submit.indices, plan.labels, strict=True))
+    ]
+    return to_json({**plan.header, "trajectories": trajectories, "timing": result.timing})
 
 
 def trajectory_npz(result: Result) -> bytes:
     """`x_t`, `x0_hat` float32 (n,frames,C,H,W), unclipped; `t`, `index`, `label`."""
     times = np.array(result.plan.shown_times)
-    return npz({"x_t": result.x_t, "x0_hat": result.x_0_hat, "t": times, **_names(result)})
+    return npz({"x_t": result.x_t, "x0_hat": result.x_0_hat, "t": times, **names(result.plan)})
 
 
 def film_strip(result: Result) -> bytes:

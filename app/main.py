@@ -11,9 +11,10 @@ from app import problems
 from app.engine.options import Options
 from app.engine.supervisor import Bounds, Limits, Supervisor
 from app.guard import Guard
+from app.jobs.service import Jobs
 from app.metrics import Metrics
 from app.observer import Observer
-from app.routes import generation, page, system
+from app.routes import generation, jobs, page, system
 from app.settings import Settings
 from diffusion import __version__
 
@@ -47,7 +48,8 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
         with ThreadPoolExecutor(ENCODER_THREADS, "encoder") as app.state.encoders:
             supervisor.start()
             try:
-                yield
+                async with app.state.jobs.running():
+                    yield
             finally:
                 await supervisor.stop()
 
@@ -62,6 +64,7 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
         lifespan=lifespan,
     )
     app.state.settings = settings
+    app.state.is_stopping = lambda: False  # whoever runs the server puts a better one here
     app.state.supervisor = Supervisor(
         options,
         Limits(
@@ -71,8 +74,10 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
         settings.hang_seconds,
         on_unusable,
     )
+    app.state.jobs = Jobs(settings, app.state.supervisor)
     app.state.metrics = metrics = Metrics(app.state.supervisor)
     app.include_router(generation.router)
+    app.include_router(jobs.router)
     app.include_router(system.router)
     page.install(app)
     app.add_middleware(

@@ -68,20 +68,30 @@ class Plan:
 
 
 def plan(
-    request: SampleRequest, model: dict[str, Any], settings: Settings, request_id: str = ""
+    request: SampleRequest,
+    model: dict[str, Any],
+    settings: Settings,
+    request_id: str = "",
+    *,
+    as_job: bool = False,
 ) -> Plan:
-    """Check the request against the model and the limits. Raises Problem 422 naming the field."""
+    """Check the request against the model and the limits, those of jobs if it is to be one.
+
+    Raises Problem 422 naming the field.
+    """
     T: int = model["num_timesteps"]
-    _check_limits(request, settings)
+    _check_limits(request, settings.max_job_samples if as_job else settings.max_samples, as_job)
     _check_sampler_fields(request)
     steps = request.steps if request.steps is not None else default_steps(request.sampler, T)
     if steps > T:
         raise invalid_field("steps", steps, f"this model has T = {T}, so it must be 1..{T}")
-    _check_cost(request.n, steps, settings)
+    if not as_job:  # which is run in parts
+        _check_cost(request.n, steps, settings)
     labels = _labels(request, model)
     times = chain_times(evenly_spaced(T, steps))
     shown = _shown(request, times, T, settings)
-    _check_response_size(request, model, len(shown), settings)
+    if not as_job:  # a job's answer is not held in memory; what it takes of the disk is bounded
+        _check_response_size(request, model, len(shown), settings)
     null_label = model["null_label"]
     submit = Submit(
         id=uuid.uuid4().hex,
@@ -101,6 +111,11 @@ def plan(
     return Plan(submit, model["name"], model["sha256"], shape, labels, shown_times)
 
 
+def with_seed(plan: Plan, seed: int) -> Plan:
+    """The same, of another seed."""
+    return replace(plan, submit=replace(plan.submit, seed=seed))
+
+
 def for_client(plan: Plan, client: str) -> Plan:
     """The same, counted for a client."""
     return replace(plan, submit=replace(plan.submit, client=client))
@@ -117,10 +132,10 @@ def _check_cost(n: int, steps: int, settings: Settings) -> None:
         raise invalid_field("n", n, reason)
 
 
-def _check_limits(request: SampleRequest, settings: Settings) -> None:
-    limit = settings.max_samples
+def _check_limits(request: SampleRequest, limit: int, as_job: bool) -> None:
     if request.n > limit:
-        raise invalid_field("n", request.n, f"this server makes 1..{limit} images a request")
+        what = "job" if as_job else "request"
+        raise invalid_field("n", request.n, f"this server makes 1..{limit} images a {what}")
     if request.first_index + request.n - 1 > MAX_INTEGER:
         reason = f"the last index, first_index + n - 1, must be at most {MAX_INTEGER}"
         raise invalid_field("first_index", request.first_index, reason)

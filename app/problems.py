@@ -10,6 +10,15 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from app.engine.supervisor import ClientOverLimit, NotReady, Overloaded, Refused, TooLate
+from app.jobs.database import StorageFull, StorageUnavailable
+from app.jobs.store import (
+    JobExpired,
+    JobUnfinished,
+    KeyOutdated,
+    KeyReused,
+    TooManyJobs,
+    UnknownJob,
+)
 from app.record import Record
 
 MEDIA_TYPE = "application/problem+json"
@@ -20,13 +29,17 @@ TITLES = {
     405: "Method not allowed",
     406: "No such representation",
     408: "Request timeout",
+    409: "Not possible now",
+    410: "Gone",
     413: "Request body too large",
     415: "Unsupported media type",
+    416: "No such range",
     422: "Invalid request",
     429: "Too much asked for by one client",
     500: "Internal error",
     503: "Not available",
     504: "Not done in time",
+    507: "Job storage is full",
 }
 RESTART_SECONDS = 5
 """What Retry-After says while an engine starts."""
@@ -37,6 +50,18 @@ REFUSALS: dict[type[Refused], tuple[int, str]] = {
     TooLate: (504, "too_late"),
 }
 """Status, and what it is counted under."""
+JOBS_RETRY_SECONDS = 30
+"""What Retry-After says while no job can be accepted."""
+JOBS: dict[type[Exception], int] = {
+    UnknownJob: 404,
+    JobUnfinished: 409,
+    KeyOutdated: 409,
+    JobExpired: 410,
+    KeyReused: 422,
+    StorageUnavailable: 503,
+    TooManyJobs: 503,
+    StorageFull: 507,
+}
 MAX_ERRORS = 20
 """Wrong fields that one answer lists."""
 MAX_TEXT = 80
@@ -146,6 +171,13 @@ def from_engine(error: Refused) -> Problem:
     return Problem(status, str(error), headers=headers, reason=reason)
 
 
+def from_jobs(error: Exception) -> Problem:
+    """What stands in the way of a job."""
+    status = JOBS[type(error)]
+    headers = {"Retry-After": str(JOBS_RETRY_SECONDS)} if status == 503 else None
+    return Problem(status, str(error), headers=headers)
+
+
 def install(app: FastAPI) -> None:
     """Make the errors of the app problems; `app.guard` answers for those nobody expects."""
 
@@ -160,6 +192,12 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Refused)
     async def _(request: Request, error: Refused) -> Response:
         return answer(request, from_engine(error))
+
+    async def answer_jobs(request: Request, error: Exception) -> Response:
+        return answer(request, from_jobs(error))
+
+    for kind in JOBS:
+        app.add_exception_handler(kind, answer_jobs)
 
     @app.exception_handler(RequestValidationError)
     async def _(request: Request, error: RequestValidationError) -> Response:

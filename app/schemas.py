@@ -1,5 +1,6 @@
 """The request and response bodies of the HTTP contract: the only home of its field names."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -114,6 +115,22 @@ class TrajectoryResponse(Header):
     timing: Timing
 
 
+class JobStatus(Header):
+    """How far a job is: in answers, events and webhooks."""
+
+    kind: Literal["sample", "denoise-trajectory"]
+    status: Literal["waiting", "running", "finished", "failed", "expired"]
+    detail: str | None = Field(description="Why it failed, or what it waits for.")
+    total: int = Field(description="Samples asked for.")
+    done: int = Field(description="Samples that are made and stored.")
+    rate: float | None = Field(description="Samples a second, since it began or went on.")
+    left_s: float | None = Field(description="Seconds left at that rate.")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime = Field(description="When it and its result are removed.")
+
+
 class Limits(BaseModel):
     """What a request may ask for."""
 
@@ -126,6 +143,9 @@ class Limits(BaseModel):
     max_wait_seconds: int
     max_request_bytes: int
     max_response_bytes: int
+    max_job_samples: int
+    max_jobs: int
+    jobs_budget_bytes: int
 
 
 class Model(BaseModel):

@@ -1,10 +1,15 @@
 """The service's settings: one class, read from DDPM_… variables and `ddpm serve` flags."""
 
 import os
+from pathlib import Path
 from typing import Annotated, Literal
 
+import fsspec
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import URL
+
+from app.jobs.database import parse_url
 
 Positive = Annotated[int, Field(ge=1)]
 MIN_KEY = 16
@@ -67,6 +72,49 @@ class Settings(BaseSettings):
     shutdown_seconds: Positive = Field(
         30, description="time that running requests have to finish after SIGTERM"
     )
+    jobs_folder: Path = Field(
+        Path("jobs"), description="folder of jobs: their database and their results, if not named"
+    )
+    jobs_url: str = Field(
+        "",
+        description="database of jobs, postgresql://… or sqlite:///FILE; empty: in jobs_folder",
+    )
+    jobs_results: str = Field(
+        "",
+        description="where jobs' results go: a folder, s3://bucket/prefix or what else fsspec "
+        "reaches; empty: in jobs_folder",
+    )
+    jobs_budget_bytes: Positive = Field(20 << 30, description="size of all jobs' results together")
+    jobs_expiry_seconds: Positive = Field(
+        7 * 24 * 3600, description="time that a finished job's result, or an idle job, is kept"
+    )
+    jobs_lease_seconds: Positive = Field(
+        15, description="time without a sign of life after which a process' jobs are taken over"
+    )
+    max_job_samples: Positive = Field(50_000, description="samples in one job")
+    max_jobs: Positive = Field(1000, description="unfinished jobs")
+    webhook_secret: SecretStr = Field(
+        SecretStr(""), description="key of the webhooks' signatures; empty: no webhooks"
+    )
+    webhook_private: bool = Field(
+        False, description="webhooks may go to private, loopback and link-local addresses"
+    )
+
+    @field_validator("jobs_url")
+    @classmethod
+    def _check_jobs_url(cls, value: str) -> str:
+        if value:
+            parse_url(value)
+        return value
+
+    @field_validator("jobs_results")
+    @classmethod
+    def _check_jobs_results(cls, value: str) -> str:
+        try:
+            fsspec.url_to_fs(value or ".")
+        except ImportError as error:
+            raise ValueError(f"fsspec lacks a package for it: {error}") from None
+        return value
 
     @field_validator("device")
     @classmethod
@@ -88,6 +136,17 @@ class Settings(BaseSettings):
     def keys(self) -> list[str]:
         """The API keys; empty: none is needed."""
         return _split(self.api_keys.get_secret_value())
+
+    @property
+    def jobs_database(self) -> URL:
+        """The database of jobs."""
+        default = URL.create("sqlite", database=str(self.jobs_folder / "jobs.sqlite"))
+        return parse_url(self.jobs_url) if self.jobs_url else default
+
+    @property
+    def results_url(self) -> str:
+        """Where jobs' results go."""
+        return self.jobs_results or str(self.jobs_folder / "results")
 
     @property
     def devices(self) -> list[str]:

@@ -48,17 +48,17 @@ async def _encoded(
         case Frame():
             record.saw_frame()
             loop = asyncio.get_running_loop()
-            return _event("frame", await loop.run_in_executor(encoders, _frame, plan, event))
+            return sse("frame", await loop.run_in_executor(encoders, _frame, plan, event))
         case Done():
             tracing.record_engine(event)
-            return _event("done", {**plan.header, "timing": timing(event)})
+            return sse("done", {**plan.header, "timing": timing(event)})
         case Failed(_, reason):
             return _error(Problem(500, reason), record)
 
 
 def _error(problem: Problem, record: Record) -> bytes:
     record.drop(problem.reason)
-    return _event("error", problem.body())
+    return sse("error", problem.body())
 
 
 def _frame(plan: Plan, frame: Frame) -> dict[str, Any]:
@@ -93,5 +93,7 @@ async def _with_pauses(events: AsyncIterator[Event]) -> AsyncGenerator[Event | N
             await asyncio.gather(following, return_exceptions=True)
 
 
-def _event(name: str, data: dict[str, Any]) -> bytes:
-    return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+def sse(name: str, data: dict[str, Any], event_id: str | None = None) -> bytes:
+    """One server-sent event."""
+    id_line = "" if event_id is None else f"id: {event_id}\n"
+    return f"{id_line}event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()

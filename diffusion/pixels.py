@@ -29,6 +29,11 @@ def to_uint8(x: Array) -> Array:
     return np.moveaxis(rounded, -3, -1)
 
 
+def to_float(image: Array) -> Array:
+    """uint8 (…,H,W,C) to float32 (…,C,H,W): what `to_uint8` undoes."""
+    return np.moveaxis(image, -1, -3).astype(np.float32) / np.float32(127.5) - np.float32(1.0)
+
+
 def tile(images: Array, columns: int | None = None) -> Array:
     """uint8 (N,H,W,C) as one (rows*H, columns*W, C), row by row, near-square unless told; empty
     cells are black."""

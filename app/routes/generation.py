@@ -12,12 +12,16 @@ from fastapi.responses import Response, StreamingResponse
 from app import encoding, openapi, tracing
 from app.body import StrictRoute
 from app.clients import ClientDep, WaitDep
-from app.dependencies import EncodersDep, SettingsDep, SupervisorDep
+from app.dependencies import EncodersDep, JobsDep, SettingsDep, SupervisorDep
 from app.engine.supervisor import Supervisor
+from app.jobs.service import Jobs
+from app.jobs.tables import Kind
 from app.negotiation import accept_header, choose
-from app.planning import Plan, for_client, plan
+from app.planning import Plan, for_client, plan, with_seed
+from app.preferences import idempotency_key, prefers_async
 from app.record import Record
 from app.results import Result, gather
+from app.routes.jobs import accept_job
 from app.schemas import SampleRequest, SampleResponse, TrajectoryRequest, TrajectoryResponse
 from app.settings import Settings
 from app.streaming import event_stream
@@ -60,13 +64,17 @@ async def sample(
     settings: SettingsDep,
     supervisor: SupervisorDep,
     encoders: EncodersDep,
+    jobs: JobsDep,
     client: ClientDep,
     wait: WaitDep,
     body: SampleRequest = SampleRequest(),  # noqa: B008 - frozen
 ) -> Response:
-    """n images of one seed. The same request gives the same bytes, whatever else is running."""
+    """n images of one seed. The same request gives the same bytes, whatever else is running. With
+    `Prefer: respond-async`, a job."""
+    if prefers_async(request):
+        return await accept_job(request, "sample", body, client, jobs, supervisor, settings)
     media_type = choose(accept_header(request.headers), list(SAMPLE))
-    accepted = accept(request, body, client, supervisor, settings)
+    accepted = await accept(request, body, client, jobs, supervisor, settings)
     return await answer(request, accepted, wait, supervisor, encoders, SAMPLE, media_type)
 
 
@@ -82,14 +90,18 @@ async def denoise_trajectory(
     settings: SettingsDep,
     supervisor: SupervisorDep,
     encoders: EncodersDep,
+    jobs: JobsDep,
     client: ClientDep,
     wait: WaitDep,
     body: TrajectoryRequest = TrajectoryRequest(),  # noqa: B008 - frozen
 ) -> Response:
     """x_t and x0_hat(x_t, t) at the frames asked for; live as `text/event-stream`. The last frame
-    is what /sample returns for the same fields."""
+    is what /sample returns for the same fields. With `Prefer: respond-async`, a job."""
+    if prefers_async(request):
+        kind: Kind = "denoise-trajectory"
+        return await accept_job(request, kind, body, client, jobs, supervisor, settings)
     media_type = choose(accept_header(request.headers), [*TRAJECTORY, EVENT_STREAM])
-    accepted = accept(request, body, client, supervisor, settings)
+    accepted = await accept(request, body, client, jobs, supervisor, settings)
     if media_type == EVENT_STREAM:
         return StreamingResponse(
             event_stream(accepted, supervisor, encoders, Record.of(request.scope), wait),
@@ -103,15 +115,26 @@ async def denoise_trajectory(
     return await answer(request, accepted, wait, supervisor, encoders, TRAJECTORY, media_type)
 
 
-def accept(
-    request: Request, body: SampleRequest, client: str, supervisor: Supervisor, settings: Settings
+async def accept(
+    request: Request,
+    body: SampleRequest,
+    client: str,
+    jobs: Jobs,
+    supervisor: Supervisor,
+    settings: Settings,
 ) -> Plan:
-    """The plan, if there is room for it. Raises Problem 422, or Refused."""
+    """The plan, if there is room for it; of the seed that its Idempotency-Key had before.
+
+    Raises Problem 422, Refused, or what `Jobs.remember` does.
+    """
     record = Record.of(request.scope)
     accepted = for_client(plan(body, supervisor.model, settings, record.request_id), client)
     record.submit = accepted.submit
     supervisor.admit(accepted.submit)
-    return accepted
+    key = idempotency_key(request, body, client)
+    if key is None:
+        return accepted
+    return with_seed(accepted, await jobs.remember(key, accepted.submit.seed))
 
 
 async def answer(

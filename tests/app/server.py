@@ -16,16 +16,18 @@ STOP_SECONDS = 30
 
 
 class Server:
-    """`with Server(log, checkpoint="mnist") as server:`; `server.client` talks to it."""
+    """`with Server(log, "--max-samples=64") as server:`; `server.client` talks to it. Its jobs are
+    beside its log."""
 
     def __init__(self, log: Path, *flags: str, port: int | None = None, **environment: str) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
         command = [sys.executable, "-m", "app.cli", "serve", f"--port={self.port}", *flags]
+        jobs = {"DDPM_JOBS_FOLDER": str(log.parent / "jobs"), **os.environ}
         with log.open("w") as out:
             self.process = subprocess.Popen(
-                command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **environment}
+                command, stdout=out, stderr=subprocess.STDOUT, env={**jobs, **environment}
             )
         self.client = httpx.Client(base_url=self.url, timeout=300)
 

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,9 +19,11 @@ from tests.tiny import save_tiny
 def serve(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """`ddpm serve` with settings that cannot work: it must end by itself."""
     command = [sys.executable, "-m", "app.cli", "serve", f"--port={free_port()}", *flags]
-    return subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
-    )
+    with tempfile.TemporaryDirectory() as jobs:
+        environment = {"DDPM_JOBS_FOLDER": jobs, **environment}
+        return subprocess.run(
+            command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
+        )
 
 
 def test_a_dead_engine_is_replaced_and_the_answer_is_the_same(tmp_path: Path) -> None:

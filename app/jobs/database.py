@@ -1,0 +1,123 @@
+"""SQLite and PostgreSQL behind one door: drivers, durability, migrations, errors."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+BUSY_SECONDS = 30.0
+"""How long SQLite waits for another transaction."""
+MIGRATION_LOCK = 0x6464706D
+"""PostgreSQL's advisory lock that is held while tables are made or changed."""
+MIGRATIONS = Path(__file__).parent / "migrations"
+DISK_FULL = "53100"  # PostgreSQL's code; SQLite says it in words
+
+
+class StorageUnavailable(Exception):
+    """The job database or the result store cannot be used; the message says why."""
+
+
+class StorageFull(Exception):
+    """There is no room; the message says what to do."""
+
+
+def parse_url(text: str) -> URL:
+    """`sqlite:///FILE` or `postgresql://…`. Raises ValueError for others, or without the driver."""
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise ValueError(f"not a database URL: {error}") from None
+    if url.drivername not in ("sqlite", "postgresql"):
+        raise ValueError(f"{url.drivername!r} is not sqlite or postgresql")
+    if url.drivername == "sqlite" and not url.database:
+        raise ValueError("it names no file: sqlite:///FILE")
+    if url.drivername == "postgresql":
+        try:
+            import psycopg  # noqa: F401 - an extra: is it there?
+        except ImportError:
+            raise ValueError("PostgreSQL needs the extra 'postgres'") from None
+        return url.set(drivername="postgresql+psycopg")
+    return url
+
+
+def is_sqlite(url: URL) -> bool:
+    """Is it a file of one process?"""
+    return url.get_backend_name() == "sqlite"
+
+
+def make_engine(url: URL) -> AsyncEngine:
+    """Connections that commit durably. The execution option `only_reads` spares SQLite's write
+    lock."""
+    if not is_sqlite(url):
+        return create_async_engine(url, pool_pre_ping=True)
+    engine = create_async_engine(url.set(drivername="sqlite+aiosqlite"))
+    _make_durable(engine.sync_engine)
+    return engine
+
+
+def migrate(url: URL) -> None:
+    """Make the tables or bring them up to date; blocks. Raises StorageUnavailable."""
+    engine = create_engine(url)
+    if is_sqlite(url):
+        _make_durable(engine)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    try:
+        with translated(), engine.begin() as connection:
+            if not is_sqlite(url):
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except CommandError as error:
+        raise StorageUnavailable(
+            f"the job database is of another version of this service: {error}"
+        ) from error
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """The database's own errors as StorageUnavailable or StorageFull; IntegrityError as it is."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except DBAPIError as error:
+        reason = str(error.orig).strip()
+        if getattr(error.orig, "sqlstate", None) == DISK_FULL or "disk is full" in reason:
+            raise StorageFull(f"the job database has no room: {reason}; free some") from error
+        raise StorageUnavailable(f"the job database cannot be used: {reason}") from error
+
+
+def _make_durable(engine: Engine) -> None:
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # transactions begin where `_begin_sqlite` says
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout = {BUSY_SECONDS * 1000:.0f}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that first reads and then writes could fail half-way, were it not IMMEDIATE.
+    only_reads = connection.get_execution_options().get("only_reads", False)
+    connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")

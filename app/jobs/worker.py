@@ -1,0 +1,259 @@
+"""Carries out jobs: turn by turn, a chunk of samples a turn, each sample kept when it is finished.
+
+Jobs take turns, so a small one waits for a chunk of a large one and not for its end; the chunks in
+flight are few, and the engine lets interactive requests overtake them. Whatever is not the job's
+own fault (no engine, a full queue, a full disk, no database) makes it wait.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import aclosing
+from typing import ParamSpec, TypeVar
+from uuid import uuid4
+
+from pydantic import TypeAdapter
+
+from app.engine.messages import Done, Failed, Finished, Frame
+from app.engine.supervisor import Refused, Supervisor
+from app.jobs.database import StorageFull, StorageUnavailable
+from app.jobs.results import ResultStore, encode_image, encode_trajectory, image_bytes
+from app.jobs.store import Kept, LostLease, Store
+from app.jobs.tables import Job
+from app.planning import Plan
+from app.results import image
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+PLANS = TypeAdapter(Plan)
+SLOTS = 2
+"""Jobs that have their turn at once: while the tail of one chunk runs, another fills the batch."""
+CHUNK_BYTES = 64 << 20
+"""Frames of unfinished samples that a slot holds, unless one sample has more."""
+RECORD_SECONDS = 0.25
+"""Finished samples are recorded together, this often."""
+IDLE_SECONDS = 1.0
+"""How often to look for jobs that other processes accepted or left."""
+RETRY_SECONDS = 5.0
+"""Pause after what may pass."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """How a process works on jobs; `made_by` says what it can run, see `service.maker`."""
+
+    owner: str
+    chunk: int  # samples
+    lease_seconds: float
+    expiry_seconds: float
+
+
+class Worker:
+    """The turns of one process."""
+
+    def __init__(
+        self,
+        store: Store,
+        results: ResultStore,
+        supervisor: Supervisor,
+        threads: Executor,
+        terms: Terms,
+        made_by: Callable[[], str],
+    ) -> None:
+        self._store = store
+        self._results = results
+        self._supervisor = supervisor
+        self._threads = threads
+        self._terms = terms
+        self._made_by = made_by
+        self._turns: dict[str, asyncio.Task[None]] = {}
+        self._news = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as slots:
+            for _ in range(SLOTS):
+                slots.create_task(self._take_turns())
+
+    def wake(self) -> None:
+        """There is a new job."""
+        self._news.set()
+
+    async def cancel(self, job_id: str) -> None:
+        """End the job's turn, if it has one here; its samples leave the engine at the next step."""
+        turn = self._turns.get(job_id)
+        if turn is not None:
+            turn.cancel()
+            await asyncio.wait({turn})
+
+    async def _take_turns(self) -> None:
+        while True:
+            try:
+                job = await self._claim()
+            except (StorageUnavailable, StorageFull) as error:
+                log.error("no jobs are run: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if job is None:
+                await self._wait_for_news()
+                continue
+            turn = self._turns[job.id] = asyncio.create_task(self._turn(job))
+            try:
+                await asyncio.wait({turn})
+            finally:
+                del self._turns[job.id]
+                turn.cancel()
+                await asyncio.gather(turn, return_exceptions=True)
+
+    async def _claim(self) -> Job | None:
+        if not self._supervisor.ready_engines:
+            return None
+        terms = self._terms
+        return await self._store.claim(terms.owner, self._made_by(), terms.lease_seconds)
+
+    async def _wait_for_news(self) -> None:
+        self._news.clear()
+        try:
+            await asyncio.wait_for(self._news.wait(), IDLE_SECONDS)
+        except TimeoutError:
+            pass
+
+    async def _turn(self, job: Job) -> None:
+        """One chunk under the lease; what goes wrong is told in the job."""
+        try:
+            try:
+                await self._while_leased(job)
+            except Refused as error:
+                await self._store.release(job, f"waits for the engine: {error}")
+                await asyncio.sleep(IDLE_SECONDS)
+            except asyncio.CancelledError:
+                await asyncio.shield(self._store.release(job, None))
+                raise
+            except (LostLease, StorageUnavailable, StorageFull):
+                raise
+            except Exception as error:
+                log.exception("job %s", job.id)
+                await self._store.fail(job, f"an error of the server's own: {error!r}")
+        except LostLease:  # deleted, or taken over
+            with contextlib.suppress(StorageUnavailable, StorageFull):
+                await self._store.leave(job)
+        except (StorageUnavailable, StorageFull) as error:
+            log.error("job %s waits: %s", job.id, error)
+            with contextlib.suppress(StorageUnavailable, StorageFull, LostLease):
+                await self._store.release(job, str(error))
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _while_leased(self, job: Job) -> None:
+        """The chunk, beside the heartbeat: the end of one is the end of the other."""
+        tasks = {
+            asyncio.ensure_future(self._run_chunk(job)),
+            asyncio.ensure_future(self._beat(job)),
+        }
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _beat(self, job: Job) -> None:
+        while True:
+            await asyncio.sleep(self._terms.lease_seconds / 3)
+            await self._store.extend(job, self._terms.lease_seconds)
+
+    async def _run_chunk(self, job: Job) -> None:
+        """Run the first missing samples, keep each, record what is kept."""
+        started = time.monotonic()
+        plan = await self._in_thread(PLANS.validate_json, job.plan)
+        numbers = await self._store.missing(job, self._chunk_size(plan))
+        if numbers:
+            failure = await self._run(Chunk(job, plan, numbers, self._results))
+            if failure is not None:
+                await self._store.fail(job, failure)
+                return
+        next_number = numbers[-1] + 1 if numbers else job.total
+        seconds = time.monotonic() - started
+        await self._store.end_turn(job, next_number, seconds, self._terms.expiry_seconds)
+
+    def _chunk_size(self, plan: Plan) -> int:
+        limits = self._supervisor.limits
+        steps = min(limits.server.steps, limits.client.steps) // plan.submit.steps
+        room = min(limits.server.samples, limits.client.samples, steps)
+        room //= 2 * SLOTS  # leaves half to the interactive
+        frames = 2 * len(plan.shown_times) * image_bytes(plan)
+        held = CHUNK_BYTES // max(frames, 1)
+        return max(1, min(self._terms.chunk, room, held))
+
+    async def _run(self, chunk: "Chunk") -> str | None:
+        """None, or why the engine could not do it."""
+        recorded = time.monotonic()
+        async with aclosing(self._supervisor.run(chunk.submit)) as events:
+            async for event in events:
+                match event:
+                    case Frame():
+                        chunk.show(event)
+                    case Finished():
+                        await self._in_thread(chunk.keep, event)
+                    case Failed(_, reason):
+                        return reason
+                    case Done():
+                        break
+                if chunk.kept and time.monotonic() - recorded > RECORD_SECONDS:
+                    await self._record(chunk)
+                    recorded = time.monotonic()
+        if chunk.kept:
+            await self._record(chunk)
+        return None
+
+    async def _record(self, chunk: "Chunk") -> None:
+        await self._in_thread(self._results.sync, chunk.job.id)
+        await self._store.record(chunk.job, chunk.kept)
+        chunk.kept.clear()
+
+    async def _in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        run = functools.partial(call, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+
+
+class Chunk:
+    """Samples of a job in the making, by number; the finished ones become files at once."""
+
+    def __init__(self, job: Job, plan: Plan, numbers: Sequence[int], results: ResultStore) -> None:
+        self.job = job
+        self.kept: list[Kept] = []  # in the result store, but not yet recorded
+        self._plan = plan
+        self._results = results
+        self._frames: defaultdict[int, dict[int, tuple[bytes, bytes]]] = defaultdict(dict)
+        submit = plan.submit
+        self.submit = dataclasses.replace(
+            submit,
+            id=uuid4().hex,
+            indices=tuple(submit.indices[i] for i in numbers),
+            labels=submit.labels and tuple(submit.labels[i] for i in numbers),
+        )
+
+    def show(self, frame: Frame) -> None:
+        """Hold a frame until its sample is finished."""
+        self._frames[frame.index][frame.position] = (frame.x_t, frame.x_0_hat)
+
+    def keep(self, finished: Finished) -> None:
+        """Write the sample's file; blocks. Raises StorageUnavailable or StorageFull."""
+        index = finished.index
+        if self._plan.submit.shown:
+            encoded = encode_trajectory(self._plan, self._frames.pop(index))
+        else:
+            encoded = encode_image(image(self._plan, finished.x_0))
+        content, first_crc, second_crc = encoded
+        self._results.write(self.job.id, index, content)
+        number = index - self._plan.submit.indices[0]
+        self.kept.append(Kept(number, len(content), first_crc, second_crc))

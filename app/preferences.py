@@ -1,0 +1,35 @@
+"""What a client prefers (RFC 7240), and the key under which it repeats a request."""
+
+import hashlib
+import re
+
+from fastapi import Request
+
+from app.jobs.store import Key
+from app.problems import Problem, shorten
+from app.schemas import SampleRequest
+
+KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
+
+
+def prefers_async(request: Request) -> bool:
+    """Does a Prefer header say respond-async?"""
+    headers = request.headers.getlist("prefer")
+    elements = (element for header in headers for element in header.split(","))
+    return any(e.partition(";")[0].strip().lower() == "respond-async" for e in elements)
+
+
+def idempotency_key(request: Request, body: SampleRequest, client: str) -> Key | None:
+    """The client's key of a request, which stands for its path, its fields and whether it is to
+    be a job.
+
+    Raises Problem 422 unless it is 1..255 printable ASCII characters.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not KEY.fullmatch(key):
+        reason = "it must be 1..255 printable ASCII characters"
+        raise Problem(422, f"Idempotency-Key: {shorten(key)} is not allowed: {reason}")
+    what = f"{request.url.path} {prefers_async(request)} {body.model_dump_json()}"
+    return Key(client, key, hashlib.sha256(what.encode()).hexdigest())
