@@ -74,7 +74,7 @@ class Worker:
         self._threads = threads
         self._terms = terms
         self._made_by = made_by
-        self._turns: dict[str, asyncio.Task[None]] = {}
+        self._turns: dict[asyncio.Task[float], str] = {}  # and the job's id
         self._news = asyncio.Event()
 
     async def run(self) -> None:
@@ -89,10 +89,10 @@ class Worker:
 
     async def cancel(self, job_id: str) -> None:
         """End the job's turn, if it has one here; its samples leave the engine at the next step."""
-        turn = self._turns.get(job_id)
-        if turn is not None:
+        turns = [turn for turn, running in self._turns.items() if running == job_id]
+        for turn in turns:
             turn.cancel()
-            await asyncio.wait({turn})
+        await asyncio.gather(*turns, return_exceptions=True)
 
     async def _take_turns(self) -> None:
         while True:
@@ -105,13 +105,16 @@ class Worker:
             if job is None:
                 await self._wait_for_news()
                 continue
-            turn = self._turns[job.id] = asyncio.create_task(self._turn(job))
+            turn = asyncio.create_task(self._turn(job))
+            self._turns[turn] = job.id
             try:
                 await asyncio.wait({turn})
             finally:
-                del self._turns[job.id]
                 turn.cancel()
                 await asyncio.gather(turn, return_exceptions=True)
+                del self._turns[turn]
+            if not turn.cancelled():
+                await asyncio.sleep(turn.result())
 
     async def _claim(self) -> Job | None:
         if not self._supervisor.ready_engines:
@@ -126,30 +129,36 @@ class Worker:
         except TimeoutError:
             pass
 
-    async def _turn(self, job: Job) -> None:
-        """One chunk under the lease; what goes wrong is told in the job."""
+    async def _turn(self, job: Job) -> float:
+        """One chunk under the lease; what goes wrong is told in the job. Seconds to pause after."""
         try:
-            try:
-                await self._while_leased(job)
-            except Refused as error:
-                await self._store.release(job, f"waits for the engine: {error}")
-                await asyncio.sleep(IDLE_SECONDS)
-            except asyncio.CancelledError:
-                await asyncio.shield(self._store.release(job, None))
-                raise
-            except (LostLease, StorageUnavailable, StorageFull):
-                raise
-            except Exception as error:
-                log.exception("job %s", job.id)
-                await self._store.fail(job, f"an error of the server's own: {error!r}")
+            return await self._told(job)
         except LostLease:  # deleted, or taken over
             with contextlib.suppress(StorageUnavailable, StorageFull):
                 await self._store.leave(job)
+            return 0.0
         except (StorageUnavailable, StorageFull) as error:
             log.error("job %s waits: %s", job.id, error)
             with contextlib.suppress(StorageUnavailable, StorageFull, LostLease):
                 await self._store.release(job, str(error))
-            await asyncio.sleep(RETRY_SECONDS)
+            return RETRY_SECONDS
+
+    async def _told(self, job: Job) -> float:
+        """`_turn`, but for what the storage says."""
+        try:
+            await self._while_leased(job)
+        except Refused as error:
+            await self._store.release(job, f"waits for the engine: {error}")
+            return IDLE_SECONDS
+        except asyncio.CancelledError:
+            await asyncio.shield(self._store.release(job, None))
+            raise
+        except (LostLease, StorageUnavailable, StorageFull):
+            raise
+        except Exception as error:
+            log.exception("job %s", job.id)
+            await self._store.fail(job, f"an error of the server's own: {error!r}")
+        return 0.0
 
     async def _while_leased(self, job: Job) -> None:
         """The chunk, beside the heartbeat: the end of one is the end of the other."""

@@ -95,6 +95,7 @@ def test_a_full_disk_refuses_jobs_and_lets_the_running_ones_wait(
         while server.client.get(place).json()["status"] != "finished":
             assert time.monotonic() < deadline
             time.sleep(0.1)
+        assert "jobs stopped" not in server.log.read_text()
 
 
 @pytest.mark.parametrize(
