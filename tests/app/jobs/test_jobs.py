@@ -26,7 +26,7 @@ def jobs(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
     """A server whose jobs may be larger than its requests."""
     flags = [
         f"--checkpoint={tiny}", "--runtime=eager", "--max-samples=100", "--max-job-samples=5000",
-        "--jobs-budget-bytes=3000000", "--max-response-bytes=100000",
+        "--jobs-budget-bytes=2500000", "--max-response-bytes=100000",
     ]  # fmt: skip
     with Server(tmp_path_factory.mktemp("jobs") / "server.log", *flags) as server:
         yield server
@@ -224,7 +224,7 @@ def test_jobs_do_not_hold_up_requests(jobs: Server) -> None:
 
 
 def test_a_job_over_the_disk_budget_is_refused_with_what_to_do(jobs: Server) -> None:
-    large = {"n": 5000, "steps": 1}
+    large = {"n": 5000, "steps": 1}  # of 272 bytes at most: one of them fits the budget
     first = submit(jobs, large)
     assert first.status_code == 202
     detail = problem(submit(jobs, large), 507)
