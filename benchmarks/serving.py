@@ -34,6 +34,7 @@ from benchmarks.engine_rate import EngineRate, bare_loop, difference, read_at_ch
 from benchmarks.load import Client, ClosedLoop, Request, poisson_schedule
 from benchmarks.servers import Kind, Memory, Running, litserve, lock, ours, running
 from benchmarks.serving_report import Latencies, OpenLoop, Report, tables
+from benchmarks.tables import finite
 
 DDIM = {"sampler": "ddim", "steps": 50, "labels": 3}
 SMALL = Request("/sample", {**DDIM, "n": 1})
@@ -181,15 +182,6 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "versions": {name: version(name) for name in found},
     }
-
-
-def finite(value: Any) -> Any:
-    """With None for what JSON has no number for."""
-    if isinstance(value, dict):
-        return {key: finite(of) for key, of in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(of) for of in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def kind_of(name: str, checkpoint: str, runtime: str) -> Kind:

@@ -1,7 +1,8 @@
-"""Results as markdown tables."""
+"""Results as markdown tables, and as what JSON can carry."""
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 Cell = str | int | float | None
 
@@ -27,3 +28,12 @@ def cell_text(cell: Cell) -> str:
         return "never"
     digits = max(0, 2 - math.floor(math.log10(abs(cell)))) if cell else 0
     return f"{cell:.{digits}f}"
+
+
+def finite(value: Any) -> Any:
+    """With None for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: finite(of) for key, of in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(of) for of in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
