@@ -8,8 +8,8 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 POLL_SECONDS = 0.05
-PATIENCE_SECONDS = 5.0
-"""The engine tells its counts once a second."""
+PATIENCE_SECONDS = 30.0
+"""The engine tells its counts once a second, at the end of a step."""
 
 
 @dataclass(frozen=True)

@@ -105,17 +105,21 @@ async def saturate(
 ) -> tuple[ClosedLoop, EngineRate | None]:
     """All clients asking for two durations, or more where the server is too slow to tell; for ours
     also the engine's steps in the middle of that time."""
-    seconds = 2 * plan.seconds
-    enough = ROUNDS * plan.clients
+    seconds, over = 2 * plan.seconds, asyncio.Event()
     load = asyncio.create_task(
-        client.closed_loop(SMALL, "small", plan.clients, seconds=seconds, answers=enough)
-    )
+        client.closed_loop(
+            SMALL, "small", plan.clients,
+            seconds=seconds, answers=ROUNDS * plan.clients, over=over,
+        )
+    )  # fmt: skip
     if not server.kind.is_ours:
+        over.set()
         return await load, None
     await asyncio.sleep(0.2 * seconds)
     first = await asyncio.to_thread(read_at_change, server.url)
     await asyncio.sleep(0.5 * seconds)
     last = await asyncio.to_thread(read_at_change, server.url)
+    over.set()
     loop = await load
     steps = difference(first, last)
     threads = len(os.sched_getaffinity(0))  # as the engine has by default
