@@ -1,0 +1,59 @@
+"""LitServe with dynamic batching around the pipeline, as its documentation shows.
+
+python -m benchmarks.peers.batching --checkpoint models/mnist --port 8001 --max-batch 8
+"""
+
+import argparse
+from collections import defaultdict
+from typing import Any
+
+import litserve
+
+from benchmarks.peers.pipeline import Body, Pipeline, pngs
+
+BATCH_SECONDS = 0.05
+"""How long it waits for a batch to fill."""
+TIMEOUT_SECONDS = 600
+"""LitServe's default of 30 would answer an overload with errors instead of late."""
+
+
+class SampleAPI(litserve.LitAPI):  # type: ignore[misc]  # LitServe may not be installed
+    """One pipeline in one worker process."""
+
+    def __init__(self, checkpoint: str, max_batch: int) -> None:
+        super().__init__(max_batch_size=max_batch, batch_timeout=BATCH_SECONDS, api_path="/sample")
+        self.checkpoint = checkpoint
+
+    def setup(self, device: str) -> None:  # noqa: ARG002 - a CPU is all that it is run on
+        self.pipeline = Pipeline(self.checkpoint)
+
+    def decode_request(self, request: dict[str, Any]) -> Body:
+        return Body(**request)
+
+    def predict(self, bodies: list[Body]) -> list[dict[str, Any]]:
+        """Requests of equal steps are one batch of images; LitServe counts requests."""
+        alike: dict[int, list[int]] = defaultdict(list)
+        for place, body in enumerate(bodies):
+            alike[body.steps].append(place)
+        answers: dict[int, dict[str, Any]] = {}
+        for places in alike.values():
+            batches = self.pipeline([bodies[place] for place in places])
+            for place, states in zip(places, batches, strict=True):
+                answers[place] = {"images": pngs(states[-1])}
+        return [answers[place] for place in range(len(bodies))]
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.batching")
+    parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--max-batch", type=int, required=True)
+    args = parser.parse_args()
+    api = SampleAPI(args.checkpoint, args.max_batch)
+    server = litserve.LitServer(api, accelerator="cpu", timeout=TIMEOUT_SECONDS)
+    server.run(host="127.0.0.1", port=args.port, generate_client_file=False, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""What people write today: FastAPI, the pipeline, and a lock around it.
+
+python -m benchmarks.peers.lock --checkpoint models/mnist --port 8001
+"""
+
+import argparse
+import threading
+from typing import Any
+
+import torch
+import uvicorn
+from fastapi import FastAPI
+
+from benchmarks.peers.pipeline import Body, Pipeline, pngs
+
+
+def create_app(checkpoint: str) -> FastAPI:
+    """The service; its handlers run in FastAPI's threads, one at a time past the lock."""
+    app = FastAPI()
+    pipeline, lock = Pipeline(checkpoint), threading.Lock()
+
+    @app.get("/health")
+    def health() -> str:
+        return "ok"
+
+    @app.post("/sample")
+    def sample(body: Body) -> dict[str, Any]:
+        with lock:
+            (states,) = pipeline([body])
+        return {"images": pngs(states[-1])}
+
+    @app.post("/denoise-trajectory")
+    def trajectory(body: Body) -> dict[str, Any]:
+        with lock:
+            (states,) = pipeline([body])
+        shown = torch.linspace(0, len(states) - 1, body.frames).round().long()
+        return {"frames": [pngs(states[position]) for position in shown]}
+
+    return app
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.lock")
+    parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    args = parser.parse_args()
+    uvicorn.run(create_app(args.checkpoint), port=args.port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

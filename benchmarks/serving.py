@@ -1,0 +1,260 @@
+"""Serving, measured: ours, FastAPI with a lock around diffusers, LitServe with dynamic batching.
+
+    pip install -e '.[openvino,benchmarks]'
+    python -m benchmarks.serving --out serving.json
+
+The servers run one after the other on the same weights and machine, with the threads that they
+choose by themselves, and get the same requests at the same moments. For each:
+
+- saturation: clients that ask for one image of 50 DDIM steps, again and again. For ours also how
+  many steps a second the engine takes, and how many a bare loop around the same runtime does.
+- beside: one image at a time, alone, and then while 64-image requests follow one another.
+- open loop: requests arrive at random (Poisson) whether or not the ones before are answered, at
+  multiples of what the first server can do. Latency counts from the moment that a request was to be
+  sent; one without an answer is infinitely late.
+"""
+
+import argparse
+import asyncio
+import dataclasses
+import importlib.util
+import json
+import math
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.engine_rate import EngineRate, bare_loop, difference, read_at_change
+from benchmarks.load import Client, ClosedLoop, Request, poisson_schedule
+from benchmarks.servers import Kind, Memory, Running, litserve, lock, ours, running
+from benchmarks.serving_report import Latencies, OpenLoop, Report, tables
+from benchmarks.tables import finite
+
+DDIM = {"sampler": "ddim", "steps": 50, "labels": 3}
+SMALL = Request("/sample", {**DDIM, "n": 1})
+LARGE = Request("/sample", {**DDIM, "n": 16})
+HUGE = Request("/sample", {**DDIM, "n": 64})
+STREAM = Request("/denoise-trajectory", {**DDIM, "n": 1, "frames": 11}, "text/event-stream")
+REQUESTS = {"small": SMALL, "large": LARGE, "trajectory": STREAM}
+MIXES = {
+    "small": {"small": 1.0},
+    "small and large": {"small": 7.0, "large": 1.0},
+    "trajectories": {"trajectory": 1.0},
+}
+"""The kinds of request in a mix, by weight."""
+ROUNDS = 3
+"""Answers for each client, at least, in a saturation."""
+SETTLE_ATTEMPTS = 10
+BARE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured. `capacity` (images a second) is what the rates are multiples of; without
+    it, what the first server does at saturation."""
+
+    checkpoint: str
+    runtime: str
+    seconds: float
+    clients: int
+    rates: tuple[float, ...]
+    mixes: tuple[str, ...]
+    timeout: float
+    seed: int
+    capacity: float | None
+
+
+async def measure(server: Running, plan: Plan) -> Report:
+    """Everything that is measured of one server."""
+    with Memory(server) as memory:
+        async with Client(server.url, plan.timeout) as client:
+            say(server, "warm-up")
+            await client.closed_loop(SMALL, "small", 4, seconds=1)
+            await settle(client)
+            say(server, f"saturation, {plan.clients} clients")
+            saturated, engine = await saturate(server, client, plan)
+            await settle(client)
+            say(server, "one image alone, then beside 64-image requests")
+            alone, beside = await overtake(client, plan.seconds)
+            await settle(client)
+            capacity = plan.capacity or saturated.images_per_second
+            loops = await open_loops(server, client, plan, capacity)
+    return Report(
+        server.kind.name, saturated.images_per_second, Latencies.of(saturated.answers), engine,
+        Latencies.of(alone.answers), Latencies.of(beside.answers), loops, memory.peak,
+    )  # fmt: skip
+
+
+async def settle(client: Client) -> None:
+    """Wait until the server has nothing left to do: until it answers one more small request."""
+    for _ in range(SETTLE_ATTEMPTS):
+        loop = await client.closed_loop(SMALL, "small", 1, answers=1)
+        if loop.answers[0].error is None:
+            return
+    raise RuntimeError(f"a request on its own fails: {loop.answers[0].error}")
+
+
+async def saturate(
+    server: Running, client: Client, plan: Plan
+) -> tuple[ClosedLoop, EngineRate | None]:
+    """All clients asking for two durations, or more where the server is too slow to tell; for ours
+    also the engine's steps in the middle of that time."""
+    seconds, over = 2 * plan.seconds, asyncio.Event()
+    load = asyncio.create_task(
+        client.closed_loop(
+            SMALL, "small", plan.clients,
+            seconds=seconds, answers=ROUNDS * plan.clients, over=over,
+        )
+    )  # fmt: skip
+    if not server.kind.is_ours:
+        over.set()
+        return await load, None
+    await asyncio.sleep(0.2 * seconds)
+    first = await asyncio.to_thread(read_at_change, server.url)
+    await asyncio.sleep(0.5 * seconds)
+    last = await asyncio.to_thread(read_at_change, server.url)
+    over.set()
+    loop = await load
+    steps = difference(first, last)
+    threads = len(os.sched_getaffinity(0))  # as the engine has by default
+    say(server, f"a bare loop, batches of {', '.join(map(str, steps))}")
+    bare = await asyncio.to_thread(
+        bare_loop, plan.checkpoint, plan.runtime, threads, list(steps), BARE_SECONDS
+    )
+    return loop, EngineRate(last.at - first.at, steps, bare)
+
+
+async def overtake(client: Client, seconds: float) -> tuple[ClosedLoop, ClosedLoop]:
+    """One image at a time: alone for one duration, beside 64-image requests for two."""
+    alone = await client.closed_loop(SMALL, "small", 1, seconds=seconds)
+    over = asyncio.Event()
+    stream = asyncio.create_task(client.closed_loop(HUGE, "huge", 1, over=over))
+    await asyncio.sleep(0.5)  # the first of them is being made
+    beside = await client.closed_loop(SMALL, "small", 1, seconds=2 * seconds)
+    over.set()
+    await stream
+    return alone, beside
+
+
+async def open_loops(
+    server: Running, client: Client, plan: Plan, capacity: float
+) -> list[OpenLoop]:
+    """Every mix that the server can serve, at every rate."""
+    loops = []
+    for mix in plan.mixes:
+        if "trajectory" in MIXES[mix] and not server.kind.has_trajectories:
+            continue
+        for rate in plan.rates:
+            requests = rate * capacity / mean_images(MIXES[mix])
+            arrivals = poisson_schedule(MIXES[mix], requests, plan.seconds, plan.seed)
+            say(server, f"{mix}, {rate:g} of capacity: {len(arrivals)} requests")
+            answers = await client.open_loop(arrivals, REQUESTS)
+            done = [answer for answer in answers if answer.error is None]
+            last = max((answer.finished for answer in done), default=math.inf)
+            images = sum(answer.images for answer in done)
+            loops.append(OpenLoop(mix, rate, images / last, Latencies.of(answers)))
+            await settle(client)
+    return loops
+
+
+def mean_images(mix: Mapping[str, float]) -> float:
+    """Images of a request of the mix, on average."""
+    images = sum(weight * REQUESTS[kind].images for kind, weight in mix.items())
+    return images / sum(mix.values())
+
+
+def say(server: Running, what: str) -> None:
+    """Progress."""
+    print(f"{server.kind.name}: {what}", file=sys.stderr, flush=True)
+
+
+def machine() -> dict[str, Any]:
+    """Where it ran, and on what."""
+    names = ["torch", "openvino", "diffusers", "litserve", "fastapi", "uvicorn", "uvloop"]
+    found = [name for name in names if importlib.util.find_spec(name)]
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": models[0] if models else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "versions": {name: version(name) for name in found},
+    }
+
+
+def kind_of(name: str, checkpoint: str, runtime: str) -> Kind:
+    """The server of a name. Raises ValueError for one that there is not, or is not installed."""
+    if name == "ours":
+        return ours(checkpoint, f"--runtime={runtime}")
+    if name == "lock":
+        return lock(checkpoint)
+    kind, _, batch = name.partition("-")
+    if kind != "litserve" or not batch.isdecimal():
+        raise ValueError(f"{name!r}: it must be ours, lock or litserve-BATCH")
+    if importlib.util.find_spec("litserve") is None:
+        raise ValueError(f"{name}: not installed; pip install -e '.[benchmarks]', or leave it out")
+    return litserve(checkpoint, int(batch))
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.serving", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--servers", nargs="+", default=["lock", "litserve-8", "litserve-16", "ours"],
+        help="in this order (%(default)s)")  # fmt: skip
+    add("--checkpoint", default="models/mnist", help="folder (%(default)s)")
+    add("--runtime", default="auto", help="of our server (%(default)s)")
+    add("--duration", type=float, default=10.0, metavar="SECONDS",
+        help="of an open loop; the others take twice as long (%(default)s)")  # fmt: skip
+    add("--clients", type=int, default=16, help="at saturation (%(default)s)")
+    add("--rates", nargs="+", type=float, default=[0.5, 2.0], metavar="RATE",
+        help="of the open loops, in multiples of the capacity (%(default)s)")  # fmt: skip
+    add("--capacity", type=float, metavar="IMAGES",
+        help="a second; else what the first server does at saturation")  # fmt: skip
+    add("--mixes", nargs="+", choices=list(MIXES), default=list(MIXES), help="(all)")
+    add("--timeout", type=float, default=120.0, metavar="SECONDS",
+        help="after which a request has failed (%(default)s)")  # fmt: skip
+    add("--seed", type=int, default=0, help="of the arrivals (%(default)s)")
+    add("--out", type=Path, help="JSON file for the results")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command in this module's docstring; the exit status."""
+    args = parse(argv)
+    try:
+        kinds = [kind_of(name, args.checkpoint, args.runtime) for name in args.servers]
+    except ValueError as error:
+        print(f"--servers: {error}", file=sys.stderr)
+        return 2
+    plan = Plan(
+        args.checkpoint, args.runtime, args.duration, args.clients, tuple(args.rates),
+        tuple(args.mixes), args.timeout, args.seed, args.capacity,
+    )  # fmt: skip
+    reports: list[Report] = []
+    for kind in kinds:
+        with tempfile.TemporaryDirectory() as folder:
+            print(f"{kind.name}: starting", file=sys.stderr, flush=True)
+            with running(kind, Path(folder) / "server.log") as server:
+                reports.append(asyncio.run(measure(server, plan)))
+        if plan.capacity is None:
+            plan = dataclasses.replace(plan, capacity=reports[0].saturated_images_per_second)
+    found = {"machine": machine(), "plan": dataclasses.asdict(plan),
+             "reports": [dataclasses.asdict(report) for report in reports]}  # fmt: skip
+    if args.out:
+        args.out.write_text(json.dumps(finite(found), indent=2, allow_nan=False) + "\n")
+    print(f"{found['machine']}\n\nCapacity: {plan.capacity:.3g} images/s.\n\n{tables(reports)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
