@@ -23,7 +23,7 @@ from app.jobs import webhook
 from app.jobs.database import StorageFull, StorageUnavailable, is_sqlite
 from app.jobs.representations import Stored
 from app.jobs.results import ResultStore, bound_bytes
-from app.jobs.store import JobExpired, JobUnfinished, Key, Store
+from app.jobs.store import JobExpired, JobUnfinished, Key, Store, UnknownJob
 from app.jobs.tables import Job, Kind
 from app.jobs.worker import PLANS, Terms, Worker
 from app.planning import Plan
@@ -144,6 +144,12 @@ class Jobs:
         }
         index = await self._store.index(job_id)
         return Stored(job.kind, plan, timing, self._results, index)
+
+    async def check_owner(self, job_id: str, client: str) -> None:
+        """Raises UnknownJob unless the job is this client's."""
+        job = await self._store.get(job_id)
+        if job.client != client:
+            raise UnknownJob(f"there is no job {job_id[:80]!r}")
 
     async def delete(self, job_id: str) -> None:
         """Cancel and forget. Raises UnknownJob."""

@@ -7,7 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from app import openapi, ranges
-from app.clients import identify
+from app.clients import ClientDep
 from app.dependencies import JobsDep, SettingsDep
 from app.engine.supervisor import Supervisor
 from app.jobs import webhook
@@ -28,7 +28,15 @@ from app.settings import Settings
 EVENT_STREAM = "text/event-stream"
 EXTENSIONS = {"application/x-npz": "npz", "image/apng": "png"}
 
-router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(identify)])
+
+async def check_owner(job_id: str, jobs: JobsDep, client: ClientDep, settings: SettingsDep) -> None:
+    """Where there are keys, a job is known to the holder of the one it came with. Raises UnknownJob
+    for others."""
+    if settings.keys:
+        await jobs.check_owner(job_id, client)
+
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(check_owner)])
 
 
 async def accept_job(

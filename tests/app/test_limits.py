@@ -64,6 +64,19 @@ def test_one_client_fills_its_own_part_of_the_queue_and_no_more(keyed: Server) -
         assert running.result().status_code == 200
 
 
+def test_a_job_is_known_only_to_the_holder_of_its_key(keyed: Server) -> None:
+    headers = {**bearer(ALICE), "Prefer": "respond-async"}
+    accepted = keyed.client.post("/sample", json={"n": 2, "steps": 2}, headers=headers)
+    assert accepted.status_code == 202
+    place = accepted.headers["location"]
+    for path in (place, f"{place}/result", f"{place}/events"):
+        assert keyed.client.get(path).status_code == 401
+        assert keyed.client.get(path, headers=bearer(BOB)).status_code == 404
+    assert keyed.client.delete(place, headers=bearer(BOB)).status_code == 404
+    assert keyed.client.get(place, headers=bearer(ALICE)).status_code == 200
+    assert keyed.client.delete(place, headers=bearer(ALICE)).status_code == 204
+
+
 def test_what_could_never_be_admitted_is_invalid(keyed: Server) -> None:
     for body, most in (({"n": 61, "steps": 2}, 60), ({"n": 60, "steps": 50}, None)):
         answer = keyed.client.post("/sample", json=body, headers=bearer(BOB))
