@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 ARGS   ?=
 
-.PHONY: help serve test check fix browser test-browser test-container test-postgres clean
+.PHONY: help serve test check fix browser test-browser test-container postgres test-postgres clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -33,8 +33,10 @@ test-browser: browser  ## and run them
 test-container: $(VENV)/.installed-dev  ## build the image and sample from it over HTTP
 	$(BIN)/python -m tests.container $(ARGS)
 
-test-postgres: $(VENV)/.installed-dev  ## install PostgreSQL (root, apt-get) unless it is there, test jobs on it
+postgres: $(VENV)/.installed-dev  ## install PostgreSQL (root, apt-get) for the jobs' tests, if there is none
 	$(BIN)/python -m tests.app.jobs.postgres
+
+test-postgres: postgres  ## and run them
 	$(BIN)/python -m pytest tests/app/jobs $(ARGS)
 
 clean:  ## remove the environment
