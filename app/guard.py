@@ -49,6 +49,7 @@ class Guard:
         self, scope: Scope, receive: Receive, answer: "_Answer", headers: Headers
     ) -> None:
         # The server's own scope still says HEAD, by which it leaves the body out.
+        Record.of(scope).is_head = scope["method"] == "HEAD"
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         try:
             self._check_headers(headers)

@@ -43,12 +43,16 @@ REQUEST_HEADERS = [
 ]
 
 
+KEY_OR_NONE: dict[str, Any] = {"security": [{}]}
+"""Added to a route's own: a key is needed only where the server has any."""
+
+
 def _body(examples: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Any]:
     named = {
         name: {"summary": summary, "value": value} for name, (summary, value) in examples.items()
     }
     content = {"application/json": {"examples": named}}
-    return {"requestBody": {"content": content}, "parameters": REQUEST_HEADERS}
+    return {"requestBody": {"content": content}, "parameters": REQUEST_HEADERS, **KEY_OR_NONE}
 
 
 SAMPLE_BODY = _body(

@@ -19,6 +19,12 @@ def prefers_async(request: Request) -> bool:
     return any(e.partition(";")[0].strip().lower() == "respond-async" for e in elements)
 
 
+def refuse_webhook(request: Request) -> None:
+    """Raises Problem 422 for a webhook where there is no job to tell of."""
+    if "x-webhook-url" in request.headers:
+        raise Problem(422, "X-Webhook-URL: it applies to jobs: Prefer: respond-async")
+
+
 def idempotency_key(request: Request, body: SampleRequest, client: str) -> Key | None:
     """The client's key of a request, which stands for its path, its fields and whether it is to
     be a job.

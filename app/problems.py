@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.engine.supervisor import ClientOverLimit, NotReady, Overloaded, Refused, TooLate
 from app.jobs.database import StorageFull, StorageUnavailable
@@ -62,6 +63,8 @@ JOBS: dict[type[Exception], int] = {
     TooManyJobs: 503,
     StorageFull: 507,
 }
+METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
+"""Those that some route may have."""
 MAX_ERRORS = 20
 """Wrong fields that one answer lists."""
 MAX_TEXT = 80
@@ -178,6 +181,17 @@ def from_jobs(error: Exception) -> Problem:
     return Problem(status, str(error), headers=headers)
 
 
+def _methods(request: Request) -> set[str]:
+    """Those that the path has over all its routes: the framework names the first route's."""
+    allowed = {
+        method
+        for method in METHODS
+        for route in request.app.routes
+        if route.matches({**request.scope, "method": method})[0] is Match.FULL
+    }
+    return allowed | {"HEAD"} if "GET" in allowed else allowed  # app.guard sees to HEAD
+
+
 def install(app: FastAPI) -> None:
     """Make the errors of the app problems; `app.guard` answers for those nobody expects."""
 
@@ -206,7 +220,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers or {})
-        if "GET" in headers.get("Allow", ""):  # HEAD is allowed too: app.guard sees to it
-            headers["Allow"] = ", ".join(sorted({*headers["Allow"].split(", "), "HEAD"}))
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(sorted(_methods(request)))
         detail = f"{request.method} {request.scope['path'][:MAX_TEXT]}: {error.detail}"
         return answer(request, Problem(error.status_code, detail, headers=headers))

@@ -7,6 +7,7 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
 from app.problems import Problem
+from app.record import Record
 
 ONE_RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.IGNORECASE)
 
@@ -32,7 +33,7 @@ def respond(
     length = {"Accept-Ranges": "bytes", "Content-Length": str(stop - start)}
     if wanted:
         length["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-    content = blocks(start, stop) if request.method == "GET" else iter(())
+    content = iter(()) if Record.of(request.scope).is_head else blocks(start, stop)
     return StreamingResponse(
         content, 206 if wanted else 200, headers={**headers, **length}, media_type=media_type
     )

@@ -14,6 +14,7 @@ class Record:
     """Filled in by whoever comes to know: the guard, the handlers, the stream."""
 
     request_id: str = ""
+    is_head: bool = False  # what handlers see as GET
     started: float = field(default_factory=time.monotonic)
     submit: Submit | None = None
     dropped: str | None = None

@@ -188,7 +188,8 @@ def size(event: Event) -> int:
 async def end(process: asyncio.subprocess.Process) -> int:
     """Wait for a process that is about to end, and kill it if it does not; its status."""
     try:
-        return await asyncio.wait_for(process.wait(), STOP_SECONDS)
+        async with asyncio.timeout(STOP_SECONDS):
+            return await process.wait()
     except TimeoutError:
         process.kill()
         return await process.wait()

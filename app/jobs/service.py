@@ -29,6 +29,7 @@ from app.jobs.worker import PLANS, Terms, Worker
 from app.planning import Plan
 from app.schemas import JobStatus
 from app.settings import Settings
+from app.tasks import end, together
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +72,7 @@ class Jobs:
             try:
                 yield
             finally:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                await end([task])
 
     @property
     def _store(self) -> Store:
@@ -241,12 +241,12 @@ class Jobs:
         )
         self._worker = Worker(store, self._results, self._supervisor, threads, terms, self._made_by)
         self._opened, self._reason = store, None
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._worker.run())
-            tasks.create_task(_repeatedly(lambda: self._clean(store), CLEAN_SECONDS, self._deleted))
-            for _ in range(CALLERS):
-                never = asyncio.Event()
-                tasks.create_task(_repeatedly(lambda: self._call(store), CALL_SECONDS, never))
+        never = asyncio.Event()
+        await together(
+            self._worker.run(),
+            _repeatedly(lambda: self._clean(store), CLEAN_SECONDS, self._deleted),
+            *(_repeatedly(lambda: self._call(store), CALL_SECONDS, never) for _ in range(CALLERS)),
+        )
 
     def _made_by(self) -> str:
         return maker(self._supervisor.model)
@@ -313,4 +313,5 @@ async def _repeatedly(
         except (StorageUnavailable, StorageFull) as error:
             log.error("%s", error)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(at_once.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await at_once.wait()

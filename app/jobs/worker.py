@@ -28,6 +28,7 @@ from app.jobs.store import Kept, LostLease, Store
 from app.jobs.tables import Job
 from app.planning import Plan
 from app.results import image
+from app.tasks import end, together
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +80,7 @@ class Worker:
 
     async def run(self) -> None:
         """Until cancelled."""
-        async with asyncio.TaskGroup() as slots:
-            for _ in range(SLOTS):
-                slots.create_task(self._take_turns())
+        await together(*(self._take_turns() for _ in range(SLOTS)))
 
     def wake(self) -> None:
         """There is a new job."""
@@ -89,10 +88,7 @@ class Worker:
 
     async def cancel(self, job_id: str) -> None:
         """End the job's turn, if it has one here; its samples leave the engine at the next step."""
-        turns = [turn for turn, running in self._turns.items() if running == job_id]
-        for turn in turns:
-            turn.cancel()
-        await asyncio.gather(*turns, return_exceptions=True)
+        await end([turn for turn, running in self._turns.items() if running == job_id])
 
     async def _take_turns(self) -> None:
         while True:
@@ -110,8 +106,7 @@ class Worker:
             try:
                 await asyncio.wait({turn})
             finally:
-                turn.cancel()
-                await asyncio.gather(turn, return_exceptions=True)
+                await end([turn])
                 del self._turns[turn]
             if not turn.cancelled():
                 await asyncio.sleep(turn.result())
@@ -125,7 +120,8 @@ class Worker:
     async def _wait_for_news(self) -> None:
         self._news.clear()
         try:
-            await asyncio.wait_for(self._news.wait(), IDLE_SECONDS)
+            async with asyncio.timeout(IDLE_SECONDS):
+                await self._news.wait()
         except TimeoutError:
             pass
 
@@ -171,9 +167,7 @@ class Worker:
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
 
     async def _beat(self, job: Job) -> None:
         while True:

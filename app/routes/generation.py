@@ -18,7 +18,7 @@ from app.jobs.service import Jobs
 from app.jobs.tables import Kind
 from app.negotiation import accept_header, choose
 from app.planning import Plan, for_client, plan, with_seed
-from app.preferences import idempotency_key, prefers_async
+from app.preferences import idempotency_key, prefers_async, refuse_webhook
 from app.record import Record
 from app.results import Result, gather
 from app.routes.jobs import accept_job
@@ -127,6 +127,7 @@ async def accept(
 
     Raises Problem 422, Refused, or what `Jobs.remember` does.
     """
+    refuse_webhook(request)
     record = Record.of(request.scope)
     accepted = for_client(plan(body, supervisor.model, settings, record.request_id), client)
     record.submit = accepted.submit

@@ -59,7 +59,12 @@ async def accept_job(
     return JSONResponse(status.model_dump(mode="json"), 202, headers=headers)
 
 
-@router.get("/{job_id}", summary="How far a job is", responses=openapi.JOB_RESPONSES)
+@router.get(
+    "/{job_id}",
+    summary="How far a job is",
+    responses=openapi.JOB_RESPONSES,
+    openapi_extra=openapi.KEY_OR_NONE,
+)
 async def status(job_id: str, jobs: JobsDep) -> JobStatus:
     """Status and progress; `detail` says why it failed or what it waits for."""
     return await jobs.status(job_id)
@@ -70,8 +75,8 @@ async def status(job_id: str, jobs: JobsDep) -> JobStatus:
     summary="What a job made",
     response_class=Response,
     responses=openapi.RESULT_RESPONSES,
+    openapi_extra=openapi.KEY_OR_NONE,
 )
-@router.head("/{job_id}/result", include_in_schema=False)
 async def result(job_id: str, request: Request, jobs: JobsDep, settings: SettingsDep) -> Response:
     """The same bytes as the synchronous answer. zip and npz are streamed, have a known length, and
     can be had in ranges, so that a download goes on where it broke."""
@@ -87,7 +92,9 @@ async def result(job_id: str, request: Request, jobs: JobsDep, settings: Setting
     if isinstance(body, Body):
         return ranges.respond(request, body.size, body.blocks, media_type, headers)
     return StreamingResponse(
-        body if request.method == "GET" else iter(()), media_type=media_type, headers=headers
+        iter(()) if Record.of(request.scope).is_head else body,
+        media_type=media_type,
+        headers=headers,
     )
 
 
@@ -96,6 +103,7 @@ async def result(job_id: str, request: Request, jobs: JobsDep, settings: Setting
     summary="A job's progress, live",
     response_class=Response,
     responses=openapi.EVENTS_RESPONSES,
+    openapi_extra=openapi.KEY_OR_NONE,
 )
 async def events(
     job_id: str,
@@ -116,7 +124,11 @@ async def events(
 
 
 @router.delete(
-    "/{job_id}", summary="Cancel and forget a job", status_code=204, responses=openapi.NO_JOB
+    "/{job_id}",
+    summary="Cancel and forget a job",
+    status_code=204,
+    responses=openapi.NO_JOB,
+    openapi_extra=openapi.KEY_OR_NONE,
 )
 async def delete(job_id: str, jobs: JobsDep) -> None:
     """Its samples leave the engine at the next step, and its files are removed. Again: 404."""

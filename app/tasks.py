@@ -1,0 +1,34 @@
+"""Tasks that end when they are told to."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+AGAIN_SECONDS = 0.5
+
+
+async def together(*works: Coroutine[Any, Any, None]) -> None:
+    """Run all at once, until this is cancelled or one fails; none of them is left behind."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        await end(tasks)
+
+
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, again and again until they are over: a cancellation that reaches a database
+    call comes back as an error of the database, which the task may take for one to be survived."""
+    pending, is_cancelled = set(tasks), False
+    while pending:
+        for task in pending:
+            task.cancel()
+        try:
+            _, pending = await asyncio.wait(pending, timeout=AGAIN_SECONDS)
+        except asyncio.CancelledError:
+            is_cancelled = True
+            pending = {task for task in pending if not task.done()}
+    if is_cancelled:
+        raise asyncio.CancelledError

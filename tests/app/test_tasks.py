@@ -1,0 +1,53 @@
+"""Tasks end, also those that lose a cancellation."""
+
+import asyncio
+
+import pytest
+
+from app.tasks import end, together
+
+
+async def stubborn(losses: int) -> None:
+    """Takes that many cancellations for something else."""
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            if not losses:
+                raise
+            losses -= 1
+
+
+def test_a_task_that_loses_a_cancellation_is_cancelled_again() -> None:
+    async def run() -> None:
+        tasks = [asyncio.create_task(stubborn(losses)) for losses in (0, 1, 2)]
+        await asyncio.sleep(0)
+        await end(tasks)
+        assert all(task.cancelled() for task in tasks)
+
+    asyncio.run(run())
+
+
+def test_when_one_fails_the_others_end() -> None:
+    async def fail() -> None:
+        await asyncio.sleep(0.01)
+        raise ValueError("broken")
+
+    async def run() -> None:
+        others = len(asyncio.all_tasks())
+        with pytest.raises(ValueError, match="broken"):
+            await together(stubborn(1), fail())
+        assert len(asyncio.all_tasks()) == others
+
+    asyncio.run(run())
+
+
+def test_cancelled_while_it_ends_them_it_leaves_none() -> None:
+    async def run() -> None:
+        work = asyncio.create_task(together(stubborn(2), stubborn(0)))
+        await asyncio.sleep(0.01)
+        await end([work])
+        assert work.cancelled()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(run())
