@@ -177,6 +177,7 @@ class Model(BaseModel):
     batch_invariant: bool = Field(
         description="Measured at warm-up: a sample's bytes do not depend on what it runs beside."
     )
+    needs_key: bool = Field(description="Requests need an API key, `Authorization: Bearer`.")
     limits: Limits
 
 

@@ -24,8 +24,8 @@ const KNOWN_FROM = { x_t: 1, eps: 2, z: 3, x_prev: 4 };
  */
 
 export class Algorithm {
-  /** @param {any} model */
-  constructor(model) {
+  /** @param {any} model @param {import("./task.js").Tell} tell */
+  constructor(model, tell) {
     this.model = model;
     this.schedule = new Schedule(model.alpha_bar);
     // A learned sigma differs from pixel to pixel and is not sent; the fixed one can be shown.
@@ -41,7 +41,7 @@ export class Algorithm {
     this.player = new Player(root, this.#show.bind(this), SECONDS);
     find(".back", root).addEventListener("click", () => this.player.step(-1));
     find(".forth", root).addEventListener("click", () => this.player.step(1));
-    this.task = new Task(find("#algorithm"), this.#work.bind(this));
+    this.task = new Task(find("#algorithm"), this.#work.bind(this), tell);
     const [, H, W] = model.image_shape;
     this.pixel = [Math.floor(H / 2), Math.floor(W / 2)];
     this.#listenForPixels();

@@ -1,5 +1,7 @@
 // The HTTP contract, as the page uses it. Addresses are relative: the service may live under a path.
 
+import { authorization } from "./key.js";
+
 /** An answer other than success: RFC 9457 problem details. */
 export class Refused extends Error {
   /**
@@ -10,7 +12,8 @@ export class Refused extends Error {
   constructor(status, problem, retryAfter) {
     super(problem.detail ?? problem.title ?? `The server answered with status ${status}.`);
     this.status = status;
-    this.errors = problem.errors ?? [];
+    // A key that is missing or wrong is a field to mend, like others.
+    this.errors = status === 401 ? [{ field: "key", message: this.message }] : problem.errors ?? [];
     this.retryAfter = retryAfter;
   }
 }
@@ -25,7 +28,7 @@ export class Unreachable extends Error {}
  * @returns {Promise<Response>}  of success; raises Refused or Unreachable
  */
 export async function ask(path, { body, accept = "application/json", signal, ...more } = {}) {
-  const headers = /** @type {Record<string, string>} */ ({ Accept: accept, ...more.headers });
+  const headers = /** @type {Record<string, string>} */ ({ Accept: accept, ...authorization(), ...more.headers });
   if (body) headers["Content-Type"] = "application/json";
   const method = more.method ?? (body ? "POST" : "GET");
   const options = { method, headers, body: body && JSON.stringify(body), signal };

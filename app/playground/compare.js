@@ -15,14 +15,14 @@ const ROWS = /** @type {[keyof typeof NAMES, number][]} */ ([
 /** @typedef {import("./api.js").Frame} Frame */
 
 export class Compare {
-  /** @param {any} model */
-  constructor(model) {
+  /** @param {any} model @param {import("./task.js").Tell} tell */
+  constructor(model, tell) {
     this.model = model;
     this.count = find("#compare-count");
     this.body = find("#compare-table tbody");
     /** @type {{image: HTMLImageElement, frame: Frame}[]} */
     this.cells = [];
-    this.task = new Task(find("#compare"), this.#work.bind(this));
+    this.task = new Task(find("#compare"), this.#work.bind(this), tell);
     for (const choice of document.querySelectorAll("#compare [name=shown]")) {
       choice.addEventListener("change", () => this.cells.forEach((cell) => this.#paint(cell)));
     }

@@ -14,8 +14,8 @@ const FIRST_T = 0.3; // of T: half gone, half there
 const SEED = 1;
 
 export class Forward {
-  /** @param {any} model */
-  constructor(model) {
+  /** @param {any} model @param {import("./task.js").Tell} tell */
+  constructor(model, tell) {
     this.model = model;
     this.schedule = new Schedule(model.alpha_bar);
     this.chart = new Chart(find("#forward-timeline"), this.schedule);
@@ -28,7 +28,7 @@ export class Forward {
     this.slider.max = String(T - 1);
     this.slider.value = String(T - Math.max(1, Math.round(FIRST_T * T)));
     this.slider.addEventListener("input", () => this.#show());
-    this.task = new Task(find("#forward"), this.#work.bind(this));
+    this.task = new Task(find("#forward"), this.#work.bind(this), tell);
     const file = find("#forward-file");
     file.addEventListener("change", () => {
       if (file.files[0]) this.task.start({ file: file.files[0] });

@@ -63,20 +63,31 @@ export class Jobs {
     if (this.isFollowing) return;
     this.isFollowing = true;
     const isOver = (/** @type {string} */ id) => !NOT_ENDED.has(this.#row(id).dataset.status ?? "waiting");
+    let wasRefused = false;
     while (!this.root.hidden && this.ids.some((id) => !isOver(id))) {
-      for (const id of this.ids.filter((id) => !isOver(id))) await this.#look(id);
+      try {
+        for (const id of this.ids.filter((id) => !isOver(id))) await this.#look(id);
+        if (wasRefused) this.task.clear();
+        wasRefused = false;
+      } catch (error) {
+        if (!wasRefused) this.task.explain(/** @type {Error} */ (error)); // once: it takes the focus
+        wasRefused = true;
+      }
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
     this.isFollowing = false;
   }
 
-  /** @param {string} id */
+  /** Raises Refused 401. @param {string} id */
   async #look(id) {
     try {
       this.#show(await (await ask(`jobs/${id}`)).json());
     } catch (error) {
-      // Gone: expired, or cancelled elsewhere. Whatever else it is passes; the lamp shows it.
-      if (error instanceof Refused && error.status === 404) this.#forget(id);
+      // Gone: expired, or cancelled elsewhere. The user mends the key. Whatever else it is passes; the
+      // lamp shows it.
+      const status = error instanceof Refused ? error.status : 0;
+      if (status === 404) this.#forget(id);
+      if (status === 401) throw error;
     }
   }
 

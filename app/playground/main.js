@@ -4,6 +4,7 @@ import { ask } from "./api.js";
 import { copy, find, speak } from "./dom.js";
 import { Generate } from "./generate.js";
 import { Jobs, haveJobs } from "./jobs.js";
+import { keepKey } from "./key.js";
 import { Form, fromQuery, toQuery } from "./request.js";
 import { listenForCopies, showSnippets } from "./snippets.js";
 import { State, showModel } from "./state.js";
@@ -26,10 +27,11 @@ class Page {
     this.views = {
       generate: new Generate(model, this.form),
       watch: new Watch(model, this.form),
-      understand: new Understand(model),
+      understand: new Understand(model, this.form),
       jobs: new Jobs(model, this.form),
     };
     find("nav [data-view=jobs]").hidden = !hasJobs;
+    if (model.needs_key) keepKey();
     /** What each view shows. @type {Partial<Record<View, string>>} */
     this.shown = {};
     this.defaults = this.form.defaults();
@@ -144,6 +146,6 @@ const boot = new Task(find("#boot"), async (_, signal) => {
 const state = new State();
 state.watch();
 if (await boot.start(null)) {
-  state.sha256 = model.sha256;
+  state.model = model;
   new Page(model, hasJobs);
 }

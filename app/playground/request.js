@@ -22,6 +22,7 @@ export class Form {
     this.model = model;
     this.element = find("#request");
     this.fields = Object.fromEntries(FIELDS.map((name) => [name, find(`[name=${name}]`, this.element)]));
+    this.key = find("#key"); // no part of the request: it must not come into an address
     this.#offerLabels();
     this.fields.seed.max = String(Number.MAX_SAFE_INTEGER);
     this.fields.steps.max = String(model.num_timesteps);
@@ -73,12 +74,13 @@ export class Form {
   refresh(view) {
     this.view = view || this.view;
     const { sampler, labels } = this.read();
-    const { classes, null_label, num_timesteps } = this.model;
+    const { classes, null_label, num_timesteps, needs_key } = this.model;
     const holds = {
       conditional: classes.length > 0,
       guidable: classes.length > 0 && null_label !== null,
       ddim: sampler === "ddim",
       ddpm: sampler === "ddpm",
+      keyed: needs_key,
     };
     for (const field of this.element.querySelectorAll("[data-field]")) {
       const { views, when } = /** @type {HTMLElement} */ (field).dataset;
@@ -97,18 +99,18 @@ export class Form {
   /** Mark the fields that the server did not like. @param {{field: string, message: string}[]} errors */
   showErrors(errors) {
     for (const old of this.element.querySelectorAll(".field-error")) old.remove();
-    for (const field of Object.values(this.fields)) {
+    const fields = { ...this.fields, key: this.key };
+    for (const field of Object.values(fields)) {
       field.removeAttribute("aria-invalid");
-      field.removeAttribute("aria-errormessage");
+      describe(field, errorId(field), false);
     }
     for (const { field: path, message } of errors) {
-      const field = this.fields[path.split(".")[0]];
+      const field = fields[path.split(".")[0]];
       if (!field) continue;
-      const id = `${field.id}-error`;
       field.setAttribute("aria-invalid", "true");
-      field.setAttribute("aria-errormessage", id);
+      describe(field, errorId(field), true);
       if (field.closest("details")) field.closest("details").open = true;
-      field.closest("[data-field]").append(make("p", { class: "field-error", id }, message));
+      field.closest("[data-field]").append(make("p", { class: "field-error", id: errorId(field) }, message));
     }
     this.element.querySelector("[aria-invalid]")?.focus();
   }
@@ -123,6 +125,22 @@ export class Form {
     this.fields.labels.replaceChildren(each, ...(isFree ? [any] : []), ...options);
     if (!classes.length) this.fields.labels.replaceChildren(any);
   }
+}
+
+/** @param {HTMLElement} field */
+function errorId(field) {
+  return `${field.id}-error`;
+}
+
+/**
+ * Have screen readers read a text with the field, or not any more.
+ * @param {HTMLElement} field
+ * @param {string} id  of the text
+ * @param {boolean} isRead
+ */
+function describe(field, id, isRead) {
+  const others = (field.getAttribute("aria-describedby") ?? "").split(" ").filter((other) => other && other !== id);
+  field.setAttribute("aria-describedby", [...others, ...(isRead ? [id] : [])].join(" "));
 }
 
 /**

@@ -3,15 +3,20 @@
 import { copy, find, speak } from "./dom.js";
 import { sampleBody, singleBody } from "./request.js";
 
+// Snippets are copied and shared, so they name the variable that holds the key and not the key.
+const CURL_KEY = ` \\\n  -H "Authorization: Bearer $DDPM_API_KEY"`;
+const PYTHON_KEY = `"Authorization": f"Bearer {os.environ['DDPM_API_KEY']}"`;
+
 /**
  * @param {string} view
  * @param {import("./request.js").Request} request
  * @param {any} model
  */
 export function showSnippets(view, request, model) {
-  if (view === "jobs") return show(job(sampleBody(request, model)));
-  if (view === "generate") return show(images(sampleBody(request, model)));
-  show(stream({ ...singleBody(request, model), ...(request.frames ? { frames: request.frames } : {}) }));
+  const { needs_key } = model;
+  if (view === "jobs") return show(job(sampleBody(request, model), needs_key));
+  if (view === "generate") return show(images(sampleBody(request, model), needs_key));
+  show(stream({ ...singleBody(request, model), ...(request.frames ? { frames: request.frames } : {}) }, needs_key));
 }
 
 /** @param {{curl: string, python: string}} snippets */
@@ -37,19 +42,19 @@ function address(path) {
   return new URL(path, document.baseURI.split("?")[0]).href;
 }
 
-/** @param {object} body */
-function images(body) {
+/** @param {object} body @param {boolean} needsKey */
+function images(body, needsKey) {
   const json = JSON.stringify(body);
   return {
-    curl: `curl -s ${address("sample")} \\
+    curl: `curl -s ${address("sample")}${needsKey ? CURL_KEY : ""} \\
   -H 'Content-Type: application/json' -H 'Accept: image/png' \\
   -d '${json}' -o images.png`,
-    python: `import base64
+    python: `import base64${needsKey ? "\nimport os" : ""}
 import pathlib
 
 import httpx
 
-answer = httpx.post("${address("sample")}", json=${literal(body)}, timeout=None)
+${needsKey ? `headers = {${PYTHON_KEY}}\n` : ""}answer = httpx.post("${address("sample")}", json=${literal(body)}${needsKey ? ", headers=headers" : ""}, timeout=None)
 answer.raise_for_status()
 for sample in answer.json()["samples"]:
     path = pathlib.Path(f"{sample['index']:06d}.png")
@@ -57,19 +62,19 @@ for sample in answer.json()["samples"]:
   };
 }
 
-/** @param {object} body */
-function job(body) {
+/** @param {object} body @param {boolean} needsKey */
+function job(body, needsKey) {
   const json = JSON.stringify(body);
   return {
-    curl: `curl -si ${address("sample")} -H 'Prefer: respond-async' \\
+    curl: `curl -si ${address("sample")} -H 'Prefer: respond-async'${needsKey ? CURL_KEY : ""} \\
   -H 'Content-Type: application/json' -d '${json}'`,
-    python: `import pathlib
+    python: `${needsKey ? "import os\n" : ""}import pathlib
 import time
 
 import httpx
 
 body = ${literal(body)}
-with httpx.Client(base_url="${address("")}") as client:
+${needsKey ? `headers = {${PYTHON_KEY}}\n` : ""}with httpx.Client(base_url="${address("")}"${needsKey ? ", headers=headers" : ""}) as client:
     job = client.post("sample", json=body, headers={"Prefer": "respond-async"}).json()
     while (job := client.get(f"jobs/{job['id']}").json())["status"] in ("waiting", "running"):
         time.sleep(1)
@@ -81,19 +86,19 @@ with httpx.Client(base_url="${address("")}") as client:
   };
 }
 
-/** @param {object} body */
-function stream(body) {
+/** @param {object} body @param {boolean} needsKey */
+function stream(body, needsKey) {
   const json = JSON.stringify(body);
   return {
-    curl: `curl -sN ${address("denoise-trajectory")} \\
+    curl: `curl -sN ${address("denoise-trajectory")}${needsKey ? CURL_KEY : ""} \\
   -H 'Content-Type: application/json' -H 'Accept: text/event-stream' \\
   -d '${json}'`,
-    python: `import json
+    python: `import json${needsKey ? "\nimport os" : ""}
 
 import httpx
 
 body = ${literal(body)}
-headers = {"Accept": "text/event-stream"}
+headers = {"Accept": "text/event-stream"${needsKey ? `, ${PYTHON_KEY}` : ""}}
 with httpx.stream(
     "POST", "${address("denoise-trajectory")}", json=body, headers=headers, timeout=None
 ) as answer:

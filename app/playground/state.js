@@ -10,8 +10,8 @@ export class State {
     this.root = find("#state");
     this.text = find("#state-text");
     this.now = find("#state-now");
-    /** Of the weights that the page was made for; none yet. */
-    this.sha256 = "";
+    /** What the page was made for, GET /model; nothing yet. @type {any} */
+    this.model = null;
     this.wasLost = false;
     /** @type {{rows: number, at: number} | null} */
     this.before = null;
@@ -40,10 +40,11 @@ export class State {
     }
   }
 
-  /** A server that comes back may serve another model, for which the page must be made anew. */
+  /** A server that comes back may serve another model or need a key: the page is made anew. */
   async #welcome() {
-    const { sha256 } = await (await fetch("model")).json();
-    if (this.sha256 && sha256 !== this.sha256) location.reload();
+    const model = await (await fetch("model")).json();
+    const isOther = this.model && ["sha256", "needs_key"].some((name) => model[name] !== this.model[name]);
+    if (isOther) location.reload();
     this.wasLost = false;
   }
 

@@ -10,12 +10,13 @@ const BUSY = new Set([429, 503]);
 export class Mendable extends Error {}
 
 /** @typedef {(request: any, signal: AbortSignal) => Promise<void>} Work */
+/** @typedef {(errors: {field: string, message: string}[]) => void} Tell  of fields; none: all is well */
 
 export class Task {
   /**
    * @param {HTMLElement} root  with a .message, and perhaps a button .cancel
    * @param {Work} work
-   * @param {(errors: {field: string, message: string}[]) => void} onFieldErrors  none: all is well
+   * @param {Tell} onFieldErrors
    */
   constructor(root, work, onFieldErrors = () => {}) {
     this.root = root;
@@ -44,7 +45,7 @@ export class Task {
       } catch (error) {
         if (controller.signal.aborted) break;
         const seconds = pause(error);
-        this.#explain(/** @type {Error} */ (error));
+        this.explain(/** @type {Error} */ (error));
         if (seconds === null) break;
         await this.#wait(seconds, controller.signal);
       }
@@ -62,7 +63,7 @@ export class Task {
       await errand();
       if (!this.running) this.#say(null);
     } catch (error) {
-      this.#explain(/** @type {Error} */ (error));
+      this.explain(/** @type {Error} */ (error));
     }
   }
 
@@ -80,8 +81,14 @@ export class Task {
     if (this.button) this.button.hidden = !busy;
   }
 
-  /** @param {Error} error */
-  #explain(error) {
+  /** All is well again. */
+  clear() {
+    this.onFieldErrors([]);
+    this.#say(null);
+  }
+
+  /** Show what went wrong. @param {Error} error */
+  explain(error) {
     if (error instanceof Refused && error.errors.length) this.onFieldErrors(error.errors);
     const isExpected = [Refused, Unreachable, Mendable].some((kind) => error instanceof kind);
     if (!isExpected) console.error(error);

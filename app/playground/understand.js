@@ -6,15 +6,21 @@ import { find } from "./dom.js";
 import { Forward } from "./forward.js";
 
 export class Understand {
-  /** @param {any} model */
-  constructor(model) {
+  /** @param {any} model @param {import("./request.js").Form} form */
+  constructor(model, form) {
     this.title = "Understand";
     /** @type {Map<Element, Forward | Algorithm | Compare>} */
     this.lessons = new Map();
+    /** @type {import("./task.js").Tell} */
+    const tell = (errors) => {
+      form.showErrors(errors);
+      // One refusal is enough: lessons still out of sight would take the focus away when they are seen.
+      if (errors.length) this.observer.disconnect();
+    };
     for (const [id, lesson] of Object.entries({
-      forward: new Forward(model),
-      algorithm: new Algorithm(model),
-      compare: new Compare(model),
+      forward: new Forward(model, tell),
+      algorithm: new Algorithm(model, tell),
+      compare: new Compare(model, tell),
     })) {
       this.lessons.set(find(`#${id}`), lesson);
     }

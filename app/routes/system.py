@@ -16,7 +16,8 @@ router = APIRouter(tags=["system"])
 async def model(supervisor: SupervisorDep, settings: SettingsDep) -> Model:
     """The model, where it came from, how well it was measured, how it runs, and the limits."""
     limits = Limits.model_validate({name: getattr(settings, name) for name in Limits.model_fields})
-    return Model.model_validate({**supervisor.model, "limits": limits})
+    needs_key = bool(settings.keys)
+    return Model.model_validate({**supervisor.model, "needs_key": needs_key, "limits": limits})
 
 
 @router.get("/livez", summary="Is the process alive?", responses=openapi.OK)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from playwright.sync_api import Browser, Page, Route, expect  # noqa: E402
 
 from tests.browser import FLAGS, find_chromium  # noqa: E402
 
+KEY = "a long key of the tests"
 VIEWS = ("generate", "watch", "understand")
 DAMAGED = 2  # a label
 LIMITS = ("--runtime=eager", "--max-queue-samples=12", "--max-frames=100")
@@ -57,6 +59,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     log = tmp_path_factory.mktemp("page") / "server.log"
     with Server(log, f"--checkpoint={checkpoint}", *LIMITS) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Needs a key, keeps 60 samples of its holder, and takes seconds for them."""
+    folder = tmp_path_factory.mktemp("keyed")
+    tiny = save_tiny(folder / "tiny", num_timesteps=1000)
+    flags = [f"--checkpoint={tiny}", "--runtime=eager", "--max-client-samples=60"]
+    with Server(folder / "server.log", *flags, DDPM_API_KEYS=KEY) as server:
+        server.client.headers["Authorization"] = f"Bearer {KEY}"
         yield server
 
 
@@ -546,6 +559,192 @@ def test_every_kind_of_checkpoint_works(page: Page, tmp_path: Path, model: dict[
             settle(page, view.lower())
         expect(page.locator("#compare tbody tr").last.locator("img").last).to_be_visible()
         page.goto("about:blank")
+
+
+# Keys and limits
+
+QUICK = "/?view=generate&n=2&seed=42&sampler=ddim&steps=5"
+
+
+def test_without_keys_none_is_asked_for(page: Page, tiny: Server) -> None:
+    page.goto(tiny.url + "/?n=1&labels=1")
+    pictures(page)
+    expect(page.get_by_label("API key")).to_be_hidden()
+    assert "API_KEY" not in snippets(page)
+
+
+@pytest.mark.parametrize("wrong", ["", "somebody else's key", "не ключ"])
+def test_a_missing_or_wrong_key_is_mended_in_its_field(
+    page: Page, keyed: Server, errors: list[str], wrong: str
+) -> None:
+    page.goto(keyed.url + QUICK)
+    field = page.get_by_label("API key")
+    expect(field).to_be_focused()
+    field.fill(wrong)
+    field.press("Enter")
+    said = keyed.client.post("/sample", json={}, headers={"Authorization": ""}).json()["detail"]
+    for place in ("#key-error", "#generate .message"):
+        expect(page.locator(place)).to_have_text(said)
+    expect(field).to_be_focused()
+    expect(field).to_have_attribute("aria-invalid", "true")
+    with_key(page)
+    assert len(pictures(page)) == 2
+    expect(page.locator("#generate .message")).to_be_hidden()
+    expect(field).not_to_have_attribute("aria-invalid", "true")
+    assert errors and all("401" in error for error in errors)
+    errors.clear()
+
+
+def with_key(page: Page) -> None:
+    """Give the key, and ask again."""
+    page.get_by_label("API key").fill(KEY)
+    page.locator("#run").click()
+
+
+def snippets(page: Page) -> str:
+    """The curl command and the Python program on the screen."""
+    return "\n".join(page.locator("#code-curl, #code-python").all_text_contents())
+
+
+def test_the_key_goes_with_every_request(page: Page, keyed: Server, errors: list[str]) -> None:
+    page.goto(keyed.url + QUICK)
+    with_key(page)
+    pictures(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="ZIP").click()
+    body = {"n": 2, "seed": 42, "sampler": "ddim", "steps": 5}
+    expected = keyed.post("/sample", body, "application/zip").content
+    assert Path(download.value.path()).read_bytes() == expected
+    errors.clear()  # of the first, without the key
+    for view in ("Watch", "Understand"):
+        page.get_by_role("link", name=view, exact=True).click()
+        settle(page, view.lower())
+    page.get_by_role("link", name="Jobs").click()
+    page.get_by_role("button", name="Start a job").click()
+    row = page.locator("#job-list li")
+    expect(row).to_contain_text("finished")
+    with page.expect_download() as download:
+        row.get_by_role("button", name="ZIP").click()
+    row.get_by_role("button", name="Remove").click()
+    expect(row).to_have_count(0)
+
+
+def test_jobs_are_seen_once_the_key_is_there(page: Page, keyed: Server, errors: list[str]) -> None:
+    body, later = {"n": 2, "steps": 5, "seed": 8}, {"Prefer": "respond-async"}
+    job = keyed.client.post("/sample", json=body, headers=later).json()
+    page.goto(keyed.url + "/?view=jobs")
+    page.evaluate("id => localStorage.setItem('jobs', JSON.stringify([id]))", job["id"])
+    page.reload()
+    field = page.get_by_label("API key")
+    expect(field).to_be_focused()
+    field.fill(KEY)
+    expect(page.locator("#job-list li")).to_contain_text("2 images of seed 8")
+    expect(page.locator("#jobs .message")).to_be_hidden()
+    expect(field).not_to_have_attribute("aria-invalid", "true")
+    errors.clear()
+
+
+def test_one_refused_lesson_is_enough(page: Page, keyed: Server, errors: list[str]) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(keyed.url + "/?view=understand&seed=42")
+    expect(page.get_by_label("API key")).to_be_focused()
+    refused = len(errors)
+    page.locator("#compare").scroll_into_view_if_needed()
+    expect(page.locator("#compare")).to_be_in_viewport()
+    with_key(page)
+    settle(page, "understand")
+    assert len(errors) == refused
+    errors.clear()
+
+
+@pytest.mark.parametrize("is_remembered", [False, True])
+def test_the_key_stays_in_the_tab_unless_asked(
+    browser: Browser, keyed: Server, is_remembered: bool
+) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(keyed.url + QUICK)
+        page.get_by_label("Remember it in this browser").set_checked(is_remembered)
+        with_key(page)
+        pictures(page)
+        page.reload()
+        pictures(page)
+        kept = "Object.entries(localStorage).join() + document.cookie"
+        assert (KEY in page.evaluate(kept)) == is_remembered
+        elsewhere = context.new_page()
+        elsewhere.goto(keyed.url + QUICK)
+        expect(elsewhere.get_by_label("API key")).to_have_value(KEY if is_remembered else "")
+        page.get_by_label("Remember it in this browser").uncheck()
+        assert KEY not in page.evaluate(kept)
+
+
+@pytest.mark.parametrize("view", [*VIEWS, "jobs"])
+def test_the_key_is_in_no_address_and_no_snippet(
+    page: Page, keyed: Server, errors: list[str], view: str
+) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{keyed.url}/?view={view}&n=2&seed=42&sampler=ddim&steps=5")
+    with_key(page)
+    page.wait_for_url("**model=**")
+    links = page.locator("a").evaluate_all("links => links.map(link => link.href)")
+    for text in (*asked, *links, page.url, snippets(page)):
+        assert "a%20long" not in text and "a+long" not in text and KEY not in text
+    assert '-H "Authorization: Bearer $DDPM_API_KEY"' in snippets(page)
+    assert "os.environ['DDPM_API_KEY']" in snippets(page)
+    errors.clear()
+
+
+@pytest.mark.parametrize("view", ["generate", "watch", "jobs"])
+def test_the_python_on_the_screen_finds_the_key(
+    page: Page, keyed: Server, errors: list[str], tmp_path: Path, view: str
+) -> None:
+    page.goto(f"{keyed.url}/?view={view}&n=2&seed=42&sampler=ddim&steps=5&frames=3")
+    expect(page.locator("#code-python")).to_contain_text("DDPM_API_KEY")
+    program = page.locator("#code-python").text_content() or ""
+    environment = {**os.environ, "DDPM_API_KEY": KEY}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path, env=environment, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    made = {"generate": ["000000.png", "000001.png"], "watch": [], "jobs": ["images.zip"]}[view]
+    assert sorted(path.name for path in tmp_path.iterdir()) == made
+    assert ("iVBOR" in done.stdout) == (view == "watch")
+    page.goto("about:blank")
+    errors.clear()
+
+
+def test_a_full_part_of_the_queue_is_asked_again_when_it_says(
+    page: Page, keyed: Server, errors: list[str]
+) -> None:
+    page.goto(keyed.url + QUICK)
+    with_key(page)
+    pictures(page)
+    long, accept = {"n": 50, "frames": 2}, {"Accept": "text/event-stream"}
+    with keyed.client.stream("POST", "/denoise-trajectory", json=long, headers=accept):
+        page.get_by_role("spinbutton", name="Images").fill("30")
+        page.locator("#run").click()
+        message = page.locator("#generate .message")
+        expect(message).to_contain_text("your part of the queue has room for")
+        expect(message).to_contain_text(re.compile(r"Trying again in \d+ s"))
+    expect(page.locator("#state-text")).to_have_text("Ready")  # it notices that the reader has left
+    message.get_by_role("button", name="Try now").click()
+    expect(page.locator("#tiles img")).to_have_count(30)
+    assert any("429" in error for error in errors)
+    errors.clear()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_a_key_refused(browser: Browser, keyed: Server, scheme: Any) -> None:
+    with browser.new_context(
+        color_scheme=scheme, bypass_csp=True, viewport={"width": 360, "height": 740}
+    ) as context:
+        page = context.new_page()
+        page.goto(keyed.url + QUICK)
+        expect(page.locator("#key-error")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        found = axe.Axe().run(page).response["violations"]
+        assert [(v["id"], [node["target"] for node in v["nodes"]]) for v in found] == []
 
 
 # Jobs
