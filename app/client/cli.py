@@ -63,10 +63,10 @@ def _requests(args: argparse.Namespace, max_samples: int) -> Iterator[SampleRequ
     labels = args.label
     if labels is not None and len(labels) not in (1, args.n):
         raise RemoteError(f"labels: {len(labels)} given; it must be one, or {args.n}")
+    one_label = labels[0] if labels else None
     size = max(1, min(args.batch_size, max_samples))
     for start in range(0, max(1, args.n), size):  # no samples are for the server to refuse
         n = min(size, args.n - start)
-        is_list = labels is not None and len(labels) > 1
         yield SampleRequest(
             n=n,
             seed=args.seed,
@@ -75,6 +75,6 @@ def _requests(args: argparse.Namespace, max_samples: int) -> Iterator[SampleRequ
             steps=args.steps,
             eta=args.eta or None,  # 0 is the default, and the flag of other samplers too
             variance=args.variance,
-            labels=labels[start : start + n] if is_list else labels and labels[0],
+            labels=labels[start : start + n] if labels and len(labels) > 1 else one_label,
             guidance=args.guidance,
         )

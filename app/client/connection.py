@@ -46,7 +46,7 @@ class Client:
     ) -> None:
         self._timeout = timeout
         self._http = httpx.Client(
-            base_url=_checked(url), headers=_authorization(api_key), transport=transport
+            base_url=_checked(url), headers=_headers(api_key), transport=transport
         )
 
     def __enter__(self) -> Self:
@@ -97,7 +97,7 @@ class Client:
 
         Raises ServerError when it failed, Gone when it expired, NotFound when it was cancelled.
         """
-        return self._iterate(flows.watch(_id(job), self._patience, timeout))
+        return self._iterate(flows.watch(_id(job), Patience(self._timeout, timeout)))
 
     def wait(self, job: Job | str, *, timeout: float | None = None, progress: bool = True) -> Job:
         """The finished job, with a progress bar meanwhile. Raises what `watch` does."""
@@ -173,7 +173,7 @@ class AsyncClient:
     ) -> None:
         self._timeout = timeout
         self._http = httpx.AsyncClient(
-            base_url=_checked(url), headers=_authorization(api_key), transport=transport
+            base_url=_checked(url), headers=_headers(api_key), transport=transport
         )
 
     async def __aenter__(self) -> Self:
@@ -219,7 +219,7 @@ class AsyncClient:
 
     def watch(self, job: Job | str, *, timeout: float | None = None) -> AsyncGenerator[Job, None]:
         """The job whenever it got on, the last time finished; `timeout` in seconds, in all."""
-        return self._iterate(flows.watch(_id(job), self._patience, timeout))
+        return self._iterate(flows.watch(_id(job), Patience(self._timeout, timeout)))
 
     async def wait(
         self, job: Job | str, *, timeout: float | None = None, progress: bool = True
@@ -341,14 +341,20 @@ def _answer(response: httpx.Response, content: bytes) -> Answer:
     return Answer(response.status_code, headers, content)
 
 
-def _checked(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
+def _checked(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"url: {url!r} is not allowed: {error}") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ValueError(f"url: {url!r} is not allowed: it must begin with http:// or https://")
-    return url
+    return parsed
 
 
-def _authorization(api_key: str | None) -> dict[str, str]:
-    return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+def _headers(api_key: str | None) -> dict[str, str]:
+    # Ranges count bytes as they are sent, so nothing may be compressed on the way.
+    headers = {"Accept-Encoding": "identity"}
+    return headers if api_key is None else {**headers, "Authorization": f"Bearer {api_key}"}
 
 
 def _id(job: Job | str) -> str:

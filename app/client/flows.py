@@ -5,6 +5,7 @@ TransportError), and yields its results as `Emit`. `Client` and `AsyncClient` on
 retries, resuming and all else are written once, and tested without a network or a clock.
 """
 
+import math
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,9 +20,11 @@ from app.client import results
 from app.client.errors import (
     BrokenAnswer,
     ClientError,
+    OverLimit,
     ProblemError,
     RangeNotSatisfiable,
     TimedOut,
+    Unavailable,
     Unreachable,
     from_answer,
     from_problem,
@@ -37,6 +40,7 @@ STALL_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.5
 LAST_PAUSE_SECONDS = 15.0
 """Between tries where the server does not say when; doubled from the first to the last."""
+MIN_SECONDS = 0.001
 RETRIED = (429, 503)
 NOT_THERE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ReadTimeout)
 """Not tried again with a server that has not answered yet."""
@@ -113,10 +117,12 @@ def resume(
 
 
 class Patience:
-    """How long to go on trying: `seconds` since the last time that something new came."""
+    """How long to go on trying: `seconds` since the last time that something new came, and not
+    longer than `whole` seconds, if given, from now."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, whole: float | None = None) -> None:
         self.seconds = seconds
+        self._end = math.inf if whole is None else time.monotonic() + whole
         self.reset()
 
     def reset(self) -> None:
@@ -125,8 +131,13 @@ class Patience:
         self._pause = FIRST_PAUSE_SECONDS
 
     def left(self) -> float:
-        """Seconds until it is over."""
-        return max(self._until - time.monotonic(), 0.001)
+        """Seconds until it is over; not 0, which would mean no limit elsewhere."""
+        return max(min(self._until, self._end) - time.monotonic(), MIN_SECONDS)
+
+    def check(self) -> None:
+        """Raises TimedOut after the whole time."""
+        if time.monotonic() >= self._end:
+            raise TimedOut("it was not finished in the time given")
 
     def wait(self, failure: ClientError) -> Part[None]:
         """Sleep until it is time to try again. Raises the failure where that is too late."""
@@ -185,6 +196,8 @@ def stream(request: TrajectoryRequest, patience: Patience) -> Flow[Frame]:
                         yield Emit(frame)
         except httpx.TransportError as error:
             yield from patience.wait(_unreachable(error))
+        except (OverLimit, Unavailable) as error:  # the server ends it: full, or shutting down
+            yield from patience.wait(error)
 
 
 def submit(
@@ -210,14 +223,12 @@ def status(job_id: str, patience: Patience) -> Flow[Job]:
     yield Emit((yield from _status(job_id, patience)))
 
 
-def watch(job_id: str, patience: Patience, timeout: float | None) -> Flow[Job]:
+def watch(job_id: str, patience: Patience) -> Flow[Job]:
     """GET /jobs/{id}/events: the job whenever it got on, the last time finished.
 
     After a broken connection it goes on behind the last event. Raises ServerError when the job
-    failed, Gone when it expired, NotFound when it was cancelled, TimedOut after `timeout` seconds,
-    which is looked at whenever the server sends something.
+    failed, Gone when it expired, NotFound when it was cancelled, TimedOut after the whole time.
     """
-    until = None if timeout is None else time.monotonic() + timeout
     last_id, was_reached = None, False
     while True:
         headers = {"Accept": EVENT_STREAM, **({"Last-Event-ID": last_id} if last_id else {})}
@@ -235,8 +246,7 @@ def watch(job_id: str, patience: Patience, timeout: float | None) -> Flow[Job]:
                     yield Emit(results.read_job(event.data))
                     if event.name == "done":
                         return
-                if until is not None and time.monotonic() > until:
-                    raise TimedOut(f"the job {job_id} was not finished after {timeout} s")
+                patience.check()
         except httpx.TransportError as error:
             yield from patience.wait(_unreachable(error))
 
@@ -259,10 +269,10 @@ def download(job_id: str, file: BinaryIO, media_type: str, patience: Patience) -
     What the file has already must be of the same result. Without ranges (pictures and JSON have
     none) a broken download starts again.
     """
-    was_reached = False
+    furthest, was_reached = 0, False
     while True:
         start = file.seek(0, 2)
-        headers = {"Accept": media_type, "Accept-Encoding": "identity"}
+        headers = {"Accept": media_type}
         if start:
             headers["Range"] = f"bytes={start}-"
         call = Call("GET", _place(job_id, "/result"), headers, stream=True)
@@ -278,7 +288,9 @@ def download(job_id: str, file: BinaryIO, media_type: str, patience: Patience) -
         try:
             while block := (yield Read()):
                 start += file.write(block)
-                patience.reset()
+                if start > furthest:
+                    furthest = start
+                    patience.reset()
                 yield Emit(Transfer(start, total))
             return
         except httpx.TransportError as error:
@@ -362,6 +374,6 @@ def _problem(event: Event, answer: Answer) -> ProblemError:
 
 
 def _unreachable(error: httpx.TransportError) -> ClientError:
-    if isinstance(error, httpx.ReadTimeout):
+    if isinstance(error, httpx.TimeoutException):
         return TimedOut("the server did not answer in time")
     return Unreachable(f"no connection to the server: {error or type(error).__name__}")

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+import numpy as np
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRequest:
@@ -41,7 +43,10 @@ class TrajectoryRequest(SampleRequest):
 
 
 def _plain(value: Any) -> Any:
-    """A range, a tuple or an array as a list of Python's own integers."""
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        return value
-    return [int(entry) for entry in value]
+    """What JSON can carry: NumPy's numbers and arrays, ranges and tuples as Python's and lists.
+    Whether the values are right is for the server to say."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(entry) for entry in value]
+    return value

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -164,7 +165,7 @@ def read_trajectories(content: bytes, seed: int) -> Trajectories:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return _pick(Trajectories, {"seed": seed, **arrays})
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise BrokenAnswer(f"not an npz archive: {error!r}") from error
 
 

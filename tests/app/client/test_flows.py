@@ -109,7 +109,7 @@ def stream(*script: Answer | bytes | Exception) -> Run:
 
 
 def watch(*script: Answer | bytes | Exception) -> Run:
-    return Run(flows.watch("a/b", Patience(60), None), script)
+    return Run(flows.watch("a/b", Patience(60)), script)
 
 
 def test_a_full_server_is_asked_again_when_it_said() -> None:
@@ -180,6 +180,25 @@ def test_an_answer_that_is_not_one_is_said(answer: Answer, message: str) -> None
     assert message in str(run.raised)
 
 
+def test_arrays_and_ranges_are_lists_and_wrong_values_are_left_for_the_server_to_name() -> None:
+    request = TrajectoryRequest(
+        n=np.int64(3), labels=np.arange(3), timesteps=range(2), guidance=np.float32(0.5)
+    )
+    body = json.loads(json.dumps(request.body()))
+    assert (body["n"], body["labels"], body["timesteps"]) == (3, [0, 1, 2], [0, 1])
+    assert body["guidance"] == 0.5
+    assert SampleRequest(labels=[1.5]).body()["labels"] == [1.5]
+
+
+def test_a_trajectory_that_is_not_an_archive_is_said() -> None:
+    for content in (b"<html>", b"PK\x03\x04", b""):
+        run = Run(
+            flows.trajectory(TrajectoryRequest(), Patience(60)),
+            [Answer(200, {"x-seed": "3"}, content)],
+        )
+        assert isinstance(run.raised, BrokenAnswer)
+
+
 def test_a_job_that_is_submitted_twice_has_one_key() -> None:
     accepted = Answer(202, {}, json.dumps(JOB).encode())
     run = Run(flows.submit(SampleRequest(), Patience(60)), [RESET, accepted])
@@ -201,6 +220,13 @@ def test_a_stream_without_its_last_event_is_broken() -> None:
     assert len(run.calls) == 2
 
 
+def test_a_stream_that_the_server_ends_for_want_of_room_is_asked_for_again() -> None:
+    problem = {"status": 503, "title": "Not available", "detail": "shutting down"}
+    run = stream(OPEN, frame(50), event("error", problem), OPEN, frame(50), event("done", {}))
+    assert [f.t for f in run.emitted] == [50]
+    assert run.slept == [0.5]
+
+
 def test_an_error_in_a_stream_is_raised() -> None:
     problem = {"status": 500, "title": "Internal error", "detail": "NaN in step 3"}
     run = stream(OPEN, frame(50), event("error", problem))
@@ -220,9 +246,25 @@ def test_a_watched_job_goes_on_behind_its_last_event() -> None:
     assert run.slept == [0.5, 1, 7]
 
 
+def test_waiting_has_an_end_of_its_own() -> None:
+    run = Run(flows.watch("a", Patience(60, whole=0)), [OPEN, event("progress", JOB, "4")])
+    assert isinstance(run.raised, TimedOut)
+    run = Run(flows.watch("a", Patience(60, whole=0)), [OPEN, RESET])
+    assert isinstance(run.raised, Unreachable) and run.slept == []
+
+
 def test_a_failed_job_is_raised() -> None:
     problem = {"status": 500, "title": "Internal error", "detail": "it killed its engine"}
     assert isinstance(watch(OPEN, event("error", problem, "end")).raised, ServerError)
+
+
+def test_a_download_that_always_breaks_at_the_same_place_is_given_up() -> None:
+    file = io.BytesIO()
+    script = [Answer(200, {}), b"{...", RESET] * 4
+    flow = flows.download("a", file, "application/json", Patience(2.5))
+    run = Run(flow, script)
+    assert run.slept == [0.5, 1, 2]  # a clock that stands still: longer than 2.5 s is too long
+    assert isinstance(run.raised, Unreachable)
 
 
 def test_a_whole_download_is_not_fetched_again() -> None:
