@@ -12,6 +12,7 @@ import uvicorn
 from pydantic import SecretStr, ValidationError
 
 from app import logs
+from app.client.cli import add_server
 from app.connections import patient_protocol
 from app.main import create_app
 from app.settings import Settings
@@ -34,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(required=True, metavar="command")
     cli.add_commands(commands)
+    add_server(commands.choices["sample"])
     commands.add_parser("serve", add_help=False, help="Serve a model over HTTP.")
     return cli.run_command(parser.parse_args(argv))
 

@@ -204,7 +204,8 @@ def sample_command(args: argparse.Namespace) -> None:
     """`ddpm sample`."""
     request = Request.from_arguments(args, args.label)
     source = Source.open(args.checkpoint, args.device)
-    generation.write_images(args.out, generation.generate(source, request, args.batch_size).numpy())
+    x_0 = generation.generate(source, request, args.batch_size).numpy()
+    pixels.write_images(args.out, pixels.to_uint8(x_0))
     print(f"{args.n} samples of {source.checkpoint.name} written to {args.out}")
 
 

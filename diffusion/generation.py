@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from diffusion import pixels
 from diffusion.chain import SamplerName, default_steps, default_variance
 from diffusion.checkpoint import Checkpoint, open_checkpoint
 from diffusion.config import Variance
@@ -147,16 +145,3 @@ def _labels(checkpoint: Checkpoint, request: Request) -> Tensor | None:
     if wrong:
         raise RequestError(f"labels: {wrong[0]} is not allowed; it must be 0..{count - 1}")
     return torch.tensor(request.labels).expand(request.n)
-
-
-def write_images(path: Path, x_0: np.ndarray) -> None:
-    """x_0 (n,C,H,W): a grid as .png, `images` uint8 (n,H,W,C) as .npz, else a folder of PNGs."""
-    images = pixels.to_uint8(x_0)
-    if path.suffix == ".npz":
-        np.savez_compressed(path, images=images)
-    elif path.suffix:
-        pixels.picture(pixels.tile(images)).save(path)
-    else:
-        path.mkdir(parents=True, exist_ok=True)
-        for i, image in enumerate(images):
-            pixels.picture(image).save(path / f"{i:06d}.png")

@@ -4,6 +4,7 @@ Arrays only (torch is not imported), so that a server process can encode without
 """
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,3 +50,15 @@ def tile(images: Array, columns: int | None = None) -> Array:
 def picture(pixels: Array) -> Image.Image:
     """uint8 (H,W,C), C = 1 or 3, as a Pillow image of mode L or RGB."""
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def write_images(path: Path, images: Array) -> None:
+    """uint8 (n,H,W,C): a grid as .png, `images` as .npz, else a folder of PNGs."""
+    if path.suffix == ".npz":
+        np.savez_compressed(path, images=images)
+    elif path.suffix:
+        picture(tile(images)).save(path)
+    else:
+        path.mkdir(parents=True, exist_ok=True)
+        for i, image in enumerate(images):
+            picture(image).save(path / f"{i:06d}.png")

@@ -14,6 +14,7 @@ FORBIDDEN = {
     "app/engine/scheduler.py": {"torch", "asyncio", "threading", "time", "diffusion", "fastapi"},
     "app/engine": {"fastapi", "starlette", "uvicorn", "pydantic"},
     "app/routes": {"torch", "diffusion"},
+    "app/client": {"torch", "fastapi", "starlette", "uvicorn", "pydantic", "sqlalchemy"},
     "diffusion/unet.py": {"diffusers"},
 }
 UNPICKLERS = {"pickle", "cPickle", "dill", "joblib", "shelve"}
@@ -51,3 +52,13 @@ def test_nothing_unpickles(path: Path) -> None:
 def test_the_api_process_does_not_load_torch(module: str) -> None:
     check = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT).returncode == 0
+
+
+def test_the_client_loads_nothing_of_the_server_or_of_torch() -> None:
+    check = "import sys, app.client; print(*sys.modules)"
+    command = [sys.executable, "-c", check]
+    loaded = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    ours = {name for name in loaded.split() if name.split(".")[0] in ("app", "diffusion")}
+    others = {name for name in ours if not name.startswith("app.client")}
+    assert others == {"app", "diffusion", "diffusion.pixels"}
+    assert not {"torch", "fastapi", "pydantic", "uvicorn"} & set(loaded.split())

@@ -1,0 +1,64 @@
+"""A client of the service: `Client`, and `AsyncClient` for asyncio.
+
+    from app.client import Client, SampleRequest
+
+    with Client("http://127.0.0.1:8000") as client:
+        client.sample(SampleRequest(n=10, labels=range(10), seed=42)).grid.save("digits.png")
+
+It needs httpx, numpy, pillow and tqdm, and nothing of the server or of torch.
+"""
+
+from app.client.connection import AsyncClient, Client
+from app.client.errors import (
+    BrokenAnswer,
+    ClientError,
+    Conflict,
+    Gone,
+    InvalidRequest,
+    NotAcceptable,
+    NotFound,
+    OverLimit,
+    ProblemError,
+    RangeNotSatisfiable,
+    ServerError,
+    StorageFull,
+    TimedOut,
+    TooLarge,
+    TooLate,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+)
+from app.client.requests import SampleRequest, TrajectoryRequest
+from app.client.results import Frame, Job, Model, Sample, Samples, Trajectories
+
+__all__ = [
+    "AsyncClient",
+    "BrokenAnswer",
+    "Client",
+    "ClientError",
+    "Conflict",
+    "Frame",
+    "Gone",
+    "InvalidRequest",
+    "Job",
+    "Model",
+    "NotAcceptable",
+    "NotFound",
+    "OverLimit",
+    "ProblemError",
+    "RangeNotSatisfiable",
+    "Sample",
+    "SampleRequest",
+    "Samples",
+    "ServerError",
+    "StorageFull",
+    "TimedOut",
+    "TooLarge",
+    "TooLate",
+    "Trajectories",
+    "TrajectoryRequest",
+    "Unauthorized",
+    "Unavailable",
+    "Unreachable",
+]

@@ -1,0 +1,80 @@
+"""`ddpm sample --server URL`: the same images in the same files, made by a server."""
+
+import argparse
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from app.client.connection import Client
+from app.client.errors import ClientError
+from app.client.requests import SampleRequest
+from app.client.results import Array
+from diffusion import pixels
+
+
+class RemoteError(ValueError):
+    """The server cannot do what the flags ask for; the message says why."""
+
+
+def add_server(parser: argparse.ArgumentParser) -> None:
+    """Give `ddpm sample`'s parser the flag --server, and its command the choice."""
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        help="make them there: CHECKPOINT is the name of what it serves, --batch-size the images "
+        "in a request, and its API key, if it wants one, is read from DDPM_API_KEY",
+    )
+    here: Callable[[argparse.Namespace], None] = parser.get_default("run")
+    parser.set_defaults(run=lambda args: here(args) if args.server is None else sample(args))
+
+
+def sample(args: argparse.Namespace) -> None:
+    """Sample on the server that the flags name. Raises RemoteError, ValueError for its URL."""
+    if args.device != "auto":
+        raise RemoteError(f"device: {args.device!r} is not allowed: --server has its own")
+    with Client(args.server, api_key=os.environ.get("DDPM_API_KEY")) as client:
+        try:
+            images = _fetch(client, args)
+        except ClientError as error:
+            raise RemoteError(f"{args.server}: {error}") from error
+    pixels.write_images(args.out, images)
+    print(f"{args.n} samples of {args.checkpoint} on {args.server} written to {args.out}")
+
+
+def _fetch(client: Client, args: argparse.Namespace) -> Array:
+    """uint8 (n,H,W,C)."""
+    served = client.model()
+    if Path(args.checkpoint).name != served.name:
+        reason = f"{args.server} serves {served.name!r}"
+        raise RemoteError(f"checkpoint: {args.checkpoint!r} is not allowed: {reason}")
+    parts = []
+    with tqdm(total=args.n, desc="sampling", unit="image") as bar:
+        for request in _requests(args, served.limits["max_samples"]):
+            parts.append(client.sample(request).array)
+            bar.update(request.n)
+    return np.concatenate(parts)
+
+
+def _requests(args: argparse.Namespace, max_samples: int) -> Iterator[SampleRequest]:
+    """The samples in parts that the server takes: each is the same in whatever part it is made."""
+    labels = args.label
+    if labels is not None and len(labels) not in (1, args.n):
+        raise RemoteError(f"labels: {len(labels)} given; it must be one, or {args.n}")
+    one_label = labels[0] if labels else None
+    size = max(1, min(args.batch_size, max_samples))
+    for start in range(0, max(1, args.n), size):  # no samples are for the server to refuse
+        n = min(size, args.n - start)
+        yield SampleRequest(
+            n=n,
+            seed=args.seed,
+            first_index=args.first_index + start,
+            sampler=args.sampler,
+            steps=args.steps,
+            eta=args.eta or None,  # 0 is the default, and the flag of other samplers too
+            variance=args.variance,
+            labels=labels[start : start + n] if labels and len(labels) > 1 else one_label,
+            guidance=args.guidance,
+        )

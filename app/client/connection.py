@@ -1,0 +1,390 @@
+"""The two clients: flows, performed with httpx."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import aclosing, closing, contextmanager
+from pathlib import Path
+from typing import BinaryIO, Self, TypeVar
+
+import httpx
+from tqdm import tqdm
+
+from app.client import flows
+from app.client.flows import Answer, Call, Emit, Flow, Patience, Read, Sleep, resume
+from app.client.requests import SampleRequest, TrajectoryRequest
+from app.client.results import Frame, Job, Model, Samples, Trajectories
+
+T = TypeVar("T")
+
+TIMEOUT_SECONDS = 600.0
+CONNECT_SECONDS = 10.0
+ONE = SampleRequest()
+ONE_TRAJECTORY = TrajectoryRequest()
+
+
+class Client:
+    """A server, over connections that are kept until `close` or the end of a `with` block.
+
+    `timeout`, in seconds, bounds a call's wait for its answer, together with the tries that the
+    server's Retry-After (429, 503) and broken connections make necessary; in streams, jobs and
+    downloads it is the time without anything new. Every method raises a ClientError: the class of
+    the problem's status, Unreachable, TimedOut or BrokenAnswer. Threads may share a client.
+
+    `transport` replaces the network, for tests and proxies. Raises ValueError for a `url` that is
+    not http:// or https://.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._timeout = timeout
+        self._http = httpx.Client(
+            base_url=_checked(url), headers=_headers(api_key), transport=transport
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def model(self) -> Model:
+        """What is served."""
+        return self._one(flows.model(self._patience))
+
+    def sample(self, request: SampleRequest = ONE) -> Samples:
+        """Images, when all of them are done."""
+        return self._one(flows.sample(request, self._patience))
+
+    def trajectory(self, request: TrajectoryRequest = ONE_TRAJECTORY) -> Trajectories:
+        """Images and the states on their way, when all of them are done."""
+        return self._one(flows.trajectory(request, self._patience))
+
+    def stream(self, request: TrajectoryRequest = ONE_TRAJECTORY) -> Iterator[Frame]:
+        """Each frame as soon as the server has it; leaving the loop cancels the rest.
+
+        A connection that breaks is made again, and goes on with the frames that are missing.
+        """
+        return self._iterate(flows.stream(request, self._patience))
+
+    def submit(
+        self,
+        request: SampleRequest | TrajectoryRequest,
+        *,
+        idempotency_key: str | None = None,
+        webhook_url: str | None = None,
+    ) -> Job:
+        """A job, which is on the server's disk. The same key and request give the same job."""
+        return self._one(flows.submit(request, self._patience, idempotency_key, webhook_url))
+
+    def job(self, job: Job | str) -> Job:
+        """How far a job is now."""
+        return self._one(flows.status(_id(job), self._patience))
+
+    def watch(self, job: Job | str, *, timeout: float | None = None) -> Iterator[Job]:
+        """The job whenever it got on, the last time finished; `timeout` in seconds, in all.
+
+        Raises ServerError when it failed, Gone when it expired, NotFound when it was cancelled.
+        """
+        return self._iterate(flows.watch(_id(job), Patience(self._timeout, timeout)))
+
+    def wait(self, job: Job | str, *, timeout: float | None = None, progress: bool = True) -> Job:
+        """The finished job, with a progress bar meanwhile. Raises what `watch` does."""
+        with _progress("images", "image", progress) as show:
+            for state in self.watch(job, timeout=timeout):
+                show(state.done, state.total)
+        return state
+
+    def result(self, job: Job | str) -> Samples | Trajectories:
+        """What a finished job made, in memory: by its kind. Raises Conflict before it is."""
+        return self._one(flows.result(_id(job), self._patience))
+
+    def download(self, job: Job | str, path: str | Path, *, progress: bool = True) -> Path:
+        """What a finished job made, as a file: .zip, .npz, .json, .png, .gif, .webp or .apng.
+
+        Until it is whole it is PATH.JOB.part beside it, with which another call goes on. Raises
+        ValueError for another suffix.
+        """
+        target = Path(path)
+        media_type = flows.media_type_of(target)
+        with _part(target, _id(job)) as file, _progress(target.name, "B", progress) as show:
+            flow = flows.download(_id(job), file, media_type, self._patience)
+            for transfer in self._iterate(flow):
+                show(transfer.done, transfer.total)
+        return target
+
+    def cancel(self, job: Job | str) -> None:
+        """Stop and forget a job, and its result with it. Raises NotFound when there is none."""
+        self._one(flows.cancel(_id(job), self._patience))
+
+    @property
+    def _patience(self) -> Patience:
+        return Patience(self._timeout)
+
+    def _one(self, flow: Flow[T]) -> T:
+        with closing(self._iterate(flow)) as values:
+            return next(values)
+
+    def _iterate(self, flow: Flow[T]) -> Generator[T, None, None]:
+        reply: Answer | bytes | None = None
+        error: httpx.TransportError | None = None
+        with closing(_Wire(self._http)) as wire:
+            while (effect := resume(flow, reply, error)) is not None:
+                reply = error = None
+                if isinstance(effect, Emit):
+                    yield effect.value
+                    continue
+                try:
+                    match effect:
+                        case Call():
+                            reply = wire.call(effect)
+                        case Read():
+                            reply = wire.read()
+                        case Sleep(seconds):
+                            time.sleep(seconds)
+                except httpx.TransportError as failure:
+                    error = failure
+
+
+class AsyncClient:
+    """`Client` for asyncio: the same methods, awaited; `stream` and `watch` in `async for`.
+
+    Files are written, and pictures decoded, on the event loop: a block or an answer at a time.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._timeout = timeout
+        self._http = httpx.AsyncClient(
+            base_url=_checked(url), headers=_headers(api_key), transport=transport
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def model(self) -> Model:
+        """What is served."""
+        return await self._one(flows.model(self._patience))
+
+    async def sample(self, request: SampleRequest = ONE) -> Samples:
+        """Images, when all of them are done."""
+        return await self._one(flows.sample(request, self._patience))
+
+    async def trajectory(self, request: TrajectoryRequest = ONE_TRAJECTORY) -> Trajectories:
+        """Images and the states on their way, when all of them are done."""
+        return await self._one(flows.trajectory(request, self._patience))
+
+    def stream(self, request: TrajectoryRequest = ONE_TRAJECTORY) -> AsyncGenerator[Frame, None]:
+        """Each frame as soon as the server has it. A loop that is left early ends the request when
+        the generator is closed: `contextlib.aclosing` does so at once."""
+        return self._iterate(flows.stream(request, self._patience))
+
+    async def submit(
+        self,
+        request: SampleRequest | TrajectoryRequest,
+        *,
+        idempotency_key: str | None = None,
+        webhook_url: str | None = None,
+    ) -> Job:
+        """A job, which is on the server's disk. The same key and request give the same job."""
+        return await self._one(flows.submit(request, self._patience, idempotency_key, webhook_url))
+
+    async def job(self, job: Job | str) -> Job:
+        """How far a job is now."""
+        return await self._one(flows.status(_id(job), self._patience))
+
+    def watch(self, job: Job | str, *, timeout: float | None = None) -> AsyncGenerator[Job, None]:
+        """The job whenever it got on, the last time finished; `timeout` in seconds, in all."""
+        return self._iterate(flows.watch(_id(job), Patience(self._timeout, timeout)))
+
+    async def wait(
+        self, job: Job | str, *, timeout: float | None = None, progress: bool = True
+    ) -> Job:
+        """The finished job, with a progress bar meanwhile. Raises what `watch` does."""
+        with _progress("images", "image", progress) as show:
+            async with aclosing(self.watch(job, timeout=timeout)) as states:
+                async for state in states:
+                    show(state.done, state.total)
+        return state
+
+    async def result(self, job: Job | str) -> Samples | Trajectories:
+        """What a finished job made, in memory: by its kind. Raises Conflict before it is."""
+        return await self._one(flows.result(_id(job), self._patience))
+
+    async def download(self, job: Job | str, path: str | Path, *, progress: bool = True) -> Path:
+        """What a finished job made, as a file: see `Client.download`."""
+        target = Path(path)
+        media_type = flows.media_type_of(target)
+        with _part(target, _id(job)) as file, _progress(target.name, "B", progress) as show:
+            flow = flows.download(_id(job), file, media_type, self._patience)
+            async with aclosing(self._iterate(flow)) as transfers:
+                async for transfer in transfers:
+                    show(transfer.done, transfer.total)
+        return target
+
+    async def cancel(self, job: Job | str) -> None:
+        """Stop and forget a job, and its result with it. Raises NotFound when there is none."""
+        await self._one(flows.cancel(_id(job), self._patience))
+
+    @property
+    def _patience(self) -> Patience:
+        return Patience(self._timeout)
+
+    async def _one(self, flow: Flow[T]) -> T:
+        async with aclosing(self._iterate(flow)) as values:
+            return await anext(values)
+
+    async def _iterate(self, flow: Flow[T]) -> AsyncGenerator[T, None]:
+        reply: Answer | bytes | None = None
+        error: httpx.TransportError | None = None
+        async with aclosing(_AsyncWire(self._http)) as wire:
+            while (effect := resume(flow, reply, error)) is not None:
+                reply = error = None
+                if isinstance(effect, Emit):
+                    yield effect.value
+                    continue
+                try:
+                    match effect:
+                        case Call():
+                            reply = await wire.call(effect)
+                        case Read():
+                            reply = await wire.read()
+                        case Sleep(seconds):
+                            await asyncio.sleep(seconds)
+                except httpx.TransportError as failure:
+                    error = failure
+
+
+class _Wire:
+    """One exchange at a time: a call ends the one before."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+        self._response: httpx.Response | None = None
+        self._blocks: Iterator[bytes] = iter(())
+
+    def call(self, call: Call) -> Answer:
+        self.close()
+        self._response = response = self._http.send(_request(self._http, call), stream=True)
+        if call.stream and response.is_success:
+            self._blocks = response.iter_bytes()
+            return _answer(response, b"")
+        return _answer(response, response.read())
+
+    def read(self) -> bytes:
+        return next(self._blocks, b"")
+
+    def close(self) -> None:
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+
+class _AsyncWire:
+    """`_Wire` for asyncio."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+        self._response: httpx.Response | None = None
+        self._blocks: AsyncIterator[bytes]
+
+    async def call(self, call: Call) -> Answer:
+        await self.aclose()
+        self._response = response = await self._http.send(_request(self._http, call), stream=True)
+        if call.stream and response.is_success:
+            self._blocks = response.aiter_bytes()
+            return _answer(response, b"")
+        return _answer(response, await response.aread())
+
+    async def read(self) -> bytes:
+        return await anext(self._blocks, b"")
+
+    async def aclose(self) -> None:
+        if self._response is not None:
+            await self._response.aclose()
+            self._response = None
+
+
+def _request(http: httpx.Client | httpx.AsyncClient, call: Call) -> httpx.Request:
+    timeout = httpx.Timeout(call.seconds, connect=min(call.seconds, CONNECT_SECONDS))
+    return http.build_request(
+        call.method, call.path, headers=dict(call.headers), json=call.body, timeout=timeout
+    )
+
+
+def _answer(response: httpx.Response, content: bytes) -> Answer:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status_code, headers, content)
+
+
+def _checked(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"url: {url!r} is not allowed: {error}") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ValueError(f"url: {url!r} is not allowed: it must begin with http:// or https://")
+    return parsed
+
+
+def _headers(api_key: str | None) -> dict[str, str]:
+    # Ranges count bytes as they are sent, so nothing may be compressed on the way.
+    headers = {"Accept-Encoding": "identity"}
+    return headers if api_key is None else {**headers, "Authorization": f"Bearer {api_key}"}
+
+
+def _id(job: Job | str) -> str:
+    return job if isinstance(job, str) else job.id
+
+
+@contextmanager
+def _part(target: Path, job_id: str) -> Generator[BinaryIO, None, None]:
+    """A file that becomes `target` if all goes well, and is kept to go on with if not. A job's
+    result never changes, so what there is of it belongs to it."""
+    part = target.with_name(f"{target.name}.{job_id}.part")
+    try:
+        with part.open("ab") as file:
+            yield file
+    except BaseException:
+        if not part.stat().st_size:
+            part.unlink()
+        raise
+    os.replace(part, target)
+
+
+@contextmanager
+def _progress(
+    name: str, unit: str, is_shown: bool
+) -> Generator[Callable[[int, int | None], None], None, None]:
+    """A function that draws how far something is, of a total that may be unknown."""
+    with tqdm(desc=name, unit=unit, unit_scale=unit == "B", disable=not is_shown) as bar:
+
+        def show(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show

@@ -1,0 +1,41 @@
+"""Server-sent events out of bytes, as they arrive."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event; `id` is the last that was named, by which a stream goes on."""
+
+    name: str
+    data: str
+    id: str | None
+
+
+class EventReader:
+    """Gathers blocks of bytes and gives the events that are whole."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._id: str | None = None
+
+    def feed(self, block: bytes) -> list[Event]:
+        """The events that end in this block."""
+        text = (self._rest + block).replace(b"\r\n", b"\n")
+        *whole, self._rest = text.split(b"\n\n")
+        return [event for part in whole if (event := self._event(part.decode()))]
+
+    def _event(self, text: str) -> Event | None:
+        """None for a comment, which only keeps the connection alive."""
+        name, data = "message", []
+        for line in text.split("\n"):
+            field, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            match field:
+                case "event":
+                    name = value
+                case "data":
+                    data.append(value)
+                case "id":
+                    self._id = value
+        return Event(name, "\n".join(data), self._id) if data else None

@@ -1,0 +1,87 @@
+"""`ddpm sample --server`: the files of the same command without it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.cli import main
+from tests.app.server import Server, free_port
+
+FLAGS = ["--n=48", "--seed=3", "--first-index=5", "--sampler=ddim", "--steps=8", "--eta=0.5"]
+BATCH = "--batch-size=16"
+"""The server's own: what PyTorch computes depends on it, a little."""
+
+
+def ddpm(*flags: str) -> int:
+    return main(["sample", *flags])
+
+
+@pytest.mark.parametrize("out", ["grid.png", "images.npz", "folder"])
+def test_the_files_are_those_of_the_local_command(
+    tiny_server: Server, checkpoint: Path, tmp_path: Path, out: str
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+    flags = [str(checkpoint), *FLAGS, BATCH, "--label", "4"]
+    assert ddpm(*flags, f"--out={here / out}", "--device=cpu") == 0
+    assert ddpm(*flags, f"--out={there / out}", f"--server={tiny_server.url}") == 0
+    files = sorted(path.relative_to(here) for path in here.rglob("*") if path.is_file())
+    assert files == sorted(p.relative_to(there) for p in there.rglob("*") if p.is_file())
+    assert [(there / file).read_bytes() for file in files] == [
+        (here / file).read_bytes() for file in files
+    ]
+
+
+def test_more_than_a_request_may_have_is_asked_for_in_parts(
+    tiny_server: Server, tmp_path: Path
+) -> None:
+    labels = [str(i % 10) for i in range(70)]  # the server takes 50 at once
+    flags = ["tiny", "--n=70", "--steps=3", f"--server={tiny_server.url}", "--label", *labels]
+    for size in ("64", "7"):
+        assert ddpm(*flags, f"--batch-size={size}", f"--out={tmp_path / size}.npz") == 0
+    images = [np.load(tmp_path / f"{size}.npz")["images"] for size in ("64", "7")]
+    assert images[0].shape == (70, 8, 8, 1)
+    assert np.array_equal(*images)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["mnist"], "checkpoint: 'mnist' is not allowed: URL serves 'tiny'"),
+        (["tiny", "--device=cuda"], "device: 'cuda' is not allowed: --server has its own"),
+        (["tiny", "--label", "1", "2"], "labels: 2 given; it must be one, or 16"),
+        (["tiny", "--n=0"], "URL: 422 Invalid request: n: "),
+        (["tiny", "--eta=0.5"], "URL: 422 Invalid request: eta: "),
+        (["tiny", "--label", "10"], "URL: 422 Invalid request: labels: "),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_status_2(
+    tiny_server: Server,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    message: str,
+) -> None:
+    out = tmp_path / "out.png"
+    assert ddpm(*flags, f"--out={out}", f"--server={tiny_server.url}") == 2
+    expected = "ddpm: " + message.replace("URL", tiny_server.url)
+    assert expected in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_server_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    assert ddpm("tiny", f"--server={url}") == 2
+    assert f"ddpm: {url}: no connection to the server" in capsys.readouterr().err
+    assert ddpm("tiny", "--server=localhost") == 2
+    assert "ddpm: url: 'localhost' is not allowed" in capsys.readouterr().err
+
+
+def test_the_package_alone_samples_here() -> None:
+    command = [sys.executable, "-m", "diffusion", "sample", "--help"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "--server" not in text
