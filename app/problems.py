@@ -18,6 +18,7 @@ from app.jobs.store import (
     KeyOutdated,
     KeyReused,
     TooManyJobs,
+    TooManyOwnJobs,
     UnknownJob,
 )
 from app.record import Record
@@ -61,6 +62,7 @@ JOBS: dict[type[Exception], int] = {
     KeyReused: 422,
     StorageUnavailable: 503,
     TooManyJobs: 503,
+    TooManyOwnJobs: 429,
     StorageFull: 507,
 }
 METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
@@ -177,7 +179,7 @@ def from_engine(error: Refused) -> Problem:
 def from_jobs(error: Exception) -> Problem:
     """What stands in the way of a job."""
     status = JOBS[type(error)]
-    headers = {"Retry-After": str(JOBS_RETRY_SECONDS)} if status == 503 else None
+    headers = {"Retry-After": str(JOBS_RETRY_SECONDS)} if status in (429, 503) else None
     return Problem(status, str(error), headers=headers)
 
 

@@ -145,7 +145,9 @@ class Limits(BaseModel):
     max_response_bytes: int
     max_job_samples: int
     max_jobs: int
+    max_client_jobs: int
     jobs_budget_bytes: int
+    jobs_client_bytes: int
 
 
 class Model(BaseModel):

@@ -85,6 +85,7 @@ class Settings(BaseSettings):
         "reaches; empty: in jobs_folder",
     )
     jobs_budget_bytes: Positive = Field(20 << 30, description="size of all jobs' results together")
+    jobs_client_bytes: Positive = Field(10 << 30, description="the same of one client's jobs")
     jobs_expiry_seconds: Positive = Field(
         7 * 24 * 3600, description="time that a finished job's result, or an idle job, is kept"
     )
@@ -93,6 +94,7 @@ class Settings(BaseSettings):
     )
     max_job_samples: Positive = Field(50_000, description="samples in one job")
     max_jobs: Positive = Field(1000, description="unfinished jobs")
+    max_client_jobs: Positive = Field(200, description="unfinished jobs of one client")
     webhook_secret: SecretStr = Field(
         SecretStr(""), description="key of the webhooks' signatures; empty: no webhooks"
     )

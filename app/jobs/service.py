@@ -23,7 +23,7 @@ from app.jobs import webhook
 from app.jobs.database import StorageFull, StorageUnavailable, is_sqlite
 from app.jobs.representations import Stored
 from app.jobs.results import ResultStore, bound_bytes
-from app.jobs.store import JobExpired, JobUnfinished, Key, Store, UnknownJob
+from app.jobs.store import JobExpired, JobUnfinished, Key, Quota, Store, UnknownJob
 from app.jobs.tables import Job, Kind
 from app.jobs.worker import PLANS, Terms, Worker
 from app.planning import Plan
@@ -85,7 +85,7 @@ class Jobs:
     ) -> JobStatus:
         """A job that is on disk, or the one that the key made before.
 
-        Raises StorageFull, TooManyJobs, KeyReused.
+        Raises StorageFull, TooManyJobs, TooManyOwnJobs, KeyReused.
         """
         settings = self._settings
         size = bound_bytes(plan)
@@ -109,8 +109,8 @@ class Jobs:
             job,
             key,
             seed=plan.submit.seed,
-            max_jobs=settings.max_jobs,
-            budget_bytes=settings.jobs_budget_bytes,
+            server=Quota(settings.max_jobs, settings.jobs_budget_bytes),
+            client=Quota(settings.max_client_jobs, settings.jobs_client_bytes),
         )
         if self._worker is not None:
             self._worker.wake()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from sqlalchemy import CursorResult, delete, func, insert, or_, select, update
+from sqlalchemy import CursorResult, delete, func, insert, or_, select, true, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -21,6 +21,18 @@ from sqlalchemy.orm import undefer
 
 from app.jobs.database import StorageFull, make_engine, migrate, translated
 from app.jobs.tables import UNFINISHED, IdempotencyKey, Job, Sample, Status, now
+
+
+class TooManyOwnJobs(Exception):
+    """This client has as many unfinished jobs as one may."""
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What is kept at most: unfinished jobs, and bytes of results, reserved or taken."""
+
+    jobs: int
+    size: int
 
 
 class TooManyJobs(Exception):
@@ -99,26 +111,26 @@ class Store:
         await self._engine.dispose()
 
     async def create(
-        self, job: Job, key: Key | None, *, seed: int, max_jobs: int, budget_bytes: int
+        self, job: Job, key: Key | None, *, seed: int, server: Quota, client: Quota
     ) -> Job:
         """Add a waiting job, or return the one that `key` made before.
 
-        Raises KeyReused, TooManyJobs, or StorageFull over the budget (processes that admit in the
-        same instant may together exceed it by what they admit).
+        Raises KeyReused, TooManyJobs or TooManyOwnJobs, or StorageFull over a quota (processes that
+        admit in the same instant may together exceed it by what they admit).
         """
         try:
-            return await self._create(job, key, seed, max_jobs, budget_bytes)
+            return await self._create(job, key, seed, server, client)
         except IntegrityError:  # another process took the key in between: now it is there
-            return await self._create(job, key, seed, max_jobs, budget_bytes)
+            return await self._create(job, key, seed, server, client)
 
     async def _create(
-        self, job: Job, key: Key | None, seed: int, max_jobs: int, budget_bytes: int
+        self, job: Job, key: Key | None, seed: int, server: Quota, client: Quota
     ) -> Job:
         async with self._writing() as session:
             known = key and await _known(session, key)
             if known:
                 return await session.get_one(Job, known.job_id)
-            await _check_room(session, job.stored_bytes, max_jobs, budget_bytes)
+            await _check_room(session, job, server, client)
             expiry = job.expires_at - job.created_at
             job.created_at = job.turn_at = await _now(session)
             job.expires_at = job.created_at + expiry
@@ -390,21 +402,24 @@ def _key_row(
     )
 
 
-async def _check_room(
-    session: AsyncSession, stored_bytes: int, max_jobs: int, budget_bytes: int
-) -> None:
-    unfinished = await session.scalar(
-        select(func.count()).select_from(Job).where(Job.status.in_(UNFINISHED))
-    )
-    if (unfinished or 0) >= max_jobs:
-        raise TooManyJobs(f"{unfinished} jobs are unfinished; this server keeps {max_jobs}")
-    taken = int(await session.scalar(select(func.sum(Job.stored_bytes))) or 0)
-    if taken + stored_bytes > budget_bytes:
-        raise StorageFull(
-            f"the job's results may take {stored_bytes} bytes; of the {budget_bytes} that this "
-            f"server keeps for results, {max(budget_bytes - taken, 0)} are left: DELETE jobs that "
-            "are no longer needed, or wait until they expire"
-        )
+async def _check_room(session: AsyncSession, job: Job, server: Quota, client: Quota) -> None:
+    """Raises TooManyOwnJobs, TooManyJobs or StorageFull."""
+    own = Job.client == job.client
+    for quota, mine, too_many, keeper in (
+        (client, own, TooManyOwnJobs, "of one client this server"),
+        (server, true(), TooManyJobs, "this server"),
+    ):
+        count = select(func.count()).select_from(Job).where(Job.status.in_(UNFINISHED), mine)
+        unfinished = await session.scalar(count) or 0
+        if unfinished >= quota.jobs:
+            raise too_many(f"{unfinished} jobs are unfinished; {keeper} keeps {quota.jobs}")
+        taken = int(await session.scalar(select(func.sum(Job.stored_bytes)).where(mine)) or 0)
+        if taken + job.stored_bytes > quota.size:
+            raise StorageFull(
+                f"the job's results may take {job.stored_bytes} bytes; of the {quota.size} that "
+                f"{keeper} keeps, {max(quota.size - taken, 0)} are left: DELETE jobs that are no "
+                "longer needed, or wait until they expire"
+            )
 
 
 async def _change(session: AsyncSession, job: Job, changes: dict[str, Any]) -> None:

@@ -136,9 +136,12 @@ async def delete(job_id: str, jobs: JobsDep) -> None:
 
 
 def _check_size(accepted: Plan, settings: Settings) -> None:
-    size, limit = bound_bytes(accepted), settings.jobs_budget_bytes
+    size = bound_bytes(accepted)
+    limit = min(settings.jobs_budget_bytes, settings.jobs_client_bytes)
     if size > limit:
-        reason = f"the job's results may take {size} bytes; this server keeps {limit} for all jobs"
+        reason = (
+            f"the job's results may take {size} bytes; this server keeps {limit} for one client"
+        )
         raise Problem(422, f"{reason}: ask for fewer samples or frames")
 
 

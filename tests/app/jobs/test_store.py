@@ -15,8 +15,10 @@ from app.jobs.store import (
     KeyOutdated,
     KeyReused,
     LostLease,
+    Quota,
     Store,
     TooManyJobs,
+    TooManyOwnJobs,
     UnknownJob,
 )
 from app.jobs.tables import Job
@@ -25,6 +27,7 @@ pytestmark = pytest.mark.anyio
 
 LEASE = 60.0
 WEEK = 7 * 24 * 3600.0
+PLENTY = Quota(jobs=100, size=10**9)
 
 
 @pytest.fixture
@@ -55,9 +58,15 @@ def job(total: int = 4, **fields: object) -> Job:
 
 
 async def create(
-    store: Store, made: Job, key: Key | None = None, budget: int = 10_000, max_jobs: int = 10
+    store: Store,
+    made: Job,
+    key: Key | None = None,
+    budget: int = 10_000,
+    max_jobs: int = 10,
+    own: Quota | None = None,
 ) -> Job:
-    return await store.create(made, key, seed=1, max_jobs=max_jobs, budget_bytes=budget)
+    server = Quota(max_jobs, budget)
+    return await store.create(made, key, seed=1, server=server, client=own or PLENTY)
 
 
 async def claimed(store: Store, owner: str = "me", lease: float = LEASE) -> Job:
@@ -216,6 +225,17 @@ async def test_the_number_of_unfinished_jobs_is_bounded(store: Store) -> None:
     await store.record(turn, kept(0))
     await store.end_turn(turn, 1, 1.0, WEEK)
     await create(store, job(), max_jobs=1)
+
+
+async def test_one_client_has_its_own_part_of_both(store: Store) -> None:
+    own = Quota(jobs=2, size=1000)
+    await create(store, job(client="a", stored_bytes=600), own=own)
+    with pytest.raises(StorageFull, match="of the 1000 that of one client .* 400 are left"):
+        await create(store, job(client="a", stored_bytes=500), own=own)
+    await create(store, job(client="a"), own=own)
+    with pytest.raises(TooManyOwnJobs, match="2 jobs are unfinished; of one client this server"):
+        await create(store, job(client="a"), own=own)
+    await create(store, job(client="b", stored_bytes=600), own=own)
 
 
 async def test_a_key_gives_its_first_job_again_and_refuses_another_request(store: Store) -> None:
