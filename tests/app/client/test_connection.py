@@ -176,6 +176,21 @@ def test_waiting_ends_when_its_time_is_over_or_the_job_is_gone(client: Any) -> N
         list(states)
 
 
+def test_waiting_outlives_the_server(connect: Connect, checkpoint: Path, tmp_path: Path) -> None:
+    flags = [f"--checkpoint={checkpoint}", "--runtime=eager"]
+    one_thread = {"DDPM_THREADS": "1"}
+    with Server(tmp_path / "first.log", *flags, **one_thread) as first:
+        client = connect(first.url, timeout=120)
+        states = client.watch(client.submit(SampleRequest(n=300, seed=7, steps=10)))
+        before = next(states)
+        first.process.kill()
+        first.process.wait()
+        with Server(tmp_path / "second.log", *flags, port=first.port, **one_thread):
+            *_, last = states
+            assert before.done < 300
+            assert (last.id, last.status, last.done) == (before.id, "finished", 300)
+
+
 def test_a_progress_bar_tells_how_far_it_is(
     client: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
