@@ -132,6 +132,10 @@ class Engine:
     def _attempt(self, batch: Sequence[Chain]) -> tuple[Steps, dict[str, str]]:
         """The steps, and why jobs failed. Without memory the batch is run in smaller ones, from
         now on; after another error each job is tried on its own."""
+        if (
+            sum(chain.job.rows for chain in batch) > self.runner.max_rows
+        ):  # halved since it was made
+            return self._attempt_each(self._smaller(batch), {})
         self.on_step(places(batch))
         try:
             return dict(zip(batch, self.runner.step(batch), strict=True)), {}
@@ -140,7 +144,7 @@ class Engine:
                 log.warning("out of memory: batches of %d from now on", self.runner.max_rows)
                 unfit = self.scheduler.limit(self.runner.max_rows)
                 reasons = {job.id: "the memory does not do for its rows" for job in unfit}
-                return self._attempt_each(self._smaller(batch, set(reasons)), reasons)
+                return self._attempt_each(self._smaller(batch), reasons)
             if self.runner.runtime.device.type != "cpu" and not is_out_of_memory(error):
                 raise  # the device may be in any state: the process is replaced
             jobs = dict.fromkeys(chain.job.id for chain in batch)  # in order
@@ -159,12 +163,12 @@ class Engine:
             steps, reasons = {**steps, **done}, {**reasons, **failed}
         return steps, reasons
 
-    def _smaller(self, batch: Sequence[Chain], without: set[str]) -> list[list[Chain]]:
-        """The batch in parts that the runner now takes, without some jobs."""
+    def _smaller(self, batch: Sequence[Chain]) -> list[list[Chain]]:
+        """The batch in parts that the runner now takes, without chains that no longer fit."""
         parts: list[list[Chain]] = []
         room = 0
         for chain in batch:
-            if chain.job.id in without:
+            if chain.job.rows > self.runner.max_rows:
                 continue
             if chain.job.rows > room:
                 parts.append([])

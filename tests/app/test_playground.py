@@ -133,6 +133,7 @@ def test_each_in_turn_asks_for_one_label_after_the_other(page: Page, tiny: Serve
 
 def test_a_link_shows_the_same_to_somebody_else(page: Page, browser: Browser, tiny: Server) -> None:
     page.goto(tiny.url + "/?n=2&labels=1")
+    assert len(pictures(page)) == 2  # by then the page has taken its fields from the address
     page.get_by_label("Seed", exact=True).fill("")  # none: the page draws one
     page.get_by_label("Steps").fill("7")
     page.get_by_role("button", name="Generate").click()

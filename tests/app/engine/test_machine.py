@@ -262,3 +262,22 @@ def test_before_each_step_it_tells_where_every_job_is(unconditional: Bench) -> N
     unconditional.engine.submit(Submit("b", 3, (0,), None, "ddim", 1))
     unconditional.drain()
     assert told == [[("b", 0, 0), ("a", 5, 0)], [("a", 5, 1)]]
+
+
+def test_memory_that_runs_out_twice_in_a_step_halves_no_more_than_it_must(tmp_path: Path) -> None:
+    bench = Bench(save_tiny(tmp_path / "tiny"))
+    engine, runner = bench.engine, bench.engine.runner
+    runner.batch_sizes = (4, 8, 16)
+    engine.scheduler.limit(16)
+    whole = runner.step
+
+    def scarce(batch: Sequence[Chain]) -> Any:
+        if len(batch) > 4:
+            raise torch.OutOfMemoryError("injected")
+        return whole(batch)
+
+    runner.step = scarce  # type: ignore[method-assign, assignment]
+    engine.submit(Submit("a", 3, tuple(range(16)), None, "ddim", 3))
+    events = bench.drain()
+    assert [event for event in events if isinstance(event, Limited)] == [Limited(4)]
+    assert finished(events, "a").keys() == set(range(16))

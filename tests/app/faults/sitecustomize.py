@@ -45,11 +45,21 @@ def break_runner(module: ModuleType) -> None:
     module.Runner.step = step  # type: ignore[attr-defined]
 
 
+def flatten_curve(module: ModuleType) -> None:
+    """Every step takes as long as any other, so the largest batch is the one to use."""
+    module.step_seconds = lambda _runtime, sizes, _model: dict.fromkeys(sizes, 1.0)  # type: ignore[attr-defined]
+
+
+CHANGES = {"app.engine.runner": break_runner}
+if FAULT == "memory":
+    CHANGES["app.engine.runtime"] = flatten_curve
+
+
 class Finder(importlib.abc.MetaPathFinder):
-    """Runs `break_runner` once the runner's module is loaded."""
+    """Changes a module once it is loaded."""
 
     def find_spec(self, name: str, path: Any, _target: Any = None) -> Any:
-        if name != "app.engine.runner":
+        if name not in CHANGES:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         assert spec is not None and spec.loader is not None
@@ -57,7 +67,7 @@ class Finder(importlib.abc.MetaPathFinder):
 
         def exec_module(module: ModuleType) -> None:
             load(module)
-            break_runner(module)
+            CHANGES[name](module)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
