@@ -70,7 +70,6 @@ def serve(argv: list[str]) -> int:
         drain=lambda: app.state.supervisor.drain(settings.shutdown_seconds),
         on_ready=log_address if settings.log_format == "json" else print_address,
     )
-    app.state.is_stopping = lambda: server.should_exit
     for stopping in (signal.SIGINT, signal.SIGTERM):
         # uvicorn shuts down on these, then raises them again: this time they mean nothing.
         signal.signal(stopping, lambda *_: None)

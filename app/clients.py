@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import re
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -12,7 +11,6 @@ from app.dependencies import SettingsDep
 from app.problems import Problem
 
 BEARER = HTTPBearer(auto_error=False, description="One of the server's API keys, where it has any.")
-WAIT = re.compile(r"wait=(\d{1,9})", re.IGNORECASE)
 
 
 def identify(
@@ -34,13 +32,4 @@ def identify(
     return f"key {hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
-def wait_seconds(request: Request, settings: SettingsDep) -> float:
-    """How long the client waits (`Prefer: wait=SECONDS`), at most the server's own limit."""
-    headers = ",".join(request.headers.getlist("prefer"))
-    wishes = [WAIT.fullmatch(part.partition(";")[0].strip()) for part in headers.split(",")]
-    seconds = [int(wish[1]) for wish in wishes if wish]
-    return min([*seconds, settings.max_wait_seconds])
-
-
 ClientDep = Annotated[str, Depends(identify)]
-WaitDep = Annotated[float, Depends(wait_seconds)]

@@ -64,7 +64,6 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
         lifespan=lifespan,
     )
     app.state.settings = settings
-    app.state.is_stopping = lambda: False  # whoever runs the server puts a better one here
     app.state.supervisor = Supervisor(
         options,
         Limits(

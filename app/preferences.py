@@ -2,21 +2,37 @@
 
 import hashlib
 import re
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 
+from app.dependencies import SettingsDep
 from app.jobs.store import Key
 from app.problems import Problem, shorten
 from app.schemas import SampleRequest
 
+WAIT = re.compile(r"wait=(\d{1,9})")
 KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
+
+
+def _preferences(request: Request) -> list[str]:
+    """What the Prefer headers say, without parameters."""
+    elements = ",".join(request.headers.getlist("prefer")).split(",")
+    return [element.partition(";")[0].strip().lower() for element in elements]
 
 
 def prefers_async(request: Request) -> bool:
     """Does a Prefer header say respond-async?"""
-    headers = request.headers.getlist("prefer")
-    elements = (element for header in headers for element in header.split(","))
-    return any(e.partition(";")[0].strip().lower() == "respond-async" for e in elements)
+    return "respond-async" in _preferences(request)
+
+
+def wait_seconds(request: Request, settings: SettingsDep) -> float:
+    """How long the client waits (`Prefer: wait=SECONDS`), at most the server's own limit."""
+    wishes = map(WAIT.fullmatch, _preferences(request))
+    return min([*(int(wish[1]) for wish in wishes if wish), settings.max_wait_seconds])
+
+
+WaitDep = Annotated[float, Depends(wait_seconds)]
 
 
 def refuse_webhook(request: Request) -> None:

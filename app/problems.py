@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from app.engine.supervisor import ClientOverLimit, NotReady, Overloaded, Refused, TooLate
+from app.engine.flight import ClientOverLimit, NotReady, Overloaded, Refused, TooLate
 from app.jobs.database import StorageFull, StorageUnavailable
 from app.jobs.store import (
     JobExpired,

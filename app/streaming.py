@@ -9,8 +9,9 @@ from typing import Any
 
 from app import tracing
 from app.encoding import png_base64
+from app.engine.flight import Refused
 from app.engine.messages import Done, Event, Failed, Finished, Frame
-from app.engine.supervisor import Refused, Supervisor
+from app.engine.supervisor import Supervisor
 from app.planning import Plan
 from app.problems import Problem, from_engine
 from app.record import Record

@@ -132,20 +132,17 @@ class Engine:
     def _attempt(self, batch: Sequence[Chain]) -> tuple[Steps, dict[str, str]]:
         """The steps, and why jobs failed. Without memory the batch is run in smaller ones, from
         now on; after another error each job is tried on its own."""
-        if (
-            sum(chain.job.rows for chain in batch) > self.runner.max_rows
-        ):  # halved since it was made
+        rows = sum(chain.job.rows for chain in batch)
+        if rows > self.runner.max_rows:  # halved since the batch was made
             return self._attempt_each(self._smaller(batch), {})
         self.on_step(places(batch))
         try:
             return dict(zip(batch, self.runner.step(batch), strict=True)), {}
         except Exception as error:
-            if is_out_of_memory(error) and self.runner.halve():
-                log.warning("out of memory: batches of %d from now on", self.runner.max_rows)
-                unfit = self.scheduler.limit(self.runner.max_rows)
-                reasons = {job.id: "the memory does not do for its rows" for job in unfit}
-                return self._attempt_each(self._smaller(batch), reasons)
-            if self.runner.runtime.device.type != "cpu" and not is_out_of_memory(error):
+            if is_out_of_memory(error):
+                if self.runner.halve():
+                    return self._attempt_smaller(batch)
+            elif self.runner.runtime.device.type != "cpu":
                 raise  # the device may be in any state: the process is replaced
             jobs = dict.fromkeys(chain.job.id for chain in batch)  # in order
             requests = sorted(self._progress[job_id].request_id for job_id in jobs)
@@ -153,6 +150,13 @@ class Engine:
             if len(jobs) == 1:
                 return {}, {next(iter(jobs)): f"the model failed: {error!r}"}
             return self._attempt_each([[c for c in batch if c.job.id == id] for id in jobs], {})
+
+    def _attempt_smaller(self, batch: Sequence[Chain]) -> tuple[Steps, dict[str, str]]:
+        """The same in the smaller batches that there is memory for; jobs that fit in none fail."""
+        log.warning("out of memory: batches of %d from now on", self.runner.max_rows)
+        unfit = self.scheduler.limit(self.runner.max_rows)
+        reasons = {job.id: "the memory does not do for its rows" for job in unfit}
+        return self._attempt_each(self._smaller(batch), reasons)
 
     def _attempt_each(
         self, batches: Sequence[Sequence[Chain]], reasons: dict[str, str]

@@ -18,7 +18,8 @@ from uuid import uuid4
 import httpx
 from filelock import FileLock, Timeout
 
-from app.engine.supervisor import NotReady, Supervisor
+from app.engine.flight import NotReady
+from app.engine.supervisor import Supervisor
 from app.jobs import webhook
 from app.jobs.database import StorageFull, StorageUnavailable, is_sqlite
 from app.jobs.representations import Stored

@@ -8,20 +8,20 @@ own fault (no engine, a full queue, a full disk, no database) makes it wait.
 import asyncio
 import contextlib
 import dataclasses
-import functools
 import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
 from pydantic import TypeAdapter
 
+from app.engine.flight import Refused
 from app.engine.messages import Done, Failed, Finished, Frame
-from app.engine.supervisor import Refused, Supervisor
+from app.engine.supervisor import Supervisor
 from app.jobs.database import StorageFull, StorageUnavailable
 from app.jobs.results import ResultStore, encode_image, encode_trajectory, image_bytes
 from app.jobs.store import Kept, LostLease, Store
@@ -32,7 +32,7 @@ from app.tasks import end, together
 
 log = logging.getLogger(__name__)
 
-P = ParamSpec("P")
+A = TypeVar("A")
 T = TypeVar("T")
 PLANS = TypeAdapter(Plan)
 SLOTS = 2
@@ -223,9 +223,8 @@ class Worker:
         await self._store.record(chunk.job, chunk.kept)
         chunk.kept.clear()
 
-    async def _in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        run = functools.partial(call, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+    async def _in_thread(self, call: Callable[[A], T], argument: A) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, argument)
 
 
 class Chunk:

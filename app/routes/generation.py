@@ -11,14 +11,14 @@ from fastapi.responses import Response, StreamingResponse
 
 from app import encoding, openapi, tracing
 from app.body import StrictRoute
-from app.clients import ClientDep, WaitDep
+from app.clients import ClientDep
 from app.dependencies import EncodersDep, JobsDep, SettingsDep, SupervisorDep
 from app.engine.supervisor import Supervisor
 from app.jobs.service import Jobs
 from app.jobs.tables import Kind
 from app.negotiation import accept_header, choose
 from app.planning import Plan, for_client, plan, with_seed
-from app.preferences import idempotency_key, prefers_async, refuse_webhook
+from app.preferences import WaitDep, idempotency_key, prefers_async, refuse_webhook
 from app.record import Record
 from app.results import Result, gather
 from app.routes.jobs import accept_job

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from app import openapi, ranges
 from app.clients import ClientDep
-from app.dependencies import JobsDep, SettingsDep
+from app.dependencies import JobsDep, SettingsDep, SupervisorDep
 from app.engine.supervisor import Supervisor
 from app.jobs import webhook
 from app.jobs.archive import Body
@@ -107,8 +107,8 @@ async def result(job_id: str, request: Request, jobs: JobsDep, settings: Setting
 )
 async def events(
     job_id: str,
-    request: Request,
     jobs: JobsDep,
+    supervisor: SupervisorDep,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """`progress` events, then one `done` or `error`. With `Last-Event-ID` only what is new; 204
@@ -117,7 +117,7 @@ async def events(
     if last_event_id == LAST_ID and found.status in ENDED:
         return Response(status_code=204)
     return StreamingResponse(
-        progress(jobs, job_id, last_event_id, request.app.state.is_stopping),
+        progress(jobs, job_id, last_event_id, lambda: supervisor.is_draining),
         media_type=EVENT_STREAM,
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
