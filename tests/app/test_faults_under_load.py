@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -222,25 +223,36 @@ def test_clients_that_leave_at_random_moments_leave_nothing_behind(
                 pass
 
         list(pool.map(leave, range(100)))  # what is made once is made now
-        before = holdings(server)
+        files, threads = open_files(server), count_threads(server)
         list(pool.map(leave, range(400)))
-        for _ in range(100):
+        for _ in range(200):
             found = read(server)
-            if found["ddpm_queued_samples",] == 0 and holdings(server) == before:
+            is_empty = found["ddpm_queued_samples",] == 0
+            if is_empty and open_files(server) == files and count_threads(server) <= threads:
                 break
             time.sleep(0.1)
         assert found["ddpm_queued_samples",] == found["ddpm_backlog_rows",] == 0
-        assert holdings(server) == before
+        assert open_files(server) == files
+        assert count_threads(server) <= threads
 
 
-def holdings(server: Server) -> tuple[int, int]:
-    """The API process' open files, but for connections that are kept alive, and its threads."""
-    folder = Path(f"/proc/{server.process.pid}")
-    files = [os.readlink(fd) for fd in (folder / "fd").iterdir() if fd.exists()]
-    return (
-        sum(not name.startswith("socket:") for name in files),
-        len(list((folder / "task").iterdir())),
-    )
+def open_files(server: Server) -> Counter[str]:
+    """The API process' by name, but for connections that are kept alive and those of the job
+    database, whose pool grows and shrinks by itself."""
+    names = Counter[str]()
+    for fd in Path(f"/proc/{server.process.pid}/fd").iterdir():
+        try:
+            name = os.readlink(fd)
+        except FileNotFoundError:  # closed meanwhile
+            continue
+        if not name.startswith("socket:") and "jobs.sqlite" not in name:
+            names[name] += 1
+    return names
+
+
+def count_threads(server: Server) -> int:
+    """The API process'; some pools end idle ones after a while."""
+    return len(list(Path(f"/proc/{server.process.pid}/task").iterdir()))
 
 
 def test_serving_needs_no_disk(tiny: Path, tmp_path: Path) -> None:
