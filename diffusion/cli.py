@@ -27,6 +27,7 @@ from diffusion.checkpoint import (
     save_checkpoint,
 )
 from diffusion.config import Config, from_dict
+from diffusion.curves import draw_losses
 from diffusion.data import DataError, Images
 from diffusion.evaluation import Evaluation
 from diffusion.features import FeaturesName
@@ -78,6 +79,9 @@ def _add_train(commands: Any) -> None:
     )
     parser.add_argument("--data", help="instead of the config's: a name, or a path to images")
     parser.add_argument("--start", help="checkpoint whose weights are the first (random ones)")
+    parser.add_argument(
+        "--until", type=int, metavar="STEP", help="stop there, to go on another time"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (%(default)s)")
     parser.add_argument("--name", help="of the model (the config's file name)")
     parser.add_argument("--strict", action="store_true", help="stop at a corrupt image")
@@ -149,8 +153,13 @@ def train(args: argparse.Namespace) -> None:
         trainer = Trainer(config, images, args.out, device, worker, first)
         logs = _summary_writer(args.out / "tensorboard") if worker.is_first else nullcontext()
         with logs as writer:
-            trainer.run(writer, write_sample_grid)
+            trainer.run(writer, write_sample_grid, args.until)
     if not worker.is_first:
+        return
+    if (args.out / "log.jsonl").exists():
+        _draw_losses(args.out)
+    if trainer.step < config.training.num_steps:
+        print(f"at step {trainer.step} of {config.training.num_steps}; the same command goes on")
         return
     card = ModelCard(
         name=args.name or args.config.stem,
@@ -166,6 +175,14 @@ def _history(start: Checkpoint) -> dict[str, Any]:
     """How the weights came about that a run started from."""
     card = start.card
     return {"sha256": start.sha256, "command": card.command, "trained": card.trained}
+
+
+def _draw_losses(run: Path) -> None:
+    """RUN/loss.png, where there is matplotlib to draw it with."""
+    try:
+        draw_losses(run)
+    except ImportError:
+        print("matplotlib is not installed: no loss.png", file=sys.stderr)
 
 
 def _summary_writer(folder: Path) -> Any:

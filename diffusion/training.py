@@ -147,16 +147,19 @@ class Trainer:
         self,
         writer: Writer | None = None,
         on_sample: Callable[["Trainer", Writer | None], None] | None = None,
+        until: int | None = None,
     ) -> None:
-        """Train up to `num_steps`, saving, logging and sampling on the way."""
+        """Train up to `num_steps`, or only to the step `until`, saving, logging and sampling on the
+        way."""
         training = self.config.training
+        last = min(training.num_steps, until or training.num_steps)
         first = self.worker.is_first
         bar = tqdm(
             total=training.num_steps, initial=self.step, unit="step", desc="training",
             disable=not first,
         )  # fmt: skip
         with bar:
-            while self.step < training.num_steps:
+            while self.step < last:
                 self.train_step()
                 bar.update()
                 if self.step % training.log_every == 0:
@@ -165,7 +168,7 @@ class Trainer:
                     continue
                 if on_sample and training.sample_every and self.step % training.sample_every == 0:
                     on_sample(self, writer)
-                if self.step % training.save_every == 0 or self.step == training.num_steps:
+                if self.step % training.save_every == 0 or self.step == last:
                     self.save()
 
     def train_step(self) -> None:

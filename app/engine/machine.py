@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from app.engine.blackbox import Place
+from app.engine.curve import LatencyCurve
 from app.engine.messages import Counts, Done, Event, Failed, Finished, Frame, Limited, Submit
 from app.engine.runner import ChainStep, JobData, Runner, is_out_of_memory
 from app.engine.scheduler import Chain, Job, Scheduler
@@ -39,14 +40,16 @@ class Engine:
         self,
         process: Process,
         runner: Runner,
+        curve: LatencyCurve,
         clock: Callable[[], float] = time.monotonic,
         on_step: Callable[[Sequence[Place]], object] = lambda _places: None,
     ) -> None:
-        """`on_step` is told where every job of the batch is, before each network call."""
+        """`curve` has the runner's batch sizes. `on_step` is told where every job of the batch is,
+        before each network call."""
         self.process = process
         self.on_step = on_step
         self.runner = runner
-        self.scheduler = Scheduler(runner.max_rows)
+        self.scheduler = Scheduler(curve)
         self.clock = clock
         self._progress: dict[str, Progress] = {}
         self._tables: dict[tuple[object, ...], SamplerTable] = {}

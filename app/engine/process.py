@@ -31,7 +31,7 @@ from app.engine.messages import (
 )
 from app.engine.options import Options
 from app.engine.runner import Runner
-from app.engine.runtime import invariant_sizes, make_runtime, step_seconds, up_to_the_knee
+from app.engine.runtime import invariant_sizes, make_runtime, step_seconds
 from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from diffusion.generation import pick_device
 from diffusion.process import Process
@@ -121,12 +121,14 @@ def load(options: Options) -> tuple[Engine, Ready]:
     model = checkpoint.eps_model()
     device = pick_device(options.device)
     runtime = make_runtime(options.runtime, model, device, options.threads, options.max_batch)
+    if runtime.name == "openvino":
+        torch.set_num_threads(1)  # its idle threads would spin beside OpenVINO's
     invariant = invariant_sizes(runtime, model)
-    curve = step_seconds(runtime, invariant or runtime.batch_sizes, model)
-    batch_sizes = up_to_the_knee(curve)
+    measured = step_seconds(runtime, invariant or runtime.batch_sizes, model)
+    curve = measured.up_to_the_knee()
     runner = Runner(
         runtime,
-        batch_sizes,
+        curve.sizes,
         checkpoint.unet.image_shape,
         checkpoint.process.clip,
         checkpoint.card.null_label,
@@ -137,12 +139,12 @@ def load(options: Options) -> tuple[Engine, Ready]:
         "runtime": runtime.name,
         "precision": runtime.precision,
         "device": str(device),
-        "batch_sizes": list(batch_sizes),
-        "step_seconds": {str(size): seconds for size, seconds in curve.items()},
+        "batch_sizes": list(curve.sizes),
+        "step_seconds": {str(size): measured.seconds(size) for size in measured.sizes},
         "batch_invariant": bool(invariant),
-        "seconds_per_row": curve[batch_sizes[-1]] / batch_sizes[-1],
+        "seconds_per_row": curve.seconds_per_row,
     }
-    return Engine(process, runner), Ready(info)
+    return Engine(process, runner, curve), Ready(info)
 
 
 def describe(checkpoint: Checkpoint, process: Process) -> dict[str, object]:

@@ -5,20 +5,22 @@ for B among its `batch_sizes`. Samples are the same under any load when a row's 
 on B nor on the other rows: `invariant_sizes` measures at warm-up for which B that holds.
 """
 
+import copy
+import math
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from app.engine.curve import LatencyCurve
 from diffusion.prediction import EpsModel
+from diffusion.unet import merge_upsamplers
 
 RUNTIMES = ("openvino", "eager")
-KNEE = 0.95
-"""Of the best rows/s: what a batch size must reach to be the largest that is used."""
 
 
 class RuntimeUnavailable(RuntimeError):
@@ -65,7 +67,11 @@ class EagerRuntime:
 
 
 class OpenVINORuntime:
-    """OpenVINO on the CPU, float32, compiled for each batch size: the default where it installs."""
+    """OpenVINO on the CPU, float32, compiled for each batch size: the default where it installs.
+
+    A batch is split among the threads where its size allows: rows of their own keep them busier
+    than parts of the same layers, at the end of each of which all would wait for all.
+    """
 
     name = "openvino"
     precision = "float32"
@@ -81,6 +87,8 @@ class OpenVINORuntime:
                 "runtime: openvino is not installed; install the extra `openvino`, or use eager"
             ) from error
         self.batch_sizes = powers_of_two(max_batch, first=1)
+        model = copy.deepcopy(model)
+        merge_upsamplers(model)
         examples = _examples(model, 2)
         batch = torch.export.Dim("batch")
         with warnings.catch_warnings():
@@ -90,22 +98,42 @@ class OpenVINORuntime:
             )
             graph = openvino.convert_model(exported)
         core = openvino.Core()
-        options = {
-            "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 where the CPU has it
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
-        }
-        self._requests: dict[int, Any] = {}
+        self._requests: dict[int, list[Any]] = {}
         for size in self.batch_sizes:
+            parts = parts_of(size, threads)
+            options = {
+                "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 where the CPU has it
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": parts,
+                "ENABLE_CPU_PINNING": False,  # others on this machine would be pinned to the same
+            }
             fixed = graph.clone()
-            shapes = [(size, *example.shape[1:]) for example in examples]
+            shapes = [(size // parts, *example.shape[1:]) for example in examples]
             fixed.reshape(dict(zip(fixed.inputs, shapes, strict=True)))
-            self._requests[size] = core.compile_model(fixed, "CPU", options).create_infer_request()
+            compiled = core.compile_model(fixed, "CPU", options)
+            self._requests[size] = [compiled.create_infer_request() for _ in range(parts)]
 
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
-        inputs = [tensor.numpy() for tensor in (x_t, t, label) if tensor is not None]
-        outputs = self._requests[len(x_t)].infer(inputs)
-        return torch.from_numpy(outputs[0]).clone()  # the buffer is reused by the next call
+        requests = self._requests[len(x_t)]
+        columns = [c.chunk(len(requests)) for c in (x_t, t, label) if c is not None]
+        for request, *inputs in zip(requests, *columns, strict=True):
+            for i, tensor in enumerate(inputs):
+                request.get_input_tensor(i).data[:] = tensor.numpy()
+        for request in requests:
+            request.start_async()
+        for request in requests:
+            request.wait()
+        # cat copies: the buffers are reused by the next call.
+        return torch.cat([torch.from_numpy(r.get_output_tensor().data) for r in requests])
+
+
+def parts_of(size: int, threads: int) -> int:
+    """Into how many equal parts a batch is split: the largest power of two that divides it, and is
+    not above the number of threads."""
+    parts = 1
+    while 2 * parts <= threads and size % (2 * parts) == 0:
+        parts *= 2
+    return parts
 
 
 def powers_of_two(largest: int, *, first: int) -> tuple[int, ...]:
@@ -162,32 +190,20 @@ def invariant_sizes(runtime: Runtime, model: EpsModel) -> tuple[int, ...]:
 
 @torch.inference_mode()
 def step_seconds(
-    runtime: Runtime, sizes: Sequence[int], model: EpsModel, repeats: int = 5
-) -> dict[int, float]:
-    """The latency curve: seconds of one network call for each batch size, the best of `repeats`
-    rounds over all sizes after one that does not count."""
-    best: dict[int, float] = {}
-    for number in range(repeats + 1):
+    runtime: Runtime, sizes: Sequence[int], model: EpsModel, rounds: int = 3
+) -> LatencyCurve:
+    """Seconds of one network call for each batch size: the best of so many rounds over all sizes,
+    of which each time the second call counts."""
+    best = dict.fromkeys(sizes, math.inf)
+    for _ in range(rounds):
         for size in sizes:
             inputs = [tensor.to(runtime.device) for tensor in _examples(model, size)]
-            started = time.perf_counter()
-            runtime(inputs[0], inputs[1], inputs[2] if len(inputs) == 3 else None).cpu()
-            seconds = time.perf_counter() - started
-            if number:
-                best[size] = min(best.get(size, seconds), seconds)
-    return best
-
-
-def up_to_the_knee(curve: Mapping[int, float]) -> tuple[int, ...]:
-    """The batch sizes worth having: up to the smallest with KNEE of the best rows/s of all.
-
-    Beyond it a larger batch makes everyone in it wait longer and gets no more done. At least two
-    rows, where there are: a guided chain takes them at once.
-    """
-    sizes = sorted(curve)
-    best = max(size / curve[size] for size in sizes)
-    knee = next(size for size in sizes if size / curve[size] >= KNEE * best)
-    return tuple(size for size in sizes if size <= max(knee, 2)) or (knee,)
+            for _ in range(2):
+                started = time.perf_counter()
+                runtime(inputs[0], inputs[1], inputs[2] if len(inputs) == 3 else None).cpu()
+                seconds = time.perf_counter() - started
+            best[size] = min(best[size], seconds)
+    return LatencyCurve(best)
 
 
 def _examples(model: EpsModel, size: int) -> list[Tensor]:

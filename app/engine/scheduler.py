@@ -1,24 +1,37 @@
 """Who advances at the next step. Plain data and arithmetic: no torch, clock, thread or loop.
 
-The unit is a chain, one image's reverse process. At every step the scheduler fills the batch anew,
-in two levels.
+The unit is a chain, one image's reverse process. At every step the batch is filled anew.
 
-Between clients, fair shares: the next row goes to the client that has been given the fewest, of
-those with something to run. A client that comes, or comes back, starts level with the one that has
-been given the fewest so far: nobody saves up rows by being away.
+Between clients, fair shares of the machine's time: the next row goes to the client that has paid
+for the least, of those with something to run. A client that comes, or comes back, starts level with
+the one that has paid least so far: nobody saves up time by being away.
 
-Between one client's jobs, highest response ratio next, with preemption: a job's ratio is
+Between one client's jobs, the shortest first, by the time that each still needs alone on the
+machine. A job that sharing has made take PATIENCE times as long as alone (its slowdown) gives way
+no longer: such jobs go before all others, and among themselves by highest response ratio, 1 + delay
+/ time still needed, which lets everyone's turn come.
 
-    1 + delay / solo
-
-with `solo` the engine steps that it still needs alone on the machine and `delay` those that it has
-lost so far to sharing. Every job is thus slowed by about the same factor: a short one overtakes a
-long one at once, and the long one's ratio grows until its turn comes, so none starves.
+A full batch takes several times as long as one row, so the job that is first in line also decides
+how large the batch becomes: jobs that are much longer than it (COMPARABLE) join only as far as they
+keep the step from becoming much longer (TOLERANCE) than its own rows make it. Such a step does less
+than a full one; the others pay as for rows of a full batch, and the first in line what is left.
+When its patience is at an end there is more to do than the machine can, and batches are full: then
+what counts is how much gets done.
 """
 
 import heapq
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+
+from app.engine.curve import LatencyCurve
+
+PATIENCE = 3.0
+"""The slowdown from which on a job no longer gives way to shorter ones."""
+TOLERANCE = 1.6
+"""How many times longer than needed a step may become for the sake of much longer jobs."""
+COMPARABLE = 4.0
+"""A job is much longer than another if it takes more than so many times as long, each alone."""
 
 
 @dataclass(eq=False)
@@ -42,36 +55,38 @@ class Job:
     is_alone: bool = False  # shares its batches with no other job
     is_paused: bool = False
     chains: list[Chain] = field(default_factory=list)  # the unfinished ones, in index order
-    delay: float = 0.0  # steps
+    delay: float = 0.0  # seconds lost to sharing
     done_steps: int = 0  # over all unfinished chains
+    alone_seconds: float = 0.0  # what all of it takes alone on the machine, set when admitted
 
     def add_chains(self, indices: Sequence[int], labels: Sequence[int] | None) -> None:
         """Give it a chain for each index."""
         for i, index in enumerate(indices):
             self.chains.append(Chain(self, index, None if labels is None else labels[i]))
 
+    @property
+    def slowdown(self) -> float:
+        """How many times as long it takes as alone, if nothing delays it from now on."""
+        return 1 + self.delay / self.alone_seconds
+
     def width(self, max_rows: int) -> int:
-        """The chains that it could advance at once, were it alone."""
-        return min(len(self.chains), max_rows // self.rows)
+        """The rows that it could advance at once, were it alone."""
+        return min(len(self.chains), max_rows // self.rows) * self.rows
 
-    def solo_steps(self, max_rows: int) -> float:
-        """The engine steps that it still needs, were it alone."""
-        left = len(self.chains) * self.num_steps - self.done_steps
-        return left / self.width(max_rows)
-
-    def response_ratio(self, max_rows: int) -> float:
-        """1 + delay / solo."""
-        return 1 + self.delay / self.solo_steps(max_rows)
+    def seconds_left(self, curve: LatencyCurve) -> float:
+        """What it still needs, were it alone."""
+        steps = len(self.chains) * self.num_steps - self.done_steps
+        return steps * self.rows / curve.rate(self.width(curve.max_rows))
 
 
 class Scheduler:
-    """Chooses batches of at most `max_rows` network rows."""
+    """Chooses batches of at most as many network rows as the curve's largest size."""
 
-    def __init__(self, max_rows: int) -> None:
-        self.max_rows = max_rows
+    def __init__(self, curve: LatencyCurve) -> None:
+        self.curve = curve
         self.jobs: dict[str, Job] = {}
         self.preemptions = 0  # chains that had begun and were left out of a batch
-        self._given: dict[str, int] = {}  # rows, to each client that had something to run
+        self._paid: dict[str, float] = {}  # seconds, by each client that had something to run
         self._running: list[Chain] = []  # in the last batch, and unfinished
 
     def __repr__(self) -> str:
@@ -85,8 +100,10 @@ class Scheduler:
 
     def add(self, job: Job) -> None:
         """Admit a job with at least one chain. Raises ValueError for one that can never run."""
-        if job.rows > self.max_rows:
-            raise ValueError(f"a chain needs {job.rows} rows, the batch has {self.max_rows}")
+        max_rows = self.curve.max_rows
+        if job.rows > max_rows:
+            raise ValueError(f"a chain needs {job.rows} rows, the batch has {max_rows}")
+        job.alone_seconds = job.seconds_left(self.curve)
         self.jobs[job.id] = job
 
     def cancel(self, job_id: str) -> Job | None:
@@ -103,19 +120,23 @@ class Scheduler:
 
     def limit(self, max_rows: int) -> list[Job]:
         """Fewer rows from now on; the jobs that can no longer run are still to be cancelled."""
-        self.max_rows = max_rows
+        self.curve = self.curve.up_to(max_rows)
         return [job for job in self.jobs.values() if job.rows > max_rows]
 
     def schedule(self) -> list[Chain]:
-        """The next batch, and every job's delay brought up to date."""
+        """The next batch; what it costs is paid, and every job's delay brought up to date."""
         runnable = [job for job in self.jobs.values() if not job.is_paused]
-        batch = self._fill(self._by_client(runnable))
-        taken = dict.fromkeys(runnable, 0)
+        if not runnable:
+            return []
+        batch, is_cut_short = self._fill(self._by_client(runnable))
+        seconds = self.curve.seconds(sum(chain.job.rows for chain in batch))
+        self._pay(batch, seconds, is_cut_short=is_cut_short)
+        gained = dict.fromkeys(runnable, 0.0)
         for chain in batch:
-            taken[chain.job] += 1
-            self._given[chain.job.client] += chain.job.rows
-        for job, chosen in taken.items():
-            job.delay += 1 - chosen / job.width(self.max_rows)
+            job = chain.job
+            gained[job] += job.rows / self.curve.rate(job.width(self.curve.max_rows))
+        for job, saved in gained.items():
+            job.delay += seconds - saved
         kept = set(batch)
         self.preemptions += sum(chain not in kept for chain in self._running)
         self._running = batch
@@ -142,40 +163,87 @@ class Scheduler:
         clients: dict[str, list[Job]] = {}
         for job in runnable:
             clients.setdefault(job.client, []).append(job)
-        level = min((self._given[c] for c in clients if c in self._given), default=0)
-        self._given = {client: self._given.get(client, level) for client in clients}
+        level = min((self._paid[c] for c in clients if c in self._paid), default=0.0)
+        self._paid = {client: self._paid.get(client, level) for client in clients}
         for jobs in clients.values():
             jobs.sort(key=self._turn)
         return clients
 
     def _turn(self, job: Job) -> tuple[float, float]:
-        return -job.response_ratio(self.max_rows), job.solo_steps(self.max_rows)
+        left = job.seconds_left(self.curve)
+        return (0, left) if job.slowdown < PATIENCE else (-1 - job.delay / left, left)
 
-    def _fill(self, clients: dict[str, list[Job]]) -> list[Chain]:
-        """Row by row to the client with the fewest; a job that is alone comes first or waits."""
-        heap = [(self._given[client], i, client) for i, client in enumerate(clients)]
+    def _fill(self, clients: dict[str, list[Job]]) -> tuple[list[Chain], bool]:
+        """Row by row to the client that has paid least, without rows that would only be padded
+        around; and whether the first in line kept others out. A job that is alone comes first or
+        waits."""
+        heap = [(self._paid[client], i, client) for i, client in enumerate(clients)]
         heapq.heapify(heap)
-        offers = {client: _chains(jobs) for client, jobs in clients.items()}
-        batch: list[Chain] = []
-        free = self.max_rows
-        while heap and free:
-            given, i, client = heapq.heappop(heap)
-            chain = next((c for c in offers[client] if self._fits(c, batch, free)), None)
-            if chain is None:
-                continue
-            batch.append(chain)
-            free -= chain.job.rows
-            heapq.heappush(heap, (given + chain.job.rows, i, client))
-        return batch
+        offers = {c: deque(iter(job.chains) for job in jobs) for c, jobs in clients.items()}
+        batch = Batch(self.curve)
+        while heap and batch.rows < self.curve.max_rows:
+            paid, i, client = heapq.heappop(heap)
+            chain = _next(offers[client], batch)
+            if chain is not None:
+                price = chain.job.rows * self.curve.seconds_per_row
+                heapq.heappush(heap, (paid + price, i, client))
+        return batch.without_padding(), batch.is_cut_short
 
-    @staticmethod
-    def _fits(chain: Chain, batch: Sequence[Chain], free: int) -> bool:
+    def _pay(self, batch: Sequence[Chain], seconds: float, *, is_cut_short: bool) -> None:
+        """Everyone for their rows; where the first in line kept others out, these pay no more than
+        in a full batch, and the first in line the rest."""
+        rows = sum(chain.job.rows for chain in batch)
+        price = self.curve.seconds_per_row if is_cut_short else seconds / rows
+        for chain in batch:
+            self._paid[chain.job.client] += chain.job.rows * price
+        self._paid[batch[0].job.client] += seconds - rows * price
+
+
+class Batch:
+    """A batch while it is being filled; the chain that is added first is the first in line's."""
+
+    def __init__(self, curve: LatencyCurve) -> None:
+        self.curve = curve
+        self.chains: list[Chain] = []
+        self.rows = 0
+        self.is_cut_short = False  # for the sake of the first in line
+
+    def add(self, chain: Chain) -> bool:
+        """Add a chain, if it fits and the first in line does not mind."""
         job = chain.job
-        if batch and (job.is_alone or batch[0].job.is_alone) and batch[0].job is not job:
+        first = self.chains[0].job if self.chains else job
+        if first is not job and (job.is_alone or first.is_alone):
             return False
-        return job.rows <= free
+        if self.rows + job.rows > self.curve.max_rows:
+            return False
+        if self._is_in_the_way(first, job):
+            self.is_cut_short = True
+            return False
+        self.chains.append(chain)
+        self.rows += job.rows
+        return True
+
+    def _is_in_the_way(self, first: Job, job: Job) -> bool:
+        is_longer = job.alone_seconds > COMPARABLE * first.alone_seconds
+        if not is_longer or first.slowdown >= PATIENCE:
+            return False
+        needed = self.curve.seconds(first.width(self.curve.max_rows))
+        return self.curve.seconds(self.rows + job.rows) > TOLERANCE * needed
+
+    def without_padding(self) -> list[Chain]:
+        """The chains, or the first of them where fewer at once get more done."""
+        best = self.curve.best_rows(self.rows)
+        chains, rows = self.chains[:], self.rows
+        while rows > best and len(chains) > 1:
+            rows -= chains.pop().job.rows
+        return chains
 
 
-def _chains(jobs: Sequence[Job]) -> Iterator[Chain]:
-    for job in jobs:
-        yield from job.chains
+def _next(jobs: deque[Iterator[Chain]], batch: Batch) -> Chain | None:
+    """Add the next chain that the batch takes; a job is passed over once it does not take one."""
+    while jobs:
+        chain = next(jobs[0], None)
+        if chain is not None and batch.add(chain):
+            return chain
+        jobs.popleft()
+    return None

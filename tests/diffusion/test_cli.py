@@ -9,6 +9,7 @@ from PIL import Image
 
 from app.cli import main
 from diffusion.checkpoint import open_checkpoint
+from diffusion.training import saved_states
 from tests.tiny import save_tiny
 
 CONFIG = """
@@ -54,6 +55,7 @@ def test_train_then_sample_then_export(config: Path, tmp_path: Path) -> None:
         "step-00000004.png",
     ]
     assert len((run / "log.jsonl").read_text().splitlines()) == 4
+    assert (run / "loss.png").stat().st_size > 1000
     assert list((run / "tensorboard").glob("events.*"))
 
     first = open_checkpoint(run / "model")
@@ -95,6 +97,18 @@ def test_train_then_sample_then_export(config: Path, tmp_path: Path) -> None:
     exported = open_checkpoint(tmp_path / "exported")
     assert exported.name == "mine"
     assert exported.sha256 == open_checkpoint(run / "model").sha256
+
+
+def test_training_may_stop_early_and_go_on_another_time(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", str(config), "--out", str(tmp_path / "run")]
+    assert main([*command, "--until", "2"]) == 0
+    assert "at step 2 of 4; the same command goes on" in capsys.readouterr().out
+    assert not (tmp_path / "run" / "model").exists()
+    assert [state.name for state in saved_states(tmp_path / "run")] == ["step-00000002"]
+    assert main(command) == 0
+    assert (tmp_path / "run" / "model").exists()
 
 
 def test_training_again_goes_on_where_it_stopped(config: Path, tmp_path: Path) -> None:

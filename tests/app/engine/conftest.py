@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from app.engine.curve import LatencyCurve
 from app.engine.machine import Engine
 from app.engine.messages import Event, Finished, Frame, Submit
 from app.engine.runner import Runner
@@ -35,7 +36,9 @@ class Bench:
             self.checkpoint.card.null_label,
         )
         self.time = 0.0
-        self.engine = Engine(self.process, runner, clock=lambda: self.time)
+        self.engine = Engine(
+            self.process, runner, LatencyCurve(dict.fromkeys(sizes, 1.0)), clock=lambda: self.time
+        )
 
     def drain(self) -> list[Event]:
         """All events until the engine is idle; the clock ticks once a step."""

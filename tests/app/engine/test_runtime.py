@@ -12,8 +12,8 @@ from app.engine.runtime import (
     RuntimeUnavailable,
     invariant_sizes,
     make_runtime,
+    parts_of,
     powers_of_two,
-    up_to_the_knee,
 )
 from diffusion.checkpoint import open_checkpoint
 from diffusion.prediction import EpsModel
@@ -127,17 +127,8 @@ def test_batch_sizes_are_powers_of_two_and_the_largest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("curve", "sizes"),
-    [
-        ({1: 1.0, 2: 1.9, 4: 3.8, 8: 7.6}, (1, 2)),  # nothing is gained by more than two
-        ({1: 1.0, 2: 1.1, 4: 1.3, 8: 2.5}, (1, 2, 4)),
-        ({1: 1.0, 2: 1.0, 4: 1.0, 8: 1.0}, (1, 2, 4, 8)),
-        ({1: 1.0, 2: 2.0, 4: 4.0}, (1, 2)),  # guidance takes two rows
-        ({4: 1.0, 8: 5.0}, (4,)),
-        ({64: 1.0}, (64,)),
-    ],
+    ("size", "threads", "parts"),
+    [(1, 2, 1), (2, 2, 2), (8, 2, 2), (8, 16, 8), (8, 6, 4), (12, 8, 4), (33, 2, 1), (8, 1, 1)],
 )
-def test_batches_are_as_large_as_the_latency_curve_rewards(
-    curve: dict[int, float], sizes: tuple[int, ...]
-) -> None:
-    assert up_to_the_knee(curve) == sizes
+def test_a_batch_is_split_evenly_among_the_threads(size: int, threads: int, parts: int) -> None:
+    assert parts_of(size, threads) == parts

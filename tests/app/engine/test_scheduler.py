@@ -3,7 +3,17 @@
 import random
 from collections import Counter
 
+from app.engine.curve import LatencyCurve
 from app.engine.scheduler import Chain, Job, Scheduler
+
+
+def flat(max_rows: int) -> LatencyCurve:
+    """A machine on which every step takes a second."""
+    return LatencyCurve({max_rows: 1.0})
+
+
+STEEP = LatencyCurve({1: 2.8, 2: 3.9, 4: 6.5, 8: 11.7})
+"""A machine of few cores, on which a full batch takes four times as long as a row."""
 
 
 def job(name: str, chains: int, steps: int, rows: int = 1, client: str = "") -> Job:
@@ -25,7 +35,7 @@ def run_step(scheduler: Scheduler) -> tuple[str, str]:
 
 
 def test_requests_join_and_leave_a_running_batch_between_steps() -> None:
-    scheduler = Scheduler(max_rows=4)
+    scheduler = Scheduler(flat(4))
     scheduler.add(job("a", chains=2, steps=3))
     assert run_step(scheduler) == ("a0@0 a1@0", "")
     scheduler.add(job("b", chains=1, steps=2))
@@ -36,7 +46,7 @@ def test_requests_join_and_leave_a_running_batch_between_steps() -> None:
 
 
 def test_a_short_job_overtakes_a_long_one_that_fills_the_batch() -> None:
-    scheduler = Scheduler(max_rows=4)
+    scheduler = Scheduler(flat(4))
     scheduler.add(job("long", chains=64, steps=1000))
     for _ in range(10):
         scheduler.advance(scheduler.schedule())
@@ -50,7 +60,7 @@ def test_a_short_job_overtakes_a_long_one_that_fills_the_batch() -> None:
 
 
 def test_a_cancelled_job_takes_no_further_step() -> None:
-    scheduler = Scheduler(max_rows=4)
+    scheduler = Scheduler(flat(4))
     scheduler.add(job("a", chains=2, steps=3))
     scheduler.add(job("b", chains=2, steps=3))
     run_step(scheduler)
@@ -61,15 +71,17 @@ def test_a_cancelled_job_takes_no_further_step() -> None:
 
 
 def test_a_guided_chain_takes_two_rows_and_the_last_row_goes_to_one_that_fits() -> None:
-    scheduler = Scheduler(max_rows=3)
+    scheduler = Scheduler(flat(3))
     scheduler.add(job("guided", chains=2, steps=5, rows=2))
-    scheduler.add(job("plain", chains=3, steps=5))
-    assert run_step(scheduler)[0] == "plain0@0 plain1@0 plain2@0"
-    assert run_step(scheduler)[0] == "guided0@0 plain0@1"
+    scheduler.add(job("plain", chains=3, steps=20))
+    assert run_step(scheduler)[0] == "guided0@0 plain0@0"
+    scheduler.cancel("guided")
+    scheduler.add(job("late", chains=2, steps=50, rows=2))
+    assert run_step(scheduler)[0] == "plain0@1 plain1@0 plain2@0"
 
 
 def test_a_chain_that_can_never_fit_is_refused() -> None:
-    scheduler = Scheduler(max_rows=1)
+    scheduler = Scheduler(flat(1))
     try:
         scheduler.add(job("guided", chains=1, steps=1, rows=2))
     except ValueError as error:
@@ -79,7 +91,7 @@ def test_a_chain_that_can_never_fit_is_refused() -> None:
 
 
 def test_a_job_alone_is_not_delayed() -> None:
-    scheduler = Scheduler(max_rows=4)
+    scheduler = Scheduler(flat(4))
     alone = job("a", chains=6, steps=3)
     scheduler.add(alone)
     while scheduler.jobs:
@@ -88,7 +100,7 @@ def test_a_job_alone_is_not_delayed() -> None:
 
 
 def test_a_steady_stream_of_short_jobs_does_not_starve_a_long_one() -> None:
-    scheduler = Scheduler(max_rows=2)
+    scheduler = Scheduler(flat(2))
     scheduler.add(job("long", chains=2, steps=100))
     steps = 0
     while "long" in scheduler.jobs:
@@ -100,7 +112,7 @@ def test_a_steady_stream_of_short_jobs_does_not_starve_a_long_one() -> None:
 
 
 def test_rows_are_shared_evenly_between_clients_however_many_jobs_each_has() -> None:
-    scheduler = Scheduler(max_rows=4)
+    scheduler = Scheduler(flat(4))
     for i in range(10):
         scheduler.add(job(f"many{i}", chains=4, steps=50, client="many"))
     scheduler.add(job("one", chains=8, steps=50, client="one"))
@@ -113,7 +125,7 @@ def test_rows_are_shared_evenly_between_clients_however_many_jobs_each_has() -> 
 
 
 def test_what_a_client_leaves_goes_to_the_others_and_cannot_be_claimed_later() -> None:
-    scheduler = Scheduler(max_rows=4)
+    scheduler = Scheduler(flat(4))
     scheduler.add(job("a", chains=20, steps=50, client="a"))
     for _ in range(30):
         assert len(scheduler.schedule()) == 4
@@ -126,7 +138,7 @@ def test_what_a_client_leaves_goes_to_the_others_and_cannot_be_claimed_later() -
 
 
 def test_a_job_that_is_alone_shares_no_batch_and_holds_nobody_up() -> None:
-    scheduler = Scheduler(max_rows=4)
+    scheduler = Scheduler(flat(4))
     suspect = job("suspect", chains=2, steps=10, client="s")
     suspect.is_alone = True
     scheduler.add(suspect)
@@ -142,7 +154,7 @@ def test_a_job_that_is_alone_shares_no_batch_and_holds_nobody_up() -> None:
 
 
 def test_a_paused_job_takes_no_step_until_it_is_resumed() -> None:
-    scheduler = Scheduler(max_rows=2)
+    scheduler = Scheduler(flat(2))
     scheduler.add(job("a", chains=2, steps=3))
     run_step(scheduler)
     scheduler.add(job("b", chains=1, steps=2))
@@ -157,7 +169,7 @@ def test_a_paused_job_takes_no_step_until_it_is_resumed() -> None:
 
 
 def test_with_fewer_rows_the_jobs_that_no_longer_fit_are_named() -> None:
-    scheduler = Scheduler(max_rows=4)
+    scheduler = Scheduler(flat(4))
     scheduler.add(job("plain", chains=4, steps=2))
     scheduler.add(job("guided", chains=1, steps=2, rows=2))
     assert scheduler.limit(2) == []
@@ -167,7 +179,7 @@ def test_with_fewer_rows_the_jobs_that_no_longer_fit_are_named() -> None:
 
 
 def test_a_chain_that_makes_room_for_another_counts_as_preempted() -> None:
-    scheduler = Scheduler(max_rows=2)
+    scheduler = Scheduler(flat(2))
     scheduler.add(job("long", chains=2, steps=50))
     run_step(scheduler)
     assert scheduler.preemptions == 0
@@ -179,13 +191,16 @@ def test_a_chain_that_makes_room_for_another_counts_as_preempted() -> None:
 class Load:
     """Random requests of several clients, and what must hold at every step."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, curve: LatencyCurve | None = None) -> None:
         self.random = random.Random(seed)
-        self.scheduler = Scheduler(max_rows=self.random.randint(2, 16))
+        self.scheduler = Scheduler(curve or flat(self.random.randint(2, 16)))
         self.made = 0
         self.expected: dict[str, int] = {}
         self.finished: dict[str, set[int]] = {}
         self.rows = Counter[str]()  # given to each client
+        self.steps = 0
+        self.seconds = 0.0
+        self.longest_step = self.scheduler.curve.seconds(self.scheduler.curve.max_rows)
 
     def ask(self, client: str, max_chains: int = 12, rows: int | None = None) -> Job:
         new = job(
@@ -212,8 +227,10 @@ class Load:
         chosen = set(batch)
         rows = sum(chain.job.rows for chain in batch)
         assert len(chosen) == len(batch), "a slot used twice"
-        assert rows <= scheduler.max_rows
-        room = scheduler.max_rows - rows
+        assert rows <= scheduler.curve.max_rows
+        self.steps += 1
+        self.seconds += scheduler.curve.seconds(rows)
+        room = scheduler.curve.max_rows - rows if len(scheduler.curve.sizes) == 1 else 0
         for other in scheduler.jobs.values():
             left_out = any(chain not in chosen for chain in other.chains)
             assert not left_out or other.rows > room, "a row idle with work for it"
@@ -257,31 +274,96 @@ def test_clients_that_always_have_work_get_the_same_whatever_the_others_do() -> 
                  for c in busy}
             )  # fmt: skip
             for client in busy:
-                while held[client] < load.scheduler.max_rows:
+                while held[client] < load.scheduler.curve.max_rows:
                     held[client] += len(load.ask(client, rows=1).chains)
             if step % 7 == 0:
                 load.ask(f"passing{load.random.randint(0, 3)}", max_chains=3)
             load.step()
             given = [load.rows[client] for client in busy]
-            assert max(given) - min(given) <= load.scheduler.max_rows
+            assert max(given) - min(given) <= load.scheduler.curve.max_rows
 
 
 def test_no_request_waits_longer_than_its_share_of_the_machine_explains() -> None:
     """K users, each with one request at a time, large or small. Clients of their own have a K-th of
     the machine each, so that a request takes at most K times as long as alone; among the requests
-    of one client that is three times as much, whatever their sizes."""
+    of one client that is three times as much, whatever their sizes. On a machine whose full batches
+    take longer, too."""
     K = 12
     for seed in range(4):
         for factor, client in ((1, "user{}"), (3, "all")):
-            load = Load(seed)
-            asked: dict[str, tuple[int, int, float]] = {}  # user, step, longest allowed
-            for step in range(3000):
-                for user in sorted(set(range(K)) - {user for user, _, _ in asked.values()}):
-                    new = load.ask(client.format(user))
-                    alone = new.solo_steps(load.scheduler.max_rows)
-                    asked[new.id] = (user, step, factor * K * (alone + 1))
-                load.step()
-                for name in [name for name in asked if name not in load.scheduler.jobs]:
-                    _, since, longest = asked.pop(name)
-                    assert step + 1 - since <= longest
-            assert all(3000 - since <= longest for _, since, longest in asked.values())
+            for curve in (None, STEEP):
+                load = Load(seed, curve)
+                asked: dict[str, tuple[int, float, float]] = {}  # user, second, longest allowed
+                while load.steps < 3000:
+                    for user in sorted(set(range(K)) - {user for user, _, _ in asked.values()}):
+                        new = load.ask(client.format(user))
+                        longest = factor * K * (new.alone_seconds + load.longest_step)
+                        asked[new.id] = (user, load.seconds, longest)
+                    load.step()
+                    for name in [name for name in asked if name not in load.scheduler.jobs]:
+                        _, since, longest = asked.pop(name)
+                        assert load.seconds - since <= longest
+                waiting = [load.seconds - since <= longest for _, since, longest in asked.values()]
+                assert all(waiting)
+
+
+def beside(client: str, *, until: float) -> tuple[list[float], float]:
+    """One image after another while 64 images are made, until that second: how many times as long
+    as alone each took, and the 64 images by what is done of them."""
+    load = Load(0, STEEP)
+    large = job("large", chains=64, steps=50, client="bulk")
+    load.scheduler.add(large)
+    took = []
+    while load.seconds < until and large.chains:
+        started, small = load.seconds, load.ask(client, max_chains=1, rows=1)
+        while small.chains:
+            load.step()
+        took.append((load.seconds - started) / small.alone_seconds)
+    done = 64 * 50 - sum(50 - chain.position for chain in large.chains)
+    return took, load.seconds / (large.alone_seconds * done / (64 * 50))
+
+
+def test_one_image_after_another_beside_many_is_slowed_little_and_slows_them_little() -> None:
+    took, large = beside("bulk", until=10_000.0)
+    assert max(took) < 1.5 and large < 3  # of the same client: the short ones go first
+    took, large = beside("other", until=10_000.0)
+    assert sum(took) / len(took) < 2.1 and large < 2.1  # each has half of the machine
+
+
+def test_the_first_in_line_is_not_slowed_by_the_rows_of_much_longer_jobs() -> None:
+    scheduler = Scheduler(STEEP)
+    scheduler.add(job("long", chains=64, steps=1000))
+    assert len(scheduler.schedule()) == 8
+    scheduler.add(job("short", chains=1, steps=20))
+    assert (
+        story(scheduler.schedule()) == "short0@0 long0@0"
+    )  # a second row costs little, a third much
+    scheduler.add(job("alike", chains=1, steps=50))
+    assert story(scheduler.schedule()) == "short0@0 alike0@0"
+
+
+def test_jobs_of_about_the_same_length_fill_the_batch() -> None:
+    scheduler = Scheduler(STEEP)
+    for i in range(16):
+        scheduler.add(job(f"small{i}:", chains=1, steps=20 + i))
+    assert len(scheduler.schedule()) == 8
+
+
+def test_rows_for_which_a_batch_would_mostly_be_padding_take_turns() -> None:
+    scheduler = Scheduler(STEEP)
+    scheduler.add(job("a", chains=5, steps=1))
+    assert run_step(scheduler) == ("a0@0 a1@0 a2@0 a3@0", "a0 a1 a2 a3")
+    assert run_step(scheduler) == ("a4@0", "a4")
+
+
+def test_with_more_to_do_than_the_machine_can_batches_are_full() -> None:
+    load = Load(0, STEEP)
+    load.scheduler.add(job("long", chains=64, steps=1000))
+    rows = 0
+    for step in range(3000):
+        if step % 3 == 0:
+            load.ask("", max_chains=2, rows=1)
+        before = load.rows[""]
+        load.step()
+        rows += (load.rows[""] - before) if step >= 2000 else 0
+    assert rows / 1000 > 7.5

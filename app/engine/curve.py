@@ -1,0 +1,59 @@
+"""The latency curve: how long a step takes by its batch size. Arithmetic only; it is measured by
+`app.engine.runtime.step_seconds` when an engine starts."""
+
+from collections.abc import Mapping
+
+KNEE = 0.95
+"""Of the best rows/s: what a batch size must reach to be the largest that is used."""
+
+
+class LatencyCurve:
+    """Seconds of one network call for each batch size that there is; others are padded."""
+
+    def __init__(self, seconds_by_size: Mapping[int, float]) -> None:
+        self._seconds = dict(sorted(seconds_by_size.items()))
+        self.sizes = tuple(self._seconds)
+        self._best = [self._best_rows(rows) for rows in range(1, self.sizes[-1] + 1)]
+
+    @property
+    def max_rows(self) -> int:
+        """The largest batch."""
+        return self.sizes[-1]
+
+    @property
+    def seconds_per_row(self) -> float:
+        """In full batches."""
+        return self._seconds[self.max_rows] / self.max_rows
+
+    def seconds(self, rows: int) -> float:
+        """Of a step of so many rows, 1 .. max_rows."""
+        return self._seconds[next(size for size in self.sizes if size >= rows)]
+
+    def best_rows(self, rows: int) -> int:
+        """Of so many rows that could advance, how many to advance at once so that most gets done:
+        all of them, or as many as fill a batch without padding."""
+        return self._best[min(rows, self.max_rows) - 1]
+
+    def rate(self, rows: int) -> float:
+        """Rows/s at best, with so many that could advance."""
+        best = self.best_rows(rows)
+        return best / self.seconds(best)
+
+    def _best_rows(self, rows: int) -> int:
+        filled = [size for size in self.sizes if size < rows]
+        return max([*filled, rows], key=lambda n: (n / self.seconds(n), n))
+
+    def up_to(self, max_rows: int) -> "LatencyCurve":
+        """Without the sizes above; where only larger ones are, theirs is the time of `max_rows`."""
+        kept = {size: s for size, s in self._seconds.items() if size <= max_rows}
+        return LatencyCurve(kept or {max_rows: self.seconds(max_rows)})
+
+    def up_to_the_knee(self) -> "LatencyCurve":
+        """The batch sizes worth having: up to the smallest with KNEE of the best rows/s of all.
+
+        Beyond it a larger batch makes everyone in it wait longer and gets no more done. At least
+        two rows, where there are: a guided chain takes them at once.
+        """
+        best = max(size / seconds for size, seconds in self._seconds.items())
+        knee = next(n for n, s in self._seconds.items() if n / s >= KNEE * best)
+        return self.up_to(max(knee, 2))
