@@ -39,6 +39,32 @@ def timestep_embedding(t: Tensor, dim: int, *, freq_shift: int, flip_sin_to_cos:
     return F.pad(torch.cat(parts, dim=-1), (0, dim % 2))
 
 
+class GroupNorm(nn.GroupNorm):
+    """In float32, also where a CPU computes the rest in bfloat16: its kernel for bfloat16 images
+    and float32 weights takes longer than both casts and the float32 one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype == torch.float32 or x.device.type != "cpu":
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float()).to(x.dtype)
+
+
+WIDE_HEAD = 128
+"""From so many numbers for each position on, bfloat16 is no slower on a CPU."""
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(head_dim)) v, each (B, heads, N, head_dim).
+
+    Narrow heads on a CPU in float32: PyTorch's bfloat16 kernel takes up to ten times as long.
+    """
+    if q.dtype == torch.float32 or q.device.type != "cpu" or q.shape[-1] >= WIDE_HEAD:
+        return F.scaled_dot_product_attention(q, k, v)
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
+
+
 class TimeEmbedding(nn.Module):
     """The two dense layers behind the sinusoidal embedding."""
 
@@ -118,10 +144,10 @@ class Resnet(nn.Module):
         self.scale_shift = config.resnet_time_scale_shift == "scale_shift"
         self.resample = resample
         self.output_scale = output_scale
-        self.norm1 = nn.GroupNorm(groups, in_channels, norm_eps)
+        self.norm1 = GroupNorm(groups, in_channels, norm_eps)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.time_emb_proj = nn.Linear(time_dim(config), out_channels * (1 + self.scale_shift))
-        self.norm2 = nn.GroupNorm(groups, out_channels, norm_eps)
+        self.norm2 = GroupNorm(groups, out_channels, norm_eps)
         self.dropout = nn.Dropout(config.dropout)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.conv_shortcut = (
@@ -163,7 +189,7 @@ class Attention(nn.Module):
         self.heads = channels // head_dim
         self.output_scale = output_scale
         inner = self.heads * head_dim
-        self.group_norm = nn.GroupNorm(groups, channels, config.norm_eps) if groups else None
+        self.group_norm = GroupNorm(groups, channels, config.norm_eps) if groups else None
         self.to_q = nn.Linear(channels, inner)
         self.to_k = nn.Linear(channels, inner)
         self.to_v = nn.Linear(channels, inner)
@@ -174,7 +200,7 @@ class Attention(nn.Module):
         hidden = self.group_norm(x) if self.group_norm is not None else x
         hidden = hidden.reshape(B, C, H * W).transpose(1, 2)  # (B, HW, C)
         q, k, v = (self._split(layer(hidden)) for layer in (self.to_q, self.to_k, self.to_v))
-        out = F.scaled_dot_product_attention(q, k, v)  # (B, heads, HW, head_dim)
+        out = attend(q, k, v)  # (B, heads, HW, head_dim)
         out = self.to_out(out.transpose(1, 2).reshape(B, H * W, -1))  # (B, HW, C)
         y: Tensor = out.transpose(1, 2).reshape(B, C, H, W) + x
         return y / self.output_scale if self.output_scale != 1.0 else y
@@ -303,7 +329,7 @@ class UNet(nn.Module):
         self.down_blocks = nn.ModuleList([DownBlock(config, level) for level in levels])
         self.mid_block = MidBlock(config) if config.mid_block_type else None
         self.up_blocks = nn.ModuleList([UpBlock(config, level) for level in levels])
-        self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, channels[0], config.norm_eps)
+        self.conv_norm_out = GroupNorm(config.norm_num_groups, channels[0], config.norm_eps)
         self.conv_out = nn.Conv2d(channels[0], config.out_channels, 3, padding=1)
 
     def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:

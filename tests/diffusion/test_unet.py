@@ -10,7 +10,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from diffusion.checkpoint import ModelCard, open_checkpoint, save_checkpoint
 from diffusion.config import Config, ConfigError, ProcessConfig, UNetConfig, from_dict
-from diffusion.unet import UNet, Upsample, initialise, merge_upsamplers
+from diffusion.unet import GroupNorm, UNet, Upsample, attend, initialise, merge_upsamplers
 
 ROOT = Path(__file__).parents[2]
 
@@ -163,3 +163,15 @@ def test_merged_upsamplers_compute_the_same(seed: int) -> None:
         merge_upsamplers(model)
         assert not any(isinstance(module, Upsample) for module in model.modules())
         torch.testing.assert_close(model(x_t, t, label), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_in_bfloat16_norms_and_narrow_heads_are_computed_in_float32() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 8, 4, 4, generator=generator).bfloat16()
+    norm = GroupNorm(4, 8)
+    expected = torch.nn.functional.group_norm(x.float(), 4, norm.weight, norm.bias, norm.eps)
+    q, k, v = torch.randn(3, 2, 2, 9, 8, generator=generator).bfloat16()
+    attended = torch.nn.functional.scaled_dot_product_attention(q.float(), k.float(), v.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(norm(x), expected.bfloat16())
+        assert torch.equal(attend(q, k, v), attended.bfloat16())
