@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -36,7 +36,10 @@ Steps = Callable[[int], object]
 """Takes so many training steps."""
 
 
-def ours(config: Config, images: Path, folder: Path) -> Steps:
+Precision = Literal["float32", "bfloat16"]
+
+
+def ours(config: Config, images: Path, folder: Path, _peers: Precision) -> Steps:
     """`ddpm train`'s loop, reading its images as `ddpm train --data` does."""
     trainer = Trainer(config, datasets.load(str(images)), folder / "run")
 
@@ -47,8 +50,9 @@ def ours(config: Config, images: Path, folder: Path) -> Steps:
     return run
 
 
-def lucidrains(config: Config, images: Path, folder: Path) -> Steps:
-    """denoising-diffusion-pytorch: its GaussianDiffusion and Trainer, with its defaults."""
+def lucidrains(config: Config, images: Path, folder: Path, precision: Precision) -> Steps:
+    """denoising-diffusion-pytorch: its GaussianDiffusion and Trainer, with its defaults but for the
+    precision."""
     from denoising_diffusion_pytorch import GaussianDiffusion
     from denoising_diffusion_pytorch import Trainer as Peer
 
@@ -61,6 +65,7 @@ def lucidrains(config: Config, images: Path, folder: Path) -> Steps:
         diffusion, str(images), train_batch_size=config.training.batch_size,
         augment_horizontal_flip=config.training.horizontal_flip, save_and_sample_every=10**9,
         results_folder=str(folder / "lucidrains"), calculate_fid=False, train_num_steps=0,
+        amp=precision == "bfloat16", mixed_precision_type="bf16",
     )  # fmt: skip
 
     def run(count: int) -> None:
@@ -70,15 +75,17 @@ def lucidrains(config: Config, images: Path, folder: Path) -> Steps:
     return run
 
 
-def diffusers(config: Config, images: Path, folder: Path) -> Steps:
-    """The loop of diffusers' train_unconditional.py, with its defaults and --use_ema."""
+def diffusers(config: Config, images: Path, folder: Path, precision: Precision) -> Steps:
+    """The loop of diffusers' train_unconditional.py, with its defaults and --use_ema, in the
+    precision."""
     from accelerate import Accelerator
     from diffusers import DDPMScheduler, UNet2DModel
     from diffusers.optimization import get_scheduler
     from diffusers.training_utils import EMAModel
     from torchvision import transforms
 
-    accelerator: Any = Accelerator(project_dir=str(folder))
+    mixed = "bf16" if precision == "bfloat16" else "no"
+    accelerator: Any = Accelerator(project_dir=str(folder), mixed_precision=mixed)
     model: Any = unet(config.unet)
     ema = EMAModel(
         model.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=0.75,
@@ -197,24 +204,32 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of each, in turn (%(default)s)")
     parser.add_argument("--steps", type=int, default=10, help="in a round (%(default)s)")
     parser.add_argument("--batch-size", type=int, help="instead of the config's")
+    precisions = get_args(Precision)
+    parser.add_argument("--precision", choices=precisions, help="of ours, instead of the config's")
+    parser.add_argument(
+        "--peers", choices=precisions, default="float32", help="of the others (%(default)s, theirs)"
+    )
     args = parser.parse_args(argv)
     config = Config.read(args.config)
     batch_size = args.batch_size or config.training.batch_size
+    precision = args.precision or config.training.precision
     config = dataclasses.replace(
         config,
         unet=dataclasses.replace(config.unet, num_class_embeds=None),
         training=dataclasses.replace(
-            config.training, batch_size=batch_size, label_dropout=0.0, save_every=10**9
+            config.training, batch_size=batch_size, precision=precision, label_dropout=0.0,
+            save_every=10**9,
         ),
-    )
+    )  # fmt: skip
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         images = write_images(config.unet, folder / "images")
-        steps = {peer: make(config, images, folder) for peer, make in PEERS.items()}
+        steps = {peer: make(config, images, folder, args.peers) for peer, make in PEERS.items()}
         seconds = measure(steps, args.rounds, args.steps)
-    print(f"{args.config}, batches of {batch_size}, {torch.get_num_threads()} threads,")
-    print(f"torch {torch.__version__}, the median of {args.rounds} rounds of {args.steps} steps")
+    print(f"{args.config}, {precision} (the others {args.peers}), batches of {batch_size},")
+    threads = f"torch {torch.__version__}, {torch.get_num_threads()} threads"
+    print(f"{threads}, the median of {args.rounds} rounds of {args.steps} steps")
     print("| | images/s | ours is faster by |\n| --- | --- | --- |")
     for name, taken in seconds.items():
         ratios = [t / o for t, o in zip(taken, seconds["ours"], strict=True)]

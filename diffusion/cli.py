@@ -123,8 +123,8 @@ def _add_evaluate(commands: Any) -> None:
     )
     add("--classifier", type=Path, help="folder; left out: the shipped one, or one is trained")
     add("--seed", type=int, default=0, help="of everything drawn (%(default)s)")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1 (%(default)s)")
     add("--batch-size", type=int, default=64, help="network rows at once (%(default)s)")
+    generation.add_device(parser)
     parser.set_defaults(run=evaluate)
 
 
@@ -220,7 +220,7 @@ def write_sample_grid(trainer: Trainer, writer: Writer | None) -> None:
 def sample_command(args: argparse.Namespace) -> None:
     """`ddpm sample`."""
     request = Request.from_arguments(args, args.label)
-    source = Source.open(args.checkpoint, args.device)
+    source = Source.open(args.checkpoint, args.device, args.runtime)
     x_0 = generation.generate(source, request, args.batch_size).numpy()
     pixels.write_images(args.out, pixels.to_uint8(x_0))
     print(f"{args.n} samples of {source.checkpoint.name} written to {args.out}")
@@ -229,7 +229,7 @@ def sample_command(args: argparse.Namespace) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """`ddpm evaluate`."""
     check_plots()
-    source = Source.open(args.checkpoint, args.device)
+    source = Source.open(args.checkpoint, args.device, args.runtime)
     data = args.data or source.checkpoint.card.data
     if data is None:
         raise DataError("data: the model's card does not name any; give --data")
@@ -244,7 +244,7 @@ def evaluate(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     classifier = _find_classifier(args.classifier, Path(data).name, train_images, args.out)
     extract = features.pick(args.features, classifier)
-    parts = Parts(args.out, {**key, "features": extract.name})
+    parts = Parts(args.out, {**key, "features": extract.name, "runtime": source.runtime})
     flags = f"{settings.flags()} --features {args.features}"
     report = {
         "command": f"ddpm evaluate {args.checkpoint} {flags}",

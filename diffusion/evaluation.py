@@ -160,7 +160,7 @@ def run(evaluation: Evaluation) -> dict[str, Any]:
         "checkpoint": evaluation.source.checkpoint.name,
         "sha256": evaluation.source.checkpoint.sha256,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, "
-        f"{evaluation.source.device}",
+        f"{evaluation.source.device}, {evaluation.source.runtime}",
         "settings": settings.key(),
         "bound": {name: summary(terms) for name, terms in bounds.items()},
         "by_timestep": by_timestep(bounds["test"]),

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -12,10 +12,12 @@ from tqdm import tqdm
 
 from diffusion.chain import SamplerName, default_steps, default_variance
 from diffusion.checkpoint import Checkpoint, open_checkpoint
+from diffusion.compiled import CompiledModel
 from diffusion.config import Variance
-from diffusion.prediction import EpsModel
 from diffusion.process import Process
-from diffusion.samplers import Conditioning, SamplerTable, make_table, sample
+from diffusion.samplers import Conditioning, Model, SamplerTable, make_table, sample
+
+RuntimeName = Literal["auto", "openvino", "eager"]
 
 
 class RequestError(ValueError):
@@ -28,16 +30,28 @@ class Source:
 
     checkpoint: Checkpoint
     process: Process
-    model: EpsModel
+    model: Model
     device: torch.device
+    runtime: Literal["openvino", "eager"]
 
     @classmethod
-    def open(cls, source: str | Path, device: str = "auto") -> Self:
-        """Load a folder or built-in name. Raises CheckpointError."""
+    def open(cls, source: str | Path, device: str = "auto", runtime: RuntimeName = "auto") -> Self:
+        """Load a folder or built-in name. Raises CheckpointError, RequestError."""
         checkpoint = open_checkpoint(source)
         target = pick_device(device)
         process = Process.from_config(checkpoint.process)
-        return cls(checkpoint, process, checkpoint.eps_model(target), target)
+        model = checkpoint.eps_model(target)
+        if runtime == "eager" or target.type != "cpu":
+            if runtime == "openvino":
+                raise RequestError(f"runtime: openvino runs on the CPU, not on {target}")
+            return cls(checkpoint, process, model, target, "eager")
+        try:
+            compiled = CompiledModel(model, torch.get_num_threads())
+        except ImportError as error:
+            if runtime == "openvino":
+                raise RequestError("runtime: openvino is not installed; use eager") from error
+            return cls(checkpoint, process, model, target, "eager")
+        return cls(checkpoint, process, compiled, target, "openvino")
 
 
 @dataclass(frozen=True)
@@ -81,8 +95,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--eta", type=float, default=0.0, help="ddim's noise, 0..1 (%(default)s)")
     add("--variance", choices=("fixed_small", "fixed_large"), help="ddpm's sigma (checkpoint's)")
     add("--guidance", type=float, default=0.0, help="classifier-free guidance w (%(default)s)")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1 (%(default)s)")
     add("--batch-size", type=int, default=64, help="samples at once (%(default)s)")
+    add_device(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The flags that say where and by what the network is run."""
+    add = parser.add_argument
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1 (%(default)s)")
+    add(
+        "--runtime",
+        default="auto",
+        choices=get_args(RuntimeName),
+        help="auto: openvino, the faster on a CPU, where it is installed (%(default)s)",
+    )
 
 
 def pick_device(name: str) -> torch.device:

@@ -5,20 +5,17 @@ for B among its `batch_sizes`. Samples are the same under any load when a row's 
 on B nor on the other rows: `invariant_sizes` measures at warm-up for which B that holds.
 """
 
-import copy
 import math
-import sys
 import time
-import warnings
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from app.engine.curve import LatencyCurve
+from diffusion.compiled import CompiledModel, examples
 from diffusion.prediction import EpsModel
-from diffusion.unet import merge_upsamplers
 
 RUNTIMES = ("openvino", "eager")
 
@@ -67,73 +64,23 @@ class EagerRuntime:
 
 
 class OpenVINORuntime:
-    """OpenVINO on the CPU, float32, compiled for each batch size: the default where it installs.
-
-    A batch is split among the threads where its size allows: rows of their own keep them busier
-    than parts of the same layers, at the end of each of which all would wait for all.
-    """
+    """OpenVINO on the CPU, float32, compiled for each batch size: the default where it installs."""
 
     name = "openvino"
     precision = "float32"
     device = torch.device("cpu")
 
     def __init__(self, model: EpsModel, threads: int, max_batch: int) -> None:
-        # Without this module OpenVINO's converter does not report its use over the network.
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+        self.batch_sizes = powers_of_two(max_batch, first=1)
         try:
-            import openvino
+            self._model = CompiledModel(model, threads)
         except ImportError as error:
             raise RuntimeUnavailable(
                 "runtime: openvino is not installed; install the extra `openvino`, or use eager"
             ) from error
-        self.batch_sizes = powers_of_two(max_batch, first=1)
-        model = copy.deepcopy(model)
-        merge_upsamplers(model)
-        examples = _examples(model, 2)
-        batch = torch.export.Dim("batch")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch.export's, of its own parts
-            exported = torch.export.export(
-                model, tuple(examples), dynamic_shapes=tuple({0: batch} for _ in examples)
-            )
-            graph = openvino.convert_model(exported)
-        core = openvino.Core()
-        self._requests: dict[int, list[Any]] = {}
-        for size in self.batch_sizes:
-            parts = parts_of(size, threads)
-            options = {
-                "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 where the CPU has it
-                "INFERENCE_NUM_THREADS": threads,
-                "NUM_STREAMS": parts,
-                "ENABLE_CPU_PINNING": False,  # others on this machine would be pinned to the same
-            }
-            fixed = graph.clone()
-            shapes = [(size // parts, *example.shape[1:]) for example in examples]
-            fixed.reshape(dict(zip(fixed.inputs, shapes, strict=True)))
-            compiled = core.compile_model(fixed, "CPU", options)
-            self._requests[size] = [compiled.create_infer_request() for _ in range(parts)]
 
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
-        requests = self._requests[len(x_t)]
-        columns = [c.chunk(len(requests)) for c in (x_t, t, label) if c is not None]
-        for request, *inputs in zip(requests, *columns, strict=True):
-            for i, tensor in enumerate(inputs):
-                request.get_input_tensor(i).data[:] = tensor.numpy()
-        for request in requests:
-            request.start_async()
-        for request in requests:
-            request.wait()
-        # cat copies: the buffers are reused by the next call.
-        return torch.cat([torch.from_numpy(r.get_output_tensor().data) for r in requests])
-
-
-def parts_of(size: int, threads: int) -> int:
-    """Into how many equal parts a batch is split: the largest power of two that divides it, and is
-    not above the number of threads."""
-    parts = 1
-    while 2 * parts <= threads and size % (2 * parts) == 0:
-        parts *= 2
-    return parts
+        return self._model(x_t, t, label)
 
 
 def powers_of_two(largest: int, *, first: int) -> tuple[int, ...]:
@@ -172,7 +119,7 @@ def invariant_sizes(runtime: Runtime, model: EpsModel) -> tuple[int, ...]:
     when not even that one gives a row the same bytes at every place.
     """
     largest = runtime.batch_sizes[-1]
-    inputs = [tensor.to(runtime.device) for tensor in _examples(model, largest)]
+    inputs = [tensor.to(runtime.device) for tensor in examples(model, largest)]
     x_t, t, label = inputs[0], inputs[1], inputs[2] if len(inputs) == 3 else None
     expected: dict[int, Tensor] = {}
     agreeing = []
@@ -197,21 +144,10 @@ def step_seconds(
     best = dict.fromkeys(sizes, math.inf)
     for _ in range(rounds):
         for size in sizes:
-            inputs = [tensor.to(runtime.device) for tensor in _examples(model, size)]
+            inputs = [tensor.to(runtime.device) for tensor in examples(model, size)]
             for _ in range(2):
                 started = time.perf_counter()
                 runtime(inputs[0], inputs[1], inputs[2] if len(inputs) == 3 else None).cpu()
                 seconds = time.perf_counter() - started
             best[size] = min(best[size], seconds)
     return LatencyCurve(best)
-
-
-def _examples(model: EpsModel, size: int) -> list[Tensor]:
-    """Inputs of `size` rows: noise over all timesteps."""
-    generator = torch.Generator().manual_seed(0)
-    config = model.config
-    x_t = torch.randn(size, *config.image_shape, generator=generator)
-    t = torch.linspace(0, model.num_timesteps - 1, size).long()
-    if config.num_class_embeds is None:
-        return [x_t, t]
-    return [x_t, t, torch.arange(size) % config.num_class_embeds]

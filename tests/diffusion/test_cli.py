@@ -1,6 +1,7 @@
 """The commands, end to end on a tiny model and data set."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from app.cli import main
 from diffusion.checkpoint import open_checkpoint
+from diffusion.generation import Source
 from diffusion.training import saved_states
 from tests.tiny import save_tiny
 
@@ -150,6 +152,16 @@ def test_an_error_of_the_users_is_one_line_and_status_2(
     assert main(filled) == 2
     errors = capsys.readouterr().err.strip().splitlines()
     assert len(errors) == 1 and errors[0].startswith(f"ddpm: {message}")
+
+
+def test_without_openvino_samples_are_made_by_pytorch_unless_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    tiny = save_tiny(tmp_path / "tiny")
+    assert Source.open(tiny, "cpu").runtime == "eager"
+    assert main(["sample", str(tiny), "--runtime", "openvino"]) == 2
+    assert "runtime: openvino is not installed; use eager" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [[], ["train"], ["sample"], ["export"]])

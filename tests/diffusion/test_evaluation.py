@@ -18,7 +18,15 @@ from diffusion.generation import Source
 from diffusion.parts import EvaluationError, Parts
 from tests.tiny import save_tiny
 
-FLAGS = ["--images=3", "--samples=12", "--batch-size=5", "--sampler", "ddim:4", "dpmpp:3"]
+FLAGS = [
+    "--runtime=eager",
+    "--images=3",
+    "--samples=12",
+    "--batch-size=5",
+    "--sampler",
+    "ddim:4",
+    "dpmpp:3",
+]
 
 
 @pytest.fixture
@@ -79,8 +87,8 @@ def test_the_report_has_the_bound_the_distances_and_their_floor(
 def test_the_bound_is_that_of_the_model_on_those_images(
     tiny: Path, data: Path, tmp_path: Path
 ) -> None:
-    report = evaluate(tiny, data, tmp_path / "report", "--images=12")
-    source, test = Source.open(tiny, "cpu"), datasets.load(str(data), "test")
+    report = evaluate(tiny, data, tmp_path / "report", "--images=12", "--runtime=openvino")
+    source, test = Source.open(tiny, "cpu", "eager"), datasets.load(str(data), "test")
     process = source.checkpoint.process
     reverse = Reverse(source.model, source.process, process.variance, process.clip)
     terms = bound(reverse, pixels.to_model(test.pixels), test.labels, seed=9).bits_per_dim()

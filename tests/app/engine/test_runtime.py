@@ -12,7 +12,6 @@ from app.engine.runtime import (
     RuntimeUnavailable,
     invariant_sizes,
     make_runtime,
-    parts_of,
     powers_of_two,
 )
 from diffusion.checkpoint import open_checkpoint
@@ -124,11 +123,3 @@ def test_batch_sizes_are_powers_of_two_and_the_largest() -> None:
     assert powers_of_two(1, first=1) == (1,)
     assert powers_of_two(16, first=1) == (1, 2, 4, 8, 16)
     assert powers_of_two(12, first=4) == (4, 8, 12)
-
-
-@pytest.mark.parametrize(
-    ("size", "threads", "parts"),
-    [(1, 2, 1), (2, 2, 2), (8, 2, 2), (8, 16, 8), (8, 6, 4), (12, 8, 4), (33, 2, 1), (8, 1, 1)],
-)
-def test_a_batch_is_split_evenly_among_the_threads(size: int, threads: int, parts: int) -> None:
-    assert parts_of(size, threads) == parts
