@@ -33,8 +33,9 @@ def add_server(parser: argparse.ArgumentParser) -> None:
 
 def sample(args: argparse.Namespace) -> None:
     """Sample on the server that the flags name. Raises RemoteError, ValueError for its URL."""
-    if args.device != "auto":
-        raise RemoteError(f"device: {args.device!r} is not allowed: --server has its own")
+    for name, value in (("device", args.device), ("runtime", args.runtime)):
+        if value != "auto":
+            raise RemoteError(f"{name}: {value!r} is not allowed: --server has its own")
     with Client(args.server, api_key=os.environ.get("DDPM_API_KEY")) as client:
         try:
             images = _fetch(client, args)

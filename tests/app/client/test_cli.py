@@ -27,7 +27,7 @@ def test_the_files_are_those_of_the_local_command(
     for folder in (here, there):
         folder.mkdir()
     flags = [str(checkpoint), *FLAGS, BATCH, "--label", "4"]
-    assert ddpm(*flags, f"--out={here / out}", "--device=cpu") == 0
+    assert ddpm(*flags, f"--out={here / out}", "--device=cpu", "--runtime=eager") == 0
     assert ddpm(*flags, f"--out={there / out}", f"--server={tiny_server.url}") == 0
     files = sorted(path.relative_to(here) for path in here.rglob("*") if path.is_file())
     assert files == sorted(p.relative_to(there) for p in there.rglob("*") if p.is_file())
@@ -53,6 +53,7 @@ def test_more_than_a_request_may_have_is_asked_for_in_parts(
     [
         (["mnist"], "checkpoint: 'mnist' is not allowed: URL serves 'tiny'"),
         (["tiny", "--device=cuda"], "device: 'cuda' is not allowed: --server has its own"),
+        (["tiny", "--runtime=eager"], "runtime: 'eager' is not allowed: --server has its own"),
         (["tiny", "--label", "1", "2"], "labels: 2 given; it must be one, or 16"),
         (["tiny", "--n=0"], "URL: 422 Invalid request: n: "),
         (["tiny", "--eta=0.5"], "URL: 422 Invalid request: eta: "),
