@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -53,6 +54,7 @@ class Flight:
     buffered: int = 0  # bytes in `events`
     is_paused: bool = False
     deaths: Counter[tuple[int, int]] = field(default_factory=Counter)  # of engines, by place
+    since: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.missing = set(self.submit.indices)
@@ -99,7 +101,8 @@ class Flight:
         return None
 
     def remainder(self) -> Submit:
-        """The job without the samples that are finished."""
+        """The job without the samples that are finished. Its time so far counts as lost: else
+        shorter jobs would overtake it for ever, while engines die again and again."""
         submit = self.submit
         kept = [i for i, index in enumerate(submit.indices) if index in self.missing]
         labels = submit.labels
@@ -107,6 +110,7 @@ class Flight:
             submit,
             indices=tuple(submit.indices[i] for i in kept),
             labels=None if labels is None else tuple(labels[i] for i in kept),
+            waited=time.monotonic() - self.since,
         )
 
     @property

@@ -65,6 +65,7 @@ class Engine:
         try:
             table = self._table(submit)
             job = Job(submit.id, len(table), submit.rows, submit.client, submit.is_alone)
+            job.delay = submit.waited
             job.add_chains(submit.indices, submit.labels)
             self.scheduler.add(job)
         except ValueError as error:

@@ -22,9 +22,9 @@ class Submit:
     """A job: samples `indices` of `seed`, all by one sampler.
 
     `labels` has one entry an index; None where the model is unconditional. `shown` are the
-    positions 0..steps of the chain whose states are sent as frames (steps: the result). Rows are
-    shared evenly between clients; `is_alone`: the job shares no batch with others. `request_id` is
-    what log lines call it by.
+    positions 0..steps of the chain whose states are sent as frames (steps: the result). The
+    engine's time is shared evenly between clients; `is_alone`: the job shares no batch with others.
+    `waited`: seconds that it has lost to engines that died. `request_id` is what log lines call it.
     """
 
     id: str
@@ -39,6 +39,7 @@ class Submit:
     shown: tuple[int, ...] = ()
     client: str = ""
     is_alone: bool = False
+    waited: float = 0.0
     request_id: str = ""
 
     @property

@@ -281,3 +281,16 @@ def test_memory_that_runs_out_twice_in_a_step_halves_no_more_than_it_must(tmp_pa
     events = bench.drain()
     assert [event for event in events if isinstance(event, Limited)] == [Limited(4)]
     assert finished(events, "a").keys() == set(range(16))
+
+
+def test_a_job_that_lost_its_time_to_other_engines_gives_way_no_longer(
+    unconditional: Bench,
+) -> None:
+    engine = unconditional.engine
+    short = Submit("short", 1, tuple(range(8)), None, "ddim", 3)
+    long = Submit("long", 2, tuple(range(8)), None, "ddim", 20, waited=100.0)
+    for submit in (long, short):
+        assert engine.submit(submit) == []
+    engine.step()
+    assert {chain.position for chain in engine.scheduler.jobs["long"].chains} == {1}
+    assert {chain.position for chain in engine.scheduler.jobs["short"].chains} == {0}
