@@ -174,7 +174,7 @@ class Model(BaseModel):
     device: str
     batch_sizes: list[int] = Field(description="Those in use: up to the knee of the curve below.")
     step_seconds: dict[str, float] = Field(
-        description="Seconds of a network call by batch size, measured at warm-up."
+        description="Seconds of a DDPM step by batch size, measured at warm-up."
     )
     batch_invariant: bool = Field(
         description="Measured at warm-up: a sample's bytes do not depend on what it runs beside."

@@ -54,6 +54,12 @@ class SamplerTable:
         return torch.cat([scales, self.coefficients, self.log_sigma], dim=1).float()
 
     @cached_property
+    def times(self) -> list[int]:
+        """`t`, as Python's numbers."""
+        times: list[int] = self.t.tolist()
+        return times
+
+    @cached_property
     def is_noisy(self) -> list[bool]:
         """Per step: does it add noise?"""
         return [c_z != 0 for c_z in self.coefficients[:, 3].tolist()]
@@ -228,7 +234,7 @@ def sample(
     """
     x_t = noise.normal(seeds, indices, torch.zeros_like(seeds), shape)  # 1: x_T ~ N(0, I)
     x_0_hat = torch.zeros_like(x_t)
-    for k, t in enumerate(table.t.tolist()):  # 2: for t = T, …, 1
+    for k, t in enumerate(table.times):  # 2: for t = T, …, 1
         if table.is_noisy[k]:  # 3: z ~ N(0, I) if t > 1, else z = 0
             z = noise.normal(seeds, indices, torch.full_like(seeds, k + 1), shape)
         else:

@@ -1,5 +1,5 @@
 """The latency curve: how long a step takes by its batch size. Arithmetic only; it is measured by
-`app.engine.runtime.step_seconds` when an engine starts."""
+`app.engine.warmup` when an engine starts."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ KNEE = 0.95
 
 
 class LatencyCurve:
-    """Seconds of one network call for each batch size that there is; others are padded."""
+    """Seconds of a step for each batch size that there is; others are padded."""
 
     def __init__(self, seconds_by_size: Mapping[int, float]) -> None:
         self._seconds = dict(sorted(seconds_by_size.items()))

@@ -31,7 +31,8 @@ from app.engine.messages import (
 )
 from app.engine.options import Options
 from app.engine.runner import Runner
-from app.engine.runtime import invariant_sizes, make_runtime, step_seconds
+from app.engine.runtime import make_runtime
+from app.engine.warmup import invariant_sizes, step_seconds
 from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from diffusion.generation import pick_device
 from diffusion.process import Process
@@ -124,15 +125,17 @@ def load(options: Options) -> tuple[Engine, Ready]:
     if runtime.name == "openvino":
         torch.set_num_threads(1)  # its idle threads would spin beside OpenVINO's
     invariant = invariant_sizes(runtime, model)
-    measured = step_seconds(runtime, invariant or runtime.batch_sizes, model)
-    curve = measured.up_to_the_knee()
     runner = Runner(
         runtime,
-        curve.sizes,
+        invariant or runtime.batch_sizes,
         checkpoint.unet.image_shape,
         checkpoint.process.clip,
         checkpoint.card.null_label,
     )
+    is_conditional = checkpoint.unet.num_class_embeds is not None
+    measured = step_seconds(runner, process, is_conditional=is_conditional)
+    curve = measured.up_to_the_knee()
+    runner.batch_sizes = curve.sizes
     info = {
         **describe(checkpoint, process),
         "parameters": sum(p.numel() for p in model.parameters()),

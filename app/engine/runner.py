@@ -132,7 +132,7 @@ class Runner:
         """The model's output, guided where a job asks for it: those chains take a second row."""
         device = x_t.device
         jobs = [self.jobs[chain.job.id] for chain in batch]
-        times = [int(job.table.t[c.position]) for job, c in zip(jobs, batch, strict=True)]
+        times = [job.table.times[c.position] for job, c in zip(jobs, batch, strict=True)]
         t = torch.tensor(times, device=device)
         label = None
         if batch[0].label is not None:

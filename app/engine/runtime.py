@@ -1,20 +1,16 @@
 """How the network is run: the seam between the runner and PyTorch, OpenVINO, or what comes next.
 
 A runtime is a callable (x (B,C,H,W) float32, t (B,) int64, label (B,) int64 or None) -> eps_hat,
-for B among its `batch_sizes`. Samples are the same under any load when a row's bytes depend neither
-on B nor on the other rows: `invariant_sizes` measures at warm-up for which B that holds.
+for B among its `batch_sizes`; at warm-up it is measured for which of these a row's bytes do not
+depend on the batch (`app.engine.warmup`).
 """
 
-import math
-import time
-from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from app.engine.curve import LatencyCurve
-from diffusion.compiled import CompiledModel, examples
+from diffusion.compiled import CompiledModel
 from diffusion.prediction import EpsModel
 
 RUNTIMES = ("openvino", "eager")
@@ -109,45 +105,3 @@ def make_runtime(
         if name == "openvino":
             raise
         return EagerRuntime(model, device, max_batch)
-
-
-@torch.inference_mode()
-def invariant_sizes(runtime: Runtime, model: EpsModel) -> tuple[int, ...]:
-    """The batch sizes in which a row has the same bytes, wherever it is and whatever it is beside.
-
-    Measured: the same rows in every size and at several places, against the smallest size. Empty
-    when not even that one gives a row the same bytes at every place.
-    """
-    largest = runtime.batch_sizes[-1]
-    inputs = [tensor.to(runtime.device) for tensor in examples(model, largest)]
-    x_t, t, label = inputs[0], inputs[1], inputs[2] if len(inputs) == 3 else None
-    expected: dict[int, Tensor] = {}
-    agreeing = []
-    for size in runtime.batch_sizes:
-        agrees = True
-        for start in range(0, largest, max(1, size // 2)):
-            rows = torch.arange(start, start + size, device=x_t.device) % largest
-            made = runtime(x_t[rows], t[rows], None if label is None else label[rows])
-            for row, eps_hat in zip(rows.tolist(), made, strict=True):
-                agrees &= torch.equal(eps_hat, expected.setdefault(row, eps_hat))
-        if agrees:
-            agreeing.append(size)
-    return tuple(agreeing)
-
-
-@torch.inference_mode()
-def step_seconds(
-    runtime: Runtime, sizes: Sequence[int], model: EpsModel, rounds: int = 3
-) -> LatencyCurve:
-    """Seconds of one network call for each batch size: the best of so many rounds over all sizes,
-    of which each time the second call counts."""
-    best = dict.fromkeys(sizes, math.inf)
-    for _ in range(rounds):
-        for size in sizes:
-            inputs = [tensor.to(runtime.device) for tensor in examples(model, size)]
-            for _ in range(2):
-                started = time.perf_counter()
-                runtime(inputs[0], inputs[1], inputs[2] if len(inputs) == 3 else None).cpu()
-                seconds = time.perf_counter() - started
-            best[size] = min(best[size], seconds)
-    return LatencyCurve(best)

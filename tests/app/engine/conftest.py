@@ -10,7 +10,8 @@ from app.engine.curve import LatencyCurve
 from app.engine.machine import Engine
 from app.engine.messages import Event, Finished, Frame, Submit
 from app.engine.runner import Runner
-from app.engine.runtime import EagerRuntime, invariant_sizes
+from app.engine.runtime import EagerRuntime
+from app.engine.warmup import invariant_sizes
 from diffusion.checkpoint import Checkpoint, open_checkpoint
 from diffusion.prediction import EpsModel
 from diffusion.process import Process

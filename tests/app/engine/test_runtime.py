@@ -10,10 +10,10 @@ from app.engine.runtime import (
     OpenVINORuntime,
     Runtime,
     RuntimeUnavailable,
-    invariant_sizes,
     make_runtime,
     powers_of_two,
 )
+from app.engine.warmup import invariant_sizes
 from diffusion.checkpoint import open_checkpoint
 from diffusion.prediction import EpsModel
 from tests.tiny import save_tiny

@@ -48,12 +48,14 @@ def break_runner(module: ModuleType) -> None:
 def flatten_curve(module: ModuleType) -> None:
     """Every step takes as long as any other, so the largest batch is the one to use."""
     curve = module.LatencyCurve
-    module.step_seconds = lambda _runtime, sizes, _model: curve(dict.fromkeys(sizes, 1.0))  # type: ignore[attr-defined]
+    module.step_seconds = lambda runner, _process, **_: curve(  # type: ignore[attr-defined]
+        dict.fromkeys(runner.batch_sizes, 1.0)
+    )
 
 
 CHANGES = {"app.engine.runner": break_runner}
 if FAULT == "memory":
-    CHANGES["app.engine.runtime"] = flatten_curve
+    CHANGES["app.engine.warmup"] = flatten_curve
 
 
 class Finder(importlib.abc.MetaPathFinder):

@@ -1,0 +1,66 @@
+"""What an engine measures when it starts: which batch sizes it may use, and how long a step takes.
+
+Samples are the same under any load when a row's bytes depend neither on the batch size nor on the
+other rows: that is measured, with the model that is served.
+"""
+
+import math
+import time
+
+import torch
+from torch import Tensor
+
+from app.engine.curve import LatencyCurve
+from app.engine.runner import JobData, Runner
+from app.engine.runtime import Runtime
+from app.engine.scheduler import Job
+from diffusion.compiled import examples
+from diffusion.prediction import EpsModel
+from diffusion.process import Process
+from diffusion.samplers import make_table
+
+
+@torch.inference_mode()
+def invariant_sizes(runtime: Runtime, model: EpsModel) -> tuple[int, ...]:
+    """The batch sizes in which a row has the same bytes, wherever it is and whatever it is beside.
+
+    Measured: the same rows in every size and at several places, against the smallest size. Empty
+    when not even that one gives a row the same bytes at every place.
+    """
+    largest = runtime.batch_sizes[-1]
+    inputs = [tensor.to(runtime.device) for tensor in examples(model, largest)]
+    x_t, t, label = inputs[0], inputs[1], inputs[2] if len(inputs) == 3 else None
+    expected: dict[int, Tensor] = {}
+    agreeing = []
+    for size in runtime.batch_sizes:
+        agrees = True
+        for start in range(0, largest, max(1, size // 2)):
+            rows = torch.arange(start, start + size, device=x_t.device) % largest
+            made = runtime(x_t[rows], t[rows], None if label is None else label[rows])
+            for row, eps_hat in zip(rows.tolist(), made, strict=True):
+                agrees &= torch.equal(eps_hat, expected.setdefault(row, eps_hat))
+        if agrees:
+            agreeing.append(size)
+    return tuple(agreeing)
+
+
+def step_seconds(
+    runner: Runner, process: Process, *, is_conditional: bool, rounds: int = 3
+) -> LatencyCurve:
+    """Seconds of one DDPM step for each of the runner's batch sizes, noise and update included: the
+    best of so many rounds over all sizes, of which each time the second step counts."""
+    table = make_table(process, "ddpm", process.num_timesteps)
+    best = dict.fromkeys(runner.batch_sizes, math.inf)
+    for _ in range(rounds):
+        for size in runner.batch_sizes:
+            job = Job("warm-up", num_steps=len(table))
+            job.add_chains(range(size), [0] * size if is_conditional else None)
+            runner.jobs[job.id] = JobData(seed=0, guidance=0.0, table=table)
+            for _ in range(2):
+                started = time.perf_counter()
+                runner.step(job.chains)
+                seconds = time.perf_counter() - started
+            best[size] = min(best[size], seconds)
+            runner.forget(job.chains)
+            del runner.jobs[job.id]
+    return LatencyCurve(best)
