@@ -9,8 +9,9 @@
 With zero-based code `t`, the term computed at t is L_t. Everything but the network is float64.
 """
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -23,6 +24,8 @@ from diffusion.config import Variance
 from diffusion.process import Process
 from diffusion.samplers import Model
 
+WHICH_T = 1 << 31
+"""The first draw of those that choose timesteps; the noise has those below."""
 HALF_BIN = 1 / 255
 """Pixels are k / 127.5 - 1: this far to the next bin's edge."""
 BEYOND = 1e3
@@ -172,9 +175,14 @@ def bound(
     *,
     seed: int = 0,
     first_index: int = 0,
+    num_terms: int | None = None,
     on_step: Callable[[], object] = lambda: None,
 ) -> BoundTerms:
     """Every term of eq. 5 for images x_0 (B,C,H,W), each from one draw of x_t; S network calls.
+
+    With `num_terms` so many of the S terms of each image: the decoder's, and one from each of equal
+    parts of the chain, times the size of the part; the others are 0. Sums over the chain, and means
+    over many images, are then what they would be with all of them, but for noise.
 
     Image b's draw at t is a function of (seed, first_index + b, t), whatever its batch. `on_step`
     is called after each network call, for a progress bar.
@@ -182,22 +190,33 @@ def bound(
     B, *shape = x_0.shape
     indices = torch.arange(first_index, first_index + B, device=x_0.device)
     seeds = torch.full_like(indices, seed)
-    nats, x_0_mse, eps_mse = [], [], []
-    for i in range(reverse.process.num_timesteps):
-        t = torch.full_like(indices, i)
+    S = reverse.process.num_timesteps
+    columns = torch.zeros(3, B, S, dtype=torch.float64, device=x_0.device)
+    for t, weight in _chosen(indices, S, num_terms or S, seed):
         eps = noise.normal(seeds, indices, t + 1, tuple(shape))
         made = term(reverse, x_0, t, eps, label)
-        nats.append(made.nats)
-        x_0_mse.append((made.x_0_hat - x_0).square().mean(dim=(1, 2, 3)))
-        eps_mse.append((made.eps_hat - eps).square().mean(dim=(1, 2, 3)))
+        x_0_mse = (made.x_0_hat - x_0).square().mean(dim=(1, 2, 3))
+        eps_mse = (made.eps_hat - eps).square().mean(dim=(1, 2, 3))
+        values = torch.stack([made.nats, x_0_mse, eps_mse]).double() * weight
+        columns.scatter_(2, t.expand(3, B)[:, :, None], values[:, :, None])
         on_step()
-    return BoundTerms(
-        prior(reverse.process, x_0),
-        torch.stack(nats, dim=1),
-        torch.stack(x_0_mse, dim=1),
-        torch.stack(eps_mse, dim=1),
-        num_dims=math.prod(shape),
-    )
+    nats, x_0_mse, eps_mse = columns
+    return BoundTerms(prior(reverse.process, x_0), nats, x_0_mse, eps_mse, math.prod(shape))
+
+
+def _chosen(
+    indices: Tensor, num_timesteps: int, num_terms: int, seed: int
+) -> Iterator[tuple[Tensor, int | float]]:
+    """Which t (B,) each image's terms are computed at, and what they count for."""
+    yield torch.zeros_like(indices), 1
+    edges = torch.linspace(1, num_timesteps, num_terms).round().long().tolist()
+    for part, (first, last) in enumerate(itertools.pairwise(edges)):
+        size = last - first
+        if size == 1:
+            yield torch.full_like(indices, first), 1
+            continue
+        draws = torch.full_like(indices, WHICH_T + part)
+        yield first + noise.below(size, torch.full_like(indices, seed), indices, draws), size
 
 
 def _rows(table: Tensor, t: Tensor) -> Tensor:

@@ -112,6 +112,8 @@ def _add_evaluate(commands: Any) -> None:
     add("--out", type=Path, required=True, help="folder of the report; gone on with if used")
     add("--data", help="a name, or a path to images (what the model was trained on)")
     add("--images", type=int, default=100, help="of each split, for the bound (%(default)s)")
+    add("--terms", type=int,
+        help="of each image, drawn from the chain: more images in the same time (all)")  # fmt: skip
     add("--samples", type=int, default=500, help="by each sampler (%(default)s)")
     add("--sampler", nargs="+", default=["ddpm", "ddim", "dpmpp"],
         help="each NAME, NAME:STEPS or NAME:STEPS@GUIDANCE (%(default)s)")  # fmt: skip
@@ -237,7 +239,7 @@ def evaluate(args: argparse.Namespace) -> None:
     settings = evaluation.Settings(
         args.images, args.samples,
         tuple(evaluation.Sampler.parse(text, T) for text in args.sampler),
-        args.seed, args.batch_size,
+        args.seed, args.batch_size, args.terms,
     )  # fmt: skip
     train_images, test_images = (datasets.load(data, split) for split in ("train", "test"))
     key = {"sha256": source.checkpoint.sha256, "data": data, **settings.key()}

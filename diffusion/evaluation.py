@@ -76,12 +76,14 @@ class Settings:
     samplers: tuple[Sampler, ...]
     seed: int = 0
     batch_size: int = 64
+    num_terms: int | None = None  # of each image, for the bound; None: all
 
     def __post_init__(self) -> None:
         for flag, value, least in (
             ("images", self.num_images, 1),
             ("samples", self.num_samples, 2),  # a covariance needs two
             ("batch-size", self.batch_size, 1),
+            ("terms", self.num_terms or 2, 2),  # the decoder's, and one of the chain
         ):
             if value < least:
                 raise EvaluationError(f"{flag}: {value} is not allowed; it must be {least} or more")
@@ -92,8 +94,9 @@ class Settings:
 
     def flags(self) -> str:
         """As they are given to `ddpm evaluate`."""
+        terms = "" if self.num_terms is None else f"--terms {self.num_terms} "
         return (
-            f"--images {self.num_images} --samples {self.num_samples} --seed {self.seed} "
+            f"--images {self.num_images} {terms}--samples {self.num_samples} --seed {self.seed} "
             f"--batch-size {self.batch_size} --sampler {' '.join(map(str, self.samplers))}"
         )
 
@@ -130,7 +133,13 @@ class Evaluation:
         settings = self.settings
         splits = sum(min(settings.num_images, len(images)) for images in (self.train, self.test))
         steps = sum(sampler.num_steps for sampler in settings.samplers)
-        return splits * self.source.process.num_timesteps + settings.num_samples * steps
+        return splits * self.num_terms + settings.num_samples * steps
+
+    @property
+    def num_terms(self) -> int:
+        """Of each image, for the bound: at most one for each step."""
+        T = self.source.process.num_timesteps
+        return min(self.settings.num_terms or T, T)
 
 
 def run(evaluation: Evaluation) -> dict[str, Any]:
@@ -183,14 +192,14 @@ def measure_bound(
     evaluation: Evaluation, split: str, images: Images, bar: "tqdm[Any]"
 ) -> BoundTerms:
     """Every term for `num_images` of a split, chosen at random, given their labels."""
-    settings, T = evaluation.settings, evaluation.source.process.num_timesteps
+    settings, terms = evaluation.settings, evaluation.num_terms
     chosen = choose(len(images), settings.num_images, settings.seed)
     made = []
     for start in range(0, len(chosen), settings.batch_size):
         index = chosen[start : start + settings.batch_size]
         make = partial(_bound_part, evaluation, images, index, start, bar)
         name = f"bound-{split}-{start:06d}"
-        made.append(_counted(evaluation, name, make, bar, len(index) * T))
+        made.append(_counted(evaluation, name, make, bar, len(index) * terms))
     columns = {name: torch.from_numpy(np.concatenate([m[name] for m in made])) for name in made[0]}
     return BoundTerms(**columns, num_dims=images.pixels[0].numel())
 
@@ -202,7 +211,7 @@ def _bound_part(
     x_0, label = evaluation.images(images, index)
     terms = bound(
         evaluation.reverse, x_0, label, seed=evaluation.settings.seed, first_index=start,
-        on_step=lambda: bar.update(len(index)),
+        num_terms=evaluation.num_terms, on_step=lambda: bar.update(len(index)),
     )  # fmt: skip
     names = ("prior", "per_step", "x_0_mse", "eps_mse")
     return {name: getattr(terms, name).cpu().numpy() for name in names}

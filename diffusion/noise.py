@@ -42,7 +42,19 @@ def normal(seeds: Tensor, indices: Tensor, draws: Tensor, shape: tuple[int, ...]
     x_T; draw k is the z of the k-th reverse step.
     """
     size = math.prod(shape)
-    blocks = -(-size // 4)
+    words = _words(seeds, indices, draws, blocks=-(-size // 4))
+    z = _box_muller(words[0::2], words[1::2])  # (2, 2, B, blocks)
+    return z.permute(2, 3, 0, 1).reshape(len(seeds), -1)[:, :size].reshape(-1, *shape)
+
+
+def below(limit: int, seeds: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
+    """A random number of 0 .. limit - 1, limit at most 2^31, as int64 (B,); of the same words as
+    `normal`, so the draws must be others."""
+    return _words(seeds, indices, draws, blocks=1)[0, :, 0] * limit >> 32
+
+
+def _words(seeds: Tensor, indices: Tensor, draws: Tensor, blocks: int) -> Tensor:
+    """32-bit words as int64 (4, B, blocks)."""
     block = torch.arange(blocks, device=seeds.device).expand(len(seeds), blocks)
     counter = torch.stack(
         [
@@ -51,9 +63,7 @@ def normal(seeds: Tensor, indices: Tensor, draws: Tensor, shape: tuple[int, ...]
         ]
     )
     key = torch.stack([seeds & MASK, seeds >> 32])[:, :, None]
-    words = philox(counter, key)  # (4, B, blocks)
-    z = _box_muller(words[0::2], words[1::2])  # (2, 2, B, blocks)
-    return z.permute(2, 3, 0, 1).reshape(len(seeds), -1)[:, :size].reshape(-1, *shape)
+    return philox(counter, key)
 
 
 def _box_muller(a: Tensor, b: Tensor) -> Tensor:

@@ -171,6 +171,21 @@ def test_an_images_bound_does_not_depend_on_its_batch() -> None:
     torch.testing.assert_close(together.total[2:], alone.total)
 
 
+def test_some_of_the_terms_estimate_all_of_them() -> None:
+    reverse = Reverse(network, Process.from_beta(linear_beta(100)), "fixed_small")
+    x_0 = images(400)
+    whole, some = bound(reverse, x_0, seed=1), bound(reverse, x_0, seed=1, num_terms=12)
+    assert (some.per_step != 0).sum(dim=1).tolist() == [12] * 400
+    torch.testing.assert_close(some.decoder, whole.decoder)
+    for column in ("per_step", "eps_mse", "x_0_mse"):
+        error = (getattr(some, column) - getattr(whole, column)).sum(dim=1)
+        assert abs(error.mean()) < 4 * error.std() / math.sqrt(400), column
+    alone = bound(reverse, x_0[7:9], seed=1, first_index=7, num_terms=12)
+    torch.testing.assert_close(some.total[7:9], alone.total)
+    every = bound(reverse, x_0[:3], seed=1, num_terms=100)
+    torch.testing.assert_close(every.total, whole.total[:3])
+
+
 def test_the_network_is_told_the_original_timesteps_and_the_labels() -> None:
     asked: list[tuple[list[int], list[int]]] = []
 
