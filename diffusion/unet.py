@@ -50,6 +50,16 @@ class GroupNorm(nn.GroupNorm):
             return super().forward(x.float()).to(x.dtype)
 
 
+class FirstConv(nn.Conv2d):
+    """In float32, also under autocast: of an image with little noise bfloat16 leaves the image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_autocast_enabled(x.device.type):
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x)
+
+
 WIDE_HEAD = 128
 """From so many numbers for each position on, bfloat16 is no slower on a CPU."""
 
@@ -320,7 +330,7 @@ class UNet(nn.Module):
         self.config = config
         channels = config.block_out_channels
         levels = range(len(channels))
-        self.conv_in = nn.Conv2d(config.in_channels, channels[0], 3, padding=1)
+        self.conv_in = FirstConv(config.in_channels, channels[0], 3, padding=1)
         if config.time_embedding_type == "learned":
             self.time_proj = nn.Embedding(config.num_train_timesteps or 0, channels[0])
         self.time_embedding = TimeEmbedding(channels[0], time_dim(config))

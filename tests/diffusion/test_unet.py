@@ -10,7 +10,15 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from diffusion.checkpoint import ModelCard, open_checkpoint, save_checkpoint
 from diffusion.config import Config, ConfigError, ProcessConfig, UNetConfig, from_dict
-from diffusion.unet import GroupNorm, UNet, Upsample, attend, initialise, merge_upsamplers
+from diffusion.unet import (
+    FirstConv,
+    GroupNorm,
+    UNet,
+    Upsample,
+    attend,
+    initialise,
+    merge_upsamplers,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -175,3 +183,12 @@ def test_in_bfloat16_norms_and_narrow_heads_are_computed_in_float32() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(norm(x), expected.bfloat16())
         assert torch.equal(attend(q, k, v), attended.bfloat16())
+
+
+def test_in_bfloat16_the_network_sees_the_noise_of_its_first_states() -> None:
+    conv = FirstConv(1, 8, 3, padding=1)
+    x_0 = torch.full((2, 1, 4, 4), 254 / 127.5 - 1)
+    x_1 = x_0 + 0.5 / 127.5 * torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        noise = conv(x_1) - conv(x_0)
+    torch.testing.assert_close(noise, conv(x_1) - conv(x_0), rtol=0, atol=1e-6)
