@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -151,8 +151,7 @@ def compare(reverse: Reverse, x_0: Tensor, x_t: Tensor, t: Tensor, out: Tensor) 
     eps_hat, v = out[:, : x_0.shape[1]], out[:, x_0.shape[1] :]
     x_0_hat = q.predict_x_0(x_t, t, eps_hat)
     if reverse.clip is not None:
-        # Its gradient is that of the clipped value, passed on: what the clip mends costs nothing.
-        x_0_hat = x_0_hat + (x_0_hat.clamp(-reverse.clip, reverse.clip) - x_0_hat).detach()
+        x_0_hat = clipped(x_0_hat, reverse.clip)
     log_variance = reverse.log_variance(t, v)
     # mu~ and mu_theta share their x_t part (eq. 7): they differ by x_0 - x0_hat alone.
     difference = _rows(q.mu_tilde_x_0, t) * (x_0 - x_0_hat)
@@ -165,6 +164,29 @@ def compare(reverse: Reverse, x_0: Tensor, x_t: Tensor, t: Tensor, out: Tensor) 
         decoder = -discretized_gaussian_log_likelihood(x_0, x_0_hat, log_variance)  # mu~ is x0_hat
         kl = torch.where(last[:, None, None, None], decoder, kl)
     return Term(kl.sum(dim=(1, 2, 3)), x_0_hat, eps_hat)
+
+
+def clipped(x_0_hat: Tensor, limit: float) -> Tensor:
+    """x0_hat within +-limit. Its gradient is that of the clipped value, so a wrong x0_hat finds
+    back from beyond, and a right one that the clip mends costs nothing; but nothing pushes it
+    further out, as the decoder would without end: more of a background pixel's mass lies in the
+    outermost bin the further out the mean is."""
+    made: Tensor = _Clip.apply(x_0_hat, limit)  # type: ignore[no-untyped-call]
+    return made
+
+
+class _Clip(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, limit: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.limit = limit
+        return x.clamp(-limit, limit)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        outwards = ((x > ctx.limit) & (gradient < 0)) | ((x < -ctx.limit) & (gradient > 0))
+        return gradient.masked_fill(outwards, 0.0), None
 
 
 @torch.no_grad()

@@ -401,3 +401,23 @@ def test_the_errors_of_eps_hat_are_the_loss_at_each_timestep() -> None:
 
     terms = bound(Reverse(zero, process, "fixed_small"), images(64))
     assert terms.eps_mse.mean().item() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("noise_levels", "share", "lowest", "highest"),
+    [(0.25, 0.48, 0.1, 0.2), (0.5, 0.82, 0.0005, 0.001), (0.67, 0.9, 0.0, 0.0003)],
+)
+def test_what_noise_is_left_at_t_1_decides_what_whole_grey_levels_cost(
+    noise_levels: float, share: float, lowest: float, highest: float
+) -> None:
+    """A grey level k that could as well be any other, seen as x_1 = k + noise by a network that
+    does not round, with the decoder's best sigma as a share of the noise: what the bound spends
+    beyond the 8 bits that k has, once it took x_1 for evenly spread over the 256 levels."""
+    n = torch.linspace(-6, 6, 4001, dtype=torch.float64)
+    density = torch.exp(-(n**2) / 2)
+    x_0, level = torch.zeros(()).double(), 1 / 127.5
+    log_variance = torch.tensor(2 * math.log(share * noise_levels * level)).double()
+    decoder = -discretized_gaussian_log_likelihood(x_0, n * noise_levels * level, log_variance)
+    entropy = math.log(noise_levels * math.sqrt(2 * math.pi * math.e))  # of the noise, in levels
+    bits = ((decoder * density).sum() / density.sum() - entropy) / math.log(2)
+    assert lowest <= bits < highest

@@ -133,7 +133,7 @@ def test_hybrid_adds_the_bound_and_moves_the_variance_by_it_alone() -> None:
     torch.testing.assert_close(mixed[0], alone.model.unet.conv_out.bias.grad[0])
 
 
-@pytest.mark.parametrize("t", [1, 50])
+@pytest.mark.parametrize("t", [0, 1, 50])
 def test_in_the_bound_what_the_clip_mends_costs_nothing(t: int) -> None:
     """x0_hat beyond a black pixel is as good as black; beyond a grey one it is drawn back, by the
     gradient of what the clip leaves."""
