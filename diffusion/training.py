@@ -127,9 +127,8 @@ class Trainer:
         self.batches = Batches(data, config, self.process)
         torch.manual_seed(config.training.seed)
         self.model = UNet(config.unet)
-        if start is None:
-            initialise(self.model)
-        else:
+        initialise(self.model)
+        if start is not None:
             _copy_weights(start, self.model)
         self.model.to(self.device)
         if config.training.channels_last:
@@ -280,18 +279,22 @@ def saved_states(folder: Path) -> list[Path]:
 
 
 def _copy_weights(start: UNet, model: UNet) -> None:
-    shapes, own = ({k: v.shape for k, v in net.state_dict().items()} for net in (start, model))
-    for name in own.keys() | shapes.keys():
-        if shapes.get(name) != own.get(name):
+    """All of them; those that say how far the variance is learned stay the model's own where the
+    start learned none."""
+    weights, own = start.state_dict(), model.state_dict()
+    if own["conv_out.weight"].shape[0] == 2 * weights["conv_out.weight"].shape[0]:
+        for name in ("conv_out.weight", "conv_out.bias"):
+            weights[name] = torch.cat([weights[name], own[name][len(weights[name]) :]])
+    for name in own.keys() | weights.keys():
+        here, there = (
+            tuple(state[name].shape) if name in state else "missing" for state in (own, weights)
+        )
+        if here != there:
             raise TrainingError(
-                f"start: its network is not the configuration's: {name} is "
-                f"{_describe(shapes.get(name))} there, {_describe(own.get(name))} here"
+                f"start: its network is not the configuration's: {name} is {there} there, "
+                f"{here} here"
             )
-    model.load_state_dict(start.state_dict())
-
-
-def _describe(shape: torch.Size | None) -> str:
-    return "missing" if shape is None else str(tuple(shape))
+    model.load_state_dict(weights)
 
 
 def _flatten(state: dict[int, dict[str, Tensor]]) -> dict[str, Tensor]:

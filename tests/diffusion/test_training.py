@@ -311,6 +311,23 @@ def test_a_run_may_start_from_another_ones_weights(tmp_path: Path) -> None:
     assert_same_tensors(resumed.model.state_dict(), trainer.model.state_dict())
 
 
+def test_a_run_that_learns_its_variance_may_start_from_one_that_did_not(tmp_path: Path) -> None:
+    first = Trainer(CONFIG, images(), tmp_path / "first")
+    with torch.no_grad():
+        for parameter in first.model.parameters():
+            parameter.normal_(std=0.1)
+    config = dataclasses.replace(
+        with_training(loss="bound"),
+        process=dataclasses.replace(CONFIG.process, variance="learned_range"),
+        unet=dataclasses.replace(CONFIG.unet, out_channels=2),
+    )
+    model = Trainer(config, images(), tmp_path / "second", start=first.model).model
+    x_t, t, label = torch.randn(3, 1, 8, 8), torch.tensor([0, 50, 99]), torch.tensor([0, 1, 3])
+    eps_hat, v = model.eval()(x_t, t, label).detach().chunk(2, dim=1)
+    torch.testing.assert_close(eps_hat, first.model.eval()(x_t, t, label).detach())
+    assert 0 < v.abs().max() < 1e-3, "halfway between the two fixed variances, in logs"
+
+
 def test_a_start_of_another_network_is_refused(tmp_path: Path) -> None:
     unet = dataclasses.replace(CONFIG.unet, num_class_embeds=None)
     message = r"start: its network .* class_embedding.weight is missing there, \(4, 32\) here"
