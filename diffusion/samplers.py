@@ -27,6 +27,10 @@ Model = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 network learned its variance, eps_hat and v, (B,2C,H,W)."""
 
 
+C_Z = 5
+"""The place of c_z in `SamplerTable.rows`."""
+
+
 @dataclass(frozen=True)
 class SamplerTable:
     """A sampler: what each of its S steps multiplies what with.
@@ -165,15 +169,16 @@ def step(
     """One reverse step of every row of the batch, each by its own coefficients.
 
     All images are (B,C,H,W); `out` is a Model's, `rows` (B, 8) are gathered from
-    `SamplerTable.rows`. Only IEEE +, *, / and clip are used, each a kernel of its own, so a row's
-    result does not depend on the batch.
+    `SamplerTable.rows`, on the CPU. Only IEEE +, *, / and clip are used, each a kernel of its own,
+    so a row's result does not depend on the batch.
     """
-    columns = rows.to(x_t.dtype)[:, :, None, None, None].unbind(1)
+    noisy = rows[:, C_Z].nonzero().flatten().to(x_t.device)
+    columns = rows.to(x_t)[:, :, None, None, None].unbind(1)
     a, b, c_x, c_0, c_h, c_z, log_small, log_large = columns
     eps_hat, v = out[:, : x_t.shape[1]], out[:, x_t.shape[1] :]
-    if v.numel():
-        log_sigma = log_small + (v + 1) / 2 * (log_large - log_small)
-        z = z * exact.exp(log_sigma.double()).to(z.dtype)
+    if v.numel() and len(noisy):
+        log_sigma = (log_small + (v + 1) / 2 * (log_large - log_small))[noisy]
+        z = z.index_copy(0, noisy, z[noisy] * exact.exp(log_sigma.double()).to(z.dtype))
     x_0_hat = (x_t - b * eps_hat) / a
     if clip is not None:
         x_0_hat = x_0_hat.clamp(-clip, clip)
@@ -240,7 +245,7 @@ def sample(
         else:
             z = torch.zeros_like(x_t)
         out = guided(model, x_t, torch.full_like(seeds, t), condition)
-        rows = table.rows[k].to(x_t.device).expand(len(x_t), -1)
+        rows = table.rows[k].expand(len(x_t), -1)
         x_prev, x_0_hat = step(x_t, out, x_0_hat, z, rows, clip)  # 4
         yield State(t + 1, x_t, x_0_hat)
         x_t = x_prev

@@ -98,11 +98,14 @@ class Runner:
         previous = torch.stack([s.x_0_hat if s else zero for s in states])
         rows = torch.stack([self.jobs[c.job.id].table.rows[c.position] for c in batch])
         out = self._out(batch, x_t)
-        x_prev, x_0_hat = step(x_t, out, previous, z[1], rows.to(x_t.device), self.clip)
-        for i, chain in enumerate(batch):
-            self._states[chain] = State(x_prev[i], x_0_hat[i])
+        x_prev, x_0_hat = step(x_t, out, previous, z[1], rows, self.clip)
         is_finite = x_prev.isfinite().flatten(1).all(dim=1).tolist()
-        return [ChainStep(x_t[i], x_0_hat[i], x_prev[i], is_finite[i]) for i in range(len(batch))]
+        images = (tensor.unbind() for tensor in (x_t, x_0_hat, x_prev))
+        steps = [ChainStep(*columns) for columns in zip(*images, is_finite, strict=True)]
+        self._states.update(
+            (chain, State(s.x_prev, s.x_0_hat)) for chain, s in zip(batch, steps, strict=True)
+        )
+        return steps
 
     def forget(self, chains: Sequence[Chain]) -> None:
         """Drop the states of finished or cancelled chains."""

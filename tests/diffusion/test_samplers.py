@@ -222,10 +222,30 @@ def test_rows_of_different_samplers_in_one_batch_equal_separate_steps_by_bytes(
     tables = [ddpm(process, FULL), ddim(process, SHORT, 0.3), dpmpp(process, SHORT)]
     rows = torch.stack([table.rows[k] for k, table in zip((17, 2, 3), tables, strict=True)])
     x_t, eps, previous, z = (draw(3, *SHAPE, seed=s).float() for s in range(4))
-    together = step(x_t, eps, previous, z, rows)
-    for i in range(3):
+    assert_rows_do_not_meet(x_t, eps, previous, z, rows)
+
+
+def test_the_same_where_one_of_them_uses_a_learned_variance_and_another_has_none_to_use(
+    process: Process,
+) -> None:
+    learned, free = ddpm(process, FULL, "learned_range"), ddim(process, SHORT)
+    rows = torch.stack([learned.rows[17], free.rows[2], learned.rows[-1]])
+    x_t, eps, previous, z = (draw(3, *SHAPE, seed=s).float() for s in range(4))
+    z[1:] = 0  # the second and third add no noise
+    v = draw(3, *SHAPE, seed=4).tanh().float()
+    v[1:] = torch.nan  # and do not ask for its scale
+    assert_rows_do_not_meet(x_t, torch.cat([eps, v], dim=1), previous, z, rows)
+
+
+def assert_rows_do_not_meet(
+    x_t: Tensor, out: Tensor, previous: Tensor, z: Tensor, rows: Tensor
+) -> None:
+    """Every row of the batch is a number, and has the bytes that it has alone."""
+    together = step(x_t, out, previous, z, rows)
+    assert together.x_prev.isfinite().all()
+    for i in range(len(x_t)):
         one = slice(i, i + 1)
-        alone = step(x_t[one], eps[one], previous[one], z[one], rows[one])
+        alone = step(x_t[one], out[one], previous[one], z[one], rows[one])
         assert torch.equal(together.x_prev[one], alone.x_prev)
         assert torch.equal(together.x_0_hat[one], alone.x_0_hat)
 
