@@ -13,12 +13,12 @@ class LatencyCurve:
     def __init__(self, seconds_by_size: Mapping[int, float]) -> None:
         self._seconds = dict(sorted(seconds_by_size.items()))
         self.sizes = tuple(self._seconds)
-        self._best = [self._best_rows(rows) for rows in range(1, self.sizes[-1] + 1)]
-
-    @property
-    def max_rows(self) -> int:
-        """The largest batch."""
-        return self.sizes[-1]
+        self.max_rows = self.sizes[-1]
+        # Looked up many times a step: by the number of rows, from 0.
+        all_rows = range(1, self.max_rows + 1)
+        self._padded = [0.0, *(self._seconds_padded(rows) for rows in all_rows)]
+        self._best = [0, *(self._best_rows(rows) for rows in all_rows)]
+        self._rates = [0.0, *(best / self._padded[best] for best in self._best[1:])]
 
     @property
     def seconds_per_row(self) -> float:
@@ -27,17 +27,19 @@ class LatencyCurve:
 
     def seconds(self, rows: int) -> float:
         """Of a step of so many rows, 1 .. max_rows."""
-        return self._seconds[next(size for size in self.sizes if size >= rows)]
+        return self._padded[rows]
 
     def best_rows(self, rows: int) -> int:
         """Of so many rows that could advance, how many to advance at once so that most gets done:
         all of them, or as many as fill a batch without padding."""
-        return self._best[min(rows, self.max_rows) - 1]
+        return self._best[min(rows, self.max_rows)]
 
     def rate(self, rows: int) -> float:
         """Rows/s at best, with so many that could advance."""
-        best = self.best_rows(rows)
-        return best / self.seconds(best)
+        return self._rates[min(rows, self.max_rows)]
+
+    def _seconds_padded(self, rows: int) -> float:
+        return self._seconds[next(size for size in self.sizes if size >= rows)]
 
     def _best_rows(self, rows: int) -> int:
         filled = [size for size in self.sizes if size < rows]
