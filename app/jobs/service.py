@@ -41,6 +41,9 @@ THREADS = 2
 CALL_SECONDS = 1.0
 CALLERS = 4
 """Webhooks called at once: one that does not answer holds up few others."""
+SHARED_SECONDS, ALONE_SECONDS = 1.0, 10.0
+"""How often to look for jobs in a database that others use too, and in one that nobody else does:
+there, only those whose lease ran out can turn up."""
 CHUNK_BATCHES = 2
 """Batches of samples in a chunk: more delay other jobs, fewer leave the engine idle between."""
 
@@ -239,14 +242,18 @@ class Jobs:
             chunk=CHUNK_BATCHES * settings.max_batch,
             lease_seconds=float(settings.jobs_lease_seconds),
             expiry_seconds=float(settings.jobs_expiry_seconds),
+            idle_seconds=ALONE_SECONDS if is_sqlite(settings.jobs_database) else SHARED_SECONDS,
         )
         self._worker = Worker(store, self._results, self._supervisor, threads, terms, self._made_by)
         self._opened, self._reason = store, None
-        never = asyncio.Event()
+        never, looking = asyncio.Event(), asyncio.Lock()
         await together(
             self._worker.run(),
             _repeatedly(lambda: self._clean(store), CLEAN_SECONDS, self._deleted),
-            *(_repeatedly(lambda: self._call(store), CALL_SECONDS, never) for _ in range(CALLERS)),
+            *(
+                _repeatedly(lambda: self._call(store, looking), CALL_SECONDS, never)
+                for _ in range(CALLERS)
+            ),
         )
 
     def _made_by(self) -> str:
@@ -259,24 +266,30 @@ class Jobs:
             await asyncio.to_thread(self._results.remove, job_id)
             await store.purge(job_id)
 
-    async def _call(self, store: Store) -> None:
-        """Call the webhooks that are due."""
+    async def _call(self, store: Store, looking: asyncio.Lock) -> None:
+        """Call webhooks as they become due; of all callers, one looks for them at a time."""
+        while True:
+            async with looking:
+                while (job := await store.due_webhook(webhook.PAUSE_SECONDS)) is None:
+                    await asyncio.sleep(CALL_SECONDS)
+            await self._call_one(store, job)
+
+    async def _call_one(self, store: Store, job: Job) -> None:
         settings = self._settings
-        while job := await store.due_webhook(webhook.PAUSE_SECONDS):
-            body = self._describe(job, await store.clock()).model_dump_json().encode()
-            try:
-                await webhook.call(
-                    str(job.webhook_url),
-                    body,
-                    secret=settings.webhook_secret.get_secret_value(),
-                    private=settings.webhook_private,
-                )
-            except (webhook.BadAddress, httpx.HTTPError) as error:
-                log.warning(
-                    "job %s: call %d of its webhook failed: %r", job.id, job.webhook_attempts, error
-                )
-            else:
-                await store.called(job.id)
+        body = self._describe(job, await store.clock()).model_dump_json().encode()
+        try:
+            await webhook.call(
+                str(job.webhook_url),
+                body,
+                secret=settings.webhook_secret.get_secret_value(),
+                private=settings.webhook_private,
+            )
+        except (webhook.BadAddress, httpx.HTTPError) as error:
+            log.warning(
+                "job %s: call %d of its webhook failed: %r", job.id, job.webhook_attempts, error
+            )
+        else:
+            await store.called(job.id)
 
 
 def _date(seconds: float) -> datetime:

@@ -41,8 +41,8 @@ CHUNK_BYTES = 64 << 20
 """Frames of unfinished samples that a slot holds, unless one sample has more."""
 RECORD_SECONDS = 0.25
 """Finished samples are recorded together, this often."""
-IDLE_SECONDS = 1.0
-"""How often to look for jobs that other processes accepted or left."""
+REFUSED_SECONDS = 1.0
+"""Pause while there is no engine, or no room in its queue."""
 RETRY_SECONDS = 5.0
 """Pause after what may pass."""
 
@@ -55,6 +55,7 @@ class Terms:
     chunk: int  # samples
     lease_seconds: float
     expiry_seconds: float
+    idle_seconds: float  # how often to look for jobs that other processes accepted or left
 
 
 class Worker:
@@ -77,6 +78,7 @@ class Worker:
         self._made_by = made_by
         self._turns: dict[asyncio.Task[float], str] = {}  # and the job's id
         self._news = asyncio.Event()
+        self._looking = asyncio.Lock()  # for a job: one slot at a time
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -93,13 +95,11 @@ class Worker:
     async def _take_turns(self) -> None:
         while True:
             try:
-                job = await self._claim()
+                async with self._looking:
+                    job = await self._next()
             except (StorageUnavailable, StorageFull) as error:
                 log.error("no jobs are run: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
-                continue
-            if job is None:
-                await self._wait_for_news()
                 continue
             turn = asyncio.create_task(self._turn(job))
             self._turns[turn] = job.id
@@ -110,20 +110,22 @@ class Worker:
                 del self._turns[turn]
             if not turn.cancelled():
                 await asyncio.sleep(turn.result())
+            self._news.set()  # the job may wait for its next turn, and the other slot be looking
 
-    async def _claim(self) -> Job | None:
-        if not self._supervisor.ready_engines:
-            return None
+    async def _next(self) -> Job:
+        """The lease of a job, as soon as there is one and an engine to run it."""
         terms = self._terms
-        return await self._store.claim(terms.owner, self._made_by(), terms.lease_seconds)
-
-    async def _wait_for_news(self) -> None:
-        self._news.clear()
-        try:
-            async with asyncio.timeout(IDLE_SECONDS):
-                await self._news.wait()
-        except TimeoutError:
-            pass
+        while True:
+            if not self._supervisor.ready_engines:
+                await asyncio.sleep(REFUSED_SECONDS)
+                continue
+            self._news.clear()
+            job = await self._store.claim(terms.owner, self._made_by(), terms.lease_seconds)
+            if job is not None:
+                return job
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(terms.idle_seconds):
+                    await self._news.wait()
 
     async def _turn(self, job: Job) -> float:
         """One chunk under the lease; what goes wrong is told in the job. Seconds to pause after."""
@@ -145,7 +147,7 @@ class Worker:
             await self._while_leased(job)
         except Refused as error:
             await self._store.release(job, f"waits for the engine: {error}")
-            return IDLE_SECONDS
+            return REFUSED_SECONDS
         except asyncio.CancelledError:
             await asyncio.shield(self._store.release(job, None))
             raise
