@@ -13,7 +13,7 @@ from app.problems import Problem
 BEARER = HTTPBearer(auto_error=False, description="One of the server's API keys, where it has any.")
 
 
-def identify(
+async def identify(
     request: Request,
     settings: SettingsDep,
     given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],

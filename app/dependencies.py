@@ -1,4 +1,7 @@
-"""What handlers ask for, named once."""
+"""What handlers ask for, named once.
+
+Coroutines, all of them: FastAPI would call a plain function in a thread.
+"""
 
 from concurrent.futures import Executor
 from typing import Annotated, cast
@@ -11,23 +14,23 @@ from app.metrics import Metrics
 from app.settings import Settings
 
 
-def get_settings(request: Request) -> Settings:
+async def get_settings(request: Request) -> Settings:
     return cast(Settings, request.app.state.settings)
 
 
-def get_supervisor(request: Request) -> Supervisor:
+async def get_supervisor(request: Request) -> Supervisor:
     return cast(Supervisor, request.app.state.supervisor)
 
 
-def get_encoders(request: Request) -> Executor:
+async def get_encoders(request: Request) -> Executor:
     return cast(Executor, request.app.state.encoders)
 
 
-def get_metrics(request: Request) -> Metrics:
+async def get_metrics(request: Request) -> Metrics:
     return cast(Metrics, request.app.state.metrics)
 
 
-def get_jobs(request: Request) -> Jobs:
+async def get_jobs(request: Request) -> Jobs:
     return cast(Jobs, request.app.state.jobs)
 
 

@@ -26,7 +26,7 @@ def prefers_async(request: Request) -> bool:
     return "respond-async" in _preferences(request)
 
 
-def wait_seconds(request: Request, settings: SettingsDep) -> float:
+async def wait_seconds(request: Request, settings: SettingsDep) -> float:
     """How long the client waits (`Prefer: wait=SECONDS`), at most the server's own limit."""
     wishes = map(WAIT.fullmatch, _preferences(request))
     return min([*(int(wish[1]) for wish in wishes if wish), settings.max_wait_seconds])
