@@ -3,6 +3,7 @@
 import copy
 import sys
 import warnings
+from queue import SimpleQueue
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 from diffusion.prediction import EpsModel
 from diffusion.unet import merge_upsamplers
 
+LANES = 2
+
 
 class CompiledModel:
     """What an EpsModel computes: eps_hat (B,C,H,W) from x_t, t (B,) and label (B,) or None.
@@ -18,6 +21,10 @@ class CompiledModel:
     Compiled anew for each B, when it is first seen. A batch is split among the threads where its
     size allows: rows of their own keep them busier than parts of the same layers, at the end of
     each of which all would wait for all.
+
+    Two batches at once, each on half of the threads, keep them busier still: no thread waits for
+    the other half's, nor for what the caller does between two batches. `start` begins one on a
+    lane, one of `num_lanes`, `wait` says which is done, `result` has it.
     """
 
     def __init__(self, model: EpsModel, threads: int) -> None:
@@ -27,8 +34,11 @@ class CompiledModel:
         import openvino
 
         self.threads = threads
+        self.num_lanes = LANES if threads >= LANES else 1
         self._core = openvino.Core()
-        self._requests: dict[int, list[Any]] = {}
+        self._parts: dict[int, list[Part]] = {}
+        self._begun: dict[int, list[Part]] = {}  # by lane
+        self._done: SimpleQueue[Part] = SimpleQueue()
         model = copy.deepcopy(model)
         merge_upsamplers(model)
         self._examples = examples(model, 2)
@@ -43,22 +53,42 @@ class CompiledModel:
             self._graph = openvino.convert_model(exported)
 
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
-        if len(x_t) not in self._requests:
-            self._requests[len(x_t)] = self._compile(len(x_t))
-        requests = self._requests[len(x_t)]
-        columns = [c.chunk(len(requests)) for c in (x_t, t, label) if c is not None]
-        for request, *inputs in zip(requests, *columns, strict=True):
-            for i, tensor in enumerate(inputs):
-                request.get_input_tensor(i).data[:] = tensor.numpy()
-        for request in requests:
-            request.start_async()
-        for request in requests:
-            request.wait()
-        # cat copies: the buffers are reused by the next call.
-        return torch.cat([torch.from_numpy(r.get_output_tensor().data) for r in requests])
+        """On all threads; not while a lane is at work."""
+        parts = self._of_size(len(x_t))
+        _start(parts, [x_t, t, label])
+        for _ in parts:
+            self._done.get()
+        return _output(parts)
 
-    def _compile(self, size: int) -> list[Any]:
-        """An inference request for each part of a batch."""
+    def start(self, lane: int, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> None:
+        """Begin a batch on a lane that is free."""
+        # Its requests are the lane's share of those for a batch of all lanes.
+        parts = self._of_size(len(x_t) * self.num_lanes)
+        share = len(parts) // self.num_lanes
+        self._begun[lane] = parts[lane * share : (lane + 1) * share]
+        _start(self._begun[lane], [x_t, t, label])
+
+    def wait(self) -> int:
+        """The lane of a batch that is done, once there is one."""
+        while True:
+            part = self._done.get()
+            for lane, parts in self._begun.items():
+                if part in parts:
+                    part.is_done = True
+                    if all(other.is_done for other in parts):
+                        return lane
+
+    def result(self, lane: int) -> Tensor:
+        """Of the batch that is done there; the lane is free."""
+        return _output(self._begun.pop(lane))
+
+    def _of_size(self, size: int) -> "list[Part]":
+        if size not in self._parts:
+            self._parts[size] = self._compile(size)
+        return self._parts[size]
+
+    def _compile(self, size: int) -> "list[Part]":
+        """What runs the parts of a batch."""
         parts = parts_of(size, self.threads)
         options = {
             "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 where the CPU has it
@@ -70,7 +100,36 @@ class CompiledModel:
         shapes = [(size // parts, *example.shape[1:]) for example in self._examples]
         graph.reshape(dict(zip(graph.inputs, shapes, strict=True)))
         compiled = self._core.compile_model(graph, "CPU", options)
-        return [compiled.create_infer_request() for _ in range(parts)]
+        return [Part(compiled.create_infer_request(), self._done) for _ in range(parts)]
+
+
+class Part:
+    """One of OpenVINO's requests, and its buffers; puts itself into `done` when it is."""
+
+    def __init__(self, request: Any, done: "SimpleQueue[Part]") -> None:
+        self.request = request
+        self.inputs = [tensor.data for tensor in request.input_tensors]
+        self.output = torch.from_numpy(request.get_output_tensor().data)
+        self.is_done = False
+        request.set_callback(done.put, self)
+
+
+def _start(parts: list[Part], columns: list[Tensor | None]) -> None:
+    """Begin a batch, an equal share of the rows for each part."""
+    given = [column.chunk(len(parts)) for column in columns if column is not None]
+    for part, *inputs in zip(parts, *given, strict=True):
+        for buffer, tensor in zip(part.inputs, inputs, strict=True):
+            buffer[:] = tensor.numpy()
+        part.is_done = False
+        part.request.start_async()
+
+
+def _output(parts: list[Part]) -> Tensor:
+    """Of parts that are done."""
+    for part in parts:
+        part.request.wait()  # done, but for the end of its callback; raises what went wrong
+    # A copy: the buffers are used again.
+    return parts[0].output.clone() if len(parts) == 1 else torch.cat([p.output for p in parts])
 
 
 def parts_of(size: int, threads: int) -> int:

@@ -11,8 +11,8 @@ from torch import Tensor
 from app.engine.blackbox import Place
 from app.engine.curve import LatencyCurve
 from app.engine.messages import Counts, Done, Event, Failed, Finished, Frame, Limited, Submit
-from app.engine.runner import ChainStep, JobData, Runner, is_out_of_memory
-from app.engine.scheduler import Chain, Job, Scheduler
+from app.engine.runner import Call, ChainStep, JobData, Runner, is_out_of_memory
+from app.engine.scheduler import Batch, Chain, Job, Scheduler
 from diffusion.process import Process
 from diffusion.samplers import SamplerTable, make_table
 
@@ -20,6 +20,27 @@ log = logging.getLogger(__name__)
 
 Steps = dict[Chain, ChainStep]
 """What one step did to each chain of its batch, in the batch's order."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A batch on a lane: since when, and its batch size and rows."""
+
+    batch: Batch
+    call: Call
+    started: float
+    size_and_rows: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A batch that is done: what became of its chains, but for those of jobs that failed; why."""
+
+    batch: Batch
+    steps: Steps
+    reasons: dict[str, str]  # by job
+    started: float
+    size_and_rows: tuple[int, int]
 
 
 @dataclass
@@ -34,7 +55,8 @@ class Progress:
 
 
 class Engine:
-    """Advances all jobs, a batch of chains a step."""
+    """Advances all jobs, a batch of chains a step; several batches at once where the runtime has
+    lanes."""
 
     def __init__(
         self,
@@ -49,8 +71,9 @@ class Engine:
         self.process = process
         self.on_step = on_step
         self.runner = runner
-        self.scheduler = Scheduler(curve)
+        self.scheduler = Scheduler(curve, runner.num_lanes)
         self.clock = clock
+        self._running: dict[int, Running] = {}  # by lane
         self._progress: dict[str, Progress] = {}
         self._tables: dict[tuple[object, ...], SamplerTable] = {}
         self._counts: dict[int, Counts] = {}
@@ -58,7 +81,7 @@ class Engine:
     @property
     def is_idle(self) -> bool:
         """Is there nothing to advance?"""
-        return self.scheduler.is_idle
+        return self.scheduler.is_idle and not self._running
 
     def submit(self, submit: Submit) -> list[Event]:
         """Admit a job; a job that can never run fails at once."""
@@ -88,17 +111,12 @@ class Engine:
         self.scheduler.pause(job_id, paused=paused)
 
     def step(self) -> list[Event | Limited]:
-        """Advance one batch by one denoising step."""
-        started, limit = self.clock(), self.runner.max_rows
-        batch = self.scheduler.schedule()
-        self._note_started(batch)
-        steps, failures = self._run(batch)
-        frames = self._frames(steps)
-        finished = self.scheduler.advance(list(steps))
-        self.runner.forget(finished)
-        self._count(self.clock() - started)
+        """Give every free lane a batch to advance by one denoising step, then wait until one of all
+        batches is done."""
+        limit = self.runner.max_rows
+        events = [event for outcome in self._run() for event in self._settle(outcome)]
         limited = [Limited(self.runner.max_rows)] if self.runner.max_rows < limit else []
-        return [*limited, *failures, *frames, *self._results(steps, finished)]
+        return [*limited, *events]
 
     def take_counts(self) -> list[Counts]:
         """What was counted since this was last asked, by batch size."""
@@ -106,32 +124,87 @@ class Engine:
         self._counts.clear()
         return counts
 
-    def _count(self, seconds: float) -> None:
-        size, rows = self.runner.last_call
+    def _count(self, size: int, rows: int, seconds: float) -> None:
         counts = Counts(size, 1, rows, seconds, self.scheduler.preemptions)
         self.scheduler.preemptions = 0
         self._counts[size] = counts + self._counts[size] if size in self._counts else counts
 
-    def _note_started(self, batch: Sequence[Chain]) -> None:
+    def _note_started(self, batch: Batch) -> None:
         for chain in batch:
             progress = self._progress[chain.job.id]
             if progress.started is None:
                 progress.started = self.clock()
 
-    def _run(self, batch: Sequence[Chain]) -> tuple[Steps, list[Event]]:
-        """The steps of the batch, but for jobs that fail in it: those are forgotten."""
-        steps, reasons = self._attempt(batch)
-        for chain, done in steps.items():
-            if not done.is_finite:
-                where = f"step {chain.position + 1} of {chain.job.num_steps}"
-                reasons[chain.job.id] = f"sample {chain.index} is not a number after {where}"
+    def _run(self) -> list[Outcome]:
+        """The first batch that is done, once there is one; more of them, when one goes wrong."""
+        free = [lane for lane in range(self.runner.num_lanes) if lane not in self._running]
+        for lane in free:
+            batch = self.scheduler.schedule()
+            if not batch:
+                break
+            self._note_started(batch)
+            if batch.has_machine:
+                return [self._on_machine(batch)]
+            try:
+                self._begin(batch, lane)
+            except Exception:
+                return [*self._end_all(), self._on_machine(batch)]
+        return self._end_first() if self._running else []
+
+    def _on_machine(self, batch: Batch) -> Outcome:
+        """A whole step of a batch, beside no other; what goes wrong is dealt with."""
+        started = self.clock()
+        here = [chain for chain in batch if self._is_here(chain)]
+        steps, reasons = self._attempt(here) if here else ({}, {})
+        return Outcome(batch, steps, reasons, started, self.runner.last_call)
+
+    def _begin(self, batch: Batch, lane: int) -> None:
+        running = [chain for other in self._running.values() for chain in other.batch]
+        self.on_step(places([*running, *batch]))
+        started = self.clock()
+        call = self.runner.begin(batch.chains, lane)
+        self._running[lane] = Running(batch, call, started, self.runner.last_call)
+
+    def _end_first(self) -> list[Outcome]:
+        """The first batch that is done. If it went wrong, the others too, then that one again."""
+        done = self._running.pop(self.runner.wait())
+        try:
+            steps = dict(zip(done.batch, self.runner.finish(done.call), strict=True))
+        except Exception:
+            return [*self._end_all(), self._on_machine(done.batch)]
+        return [Outcome(done.batch, steps, {}, done.started, done.size_and_rows)]
+
+    def _end_all(self) -> list[Outcome]:
+        outcomes = []
+        while self._running:
+            outcomes += self._end_first()
+        return outcomes
+
+    def _settle(self, outcome: Outcome) -> list[Event]:
+        """Count a batch's step, and what there is to tell of it."""
+        here = {chain: done for chain, done in outcome.steps.items() if self._is_here(chain)}
+        failed = {job: why for job, why in outcome.reasons.items() if job in self.scheduler.jobs}
+        reasons = {**failed, **not_a_number(here)}
         for job_id, reason in reasons.items():
-            request_id = self._progress[job_id].request_id
-            fields = {"request_id": request_id, "job": job_id, "reason": reason}
-            log.error("a job failed", extra=fields)
-            self.cancel(job_id)
-        kept = {chain: done for chain, done in steps.items() if chain.job.id not in reasons}
-        return kept, [Failed(job_id, reason) for job_id, reason in reasons.items()]
+            self._fail(job_id, reason)
+        steps = {chain: done for chain, done in here.items() if chain.job.id not in reasons}
+        failures = [Failed(job_id, reason) for job_id, reason in reasons.items()]
+        frames = self._frames(steps)
+        finished = self.scheduler.advance(outcome.batch)
+        self.runner.forget([chain for chain in outcome.batch if chain not in steps])
+        self.runner.forget(finished)
+        self._count(*outcome.size_and_rows, self.clock() - outcome.started)
+        return [*failures, *frames, *self._results(steps, finished)]
+
+    def _is_here(self, chain: Chain) -> bool:
+        """Has its job not been cancelled since its batch began?"""
+        return self.scheduler.jobs.get(chain.job.id) is chain.job
+
+    def _fail(self, job_id: str, reason: str) -> None:
+        request_id = self._progress[job_id].request_id
+        fields = {"request_id": request_id, "job": job_id, "reason": reason}
+        log.error("a job failed", extra=fields)
+        self.cancel(job_id)
 
     def _attempt(self, batch: Sequence[Chain]) -> tuple[Steps, dict[str, str]]:
         """The steps, and why jobs failed. Without memory the batch is run in smaller ones, from
@@ -227,6 +300,16 @@ class Engine:
                 variance=submit.variance,
             )
         return self._tables[key]
+
+
+def not_a_number(steps: Steps) -> dict[str, str]:
+    """Why jobs fail of which a chain is no longer all numbers."""
+    reasons = {}
+    for chain, done in steps.items():
+        if not done.is_finite:
+            where = f"step {chain.position + 1} of {chain.job.num_steps}"
+            reasons[chain.job.id] = f"sample {chain.index} is not a number after {where}"
+    return reasons
 
 
 def places(batch: Sequence[Chain]) -> list[Place]:

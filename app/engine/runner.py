@@ -1,7 +1,8 @@
 """How a batch advances: gather the chains' states, one network call, one update, scatter."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,9 @@ from app.engine.runtime import Runtime
 from app.engine.scheduler import Chain
 from diffusion import noise
 from diffusion.samplers import SamplerTable, combine_guided, step
+
+Inputs = tuple[Tensor, Tensor, Tensor | None]
+"""x_t, t and label, a row for each."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,18 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
     )
+
+
+class Call(NamedTuple):
+    """A network call that has begun, and what the step needs besides."""
+
+    batch: Sequence[Chain]
+    x_t: Tensor
+    x_0_hat_previous: Tensor
+    z: Tensor
+    table_rows: Tensor  # of the samplers' tables
+    guided: tuple[Tensor, Tensor] | None  # which chains have a second row, and their guidance
+    out: Callable[[], Tensor]  # the network's output, once it is there
 
 
 class State(NamedTuple):
@@ -87,23 +103,43 @@ class Runner:
             torch.cuda.empty_cache()
         return True
 
-    @torch.inference_mode()
     def step(self, batch: Sequence[Chain]) -> list[ChainStep]:
-        """Advance every chain of the batch by one step."""
+        """Advance every chain of the batch by one step, on the whole device."""
+        return self.finish(self.begin(batch, None))
+
+    @torch.inference_mode()
+    def begin(self, batch: Sequence[Chain], lane: int | None) -> Call:
+        """Begin a step of every chain of the batch, on a free lane of the runtime or on all of the
+        device; `finish` ends it, on a lane once the runtime says that it is done."""
         z = self._noise(batch)
         states = [self._states.get(chain) for chain in batch]
         # A chain that has not begun takes its first draw as x_T.
         x_t = torch.stack([s.x_t if s else z[0, i] for i, s in enumerate(states)])
         zero = torch.zeros_like(x_t[0])
         previous = torch.stack([s.x_0_hat if s else zero for s in states])
-        rows = torch.stack([self.jobs[c.job.id].table.rows[c.position] for c in batch])
-        out = self._out(batch, x_t)
-        x_prev, x_0_hat = step(x_t, out, previous, z[1], rows, self.clip)
+        table_rows = torch.stack([self.jobs[c.job.id].table.rows[c.position] for c in batch])
+        guided, inputs = self._inputs(batch, x_t)
+        out = self._network(inputs, lane)
+        return Call(batch, x_t, previous, z[1], table_rows, guided, out)
+
+    def wait(self) -> int:
+        """The lane of a call that can be finished, once there is one."""
+        if self.runtime.lanes is None:
+            raise RuntimeError("a runtime without lanes")
+        return self.runtime.lanes.wait()
+
+    @torch.inference_mode()
+    def finish(self, call: Call) -> list[ChainStep]:
+        """What the step made of every chain, each the state that its next step begins with."""
+        out = self._out(call)
+        x_prev, x_0_hat = step(
+            call.x_t, out, call.x_0_hat_previous, call.z, call.table_rows, self.clip
+        )
         is_finite = x_prev.isfinite().flatten(1).all(dim=1).tolist()
-        images = (tensor.unbind() for tensor in (x_t, x_0_hat, x_prev))
+        images = (tensor.unbind() for tensor in (call.x_t, x_0_hat, x_prev))
         steps = [ChainStep(*columns) for columns in zip(*images, is_finite, strict=True)]
         self._states.update(
-            (chain, State(s.x_prev, s.x_0_hat)) for chain, s in zip(batch, steps, strict=True)
+            (chain, State(s.x_prev, s.x_0_hat)) for chain, s in zip(call.batch, steps, strict=True)
         )
         return steps
 
@@ -131,8 +167,11 @@ class Runner:
             z[places] = noise.normal(seeds, indices, draws, self.shape)
         return z.reshape(2, B, *self.shape)
 
-    def _out(self, batch: Sequence[Chain], x_t: Tensor) -> Tensor:
-        """The model's output, guided where a job asks for it: those chains take a second row."""
+    def _inputs(
+        self, batch: Sequence[Chain], x_t: Tensor
+    ) -> tuple[tuple[Tensor, Tensor] | None, Inputs]:
+        """What the network is given: a row for each chain, and a second one, without the label, for
+        those of jobs that ask for guidance."""
         device = x_t.device
         jobs = [self.jobs[chain.job.id] for chain in batch]
         times = [job.table.times[c.position] for job, c in zip(jobs, batch, strict=True)]
@@ -142,22 +181,41 @@ class Runner:
             label = torch.tensor([chain.label for chain in batch], device=device)
         guided = [i for i, job in enumerate(jobs) if job.guidance]
         if not guided or label is None or self.null_label is None:
-            return self._network(x_t, t, label)
+            return None, (x_t, t, label)
         extra = torch.tensor(guided, device=device)
-        label = torch.cat([label, torch.full_like(extra, self.null_label)])
-        both = self._network(torch.cat([x_t, x_t[extra]]), torch.cat([t, t[extra]]), label)
-        out, out_null = both[: len(batch)], both[len(batch) :]
         w = torch.tensor([jobs[i].guidance for i in guided], dtype=torch.float64, device=device)
-        out[extra] = combine_guided(out[extra], out_null, w, num_channels=self.shape[0])
-        return out
+        label = torch.cat([label, torch.full_like(extra, self.null_label)])
+        return (extra, w), (torch.cat([x_t, x_t[extra]]), torch.cat([t, t[extra]]), label)
 
-    def _network(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
-        """The runtime's output, the batch padded to the next of its sizes with its last row."""
+    def _network(self, inputs: Inputs, lane: int | None) -> Callable[[], Tensor]:
+        """Run the network, or begin to; the batch is padded to the next of the sizes with its last
+        row."""
+        x_t, t, label = inputs
         B = len(x_t)
-        size = next(size for size in self.batch_sizes if size >= B)
+        share = 1 if lane is None else self.num_lanes
+        size = next(n // share for n in self.batch_sizes if n % share == 0 and n // share >= B)
         self.last_call = (size, B)
         if size > B:
             rows = torch.arange(size, device=x_t.device).clamp(max=B - 1)
             x_t, t = x_t[rows], t[rows]
             label = None if label is None else label[rows]
-        return self.runtime(x_t, t, label)[:B]
+        if lane is None or self.runtime.lanes is None:
+            out = self.runtime(x_t, t, label)
+            return lambda: out
+        self.runtime.lanes.start(lane, x_t, t, label)
+        return partial(self.runtime.lanes.result, lane)
+
+    def _out(self, call: Call) -> Tensor:
+        """The model's output, guided where a job asks for it."""
+        both, B = call.out(), len(call.batch)
+        out = both[:B]
+        if call.guided is not None:
+            extra, w = call.guided
+            out_null = both[B : B + len(extra)]
+            out[extra] = combine_guided(out[extra], out_null, w, num_channels=self.shape[0])
+        return out
+
+    @property
+    def num_lanes(self) -> int:
+        """Batches at once, at most."""
+        return self.runtime.lanes.num_lanes if self.runtime.lanes is not None else 1

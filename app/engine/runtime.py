@@ -2,7 +2,7 @@
 
 A runtime is a callable (x (B,C,H,W) float32, t (B,) int64, label (B,) int64 or None) -> eps_hat,
 for B among its `batch_sizes`; at warm-up it is measured for which of these a row's bytes do not
-depend on the batch (`app.engine.warmup`).
+depend on the batch (`app.engine.warmup`). Some also run several batches at once, on `lanes`.
 """
 
 from typing import Protocol
@@ -20,6 +20,22 @@ class RuntimeUnavailable(RuntimeError):
     """The runtime asked for is not installed, or does not run on that device."""
 
 
+class Lanes(Protocol):
+    """Equal shares of a device, each with a batch of its own. A batch on a lane has the bytes of a
+    part of a batch that is `num_lanes` times as large."""
+
+    num_lanes: int
+
+    def start(self, lane: int, x_t: Tensor, t: Tensor, label: Tensor | None) -> None:
+        """Begin a batch on a lane that is free."""
+
+    def wait(self) -> int:
+        """The lane of a batch that is done, once there is one."""
+
+    def result(self, lane: int) -> Tensor:
+        """eps_hat of the batch that is done there; the lane is free. Raises what went wrong."""
+
+
 class Runtime(Protocol):
     """What the runner needs."""
 
@@ -27,6 +43,7 @@ class Runtime(Protocol):
     precision: str
     device: torch.device
     batch_sizes: tuple[int, ...]  # increasing
+    lanes: Lanes | None
 
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor: ...
 
@@ -41,6 +58,7 @@ class EagerRuntime:
 
     name = "eager"
     precision = "float32"
+    lanes: Lanes | None = None
 
     def __init__(self, model: EpsModel, device: torch.device, max_batch: int) -> None:
         self.model = model.to(device)
@@ -74,6 +92,7 @@ class OpenVINORuntime:
             raise RuntimeUnavailable(
                 "runtime: openvino is not installed; install the extra `openvino`, or use eager"
             ) from error
+        self.lanes: Lanes | None = self._model if self._model.num_lanes > 1 else None
 
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
         return self._model(x_t, t, label)

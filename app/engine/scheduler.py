@@ -17,6 +17,11 @@ keep the step from becoming much longer (TOLERANCE) than its own rows make it. S
 than a full one; the others pay as for rows of a full batch, and the first in line what is left.
 When its patience is at an end there is more to do than the machine can, and batches are full: then
 what counts is how much gets done.
+
+A machine with several lanes runs as many batches at once, each on its share of the machine, and
+each is followed by the next when it is done, whatever the others do. What can run is spread over
+the lanes evenly. A chain that is the only one that can run has the machine, as has a job that
+shares its batches with no other.
 """
 
 import heapq
@@ -42,6 +47,7 @@ class Chain:
     index: int
     label: int | None
     position: int = 0
+    is_running: bool = False  # in a batch that is not done
 
 
 @dataclass(eq=False)
@@ -57,6 +63,7 @@ class Job:
     chains: list[Chain] = field(default_factory=list)  # the unfinished ones, in index order
     delay: float = 0.0  # seconds lost to sharing
     done_steps: int = 0  # over all unfinished chains
+    running: int = 0  # chains in batches that are not done
     alone_seconds: float = 0.0  # what all of it takes alone on the machine, set when admitted
 
     def add_chains(self, indices: Sequence[int], labels: Sequence[int] | None) -> None:
@@ -73,6 +80,15 @@ class Job:
         """The rows that it could advance at once, were it alone."""
         return min(len(self.chains), max_rows // self.rows) * self.rows
 
+    @property
+    def has_waiting(self) -> bool:
+        """Could a chain of it join a batch?"""
+        return not self.is_paused and self.running < len(self.chains)
+
+    def waiting(self) -> Iterator[Chain]:
+        """The chains that could join a batch."""
+        return (chain for chain in self.chains if not chain.is_running)
+
     def seconds_left(self, curve: LatencyCurve) -> float:
         """What it still needs, were it alone."""
         steps = len(self.chains) * self.num_steps - self.done_steps
@@ -80,14 +96,18 @@ class Job:
 
 
 class Scheduler:
-    """Chooses batches of at most as many network rows as the curve's largest size."""
+    """Chooses batches of at most as many network rows as the curve's largest size, or its share of
+    these on a lane."""
 
-    def __init__(self, curve: LatencyCurve) -> None:
+    def __init__(self, curve: LatencyCurve, num_lanes: int = 1) -> None:
+        """The curve is that of batches which have the machine."""
         self.curve = curve
+        self.num_lanes = num_lanes
         self.jobs: dict[str, Job] = {}
         self.preemptions = 0  # chains that had begun and were left out of a batch
         self._paid: dict[str, float] = {}  # seconds, by each client that had something to run
-        self._running: list[Chain] = []  # in the last batch, and unfinished
+        self._stepped: list[Chain] = []  # by the batch that was done last, and unfinished
+        self._batches: list[Batch] = []  # not done
 
     def __repr__(self) -> str:
         jobs = ", ".join(f"{job.id}: {len(job.chains)}" for job in self.jobs.values())
@@ -110,7 +130,7 @@ class Scheduler:
         """Remove a job; None when it is not (or no longer) here."""
         job = self.jobs.pop(job_id, None)
         if job is not None:
-            self._running = [chain for chain in self._running if chain.job is not job]
+            self._stepped = [chain for chain in self._stepped if chain.job is not job]
         return job
 
     def pause(self, job_id: str, *, paused: bool) -> None:
@@ -123,40 +143,69 @@ class Scheduler:
         self.curve = self.curve.up_to(max_rows)
         return [job for job in self.jobs.values() if job.rows > max_rows]
 
-    def schedule(self) -> list[Chain]:
-        """The next batch; what it costs is paid, and every job's delay brought up to date."""
-        runnable = [job for job in self.jobs.values() if not job.is_paused]
-        if not runnable:
-            return []
-        batch, is_cut_short = self._fill(self._by_client(runnable))
-        seconds = self.curve.seconds(sum(chain.job.rows for chain in batch))
-        self._pay(batch, seconds, is_cut_short=is_cut_short)
-        gained = dict.fromkeys(runnable, 0.0)
+    @property
+    def has_waiting(self) -> bool:
+        """Could a chain join a batch?"""
+        return any(job.has_waiting for job in self.jobs.values())
+
+    def schedule(self) -> "Batch":
+        """The next batch, empty when there is none to run now; what it costs is paid, and every
+        job's delay brought up to date."""
+        active = [job for job in self.jobs.values() if not job.is_paused]
+        batch = self._fill(active)
+        if not batch:
+            return batch
+        for chain in batch:
+            chain.is_running = True
+            chain.job.running += 1
+        if not (self._batches or self.has_waiting):
+            batch.has_machine = True
+        self._batches.append(batch)
+        seconds = batch.machine_seconds
+        self._pay(batch, seconds)
+        gained = dict.fromkeys(active, 0.0)
         for chain in batch:
             job = chain.job
             gained[job] += job.rows / self.curve.rate(job.width(self.curve.max_rows))
         for job, saved in gained.items():
             job.delay += seconds - saved
-        kept = set(batch)
-        self.preemptions += sum(chain not in kept for chain in self._running)
-        self._running = batch
+        self.preemptions += sum(not chain.is_running for chain in self._stepped)
+        self._stepped = []
         return batch
 
-    def advance(self, batch: Sequence[Chain]) -> list[Chain]:
-        """Count one step of each chain; the finished ones leave, and so do jobs without others."""
+    def advance(self, batch: "Batch") -> list[Chain]:
+        """Count one step of each chain of a batch that is done, but for those of jobs that are no
+        longer here; the finished ones leave, and so do jobs without others."""
+        self._batches.remove(batch)
         finished = []
+        self._stepped = []
         for chain in batch:
             job = chain.job
+            chain.is_running = False
+            job.running -= 1
+            if self.jobs.get(job.id) is not job:
+                continue
             chain.position += 1
             job.done_steps += 1
-            if chain.position == job.num_steps:
-                finished.append(chain)
-                job.chains.remove(chain)
-                job.done_steps -= job.num_steps
-                if not job.chains:
-                    del self.jobs[job.id]
-        self._running = [chain for chain in batch if chain.position < chain.job.num_steps]
+            if chain.position < job.num_steps:
+                self._stepped.append(chain)
+                continue
+            finished.append(chain)
+            job.chains.remove(chain)
+            job.done_steps -= job.num_steps
+            if not job.chains:
+                del self.jobs[job.id]
         return finished
+
+    @property
+    def _lanes(self) -> int:
+        """As many as have two rows each: a guided chain takes two."""
+        return max(1, min(self.num_lanes, self.curve.max_rows // 2))
+
+    @property
+    def _is_full(self) -> bool:
+        """Is there no lane for another batch?"""
+        return len(self._batches) >= self._lanes or any(b.has_machine for b in self._batches)
 
     def _by_client(self, runnable: Sequence[Job]) -> dict[str, list[Job]]:
         """Each client's jobs, the one whose turn it is first; those who come start level."""
@@ -173,48 +222,75 @@ class Scheduler:
         left = job.seconds_left(self.curve)
         return (0, left) if job.slowdown < PATIENCE else (-1 - job.delay / left, left)
 
-    def _fill(self, clients: dict[str, list[Job]]) -> tuple[list[Chain], bool]:
+    def _fill(self, active: Sequence[Job]) -> "Batch":
         """Row by row to the client that has paid least, without rows that would only be padded
-        around; and whether the first in line kept others out. A job that is alone comes first or
-        waits."""
+        around. A job that is alone comes first or waits; for its batch, the others must be done."""
+        batch = Batch(self.curve, self._lanes, sum(len(job.chains) * job.rows for job in active))
+        if self._is_full or not active:
+            return batch
+        clients = self._by_client(active)
         heap = [(self._paid[client], i, client) for i, client in enumerate(clients)]
         heapq.heapify(heap)
-        offers = {c: deque(iter(job.chains) for job in jobs) for c, jobs in clients.items()}
-        batch = Batch(self.curve)
-        while heap and batch.rows < self.curve.max_rows:
+        offers = {c: deque(job.waiting() for job in jobs) for c, jobs in clients.items()}
+        while heap and batch.rows < batch.limit:
             paid, i, client = heapq.heappop(heap)
             chain = _next(offers[client], batch)
             if chain is not None:
                 price = chain.job.rows * self.curve.seconds_per_row
                 heapq.heappush(heap, (paid + price, i, client))
-        return batch.without_padding(), batch.is_cut_short
+        if batch.has_machine and self._batches:
+            batch.chains.clear()
+        batch.leave_out_padding()
+        return batch
 
-    def _pay(self, batch: Sequence[Chain], seconds: float, *, is_cut_short: bool) -> None:
+    def _pay(self, batch: "Batch", seconds: float) -> None:
         """Everyone for their rows; where the first in line kept others out, these pay no more than
         in a full batch, and the first in line the rest."""
-        rows = sum(chain.job.rows for chain in batch)
-        price = self.curve.seconds_per_row if is_cut_short else seconds / rows
+        price = self.curve.seconds_per_row if batch.is_cut_short else seconds / batch.rows
         for chain in batch:
             self._paid[chain.job.client] += chain.job.rows * price
-        self._paid[batch[0].job.client] += seconds - rows * price
+        self._paid[batch.chains[0].job.client] += seconds - batch.rows * price
 
 
 class Batch:
-    """A batch while it is being filled; the chain that is added first is the first in line's."""
+    """Chains that take a step together; the one that was added first is the first in line's."""
 
-    def __init__(self, curve: LatencyCurve) -> None:
+    def __init__(self, curve: LatencyCurve, num_lanes: int, all_rows: int) -> None:
+        """For one of so many lanes; `all_rows` of the jobs that could run are to be spread."""
         self.curve = curve
+        self.num_lanes = num_lanes
+        self.limit = min(curve.max_rows // num_lanes, -(-all_rows // num_lanes))
         self.chains: list[Chain] = []
         self.rows = 0
+        self.has_machine = num_lanes == 1  # no other batch runs beside it
         self.is_cut_short = False  # for the sake of the first in line
+
+    def __len__(self) -> int:
+        return len(self.chains)
+
+    def __iter__(self) -> Iterator[Chain]:
+        return iter(self.chains)
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes, where the other lanes are as busy."""
+        return self._seconds(self.rows)
+
+    @property
+    def machine_seconds(self) -> float:
+        """The same of the whole machine."""
+        return self.seconds / self._share
 
     def add(self, chain: Chain) -> bool:
         """Add a chain, if it fits and the first in line does not mind."""
         job = chain.job
+        if not self.chains and job.is_alone:
+            self.has_machine = True
+            self.limit = self.curve.max_rows
         first = self.chains[0].job if self.chains else job
         if first is not job and (job.is_alone or first.is_alone):
             return False
-        if self.rows + job.rows > self.curve.max_rows:
+        if self.chains and self.rows + job.rows > self.limit:
             return False
         if self._is_in_the_way(first, job):
             self.is_cut_short = True
@@ -228,15 +304,20 @@ class Batch:
         if not is_longer or first.slowdown >= PATIENCE:
             return False
         needed = self.curve.seconds(first.width(self.curve.max_rows))
-        return self.curve.seconds(self.rows + job.rows) > TOLERANCE * needed
+        return self._seconds(self.rows + job.rows) > TOLERANCE * needed
 
-    def without_padding(self) -> list[Chain]:
-        """The chains, or the first of them where fewer at once get more done."""
-        best = self.curve.best_rows(self.rows)
-        chains, rows = self.chains[:], self.rows
-        while rows > best and len(chains) > 1:
-            rows -= chains.pop().job.rows
-        return chains
+    def leave_out_padding(self) -> None:
+        """Keep all, or the first of them where fewer at once get more done."""
+        best = self.curve.best_rows(self.rows * self._share) // self._share
+        while self.rows > best and len(self.chains) > 1:
+            self.rows -= self.chains.pop().job.rows
+
+    @property
+    def _share(self) -> int:
+        return 1 if self.has_machine else self.num_lanes
+
+    def _seconds(self, rows: int) -> float:
+        return self.curve.seconds(rows * self._share)
 
 
 def _next(jobs: deque[Iterator[Chain]], batch: Batch) -> Chain | None:

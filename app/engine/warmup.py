@@ -6,6 +6,7 @@ other rows: that is measured, with the model that is served.
 
 import math
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,11 +14,14 @@ from torch import Tensor
 from app.engine.curve import LatencyCurve
 from app.engine.runner import JobData, Runner
 from app.engine.runtime import Runtime
-from app.engine.scheduler import Job
+from app.engine.scheduler import Chain, Job
 from diffusion.compiled import examples
 from diffusion.prediction import EpsModel
 from diffusion.process import Process
 from diffusion.samplers import make_table
+
+STEPS = 2
+"""That are timed at once."""
 
 
 @torch.inference_mode()
@@ -47,8 +51,8 @@ def invariant_sizes(runtime: Runtime, model: EpsModel) -> tuple[int, ...]:
 def step_seconds(
     runner: Runner, process: Process, *, is_conditional: bool, rounds: int = 3
 ) -> LatencyCurve:
-    """Seconds of one DDPM step for each of the runner's batch sizes, noise and update included: the
-    best of so many rounds over all sizes, of which each time the second step counts."""
+    """Seconds of one DDPM step for each of the runner's batch sizes, noise and update included, on
+    all lanes of the runtime where the size allows: the best of so many rounds over all sizes."""
     table = make_table(process, "ddpm", process.num_timesteps)
     best = dict.fromkeys(runner.batch_sizes, math.inf)
     for _ in range(rounds):
@@ -56,11 +60,39 @@ def step_seconds(
             job = Job("warm-up", num_steps=len(table))
             job.add_chains(range(size), [0] * size if is_conditional else None)
             runner.jobs[job.id] = JobData(seed=0, guidance=0.0, table=table)
-            for _ in range(2):
-                started = time.perf_counter()
-                runner.step(job.chains)
-                seconds = time.perf_counter() - started
-            best[size] = min(best[size], seconds)
+            on_lanes = runner.num_lanes > 1 and size % runner.num_lanes == 0
+            seconds = _on_lanes if on_lanes else _on_machine
+            best[size] = min(best[size], seconds(runner, job.chains))
             runner.forget(job.chains)
             del runner.jobs[job.id]
     return LatencyCurve(best)
+
+
+def _on_machine(runner: Runner, chains: Sequence[Chain]) -> float:
+    """Seconds of a step; the first compiles, and does not count."""
+    runner.step(chains)
+    started = time.perf_counter()
+    for _ in range(STEPS):
+        runner.step(chains)
+    return (time.perf_counter() - started) / STEPS
+
+
+def _on_lanes(runner: Runner, chains: Sequence[Chain]) -> float:
+    """The same with a share of the chains on every lane, each going on as soon as it is done."""
+    lanes = runner.num_lanes
+    calls = {lane: runner.begin(chains[lane::lanes], lane) for lane in range(lanes)}
+
+    def go_on() -> None:
+        lane = runner.wait()
+        runner.finish(calls[lane])
+        calls[lane] = runner.begin(calls[lane].batch, lane)
+
+    for _ in range(lanes):
+        go_on()
+    started = time.perf_counter()
+    for _ in range(STEPS * lanes):
+        go_on()
+    seconds = time.perf_counter() - started
+    for _ in range(lanes):
+        runner.finish(calls[runner.wait()])
+    return seconds / STEPS

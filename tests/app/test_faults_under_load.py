@@ -222,7 +222,12 @@ def test_clients_that_leave_at_random_moments_leave_nothing_behind(
             except httpx.TransportError:
                 pass
 
-        list(pool.map(leave, range(100)))  # what is made once is made now
+        def stay(seed: int) -> int:
+            body = {"n": 1, "steps": 2, "sampler": "ddim", "seed": seed}
+            return httpx.post(f"{server.url}/sample", json=body, timeout=60).status_code
+
+        assert set(pool.map(stay, range(64))) == {200}  # every thread of the pools is made now,
+        list(pool.map(leave, range(100)))  # and whatever else is made once
         files, threads = open_files(server), count_threads(server)
         list(pool.map(leave, range(400)))
         for _ in range(200):

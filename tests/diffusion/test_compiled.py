@@ -26,6 +26,31 @@ def test_batches_of_any_size_give_what_the_network_gives(
         assert torch.equal(compiled(*first), made)
 
 
+def test_batches_on_lanes_have_the_bytes_of_parts_of_larger_ones(tmp_path: Path) -> None:
+    model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
+    compiled = CompiledModel(model, threads=2)
+    rows = examples(model, 8)
+    expected = compiled(*rows)
+    parts = {0: slice(0, 4), 1: slice(4, 8)}
+    for _ in range(3):  # a lane may begin again whenever it is done
+        for lane, part in parts.items():
+            compiled.start(lane, *(column[part] for column in rows))
+        done = [compiled.wait()]
+        assert torch.equal(compiled.result(done[0]), expected[parts[done[0]]])
+        compiled.start(done[0], *(column[:1] for column in rows))
+        ended = {}
+        for _ in range(2):
+            lane = compiled.wait()
+            ended[lane] = compiled.result(lane)
+        assert torch.equal(ended[done[0]], compiled(*(column[:2] for column in rows))[:1])
+        assert torch.equal(ended[1 - done[0]], expected[parts[1 - done[0]]])
+
+
+def test_there_are_as_many_lanes_as_threads_but_two_at_most(tmp_path: Path) -> None:
+    model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
+    assert [CompiledModel(model, threads).num_lanes for threads in (1, 2, 5)] == [1, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("size", "threads", "parts"),
     [(1, 2, 1), (2, 2, 2), (8, 2, 2), (8, 16, 8), (8, 6, 4), (12, 8, 4), (33, 2, 1), (8, 1, 1)],

@@ -10,7 +10,7 @@ from app.engine.curve import LatencyCurve
 from app.engine.machine import Engine
 from app.engine.messages import Event, Finished, Frame, Submit
 from app.engine.runner import Runner
-from app.engine.runtime import EagerRuntime
+from app.engine.runtime import make_runtime
 from app.engine.warmup import invariant_sizes
 from diffusion.checkpoint import Checkpoint, open_checkpoint
 from diffusion.prediction import EpsModel
@@ -22,15 +22,15 @@ from tests.tiny import save_tiny
 class Bench:
     """An engine on a tiny checkpoint, with helpers to drive it."""
 
-    def __init__(self, folder: Path, max_batch: int = 8) -> None:
+    def __init__(self, folder: Path, max_batch: int = 8, runtime: str = "eager") -> None:
         self.checkpoint: Checkpoint = open_checkpoint(folder)
         self.process = Process.from_config(self.checkpoint.process)
         self.model: EpsModel = self.checkpoint.eps_model()
         self.shape = self.checkpoint.unet.image_shape
-        runtime = EagerRuntime(self.model, torch.device("cpu"), max_batch)
-        sizes = invariant_sizes(runtime, self.model)
+        self.runtime = make_runtime(runtime, self.model, torch.device("cpu"), 2, max_batch)
+        sizes = invariant_sizes(self.runtime, self.model)
         runner = Runner(
-            runtime,
+            self.runtime,
             sizes,
             self.shape,
             self.checkpoint.process.clip,
@@ -63,7 +63,7 @@ class Bench:
         condition = Conditioning(labels, submit.guidance, self.checkpoint.card.null_label)
         seeds = torch.full_like(indices, submit.seed)
         clip = self.checkpoint.process.clip
-        states = list(sample(self.model, table, seeds, indices, self.shape, condition, clip))
+        states = list(sample(self.runtime, table, seeds, indices, self.shape, condition, clip))
         return {
             index: [state.x_t[i].numpy() for state in states]
             for i, index in enumerate(submit.indices)
@@ -81,6 +81,13 @@ def unconditional(tmp_path: Path) -> Bench:
 @pytest.fixture
 def conditional(tmp_path: Path) -> Bench:
     return Bench(save_tiny(tmp_path / "tiny", num_classes=3, null_label=True, channels=3))
+
+
+@pytest.fixture
+def on_lanes(tmp_path: Path) -> Bench:
+    """The conditional one, on a runtime that runs two batches at once."""
+    folder = save_tiny(tmp_path / "tiny", num_classes=3, null_label=True, channels=3)
+    return Bench(folder, runtime="openvino")
 
 
 def finished(events: list[Event], job_id: str) -> dict[int, bytes]:

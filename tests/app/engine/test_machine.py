@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from app.engine.messages import Done, Failed, Limited, Submit
+from app.engine.runner import Call
 from app.engine.scheduler import Chain
 from tests.app.engine.conftest import Bench, finished, frames
 from tests.tiny import save_tiny
@@ -169,9 +170,9 @@ def break_for(bench: Bench, index: int, how: Callable[[torch.Tensor], torch.Tens
     """Damage the network's output for the chain of that index, from its third step on."""
     runner, whole = bench.engine.runner, bench.engine.runner._out
 
-    def broken(batch: Sequence[Chain], x_t: torch.Tensor) -> torch.Tensor:
-        out = whole(batch, x_t)
-        for i, chain in enumerate(batch):
+    def broken(call: Call) -> torch.Tensor:
+        out = whole(call)
+        for i, chain in enumerate(call.batch):
             if chain.index == index and chain.position >= 2:
                 out[i] = how(out[i])
         return out

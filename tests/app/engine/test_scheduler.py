@@ -1,10 +1,13 @@
 """The scheduling policy, as stories on plain data, and as invariants on random loads."""
 
+import heapq
 import random
 from collections import Counter
 
+import pytest
+
 from app.engine.curve import LatencyCurve
-from app.engine.scheduler import Chain, Job, Scheduler
+from app.engine.scheduler import Batch, Job, Scheduler
 
 
 def flat(max_rows: int) -> LatencyCurve:
@@ -22,7 +25,7 @@ def job(name: str, chains: int, steps: int, rows: int = 1, client: str = "") -> 
     return made
 
 
-def story(batch: list[Chain]) -> str:
+def story(batch: Batch) -> str:
     """A batch as text: `a0@3` is chain 0 of job a with three steps done."""
     return " ".join(f"{chain.job.id}{chain.index}@{chain.position}" for chain in batch)
 
@@ -42,7 +45,7 @@ def test_requests_join_and_leave_a_running_batch_between_steps() -> None:
     assert run_step(scheduler) == ("a0@1 a1@1 b0@0", "")
     assert run_step(scheduler) == ("a0@2 a1@2 b0@1", "a0 a1 b0")
     assert repr(scheduler) == "<Scheduler []>"
-    assert scheduler.schedule() == []
+    assert not scheduler.schedule()
 
 
 def test_a_short_job_overtakes_a_long_one_that_fills_the_batch() -> None:
@@ -127,9 +130,10 @@ def test_rows_are_shared_evenly_between_clients_however_many_jobs_each_has() -> 
 def test_what_a_client_leaves_goes_to_the_others_and_cannot_be_claimed_later() -> None:
     scheduler = Scheduler(flat(4))
     scheduler.add(job("a", chains=20, steps=50, client="a"))
-    for _ in range(30):
-        assert len(scheduler.schedule()) == 4
-        scheduler.advance(scheduler.schedule())
+    for _ in range(60):
+        batch = scheduler.schedule()
+        assert len(batch) == 4
+        scheduler.advance(batch)
     scheduler.add(job("late", chains=20, steps=50, client="b"))
     for _ in range(10):
         batch = scheduler.schedule()
@@ -162,7 +166,7 @@ def test_a_paused_job_takes_no_step_until_it_is_resumed() -> None:
     assert run_step(scheduler)[0] == "b0@0"
     assert not scheduler.is_idle
     assert run_step(scheduler) == ("b0@1", "b0")
-    assert scheduler.is_idle and scheduler.schedule() == []
+    assert scheduler.is_idle and not scheduler.schedule()
     scheduler.pause("a", paused=False)
     assert run_step(scheduler)[0] == "a0@1 a1@1"
     scheduler.pause("gone", paused=True)
@@ -188,12 +192,65 @@ def test_a_chain_that_makes_room_for_another_counts_as_preempted() -> None:
     assert scheduler.preemptions == 1
 
 
+def test_what_can_run_is_spread_over_the_lanes_and_each_goes_on_when_it_is_done() -> None:
+    scheduler = Scheduler(flat(8), num_lanes=2)
+    scheduler.add(job("a", chains=5, steps=3))
+    first, second = scheduler.schedule(), scheduler.schedule()
+    assert (story(first), story(second)) == ("a0@0 a1@0 a2@0", "a3@0 a4@0")
+    assert not scheduler.schedule()
+    scheduler.advance(second)
+    assert story(scheduler.schedule()) == "a3@1 a4@1"  # the first is not done
+    scheduler.advance(first)
+    scheduler.add(job("b", chains=1, steps=1))
+    assert story(scheduler.schedule()) == "b0@0 a0@1 a1@1"
+
+
+def test_the_only_chain_that_can_run_has_the_machine() -> None:
+    scheduler = Scheduler(flat(8), num_lanes=2)
+    scheduler.add(job("a", chains=1, steps=3, rows=2))
+    batch = scheduler.schedule()
+    assert batch.has_machine
+    scheduler.add(job("b", chains=1, steps=3))
+    assert not scheduler.schedule(), "there is no lane left"
+    scheduler.advance(batch)
+    both = [scheduler.schedule(), scheduler.schedule()]
+    assert [story(batch) for batch in both] == ["a0@1", "b0@0"]
+    assert not any(batch.has_machine for batch in both)
+
+
+def test_a_job_that_is_alone_waits_until_every_lane_is_done_and_then_has_all_rows() -> None:
+    scheduler = Scheduler(flat(8), num_lanes=2)
+    scheduler.add(job("long", chains=8, steps=50))
+    running = [scheduler.schedule(), scheduler.schedule()]
+    suspect = job("suspect", chains=8, steps=2)
+    suspect.is_alone = True
+    scheduler.add(suspect)
+    scheduler.advance(running[0])
+    assert not scheduler.schedule(), "nobody is let in before it"
+    scheduler.advance(running[1])
+    batch = scheduler.schedule()
+    assert len(batch) == 8 and {chain.job.id for chain in batch} == {"suspect"}
+    assert not scheduler.schedule(), "nor beside it"
+
+
+def test_a_chain_of_a_cancelled_job_is_not_counted_when_its_batch_is_done() -> None:
+    scheduler = Scheduler(flat(4), num_lanes=2)
+    scheduler.add(job("a", chains=2, steps=1))
+    batch = scheduler.schedule()
+    scheduler.cancel("a")
+    assert scheduler.advance(batch) == [] and not scheduler.jobs
+
+
 class Load:
     """Random requests of several clients, and what must hold at every step."""
 
-    def __init__(self, seed: int, curve: LatencyCurve | None = None) -> None:
+    def __init__(self, seed: int, curve: LatencyCurve | None = None, num_lanes: int = 1) -> None:
         self.random = random.Random(seed)
-        self.scheduler = Scheduler(curve or flat(self.random.randint(2, 16)))
+        max_rows = self.random.randint(2, 16)
+        if num_lanes > 1:  # else guided chains would leave a row of every lane idle
+            max_rows += -max_rows % (2 * num_lanes)
+        self.scheduler = Scheduler(curve or flat(max_rows), num_lanes)
+        self.running: list[tuple[float, int, Batch]] = []  # when it is done, and which it is
         self.made = 0
         self.expected: dict[str, int] = {}
         self.finished: dict[str, set[int]] = {}
@@ -222,18 +279,13 @@ class Load:
             self.expected[name] = len(self.finished.get(name, ()))
 
     def step(self) -> None:
+        """Fill the lanes, and go on to when the next batch is done."""
         scheduler = self.scheduler
-        batch = scheduler.schedule()
-        chosen = set(batch)
-        rows = sum(chain.job.rows for chain in batch)
-        assert len(chosen) == len(batch), "a slot used twice"
-        assert rows <= scheduler.curve.max_rows
-        self.steps += 1
-        self.seconds += scheduler.curve.seconds(rows)
-        room = scheduler.curve.max_rows - rows if len(scheduler.curve.sizes) == 1 else 0
-        for other in scheduler.jobs.values():
-            left_out = any(chain not in chosen for chain in other.chains)
-            assert not left_out or other.rows > room, "a row idle with work for it"
+        while batch := scheduler.schedule():
+            self.check(batch)
+            self.steps += 1
+            heapq.heappush(self.running, (self.seconds + batch.seconds, self.steps, batch))
+        self.seconds, _, batch = heapq.heappop(self.running)
         for chain in batch:
             self.rows[chain.job.client] += chain.job.rows
         for chain in scheduler.advance(batch):
@@ -242,31 +294,51 @@ class Load:
             assert chain.index not in done
             done.add(chain.index)
 
+    def check(self, batch: Batch) -> None:
+        """What must hold of a batch beside those that are running."""
+        scheduler, chosen = self.scheduler, set(batch)
+        rows = sum(chain.job.rows for chain in batch)
+        assert rows == batch.rows
+        beside = [other for _, _, other in self.running]
+        assert len(chosen) == len(batch), "a slot used twice"
+        assert not any(chosen & set(other) for other in beside), "a slot used twice"
+        assert rows + sum(other.rows for other in beside) <= scheduler.curve.max_rows
+        room = batch.limit - rows if len(scheduler.curve.sizes) == 1 else 0
+        for other in scheduler.jobs.values():
+            assert not other.has_waiting or other.rows > room, "a row idle with work for it"
+
     def drain(self) -> None:
-        while self.scheduler.jobs:
+        while self.scheduler.jobs or self.running:
             self.step()
         counts = {name: len(self.finished.get(name, ())) for name in self.expected}
         assert counts == self.expected, "a sample lost"
 
 
-def test_thousands_of_random_requests_lose_no_chain_use_no_slot_twice_leave_no_row_idle() -> None:
+LANES = pytest.mark.parametrize("num_lanes", [1, 2])
+
+
+@LANES
+def test_thousands_of_random_requests_lose_no_chain_use_no_slot_twice_leave_no_row_idle(
+    num_lanes: int,
+) -> None:
     total = 0
     for seed in range(20):
-        load = Load(seed)
+        load = Load(seed, num_lanes=num_lanes)
         for _ in range(600):
-            if load.random.random() < 0.2:
+            if load.random.random() < 0.2 or not load.scheduler.jobs:
                 load.ask(load.random.choice("abcdef"))
+            load.step()
             if load.random.random() < 0.02:
                 load.cancel_one()
-            load.step()
         load.drain()
         total += load.made
     assert total > 2000
 
 
-def test_clients_that_always_have_work_get_the_same_whatever_the_others_do() -> None:
+@LANES
+def test_clients_that_always_have_work_get_the_same_whatever_the_others_do(num_lanes: int) -> None:
     for seed in range(5):
-        load = Load(seed)
+        load = Load(seed, num_lanes=num_lanes)
         busy = ("x", "y", "z")
         for step in range(2000):
             held = Counter(
@@ -283,7 +355,8 @@ def test_clients_that_always_have_work_get_the_same_whatever_the_others_do() -> 
             assert max(given) - min(given) <= load.scheduler.curve.max_rows
 
 
-def test_no_request_waits_longer_than_its_share_of_the_machine_explains() -> None:
+@LANES
+def test_no_request_waits_longer_than_its_share_of_the_machine_explains(num_lanes: int) -> None:
     """K users, each with one request at a time, large or small. Clients of their own have a K-th of
     the machine each, so that a request takes at most K times as long as alone; among the requests
     of one client that is three times as much, whatever their sizes. On a machine whose full batches
@@ -292,7 +365,7 @@ def test_no_request_waits_longer_than_its_share_of_the_machine_explains() -> Non
     for seed in range(4):
         for factor, client in ((1, "user{}"), (3, "all")):
             for curve in (None, STEEP):
-                load = Load(seed, curve)
+                load = Load(seed, curve, num_lanes)
                 asked: dict[str, tuple[int, float, float]] = {}  # user, second, longest allowed
                 while load.steps < 3000:
                     for user in sorted(set(range(K)) - {user for user, _, _ in asked.values()}):
@@ -307,10 +380,10 @@ def test_no_request_waits_longer_than_its_share_of_the_machine_explains() -> Non
                 assert all(waiting)
 
 
-def beside(client: str, *, until: float) -> tuple[list[float], float]:
+def beside(client: str, num_lanes: int, *, until: float) -> tuple[list[float], float]:
     """One image after another while 64 images are made, until that second: how many times as long
     as alone each took, and the 64 images by what is done of them."""
-    load = Load(0, STEEP)
+    load = Load(0, STEEP, num_lanes)
     large = job("large", chains=64, steps=50, client="bulk")
     load.scheduler.add(large)
     took = []
@@ -323,23 +396,26 @@ def beside(client: str, *, until: float) -> tuple[list[float], float]:
     return took, load.seconds / (large.alone_seconds * done / (64 * 50))
 
 
-def test_one_image_after_another_beside_many_is_slowed_little_and_slows_them_little() -> None:
-    took, large = beside("bulk", until=10_000.0)
+@LANES
+def test_one_image_after_another_beside_many_is_slowed_little_and_slows_them_little(
+    num_lanes: int,
+) -> None:
+    took, large = beside("bulk", num_lanes, until=10_000.0)
     assert max(took) < 1.5 and large < 3  # of the same client: the short ones go first
-    took, large = beside("other", until=10_000.0)
+    took, large = beside("other", num_lanes, until=10_000.0)
     assert sum(took) / len(took) < 2.1 and large < 2.1  # each has half of the machine
 
 
 def test_the_first_in_line_is_not_slowed_by_the_rows_of_much_longer_jobs() -> None:
     scheduler = Scheduler(STEEP)
     scheduler.add(job("long", chains=64, steps=1000))
-    assert len(scheduler.schedule()) == 8
+    batch = scheduler.schedule()
+    assert len(batch) == 8
+    scheduler.advance(batch)
     scheduler.add(job("short", chains=1, steps=20))
-    assert (
-        story(scheduler.schedule()) == "short0@0 long0@0"
-    )  # a second row costs little, a third much
+    assert run_step(scheduler)[0] == "short0@0 long0@1"  # a second row costs little, a third much
     scheduler.add(job("alike", chains=1, steps=50))
-    assert story(scheduler.schedule()) == "short0@0 alike0@0"
+    assert run_step(scheduler)[0] == "short0@1 alike0@0"
 
 
 def test_jobs_of_about_the_same_length_fill_the_batch() -> None:
@@ -356,8 +432,9 @@ def test_rows_for_which_a_batch_would_mostly_be_padding_take_turns() -> None:
     assert run_step(scheduler) == ("a4@0", "a4")
 
 
-def test_with_more_to_do_than_the_machine_can_batches_are_full() -> None:
-    load = Load(0, STEEP)
+@LANES
+def test_with_more_to_do_than_the_machine_can_batches_are_full(num_lanes: int) -> None:
+    load = Load(0, STEEP, num_lanes)
     load.scheduler.add(job("long", chains=64, steps=1000))
     rows = 0
     for step in range(3000):
@@ -366,4 +443,4 @@ def test_with_more_to_do_than_the_machine_can_batches_are_full() -> None:
         before = load.rows[""]
         load.step()
         rows += (load.rows[""] - before) if step >= 2000 else 0
-    assert rows / 1000 > 7.5
+    assert rows / 1000 > 7.5 / num_lanes

@@ -19,30 +19,32 @@ AT_POSITION = 3
 
 
 def break_runner(module: ModuleType) -> None:
-    """Wrap the step of `app.engine.runner.Runner`."""
+    """Wrap the two halves of a step of `app.engine.runner.Runner`."""
     import torch
 
-    whole = module.Runner.step  # type: ignore[attr-defined]
+    begin, finish = module.Runner.begin, module.Runner.finish  # type: ignore[attr-defined]
 
-    def step(self: Any, batch: Any) -> Any:
-        seeds = [self.jobs[chain.job.id].seed for chain in batch]
-        hit = [
-            seed == int(NUMBER) and chain.position == AT_POSITION
-            for seed, chain in zip(seeds, batch, strict=True)
-        ]
-        if FAULT == "crash" and any(hit):
+    def hit(runner: Any, chain: Any) -> bool:
+        return runner.jobs[chain.job.id].seed == int(NUMBER) and chain.position == AT_POSITION
+
+    def broken_begin(self: Any, batch: Any, lane: Any) -> Any:
+        if FAULT == "crash" and any(hit(self, chain) for chain in batch):
             os.abort()
         if FAULT == "memory" and sum(chain.job.rows for chain in batch) > int(NUMBER):
             raise torch.OutOfMemoryError("injected")
-        made = whole(self, batch)
+        return begin(self, batch, lane)
+
+    def broken_finish(self: Any, call: Any) -> Any:
+        made = finish(self, call)
         if FAULT == "nan":
             made = [
-                done._replace(is_finite=False) if broken else done
-                for done, broken in zip(made, hit, strict=True)
+                done._replace(is_finite=False) if hit(self, chain) else done
+                for done, chain in zip(made, call.batch, strict=True)
             ]
         return made
 
-    module.Runner.step = step  # type: ignore[attr-defined]
+    module.Runner.begin = broken_begin  # type: ignore[attr-defined]
+    module.Runner.finish = broken_finish  # type: ignore[attr-defined]
 
 
 def flatten_curve(module: ModuleType) -> None:
