@@ -172,7 +172,10 @@ class Model(BaseModel):
     runtime: str
     precision: str
     device: str
-    batch_sizes: list[int] = Field(description="Those in use: up to the knee of the curve below.")
+    batch_sizes: list[int] = Field(
+        description="Those in use, up to the knee of the curve below; with two batches at once, on "
+        "a CPU, of both together."
+    )
     step_seconds: dict[str, float] = Field(
         description="Seconds of a DDPM step by batch size, measured at warm-up."
     )

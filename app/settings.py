@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     threads: int = Field(
         0, ge=0, le=1024, description="CPU threads of an engine; 0: all cores, shared among engines"
     )
-    max_batch: int = Field(16, ge=2, le=4096, description="network rows in one step")
+    max_batch: int = Field(16, ge=2, le=4096, description="network rows at once")
     max_samples: Positive = Field(256, description="samples in one request")
     max_frames: int = Field(1001, ge=2, description="frames of one trajectory")
     max_queue_samples: Positive = Field(4096, description="unfinished samples in the server")

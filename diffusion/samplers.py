@@ -58,6 +58,11 @@ class SamplerTable:
         return torch.cat([scales, self.coefficients, self.log_sigma], dim=1).float()
 
     @cached_property
+    def by_step(self) -> list[Tensor]:
+        """`rows`, one by one."""
+        return list(self.rows.unbind())
+
+    @cached_property
     def times(self) -> list[int]:
         """`t`, as Python's numbers."""
         times: list[int] = self.t.tolist()

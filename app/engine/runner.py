@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 from typing import NamedTuple
 
 import torch
@@ -117,7 +118,7 @@ class Runner:
         x_t = torch.stack([s.x_t if s else z[0, i] for i, s in enumerate(states)])
         zero = torch.zeros_like(x_t[0])
         previous = torch.stack([s.x_0_hat if s else zero for s in states])
-        table_rows = torch.stack([self.jobs[c.job.id].table.rows[c.position] for c in batch])
+        table_rows = torch.stack([self.jobs[c.job.id].table.by_step[c.position] for c in batch])
         guided, inputs = self._inputs(batch, x_t)
         out = self._network(inputs, lane)
         return Call(batch, x_t, previous, z[1], table_rows, guided, out)
@@ -135,7 +136,8 @@ class Runner:
         x_prev, x_0_hat = step(
             call.x_t, out, call.x_0_hat_previous, call.z, call.table_rows, self.clip
         )
-        is_finite = x_prev.isfinite().flatten(1).all(dim=1).tolist()
+        low, high = (ends.tolist() for ends in x_prev.flatten(1).aminmax(dim=1))
+        is_finite = [isfinite(a) and isfinite(b) for a, b in zip(low, high, strict=True)]
         images = (tensor.unbind() for tensor in (call.x_t, x_0_hat, x_prev))
         steps = [ChainStep(*columns) for columns in zip(*images, is_finite, strict=True)]
         self._states.update(
