@@ -20,8 +20,9 @@ from diffusion.prediction import EpsModel
 from diffusion.process import Process
 from diffusion.samplers import make_table
 
-STEPS = 2
-"""That are timed at once."""
+LARGEST_STEPS = 2
+"""Of the largest size, timed at once; of the others as many as have as many rows, so that all take
+about as long, and a moment in which the machine is fast favours none."""
 
 
 @torch.inference_mode()
@@ -62,22 +63,23 @@ def step_seconds(
             runner.jobs[job.id] = JobData(seed=0, guidance=0.0, table=table)
             on_lanes = runner.num_lanes > 1 and size % runner.num_lanes == 0
             seconds = _on_lanes if on_lanes else _on_machine
-            best[size] = min(best[size], seconds(runner, job.chains))
+            steps = LARGEST_STEPS * runner.max_rows // size
+            best[size] = min(best[size], seconds(runner, job.chains, steps))
             runner.forget(job.chains)
             del runner.jobs[job.id]
     return LatencyCurve(best)
 
 
-def _on_machine(runner: Runner, chains: Sequence[Chain]) -> float:
-    """Seconds of a step; the first compiles, and does not count."""
+def _on_machine(runner: Runner, chains: Sequence[Chain], steps: int) -> float:
+    """Seconds of a step, over so many; the first compiles, and does not count."""
     runner.step(chains)
     started = time.perf_counter()
-    for _ in range(STEPS):
+    for _ in range(steps):
         runner.step(chains)
-    return (time.perf_counter() - started) / STEPS
+    return (time.perf_counter() - started) / steps
 
 
-def _on_lanes(runner: Runner, chains: Sequence[Chain]) -> float:
+def _on_lanes(runner: Runner, chains: Sequence[Chain], steps: int) -> float:
     """The same with a share of the chains on every lane, each going on as soon as it is done."""
     lanes = runner.num_lanes
     calls = {lane: runner.begin(chains[lane::lanes], lane) for lane in range(lanes)}
@@ -90,9 +92,9 @@ def _on_lanes(runner: Runner, chains: Sequence[Chain]) -> float:
     for _ in range(lanes):
         go_on()
     started = time.perf_counter()
-    for _ in range(STEPS * lanes):
+    for _ in range(steps * lanes):
         go_on()
     seconds = time.perf_counter() - started
     for _ in range(lanes):
         runner.finish(calls[runner.wait()])
-    return seconds / STEPS
+    return seconds / steps
