@@ -45,7 +45,8 @@ class Pipeline:
         self.scheduler.set_timesteps(bodies[0].steps)
         states = [x_t]
         for t in self.scheduler.timesteps:
-            eps_hat = self.unet(x_t, t, class_labels=labels).sample
+            out = self.unet(x_t, t, class_labels=labels).sample
+            eps_hat = out[:, : x_t.shape[1]]  # DDIM has no use for a learned variance
             x_t = self.scheduler.step(eps_hat, t, x_t).prev_sample
             states.append(x_t)
         return list(torch.stack(states).split([body.n for body in bodies], dim=1))

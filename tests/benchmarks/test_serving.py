@@ -12,7 +12,7 @@ from tests.tiny import save_tiny
 def test_a_short_run_prints_tables_and_writes_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = save_tiny(tmp_path / "tiny", num_classes=10, null_label=True)
+    checkpoint = save_tiny(tmp_path / "tiny", num_classes=10, null_label=True, learned_range=True)
     out = tmp_path / "serving.json"
     status = serving.main(
         ["--servers", "ours", f"--checkpoint={checkpoint}", "--runtime=eager", "--duration=1",
