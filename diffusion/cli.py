@@ -139,8 +139,9 @@ def _add_export(commands: Any) -> None:
     parser.add_argument("out", type=Path, help="folder to write; an older one is replaced")
     parser.add_argument("--name", help="of the model (the source's)")
     parser.add_argument(
-        "--report", type=Path, help="an evaluation's report.json, for the card of a checkpoint"
-    )
+        "--report", type=Path, nargs="+", default=[],
+        help="an evaluation's report.json, for the card of a checkpoint; and further ones",
+    )  # fmt: skip
     parser.set_defaults(run=export)
 
 

@@ -5,7 +5,7 @@ import html
 import importlib.util
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,16 @@ def check_plots() -> None:
         raise ReportError("report: matplotlib is not installed; install the extra `train`")
 
 
-def read_quality(path: Path, sha256: str) -> dict[str, Any]:
-    """What a model card says of a report.json. Raises ReportError unless it is of those weights."""
+def read_quality(paths: Sequence[Path], sha256: str) -> dict[str, Any]:
+    """What a model card says of a report.json, and of the samples of further ones under `more`.
+    Raises ReportError unless all are of those weights."""
+    first, *more = (_read_quality(path, sha256) for path in paths)
+    for further in more:
+        del further["bits_per_dim"]
+    return {**first, "more": more} if more else first
+
+
+def _read_quality(path: Path, sha256: str) -> dict[str, Any]:
     try:
         report = json.loads(path.read_text())
         found = report["sha256"]

@@ -159,6 +159,11 @@ def test_a_report_becomes_the_quality_on_the_card_of_those_weights(
     assert quality["bits_per_dim"]["test"] == report["bound"]["test"]
     assert quality["samplers"]["ddim:4"]["recognised"] == report["samplers"][0]["recognised"]
     assert quality["command"].startswith(f"ddpm evaluate {tiny} --images 3 --samples 12")
+    assert "more" not in quality
+    twice = ["export", str(tiny), str(tmp_path / "model"), "--report", str(path), str(path)]
+    assert main(twice) == 0
+    samples = {name: value for name, value in quality.items() if name != "bits_per_dim"}
+    assert open_checkpoint(tmp_path / "model").card.quality == {**quality, "more": [samples]}
     other = save_tiny(tmp_path / "other", num_classes=5)
     assert main(["export", str(other), str(tmp_path / "model"), f"--report={path}"]) == 2
     assert f"{path}: is of the weights {report['sha256']}, not" in capsys.readouterr().err
