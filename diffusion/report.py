@@ -95,7 +95,9 @@ def write(report: Mapping[str, Any], folder: Path) -> Path:
 def plots(report: Mapping[str, Any]) -> dict[str, Any]:
     """The report's plots, matplotlib figures by name."""
     by_t = report["by_timestep"]
-    made = {"rate-distortion": _rate_distortion(by_t), "terms": _terms(by_t)}
+    made = {}
+    if _has_every_term(by_t):
+        made = {"rate-distortion": _rate_distortion(by_t), "terms": _terms(by_t)}
     if report["samplers"]:
         made["distance-by-steps"] = _by_steps(report)
     return made
@@ -123,17 +125,27 @@ def _bound_section(report: Mapping[str, Any], grids: Mapping[str, Array]) -> lis
     titles = ("split", "images", "bits/dim", "± (standard error)", "L_T", "L_1 … L_T-1", "L_0")
     rows = [(split, *(row[n] for n in names)) for split, row in report["bound"].items()]
     by_t = report["by_timestep"]
+    curves = [
+        _figure(_svg(_rate_distortion(by_t)), "Progressive coding: the error of x0_hat(x_t), RMSE "
+                "on the 0..255 scale, against the bits/dim received by then (the paper's Fig. 5)."),
+        _figure(_svg(_terms(by_t)), "Left: the term of the bound at each t. Right: the mean "
+                "squared error of eps_hat (L_simple) at each t."),
+    ]  # fmt: skip
+    if not _has_every_term(by_t):
+        curves = ["<p>No curves over t: of so few terms of so few images, some t have none.</p>"]
     return [
         "<h2>The bound on the negative log likelihood</h2>",
         "<p>Eq. 5, given the label where the model has labels. L_T and the KL terms are the rate, "
         "L_0 the distortion.</p>",
         _table(titles, rows),
-        _figure(_svg(_rate_distortion(by_t)), "Progressive coding: the error of x0_hat(x_t), RMSE "
-                "on the 0..255 scale, against the bits/dim received by then (the paper's Fig. 5)."),
+        *curves,
         _figure(_image(grids["progressive"]), _received(report)),
-        _figure(_svg(_terms(by_t)), "Left: the term of the bound at each t. Right: the mean "
-                "squared error of eps_hat (L_simple) at each t."),
-    ]  # fmt: skip
+    ]
+
+
+def _has_every_term(by_t: Mapping[str, list[float]]) -> bool:
+    """Was every t drawn at least once?"""
+    return all(error > 0 for error in by_t["eps_mse"])
 
 
 def _received(report: Mapping[str, Any]) -> str:

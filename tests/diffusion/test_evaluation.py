@@ -201,6 +201,16 @@ def test_one_image_has_no_standard_error(tiny: Path, data: Path, tmp_path: Path)
     assert report["bound"]["test"]["standard_error"] is None
 
 
+def test_curves_over_t_are_drawn_only_where_every_t_has_a_term(
+    tiny: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "report"
+    evaluate(tiny, data, out, "--terms=2")
+    assert not (out / "terms.png").exists() and not (out / "rate-distortion.png").exists()
+    page = (out / "report.html").read_text()
+    assert "No curves over t" in page and "Progressive coding" not in page
+
+
 def test_a_guided_sampler_is_measured_beside_the_plain_one(
     tiny: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
