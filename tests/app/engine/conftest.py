@@ -1,5 +1,7 @@
 """A tiny model behind an engine, and the plain Algorithm 2 loop to compare it with."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 from app.engine.curve import LatencyCurve
 from app.engine.machine import Engine
 from app.engine.messages import Event, Finished, Frame, Submit
-from app.engine.runner import Runner
+from app.engine.runner import Call, Runner
 from app.engine.runtime import make_runtime
 from app.engine.warmup import invariant_sizes
 from diffusion.checkpoint import Checkpoint, open_checkpoint
@@ -96,3 +98,32 @@ def finished(events: list[Event], job_id: str) -> dict[int, bytes]:
 
 def frames(events: list[Event], job_id: str) -> list[Frame]:
     return [e for e in events if isinstance(e, Frame) and e.id == job_id]
+
+
+def break_for(bench: Bench, index: int, how: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Damage the network's output for the chain of that index, from its third step on."""
+    runner, whole = bench.engine.runner, bench.engine.runner._out
+
+    def broken(call: Call) -> torch.Tensor:
+        out = whole(call)
+        for i, chain in enumerate(call.batch):
+            if chain.index == index and chain.position >= 2:
+                out[i] = how(out[i])
+        return out
+
+    runner._out = broken  # type: ignore[method-assign]
+
+
+def crash(_out: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("no such kernel")
+
+
+ROW_FAULTS = pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        (lambda out: out * math.nan, "sample 66 is not a number after step 3 of 10"),
+        (crash, "the model failed: RuntimeError('no such kernel')"),
+    ],
+    ids=["not a number", "exception"],
+)
+"""What may go wrong in a row, and what its job is told."""

@@ -1,7 +1,6 @@
 """The engine on a runtime that runs two batches at once: the same bytes, and nobody in the way."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from app.engine.blackbox import Place
 from app.engine.messages import Failed, Limited, Submit
 from app.engine.runner import Call
-from tests.app.engine.conftest import Bench, finished
+from tests.app.engine.conftest import ROW_FAULTS, Bench, break_for, finished
 
 JOBS = [
     Submit("ddpm", 1, (0, 1, 2), (0, 1, 2), "ddpm", 50),
@@ -58,33 +57,13 @@ def test_a_job_cancelled_in_the_middle_of_its_step_leaves_nothing_behind(on_lane
     check(on_lanes, events, [JOBS[0], dataclasses.replace(JOBS[1], id="gone")])
 
 
-def crash(_out: torch.Tensor) -> torch.Tensor:
-    raise RuntimeError("no such kernel")
-
-
-@pytest.mark.parametrize(
-    ("how", "reason"),
-    [
-        (lambda out: out * math.nan, "sample 66 is not a number after step 3 of 10"),
-        (crash, "the model failed: RuntimeError('no such kernel')"),
-    ],
-    ids=["not a number", "exception"],
-)
+@ROW_FAULTS
 def test_what_goes_wrong_in_one_row_fails_its_job_and_no_other(
     how: Callable[[torch.Tensor], torch.Tensor], reason: str, on_lanes: Bench
 ) -> None:
-    runner, whole = on_lanes.engine.runner, on_lanes.engine.runner._out
-
-    def broken(call: Call) -> torch.Tensor:
-        out = whole(call)
-        for i, chain in enumerate(call.batch):
-            if chain.index == 66 and chain.position >= 2:
-                out[i] = how(out[i])
-        return out
-
-    runner._out = broken  # type: ignore[method-assign]
     for submit in (JOBS[0], Submit("broken", 1, (65, 66), (0, 1), "ddim", 10), JOBS[3]):
         on_lanes.engine.submit(submit)
+    break_for(on_lanes, 66, how)
     events = on_lanes.drain()
     assert [event for event in events if event.id == "broken"] == [Failed("broken", reason)]
     check(on_lanes, events, [JOBS[0], JOBS[3]])

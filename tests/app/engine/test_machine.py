@@ -1,8 +1,7 @@
 """The engine against the plain loop of `diffusion.samplers`, byte for byte."""
 
 import dataclasses
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,8 @@ import pytest
 import torch
 
 from app.engine.messages import Done, Failed, Limited, Submit
-from app.engine.runner import Call
 from app.engine.scheduler import Chain
-from tests.app.engine.conftest import Bench, finished, frames
+from tests.app.engine.conftest import ROW_FAULTS, Bench, break_for, finished, frames
 from tests.tiny import save_tiny
 
 JOBS = [
@@ -166,32 +164,7 @@ def test_a_finished_job_leaves_nothing_behind(unconditional: Bench) -> None:
     assert not unconditional.engine.scheduler.jobs
 
 
-def break_for(bench: Bench, index: int, how: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """Damage the network's output for the chain of that index, from its third step on."""
-    runner, whole = bench.engine.runner, bench.engine.runner._out
-
-    def broken(call: Call) -> torch.Tensor:
-        out = whole(call)
-        for i, chain in enumerate(call.batch):
-            if chain.index == index and chain.position >= 2:
-                out[i] = how(out[i])
-        return out
-
-    runner._out = broken  # type: ignore[method-assign]
-
-
-def crash(_out: torch.Tensor) -> torch.Tensor:
-    raise RuntimeError("no such kernel")
-
-
-@pytest.mark.parametrize(
-    ("how", "reason"),
-    [
-        (lambda out: out * math.nan, "sample 66 is not a number after step 3 of 10"),
-        (crash, "the model failed: RuntimeError('no such kernel')"),
-    ],
-    ids=["not a number", "exception"],
-)
+@ROW_FAULTS
 def test_what_goes_wrong_in_one_row_fails_its_job_and_no_other(
     how: Any, reason: str, unconditional: Bench
 ) -> None:
