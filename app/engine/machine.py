@@ -147,7 +147,7 @@ class Engine:
                 return [self._on_machine(batch)]
             try:
                 self._begin(batch, lane)
-            except Exception:
+            except Exception:  # it says what it was when it happens again, on its own
                 return [*self._end_all(), self._on_machine(batch)]
         return self._end_first() if self._running else []
 
