@@ -83,18 +83,20 @@ class ClosedLoop:
 
     @property
     def images_per_second(self) -> float:
-        """Without the start and the end: from the moment that as many answers have come as there
-        are clients, to the last answer before they stopped; nan when there are none between.
+        """Over whole rounds of as many answers as there are clients, from the end of the first to
+        that of the last before they stopped; nan where that is fewer than two rounds.
 
-        Both ends are moments when answers came, so that answers in bursts are neither an advantage
-        nor a handicap.
+        Clients that began together are answered in bursts, so both ends must be the same place of
+        a burst.
         """
         done = [a for a in self.answers if a.error is None and a.finished <= self.seconds]
         done.sort(key=lambda answer: answer.finished)
-        if len(done) <= self.clients:
+        rounds = len(done) // self.clients
+        if rounds < 2:
             return math.nan
-        begun, ended = done[self.clients - 1].finished, done[-1].finished
-        images = sum(answer.images for answer in done[self.clients :])
+        counted = done[self.clients : rounds * self.clients]
+        begun, ended = done[self.clients - 1].finished, counted[-1].finished
+        images = sum(answer.images for answer in counted)
         return images / (ended - begun) if ended > begun else math.nan
 
 

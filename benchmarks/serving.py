@@ -7,7 +7,8 @@ The servers run one after the other on the same weights and machine, with the th
 choose by themselves, and get the same requests at the same moments. For each:
 
 - saturation: clients that ask for one image of 50 DDIM steps, again and again. For ours also how
-  many steps a second the engine takes, and how many a bare loop around the same runtime does.
+  many steps a second the engine takes, and how many a bare loop around the same runtime does; the
+  same for images of all of the model's steps, which leave clients and HTTP next to nothing to do.
 - beside: one image at a time, alone, and then while 64-image requests follow one another.
 - open loop: requests arrive at random (Poisson) whether or not the ones before are answered, at
   multiples of what the first server can do. Latency counts from the moment that a request was to be
@@ -29,6 +30,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from benchmarks.engine_rate import EngineRate, bare_loop, difference, read_at_change
 from benchmarks.load import Client, ClosedLoop, Request, poisson_schedule
@@ -102,32 +105,54 @@ async def settle(client: Client) -> None:
 
 async def saturate(
     server: Running, client: Client, plan: Plan
-) -> tuple[ClosedLoop, EngineRate | None]:
+) -> tuple[ClosedLoop, dict[int, EngineRate]]:
     """All clients asking for two durations, or more where the server is too slow to tell; for ours
-    also the engine's steps in the middle of that time."""
-    seconds, over = 2 * plan.seconds, asyncio.Event()
+    also the engine's rate, by the steps of the images asked for."""
+    over = asyncio.Event()
     load = asyncio.create_task(
         client.closed_loop(
             SMALL, "small", plan.clients,
-            seconds=seconds, answers=ROUNDS * plan.clients, over=over,
+            seconds=2 * plan.seconds, answers=ROUNDS * plan.clients, over=over,
         )
     )  # fmt: skip
     if not server.kind.is_ours:
         over.set()
-        return await load, None
-    await asyncio.sleep(0.2 * seconds)
-    first = await asyncio.to_thread(read_at_change, server.url)
-    await asyncio.sleep(0.5 * seconds)
-    last = await asyncio.to_thread(read_at_change, server.url)
+        return await load, {}
+    taken = await steps_taken(server, plan.seconds)
     over.set()
     loop = await load
-    steps = difference(first, last)
+    rates = {SMALL.body["steps"]: await engine_rate(server, plan, *taken)}
+    T = httpx.get(f"{server.url}/model").raise_for_status().json()["num_timesteps"]
+    say(server, f"the same with images of {T} steps")
+    slow = Request("/sample", {**SMALL.body, "steps": T})
+    load = asyncio.create_task(client.closed_loop(slow, "slow", plan.clients, over=asyncio.Event()))
+    taken = await steps_taken(server, plan.seconds)
+    load.cancel()
+    await asyncio.wait([load])
+    rates[T] = await engine_rate(server, plan, *taken)
+    return loop, rates
+
+
+async def steps_taken(server: Running, seconds: float) -> tuple[float, dict[int, int]]:
+    """The engine's, by batch size, under a load that has just begun; and in how many seconds,
+    about as many as asked for."""
+    await asyncio.sleep(0.4 * seconds)
+    first = await asyncio.to_thread(read_at_change, server.url)
+    await asyncio.sleep(seconds)
+    last = await asyncio.to_thread(read_at_change, server.url)
+    return last.at - first.at, difference(first, last)
+
+
+async def engine_rate(
+    server: Running, plan: Plan, seconds: float, steps: dict[int, int]
+) -> EngineRate:
+    """These steps beside those of a bare loop, which is run now."""
     threads = len(os.sched_getaffinity(0))  # as the engine has by default
     say(server, f"a bare loop, batches of {', '.join(map(str, steps))}")
     bare = await asyncio.to_thread(
         bare_loop, plan.checkpoint, plan.runtime, threads, list(steps), BARE_SECONDS
     )
-    return loop, EngineRate(last.at - first.at, steps, bare)
+    return EngineRate(seconds, steps, bare)
 
 
 async def overtake(client: Client, seconds: float) -> tuple[ClosedLoop, ClosedLoop]:

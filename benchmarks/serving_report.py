@@ -1,6 +1,6 @@
 """What `benchmarks.serving` measured, and its tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.engine_rate import EngineRate
@@ -51,7 +51,7 @@ class Report:
     server: str
     saturated_images_per_second: float
     saturated: Latencies
-    engine: EngineRate | None
+    engine: dict[int, EngineRate]  # by the steps of the images asked for; ours only
     alone: Latencies
     beside: Latencies
     open_loops: list[OpenLoop]
@@ -64,7 +64,7 @@ def tables(reports: Sequence[Report]) -> str:
         "### Saturation", saturation_table(reports),
         "### One image beside 64-image requests", beside_table(reports),
         "### Open loop", open_loop_table(reports),
-        *(engine_text(report.engine) for report in reports if report.engine is not None),
+        *(engine_text(report.engine) for report in reports if report.engine),
     ]  # fmt: skip
     return "\n\n".join(parts)
 
@@ -126,16 +126,23 @@ def open_loop_table(reports: Sequence[Report]) -> str:
     return markdown(header, rows)
 
 
-def engine_text(engine: EngineRate) -> str:
+def engine_text(rates: Mapping[int, EngineRate]) -> str:
     """The engine's steps against the bare loop's."""
-    header = ["batch size", "steps", "bare loop, ms a step"]
-    rows = [[B, n, engine.bare_seconds[B] * 1000] for B, n in engine.steps.items()]
-    return (
-        f"### Engine\n\n{engine.steps_per_second:.1f} steps/s at saturation for "
-        f"{engine.seconds:.1f} s; a bare loop of the same steps "
-        f"{engine.bare_steps_per_second:.1f} steps/s: {engine.ratio:.1%} of it.\n\n"
-        + markdown(header, rows)
-    )
+    header = [
+        "steps an image", "seconds", "steps/s", "a bare loop's", "the engine's share",
+        "batch size: steps, ms of a bare loop",
+    ]  # fmt: skip
+    rows: list[list[Cell]] = []
+    for steps, rate in rates.items():
+        sizes = "; ".join(
+            f"{size}: {count}, {rate.bare_seconds[size] * 1000:.3g}"
+            for size, count in rate.steps.items()
+        )
+        rows.append(
+            [steps, rate.seconds, rate.steps_per_second, rate.bare_steps_per_second,
+             f"{rate.ratio:.1%}", sizes]
+        )  # fmt: skip
+    return "### Engine\n\n" + markdown(header, rows)
 
 
 def our_report(reports: Sequence[Report]) -> Report | None:

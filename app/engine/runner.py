@@ -163,10 +163,11 @@ class Runner:
                 wanted.append((i, job.seed, chain.index, 0))
             if job.table.is_noisy[chain.position]:
                 wanted.append((B + i, job.seed, chain.index, chain.position + 1))
+        if not wanted:
+            return torch.zeros((), device=self.runtime.device).expand(2, B, *self.shape)
         z = torch.zeros(2 * B, *self.shape, device=self.runtime.device)
-        if wanted:
-            places, seeds, indices, draws = torch.tensor(wanted, device=z.device).unbind(dim=1)
-            z[places] = noise.normal(seeds, indices, draws, self.shape)
+        places, seeds, indices, draws = torch.tensor(wanted, device=z.device).unbind(dim=1)
+        z[places] = noise.normal(seeds, indices, draws, self.shape)
         return z.reshape(2, B, *self.shape)
 
     def _inputs(

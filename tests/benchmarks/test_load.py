@@ -44,6 +44,8 @@ def test_a_closed_loop_is_measured_between_answers() -> None:
     ramp = [answer(1.0), answer(1.0)]
     loop = ClosedLoop([*ramp, answer(2.0), answer(2.0), answer(3.0), answer(3.0)], 2, 3.5)
     assert loop.images_per_second == 2.0, "bursts of two a second, from the first to the last"
+    cut = ClosedLoop([*ramp, answer(2.0), answer(2.0), answer(3.0)], 2, 3.0)
+    assert cut.images_per_second == 2.0, "the half of a burst counts as little as its second"
 
 
 def test_a_closed_loop_counts_neither_errors_nor_what_came_after_its_end() -> None:

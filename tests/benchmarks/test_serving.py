@@ -12,7 +12,9 @@ from tests.tiny import save_tiny
 def test_a_short_run_prints_tables_and_writes_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = save_tiny(tmp_path / "tiny", num_classes=10, null_label=True, learned_range=True)
+    checkpoint = save_tiny(
+        tmp_path / "tiny", num_timesteps=100, num_classes=10, null_label=True, learned_range=True
+    )
     out = tmp_path / "serving.json"
     status = serving.main(
         ["--servers", "ours", f"--checkpoint={checkpoint}", "--runtime=eager", "--duration=1",
@@ -26,7 +28,8 @@ def test_a_short_run_prints_tables_and_writes_json(
         assert title in printed
     assert report["saturated_images_per_second"] > 0
     assert report["saturated"]["errors"] == 0
-    assert report["engine"]["steps"] and report["engine"]["bare_seconds"]
+    assert {"50", "100"} == report["engine"].keys(), "the requests' steps, and the model's"
+    assert all(rate["steps"] and rate["bare_seconds"] for rate in report["engine"].values())
     small, trajectories = report["open_loops"]
     assert small["latencies"]["first_frame_p50"] is None
     assert 0 < trajectories["latencies"]["first_frame_p50"] <= trajectories["latencies"]["p50"]
