@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 
-KNEE = 0.95
+KNEE = 0.98
 """Of the best rows/s: what a batch size must reach to be the largest that is used."""
 
 
