@@ -28,13 +28,17 @@ class CompiledModel:
     lane, one of `num_lanes`, `wait` says which is done, `result` has it.
     """
 
-    def __init__(self, model: EpsModel, threads: int) -> None:
-        """Raises ImportError where OpenVINO is not installed."""
+    def __init__(self, model: EpsModel, threads: int, pinned_size: int = 0) -> None:
+        """`pinned_size`: of the batches that keep all lanes busy for long; where the threads are as
+        many as the machine's processors, those that run these are pinned to one each, which gets
+        more done. Raises ImportError where OpenVINO is not installed."""
         # Without this module OpenVINO's converter does not report its use over the network.
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
         import openvino
 
         self.threads = threads
+        # With fewer, others may be pinned to the same: a container counts from 0, too.
+        self._pinned_size = pinned_size if threads >= (os.cpu_count() or 1) else 0
         self.num_lanes = LANES if threads >= LANES else 1
         self._core = openvino.Core()
         self._parts: dict[int, list[Part]] = {}
@@ -95,9 +99,9 @@ class CompiledModel:
             "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 where the CPU has it
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": parts,
-            # Pinned threads keep their caches and wait for nobody. With a part of the machine's
-            # processors others may be pinned to the same: a container counts from 0, too.
-            "ENABLE_CPU_PINNING": self.threads >= (os.cpu_count() or 1),
+            # Of one size only: each size has its own threads, all pinned to the same processors, so
+            # that of lanes with batches of two sizes both might wait for one.
+            "ENABLE_CPU_PINNING": size == self._pinned_size,
         }
         graph = self._graph.clone()
         shapes = [(size // parts, *example.shape[1:]) for example in self._examples]
