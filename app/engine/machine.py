@@ -1,5 +1,6 @@
 """The engine as a pure step machine: submit, cancel, step; events out. No process, no socket."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -117,6 +118,13 @@ class Engine:
         events = [event for outcome in self._run() for event in self._settle(outcome)]
         limited = [Limited(self.runner.max_rows)] if self.runner.max_rows < limit else []
         return [*limited, *events]
+
+    def close(self) -> None:
+        """Wait for the batches on the lanes: their threads must not outlive the interpreter."""
+        while self._running:
+            done = self._running.pop(self.runner.wait())
+            with contextlib.suppress(Exception):
+                done.call.out()
 
     def take_counts(self) -> list[Counts]:
         """What was counted since this was last asked, by batch size."""

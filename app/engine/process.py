@@ -65,7 +65,10 @@ class Channel:
         """Whatever has arrived; with `wait`, at least something. Raises Disconnected."""
         ready, _, _ = select.select([self._connection], [], [], None if wait else 0)
         if ready:
-            received = self._connection.recv(1 << 20)
+            try:
+                received = self._connection.recv(1 << 20)
+            except ConnectionError as error:  # it went away with messages unread
+                raise Disconnected from error
             if not received:
                 raise Disconnected
             self._buffer += received
@@ -186,8 +189,11 @@ def main() -> None:
             log.debug("engine cannot start", exc_info=error)
             channel.send(Unusable(str(error) or repr(error)))
             return
-        channel.send(ready)
-        serve(channel, engine)
+        try:
+            channel.send(ready)
+            serve(channel, engine)
+        finally:
+            engine.close()
     except Disconnected:
         return
 
