@@ -29,15 +29,14 @@ class CompiledModel:
     """
 
     def __init__(self, model: EpsModel, threads: int, pinned_size: int = 0) -> None:
-        """`pinned_size`: of the batches that keep all lanes busy for long; where the threads are as
-        many as the machine's processors, those that run these are pinned to one each, which gets
-        more done. Raises ImportError where OpenVINO is not installed."""
+        """`pinned_size`: the batch size whose threads are pinned to a processor each, which gets
+        more done; 0 for none. Raises ImportError where OpenVINO is not installed."""
         # Without this module OpenVINO's converter does not report its use over the network.
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
         import openvino
 
         self.threads = threads
-        # With fewer, others may be pinned to the same: a container counts from 0, too.
+        # With fewer threads than processors, another process may have pinned its own to the same.
         self._pinned_size = pinned_size if threads >= (os.cpu_count() or 1) else 0
         self.num_lanes = LANES if threads >= LANES else 1
         self._core = openvino.Core()
