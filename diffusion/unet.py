@@ -113,29 +113,6 @@ class Upsample(nn.Module):
         return y
 
 
-class MergedUpsample(nn.Module):
-    """An Upsample as one transposed convolution, for inference: what the four copies of a pixel are
-    multiplied with is added up beforehand, 16 weights instead of 4 times 9."""
-
-    def __init__(self, upsample: Upsample) -> None:
-        super().__init__()
-        taps = upsample.conv.weight.detach().double().flip(2, 3).transpose(0, 1)  # (I,O,3,3)
-        copies = [F.pad(taps, (i, 1 - i, j, 1 - j)) for i in (0, 1) for j in (0, 1)]
-        self.weight = nn.Parameter(sum(copies, torch.zeros(())).float())  # (I,O,4,4)
-        self.bias = upsample.conv.bias
-
-    def forward(self, x: Tensor, temb: Tensor) -> Tensor:  # noqa: ARG002 - the resamplers' signature
-        return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=1)
-
-
-def merge_upsamplers(model: nn.Module) -> None:
-    """Put a MergedUpsample in the place of every Upsample."""
-    for module in model.modules():
-        for name, child in module.named_children():
-            if isinstance(child, Upsample):
-                setattr(module, name, MergedUpsample(child))
-
-
 class Resnet(nn.Module):
     """norm, act, conv, + time, norm, act, dropout, conv, + input; may halve or double the size."""
 

@@ -1,10 +1,14 @@
 """The compiled network computes what the network does."""
 
 from pathlib import Path
+from typing import Any
 
+import openvino
 import pytest
 import torch
+from openvino import opset15
 
+from diffusion import compiled as compiled_module
 from diffusion.checkpoint import open_checkpoint
 from diffusion.compiled import CompiledModel, examples, parts_of
 from tests.tiny import save_tiny
@@ -24,6 +28,20 @@ def test_batches_of_any_size_give_what_the_network_gives(
         made = compiled(*first)
         torch.testing.assert_close(made, expected[:size], atol=1e-5, rtol=1e-5)
         assert torch.equal(compiled(*first), made)
+
+
+def test_where_merged_norms_are_wrong_the_network_is_compiled_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(graph: Any) -> None:
+        for node in graph.get_ops():
+            if node.get_type_name() == "GroupNormalization":
+                openvino.utils.replace_node(node, opset15.relu(node.input_value(0)))
+
+    model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
+    rows = examples(model, 4)
+    monkeypatch.setattr(compiled_module, "merge_norms", mistaken)
+    torch.testing.assert_close(CompiledModel(model, 1)(*rows), model(*rows), atol=1e-5, rtol=1e-5)
 
 
 def test_batches_on_lanes_have_the_bytes_of_parts_of_larger_ones(tmp_path: Path) -> None:

@@ -9,15 +9,13 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from diffusion.checkpoint import ModelCard, open_checkpoint, save_checkpoint
-from diffusion.config import Config, ConfigError, ProcessConfig, UNetConfig, from_dict
+from diffusion.config import Config, ConfigError, ProcessConfig, UNetConfig
 from diffusion.unet import (
     FirstConv,
     GroupNorm,
     UNet,
-    Upsample,
     attend,
     initialise,
-    merge_upsamplers,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -158,19 +156,6 @@ def test_dropout_acts_in_training_only() -> None:
     assert not torch.equal(first, second)
     first, second = (model.eval()(*inputs(config)) for _ in range(2))
     assert torch.equal(first, second)
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_merged_upsamplers_compute_the_same(seed: int) -> None:
-    torch.manual_seed(seed)
-    config = from_dict(UNetConfig, random_config(seed) | {"upsample_type": "conv"})
-    model = UNet(config).eval()
-    x_t, t, label = inputs(config)
-    with torch.no_grad():
-        expected = model(x_t, t, label)
-        merge_upsamplers(model)
-        assert not any(isinstance(module, Upsample) for module in model.modules())
-        torch.testing.assert_close(model(x_t, t, label), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_in_bfloat16_norms_and_narrow_heads_are_computed_in_float32() -> None:
