@@ -96,6 +96,7 @@ def bare_loop(
     runtime = make_runtime(runtime_name, opened.eps_model(), device, threads, max(sizes))
     if runtime.name == "openvino":
         torch.set_num_threads(1)  # as in the engine
+    runtime.keep(tuple(sorted(sizes)))
     generator = torch.Generator().manual_seed(0)
     taken = {}
     for size in sizes:

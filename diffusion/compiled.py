@@ -4,6 +4,7 @@ import copy
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import Any
 
@@ -30,16 +31,14 @@ class CompiledModel:
     lane, one of `num_lanes`, `wait` says which is done, `result` has it.
     """
 
-    def __init__(self, model: EpsModel, threads: int, pinned_size: int = 0) -> None:
-        """`pinned_size`: the batch size whose threads are pinned to a processor each, which gets
-        more done; 0 for none. Raises ImportError where OpenVINO is not installed."""
+    def __init__(self, model: EpsModel, threads: int) -> None:
+        """Raises ImportError where OpenVINO is not installed."""
         # Without this module OpenVINO's converter does not report its use over the network.
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
         import openvino
 
         self.threads = threads
-        # With fewer threads than processors, another process may have pinned its own to the same.
-        self._pinned_size = pinned_size if threads >= (os.cpu_count() or 1) else 0
+        self._pinned_size = 0
         self.num_lanes = LANES if threads >= LANES else 1
         self._core = openvino.Core()
         self._parts: dict[int, list[Part]] = {}
@@ -58,7 +57,7 @@ class CompiledModel:
         _start(parts, [x_t, t, label])
         for _ in parts:
             self._done.get()
-        return _output(parts)
+        return _output(parts).clone()
 
     def start(self, lane: int, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> None:
         """Begin a batch on a lane that is free."""
@@ -79,8 +78,18 @@ class CompiledModel:
                         return lane
 
     def result(self, lane: int) -> Tensor:
-        """Of the batch that is done there; the lane is free."""
+        """Of the batch that is done there; the lane is free. Good until it begins the next."""
         return _output(self._begun.pop(lane))
+
+    def keep(self, sizes: Sequence[int]) -> None:
+        """Forget how to run batches of other sizes, whose memory is freed; pin the threads of the
+        largest of these to a processor each, which gets more done."""
+        # With fewer threads than processors, another process may have pinned its own to the same.
+        if self.threads >= (os.cpu_count() or 1):
+            self._pinned_size = max(sizes)
+        kept = [size for size in sizes if size in self._parts and size != self._pinned_size]
+        self._parts = {size: self._parts[size] for size in kept}
+        self._of_size(max(sizes))
 
     def _converted(self, model: EpsModel) -> Any:
         """OpenVINO's graph of it, for batches of any size."""
@@ -151,11 +160,10 @@ def _start(parts: list[Part], columns: list[Tensor | None]) -> None:
 
 
 def _output(parts: list[Part]) -> Tensor:
-    """Of parts that are done."""
+    """Of parts that are done; perhaps their buffer, which is used again."""
     for part in parts:
         part.request.wait()  # done, but for the end of its callback; raises what went wrong
-    # A copy: the buffers are used again.
-    return parts[0].output.clone() if len(parts) == 1 else torch.cat([p.output for p in parts])
+    return parts[0].output if len(parts) == 1 else torch.cat([part.output for part in parts])
 
 
 def parts_of(size: int, threads: int) -> int:

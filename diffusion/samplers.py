@@ -73,6 +73,11 @@ class SamplerTable:
         """Per step: does it add noise?"""
         return [c_z != 0 for c_z in self.coefficients[:, 3].tolist()]
 
+    @cached_property
+    def looks_back(self) -> list[bool]:
+        """Per step: does it need the x0_hat of the step before?"""
+        return [c_h != 0 for c_h in self.coefficients[:, 2].tolist()]
+
 
 class Step(NamedTuple):
     """What one reverse step gives, each (B,C,H,W)."""
@@ -166,28 +171,34 @@ def _table(
 def step(
     x_t: Tensor,
     out: Tensor,
-    x_0_hat_previous: Tensor,
-    z: Tensor,
+    x_0_hat_previous: Tensor | None,
+    z: Tensor | None,
     rows: Tensor,
     clip: float | None = 1.0,
 ) -> Step:
     """One reverse step of every row of the batch, each by its own coefficients.
 
     All images are (B,C,H,W); `out` is a Model's, `rows` (B, 8) are gathered from
-    `SamplerTable.rows`, on the CPU. Only IEEE +, *, / and clip are used, each a kernel of its own,
-    so a row's result does not depend on the batch.
+    `SamplerTable.rows`, on the CPU. None where no row has c_h or c_z, and else anything finite in a
+    row without c_h, and 0 in one without c_z. Only IEEE +, *, / and clip are used, each a kernel of
+    its own, so a row's result does not depend on the batch.
     """
-    noisy = rows[:, C_Z].nonzero().flatten().to(x_t.device)
     columns = rows.to(x_t)[:, :, None, None, None].unbind(1)
     a, b, c_x, c_0, c_h, c_z, log_small, log_large = columns
     eps_hat, v = out[:, : x_t.shape[1]], out[:, x_t.shape[1] :]
-    if v.numel() and len(noisy):
+    x_0_hat = (x_t - b * eps_hat).div_(a)
+    if clip is not None:
+        x_0_hat = x_0_hat.clamp_(-clip, clip)
+    x_prev = (c_x * x_t).add_(c_0 * x_0_hat)
+    if x_0_hat_previous is not None:
+        x_prev = x_prev.add_(c_h * x_0_hat_previous)
+    if z is None:
+        return Step(x_prev.add_(0.0), x_0_hat)  # -0 is 0, as it is beside a row with noise
+    if v.numel():
+        noisy = rows[:, C_Z].nonzero().flatten().to(x_t.device)
         log_sigma = (log_small + (v + 1) / 2 * (log_large - log_small))[noisy]
         z = z.index_copy(0, noisy, z[noisy] * exact.exp(log_sigma.double()).to(z.dtype))
-    x_0_hat = (x_t - b * eps_hat) / a
-    if clip is not None:
-        x_0_hat = x_0_hat.clamp(-clip, clip)
-    return Step(c_x * x_t + c_0 * x_0_hat + c_h * x_0_hat_previous + c_z * z, x_0_hat)
+    return Step(x_prev.add_(c_z * z), x_0_hat)
 
 
 class Conditioning(NamedTuple):
@@ -243,12 +254,11 @@ def sample(
     `seeds` and `indices` (B,) int64 name the samples: sample i of seed s is always the same.
     """
     x_t = noise.normal(seeds, indices, torch.zeros_like(seeds), shape)  # 1: x_T ~ N(0, I)
-    x_0_hat = torch.zeros_like(x_t)
+    x_0_hat = None
     for k, t in enumerate(table.times):  # 2: for t = T, …, 1
+        z = None
         if table.is_noisy[k]:  # 3: z ~ N(0, I) if t > 1, else z = 0
             z = noise.normal(seeds, indices, torch.full_like(seeds, k + 1), shape)
-        else:
-            z = torch.zeros_like(x_t)
         out = guided(model, x_t, torch.full_like(seeds, t), condition)
         rows = table.rows[k].expand(len(x_t), -1)
         x_prev, x_0_hat = step(x_t, out, x_0_hat, z, rows, clip)  # 4

@@ -138,6 +138,7 @@ def load(options: Options) -> tuple[Engine, Ready]:
     is_conditional = checkpoint.unet.num_class_embeds is not None
     measured = step_seconds(runner, process, is_conditional=is_conditional)
     curve = measured.up_to_the_knee()
+    runtime.keep(curve.sizes)
     runner.batch_sizes = curve.sizes
     info = {
         **describe(checkpoint, process),

@@ -55,8 +55,8 @@ class Call(NamedTuple):
 
     batch: Sequence[Chain]
     x_t: Tensor
-    x_0_hat_previous: Tensor
-    z: Tensor
+    x_0_hat_previous: Tensor | None  # None where no chain needs it, as z
+    z: Tensor | None
     table_rows: Tensor  # of the samplers' tables
     guided: tuple[Tensor, Tensor] | None  # which chains have a second row, and their guidance
     out: Callable[[], Tensor]  # the network's output, once it is there
@@ -112,16 +112,19 @@ class Runner:
     def begin(self, batch: Sequence[Chain], lane: int | None) -> Call:
         """Begin a step of every chain of the batch, on a free lane of the runtime or on all of the
         device; `finish` ends it, on a lane once the runtime says that it is done."""
-        z = self._noise(batch)
+        x_T, z = self._noise(batch)
         states = [self._states.get(chain) for chain in batch]
-        # A chain that has not begun takes its first draw as x_T.
-        x_t = torch.stack([s.x_t if s else z[0, i] for i, s in enumerate(states)])
-        zero = torch.zeros_like(x_t[0])
-        previous = torch.stack([s.x_0_hat if s else zero for s in states])
-        table_rows = torch.stack([self.jobs[c.job.id].table.by_step[c.position] for c in batch])
+        x_t = torch.stack([s.x_t if s else x_T[i] for i, s in enumerate(states)])
+        tables = [self.jobs[chain.job.id].table for chain in batch]
+        at = [(table, chain.position) for table, chain in zip(tables, batch, strict=True)]
+        previous = None
+        if any(table.looks_back[k] for table, k in at):
+            zero = torch.zeros_like(x_t[0])
+            previous = torch.stack([s.x_0_hat if s else zero for s in states])
+        table_rows = torch.stack([table.by_step[k] for table, k in at])
         guided, inputs = self._inputs(batch, x_t)
         out = self._network(inputs, lane)
-        return Call(batch, x_t, previous, z[1], table_rows, guided, out)
+        return Call(batch, x_t, previous, z, table_rows, guided, out)
 
     def wait(self) -> int:
         """The lane of a call that can be finished, once there is one."""
@@ -136,8 +139,10 @@ class Runner:
         x_prev, x_0_hat = step(
             call.x_t, out, call.x_0_hat_previous, call.z, call.table_rows, self.clip
         )
-        low, high = (ends.tolist() for ends in x_prev.flatten(1).aminmax(dim=1))
-        is_finite = [isfinite(a) and isfinite(b) for a, b in zip(low, high, strict=True)]
+        is_finite = [True] * len(x_prev)
+        if not isfinite(x_prev.sum().item()):
+            low, high = (ends.tolist() for ends in x_prev.flatten(1).aminmax(dim=1))
+            is_finite = [isfinite(a) and isfinite(b) for a, b in zip(low, high, strict=True)]
         images = (tensor.unbind() for tensor in (call.x_t, x_0_hat, x_prev))
         steps = [ChainStep(*columns) for columns in zip(*images, is_finite, strict=True)]
         self._states.update(
@@ -150,25 +155,27 @@ class Runner:
         for chain in chains:
             self._states.pop(chain, None)
 
-    def _noise(self, batch: Sequence[Chain]) -> Tensor:
-        """(2,B,C,H,W): x_T of the chains that begin, and z of the steps that add noise; else 0.
+    def _noise(self, batch: Sequence[Chain]) -> tuple[dict[int, Tensor], Tensor | None]:
+        """x_T of the chains that begin, by place in the batch; and z (B,C,H,W), 0 for chains whose
+        step adds no noise, or None where none does.
 
         Draw 0 of a sample is its x_T, draw k + 1 the z at position k, as in `samplers.sample`.
         """
-        B = len(batch)
-        wanted: list[tuple[int, int, int, int]] = []  # place, seed, index, draw
-        for i, chain in enumerate(batch):
-            job = self.jobs[chain.job.id]
-            if chain.position == 0:
-                wanted.append((i, job.seed, chain.index, 0))
-            if job.table.is_noisy[chain.position]:
-                wanted.append((B + i, job.seed, chain.index, chain.position + 1))
+        jobs = [self.jobs[chain.job.id] for chain in batch]
+        begin = [i for i, chain in enumerate(batch) if chain.position == 0]
+        noisy = [i for i, c in enumerate(batch) if jobs[i].table.is_noisy[c.position]]
+        wanted = [(jobs[i].seed, batch[i].index, 0) for i in begin]
+        wanted += [(jobs[i].seed, batch[i].index, batch[i].position + 1) for i in noisy]
         if not wanted:
-            return torch.zeros((), device=self.runtime.device).expand(2, B, *self.shape)
-        z = torch.zeros(2 * B, *self.shape, device=self.runtime.device)
-        places, seeds, indices, draws = torch.tensor(wanted, device=z.device).unbind(dim=1)
-        z[places] = noise.normal(seeds, indices, draws, self.shape)
-        return z.reshape(2, B, *self.shape)
+            return {}, None
+        device = self.runtime.device
+        seeds, indices, draws = torch.tensor(wanted, device=device).unbind(dim=1)
+        made = noise.normal(seeds, indices, draws, self.shape)
+        x_T, z = dict(zip(begin, made, strict=False)), made[len(begin) :]
+        if 0 < len(noisy) < len(batch):
+            places = torch.tensor(noisy, device=device)
+            z = made.new_zeros(len(batch), *self.shape).index_copy_(0, places, z)
+        return x_T, z if noisy else None
 
     def _inputs(
         self, batch: Sequence[Chain], x_t: Tensor

@@ -33,7 +33,8 @@ class Lanes(Protocol):
         """The lane of a batch that is done, once there is one."""
 
     def result(self, lane: int) -> Tensor:
-        """eps_hat of the batch that is done there; the lane is free. Raises what went wrong."""
+        """eps_hat of the batch that is done there, good until the lane begins the next; the lane is
+        free. Raises what went wrong."""
 
 
 class Runtime(Protocol):
@@ -46,6 +47,9 @@ class Runtime(Protocol):
     lanes: Lanes | None
 
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor: ...
+
+    def keep(self, batch_sizes: tuple[int, ...]) -> None:
+        """Only these are used from now on."""
 
 
 class EagerRuntime:
@@ -76,6 +80,9 @@ class EagerRuntime:
         eps_hat: Tensor = self.model(x_t, t, label)
         return eps_hat
 
+    def keep(self, batch_sizes: tuple[int, ...]) -> None:
+        self.batch_sizes = batch_sizes
+
 
 class OpenVINORuntime:
     """OpenVINO on the CPU, float32, compiled for each batch size: the default where it installs."""
@@ -87,7 +94,7 @@ class OpenVINORuntime:
     def __init__(self, model: EpsModel, threads: int, max_batch: int) -> None:
         self.batch_sizes = powers_of_two(max_batch, first=1)
         try:
-            self._model = CompiledModel(model, threads, pinned_size=max_batch)
+            self._model = CompiledModel(model, threads)
         except ImportError as error:
             raise RuntimeUnavailable(
                 "runtime: openvino is not installed; install the extra `openvino`, or use eager"
@@ -96,6 +103,10 @@ class OpenVINORuntime:
 
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
         return self._model(x_t, t, label)
+
+    def keep(self, batch_sizes: tuple[int, ...]) -> None:
+        self.batch_sizes = batch_sizes
+        self._model.keep(batch_sizes)
 
 
 def powers_of_two(largest: int, *, first: int) -> tuple[int, ...]:

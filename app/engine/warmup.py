@@ -4,9 +4,10 @@ Samples are the same under any load when a row's bytes depend neither on the bat
 other rows: that is measured, with the model that is served.
 """
 
-import math
+import itertools
 import time
 from collections.abc import Sequence
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -23,6 +24,10 @@ from diffusion.samplers import make_table
 LARGEST_STEPS = 2
 """Of the largest size, timed at once; of the others as many as have as many rows, so that all take
 about as long, and a moment in which the machine is fast favours none."""
+
+
+ROUNDS = 3
+ROUNDS_SECONDS = 2.0
 
 
 @torch.inference_mode()
@@ -50,13 +55,17 @@ def invariant_sizes(runtime: Runtime, model: EpsModel) -> tuple[int, ...]:
 
 
 def step_seconds(
-    runner: Runner, process: Process, *, is_conditional: bool, rounds: int = 3
+    runner: Runner, process: Process, *, is_conditional: bool, at_least: float = ROUNDS_SECONDS
 ) -> LatencyCurve:
     """Seconds of one DDPM step for each of the runner's batch sizes, noise and update included, on
-    all lanes of the runtime where the size allows: the best of so many rounds over all sizes."""
+    all lanes of the runtime where the size allows: the median of ROUNDS or more over all sizes,
+    which go on for so many seconds: no moment decides in which the machine is fast or slow."""
     table = make_table(process, "ddpm", process.num_timesteps)
-    best = dict.fromkeys(runner.batch_sizes, math.inf)
-    for _ in range(rounds):
+    taken: dict[int, list[float]] = {size: [] for size in runner.batch_sizes}
+    started = time.perf_counter()
+    for round in itertools.count():
+        if round >= ROUNDS and time.perf_counter() - started > at_least:
+            break
         for size in runner.batch_sizes:
             job = Job("warm-up", num_steps=len(table))
             job.add_chains(range(size), [0] * size if is_conditional else None)
@@ -64,10 +73,10 @@ def step_seconds(
             on_lanes = runner.num_lanes > 1 and size % runner.num_lanes == 0
             seconds = _on_lanes if on_lanes else _on_machine
             steps = LARGEST_STEPS * runner.max_rows // size
-            best[size] = min(best[size], seconds(runner, job.chains, steps))
+            taken[size].append(seconds(runner, job.chains, steps))
             runner.forget(job.chains)
             del runner.jobs[job.id]
-    return LatencyCurve(best)
+    return LatencyCurve({size: median(seconds) for size, seconds in taken.items()})
 
 
 def _on_machine(runner: Runner, chains: Sequence[Chain], steps: int) -> float:

@@ -1,5 +1,6 @@
 """The compiled network computes what the network does."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,19 @@ def test_batches_on_lanes_have_the_bytes_of_parts_of_larger_ones(tmp_path: Path)
         ended = {}
         for _ in range(2):
             lane = compiled.wait()
-            ended[lane] = compiled.result(lane)
+            ended[lane] = compiled.result(lane).clone()
         assert torch.equal(ended[done[0]], compiled(*(column[:2] for column in rows))[:1])
         assert torch.equal(ended[1 - done[0]], expected[parts[1 - done[0]]])
+
+
+def test_sizes_that_are_kept_give_the_same_bytes(tmp_path: Path) -> None:
+    model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
+    compiled = CompiledModel(model, os.cpu_count() or 1)  # the threads of the largest are pinned
+    rows = examples(model, 8)
+    expected = compiled(*rows)
+    compiled.keep((1, 4))
+    for size in (4, 1, 8):
+        assert torch.equal(compiled(*(column[:size] for column in rows)), expected[:size])
 
 
 def test_there_are_as_many_lanes_as_threads_but_two_at_most(tmp_path: Path) -> None:

@@ -243,9 +243,10 @@ def assert_rows_do_not_meet(
     """Every row of the batch is a number, and has the bytes that it has alone."""
     together = step(x_t, out, previous, z, rows)
     assert together.x_prev.isfinite().all()
-    for i in range(len(x_t)):
+    for i, (*_, c_h, c_z, _, _) in enumerate(rows.tolist()):
         one = slice(i, i + 1)
-        alone = step(x_t[one], out[one], previous[one], z[one], rows[one])
+        its_previous = previous[one] if c_h else None
+        alone = step(x_t[one], out[one], its_previous, z[one] if c_z else None, rows[one])
         assert torch.equal(together.x_prev[one], alone.x_prev)
         assert torch.equal(together.x_0_hat[one], alone.x_0_hat)
 
