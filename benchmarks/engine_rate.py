@@ -1,16 +1,12 @@
-"""How much of the machine the engine gives to the network: its steps against a bare loop's."""
+"""The engine's steps against those of a bare loop."""
 
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
-
-if TYPE_CHECKING:
-    from app.engine.runtime import Runtime
 
 POLL_SECONDS = 0.05
 PATIENCE_SECONDS = 30.0
@@ -50,11 +46,13 @@ def read_at_change(url: str) -> Reading:
 
 @dataclass(frozen=True)
 class EngineRate:
-    """What the engine did in a window, and how long a bare loop takes for a step of each size."""
+    """What the engine did in a window, and how long a step of each size takes without it: in a bare
+    loop, and the network's part of that."""
 
     seconds: float
     steps: dict[int, int]
     bare_seconds: dict[int, float]
+    network_seconds: dict[int, float]
 
     @property
     def steps_per_second(self) -> float:
@@ -62,15 +60,17 @@ class EngineRate:
         return sum(self.steps.values()) / self.seconds
 
     @property
-    def bare_steps_per_second(self) -> float:
-        """The bare loop's, for the same number of steps of each batch size."""
-        needed = sum(count * self.bare_seconds[size] for size, count in self.steps.items())
-        return sum(self.steps.values()) / needed
+    def share_of_bare(self) -> float:
+        """The engine's steps a second over the bare loop's, for as many steps of each size."""
+        return self._needed(self.bare_seconds) / self.seconds
 
     @property
-    def ratio(self) -> float:
+    def share_of_network(self) -> float:
         """The part of its time that the engine's network needs alone."""
-        return self.steps_per_second / self.bare_steps_per_second
+        return self._needed(self.network_seconds) / self.seconds
+
+    def _needed(self, seconds: dict[int, float]) -> float:
+        return sum(count * seconds[size] for size, count in self.steps.items())
 
 
 def difference(first: Reading, last: Reading) -> dict[int, int]:
@@ -79,55 +79,72 @@ def difference(first: Reading, last: Reading) -> dict[int, int]:
     return {size: count for size, count in sorted(taken.items()) if count}
 
 
-def bare_loop(
-    checkpoint: str, runtime_name: str, threads: int, sizes: Sequence[int], seconds: float
-) -> dict[int, float]:
-    """Seconds of a step by batch size, each measured for so many seconds, in a loop around nothing
-    but the runtime that the engine would make, with as many batches at once. The sizes must be
-    among those that the engine uses."""
-    import torch  # only here: the load's process does without
+class BareLoop:
+    """Algorithm 2 without an engine: the runtime that the engine would make, as many batches at
+    once, and for each again and again one network call and one DDIM update."""
 
-    from app.engine.runtime import make_runtime
-    from diffusion.checkpoint import open_checkpoint
+    def __init__(
+        self, checkpoint: str, runtime_name: str, threads: int, batch_sizes: Sequence[int]
+    ) -> None:
+        """`batch_sizes`: of all lanes together, as `GET /model` has them."""
+        import torch  # only here: loads from other processes do without
 
-    torch.set_num_threads(threads)
-    opened = open_checkpoint(checkpoint)
-    device = torch.device("cpu")
-    runtime = make_runtime(runtime_name, opened.eps_model(), device, threads, max(sizes))
-    if runtime.name == "openvino":
-        torch.set_num_threads(1)  # as in the engine
-    runtime.keep(tuple(sorted(sizes)))
-    generator = torch.Generator().manual_seed(0)
-    taken = {}
-    for size in sizes:
-        x_t = torch.randn(size, *opened.unet.image_shape, generator=generator)
-        t = torch.randint(0, opened.process.num_timesteps, (size,), generator=generator)
-        label = torch.zeros_like(t) if opened.unet.num_class_embeds is not None else None
-        with closing(_calls(runtime, x_t, t, label)) as calls:
-            next(calls)
+        from app.engine.runtime import make_runtime
+        from diffusion.checkpoint import open_checkpoint
+        from diffusion.process import Process
+        from diffusion.samplers import make_table
+
+        torch.set_num_threads(threads)
+        self._opened = open_checkpoint(checkpoint)
+        model, device = self._opened.eps_model(), torch.device("cpu")
+        self._runtime = make_runtime(runtime_name, model, device, threads, max(batch_sizes))
+        self._runtime.keep(tuple(batch_sizes))
+        if self._runtime.name == "openvino":
+            torch.set_num_threads(1)  # as in the engine
+        process = Process.from_config(self._opened.process)
+        self._row = make_table(process, "ddim", process.num_timesteps).rows[0]
+
+    def seconds(self, size: int, at_least: float, *, has_update: bool) -> float:
+        """Of a step of so many rows on each lane, measured for so many seconds."""
+        import torch
+
+        with torch.inference_mode(), closing(self._steps(size, has_update)) as steps:
+            next(steps)
             started, count = time.perf_counter(), 0
-            while (elapsed := time.perf_counter() - started) < seconds or not count:
-                next(calls)
+            while (elapsed := time.perf_counter() - started) < at_least or not count:
+                next(steps)
                 count += 1
-        taken[size] = elapsed / count
-    return taken
+        return elapsed / count
 
+    def _steps(self, size: int, has_update: bool) -> Generator[None, None, None]:
+        """For ever, on every lane that there is; yields whenever a step is done."""
+        import torch
 
-def _calls(runtime: "Runtime", *inputs: Any) -> Generator[None, None, None]:
-    """Call the network for ever, on every lane that there is; yields whenever a call is done."""
-    lanes = runtime.lanes
-    if lanes is None:
-        while True:
-            runtime(*inputs)
-            yield
-    for lane in range(lanes.num_lanes):
-        lanes.start(lane, *inputs)
-    try:
-        while True:
-            lane = lanes.wait()
-            lanes.result(lane)
-            lanes.start(lane, *inputs)
-            yield
-    finally:
-        for _ in range(lanes.num_lanes):
-            lanes.result(lanes.wait())
+        from diffusion.samplers import step
+
+        generator = torch.Generator().manual_seed(0)
+        x_t = torch.randn(size, *self._opened.unet.image_shape, generator=generator)
+        t = torch.full((size,), self._opened.process.num_timesteps - 1)
+        label = torch.zeros_like(t) if self._opened.unet.num_class_embeds is not None else None
+        rows = self._row.expand(size, -1)
+
+        def update(out: torch.Tensor) -> None:
+            if has_update:
+                step(x_t, out, None, None, rows, self._opened.process.clip)
+
+        lanes = self._runtime.lanes
+        if lanes is None:
+            while True:
+                update(self._runtime(x_t, t, label))
+                yield
+        for lane in range(lanes.num_lanes):
+            lanes.start(lane, x_t, t, label)
+        try:
+            while True:
+                lane = lanes.wait()
+                update(lanes.result(lane))
+                lanes.start(lane, x_t, t, label)
+                yield
+        finally:
+            for _ in range(lanes.num_lanes):
+                lanes.result(lanes.wait())

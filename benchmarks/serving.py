@@ -3,12 +3,16 @@
     pip install -e '.[openvino,benchmarks]'
     python -m benchmarks.serving --out serving.json
 
-The servers run one after the other on the same weights and machine, with the threads that they
-choose by themselves, and get the same requests at the same moments. For each:
+The servers run on the same weights and machine, with the threads that they choose by themselves,
+and get the same requests. First all of them are running, and take turns:
 
 - saturation: clients that ask for one image of 50 DDIM steps, again and again. For ours also how
-  many steps a second the engine takes, and how many a bare loop around the same runtime does; the
-  same for images of all of the model's steps, which leave clients and HTTP next to nothing to do.
+  many steps a second the engine takes, and how many a bare loop does: the same runtime and DDIM's
+  update, with nothing else; the same for images of all of the model's steps, which leave clients
+  and HTTP next to nothing to do.
+
+Then one server after the other has the machine to itself:
+
 - beside: one image at a time, alone, and then while 64-image requests follow one another.
 - open loop: requests arrive at random (Poisson) whether or not the ones before are answered, at
   multiples of what the first server can do. Latency counts from the moment that a request was to be
@@ -17,6 +21,7 @@ choose by themselves, and get the same requests at the same moments. For each:
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -25,7 +30,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,10 +38,10 @@ from typing import Any
 
 import httpx
 
-from benchmarks.engine_rate import EngineRate, bare_loop, difference, read_at_change
+from benchmarks.engine_rate import BareLoop, EngineRate, difference, read_at_change
 from benchmarks.load import Client, ClosedLoop, Request, poisson_schedule
 from benchmarks.servers import Kind, Memory, Running, litserve, lock, ours, running
-from benchmarks.serving_report import Latencies, OpenLoop, Report, tables
+from benchmarks.serving_report import Latencies, OpenLoop, Report, Saturation, tables
 from benchmarks.tables import finite
 
 DDIM = {"sampler": "ddim", "steps": 50, "labels": 3}
@@ -51,8 +56,8 @@ MIXES = {
     "trajectories": {"trajectory": 1.0},
 }
 """The kinds of request in a mix, by weight."""
-ROUNDS = 3
-"""Answers for each client, at least, in a saturation."""
+ROUNDS = 2
+"""Answers for each client, at least, in a turn."""
 SETTLE_ATTEMPTS = 10
 BARE_SECONDS = 2.0
 
@@ -64,6 +69,7 @@ class Plan:
 
     checkpoint: str
     runtime: str
+    turns: int
     seconds: float
     clients: int
     rates: tuple[float, ...]
@@ -73,24 +79,40 @@ class Plan:
     capacity: float | None
 
 
-async def measure(server: Running, plan: Plan) -> Report:
-    """Everything that is measured of one server."""
+async def saturate_in_turn(servers: Sequence[Running], plan: Plan) -> list[Saturation]:
+    """Every server for a turn, again and again: a machine that changes changes for all of them."""
+    found = [Saturation([], [], {}) for _ in servers]
+    bare: BareLoop | None = None
+    for turn in range(plan.turns):
+        for server, saturation in zip(servers, found, strict=True):
+            say(server, f"saturation, {plan.clients} clients, turn {turn + 1} of {plan.turns}")
+            async with Client(server.url, plan.timeout) as client:
+                await client.closed_loop(SMALL, "small", 4, seconds=1)
+                if server.kind.is_ours and bare is None:
+                    bare = bare_loop(server, plan)
+                loop, engine = await saturate(server, client, plan, bare)
+                await settle(client)
+            saturation.images_per_second.append(loop.images_per_second)
+            saturation.answers.extend(loop.answers)
+            for steps, rate in engine.items():
+                saturation.engine.setdefault(steps, []).append(rate)
+    return found
+
+
+async def measure(server: Running, saturation: Saturation, plan: Plan) -> Report:
+    """Everything else that is measured of one server."""
     with Memory(server) as memory:
         async with Client(server.url, plan.timeout) as client:
             say(server, "warm-up")
-            await client.closed_loop(SMALL, "small", 4, seconds=1)
-            await settle(client)
-            say(server, f"saturation, {plan.clients} clients")
-            saturated, engine = await saturate(server, client, plan)
+            await client.closed_loop(SMALL, "small", plan.clients, seconds=1)
             await settle(client)
             say(server, "one image alone, then beside 64-image requests")
             alone, beside = await overtake(client, plan.seconds)
             await settle(client)
-            capacity = plan.capacity or saturated.images_per_second
-            loops = await open_loops(server, client, plan, capacity)
+            loops = await open_loops(server, client, plan, plan.capacity or saturation.median)
     return Report(
-        server.kind.name, saturated.images_per_second, Latencies.of(saturated.answers), engine,
-        Latencies.of(alone.answers), Latencies.of(beside.answers), loops, memory.peak,
+        server.kind.name, saturation, Latencies.of(alone.answers), Latencies.of(beside.answers),
+        loops, memory.peak,
     )  # fmt: skip
 
 
@@ -104,24 +126,24 @@ async def settle(client: Client) -> None:
 
 
 async def saturate(
-    server: Running, client: Client, plan: Plan
+    server: Running, client: Client, plan: Plan, bare: BareLoop | None
 ) -> tuple[ClosedLoop, dict[int, EngineRate]]:
-    """All clients asking for two durations, or more where the server is too slow to tell; for ours
+    """All clients asking for a duration, or more where the server is too slow to tell; for ours
     also the engine's rate, by the steps of the images asked for."""
     over = asyncio.Event()
     load = asyncio.create_task(
         client.closed_loop(
             SMALL, "small", plan.clients,
-            seconds=2 * plan.seconds, answers=ROUNDS * plan.clients, over=over,
+            seconds=plan.seconds, answers=ROUNDS * plan.clients, over=over,
         )
     )  # fmt: skip
-    if not server.kind.is_ours:
+    if bare is None or not server.kind.is_ours:
         over.set()
         return await load, {}
     taken = await steps_taken(server, plan.seconds)
     over.set()
     loop = await load
-    rates = {SMALL.body["steps"]: await engine_rate(server, plan, *taken)}
+    rates = {SMALL.body["steps"]: await engine_rate(bare, *taken)}
     T = httpx.get(f"{server.url}/model").raise_for_status().json()["num_timesteps"]
     say(server, f"the same with images of {T} steps")
     slow = Request("/sample", {**SMALL.body, "steps": T})
@@ -129,7 +151,7 @@ async def saturate(
     taken = await steps_taken(server, plan.seconds)
     load.cancel()
     await asyncio.wait([load])
-    rates[T] = await engine_rate(server, plan, *taken)
+    rates[T] = await engine_rate(bare, *taken)
     return loop, rates
 
 
@@ -143,16 +165,20 @@ async def steps_taken(server: Running, seconds: float) -> tuple[float, dict[int,
     return last.at - first.at, difference(first, last)
 
 
-async def engine_rate(
-    server: Running, plan: Plan, seconds: float, steps: dict[int, int]
-) -> EngineRate:
+def bare_loop(server: Running, plan: Plan) -> BareLoop:
+    """Of our server's batch sizes, on as many threads as its engine has by default."""
+    sizes = httpx.get(f"{server.url}/model").raise_for_status().json()["batch_sizes"]
+    return BareLoop(plan.checkpoint, plan.runtime, len(os.sched_getaffinity(0)), sizes)
+
+
+async def engine_rate(bare: BareLoop, seconds: float, steps: dict[int, int]) -> EngineRate:
     """These steps beside those of a bare loop, which is run now."""
-    threads = len(os.sched_getaffinity(0))  # as the engine has by default
-    say(server, f"a bare loop, batches of {', '.join(map(str, steps))}")
-    bare = await asyncio.to_thread(
-        bare_loop, plan.checkpoint, plan.runtime, threads, list(steps), BARE_SECONDS
-    )
-    return EngineRate(seconds, steps, bare)
+
+    def of_bare(has_update: bool) -> dict[int, float]:
+        return {n: bare.seconds(n, BARE_SECONDS, has_update=has_update) for n in steps}
+
+    bare_seconds, network_seconds = await asyncio.to_thread(lambda: (of_bare(True), of_bare(False)))
+    return EngineRate(seconds, steps, bare_seconds, network_seconds)
 
 
 async def overtake(client: Client, seconds: float) -> tuple[ClosedLoop, ClosedLoop]:
@@ -213,6 +239,14 @@ def machine() -> dict[str, Any]:
     }
 
 
+@contextlib.contextmanager
+def started(kind: Kind) -> Iterator[Running]:
+    """A server that is ready."""
+    print(f"{kind.name}: starting", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as folder, running(kind, Path(folder) / "log") as server:
+        yield server
+
+
 def kind_of(name: str, checkpoint: str, runtime: str) -> Kind:
     """The server of a name. Raises ValueError for one that there is not, or is not installed."""
     if name == "ours":
@@ -236,10 +270,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--servers", nargs="+", default=["lock", "litserve-8", "litserve-16", "ours"],
         help="in this order (%(default)s)")  # fmt: skip
+    add("--turns", type=int, default=3, help="of every server at saturation (%(default)s)")
     add("--checkpoint", default="models/mnist", help="folder (%(default)s)")
     add("--runtime", default="auto", help="of our server (%(default)s)")
     add("--duration", type=float, default=10.0, metavar="SECONDS",
-        help="of an open loop; the others take twice as long (%(default)s)")  # fmt: skip
+        help="of a turn, or of an open loop (%(default)s)")  # fmt: skip
     add("--clients", type=int, default=16, help="at saturation (%(default)s)")
     add("--rates", nargs="+", type=float, default=[0.5, 2.0], metavar="RATE",
         help="of the open loops, in multiples of the capacity (%(default)s)")  # fmt: skip
@@ -262,17 +297,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"--servers: {error}", file=sys.stderr)
         return 2
     plan = Plan(
-        args.checkpoint, args.runtime, args.duration, args.clients, tuple(args.rates),
+        args.checkpoint, args.runtime, args.turns, args.duration, args.clients, tuple(args.rates),
         tuple(args.mixes), args.timeout, args.seed, args.capacity,
     )  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(started(kind)) for kind in kinds]
+        saturations = asyncio.run(saturate_in_turn(servers, plan))
+    if plan.capacity is None:
+        plan = dataclasses.replace(plan, capacity=saturations[0].median)
     reports: list[Report] = []
-    for kind in kinds:
-        with tempfile.TemporaryDirectory() as folder:
-            print(f"{kind.name}: starting", file=sys.stderr, flush=True)
-            with running(kind, Path(folder) / "server.log") as server:
-                reports.append(asyncio.run(measure(server, plan)))
-        if plan.capacity is None:
-            plan = dataclasses.replace(plan, capacity=reports[0].saturated_images_per_second)
+    for kind, saturation in zip(kinds, saturations, strict=True):
+        with started(kind) as server:
+            reports.append(asyncio.run(measure(server, saturation, plan)))
     found = {"machine": machine(), "plan": dataclasses.asdict(plan),
              "reports": [dataclasses.asdict(report) for report in reports]}  # fmt: skip
     if args.out:

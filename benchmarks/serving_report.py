@@ -1,5 +1,6 @@
 """What `benchmarks.serving` measured, and its tables."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -45,13 +46,25 @@ class OpenLoop:
 
 
 @dataclass(frozen=True)
+class Saturation:
+    """What one server did under as much as it can do, in each of several turns."""
+
+    images_per_second: list[float]
+    answers: list[Answer]
+    engine: dict[int, list[EngineRate]]  # by the steps of the images asked for; ours only
+
+    @property
+    def median(self) -> float:
+        """Images/s."""
+        return statistics.median(self.images_per_second)
+
+
+@dataclass(frozen=True)
 class Report:
     """What one server did."""
 
     server: str
-    saturated_images_per_second: float
-    saturated: Latencies
-    engine: dict[int, EngineRate]  # by the steps of the images asked for; ours only
+    saturation: Saturation
     alone: Latencies
     beside: Latencies
     open_loops: list[OpenLoop]
@@ -64,22 +77,32 @@ def tables(reports: Sequence[Report]) -> str:
         "### Saturation", saturation_table(reports),
         "### One image beside 64-image requests", beside_table(reports),
         "### Open loop", open_loop_table(reports),
-        *(engine_text(report.engine) for report in reports if report.engine),
+        *(engine_text(r.saturation.engine) for r in reports if r.saturation.engine),
     ]  # fmt: skip
     return "\n\n".join(parts)
 
 
 def saturation_table(reports: Sequence[Report]) -> str:
-    """Throughput, latency and memory under as much as the server can do."""
+    """Throughput, latency and memory under as much as the server can do. Ratios are of the same
+    turn, in which the servers were measured one right after the other."""
     us = our_report(reports)
-    header = ["server", "images/s", "p50 s", "p95 s", "p99 s", "errors", "peak MiB", "ours / it"]
+    header = [
+        "server", "images/s", "p50 s", "p95 s", "p99 s", "errors", "peak MiB", "ours / it",
+        "by turn",
+    ]  # fmt: skip
     rows: list[list[Cell]] = []
     for r in reports:
-        ratio = us.saturated_images_per_second / r.saturated_images_per_second if us else None
-        s = r.saturated
+        ratios = []
+        if us is not None and r is not us:
+            pairs = zip(
+                us.saturation.images_per_second, r.saturation.images_per_second, strict=True
+            )
+            ratios = [ours / its for ours, its in pairs]
+        s = Latencies.of(r.saturation.answers)
         rows.append(
-            [r.server, r.saturated_images_per_second, s.p50, s.p95, s.p99, s.errors,
-             round(r.peak_memory_bytes / MIB), other(r, us, ratio)]
+            [r.server, r.saturation.median, s.p50, s.p95, s.p99, s.errors,
+             round(r.peak_memory_bytes / MIB), statistics.median(ratios) if ratios else None,
+             ", ".join(f"{ratio:.3g}" for ratio in ratios)]
         )  # fmt: skip
     return markdown(header, rows)
 
@@ -126,22 +149,27 @@ def open_loop_table(reports: Sequence[Report]) -> str:
     return markdown(header, rows)
 
 
-def engine_text(rates: Mapping[int, EngineRate]) -> str:
-    """The engine's steps against the bare loop's."""
+def engine_text(by_steps: Mapping[int, Sequence[EngineRate]]) -> str:
+    """The engine's steps against the bare loop's, turn by turn."""
     header = [
-        "steps an image", "seconds", "steps/s", "a bare loop's", "the engine's share",
-        "batch size: steps, ms of a bare loop",
+        "steps an image", "seconds", "steps/s", "of a bare loop's", "of the network's alone",
+        "batch size: steps, ms of a bare loop, of the network",
     ]  # fmt: skip
     rows: list[list[Cell]] = []
-    for steps, rate in rates.items():
-        sizes = "; ".join(
-            f"{size}: {count}, {rate.bare_seconds[size] * 1000:.3g}"
-            for size, count in rate.steps.items()
-        )
-        rows.append(
-            [steps, rate.seconds, rate.steps_per_second, rate.bare_steps_per_second,
-             f"{rate.ratio:.1%}", sizes]
-        )  # fmt: skip
+    for steps, rates in by_steps.items():
+        for rate in rates:
+            sizes = "; ".join(
+                f"{size}: {count}, {rate.bare_seconds[size] * 1000:.3g}, "
+                f"{rate.network_seconds[size] * 1000:.3g}"
+                for size, count in rate.steps.items()
+            )
+            rows.append(
+                [steps, rate.seconds, rate.steps_per_second, f"{rate.share_of_bare:.1%}",
+                 f"{rate.share_of_network:.1%}", sizes]
+            )  # fmt: skip
+        bare = statistics.median(rate.share_of_bare for rate in rates)
+        network = statistics.median(rate.share_of_network for rate in rates)
+        rows.append([steps, None, None, f"{bare:.1%}", f"{network:.1%}", "the median"])
     return "### Engine\n\n" + markdown(header, rows)
 
 

@@ -18,18 +18,20 @@ def test_a_short_run_prints_tables_and_writes_json(
     out = tmp_path / "serving.json"
     status = serving.main(
         ["--servers", "ours", f"--checkpoint={checkpoint}", "--runtime=eager", "--duration=1",
-         "--clients=2", "--rates=1", "--capacity=4", "--mixes", "small", "trajectories",
-         f"--out={out}"]
+         "--turns=2", "--clients=2", "--rates=1", "--capacity=4", "--mixes", "small",
+         "trajectories", f"--out={out}"]
     )  # fmt: skip
     assert status == 0
     printed = capsys.readouterr().out
     (report,) = json.loads(out.read_text())["reports"]
     for title in ("### Saturation", "### One image beside", "### Open loop", "### Engine"):
         assert title in printed
-    assert report["saturated_images_per_second"] > 0
-    assert report["saturated"]["errors"] == 0
-    assert {"50", "100"} == report["engine"].keys(), "the requests' steps, and the model's"
-    assert all(rate["steps"] and rate["bare_seconds"] for rate in report["engine"].values())
+    saturation = report["saturation"]
+    assert len(saturation["images_per_second"]) == 2 and min(saturation["images_per_second"]) > 0
+    assert saturation["answers"] and not any(a["error"] for a in saturation["answers"])
+    assert {"50", "100"} == saturation["engine"].keys(), "the requests' steps, and the model's"
+    for rates in saturation["engine"].values():
+        assert len(rates) == 2 and all(rate["steps"] and rate["bare_seconds"] for rate in rates)
     small, trajectories = report["open_loops"]
     assert small["latencies"]["first_frame_p50"] is None
     assert 0 < trajectories["latencies"]["first_frame_p50"] <= trajectories["latencies"]["p50"]
