@@ -74,6 +74,11 @@ class SamplerTable:
         return [c_z != 0 for c_z in self.coefficients[:, 3].tolist()]
 
     @cached_property
+    def last_draw(self) -> int:
+        """The last draw of a sample that it needs: 0 is x_T, k + 1 the z at position k."""
+        return max((k + 1 for k, is_noisy in enumerate(self.is_noisy) if is_noisy), default=0)
+
+    @cached_property
     def looks_back(self) -> list[bool]:
         """Per step: does it need the x0_hat of the step before?"""
         return [c_h != 0 for c_h in self.coefficients[:, 2].tolist()]

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from app.engine.draws import Draw, Draws
 from app.engine.messages import Submit
 from app.engine.runtime import Runtime
 from app.engine.scheduler import Chain
-from diffusion import noise
 from diffusion.samplers import SamplerTable, combine_guided, step
 
 Inputs = tuple[Tensor, Tensor, Tensor | None]
@@ -88,6 +88,7 @@ class Runner:
         self.jobs: dict[str, JobData] = {}
         self.last_call = (0, 0)  # batch size and rows of the last network call
         self._states: dict[Chain, State] = {}
+        self._draws = Draws(shape, runtime.device)
 
     @property
     def max_rows(self) -> int:
@@ -154,28 +155,25 @@ class Runner:
         """Drop the states of finished or cancelled chains."""
         for chain in chains:
             self._states.pop(chain, None)
+            self._draws.forget(chain)
 
     def _noise(self, batch: Sequence[Chain]) -> tuple[dict[int, Tensor], Tensor | None]:
         """x_T of the chains that begin, by place in the batch; and z (B,C,H,W), 0 for chains whose
-        step adds no noise, or None where none does.
-
-        Draw 0 of a sample is its x_T, draw k + 1 the z at position k, as in `samplers.sample`.
-        """
-        jobs = [self.jobs[chain.job.id] for chain in batch]
-        begin = [i for i, chain in enumerate(batch) if chain.position == 0]
-        noisy = [i for i, c in enumerate(batch) if jobs[i].table.is_noisy[c.position]]
-        wanted = [(jobs[i].seed, batch[i].index, 0) for i in begin]
-        wanted += [(jobs[i].seed, batch[i].index, batch[i].position + 1) for i in noisy]
-        if not wanted:
-            return {}, None
-        device = self.runtime.device
-        seeds, indices, draws = torch.tensor(wanted, device=device).unbind(dim=1)
-        made = noise.normal(seeds, indices, draws, self.shape)
-        x_T, z = dict(zip(begin, made, strict=False)), made[len(begin) :]
-        if 0 < len(noisy) < len(batch):
-            places = torch.tensor(noisy, device=device)
-            z = made.new_zeros(len(batch), *self.shape).index_copy_(0, places, z)
-        return x_T, z if noisy else None
+        step adds no noise, or None where none does."""
+        begin, noisy = {}, {}
+        for i, chain in enumerate(batch):
+            job = self.jobs[chain.job.id]
+            last = job.table.last_draw
+            if chain.position == 0:
+                begin[i] = Draw(chain, job.seed, 0, last)
+            if job.table.is_noisy[chain.position]:
+                noisy[i] = Draw(chain, job.seed, chain.position + 1, last)
+        x_T = dict(zip(begin, self._draws.take(list(begin.values())), strict=True))
+        if not noisy:
+            return x_T, None
+        z = dict(zip(noisy, self._draws.take(list(noisy.values())), strict=True))
+        zero = torch.zeros(self.shape, device=self.runtime.device)
+        return x_T, torch.stack([z.get(i, zero) for i in range(len(batch))])
 
     def _inputs(
         self, batch: Sequence[Chain], x_t: Tensor
