@@ -4,7 +4,7 @@
     python -m benchmarks.serving --out serving.json
 
 The servers run on the same weights and machine, with the threads that they choose by themselves,
-and get the same requests. First all of them are running, and take turns:
+and get the same requests. First all are up and take turns, in which the others are stopped:
 
 - saturation: clients that ask for one image of 50 DDIM steps, again and again. For ours also how
   many steps a second the engine takes, and how many a bare loop does: the same runtime and DDIM's
@@ -40,7 +40,7 @@ import httpx
 
 from benchmarks.engine_rate import BareLoop, EngineRate, difference, read_at_change
 from benchmarks.load import Client, ClosedLoop, Request, poisson_schedule
-from benchmarks.servers import Kind, Memory, Running, litserve, lock, ours, running
+from benchmarks.servers import Kind, Memory, Running, litserve, lock, ours, paused, running
 from benchmarks.serving_report import Latencies, OpenLoop, Report, Saturation, tables
 from benchmarks.tables import finite
 
@@ -86,12 +86,13 @@ async def saturate_in_turn(servers: Sequence[Running], plan: Plan) -> list[Satur
     for turn in range(plan.turns):
         for server, saturation in zip(servers, found, strict=True):
             say(server, f"saturation, {plan.clients} clients, turn {turn + 1} of {plan.turns}")
-            async with Client(server.url, plan.timeout) as client:
-                await client.closed_loop(SMALL, "small", 4, seconds=1)
-                if server.kind.is_ours and bare is None:
-                    bare = bare_loop(server, plan)
-                loop, engine = await saturate(server, client, plan, bare)
-                await settle(client)
+            with paused([other for other in servers if other is not server]):
+                async with Client(server.url, plan.timeout) as client:
+                    await client.closed_loop(SMALL, "small", 4, seconds=1)
+                    if server.kind.is_ours and bare is None:
+                        bare = bare_loop(server, plan)
+                    loop, engine = await saturate(server, client, plan, bare)
+                    await settle(client)
             saturation.images_per_second.append(loop.images_per_second)
             saturation.answers.extend(loop.answers)
             for steps, rate in engine.items():
