@@ -61,4 +61,5 @@ class Draws:
         seeds, indices, numbers = torch.tensor(columns, device=self.device).unbind(dim=1)
         rows = noise.normal(seeds, indices, numbers, self.shape)
         for (draw, number), row in zip(missing, rows, strict=True):
-            self._made[draw.chain][number] = row.clone()  # a view would keep all of them
+            is_taken_now = number == draw.number  # else a view would keep all of them
+            self._made[draw.chain][number] = row if is_taken_now else row.clone()
