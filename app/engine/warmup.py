@@ -4,7 +4,6 @@ Samples are the same under any load when a row's bytes depend neither on the bat
 other rows: that is measured, with the model that is served.
 """
 
-import itertools
 import time
 from collections.abc import Sequence
 from statistics import median
@@ -26,7 +25,7 @@ LARGEST_STEPS = 2
 about as long, and a moment in which the machine is fast favours none."""
 
 
-ROUNDS = 3
+MIN_ROUNDS, MAX_ROUNDS = 3, 6
 ROUNDS_SECONDS = 2.0
 
 
@@ -54,17 +53,15 @@ def invariant_sizes(runtime: Runtime, model: EpsModel) -> tuple[int, ...]:
     return tuple(agreeing)
 
 
-def step_seconds(
-    runner: Runner, process: Process, *, is_conditional: bool, at_least: float = ROUNDS_SECONDS
-) -> LatencyCurve:
+def step_seconds(runner: Runner, process: Process, *, is_conditional: bool) -> LatencyCurve:
     """Seconds of one DDPM step for each of the runner's batch sizes, noise and update included, on
-    all lanes of the runtime where the size allows: the median of ROUNDS or more over all sizes,
-    which go on for so many seconds: no moment decides in which the machine is fast or slow."""
+    all lanes of the runtime where the size allows: the median of some rounds over all sizes, which
+    go on for a while, so that no moment decides in which the machine is fast or slow."""
     table = make_table(process, "ddpm", process.num_timesteps)
     taken: dict[int, list[float]] = {size: [] for size in runner.batch_sizes}
     started = time.perf_counter()
-    for round in itertools.count():
-        if round >= ROUNDS and time.perf_counter() - started > at_least:
+    for done in range(MAX_ROUNDS):
+        if done >= MIN_ROUNDS and time.perf_counter() - started > ROUNDS_SECONDS:
             break
         for size in runner.batch_sizes:
             job = Job("warm-up", num_steps=len(table))

@@ -12,7 +12,7 @@ def test_the_steps_that_are_timed_leave_nothing_behind(
 ) -> None:
     made: Bench = request.getfixturevalue(bench)
     runner = made.engine.runner
-    curve = step_seconds(runner, made.process, is_conditional=bench == "conditional", at_least=0)
+    curve = step_seconds(runner, made.process, is_conditional=bench == "conditional")
     assert curve.sizes == runner.batch_sizes
     assert all(curve.seconds(size) > 0 for size in curve.sizes)
     assert not runner.jobs and not runner._states
