@@ -28,6 +28,7 @@ import json
 import math
 import os
 import platform
+import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,7 +60,9 @@ MIXES = {
 ROUNDS = 2
 """Answers for each client, at least, in a turn."""
 SETTLE_ATTEMPTS = 10
-BARE_SECONDS = 2.0
+BARE_SECONDS = 0.5
+BARE_ROUNDS = 5
+"""Over the bare loop and the network alone, so that neither has the better moment."""
 
 
 @dataclass(frozen=True)
@@ -175,11 +178,20 @@ def bare_loop(server: Running, plan: Plan) -> BareLoop:
 async def engine_rate(bare: BareLoop, seconds: float, steps: dict[int, int]) -> EngineRate:
     """These steps beside those of a bare loop, which is run now."""
 
-    def of_bare(has_update: bool) -> dict[int, float]:
-        return {n: bare.seconds(n, BARE_SECONDS, has_update=has_update) for n in steps}
+    def measure() -> EngineRate:
+        kinds = [(size, has_update) for size in steps for has_update in (True, False)]
+        taken: dict[tuple[int, bool], list[float]] = {kind: [] for kind in kinds}
+        for _ in range(BARE_ROUNDS):
+            for size, has_update in kinds:
+                once = bare.seconds(size, BARE_SECONDS, has_update=has_update)
+                taken[size, has_update].append(once)
+        of_loop, of_network = (
+            {size: statistics.median(taken[size, has_update]) for size in steps}
+            for has_update in (True, False)
+        )
+        return EngineRate(seconds, steps, of_loop, of_network)
 
-    bare_seconds, network_seconds = await asyncio.to_thread(lambda: (of_bare(True), of_bare(False)))
-    return EngineRate(seconds, steps, bare_seconds, network_seconds)
+    return await asyncio.to_thread(measure)
 
 
 async def overtake(client: Client, seconds: float) -> tuple[ClosedLoop, ClosedLoop]:
