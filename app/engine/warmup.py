@@ -25,7 +25,7 @@ LARGEST_STEPS = 2
 about as long, and a moment in which the machine is fast favours none."""
 
 
-MIN_ROUNDS, MAX_ROUNDS = 3, 6
+MIN_ROUNDS, MAX_ROUNDS = 3, 5
 ROUNDS_SECONDS = 2.0
 
 
