@@ -85,17 +85,12 @@ class Plan:
 async def saturate_in_turn(servers: Sequence[Running], plan: Plan) -> list[Saturation]:
     """Every server for a turn, again and again: a machine that changes changes for all of them."""
     found = [Saturation([], [], {}) for _ in servers]
-    bare: BareLoop | None = None
+    bare = {server.url: bare_loop(server, plan) for server in servers if server.kind.is_ours}
     for turn in range(plan.turns):
         for server, saturation in zip(servers, found, strict=True):
             say(server, f"saturation, {plan.clients} clients, turn {turn + 1} of {plan.turns}")
             with paused([other for other in servers if other is not server]):
-                async with Client(server.url, plan.timeout) as client:
-                    await client.closed_loop(SMALL, "small", 4, seconds=1)
-                    if server.kind.is_ours and bare is None:
-                        bare = bare_loop(server, plan)
-                    loop, engine = await saturate(server, client, plan, bare)
-                    await settle(client)
+                loop, engine = await saturate(server, plan, bare.get(server.url))
             saturation.images_per_second.append(loop.images_per_second)
             saturation.answers.extend(loop.answers)
             for steps, rate in engine.items():
@@ -130,33 +125,42 @@ async def settle(client: Client) -> None:
 
 
 async def saturate(
-    server: Running, client: Client, plan: Plan, bare: BareLoop | None
+    server: Running, plan: Plan, bare: BareLoop | None
 ) -> tuple[ClosedLoop, dict[int, EngineRate]]:
-    """All clients asking for a duration, or more where the server is too slow to tell; for ours
-    also the engine's rate, by the steps of the images asked for."""
-    over = asyncio.Event()
-    load = asyncio.create_task(
-        client.closed_loop(
-            SMALL, "small", plan.clients,
-            seconds=plan.seconds, answers=ROUNDS * plan.clients, over=over,
-        )
-    )  # fmt: skip
-    if bare is None or not server.kind.is_ours:
+    """All clients asking for a duration, or more where the server is too slow to tell; with a bare
+    loop also the engine's rate beside it, by the steps of the images asked for."""
+    async with Client(server.url, plan.timeout) as client:
+        await client.closed_loop(SMALL, "small", 4, seconds=1)
+        over = asyncio.Event()
+        load = asyncio.create_task(
+            client.closed_loop(
+                SMALL, "small", plan.clients,
+                seconds=plan.seconds, answers=ROUNDS * plan.clients, over=over,
+            )
+        )  # fmt: skip
+        taken = await steps_taken(server, plan.seconds) if bare else None
         over.set()
-        return await load, {}
-    taken = await steps_taken(server, plan.seconds)
-    over.set()
-    loop = await load
-    rates = {SMALL.body["steps"]: await engine_rate(bare, *taken)}
-    T = httpx.get(f"{server.url}/model").raise_for_status().json()["num_timesteps"]
-    say(server, f"the same with images of {T} steps")
+        loop = await load
+        rates = {}
+        if bare and taken:
+            rates[SMALL.body["steps"]] = await engine_rate(bare, *taken)
+            T = httpx.get(f"{server.url}/model").raise_for_status().json()["num_timesteps"]
+            say(server, f"the same with images of {T} steps")
+            rates[T] = await engine_rate(bare, *await full_chains(server, client, plan, T))
+        await settle(client)
+    return loop, rates
+
+
+async def full_chains(
+    server: Running, client: Client, plan: Plan, T: int
+) -> tuple[float, dict[int, int]]:
+    """The seconds, and the engine's steps, under a load of images of T steps."""
     slow = Request("/sample", {**SMALL.body, "steps": T})
     load = asyncio.create_task(client.closed_loop(slow, "slow", plan.clients, over=asyncio.Event()))
     taken = await steps_taken(server, plan.seconds)
     load.cancel()
     await asyncio.wait([load])
-    rates[T] = await engine_rate(bare, *taken)
-    return loop, rates
+    return taken
 
 
 async def steps_taken(server: Running, seconds: float) -> tuple[float, dict[int, int]]:

@@ -57,7 +57,7 @@ class CompiledModel:
         _start(parts, [x_t, t, label])
         for _ in parts:
             self._done.get()
-        return _output(parts).clone()
+        return torch.cat(_outputs(parts))  # a copy: the buffers are used again
 
     def start(self, lane: int, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> None:
         """Begin a batch on a lane that is free."""
@@ -79,7 +79,8 @@ class CompiledModel:
 
     def result(self, lane: int) -> Tensor:
         """Of the batch that is done there; the lane is free. Good until it begins the next."""
-        return _output(self._begun.pop(lane))
+        outputs = _outputs(self._begun.pop(lane))
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def keep(self, sizes: Sequence[int]) -> None:
         """Forget how to run batches of other sizes, whose memory is freed; pin the threads of the
@@ -159,11 +160,11 @@ def _start(parts: list[Part], columns: list[Tensor | None]) -> None:
         part.request.start_async()
 
 
-def _output(parts: list[Part]) -> Tensor:
-    """Of parts that are done; perhaps their buffer, which is used again."""
+def _outputs(parts: list[Part]) -> list[Tensor]:
+    """The buffers of parts that are done."""
     for part in parts:
         part.request.wait()  # done, but for the end of its callback; raises what went wrong
-    return parts[0].output if len(parts) == 1 else torch.cat([part.output for part in parts])
+    return [part.output for part in parts]
 
 
 def parts_of(size: int, threads: int) -> int:

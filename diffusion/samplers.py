@@ -184,9 +184,9 @@ def step(
     """One reverse step of every row of the batch, each by its own coefficients.
 
     All images are (B,C,H,W); `out` is a Model's, `rows` (B, 8) are gathered from
-    `SamplerTable.rows`, on the CPU. None where no row has c_h or c_z, and else anything finite in a
-    row without c_h, and 0 in one without c_z. Only IEEE +, *, / and clip are used, each a kernel of
-    its own, so a row's result does not depend on the batch.
+    `SamplerTable.rows`, on the CPU. `x_0_hat_previous` may be None where no row has a c_h, `z`
+    where none has a c_z; a row without c_z has z = 0. Only IEEE +, *, / and clip are used, each a
+    kernel of its own, so a row's result does not depend on the batch.
     """
     columns = rows.to(x_t)[:, :, None, None, None].unbind(1)
     a, b, c_x, c_0, c_h, c_z, log_small, log_large = columns

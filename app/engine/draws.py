@@ -13,7 +13,7 @@ from diffusion import noise
 AHEAD = 8
 """Draws of a chain that are made at once, at most."""
 MAX_NUMBERS = 1 << 16
-"""That are made ahead at once: a larger image's take longer than what they save."""
+"""In all that is made ahead at once: of larger images one takes longer than what a call costs."""
 
 
 class Draw(NamedTuple):

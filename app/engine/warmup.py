@@ -24,9 +24,9 @@ LARGEST_STEPS = 2
 """Of the largest size, timed at once; of the others as many as have as many rows, so that all take
 about as long, and a moment in which the machine is fast favours none."""
 
-
 MIN_ROUNDS, MAX_ROUNDS = 3, 5
 ROUNDS_SECONDS = 2.0
+"""Over all sizes: no round beyond the fewest begins later than that."""
 
 
 @torch.inference_mode()

@@ -10,13 +10,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from diffusion.checkpoint import ModelCard, open_checkpoint, save_checkpoint
 from diffusion.config import Config, ConfigError, ProcessConfig, UNetConfig
-from diffusion.unet import (
-    FirstConv,
-    GroupNorm,
-    UNet,
-    attend,
-    initialise,
-)
+from diffusion.unet import FirstConv, GroupNorm, UNet, attend, initialise
 
 ROOT = Path(__file__).parents[2]
 
