@@ -34,8 +34,10 @@ class Settings(BaseSettings):
         "auto",
         description="auto, cpu, cuda, cuda:1, or several with commas: an engine on each",
     )
-    runtime: Literal["auto", "openvino", "eager"] = Field(
-        "auto", description="how the network is run; auto: openvino on a CPU that has it"
+    runtime: Literal["auto", "openvino", "eager", "cuda-graph"] = Field(
+        "auto",
+        description="how the network is run; auto: cuda-graph on a GPU, openvino on a CPU that "
+        "has it",
     )
     threads: int = Field(
         0, ge=0, le=1024, description="CPU threads of an engine; 0: all cores, shared among engines"

@@ -6,7 +6,14 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import httpx
+import torch
 from prometheus_client.parser import text_string_to_metric_families
+from torch import Tensor
+
+from app.engine.runtime import make_runtime
+from diffusion.checkpoint import open_checkpoint
+from diffusion.process import Process
+from diffusion.samplers import make_table, step
 
 POLL_SECONDS = 0.05
 PATIENCE_SECONDS = 30.0
@@ -80,24 +87,23 @@ def difference(first: Reading, last: Reading) -> dict[int, int]:
 
 
 class BareLoop:
-    """Algorithm 2 without an engine: the runtime that the engine would make, as many batches at
-    once, and for each again and again one network call and one DDIM update."""
+    """DDIM without an engine: the runtime that the engine would make, as many batches at once, and
+    for each again and again one network call and one update."""
 
     def __init__(
-        self, checkpoint: str, runtime_name: str, threads: int, batch_sizes: Sequence[int]
+        self,
+        checkpoint: str,
+        runtime_name: str,
+        device: str,
+        threads: int,
+        batch_sizes: Sequence[int],
     ) -> None:
         """`batch_sizes`: of all lanes together, as `GET /model` has them."""
-        import torch  # only here: loads from other processes do without
-
-        from app.engine.runtime import make_runtime
-        from diffusion.checkpoint import open_checkpoint
-        from diffusion.process import Process
-        from diffusion.samplers import make_table
-
         torch.set_num_threads(threads)
         self._opened = open_checkpoint(checkpoint)
-        model, device = self._opened.eps_model(), torch.device("cpu")
-        self._runtime = make_runtime(runtime_name, model, device, threads, max(batch_sizes))
+        self._device = torch.device(device)
+        model = self._opened.eps_model()
+        self._runtime = make_runtime(runtime_name, model, self._device, threads, max(batch_sizes))
         self._runtime.keep(tuple(batch_sizes))
         if self._runtime.name == "openvino":
             torch.set_num_threads(1)  # as in the engine
@@ -106,29 +112,32 @@ class BareLoop:
 
     def seconds(self, size: int, at_least: float, *, has_update: bool) -> float:
         """Of a step of so many rows on each lane, measured for so many seconds."""
-        import torch
-
         with torch.inference_mode(), closing(self._steps(size, has_update)) as steps:
             next(steps)
+            self._synchronise()
             started, count = time.perf_counter(), 0
-            while (elapsed := time.perf_counter() - started) < at_least or not count:
+            while time.perf_counter() - started < at_least or not count:
                 next(steps)
                 count += 1
-        return elapsed / count
+            self._synchronise()
+            return (time.perf_counter() - started) / count
+
+    def _synchronise(self) -> None:
+        """Wait for what a GPU has been given to do."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
 
     def _steps(self, size: int, has_update: bool) -> Generator[None, None, None]:
-        """For ever, on every lane that there is; yields whenever a step is done."""
-        import torch
-
-        from diffusion.samplers import step
-
+        """For ever, on every lane that there is; yields whenever a step is done, or on a GPU
+        launched."""
         generator = torch.Generator().manual_seed(0)
         x_t = torch.randn(size, *self._opened.unet.image_shape, generator=generator)
-        t = torch.full((size,), self._opened.process.num_timesteps - 1)
+        x_t = x_t.to(self._device)
+        t = torch.full((size,), self._opened.process.num_timesteps - 1, device=self._device)
         label = torch.zeros_like(t) if self._opened.unet.num_class_embeds is not None else None
         rows = self._row.expand(size, -1)
 
-        def update(out: torch.Tensor) -> None:
+        def update(out: Tensor) -> None:
             if has_update:
                 step(x_t, out, None, None, rows, self._opened.process.clip)
 

@@ -37,16 +37,17 @@ def ours(checkpoint: str, *flags: str) -> Kind:
     return Kind("ours", command, "/readyz", has_trajectories=True, is_ours=True)
 
 
-def lock(checkpoint: str) -> Kind:
+def lock(checkpoint: str, device: str) -> Kind:
     """FastAPI and a lock."""
-    command = ("benchmarks.peers.lock", f"--checkpoint={checkpoint}")
+    command = ("benchmarks.peers.lock", f"--checkpoint={checkpoint}", f"--device={device}")
     return Kind("lock", command, "/health", has_trajectories=True)
 
 
-def litserve(checkpoint: str, max_batch: int) -> Kind:
+def litserve(checkpoint: str, device: str, max_batch: int) -> Kind:
     """LitServe with dynamic batching."""
     command = (
-        "benchmarks.peers.batching", f"--checkpoint={checkpoint}", f"--max-batch={max_batch}"
+        "benchmarks.peers.batching", f"--checkpoint={checkpoint}", f"--device={device}",
+        f"--max-batch={max_batch}",
     )  # fmt: skip
     return Kind(f"litserve-{max_batch}", command, "/health", has_trajectories=False)
 

@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import torch
 
 from benchmarks.engine_rate import BareLoop, EngineRate, difference, read_at_change
 from benchmarks.load import Client, ClosedLoop, Request, poisson_schedule
@@ -60,6 +61,7 @@ MIXES = {
 ROUNDS = 2
 """Answers for each client, at least, in a turn."""
 SETTLE_ATTEMPTS = 10
+OUR_FLAGS = ("device", "runtime", "max-batch")
 BARE_SECONDS = 0.5
 BARE_ROUNDS = 5
 """Over the bare loop and the network alone, so that neither has the better moment."""
@@ -71,7 +73,9 @@ class Plan:
     it, what the first server does at saturation."""
 
     checkpoint: str
+    device: str
     runtime: str
+    max_batch: int
     turns: int
     seconds: float
     clients: int
@@ -176,7 +180,8 @@ async def steps_taken(server: Running, seconds: float) -> tuple[float, dict[int,
 def bare_loop(server: Running, plan: Plan) -> BareLoop:
     """Of our server's batch sizes, on as many threads as its engine has by default."""
     sizes = httpx.get(f"{server.url}/model").raise_for_status().json()["batch_sizes"]
-    return BareLoop(plan.checkpoint, plan.runtime, len(os.sched_getaffinity(0)), sizes)
+    threads = len(os.sched_getaffinity(0))
+    return BareLoop(plan.checkpoint, plan.runtime, plan.device, threads, sizes)
 
 
 async def engine_rate(bare: BareLoop, seconds: float, steps: dict[int, int]) -> EngineRate:
@@ -242,7 +247,7 @@ def say(server: Running, what: str) -> None:
     print(f"{server.kind.name}: {what}", file=sys.stderr, flush=True)
 
 
-def machine() -> dict[str, Any]:
+def machine(device: str) -> dict[str, Any]:
     """Where it ran, and on what."""
     names = ["torch", "openvino", "diffusers", "litserve", "fastapi", "uvicorn", "uvloop"]
     found = [name for name in names if importlib.util.find_spec(name)]
@@ -252,6 +257,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": models[0] if models else platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "versions": {name: version(name) for name in found},
     }
 
@@ -264,18 +270,26 @@ def started(kind: Kind) -> Iterator[Running]:
         yield server
 
 
-def kind_of(name: str, checkpoint: str, runtime: str) -> Kind:
+def kind_of(name: str, args: argparse.Namespace) -> Kind:
     """The server of a name. Raises ValueError for one that there is not, or is not installed."""
     if name == "ours":
-        return ours(checkpoint, f"--runtime={runtime}")
+        flags = (f"--{flag}={getattr(args, flag.replace('-', '_'))}" for flag in OUR_FLAGS)
+        return ours(args.checkpoint, *flags)
     if name == "lock":
-        return lock(checkpoint)
+        return lock(args.checkpoint, args.device)
     kind, _, batch = name.partition("-")
     if kind != "litserve" or not batch.isdecimal():
         raise ValueError(f"{name!r}: it must be ours, lock or litserve-BATCH")
     if importlib.util.find_spec("litserve") is None:
         raise ValueError(f"{name}: not installed; pip install -e '.[benchmarks]', or leave it out")
-    return litserve(checkpoint, int(batch))
+    return litserve(args.checkpoint, args.device, int(batch))
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; it must be 1 or more")
+    return int(text)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -287,12 +301,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--servers", nargs="+", default=["lock", "litserve-8", "litserve-16", "ours"],
         help="in this order (%(default)s)")  # fmt: skip
-    add("--turns", type=int, default=3, help="of every server at saturation (%(default)s)")
+    add("--turns", type=positive, default=3, help="of every server at saturation (%(default)s)")
     add("--checkpoint", default="models/mnist", help="folder (%(default)s)")
+    add("--device", default="cpu", choices=["cpu", "cuda"], help="of all servers (%(default)s)")
     add("--runtime", default="auto", help="of our server (%(default)s)")
+    add("--max-batch", type=positive, default=16, help="of our server (%(default)s)")
     add("--duration", type=float, default=10.0, metavar="SECONDS",
         help="of a turn, or of an open loop (%(default)s)")  # fmt: skip
-    add("--clients", type=int, default=16, help="at saturation (%(default)s)")
+    add("--clients", type=positive, default=16, help="at saturation (%(default)s)")
     add("--rates", nargs="+", type=float, default=[0.5, 2.0], metavar="RATE",
         help="of the open loops, in multiples of the capacity (%(default)s)")  # fmt: skip
     add("--capacity", type=float, metavar="IMAGES",
@@ -309,13 +325,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command in this module's docstring; the exit status."""
     args = parse(argv)
     try:
-        kinds = [kind_of(name, args.checkpoint, args.runtime) for name in args.servers]
+        kinds = [kind_of(name, args) for name in args.servers]
     except ValueError as error:
         print(f"--servers: {error}", file=sys.stderr)
         return 2
     plan = Plan(
-        args.checkpoint, args.runtime, args.turns, args.duration, args.clients, tuple(args.rates),
-        tuple(args.mixes), args.timeout, args.seed, args.capacity,
+        args.checkpoint, args.device, args.runtime, args.max_batch, args.turns, args.duration,
+        args.clients, tuple(args.rates), tuple(args.mixes), args.timeout, args.seed, args.capacity,
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(started(kind)) for kind in kinds]
@@ -326,7 +342,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for kind, saturation in zip(kinds, saturations, strict=True):
         with started(kind) as server:
             reports.append(asyncio.run(measure(server, saturation, plan)))
-    found = {"machine": machine(), "plan": dataclasses.asdict(plan),
+    found = {"machine": machine(args.device), "plan": dataclasses.asdict(plan),
              "reports": [dataclasses.asdict(report) for report in reports]}  # fmt: skip
     if args.out:
         args.out.write_text(json.dumps(finite(found), indent=2, allow_nan=False) + "\n")

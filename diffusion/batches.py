@@ -48,11 +48,20 @@ class Batches:
             self.times = Importance(process.num_timesteps, share)
         self.null_label = null_label(config)
         self.is_conditional = config.unet.num_class_embeds is not None
+        self._prepared: dict[int, Batch] = {}
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64)
 
     def at(self, step: int) -> Batch:
         """The images of step `step`, each epoch a new permutation of the data, and the draws."""
+        return self._prepared.pop(step, None) or self._draw(step)
+
+    def prepare(self, step: int) -> None:
+        """Draw that step's batch now, unless its draws depend on losses still to come."""
+        if self.config.timesteps != "importance":
+            self._prepared = {step: self._draw(step)}
+
+    def _draw(self, step: int) -> Batch:
         config = self.config
         generator = generator_at(config.seed, step)
         B = config.batch_size

@@ -139,6 +139,7 @@ class TrainingConfig:
     horizontal_flip: bool = True
     precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass
     channels_last: bool = True  # the faster layout of convolutions' memory
+    compile: bool = False  # by torch.compile, on a GPU; on a CPU it gains nothing
     log_every: int = 100  # steps
     sample_every: int = 5000  # steps; 0: never
     save_every: int = 1000  # steps

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -80,7 +80,7 @@ class Meter:
     def scalars(self) -> dict[str, float]:
         """The means so far; starts anew."""
         parts = (self.losses, self.simple, self.times, self.weights)
-        loss, simple, t, weight = map(torch.cat, parts)
+        loss, simple, t, weight = (torch.cat(part).cpu() for part in parts)
         seconds = time.monotonic() - self.started
         scalars = {
             "loss": (loss * weight).mean().item(),
@@ -136,7 +136,10 @@ class Trainer:
         self.ema = EMA(self.model, config.training.ema_decay)
         self.optimizer = torch.optim.Adam(self.model.parameters(), fused=True)
         self.step = 0
-        self._network = worker.share(self.model)
+        network: nn.Module = self.model
+        if config.training.compile and self.device.type == "cuda":
+            network = cast(nn.Module, torch.compile(self.model))
+        self._network = worker.share(network)
         self._objective = Objective(config, self.process, self.model, self._network)
         self._meter = Meter(self.process.num_timesteps, workers=worker.count)
         with worker.first_goes_first():
@@ -187,25 +190,26 @@ class Trainer:
             losses = self._backward(part, is_last=i + 1 == training.accumulate)
             self._meter.add(part, losses)
             own.append(losses.total)
+        self.batches.prepare(self.step + 1)  # while a GPU is still at work on this one
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
         if not bool(torch.isfinite(norm)):
             raise TrainingError(
                 f"step {self.step}: the loss or its gradient is not finite (norm {norm.item()}); "
                 f"lower the learning rate and resume from the last state in {self.folder}"
             )
-        self._meter.norms.append(norm.detach().cpu())
+        self._meter.norms.append(norm.detach())
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(training, self.step)
         self.optimizer.step()
         if training.timesteps == "importance":
-            totals = self.worker.gather(torch.cat(own).to(self.device)).cpu()
+            totals = self.worker.gather(torch.cat(own)).cpu()
             self.batches.times.note(batch.t, totals)
         self.ema.update(self.model, self.step)
         self.step += 1
 
     def _backward(self, batch: Batch, *, is_last: bool) -> Losses:
         """Add this part's gradient, and with the last part average over the workers; the losses
-        (B,), on the CPU."""
+        (B,), on the device, which may still be at work on them."""
         training = self.config.training
         enabled = training.precision == "bfloat16"
         with averaging(self._network, now=is_last):
@@ -213,7 +217,7 @@ class Trainer:
                 losses = self._objective(batch.to(self.device))
             weighted = losses.total * batch.weight.to(losses.total)
             (weighted.mean() / training.accumulate).backward()
-        return Losses(losses.total.detach().cpu(), losses.simple.detach().cpu())
+        return Losses(losses.total.detach(), losses.simple.detach())
 
     def _log(self, bar: "tqdm[Any]", writer: Writer | None) -> None:
         scalars = self._meter.scalars()

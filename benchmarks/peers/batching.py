@@ -24,8 +24,8 @@ class SampleAPI(litserve.LitAPI):  # type: ignore[misc]  # LitServe may not be i
         super().__init__(max_batch_size=max_batch, batch_timeout=BATCH_SECONDS, api_path="/sample")
         self.checkpoint = checkpoint
 
-    def setup(self, device: str) -> None:  # noqa: ARG002 - a CPU is all that it is run on
-        self.pipeline = Pipeline(self.checkpoint)
+    def setup(self, device: str) -> None:
+        self.pipeline = Pipeline(self.checkpoint, device)
 
     def decode_request(self, request: dict[str, Any]) -> Body:
         return Body(**request)
@@ -47,11 +47,12 @@ def main() -> None:
     """Serve until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.batching")
     parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--max-batch", type=int, required=True)
     args = parser.parse_args()
     api = SampleAPI(args.checkpoint, args.max_batch)
-    server = litserve.LitServer(api, accelerator="cpu", timeout=TIMEOUT_SECONDS)
+    server = litserve.LitServer(api, accelerator=args.device, timeout=TIMEOUT_SECONDS)
     server.run(host="127.0.0.1", port=args.port, generate_client_file=False, log_level="warning")
 
 

@@ -14,10 +14,10 @@ from fastapi import FastAPI
 from benchmarks.peers.pipeline import Body, Pipeline, pngs
 
 
-def create_app(checkpoint: str) -> FastAPI:
+def create_app(checkpoint: str, device: str) -> FastAPI:
     """The service; its handlers run in FastAPI's threads, one at a time past the lock."""
     app = FastAPI()
-    pipeline, lock = Pipeline(checkpoint), threading.Lock()
+    pipeline, lock = Pipeline(checkpoint, device), threading.Lock()
 
     @app.get("/health")
     def health() -> str:
@@ -43,9 +43,10 @@ def main() -> None:
     """Serve until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.lock")
     parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--port", type=int, required=True)
     args = parser.parse_args()
-    uvicorn.run(create_app(args.checkpoint), port=args.port, log_level="warning")
+    uvicorn.run(create_app(args.checkpoint, args.device), port=args.port, log_level="warning")
 
 
 if __name__ == "__main__":

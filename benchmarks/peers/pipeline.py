@@ -28,20 +28,23 @@ class Body(BaseModel):
 class Pipeline:
     """A checkpoint in diffusers' own classes; not for several threads at once."""
 
-    def __init__(self, checkpoint: str) -> None:
+    def __init__(self, checkpoint: str, device: str) -> None:
         load_unet: Any = UNet2DModel.from_pretrained
         load_scheduler: Any = DDIMScheduler.from_pretrained
-        self.unet: Any = load_unet(checkpoint, subfolder="unet", use_safetensors=True).eval()
+        unet = load_unet(checkpoint, subfolder="unet", use_safetensors=True)
+        self.unet: Any = unet.eval().to(device)
         self.scheduler: Any = load_scheduler(checkpoint, subfolder="scheduler")
 
     @torch.inference_mode()
     def __call__(self, bodies: list[Body]) -> list[Tensor]:
         """The states of each request's images, (steps + 1, n, C, H, W), noise first. All of the
         requests take the steps of the first, in one batch."""
-        x_t = torch.cat([self._noise(body) for body in bodies])
+        device = self.unet.device
+        x_t = torch.cat([self._noise(body) for body in bodies]).to(device)
         labels = None
         if self.unet.config.num_class_embeds is not None:
-            labels = torch.tensor([body.labels or 0 for body in bodies for _ in range(body.n)])
+            asked = [body.labels or 0 for body in bodies for _ in range(body.n)]
+            labels = torch.tensor(asked, device=device)
         self.scheduler.set_timesteps(bodies[0].steps)
         states = [x_t]
         for t in self.scheduler.timesteps:
@@ -49,7 +52,7 @@ class Pipeline:
             eps_hat = out[:, : x_t.shape[1]]  # DDIM has no use for a learned variance
             x_t = self.scheduler.step(eps_hat, t, x_t).prev_sample
             states.append(x_t)
-        return list(torch.stack(states).split([body.n for body in bodies], dim=1))
+        return list(torch.stack(states).cpu().split([body.n for body in bodies], dim=1))
 
     def _noise(self, body: Body) -> Tensor:
         config = self.unet.config

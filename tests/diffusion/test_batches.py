@@ -35,6 +35,14 @@ def test_a_batch_depends_on_seed_and_step_alone() -> None:
     assert not torch.equal(steps[0].eps, steps[1].eps)
 
 
+def test_a_batch_prepared_is_the_one_drawn_later() -> None:
+    process = Process.from_config(CONFIG.process)
+    ahead, later = Batches(images(), CONFIG, process), Batches(images(), CONFIG, process)
+    ahead.prepare(3)
+    assert torch.equal(ahead.at(2).eps, later.at(2).eps)
+    assert torch.equal(ahead.at(3).eps, later.at(3).eps)
+
+
 def test_the_share_of_labels_dropped_and_the_times_drawn_are_as_configured() -> None:
     config = with_training(batch_size=4000, label_dropout=0.1)
     batch = Batches(images(4000), config, Process.from_config(config.process)).at(0)

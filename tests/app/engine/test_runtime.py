@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from app.engine.runtime import (
+    CUDAGraphRuntime,
     EagerRuntime,
     OpenVINORuntime,
     Runtime,
@@ -19,6 +20,12 @@ from diffusion.prediction import EpsModel
 from tests.tiny import save_tiny
 
 LARGEST = 33
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.fixture
+def on_gpu() -> torch.device:
+    return torch.device("cuda")
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +118,41 @@ def test_auto_is_openvino_on_a_cpu(model: EpsModel) -> None:
 def test_openvino_is_refused_on_a_gpu(model: EpsModel) -> None:
     with pytest.raises(RuntimeUnavailable, match="openvino runs on the CPU, not on cuda"):
         make_runtime("openvino", model, torch.device("cuda"), 1, 2)
+
+
+def test_cuda_graphs_are_refused_on_a_cpu(model: EpsModel) -> None:
+    with pytest.raises(RuntimeUnavailable, match="cuda-graph runs on a GPU, not on cpu"):
+        runtime_of("cuda-graph", model, 1, 2)
+
+
+@needs_gpu
+def test_a_cuda_graph_gives_the_bytes_of_the_kernels_that_it_recorded(
+    tmp_path: Path, on_gpu: torch.device
+) -> None:
+    folder = save_tiny(tmp_path / "tiny", num_classes=3)
+    eager, graph = (
+        make_runtime(name, open_checkpoint(folder).eps_model(), on_gpu, 1, 8)
+        for name in ("eager", "cuda-graph")
+    )
+    made = []
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        x_t = torch.randn(8, 1, 8, 8, generator=generator).to(on_gpu)
+        t = torch.randint(50, (8,), generator=generator).to(on_gpu)
+        label = torch.randint(3, (8,), generator=generator).to(on_gpu)
+        made.append((eager(x_t, t, label), graph(x_t, t, label)))
+    for by_kernels, by_graph in made:  # an output outlives the calls after it
+        assert torch.equal(by_kernels, by_graph)
+    assert not torch.equal(made[0][1], made[1][1])
+
+
+@needs_gpu
+def test_a_gpu_runs_one_size_whose_rows_are_the_same_at_every_place(
+    shipped: EpsModel, on_gpu: torch.device
+) -> None:
+    runtime = make_runtime("auto", shipped, on_gpu, 1, 64)
+    assert isinstance(runtime, CUDAGraphRuntime)
+    assert runtime.batch_sizes == (64,) == invariant_sizes(runtime, shipped)
 
 
 def test_eager_keeps_to_powers_of_two_from_four_up(model: EpsModel) -> None:
