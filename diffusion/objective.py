@@ -39,7 +39,7 @@ class Objective:
         self.config = config.training
         self.prediction = config.process.prediction
         self.process = process
-        self.network = network or unet
+        self.network = unet if network is None else network
         self.model = EpsModel(unet, process, self.prediction).to(next(unet.parameters()).device)
         self.reverse = Reverse(self.model, process, config.process.variance, config.process.clip)
         self.weight = torch.ones(process.num_timesteps, dtype=torch.float64)

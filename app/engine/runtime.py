@@ -83,52 +83,73 @@ class EagerRuntime:
 
 
 class CUDAGraphRuntime(EagerRuntime):
-    """The same kernels, recorded once for a batch size and launched together: a small network's
-    take less time than PyTorch needs to launch them one by one."""
+    """The same kernels, recorded once and launched together: a small network's take less time than
+    PyTorch needs to launch them one by one.
+
+    Every lane is a stream of the device with a recording of its own, for half of the rows: one
+    batch is computed while what follows another is prepared.
+    """
 
     name = "cuda-graph"
+    num_lanes = 2
 
     def __init__(self, model: EpsModel, device: torch.device, max_batch: int) -> None:
         super().__init__(model, device, max_batch)
-        self._recordings: dict[int, _Recording] = {}
+        self.lanes = self
+        self._recordings: dict[tuple[int, int], Recording] = {}  # by lane and rows
+        self._begun: dict[int, Recording] = {}  # by lane, the first begun first
+
+    def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
+        rows = torch.arange(len(x_t)).chunk(self.num_lanes)
+        for lane, part in enumerate(rows):
+            self.start(lane, x_t[part], t[part], None if label is None else label[part])
+        return torch.cat([self.result(self.wait()) for _ in rows])
 
     @torch.inference_mode()
-    def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
+    def start(self, lane: int, x_t: Tensor, t: Tensor, label: Tensor | None) -> None:
+        """Begin a batch on a lane that is free."""
         with torch.cuda.device(self.device):
-            recording = self._recordings.get(len(x_t))
+            recording = self._recordings.get((lane, len(x_t)))
             if recording is None:
-                recording = self._recordings[len(x_t)] = _Recording(self.model, x_t, t, label)
-            return recording.replay(x_t, t, label)
+                recording = self._recordings[lane, len(x_t)] = Recording(self.model, x_t, t, label)
+            recording.start(x_t, t, label)
+        self._begun[lane] = recording
 
-    def keep(self, batch_sizes: tuple[int, ...]) -> None:
-        super().keep(batch_sizes)
-        kept = {n: made for n, made in self._recordings.items() if n in batch_sizes}
-        self._recordings = kept
+    def wait(self) -> int:
+        """The lane of the batch that was begun first, once it is done."""
+        lane, recording = next(iter(self._begun.items()))
+        recording.done.synchronize()
+        return lane
+
+    def result(self, lane: int) -> Tensor:
+        """Of the batch that is done there; the lane is free. Good until it begins the next."""
+        return self._begun.pop(lane).eps_hat
 
 
-class _Recording:
-    """A network call as a CUDA graph, whose inputs and output have places of their own."""
+class Recording:
+    """A network call as a CUDA graph, on a stream of its own; `done` is recorded behind it."""
 
     def __init__(self, model: EpsModel, x_t: Tensor, t: Tensor, label: Tensor | None) -> None:
-        self._x_t, self._t = x_t.clone(), t.clone()
-        self._label = None if label is None else label.clone()
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):  # what is made at a first call only is not to be recorded
-            model(self._x_t, self._t, self._label)
-        torch.cuda.current_stream().wait_stream(aside)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._eps_hat: Tensor = model(self._x_t, self._t, self._label)
+        self.inputs = [column.clone() for column in (x_t, t, label) if column is not None]
+        self.stream = torch.cuda.Stream()
+        self.done = torch.cuda.Event()
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            model(*self.inputs)  # what is done at a first call only is not to be recorded
+        self.graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize()
+        with torch.cuda.graph(self.graph, stream=self.stream):
+            self.eps_hat: Tensor = model(*self.inputs)
 
-    def replay(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
-        """eps_hat of other inputs of the same shapes."""
-        self._x_t.copy_(x_t)
-        self._t.copy_(t)
-        if self._label is not None and label is not None:
-            self._label.copy_(label)
-        self._graph.replay()
-        return self._eps_hat.clone()  # the next call writes there again
+    def start(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> None:
+        """Compute eps_hat of other inputs of the same shapes."""
+        given = (column for column in (x_t, t, label) if column is not None)
+        for place, column in zip(self.inputs, given, strict=True):
+            place.copy_(column)  # on the caller's stream, whose memory these are
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            self.graph.replay()
+            self.done.record()
 
 
 class OpenVINORuntime:

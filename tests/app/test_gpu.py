@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ BODY = {"n": 3, "seed": 1, "sampler": "ddim", "steps": 20, "labels": [3, 1, 4]}
 @pytest.fixture(scope="module")
 def gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     log = tmp_path_factory.mktemp("gpu") / "server.log"
-    with Server(log, "--device=cuda") as running:
+    with Server(log, "--device=cuda", "--max-batch=16") as running:
         yield running
         assert running.stop() == 0, log.read_text()
 
@@ -41,12 +41,13 @@ def test_the_same_request_gives_the_same_bytes_whatever_else_runs(gpu: Server) -
         assert all(neighbour.result().status_code == 200 for neighbour in neighbours)
 
 
-def test_both_runtimes_give_the_same_bytes_there(gpu: Server, tmp_path: Any) -> None:
-    with Server(tmp_path / "log", "--device=cuda", "--runtime=eager") as eager:
+def test_both_runtimes_give_the_same_bytes_there(gpu: Server, tmp_path: Path) -> None:
+    """The graphs are of half as many rows, on each of two lanes."""
+    with Server(tmp_path / "log", "--device=cuda", "--runtime=eager", "--max-batch=8") as eager:
         assert pngs(eager.post("/sample", BODY).json()) == pngs(gpu.post("/sample", BODY).json())
 
 
-def test_a_gpu_shows_what_a_cpu_shows(gpu: Server, tmp_path: Any) -> None:
+def test_a_gpu_shows_what_a_cpu_shows(gpu: Server, tmp_path: Path) -> None:
     """The same noise and update to the byte, the network to its rounding."""
     with Server(tmp_path / "log", "--device=cpu") as cpu:
         answers = [pngs(server.post("/sample", BODY).json()) for server in (gpu, cpu)]

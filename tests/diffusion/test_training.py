@@ -263,6 +263,7 @@ def test_bfloat16_trains_float32_weights(tmp_path: Path) -> None:
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in trainer.model.parameters())
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's, of its own parts
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_trains_and_resumes_with_the_network_compiled(tmp_path: Path) -> None:
     config = with_training(precision="bfloat16", compile=True)
