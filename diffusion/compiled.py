@@ -31,14 +31,17 @@ class CompiledModel:
     lane, one of `num_lanes`, `wait` says which is done, `result` has it.
     """
 
-    def __init__(self, model: EpsModel, threads: int) -> None:
-        """Raises ImportError where OpenVINO is not installed."""
+    def __init__(self, model: EpsModel, threads: int, pinned_size: int = 0) -> None:
+        """The threads of batches of `pinned_size` are pinned to a processor each, where there are
+        as many, which gets more done. Raises ImportError where OpenVINO is not installed."""
         # Without this module OpenVINO's converter does not report its use over the network.
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
         import openvino
 
         self.threads = threads
-        self._pinned_size = 0
+        # With fewer threads than processors, another process may pin its own to the same.
+        self._can_pin = threads >= (os.cpu_count() or 1)
+        self._pinned_size = pinned_size
         self.num_lanes = LANES if threads >= LANES else 1
         self._core = openvino.Core()
         self._parts: dict[int, list[Part]] = {}
@@ -83,14 +86,14 @@ class CompiledModel:
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def keep(self, sizes: Sequence[int]) -> None:
-        """Forget how to run batches of other sizes, whose memory is freed; pin the threads of the
-        largest of these to a processor each, which gets more done."""
-        # With fewer threads than processors, another process may have pinned its own to the same.
-        if self.threads >= (os.cpu_count() or 1):
-            self._pinned_size = max(sizes)
-        kept = [size for size in sizes if size in self._parts and size != self._pinned_size]
-        self._parts = {size: self._parts[size] for size in kept}
-        self._of_size(max(sizes))
+        """Forget how to run batches of other sizes, whose memory is freed; the largest of these is
+        the one whose threads are pinned from now on."""
+        largest = max(sizes)
+        self._parts = {size: self._parts[size] for size in sizes if size in self._parts}
+        if self._can_pin and largest != self._pinned_size:
+            self._pinned_size = largest
+            self._parts.pop(largest, None)
+        self._of_size(largest)
 
     def _converted(self, model: EpsModel) -> Any:
         """OpenVINO's graph of it, for batches of any size."""
@@ -128,7 +131,7 @@ class CompiledModel:
             "NUM_STREAMS": parts,
             # Of one size only: each size has its own threads, all pinned to the same processors, so
             # that of lanes with batches of two sizes both might wait for one.
-            "ENABLE_CPU_PINNING": size == self._pinned_size,
+            "ENABLE_CPU_PINNING": self._can_pin and size == self._pinned_size,
         }
         graph = self._graph.clone()
         shapes = [(size // parts, *example.shape[1:]) for example in self._examples]

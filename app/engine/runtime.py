@@ -162,7 +162,7 @@ class OpenVINORuntime:
     def __init__(self, model: EpsModel, threads: int, max_batch: int) -> None:
         self.batch_sizes = powers_of_two(max_batch, first=1)
         try:
-            self._model = CompiledModel(model, threads)
+            self._model = CompiledModel(model, threads, pinned_size=max_batch)
         except ImportError as error:
             raise RuntimeUnavailable(
                 "runtime: openvino is not installed; install the extra `openvino`, or use eager"

@@ -65,9 +65,10 @@ def test_batches_on_lanes_have_the_bytes_of_parts_of_larger_ones(tmp_path: Path)
         assert torch.equal(ended[1 - done[0]], expected[parts[1 - done[0]]])
 
 
-def test_sizes_that_are_kept_give_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pinned_size", [0, 4, 8])
+def test_sizes_that_are_kept_give_the_same_bytes(pinned_size: int, tmp_path: Path) -> None:
     model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
-    compiled = CompiledModel(model, os.cpu_count() or 1)  # the threads of the largest are pinned
+    compiled = CompiledModel(model, os.cpu_count() or 1, pinned_size)
     rows = examples(model, 8)
     expected = compiled(*rows)
     compiled.keep((1, 4))
