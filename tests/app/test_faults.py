@@ -62,7 +62,10 @@ def test_sigterm_lets_running_requests_finish(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--checkpoint=nowhere"], "nowhere: no such folder, and not a built-in model (mnist)"),
+        (
+            ["--checkpoint=nowhere"],
+            "nowhere: no such folder, and not a built-in model (cifar10, mnist)",
+        ),
         (["--device=cuda:7"], "device: 'cuda:7' cannot be used"),
     ],
 )
