@@ -1,0 +1,33 @@
+"""What is shipped in models/: where it came from, and that every sampler makes pictures with it."""
+
+import pytest
+
+from diffusion.chain import SamplerName
+from diffusion.checkpoint import MODELS, open_checkpoint
+from diffusion.generation import Request, Source, generate
+
+LARGEST = {"mnist": 16, "cifar10": 32}
+"""MiB of weights."""
+
+
+def test_every_model_is_checked_here() -> None:
+    assert {path.parent.name for path in MODELS.glob("*/model_index.json")} == LARGEST.keys()
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_a_model_says_where_it_came_from(name: str) -> None:
+    checkpoint = open_checkpoint(name)
+    card = checkpoint.card
+    assert card.data and card.command and card.trained["steps"]
+    assert len(checkpoint.classes) == card.null_label == 10
+    assert checkpoint.weights.stat().st_size <= LARGEST[name] << 20
+
+
+@pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 30), ("ddim", 15), ("dpmpp", 8)])
+@pytest.mark.parametrize("name", LARGEST)
+def test_samples_are_pictures_and_not_noise(name: str, sampler: SamplerName, steps: int) -> None:
+    """Neighbouring pixels are alike; of clipped noise they are 0.9 apart."""
+    source = Source.open(name, "cpu", "eager")
+    x_0 = generate(source, Request(0, 3, labels=[0, 3, 8], sampler=sampler, num_steps=steps))
+    apart = x_0.diff(dim=-1).abs().mean(dim=(1, 2, 3))
+    assert bool((apart < 0.3).all()), apart
