@@ -309,9 +309,9 @@ def _check_same(saved: dict[str, Any], now: dict[str, Any], folder: Path, prefix
     for key, value in now.items():
         if isinstance(value, dict):
             _check_same(saved.get(key, {}), value, folder, f"{prefix}{key}.")
-        elif saved.get(key) != value:
+        elif key in saved and saved[key] != value:  # else of a run older than the field
             raise TrainingError(
-                f"{folder} holds a run with {prefix}{key} = {saved.get(key)!r}, not {value!r}; "
+                f"{folder} holds a run with {prefix}{key} = {saved[key]!r}, not {value!r}; "
                 "give another folder, or the configuration it was started with"
             )
 

@@ -216,6 +216,17 @@ def test_a_folder_with_a_run_of_another_configuration_is_refused(tmp_path: Path)
         Trainer(with_training(batch_size=4), images(), tmp_path)
 
 
+def test_a_run_older_than_a_field_of_the_configuration_goes_on(tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, images(), tmp_path)
+    trainer.train_step()
+    trainer.save()
+    path = saved_states(tmp_path)[-1] / "state.json"
+    saved = json.loads(path.read_text())
+    del saved["config"]["training"]["compile"]
+    path.write_text(json.dumps(saved))
+    assert Trainer(CONFIG, images(), tmp_path).step == 1
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
