@@ -1,20 +1,24 @@
 """The engine's steps against those of a bare loop."""
 
+import statistics
 import time
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 import torch
 from prometheus_client.parser import text_string_to_metric_families
-from torch import Tensor
 
 from app.engine.runtime import make_runtime
 from diffusion.checkpoint import open_checkpoint
 from diffusion.process import Process
 from diffusion.samplers import make_table, step
 
+BARE_SECONDS = 0.5
+BARE_ROUNDS = 3
+"""Over the bare loop and the network alone, so that neither has the better moment."""
 POLL_SECONDS = 0.05
 PATIENCE_SECONDS = 30.0
 """The engine tells its counts once a second, at the end of a step."""
@@ -30,8 +34,10 @@ class Reading:
 
 def read(http: httpx.Client) -> Reading:
     """From GET /metrics."""
+    lines = http.get("/metrics").text.splitlines()
+    text = "\n".join(line for line in lines if "ddpm_engine_steps_total" in line)
     steps: dict[int, int] = {}
-    for family in text_string_to_metric_families(http.get("/metrics").text):
+    for family in text_string_to_metric_families(f"{text}\n"):
         for sample in family.samples:
             if sample.name == "ddpm_engine_steps_total":
                 size = int(sample.labels["batch_size"])
@@ -51,6 +57,10 @@ def read_at_change(url: str) -> Reading:
     raise RuntimeError("the engine has counted no step")
 
 
+Rounds = dict[tuple[int, bool], list[float]]
+"""Seconds of a step, by the rows on each lane and whether the update is included; a round each."""
+
+
 @dataclass(frozen=True)
 class EngineRate:
     """What the engine did in a window, and how long a step of each size takes without it: in a bare
@@ -60,6 +70,19 @@ class EngineRate:
     steps: dict[int, int]
     bare_seconds: dict[int, float]
     network_seconds: dict[int, float]
+
+    @classmethod
+    def of(cls, seconds: float, steps: dict[int, int], *bare: "Rounds") -> "EngineRate":
+        """Beside the bare loop's rounds before and after: the machine may change meanwhile."""
+
+        def median(size: int, *, has_update: bool) -> float:
+            return statistics.median(
+                t for rounds in bare for t in rounds.get((size, has_update), [])
+            )
+
+        of_loop = {size: median(size, has_update=True) for size in steps}
+        of_network = {size: median(size, has_update=False) for size in steps}
+        return cls(seconds, steps, of_loop, of_network)
 
     @property
     def steps_per_second(self) -> float:
@@ -88,7 +111,7 @@ def difference(first: Reading, last: Reading) -> dict[int, int]:
 
 class BareLoop:
     """DDIM without an engine: the runtime that the engine would make, as many batches at once, and
-    for each again and again one network call and one update."""
+    for each a thread that does one network call and one update, again and again."""
 
     def __init__(
         self,
@@ -109,51 +132,60 @@ class BareLoop:
             torch.set_num_threads(1)  # as in the engine
         process = Process.from_config(self._opened.process)
         self._row = make_table(process, "ddim", process.num_timesteps).rows[0]
+        lanes = self._runtime.lanes
+        self.largest = max(batch_sizes) // (lanes.num_lanes if lanes is not None else 1)
+
+    def rounds(self, sizes: Iterable[int]) -> Rounds:
+        """For batches of so many rows on each lane."""
+        kinds = [(size, has_update) for size in sizes for has_update in (True, False)]
+        taken: Rounds = {kind: [] for kind in kinds}
+        for _ in range(BARE_ROUNDS):
+            for size, has_update in kinds:
+                once = self.seconds(size, BARE_SECONDS, has_update=has_update)
+                taken[size, has_update].append(once)
+        return taken
 
     def seconds(self, size: int, at_least: float, *, has_update: bool) -> float:
         """Of a step of so many rows on each lane, measured for so many seconds."""
-        with torch.inference_mode(), closing(self._steps(size, has_update)) as steps:
-            next(steps)
-            self._synchronise()
-            started, count = time.perf_counter(), 0
-            while time.perf_counter() - started < at_least or not count:
-                next(steps)
-                count += 1
-            self._synchronise()
-            return (time.perf_counter() - started) / count
 
-    def _synchronise(self) -> None:
-        """Wait for what a GPU has been given to do."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        def rate(lane: int | None) -> float:
+            return self._steps_per_second(lane, size, at_least, has_update=has_update)
 
-    def _steps(self, size: int, has_update: bool) -> Generator[None, None, None]:
-        """For ever, on every lane that there is; yields whenever a step is done, or on a GPU
-        launched."""
+        lanes = self._runtime.lanes
+        if lanes is None:
+            return 1 / rate(None)
+        with ThreadPoolExecutor(lanes.num_lanes) as pool:
+            return 1 / sum(pool.map(rate, range(lanes.num_lanes)))
+
+    @torch.inference_mode()
+    def _steps_per_second(
+        self, lane: int | None, size: int, at_least: float, *, has_update: bool
+    ) -> float:
+        """On a lane, or on all of the device."""
         generator = torch.Generator().manual_seed(0)
         x_t = torch.randn(size, *self._opened.unet.image_shape, generator=generator)
         x_t = x_t.to(self._device)
         t = torch.full((size,), self._opened.process.num_timesteps - 1, device=self._device)
         label = torch.zeros_like(t) if self._opened.unet.num_class_embeds is not None else None
-        rows = self._row.expand(size, -1)
-
-        def update(out: Tensor) -> None:
-            if has_update:
-                step(x_t, out, None, None, rows, self._opened.process.clip)
-
+        rows, clip = self._row.expand(size, -1, 1, 1, 1), self._opened.process.clip
         lanes = self._runtime.lanes
-        if lanes is None:
-            while True:
-                update(self._runtime(x_t, t, label))
-                yield
-        for lane in range(lanes.num_lanes):
-            lanes.start(lane, x_t, t, label)
-        try:
-            while True:
-                lane = lanes.wait()
-                update(lanes.result(lane))
-                lanes.start(lane, x_t, t, label)
-                yield
-        finally:
-            for _ in range(lanes.num_lanes):
-                lanes.result(lanes.wait())
+        network = self._runtime if lane is None or lanes is None else partial(lanes.run, lane)
+
+        def take_step() -> None:
+            out = network(x_t, t, label)
+            if has_update:
+                step(x_t, out, None, None, rows, clip)
+
+        take_step()
+        self._synchronise()
+        started, count = time.perf_counter(), 0
+        while time.perf_counter() - started < at_least or not count:
+            take_step()
+            count += 1
+        self._synchronise()
+        return count / (time.perf_counter() - started)
+
+    def _synchronise(self) -> None:
+        """Wait for what a GPU has been given to do."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)

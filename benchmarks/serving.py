@@ -28,7 +28,6 @@ import json
 import math
 import os
 import platform
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +38,7 @@ from typing import Any
 
 import httpx
 import torch
+import uvloop
 
 from benchmarks.engine_rate import BareLoop, EngineRate, difference, read_at_change
 from benchmarks.load import Client, ClosedLoop, Request, poisson_schedule
@@ -61,10 +61,10 @@ MIXES = {
 ROUNDS = 2
 """Answers for each client, at least, in a turn."""
 SETTLE_ATTEMPTS = 10
+SOON = 0.3
+"""Seconds before a reading is due that it is asked for: asking takes the engine's processors, and
+the engine tells its counts once a second."""
 OUR_FLAGS = ("device", "runtime", "max-batch")
-BARE_SECONDS = 0.5
-BARE_ROUNDS = 5
-"""Over the bare loop and the network alone, so that neither has the better moment."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,7 @@ async def saturate(
     loop also the engine's rate beside it, by the steps of the images asked for."""
     async with Client(server.url, plan.timeout) as client:
         await client.closed_loop(SMALL, "small", 4, seconds=1)
+        before = await asyncio.to_thread(bare.rounds, [bare.largest]) if bare else {}
         over = asyncio.Event()
         load = asyncio.create_task(
             client.closed_loop(
@@ -147,10 +148,13 @@ async def saturate(
         loop = await load
         rates = {}
         if bare and taken:
-            rates[SMALL.body["steps"]] = await engine_rate(bare, *taken)
+            between = await asyncio.to_thread(bare.rounds, taken[1])
+            rates[SMALL.body["steps"]] = EngineRate.of(*taken, before, between)
             T = httpx.get(f"{server.url}/model").raise_for_status().json()["num_timesteps"]
             say(server, f"the same with images of {T} steps")
-            rates[T] = await engine_rate(bare, *await full_chains(server, client, plan, T))
+            taken = await full_chains(server, client, plan, T)
+            after = await asyncio.to_thread(bare.rounds, taken[1])
+            rates[T] = EngineRate.of(*taken, between, after)
         await settle(client)
     return loop, rates
 
@@ -172,7 +176,7 @@ async def steps_taken(server: Running, seconds: float) -> tuple[float, dict[int,
     about as many as asked for."""
     await asyncio.sleep(0.4 * seconds)
     first = await asyncio.to_thread(read_at_change, server.url)
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(seconds - SOON)
     last = await asyncio.to_thread(read_at_change, server.url)
     return last.at - first.at, difference(first, last)
 
@@ -182,25 +186,6 @@ def bare_loop(server: Running, plan: Plan) -> BareLoop:
     sizes = httpx.get(f"{server.url}/model").raise_for_status().json()["batch_sizes"]
     threads = len(os.sched_getaffinity(0))
     return BareLoop(plan.checkpoint, plan.runtime, plan.device, threads, sizes)
-
-
-async def engine_rate(bare: BareLoop, seconds: float, steps: dict[int, int]) -> EngineRate:
-    """These steps beside those of a bare loop, which is run now."""
-
-    def measure() -> EngineRate:
-        kinds = [(size, has_update) for size in steps for has_update in (True, False)]
-        taken: dict[tuple[int, bool], list[float]] = {kind: [] for kind in kinds}
-        for _ in range(BARE_ROUNDS):
-            for size, has_update in kinds:
-                once = bare.seconds(size, BARE_SECONDS, has_update=has_update)
-                taken[size, has_update].append(once)
-        of_loop, of_network = (
-            {size: statistics.median(taken[size, has_update]) for size in steps}
-            for has_update in (True, False)
-        )
-        return EngineRate(seconds, steps, of_loop, of_network)
-
-    return await asyncio.to_thread(measure)
 
 
 async def overtake(client: Client, seconds: float) -> tuple[ClosedLoop, ClosedLoop]:
@@ -335,13 +320,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(started(kind)) for kind in kinds]
-        saturations = asyncio.run(saturate_in_turn(servers, plan))
+        saturations = uvloop.run(saturate_in_turn(servers, plan))
     if plan.capacity is None:
         plan = dataclasses.replace(plan, capacity=saturations[0].median)
     reports: list[Report] = []
     for kind, saturation in zip(kinds, saturations, strict=True):
         with started(kind) as server:
-            reports.append(asyncio.run(measure(server, saturation, plan)))
+            reports.append(uvloop.run(measure(server, saturation, plan)))
     found = {"machine": machine(args.device), "plan": dataclasses.asdict(plan),
              "reports": [dataclasses.asdict(report) for report in reports]}  # fmt: skip
     if args.out:

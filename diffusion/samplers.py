@@ -52,15 +52,16 @@ class SamplerTable:
 
     @cached_property
     def rows(self) -> Tensor:
-        """(S, 8) float32, what `step` takes: sqrt(alpha_bar), sqrt(1 - alpha_bar), c_x, …, c_z, and
-        log_sigma."""
+        """(S, 8, 1, 1, 1) float32, what `step` takes, in the shape that multiplies images:
+        sqrt(alpha_bar), sqrt(1 - alpha_bar), c_x, …, c_z, and log_sigma."""
         scales = torch.stack([self.alpha_bar.sqrt(), (1 - self.alpha_bar).sqrt()], dim=1)
-        return torch.cat([scales, self.coefficients, self.log_sigma], dim=1).float()
+        rows = torch.cat([scales, self.coefficients, self.log_sigma], dim=1).float()
+        return rows[:, :, None, None, None]
 
     @cached_property
-    def by_step(self) -> list[Tensor]:
-        """`rows`, one by one."""
-        return list(self.rows.unbind())
+    def by_step(self) -> list[tuple[Tensor, Tensor]]:
+        """Per step: its t, () int64, and its row, (8, 1, 1, 1)."""
+        return list(zip(self.t.unbind(), self.rows.unbind(), strict=True))
 
     @cached_property
     def times(self) -> list[int]:
@@ -183,14 +184,15 @@ def step(
 ) -> Step:
     """One reverse step of every row of the batch, each by its own coefficients.
 
-    All images are (B,C,H,W); `out` is a Model's, `rows` (B, 8) are gathered from
+    All images are (B,C,H,W); `out` is a Model's, `rows` (B, 8, 1, 1, 1) are gathered from
     `SamplerTable.rows`, on the CPU. `x_0_hat_previous` may be None where no row has a c_h, `z`
     where none has a c_z; a row without c_z has z = 0. Only IEEE +, *, / and clip are used, each a
     kernel of its own, so a row's result does not depend on the batch.
     """
-    columns = rows.to(x_t)[:, :, None, None, None].unbind(1)
-    a, b, c_x, c_0, c_h, c_z, log_small, log_large = columns
-    eps_hat, v = out[:, : x_t.shape[1]], out[:, x_t.shape[1] :]
+    here = rows if rows.device == x_t.device else rows.to(x_t.device)
+    a, b, c_x, c_0, c_h, c_z, log_small, log_large = here.unbind(1)
+    C = x_t.shape[1]
+    eps_hat = out.narrow(1, 0, C)
     x_0_hat = (x_t - b * eps_hat).div_(a)
     if clip is not None:
         x_0_hat = x_0_hat.clamp_(-clip, clip)
@@ -199,8 +201,9 @@ def step(
         x_prev = x_prev.add_(c_h * x_0_hat_previous)
     if z is None:
         return Step(x_prev.add_(0.0), x_0_hat)  # -0 is 0, as it is beside a row with noise
-    if v.numel():
-        noisy = rows[:, C_Z].nonzero().flatten().to(x_t.device)
+    if out.shape[1] > C:
+        v = out[:, C:]
+        noisy = rows[:, C_Z].flatten().nonzero().flatten().to(x_t.device)
         log_sigma = (log_small + (v + 1) / 2 * (log_large - log_small))[noisy]
         z = z.index_copy(0, noisy, z[noisy] * exact.exp(log_sigma.double()).to(z.dtype))
     return Step(x_prev.add_(c_z * z), x_0_hat)
@@ -265,7 +268,7 @@ def sample(
         if table.is_noisy[k]:  # 3: z ~ N(0, I) if t > 1, else z = 0
             z = noise.normal(seeds, indices, torch.full_like(seeds, k + 1), shape)
         out = guided(model, x_t, torch.full_like(seeds, t), condition)
-        rows = table.rows[k].expand(len(x_t), -1)
+        rows = table.rows[k].expand(len(x_t), -1, 1, 1, 1)
         x_prev, x_0_hat = step(x_t, out, x_0_hat, z, rows, clip)  # 4
         yield State(t + 1, x_t, x_0_hat)
         x_t = x_prev

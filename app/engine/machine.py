@@ -1,9 +1,9 @@
-"""The engine as a pure step machine: submit, cancel, step; events out. No process, no socket."""
+"""The engine as a pure step machine: submit, cancel, begin a step, run it, end it; events out. No
+process, no socket, no thread."""
 
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,25 +23,32 @@ Steps = dict[Chain, ChainStep]
 """What one step did to each chain of its batch, in the batch's order."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Running:
-    """A batch on a lane: since when, and its batch size and rows."""
+    """A batch that takes a step: since when, and its batch size and rows. Without a call the step
+    has the whole machine, and is run when it is ended."""
 
     batch: Batch
-    call: Call
+    call: Call | None
+    places: dict[str, Place]  # by job
     started: float
     size_and_rows: tuple[int, int]
+    out: Tensor | None = None
+    error: Exception | None = None
 
+    def run(self, runner: Runner) -> None:
+        """The network's part, which may run beside other batches'."""
+        if self.call is not None:
+            try:
+                self.out = runner.run(self.call)
+            except Exception as error:
+                self.error = error
 
-@dataclass(frozen=True)
-class Outcome:
-    """A batch that is done: what became of its chains, but for those of jobs that failed; why."""
-
-    batch: Batch
-    steps: Steps
-    reasons: dict[str, str]  # by job
-    started: float
-    size_and_rows: tuple[int, int]
+    def result(self) -> Tensor:
+        """Of the network. Raises what went wrong."""
+        if self.out is None:
+            raise self.error or RuntimeError("it was not run")
+        return self.out
 
 
 @dataclass
@@ -57,7 +64,14 @@ class Progress:
 
 class Engine:
     """Advances all jobs, a batch of chains a step; several batches at once where the runtime has
-    lanes."""
+    lanes, each of which a thread drives:
+
+        running = engine.begin(lane)   # None: nothing to do on this lane for now
+        running.run(engine.runner)
+        events = engine.end(lane)
+
+    Of all that one thread at a time calls anything, but for `run`.
+    """
 
     def __init__(
         self,
@@ -75,6 +89,7 @@ class Engine:
         self.scheduler = Scheduler(curve, runner.num_lanes)
         self.clock = clock
         self._running: dict[int, Running] = {}  # by lane
+        self._failed: list[Batch] = []  # on a lane; to be run again beside no other
         self._progress: dict[str, Progress] = {}
         self._tables: dict[tuple[object, ...], SamplerTable] = {}
         self._counts: dict[int, Counts] = {}
@@ -82,7 +97,7 @@ class Engine:
     @property
     def is_idle(self) -> bool:
         """Is there nothing to advance?"""
-        return self.scheduler.is_idle and not self._running
+        return self.scheduler.is_idle and not self._running and not self._failed
 
     def submit(self, submit: Submit) -> list[Event]:
         """Admit a job; a job that can never run fails at once."""
@@ -111,20 +126,28 @@ class Engine:
         """Leave a job's chains where they are until it is no longer paused."""
         self.scheduler.pause(job_id, paused=paused)
 
-    def step(self) -> list[Event | Limited]:
-        """Give every free lane a batch to advance by one denoising step, then wait until one of all
-        batches is done."""
-        limit = self.runner.max_rows
-        events = [event for outcome in self._run() for event in self._settle(outcome)]
-        limited = [Limited(self.runner.max_rows)] if self.runner.max_rows < limit else []
-        return [*limited, *events]
+    def begin(self, lane: int) -> Running | None:
+        """A batch that is to take a step on this lane, which is free; None as long as there is
+        none, and then either the engine is idle or other lanes are at work."""
+        if self._failed:
+            return None if self._running else self._begin(self._failed.pop(0), lane, on_lane=False)
+        batch = self.scheduler.schedule()
+        if not batch:
+            return None
+        self._note_started(batch)
+        try:
+            return self._begin(batch, lane, on_lane=not batch.has_machine)
+        except Exception:  # it says what it was when it happens again, on its own
+            self._note_failed(batch)
+            return self.begin(lane)
 
-    def close(self) -> None:
-        """Wait for the batches on the lanes: their threads must not outlive the interpreter."""
-        while self._running:
-            done = self._running.pop(self.runner.wait())
-            with contextlib.suppress(Exception):
-                done.call.out()
+    def end(self, lane: int) -> list[Event | Limited]:
+        """What there is to tell of the step that has been run on this lane."""
+        limit = self.runner.max_rows
+        running = self._running.pop(lane)
+        made = self._finish(running)
+        limited = [Limited(self.runner.max_rows)] if self.runner.max_rows < limit else []
+        return [*limited, *(self._settle(running, *made) if made is not None else [])]
 
     def take_counts(self) -> list[Counts]:
         """What was counted since this was last asked, by batch size."""
@@ -143,66 +166,54 @@ class Engine:
             if progress.started is None:
                 progress.started = self.clock()
 
-    def _run(self) -> list[Outcome]:
-        """The first batch that is done, once there is one; more of them, when one goes wrong."""
-        free = [lane for lane in range(self.runner.num_lanes) if lane not in self._running]
-        for lane in free:
-            batch = self.scheduler.schedule()
-            if not batch:
-                break
-            self._note_started(batch)
-            if batch.has_machine:
-                return [self._on_machine(batch)]
-            try:
-                self._begin(batch, lane)
-            except Exception:  # it says what it was when it happens again, on its own
-                return [*self._end_all(), self._on_machine(batch)]
-        return self._end_first() if self._running else []
+    def _begin(self, batch: Batch, lane: int, *, on_lane: bool) -> Running:
+        started, call = self.clock(), None
+        own = places(batch)
+        if on_lane:
+            at = dict(own)
+            for other in self._running.values():
+                at.update(other.places)
+            self.on_step(list(at.values()))
+            call = self.runner.begin(batch.chains, lane)
+        self._running[lane] = Running(batch, call, own, started, self.runner.last_call)
+        return self._running[lane]
 
-    def _on_machine(self, batch: Batch) -> Outcome:
-        """A whole step of a batch, beside no other; what goes wrong is dealt with."""
-        started = self.clock()
-        here = [chain for chain in batch if self._is_here(chain)]
-        steps, reasons = self._attempt(here) if here else ({}, {})
-        return Outcome(batch, steps, reasons, started, self.runner.last_call)
+    def _note_failed(self, batch: Batch) -> None:
+        batch.has_machine = True
+        self._failed.append(batch)
 
-    def _begin(self, batch: Batch, lane: int) -> None:
-        running = [chain for other in self._running.values() for chain in other.batch]
-        self.on_step(places([*running, *batch]))
-        started = self.clock()
-        call = self.runner.begin(batch.chains, lane)
-        self._running[lane] = Running(batch, call, started, self.runner.last_call)
-
-    def _end_first(self) -> list[Outcome]:
-        """The first batch that is done. If it went wrong, the others too, then that one again."""
-        done = self._running.pop(self.runner.wait())
+    def _finish(self, running: Running) -> tuple[Steps, dict[str, str]] | None:
+        """What became of the chains, and why jobs failed; None when it went wrong on its lane."""
+        if running.call is None:
+            here = [chain for chain in running.batch if self._is_here(chain)]
+            made = self._attempt(here) if here else ({}, {})
+            running.size_and_rows = self.runner.last_call
+            return made
         try:
-            steps = dict(zip(done.batch, self.runner.finish(done.call), strict=True))
+            done = self.runner.finish(running.call, running.result())
         except Exception:
-            return [*self._end_all(), self._on_machine(done.batch)]
-        return [Outcome(done.batch, steps, {}, done.started, done.size_and_rows)]
+            self._note_failed(running.batch)
+            return None
+        return dict(zip(running.batch, done, strict=True)), {}
 
-    def _end_all(self) -> list[Outcome]:
-        outcomes = []
-        while self._running:
-            outcomes += self._end_first()
-        return outcomes
-
-    def _settle(self, outcome: Outcome) -> list[Event]:
+    def _settle(
+        self, running: Running, steps: Steps, reasons: dict[str, str]
+    ) -> list[Event | Limited]:
         """Count a batch's step, and what there is to tell of it."""
-        here = {chain: done for chain, done in outcome.steps.items() if self._is_here(chain)}
-        failed = {job: why for job, why in outcome.reasons.items() if job in self.scheduler.jobs}
-        reasons = {**failed, **not_a_number(here)}
-        for job_id, reason in reasons.items():
-            self._fail(job_id, reason)
-        steps = {chain: done for chain, done in here.items() if chain.job.id not in reasons}
-        failures = [Failed(job_id, reason) for job_id, reason in reasons.items()]
-        frames = self._frames(steps)
-        finished = self.scheduler.advance(outcome.batch)
-        self.runner.forget([chain for chain in outcome.batch if chain not in steps])
+        here = {chain: done for chain, done in steps.items() if self._is_here(chain)}
+        failed = {job: why for job, why in reasons.items() if job in self.scheduler.jobs}
+        failed |= not_a_number(here)
+        if failed:
+            for job_id, reason in failed.items():
+                self._fail(job_id, reason)
+            here = {chain: done for chain, done in here.items() if self._is_here(chain)}
+        failures = [Failed(job_id, reason) for job_id, reason in failed.items()]
+        frames = self._frames(here)
+        finished = self.scheduler.advance(running.batch)
+        self.runner.forget([chain for chain in running.batch if chain not in here])
         self.runner.forget(finished)
-        self._count(*outcome.size_and_rows, self.clock() - outcome.started)
-        return [*failures, *frames, *self._results(steps, finished)]
+        self._count(*running.size_and_rows, self.clock() - running.started)
+        return [*failures, *frames, *self._results(here, finished)]
 
     def _is_here(self, chain: Chain) -> bool:
         """Has its job not been cancelled since its batch began?"""
@@ -220,7 +231,7 @@ class Engine:
         rows = sum(chain.job.rows for chain in batch)
         if rows > self.runner.max_rows:  # halved since the batch was made
             return self._attempt_each(self._smaller(batch), {})
-        self.on_step(places(batch))
+        self.on_step(list(places(batch).values()))
         try:
             return dict(zip(batch, self.runner.step(batch), strict=True)), {}
         except Exception as error:
@@ -320,12 +331,13 @@ def not_a_number(steps: Steps) -> dict[str, str]:
     return reasons
 
 
-def places(batch: Sequence[Chain]) -> list[Place]:
+def places(batch: Iterable[Chain]) -> dict[str, Place]:
     """Where each job of a batch is: its first chain's sample and position."""
     first: dict[str, Place] = {}
     for chain in batch:
-        first.setdefault(chain.job.id, Place(chain.job.id, chain.index, chain.position))
-    return list(first.values())
+        if chain.job.id not in first:
+            first[chain.job.id] = Place(chain.job.id, chain.index, chain.position)
+    return first
 
 
 def raw(image: Tensor) -> bytes:

@@ -9,6 +9,7 @@ import logging
 import select
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -54,10 +55,13 @@ class Channel:
         self._connection = connection
         self._buffer = bytearray()
 
-    def send(self, message: Message) -> None:
-        """Raises Disconnected."""
+    def send(self, *messages: Message) -> None:
+        """All at once: each time that the API process is woken takes time from the network. Raises
+        Disconnected."""
+        if not messages:
+            return
         try:
-            self._connection.sendall(encode(message))
+            self._connection.sendall(b"".join(map(encode, messages)))
         except OSError as error:
             raise Disconnected from error
 
@@ -81,20 +85,63 @@ class Channel:
             yield decode(body)
 
 
-def serve(channel: Channel, engine: Engine) -> None:
-    """Listen between steps, for ever; tell the counts every COUNT_SECONDS, and before resting."""
-    told = time.monotonic()
-    while True:
-        if engine.is_idle or time.monotonic() - told > COUNT_SECONDS:
-            for counts in engine.take_counts():
-                channel.send(counts)
-            told = time.monotonic()
-        for message in channel.receive(wait=engine.is_idle):
-            for event in handle(engine, message):
-                channel.send(event)
-        if not engine.is_idle:
-            for news in engine.step():
-                channel.send(news)
+class Crew:
+    """A thread for each lane of the engine. One at a time has its turn: it hears what the API
+    process asks for, begins a step on its lane or ends one; meanwhile the others run theirs."""
+
+    def __init__(self, channel: Channel, engine: Engine) -> None:
+        self._channel = channel
+        self._engine = engine
+        self._turn = threading.Condition(threading.Lock())
+        self._told = time.monotonic()
+        self._error: BaseException | None = None
+
+    def serve(self) -> None:
+        """Until the channel closes. Raises Disconnected, or what else ended a thread."""
+        lanes = range(1, self._engine.runner.num_lanes)
+        helpers = [threading.Thread(target=self._drive, args=(lane,)) for lane in lanes]
+        for helper in helpers:
+            helper.start()
+        self._drive(0)
+        for helper in helpers:
+            helper.join()
+        if self._error is not None:
+            raise self._error
+
+    @torch.inference_mode()
+    def _drive(self, lane: int) -> None:
+        """Step after step, until a thread fails."""
+        with self._turn:
+            try:
+                while self._error is None:
+                    self._step(lane)
+            except BaseException as error:
+                self._error = self._error or error
+            self._turn.notify_all()
+
+    def _step(self, lane: int) -> None:
+        is_idle = self._engine.is_idle
+        if is_idle or time.monotonic() - self._told > COUNT_SECONDS:
+            self._tell_counts()
+        # With nothing to do for any lane, waiting keeps nobody from their turn.
+        for message in self._channel.receive(wait=is_idle):
+            self._channel.send(*handle(self._engine, message))
+        running = self._engine.begin(lane)
+        self._turn.notify_all()
+        if running is not None:
+            self._turn.release()
+            try:
+                running.run(self._engine.runner)
+            finally:
+                self._turn.acquire()
+            self._channel.send(*self._engine.end(lane))
+        elif not self._engine.is_idle:
+            self._turn.wait()
+
+    def _tell_counts(self) -> None:
+        """Every COUNT_SECONDS, and before resting."""
+        self._channel.send(*self._engine.take_counts())
+        self._told = time.monotonic()
 
 
 def handle(engine: Engine, message: Message) -> list[Event]:
@@ -190,11 +237,8 @@ def main() -> None:
             log.debug("engine cannot start", exc_info=error)
             channel.send(Unusable(str(error) or repr(error)))
             return
-        try:
-            channel.send(ready)
-            serve(channel, engine)
-        finally:
-            engine.close()
+        channel.send(ready)
+        Crew(channel, engine).serve()
     except Disconnected:
         return
 

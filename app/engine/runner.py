@@ -1,8 +1,7 @@
 """How a batch advances: gather the chains' states, one network call, one update, scatter."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import isfinite
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from app.engine.scheduler import Chain
 from diffusion.samplers import SamplerTable, combine_guided, step
 
 Inputs = tuple[Tensor, Tensor, Tensor | None]
-"""x_t, t and label, a row for each."""
+"""x_t, t and label, a network row each."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +31,52 @@ class JobData:
         return cls(submit.seed, submit.guidance, table)
 
 
-class ChainStep(NamedTuple):
-    """One chain's step, each (C,H,W): the state it was in, what the model made of it, the next; and
-    whether that is all numbers."""
+@dataclass(frozen=True, eq=False, slots=True)
+class BatchStep:
+    """A batch's step, each (B,C,H,W): the states it was in, what the model made of them, the next;
+    and which of these are all numbers."""
 
     x_t: Tensor
     x_0_hat: Tensor
     x_prev: Tensor
-    is_finite: bool
+    is_finite: Sequence[bool]
+
+    def parts(self) -> "list[ChainStep]":
+        """Each chain's, in the batch's order."""
+        return [ChainStep(self, row) for row in range(len(self.is_finite))]
+
+
+class ChainStep(NamedTuple):
+    """One chain's part of it, each (C,H,W), looked up when it is asked for: few are."""
+
+    batch: BatchStep
+    row: int
+
+    @property
+    def x_t(self) -> Tensor:
+        """The state it was in."""
+        return self.batch.x_t[self.row]
+
+    @property
+    def x_0_hat(self) -> Tensor:
+        """What the model made of it."""
+        return self.batch.x_0_hat[self.row]
+
+    @property
+    def x_prev(self) -> Tensor:
+        """The next state."""
+        return self.batch.x_prev[self.row]
+
+    @property
+    def is_finite(self) -> bool:
+        """Is that all numbers?"""
+        return self.batch.is_finite[self.row]
+
+    def copy(self) -> "ChainStep":
+        """The same without the other chains, which it otherwise keeps in memory."""
+        whole, own = self.batch, slice(self.row, self.row + 1)
+        x_t, x_0_hat = whole.x_t[own].clone(), whole.x_0_hat[own].clone()
+        return ChainStep(BatchStep(x_t, x_0_hat, whole.x_prev[own].clone(), [self.is_finite]), 0)
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -51,22 +88,26 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 class Call(NamedTuple):
-    """A network call that has begun, and what the step needs besides."""
+    """A network call that is prepared, and what the step needs besides."""
 
     batch: Sequence[Chain]
+    lane: int | None  # None: all of the device
+    inputs: Inputs
     x_t: Tensor
     x_0_hat_previous: Tensor | None  # None where no chain needs it, as z
     z: Tensor | None
     table_rows: Tensor  # of the samplers' tables
     guided: tuple[Tensor, Tensor] | None  # which chains have a second row, and their guidance
-    out: Callable[[], Tensor]  # the network's output, once it is there
 
 
-class State(NamedTuple):
-    """A paused chain: all there is to it."""
+@dataclass(frozen=True, eq=False, slots=True)
+class Roster:
+    """What is the same at every step of a batch while its chains are."""
 
-    x_t: Tensor
-    x_0_hat: Tensor  # of the step before, for multistep samplers
+    chains: Sequence[Chain]
+    jobs: Sequence[JobData]  # of each chain
+    label: Tensor | None  # of each network row
+    guided: tuple[Tensor, Tensor] | None  # which chains have a second row, and their guidance
 
 
 class Runner:
@@ -87,7 +128,8 @@ class Runner:
         self.batch_sizes = batch_sizes
         self.jobs: dict[str, JobData] = {}
         self.last_call = (0, 0)  # batch size and rows of the last network call
-        self._states: dict[Chain, State] = {}
+        self._states: dict[Chain, ChainStep] = {}
+        self._rosters: dict[int | None, Roster] = {}  # of the last batch, by lane
         self._draws = Draws(shape, runtime.device)
 
     @property
@@ -107,36 +149,34 @@ class Runner:
 
     def step(self, batch: Sequence[Chain]) -> list[ChainStep]:
         """Advance every chain of the batch by one step, on the whole device."""
-        return self.finish(self.begin(batch, None))
+        call = self.begin(batch, None)
+        return self.finish(call, self.run(call))
 
-    @torch.inference_mode()
     def begin(self, batch: Sequence[Chain], lane: int | None) -> Call:
-        """Begin a step of every chain of the batch, on a free lane of the runtime or on all of the
-        device; `finish` ends it, on a lane once the runtime says that it is done."""
-        x_T, z = self._noise(batch)
-        states = [self._states.get(chain) for chain in batch]
-        x_t = torch.stack([s.x_t if s else x_T[i] for i, s in enumerate(states)])
-        tables = [self.jobs[chain.job.id].table for chain in batch]
-        at = [(table, chain.position) for table, chain in zip(tables, batch, strict=True)]
-        previous = None
-        if any(table.looks_back[k] for table, k in at):
-            zero = torch.zeros_like(x_t[0])
-            previous = torch.stack([s.x_0_hat if s else zero for s in states])
-        table_rows = torch.stack([table.by_step[k] for table, k in at])
-        guided, inputs = self._inputs(batch, x_t)
-        out = self._network(inputs, lane)
-        return Call(batch, x_t, previous, z, table_rows, guided, out)
+        """Prepare a step of every chain of the batch, on a lane of the runtime or on all of the
+        device; `run` does the network's part of it, `finish` the rest. Only `run` may be called
+        while other batches are prepared, run and finished, each on a lane of its own."""
+        roster = self._roster(batch, lane)
+        at = [(job.table, c.position) for job, c in zip(roster.jobs, batch, strict=True)]
+        x_T, z = self._noise(roster)
+        x_t, previous = self._gather(batch, x_T)
+        if not any(table.looks_back[k] for table, k in at):
+            previous = None
+        times, table_rows = zip(*(table.by_step[k] for table, k in at), strict=True)
+        t = torch.stack(times).to(x_t.device)
+        inputs = self._padded(self._inputs(roster, x_t, t), lane)
+        rows = torch.stack(table_rows)
+        return Call(batch, lane, inputs, x_t, previous, z, rows, roster.guided)
 
-    def wait(self) -> int:
-        """The lane of a call that can be finished, once there is one."""
-        if self.runtime.lanes is None:
-            raise RuntimeError("a runtime without lanes")
-        return self.runtime.lanes.wait()
+    def run(self, call: Call) -> Tensor:
+        """The network's output, a row for each of its inputs; on a lane good until its next."""
+        if call.lane is None or self.runtime.lanes is None:
+            return self.runtime(*call.inputs)
+        return self.runtime.lanes.run(call.lane, *call.inputs)
 
-    @torch.inference_mode()
-    def finish(self, call: Call) -> list[ChainStep]:
+    def finish(self, call: Call, out: Tensor) -> list[ChainStep]:
         """What the step made of every chain, each the state that its next step begins with."""
-        out = self._out(call)
+        out = self._out(call, out)
         x_prev, x_0_hat = step(
             call.x_t, out, call.x_0_hat_previous, call.z, call.table_rows, self.clip
         )
@@ -144,11 +184,9 @@ class Runner:
         if not isfinite(x_prev.sum().item()):
             low, high = (ends.tolist() for ends in x_prev.flatten(1).aminmax(dim=1))
             is_finite = [isfinite(a) and isfinite(b) for a, b in zip(low, high, strict=True)]
-        images = (tensor.unbind() for tensor in (call.x_t, x_0_hat, x_prev))
-        steps = [ChainStep(*columns) for columns in zip(*images, is_finite, strict=True)]
-        self._states.update(
-            (chain, State(s.x_prev, s.x_0_hat)) for chain, s in zip(call.batch, steps, strict=True)
-        )
+        done = BatchStep(call.x_t, x_0_hat, x_prev, is_finite)
+        steps = done.parts()
+        self._states.update(zip(call.batch, steps, strict=True))
         return steps
 
     def forget(self, chains: Sequence[Chain]) -> None:
@@ -157,71 +195,89 @@ class Runner:
             self._states.pop(chain, None)
             self._draws.forget(chain)
 
-    def _noise(self, batch: Sequence[Chain]) -> tuple[dict[int, Tensor], Tensor | None]:
+    def _roster(self, batch: Sequence[Chain], lane: int | None) -> Roster:
+        """Of the batch; the last one's where the chains are the same. Those that were in it and are
+        no longer keep their states, but not the others'."""
+        last = self._rosters.get(lane)
+        if last is not None:
+            if last.chains == batch:
+                return last
+            for chain in set(last.chains).difference(batch):
+                if chain in self._states:
+                    self._states[chain] = self._states[chain].copy()
+        jobs = [self.jobs[chain.job.id] for chain in batch]
+        labels = [chain.label for chain in batch]
+        guided = None
+        if labels[0] is not None and self.null_label is not None:
+            places = [i for i, job in enumerate(jobs) if job.guidance]
+            w = [jobs[i].guidance for i in places]
+            labels += [self.null_label] * len(places)
+            guided = (self._tensor(places), self._tensor(w, torch.float64)) if places else None
+        label = self._tensor(labels) if labels[0] is not None else None
+        self._rosters[lane] = Roster(list(batch), jobs, label, guided)
+        return self._rosters[lane]
+
+    def _inputs(self, roster: Roster, x_t: Tensor, t: Tensor) -> Inputs:
+        """A network row for each chain, and a second one, without the label, for guided ones."""
+        if roster.guided is None:
+            return x_t, t, roster.label
+        extra, _ = roster.guided
+        return torch.cat([x_t, x_t[extra]]), torch.cat([t, t[extra]]), roster.label
+
+    def _gather(
+        self, batch: Sequence[Chain], x_T: dict[int, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """x_t, and the x_0_hat of the step before where there was one, (B,C,H,W): those that their
+        last step left where that was together."""
+        states = [self._states.get(chain) for chain in batch]
+        first = states[0]
+        if first is not None and states == first.batch.parts():
+            return first.batch.x_prev, first.batch.x_0_hat
+        zero = torch.zeros(self.shape, device=self.runtime.device)
+        x_t = torch.stack([s.x_prev if s else x_T[i] for i, s in enumerate(states)])
+        return x_t, torch.stack([s.x_0_hat if s else zero for s in states])
+
+    def _noise(self, roster: Roster) -> tuple[dict[int, Tensor], Tensor | None]:
         """x_T of the chains that begin, by place in the batch; and z (B,C,H,W), 0 for chains whose
         step adds no noise, or None where none does."""
         begin, noisy = {}, {}
-        for i, chain in enumerate(batch):
-            job = self.jobs[chain.job.id]
-            last = job.table.last_draw
+        for i, (chain, job) in enumerate(zip(roster.chains, roster.jobs, strict=True)):
             if chain.position == 0:
-                begin[i] = Draw(chain, job.seed, 0, last)
+                begin[i] = Draw(chain, job.seed, 0, job.table.last_draw)
             if job.table.is_noisy[chain.position]:
-                noisy[i] = Draw(chain, job.seed, chain.position + 1, last)
+                noisy[i] = Draw(chain, job.seed, chain.position + 1, job.table.last_draw)
         x_T = dict(zip(begin, self._draws.take(list(begin.values())), strict=True))
         if not noisy:
             return x_T, None
         z = dict(zip(noisy, self._draws.take(list(noisy.values())), strict=True))
         zero = torch.zeros(self.shape, device=self.runtime.device)
-        return x_T, torch.stack([z.get(i, zero) for i in range(len(batch))])
+        return x_T, torch.stack([z.get(i, zero) for i in range(len(roster.chains))])
 
-    def _inputs(
-        self, batch: Sequence[Chain], x_t: Tensor
-    ) -> tuple[tuple[Tensor, Tensor] | None, Inputs]:
-        """What the network is given: a row for each chain, and a second one, without the label, for
-        those of jobs that ask for guidance."""
-        device = x_t.device
-        jobs = [self.jobs[chain.job.id] for chain in batch]
-        times = [job.table.times[c.position] for job, c in zip(jobs, batch, strict=True)]
-        t = torch.tensor(times, device=device)
-        label = None
-        if batch[0].label is not None:
-            label = torch.tensor([chain.label for chain in batch], device=device)
-        guided = [i for i, job in enumerate(jobs) if job.guidance]
-        if not guided or label is None or self.null_label is None:
-            return None, (x_t, t, label)
-        extra = torch.tensor(guided, device=device)
-        w = torch.tensor([jobs[i].guidance for i in guided], dtype=torch.float64, device=device)
-        label = torch.cat([label, torch.full_like(extra, self.null_label)])
-        return (extra, w), (torch.cat([x_t, x_t[extra]]), torch.cat([t, t[extra]]), label)
+    def _tensor(self, numbers: Sequence[object], dtype: torch.dtype | None = None) -> Tensor:
+        return torch.tensor(numbers, dtype=dtype, device=self.runtime.device)
 
-    def _network(self, inputs: Inputs, lane: int | None) -> Callable[[], Tensor]:
-        """Run the network, or begin to; the batch is padded to the next of the sizes with its last
-        row."""
+    def _padded(self, inputs: Inputs, lane: int | None) -> Inputs:
+        """The batch padded to the next of the sizes with its last row."""
         x_t, t, label = inputs
         B = len(x_t)
         share = 1 if lane is None else self.num_lanes
         size = next(n // share for n in self.batch_sizes if n % share == 0 and n // share >= B)
         self.last_call = (size, B)
-        if size > B:
-            rows = torch.arange(size, device=x_t.device).clamp(max=B - 1)
-            x_t, t = x_t[rows], t[rows]
-            label = None if label is None else label[rows]
-        if lane is None or self.runtime.lanes is None:
-            out = self.runtime(x_t, t, label)
-            return lambda: out
-        self.runtime.lanes.start(lane, x_t, t, label)
-        return partial(self.runtime.lanes.result, lane)
+        if size == B:
+            return inputs
+        rows = torch.arange(size, device=x_t.device).clamp(max=B - 1)
+        return x_t[rows], t[rows], None if label is None else label[rows]
 
-    def _out(self, call: Call) -> Tensor:
-        """The model's output, guided where a job asks for it."""
-        both, B = call.out(), len(call.batch)
-        out = both[:B]
-        if call.guided is not None:
-            extra, w = call.guided
-            out_null = both[B : B + len(extra)]
-            out[extra] = combine_guided(out[extra], out_null, w, num_channels=self.shape[0])
-        return out
+    def _out(self, call: Call, both: Tensor) -> Tensor:
+        """A row for each chain, guided where a job asks for it."""
+        B = len(call.batch)
+        out = both if len(both) == B else both[:B]
+        if call.guided is None:
+            return out
+        extra, w = call.guided
+        out_null = both[B : B + len(extra)]
+        both_given = combine_guided(out[extra], out_null, w, num_channels=self.shape[0])
+        return out.index_copy(0, extra, both_given)
 
     @property
     def num_lanes(self) -> int:

@@ -24,15 +24,9 @@ class Lanes(Protocol):
 
     num_lanes: int
 
-    def start(self, lane: int, x_t: Tensor, t: Tensor, label: Tensor | None) -> None:
-        """Begin a batch on a lane that is free."""
-
-    def wait(self) -> int:
-        """The lane of a batch that is done, once there is one."""
-
-    def result(self, lane: int) -> Tensor:
-        """eps_hat of the batch that is done there, good until the lane begins the next; the lane is
-        free. Raises what went wrong."""
+    def run(self, lane: int, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
+        """eps_hat, good until the lane's next call. Every lane is called from a thread of its own,
+        whatever the others do."""
 
 
 class Runtime(Protocol):
@@ -97,33 +91,25 @@ class CUDAGraphRuntime(EagerRuntime):
         super().__init__(model, device, max_batch)
         self.lanes = self
         self._recordings: dict[tuple[int, int], Recording] = {}  # by lane and rows
-        self._begun: dict[int, Recording] = {}  # by lane, the first begun first
 
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
         rows = torch.arange(len(x_t)).chunk(self.num_lanes)
-        for lane, part in enumerate(rows):
-            self.start(lane, x_t[part], t[part], None if label is None else label[part])
-        return torch.cat([self.result(self.wait()) for _ in rows])
+        parts = [(x_t[part], t[part], None if label is None else label[part]) for part in rows]
+        begun = [self._start(lane, *part) for lane, part in enumerate(parts)]
+        return torch.cat([recording.result() for recording in begun])
+
+    def run(self, lane: int, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
+        """Of a batch on a lane, good until the lane's next."""
+        return self._start(lane, x_t, t, label).result()
 
     @torch.inference_mode()
-    def start(self, lane: int, x_t: Tensor, t: Tensor, label: Tensor | None) -> None:
-        """Begin a batch on a lane that is free."""
+    def _start(self, lane: int, x_t: Tensor, t: Tensor, label: Tensor | None) -> "Recording":
         with torch.cuda.device(self.device):
             recording = self._recordings.get((lane, len(x_t)))
             if recording is None:
                 recording = self._recordings[lane, len(x_t)] = Recording(self.model, x_t, t, label)
             recording.start(x_t, t, label)
-        self._begun[lane] = recording
-
-    def wait(self) -> int:
-        """The lane of the batch that was begun first, once it is done."""
-        lane, recording = next(iter(self._begun.items()))
-        recording.done.synchronize()
-        return lane
-
-    def result(self, lane: int) -> Tensor:
-        """Of the batch that is done there; the lane is free. Good until it begins the next."""
-        return self._begun.pop(lane).eps_hat
+        return recording
 
 
 class Recording:
@@ -151,6 +137,11 @@ class Recording:
             self.graph.replay()
             self.done.record()
 
+    def result(self) -> Tensor:
+        """What was started last, once it is there; the next overwrites it."""
+        self.done.synchronize()
+        return self.eps_hat
+
 
 class OpenVINORuntime:
     """OpenVINO on the CPU, float32, compiled for each batch size: the default where it installs."""
@@ -162,7 +153,7 @@ class OpenVINORuntime:
     def __init__(self, model: EpsModel, threads: int, max_batch: int) -> None:
         self.batch_sizes = powers_of_two(max_batch, first=1)
         try:
-            self._model = CompiledModel(model, threads, pinned_size=max_batch)
+            self._model = CompiledModel(model, threads)
         except ImportError as error:
             raise RuntimeUnavailable(
                 "runtime: openvino is not installed; install the extra `openvino`, or use eager"

@@ -39,7 +39,7 @@ COMPARABLE = 4.0
 """A job is much longer than another if it takes more than so many times as long, each alone."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Chain:
     """One image in the making: sample `index` of its job, `position` steps done."""
 
@@ -50,7 +50,7 @@ class Chain:
     is_running: bool = False  # in a batch that is not done
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Job:
     """What a client asked for: chains of `num_steps` steps, each taking `rows` network rows."""
 
@@ -62,14 +62,16 @@ class Job:
     is_paused: bool = False
     chains: list[Chain] = field(default_factory=list)  # the unfinished ones, in index order
     delay: float = 0.0  # seconds lost to sharing
-    done_steps: int = 0  # over all unfinished chains
+    steps_left: int = 0  # over all chains
     running: int = 0  # chains in batches that are not done
     alone_seconds: float = 0.0  # what all of it takes alone on the machine, set when admitted
+    step_seconds: float = 0.0  # what one step of one of its chains takes, were it alone
 
     def add_chains(self, indices: Sequence[int], labels: Sequence[int] | None) -> None:
         """Give it a chain for each index."""
         for i, index in enumerate(indices):
             self.chains.append(Chain(self, index, None if labels is None else labels[i]))
+        self.steps_left += len(indices) * self.num_steps
 
     @property
     def slowdown(self) -> float:
@@ -89,10 +91,14 @@ class Job:
         """The chains that could join a batch."""
         return (chain for chain in self.chains if not chain.is_running)
 
-    def seconds_left(self, curve: LatencyCurve) -> float:
+    @property
+    def seconds_left(self) -> float:
         """What it still needs, were it alone."""
-        steps = len(self.chains) * self.num_steps - self.done_steps
-        return steps * self.rows / curve.rate(self.width(curve.max_rows))
+        return self.steps_left * self.step_seconds
+
+    def fit(self, curve: LatencyCurve) -> None:
+        """To the machine, and to the number of its chains: to be told when one of them changes."""
+        self.step_seconds = self.rows / curve.rate(self.width(curve.max_rows))
 
 
 class Scheduler:
@@ -123,7 +129,8 @@ class Scheduler:
         max_rows = self.curve.max_rows
         if job.rows > max_rows:
             raise ValueError(f"a chain needs {job.rows} rows, the batch has {max_rows}")
-        job.alone_seconds = job.seconds_left(self.curve)
+        job.fit(self.curve)
+        job.alone_seconds = job.seconds_left
         self.jobs[job.id] = job
 
     def cancel(self, job_id: str) -> Job | None:
@@ -141,7 +148,11 @@ class Scheduler:
     def limit(self, max_rows: int) -> list[Job]:
         """Fewer rows from now on; the jobs that can no longer run are still to be cancelled."""
         self.curve = self.curve.up_to(max_rows)
-        return [job for job in self.jobs.values() if job.rows > max_rows]
+        unfit = [job for job in self.jobs.values() if job.rows > max_rows]
+        for job in self.jobs.values():
+            if job.rows <= max_rows:
+                job.fit(self.curve)
+        return unfit
 
     @property
     def has_waiting(self) -> bool:
@@ -163,12 +174,10 @@ class Scheduler:
         self._batches.append(batch)
         seconds = batch.machine_seconds
         self._pay(batch, seconds)
-        gained = dict.fromkeys(active, 0.0)
+        for job in active:
+            job.delay += seconds
         for chain in batch:
-            job = chain.job
-            gained[job] += job.rows / self.curve.rate(job.width(self.curve.max_rows))
-        for job, saved in gained.items():
-            job.delay += seconds - saved
+            chain.job.delay -= chain.job.step_seconds
         self.preemptions += sum(not chain.is_running for chain in self._stepped)
         self._stepped = []
         return batch
@@ -186,14 +195,15 @@ class Scheduler:
             if self.jobs.get(job.id) is not job:
                 continue
             chain.position += 1
-            job.done_steps += 1
+            job.steps_left -= 1
             if chain.position < job.num_steps:
                 self._stepped.append(chain)
                 continue
             finished.append(chain)
             job.chains.remove(chain)
-            job.done_steps -= job.num_steps
-            if not job.chains:
+            if job.chains:
+                job.fit(self.curve)
+            else:
                 del self.jobs[job.id]
         return finished
 
@@ -207,20 +217,19 @@ class Scheduler:
         """Is there no lane for another batch?"""
         return len(self._batches) >= self._lanes or any(b.has_machine for b in self._batches)
 
-    def _by_client(self, runnable: Sequence[Job]) -> dict[str, list[Job]]:
-        """Each client's jobs, the one whose turn it is first; those who come start level."""
+    def _by_client(self, active: Sequence[Job]) -> dict[str, list[Job]]:
+        """Each client's jobs that have something waiting, the one whose turn it is first; those who
+        come start level."""
         clients: dict[str, list[Job]] = {}
-        for job in runnable:
-            clients.setdefault(job.client, []).append(job)
+        for job in active:
+            jobs = clients.setdefault(job.client, [])
+            if job.has_waiting:
+                jobs.append(job)
         level = min((self._paid[c] for c in clients if c in self._paid), default=0.0)
         self._paid = {client: self._paid.get(client, level) for client in clients}
         for jobs in clients.values():
-            jobs.sort(key=self._turn)
+            jobs.sort(key=_turn)
         return clients
-
-    def _turn(self, job: Job) -> tuple[float, float]:
-        left = job.seconds_left(self.curve)
-        return (0, left) if job.slowdown < PATIENCE else (-1 - job.delay / left, left)
 
     def _fill(self, active: Sequence[Job]) -> "Batch":
         """Row by row to the client that has paid least, without rows that would only be padded
@@ -318,6 +327,11 @@ class Batch:
 
     def _seconds(self, rows: int) -> float:
         return self.curve.seconds(rows * self._share)
+
+
+def _turn(job: Job) -> tuple[float, float]:
+    left = job.seconds_left
+    return (0, left) if job.slowdown < PATIENCE else (-1 - job.delay / left, left)
 
 
 def _next(jobs: deque[Iterator[Chain]], batch: Batch) -> Chain | None:

@@ -4,8 +4,10 @@ Samples are the same under any load when a row's bytes depend neither on the bat
 other rows: that is measured, with the model that is served.
 """
 
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 
 import torch
@@ -53,6 +55,7 @@ def invariant_sizes(runtime: Runtime, model: EpsModel) -> tuple[int, ...]:
     return tuple(agreeing)
 
 
+@torch.inference_mode()
 def step_seconds(runner: Runner, process: Process, *, is_conditional: bool) -> LatencyCurve:
     """Seconds of one DDPM step for each of the runner's batch sizes, noise and update included, on
     all lanes of the runtime where the size allows: the median of some rounds over all sizes, which
@@ -86,21 +89,21 @@ def _on_machine(runner: Runner, chains: Sequence[Chain], steps: int) -> float:
 
 
 def _on_lanes(runner: Runner, chains: Sequence[Chain], steps: int) -> float:
-    """The same with a share of the chains on every lane, each going on as soon as it is done."""
-    lanes = runner.num_lanes
-    calls = {lane: runner.begin(chains[lane::lanes], lane) for lane in range(lanes)}
+    """The same with a share of the chains on every lane, each driven by a thread."""
+    turn = threading.Lock()
 
-    def go_on() -> None:
-        lane = runner.wait()
-        runner.finish(calls[lane])
-        calls[lane] = runner.begin(calls[lane].batch, lane)
+    @torch.inference_mode()
+    def drive(lane: int, count: int) -> None:
+        for _ in range(count):
+            with turn:
+                call = runner.begin(chains[lane :: runner.num_lanes], lane)
+            out = runner.run(call)
+            with turn:
+                runner.finish(call, out)
 
-    for _ in range(lanes):
-        go_on()
-    started = time.perf_counter()
-    for _ in range(steps * lanes):
-        go_on()
-    seconds = time.perf_counter() - started
-    for _ in range(lanes):
-        runner.finish(calls[runner.wait()])
-    return seconds / steps
+    lanes = range(runner.num_lanes)
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        list(pool.map(drive, lanes, [1] * len(lanes)))
+        started = time.perf_counter()
+        list(pool.map(drive, lanes, [steps] * len(lanes)))
+    return (time.perf_counter() - started) / steps

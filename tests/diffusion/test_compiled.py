@@ -1,6 +1,6 @@
 """The compiled network computes what the network does."""
 
-import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,26 +49,22 @@ def test_batches_on_lanes_have_the_bytes_of_parts_of_larger_ones(tmp_path: Path)
     model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
     compiled = CompiledModel(model, threads=2)
     rows = examples(model, 8)
-    expected = compiled(*rows)
-    parts = {0: slice(0, 4), 1: slice(4, 8)}
-    for _ in range(3):  # a lane may begin again whenever it is done
-        for lane, part in parts.items():
-            compiled.start(lane, *(column[part] for column in rows))
-        done = [compiled.wait()]
-        assert torch.equal(compiled.result(done[0]), expected[parts[done[0]]])
-        compiled.start(done[0], *(column[:1] for column in rows))
-        ended = {}
-        for _ in range(2):
-            lane = compiled.wait()
-            ended[lane] = compiled.result(lane).clone()
-        assert torch.equal(ended[done[0]], compiled(*(column[:2] for column in rows))[:1])
-        assert torch.equal(ended[1 - done[0]], expected[parts[1 - done[0]]])
+    expected = {size: compiled(*(column[:size] for column in rows)) for size in (2, 4, 8)}
+
+    def drive(lane: int) -> None:
+        """Batches of several sizes, whatever the other lane does."""
+        for size in (8, 2, 8, 4) * 5:
+            part = slice(size // 2 * lane, size // 2 * (lane + 1))
+            made = compiled.run(lane, *(column[part] for column in rows))
+            assert torch.equal(made, expected[size][part])
+
+    with ThreadPoolExecutor(compiled.num_lanes) as pool:
+        list(pool.map(drive, range(compiled.num_lanes)))
 
 
-@pytest.mark.parametrize("pinned_size", [0, 4, 8])
-def test_sizes_that_are_kept_give_the_same_bytes(pinned_size: int, tmp_path: Path) -> None:
+def test_sizes_that_are_kept_give_the_same_bytes(tmp_path: Path) -> None:
     model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
-    compiled = CompiledModel(model, os.cpu_count() or 1, pinned_size)
+    compiled = CompiledModel(model, threads=2)
     rows = examples(model, 8)
     expected = compiled(*rows)
     compiled.keep((1, 4))

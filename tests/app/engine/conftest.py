@@ -10,7 +10,7 @@ import torch
 
 from app.engine.curve import LatencyCurve
 from app.engine.machine import Engine
-from app.engine.messages import Event, Finished, Frame, Submit
+from app.engine.messages import Event, Finished, Frame, Limited, Submit
 from app.engine.runner import Call, Runner
 from app.engine.runtime import make_runtime
 from app.engine.warmup import invariant_sizes
@@ -43,12 +43,25 @@ class Bench:
             self.process, runner, LatencyCurve(dict.fromkeys(sizes, 1.0)), clock=lambda: self.time
         )
 
-    def drain(self) -> list[Event]:
+    @torch.inference_mode()
+    def step(self) -> list[Event | Limited]:
+        """What the threads of the lanes do, by one: begin a step on every lane that is free, then
+        end the one that was begun first."""
+        for lane in range(self.engine.runner.num_lanes):
+            if lane not in self.engine._running and self.engine.begin(lane) is None:
+                break
+        if not self.engine._running:
+            return []
+        lane, running = next(iter(self.engine._running.items()))
+        running.run(self.engine.runner)
+        return self.engine.end(lane)
+
+    def drain(self) -> list[Event | Limited]:
         """All events until the engine is idle; the clock ticks once a step."""
-        events: list[Event] = []
+        events: list[Event | Limited] = []
         while not self.engine.is_idle:
             self.time += 1.0
-            events += self.engine.step()
+            events += self.step()
         return events
 
     def reference(self, submit: Submit) -> dict[int, list[np.ndarray]]:
@@ -104,8 +117,8 @@ def break_for(bench: Bench, index: int, how: Callable[[torch.Tensor], torch.Tens
     """Damage the network's output for the chain of that index, from its third step on."""
     runner, whole = bench.engine.runner, bench.engine.runner._out
 
-    def broken(call: Call) -> torch.Tensor:
-        out = whole(call)
+    def broken(call: Call, both: torch.Tensor) -> torch.Tensor:
+        out = whole(call, both)
         for i, chain in enumerate(call.batch):
             if chain.index == index and chain.position >= 2:
                 out[i] = how(out[i])
@@ -114,7 +127,7 @@ def break_for(bench: Bench, index: int, how: Callable[[torch.Tensor], torch.Tens
     runner._out = broken  # type: ignore[method-assign]
 
 
-def crash(_out: torch.Tensor) -> torch.Tensor:
+def crash(*_args: object) -> torch.Tensor:
     raise RuntimeError("no such kernel")
 
 

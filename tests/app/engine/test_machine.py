@@ -48,7 +48,7 @@ def test_jobs_that_join_while_others_run_change_nothing(unconditional: Bench) ->
     for submit in JOBS:
         unconditional.engine.submit(submit)
         for _ in range(3):
-            events += unconditional.engine.step()
+            events += unconditional.step()
     events += unconditional.drain()
     for submit in JOBS:
         expected = unconditional.reference(submit)
@@ -147,7 +147,7 @@ def test_a_cancelled_job_sends_nothing_more_and_leaves_nothing_behind(
     engine = unconditional.engine
     engine.submit(Submit("a", 1, (0, 1), None, "ddim", 5))
     engine.submit(Submit("b", 1, (0,), None, "ddim", 5))
-    engine.step()
+    unconditional.step()
     engine.cancel("a")
     engine.cancel("never was")
     events = unconditional.drain()
@@ -219,10 +219,27 @@ def test_out_of_memory_the_step_is_run_in_smaller_batches_to_the_same_bytes(
         np.testing.assert_array_equal(unconditional.image(made[index]), states[-1])
 
 
+def test_a_chain_that_makes_room_for_others_keeps_no_memory_but_its_own(
+    unconditional: Bench,
+) -> None:
+    engine = unconditional.engine
+    engine.submit(Submit("long", 1, tuple(range(8)), None, "ddim", 40))
+    unconditional.step()
+    engine.submit(Submit("short", 2, (0, 1), None, "ddim", 2))
+    unconditional.step()
+    begun = [chain for chain in engine.scheduler.jobs["long"].chains if chain.position]
+    held = [engine.runner._states[chain].x_prev for chain in begun]
+    own = held[0].numel() * held[0].element_size()
+    assert {x.untyped_storage().nbytes() for x in held} == {own, 8 * own}
+    made = finished(unconditional.drain(), "long")
+    expected = unconditional.reference(Submit("long", 1, tuple(range(8)), None, "ddim", 40))
+    assert made == {i: x[-1].tobytes() for i, x in expected.items()}
+
+
 def test_a_paused_job_sends_nothing_until_it_is_resumed(unconditional: Bench) -> None:
     engine = unconditional.engine
     engine.submit(Submit("a", 3, (0,), None, "ddim", 4))
-    engine.step()
+    unconditional.step()
     engine.pause("a", paused=True)
     assert engine.is_idle
     engine.pause("a", paused=False)
@@ -265,6 +282,6 @@ def test_a_job_that_lost_its_time_to_other_engines_gives_way_no_longer(
     long = Submit("long", 2, tuple(range(8)), None, "ddim", 20, waited=100.0)
     for submit in (long, short):
         assert engine.submit(submit) == []
-    engine.step()
+    unconditional.step()
     assert {chain.position for chain in engine.scheduler.jobs["long"].chains} == {1}
     assert {chain.position for chain in engine.scheduler.jobs["short"].chains} == {0}

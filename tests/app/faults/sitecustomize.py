@@ -7,6 +7,7 @@ FAULT names what goes wrong, and with what number: `crash=SEED`, `nan=SEED`, `me
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import math
 import os
 import random
 import sys
@@ -34,14 +35,13 @@ def break_runner(module: ModuleType) -> None:
             raise torch.OutOfMemoryError("injected")
         return begin(self, batch, lane)
 
-    def broken_finish(self: Any, call: Any) -> Any:
-        made = finish(self, call)
+    def broken_finish(self: Any, call: Any, out: Any) -> Any:
         if FAULT == "nan":
-            made = [
-                done._replace(is_finite=False) if hit(self, chain) else done
-                for done, chain in zip(made, call.batch, strict=True)
-            ]
-        return made
+            out = out.clone()
+            for row, chain in enumerate(call.batch):
+                if hit(self, chain):
+                    out[row] = math.nan
+        return finish(self, call, out)
 
     module.Runner.begin = broken_begin  # type: ignore[attr-defined]
     module.Runner.finish = broken_finish  # type: ignore[attr-defined]
