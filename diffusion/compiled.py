@@ -105,7 +105,7 @@ class CompiledModel:
             "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 where the CPU has it
             "INFERENCE_NUM_THREADS": self.threads // lanes,
             "NUM_STREAMS": parts // lanes,
-            "ENABLE_CPU_PINNING": False,  # of all networks to the same processors
+            "ENABLE_CPU_PINNING": False,  # else each lane's network takes the same processor
         }
         graph = self._graph.clone()
         shapes = [(size // parts, *example.shape[1:]) for example in self._examples]

@@ -70,7 +70,7 @@ class Engine:
         running.run(engine.runner)
         events = engine.end(lane)
 
-    Of all that one thread at a time calls anything, but for `run`.
+    One thread at a time may call anything here; `run` alone may go on beside that.
     """
 
     def __init__(
