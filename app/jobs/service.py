@@ -247,12 +247,14 @@ class Jobs:
         self._worker = Worker(store, self._results, self._supervisor, threads, terms, self._made_by)
         self._opened, self._reason = store, None
         never, looking = asyncio.Event(), asyncio.Lock()
+        # Without a secret no job may have a webhook; one from before waits for the secret.
+        callers = CALLERS if settings.webhook_secret.get_secret_value() else 0
         await together(
             self._worker.run(),
             _repeatedly(lambda: self._clean(store), CLEAN_SECONDS, self._deleted),
             *(
                 _repeatedly(lambda: self._call(store, looking), CALL_SECONDS, never)
-                for _ in range(CALLERS)
+                for _ in range(callers)
             ),
         )
 
