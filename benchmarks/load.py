@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import aiohttp
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,10 @@ class Client:
 
     def __init__(self, url: str, timeout: float) -> None:
         self.timeout = timeout
-        self._http = httpx.AsyncClient(
-            base_url=url, timeout=None, limits=httpx.Limits(max_connections=None)
+        self._http = aiohttp.ClientSession(
+            url,
+            timeout=aiohttp.ClientTimeout(),  # no other
+            connector=aiohttp.TCPConnector(limit=0),  # as many connections as requests
         )
         self._seeds = itertools.count(1)
 
@@ -114,7 +116,7 @@ class Client:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._http.aclose()
+        await self._http.close()
 
     async def send(self, request: Request, kind: str, started: float, due: float) -> Answer:
         """Ask at once. `started` and `due`: when the measurement began and when this request was to
@@ -125,20 +127,20 @@ class Client:
         try:
             async with (
                 asyncio.timeout(self.timeout),
-                self._http.stream(
-                    "POST", request.path, json=body, headers={"Accept": request.accept}
+                self._http.post(
+                    request.path, json=body, headers={"Accept": request.accept}
                 ) as response,
             ):
                 tail = b""
-                async for chunk in response.aiter_bytes():
+                async for chunk in response.content.iter_any():
                     if first is None and request.accept == "text/event-stream":
                         first = time.perf_counter() - due
                     tail = (tail + chunk)[-4096:]
-                if response.status_code != 200:
-                    error = f"status {response.status_code}"
+                if response.status != 200:
+                    error = f"status {response.status}"
                 elif b"event: error" in tail:
                     error = "error event"
-        except (httpx.TransportError, TimeoutError) as failure:
+        except (aiohttp.ClientError, TimeoutError) as failure:
             error = type(failure).__name__
         now = time.perf_counter()
         latency = now - due if error is None else math.inf
