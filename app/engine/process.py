@@ -9,27 +9,15 @@ import logging
 import select
 import signal
 import socket
-import threading
-import time
 from collections.abc import Iterator
 
 import torch
 
 from app import logs
 from app.engine.blackbox import BlackBox
+from app.engine.crew import Crew, Disconnected
 from app.engine.machine import Engine
-from app.engine.messages import (
-    HEADER,
-    Cancel,
-    Event,
-    Message,
-    Pause,
-    Ready,
-    Submit,
-    Unusable,
-    decode,
-    encode,
-)
+from app.engine.messages import HEADER, Message, Ready, Unusable, decode, encode
 from app.engine.options import Options
 from app.engine.runner import Runner
 from app.engine.runtime import make_runtime
@@ -40,24 +28,18 @@ from diffusion.process import Process
 
 log = logging.getLogger(__name__)
 
-COUNT_SECONDS = 1.0
 PICTURE_CHANNELS = (1, 3)
 
 
-class Disconnected(Exception):
-    """The API process is gone."""
-
-
-class Channel:
-    """Messages over a blocking socket."""
+class SocketChannel:
+    """Messages over a blocking socket. Raises Disconnected once the API process is gone."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._buffer = bytearray()
 
     def send(self, *messages: Message) -> None:
-        """All at once: each time that the API process is woken takes time from the network. Raises
-        Disconnected."""
+        """All at once: each time that the API process is woken takes time from the network."""
         if not messages:
             return
         try:
@@ -66,7 +48,7 @@ class Channel:
             raise Disconnected from error
 
     def receive(self, *, wait: bool) -> Iterator[Message]:
-        """Whatever has arrived; with `wait`, at least something. Raises Disconnected."""
+        """Whatever has arrived; with `wait`, at least something."""
         ready, _, _ = select.select([self._connection], [], [], None if wait else 0)
         if ready:
             try:
@@ -83,77 +65,6 @@ class Channel:
             body = bytes(self._buffer[HEADER.size : HEADER.size + size])
             del self._buffer[: HEADER.size + size]
             yield decode(body)
-
-
-class Crew:
-    """A thread for each lane of the engine. One at a time has its turn: it hears what the API
-    process asks for, begins a step on its lane or ends one; meanwhile the others run theirs."""
-
-    def __init__(self, channel: Channel, engine: Engine) -> None:
-        self._channel = channel
-        self._engine = engine
-        self._turn = threading.Condition(threading.Lock())
-        self._told = time.monotonic()
-        self._error: BaseException | None = None
-
-    def serve(self) -> None:
-        """Until the channel closes. Raises Disconnected, or what else ended a thread."""
-        lanes = range(1, self._engine.runner.num_lanes)
-        helpers = [threading.Thread(target=self._drive, args=(lane,)) for lane in lanes]
-        for helper in helpers:
-            helper.start()
-        self._drive(0)
-        for helper in helpers:
-            helper.join()
-        if self._error is not None:
-            raise self._error
-
-    @torch.inference_mode()
-    def _drive(self, lane: int) -> None:
-        """Step after step, until a thread fails."""
-        with self._turn:
-            try:
-                while self._error is None:
-                    self._step(lane)
-            except BaseException as error:
-                self._error = self._error or error
-            self._turn.notify_all()
-
-    def _step(self, lane: int) -> None:
-        is_idle = self._engine.is_idle
-        if is_idle or time.monotonic() - self._told > COUNT_SECONDS:
-            self._tell_counts()
-        # With nothing to do for any lane, waiting keeps nobody from their turn.
-        for message in self._channel.receive(wait=is_idle):
-            self._channel.send(*handle(self._engine, message))
-        running = self._engine.begin(lane)
-        self._turn.notify_all()
-        if running is not None:
-            self._turn.release()
-            try:
-                running.run(self._engine.runner)
-            finally:
-                self._turn.acquire()
-            self._channel.send(*self._engine.end(lane))
-        elif not self._engine.is_idle:
-            self._turn.wait()
-
-    def _tell_counts(self) -> None:
-        """Every COUNT_SECONDS, and before resting."""
-        self._channel.send(*self._engine.take_counts())
-        self._told = time.monotonic()
-
-
-def handle(engine: Engine, message: Message) -> list[Event]:
-    """Carry out what the API process asks for."""
-    match message:
-        case Submit():
-            return engine.submit(message)
-        case Cancel(job_id):
-            engine.cancel(job_id)
-        case Pause(job_id, paused):
-            engine.pause(job_id, paused=paused)
-    return []
 
 
 def load(options: Options) -> tuple[Engine, Ready]:
@@ -183,7 +94,7 @@ def load(options: Options) -> tuple[Engine, Ready]:
         checkpoint.card.null_label,
     )
     is_conditional = checkpoint.unet.num_class_embeds is not None
-    measured = step_seconds(runner, process, is_conditional=is_conditional)
+    measured = step_seconds(process, runner, is_conditional=is_conditional)
     curve = measured.up_to_the_knee()
     runtime.keep(curve.sizes)
     runner.batch_sizes = curve.sizes
@@ -228,7 +139,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the API process' to handle
     fd, box_fd, options = Options.parse()
     logs.configure(options.log_format)
-    channel = Channel(socket.socket(fileno=fd))
+    channel = SocketChannel(socket.socket(fileno=fd))
     try:
         try:
             engine, ready = load(options)

@@ -4,25 +4,25 @@ Samples are the same under any load when a row's bytes depend neither on the bat
 other rows: that is measured, with the model that is served.
 """
 
-import threading
+import contextlib
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from statistics import median
 
 import torch
 from torch import Tensor
 
+from app.engine.crew import Crew, Disconnected
 from app.engine.curve import LatencyCurve
-from app.engine.runner import JobData, Runner
+from app.engine.machine import Engine
+from app.engine.messages import Done, Failed, Message, Submit
+from app.engine.runner import Runner
 from app.engine.runtime import Runtime
-from app.engine.scheduler import Chain, Job
 from diffusion.compiled import examples
 from diffusion.prediction import EpsModel
 from diffusion.process import Process
-from diffusion.samplers import make_table
 
-LARGEST_STEPS = 2
+LARGEST_STEPS = 3
 """Of the largest size, timed at once; of the others as many as have as many rows, so that all take
 about as long, and a moment in which the machine is fast favours none."""
 
@@ -55,55 +55,61 @@ def invariant_sizes(runtime: Runtime, model: EpsModel) -> tuple[int, ...]:
     return tuple(agreeing)
 
 
-@torch.inference_mode()
-def step_seconds(runner: Runner, process: Process, *, is_conditional: bool) -> LatencyCurve:
-    """Seconds of one DDPM step for each of the runner's batch sizes, noise and update included, on
-    all lanes of the runtime where the size allows: the median of some rounds over all sizes, which
-    go on for a while, so that no moment decides in which the machine is fast or slow."""
-    table = make_table(process, "ddpm", process.num_timesteps)
-    taken: dict[int, list[float]] = {size: [] for size in runner.batch_sizes}
-    started = time.perf_counter()
-    for done in range(MAX_ROUNDS):
-        if done >= MIN_ROUNDS and time.perf_counter() - started > ROUNDS_SECONDS:
-            break
-        for size in runner.batch_sizes:
-            job = Job("warm-up", num_steps=len(table))
-            job.add_chains(range(size), [0] * size if is_conditional else None)
-            runner.jobs[job.id] = JobData(seed=0, guidance=0.0, table=table)
-            on_lanes = runner.num_lanes > 1 and size % runner.num_lanes == 0
-            seconds = _on_lanes if on_lanes else _on_machine
-            steps = LARGEST_STEPS * runner.max_rows // size
-            taken[size].append(seconds(runner, job.chains, steps))
-            runner.forget(job.chains)
-            del runner.jobs[job.id]
-    return LatencyCurve({size: median(seconds) for size, seconds in taken.items()})
+def step_seconds(process: Process, runner: Runner, *, is_conditional: bool) -> LatencyCurve:
+    """Seconds of one DDPM step for each of the runner's batch sizes, as the engine takes it: on all
+    lanes of the runtime, with everything that it does besides. The median of some rounds over all
+    sizes, which go on for a while, so that no moment decides in which the machine is fast or slow.
+
+    Raises RuntimeError when a step cannot be taken.
+    """
+    rehearsal = Rehearsal(runner.batch_sizes, process.num_timesteps, is_conditional=is_conditional)
+    no_size_is_better = LatencyCurve({size: float(size) for size in runner.batch_sizes})
+    with contextlib.suppress(Disconnected):
+        Crew(rehearsal, Engine(process, runner, no_size_is_better)).serve()
+    curve = LatencyCurve({size: median(taken) for size, taken in rehearsal.seconds.items()})
+    return curve.up_to(runner.max_rows)  # memory may have run out
 
 
-def _on_machine(runner: Runner, chains: Sequence[Chain], steps: int) -> float:
-    """Seconds of a step, over so many; the first compiles, and does not count."""
-    runner.step(chains)
-    started = time.perf_counter()
-    for _ in range(steps):
-        runner.step(chains)
-    return (time.perf_counter() - started) / steps
+class Rehearsal:
+    """An engine's first jobs: one at a time, of every size in turn, for some rounds."""
 
+    def __init__(self, sizes: Sequence[int], T: int, *, is_conditional: bool) -> None:
+        self.seconds: dict[int, list[float]] = {size: [] for size in sizes}  # of a step, by size
+        self._largest = max(sizes)
+        self._T = T
+        self._is_conditional = is_conditional
+        self._jobs = self._rounds()
+        self._running: Submit | None = None
 
-def _on_lanes(runner: Runner, chains: Sequence[Chain], steps: int) -> float:
-    """The same with a share of the chains on every lane, each driven by a thread."""
-    turn = threading.Lock()
+    def send(self, *messages: Message) -> None:
+        """Takes the time of the job that is done."""
+        for message in messages:
+            match message:
+                case Done() if self._running is not None:
+                    size, steps = len(self._running.indices), self._running.steps
+                    self.seconds[size].append(message.run_seconds / steps)
+                case Failed():
+                    raise RuntimeError(f"the model cannot be run: {message.reason}")
 
-    @torch.inference_mode()
-    def drive(lane: int, count: int) -> None:
-        for _ in range(count):
-            with turn:
-                call = runner.begin(chains[lane :: runner.num_lanes], lane)
-            out = runner.run(call)
-            with turn:
-                runner.finish(call, out)
+    def receive(self, *, wait: bool) -> Iterator[Message]:
+        """The next job, once nothing is left of the last. Raises Disconnected after the last."""
+        if wait:
+            self._running = next(self._jobs, None)
+            if self._running is None:
+                raise Disconnected
+            yield self._running
 
-    lanes = range(runner.num_lanes)
-    with ThreadPoolExecutor(len(lanes)) as pool:
-        list(pool.map(drive, lanes, [1] * len(lanes)))
+    def _rounds(self) -> Iterator[Submit]:
         started = time.perf_counter()
-        list(pool.map(drive, lanes, [steps] * len(lanes)))
-    return (time.perf_counter() - started) / steps
+        for done in range(MAX_ROUNDS):
+            if done >= MIN_ROUNDS and time.perf_counter() - started > ROUNDS_SECONDS:
+                return
+            for size in self.seconds:
+                yield Submit(
+                    id=f"warm-up {done} {size}",
+                    seed=0,
+                    indices=tuple(range(size)),
+                    labels=(0,) * size if self._is_conditional else None,
+                    sampler="ddpm",
+                    steps=min(self._T, LARGEST_STEPS * self._largest // size),
+                )

@@ -50,7 +50,7 @@ def break_runner(module: ModuleType) -> None:
 def flatten_curve(module: ModuleType) -> None:
     """Every step takes as long as any other, so the largest batch is the one to use."""
     curve = module.LatencyCurve
-    module.step_seconds = lambda runner, _process, **_: curve(  # type: ignore[attr-defined]
+    module.step_seconds = lambda _process, runner, **_: curve(  # type: ignore[attr-defined]
         dict.fromkeys(runner.batch_sizes, 1.0)
     )
 
