@@ -51,14 +51,14 @@ class CompiledModel:
 
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         """On all threads; not while a lane is at work."""
-        parts = self._of_size(len(x_t))
+        parts = self._of_size(x_t.shape[0])
         _run(parts, [x_t, t, label])
         return torch.cat([part.output for part in parts])  # a copy: the buffers are used again
 
     def run(self, lane: int, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         """The same of a batch on a lane, good until the lane's next; from a thread of its own."""
         # Its parts are the lane's share of those for a batch of all lanes.
-        parts = self._of_size(len(x_t) * self.num_lanes)
+        parts = self._of_size(x_t.shape[0] * self.num_lanes)
         share = len(parts) // self.num_lanes
         mine = parts[lane * share : (lane + 1) * share]
         _run(mine, [x_t, t, label])

@@ -59,11 +59,6 @@ class SamplerTable:
         return rows[:, :, None, None, None]
 
     @cached_property
-    def by_step(self) -> list[tuple[Tensor, Tensor]]:
-        """Per step: its t, () int64, and its row, (8, 1, 1, 1)."""
-        return list(zip(self.t.unbind(), self.rows.unbind(), strict=True))
-
-    @cached_property
     def times(self) -> list[int]:
         """`t`, as Python's numbers."""
         times: list[int] = self.t.tolist()

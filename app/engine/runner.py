@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from app.engine.course import Course
 from app.engine.draws import Draw, Draws
 from app.engine.messages import Submit
 from app.engine.runtime import Runtime
@@ -108,6 +109,7 @@ class Roster:
     jobs: Sequence[JobData]  # of each chain
     label: Tensor | None  # of each network row
     guided: tuple[Tensor, Tensor] | None  # which chains have a second row, and their guidance
+    course: Course
 
 
 class Runner:
@@ -156,17 +158,15 @@ class Runner:
         """Prepare a step of every chain of the batch, on a lane of the runtime or on all of the
         device; `run` does the network's part of it, `finish` the rest. Only `run` may be called
         while other batches are prepared, run and finished, each on a lane of its own."""
-        roster = self._roster(batch, lane)
-        at = [(job.table, c.position) for job, c in zip(roster.jobs, batch, strict=True)]
-        x_T, z = self._noise(roster)
+        roster, at = self._roster(batch, lane)
+        course = roster.course
+        begins = any(chain.position == 0 for chain in batch)
+        x_T, z = self._noise(roster) if begins or course.is_noisy[at] else ({}, None)
         x_t, previous = self._gather(batch, x_T)
-        if not any(table.looks_back[k] for table, k in at):
+        if not course.looks_back[at]:
             previous = None
-        times, table_rows = zip(*(table.by_step[k] for table, k in at), strict=True)
-        t = torch.stack(times).to(x_t.device)
-        inputs = self._padded(self._inputs(roster, x_t, t), lane)
-        rows = torch.stack(table_rows)
-        return Call(batch, lane, inputs, x_t, previous, z, rows, roster.guided)
+        inputs = self._padded(self._inputs(roster, x_t, course.t[at]), lane)
+        return Call(batch, lane, inputs, x_t, previous, z, course.rows[at], roster.guided)
 
     def run(self, call: Call) -> Tensor:
         """The network's output, a row for each of its inputs; on a lane good until its next."""
@@ -180,7 +180,7 @@ class Runner:
         x_prev, x_0_hat = step(
             call.x_t, out, call.x_0_hat_previous, call.z, call.table_rows, self.clip
         )
-        is_finite = [True] * len(x_prev)
+        is_finite = [True] * len(call.batch)
         if not isfinite(x_prev.sum().item()):
             low, high = (ends.tolist() for ends in x_prev.flatten(1).aminmax(dim=1))
             is_finite = [isfinite(a) and isfinite(b) for a, b in zip(low, high, strict=True)]
@@ -195,27 +195,38 @@ class Runner:
             self._states.pop(chain, None)
             self._draws.forget(chain)
 
-    def _roster(self, batch: Sequence[Chain], lane: int | None) -> Roster:
-        """Of the batch; the last one's where the chains are the same. Those that were in it and are
-        no longer keep their states, but not the others'."""
+    def _roster(self, batch: Sequence[Chain], lane: int | None) -> tuple[Roster, int]:
+        """Of the batch, and at which step of its course this is; the last one's where the chains
+        are the same. Those that were in it and are no longer keep their states, but not the
+        others'."""
+        positions = [chain.position for chain in batch]
         last = self._rosters.get(lane)
-        if last is not None:
-            if last.chains == batch:
-                return last
+        if last is not None and last.chains == batch:
+            at = last.course.step(positions)
+            if at is not None:
+                return last, at
+        elif last is not None:
             for chain in set(last.chains).difference(batch):
                 if chain in self._states:
                     self._states[chain] = self._states[chain].copy()
         jobs = [self.jobs[chain.job.id] for chain in batch]
+        course = Course.of([job.table for job in jobs], positions, self.runtime.device)
+        roster = Roster(list(batch), jobs, *self._labels(batch, jobs), course)
+        self._rosters[lane] = roster
+        return roster, 0
+
+    def _labels(
+        self, batch: Sequence[Chain], jobs: Sequence[JobData]
+    ) -> tuple[Tensor | None, tuple[Tensor, Tensor] | None]:
+        """Of each network row; and which chains have a second one, and their guidance."""
         labels = [chain.label for chain in batch]
-        guided = None
-        if labels[0] is not None and self.null_label is not None:
-            places = [i for i, job in enumerate(jobs) if job.guidance]
-            w = [jobs[i].guidance for i in places]
-            labels += [self.null_label] * len(places)
-            guided = (self._tensor(places), self._tensor(w, torch.float64)) if places else None
-        label = self._tensor(labels) if labels[0] is not None else None
-        self._rosters[lane] = Roster(list(batch), jobs, label, guided)
-        return self._rosters[lane]
+        if labels[0] is None:
+            return None, None
+        places = [i for i, job in enumerate(jobs) if job.guidance]
+        if self.null_label is None or not places:
+            return self._tensor(labels), None
+        w = self._tensor([jobs[i].guidance for i in places], torch.float64)
+        return self._tensor(labels + [self.null_label] * len(places)), (self._tensor(places), w)
 
     def _inputs(self, roster: Roster, x_t: Tensor, t: Tensor) -> Inputs:
         """A network row for each chain, and a second one, without the label, for guided ones."""
@@ -259,7 +270,7 @@ class Runner:
     def _padded(self, inputs: Inputs, lane: int | None) -> Inputs:
         """The batch padded to the next of the sizes with its last row."""
         x_t, t, label = inputs
-        B = len(x_t)
+        B = x_t.shape[0]  # len() of a tensor is Python's, and slow
         share = 1 if lane is None else self.num_lanes
         size = next(n // share for n in self.batch_sizes if n % share == 0 and n // share >= B)
         self.last_call = (size, B)
@@ -271,7 +282,7 @@ class Runner:
     def _out(self, call: Call, both: Tensor) -> Tensor:
         """A row for each chain, guided where a job asks for it."""
         B = len(call.batch)
-        out = both if len(both) == B else both[:B]
+        out = both if both.shape[0] == B else both[:B]
         if call.guided is None:
             return out
         extra, w = call.guided
