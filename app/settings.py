@@ -65,7 +65,7 @@ class Settings(BaseSettings):
         256 << 20, description="uncompressed size of one answer's pictures"
     )
     hang_seconds: float = Field(
-        60, gt=0, description="time without a step after which an engine with work is replaced"
+        60, gt=0, description="time that a step may take; an engine that takes longer is replaced"
     )
     body_seconds: Positive = Field(
         30, description="time that a client has for sending a request's head, and again its body"

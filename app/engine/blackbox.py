@@ -1,7 +1,7 @@
 """What an engine was doing when it died, or since when it does nothing: memory that outlives it.
 
 Engine and API process map the same pages. The engine writes which chains it is about to advance
-before every step; the API process reads that after a death, and watches the count of steps.
+before every step; the API process reads that after a death, and watches that steps come to an end.
 """
 
 import mmap
@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 import msgpack
 
 SIZE = 1 << 20
-HEADER = struct.Struct("<QI")  # steps begun, bytes of the list that follows
+HEADER = struct.Struct("<QI")  # the oldest running step's number, bytes of the list that follows
 
 
 class Place(NamedTuple):
@@ -48,23 +48,24 @@ class BlackBox:
         os.close(self.fd)
 
     @property
-    def steps(self) -> int:
-        """Steps begun so far."""
+    def oldest(self) -> int:
+        """The number of the step, counted from 1, that had begun first of those that were running
+        when the last one began; 0 before the first."""
         return int(HEADER.unpack_from(self._memory)[0])
 
-    def begin(self, places: Sequence[Place]) -> None:
-        """Note a step that is about to run, one place a job; a list too long is left out."""
+    def begin(self, oldest: int, places: Sequence[Place]) -> None:
+        """Note a step that is about to run, and the oldest of those that then run. One place for
+        each job that any of them advances; a list too long is left out."""
         body: bytes = msgpack.packb(places)
         if len(body) > SIZE - HEADER.size:
             body = b""
-        steps = self.steps + 1
         # A reader in between sees no list rather than half of one.
-        HEADER.pack_into(self._memory, 0, steps, 0)
+        HEADER.pack_into(self._memory, 0, oldest, 0)
         self._memory[HEADER.size : HEADER.size + len(body)] = body
-        HEADER.pack_into(self._memory, 0, steps, len(body))
+        HEADER.pack_into(self._memory, 0, oldest, len(body))
 
     def last(self) -> list[Place]:
-        """The places of the last step begun; empty before the first."""
+        """The places that were noted last; empty before the first."""
         _, size = HEADER.unpack_from(self._memory)
         if not size:
             return []

@@ -46,8 +46,8 @@ HIGH_WATER, LOW_WATER = 8 << 20, 2 << 20
 
 
 class EngineHandle:
-    """One engine process on one device, restarted for as long as the server runs, and when it takes
-    no step for `hang_seconds` although it has something to do."""
+    """One engine process on one device, restarted for as long as the server runs, and when a step
+    takes more than `hang_seconds`, or none is taken although there is something to do."""
 
     def __init__(
         self,
@@ -208,14 +208,14 @@ class EngineHandle:
     async def _watch(self) -> None:
         """Kill the process when it hangs; `_keep_running` starts another."""
         now = asyncio.get_running_loop().time
-        seen, since = (0, 0), now()  # pid and steps, and when they were new or nothing was to do
+        seen, since = (0, 0), now()  # pid and oldest step, and when new or nothing was to do
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             box, process = self._box, self._process
             if box is None or process is None or process.returncode is not None:
                 since = now()
                 continue
-            state = (process.pid, box.steps)
+            state = (process.pid, box.oldest)
             has_work = any(not flight.is_paused for flight in self.flights.values())
             if state != seen or (self.is_ready and not has_work):
                 seen, since = state, now()

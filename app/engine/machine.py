@@ -25,9 +25,10 @@ Steps = dict[Chain, ChainStep]
 
 @dataclass
 class Running:
-    """A batch that takes a step: since when, and its batch size and rows. Without a call the step
-    has the whole machine, and is run when it is ended."""
+    """A batch that takes a step: which of all, since when, and its batch size and rows. Without a
+    call the step has the whole machine, and is run when it is ended."""
 
+    number: int
     batch: Batch
     call: Call | None
     places: dict[str, Place]  # by job
@@ -79,15 +80,16 @@ class Engine:
         runner: Runner,
         curve: LatencyCurve,
         clock: Callable[[], float] = time.monotonic,
-        on_step: Callable[[Sequence[Place]], object] = lambda _places: None,
+        on_step: Callable[[int, Sequence[Place]], object] = lambda _oldest, _places: None,
     ) -> None:
-        """`curve` has the runner's batch sizes. `on_step` is told where every job of the batch is,
-        before each network call."""
+        """`curve` has the runner's batch sizes. `on_step` is told before each network call which
+        is the oldest step that then runs, counted from 1, and where every job is that runs."""
         self.process = process
         self.on_step = on_step
         self.runner = runner
         self.scheduler = Scheduler(curve, runner.num_lanes)
         self.clock = clock
+        self._begun = 0  # steps
         self._running: dict[int, Running] = {}  # by lane
         self._failed: list[Batch] = []  # on a lane; to be run again beside no other
         self._progress: dict[str, Progress] = {}
@@ -170,13 +172,20 @@ class Engine:
         started, call = self.clock(), None
         own = places(batch)
         if on_lane:
-            at = dict(own)
-            for other in self._running.values():
-                at.update(other.places)
-            self.on_step(list(at.values()))
+            self._tell(own)
             call = self.runner.begin(batch.chains, lane)
-        self._running[lane] = Running(batch, call, own, started, self.runner.last_call)
-        return self._running[lane]
+        running = Running(self._begun, batch, call, own, started, self.runner.last_call)
+        self._running[lane] = running
+        return running
+
+    def _tell(self, own: dict[str, Place]) -> None:
+        """Of a step that is about to run, with these places; and of those that do."""
+        self._begun += 1
+        oldest, at = self._begun, dict(own)
+        for other in self._running.values():
+            oldest = min(oldest, other.number)
+            at.update(other.places)
+        self.on_step(oldest, list(at.values()))
 
     def _note_failed(self, batch: Batch) -> None:
         batch.has_machine = True
@@ -231,7 +240,7 @@ class Engine:
         rows = sum(chain.job.rows for chain in batch)
         if rows > self.runner.max_rows:  # halved since the batch was made
             return self._attempt_each(self._smaller(batch), {})
-        self.on_step(list(places(batch).values()))
+        self._tell(places(batch))
         try:
             return dict(zip(batch, self.runner.step(batch), strict=True)), {}
         except Exception as error:

@@ -6,9 +6,12 @@ closing, for whatever reason, ends it: an engine never outlives its API process.
 """
 
 import logging
+import os
 import select
 import signal
 import socket
+import threading
+import time
 from collections.abc import Iterator
 
 import torch
@@ -29,6 +32,8 @@ from diffusion.process import Process
 log = logging.getLogger(__name__)
 
 PICTURE_CHANNELS = (1, 3)
+END_SECONDS = 10.0
+"""For the steps that are running, once the API process is gone."""
 
 
 class SocketChannel:
@@ -65,6 +70,15 @@ class SocketChannel:
             body = bytes(self._buffer[HEADER.size : HEADER.size + size])
             del self._buffer[: HEADER.size + size]
             yield decode(body)
+
+
+def outlive_for(seconds: float, connection: socket.socket) -> None:
+    """End the process so long after the API process, whatever hangs."""
+    closed = select.poll()
+    closed.register(connection, 0)
+    closed.poll()
+    time.sleep(seconds)
+    os._exit(1)
 
 
 def load(options: Options) -> tuple[Engine, Ready]:
@@ -139,7 +153,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the API process' to handle
     fd, box_fd, options = Options.parse()
     logs.configure(options.log_format)
-    channel = SocketChannel(socket.socket(fileno=fd))
+    connection = socket.socket(fileno=fd)
+    channel = SocketChannel(connection)
+    threading.Thread(target=outlive_for, args=(END_SECONDS, connection), daemon=True).start()
     try:
         try:
             engine, ready = load(options)

@@ -115,6 +115,21 @@ def test_an_engine_that_hangs_is_replaced(tiny: Path, tmp_path: Path, expected: 
         assert read(server)["ddpm_engine_hangs_total", "0"] == 1
 
 
+def test_a_request_that_hangs_one_of_two_lanes_fails_alone(tiny: Path, tmp_path: Path) -> None:
+    flags = ("--runtime=openvino", "--hang-seconds=2")
+    with (
+        serving(tiny, tmp_path, *flags, fault=f"hang={BAD}") as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        expected = samples(server, BODIES[0])
+        bad = pool.submit(server.post, "/sample", {"seed": BAD, "steps": 50})
+        while not bad.done():  # so the other lane goes on
+            assert samples(server, BODIES[0]) == expected
+        assert bad.result().status_code == 500
+        assert "the engine died 2 times while running it" in bad.result().json()["detail"]
+        assert read(server)["ddpm_engine_hangs_total", "0"] == 2
+
+
 def test_an_idle_engine_is_not_taken_for_a_hanging_one(tiny: Path, tmp_path: Path) -> None:
     with serving(tiny, tmp_path, "--hang-seconds=0.5") as server:
         engine = server.engine_pid()

@@ -1,7 +1,7 @@
 """The engine on a runtime that runs two batches at once: the same bytes, and nobody in the way."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -113,8 +113,8 @@ def test_out_of_memory_the_step_is_run_in_smaller_batches_to_the_same_bytes(
 
 
 def test_before_each_batch_it_tells_where_every_job_is_that_runs(on_lanes: Bench) -> None:
-    told: list[list[Place]] = []
-    on_lanes.engine.on_step = told.append  # type: ignore[assignment]
+    told: list[Sequence[Place]] = []
+    on_lanes.engine.on_step = lambda _oldest, places: told.append(places)
     on_lanes.engine.submit(Submit("a", 3, (5,), (0,), "ddim", 2))
     on_lanes.engine.submit(Submit("b", 3, (0,), (0,), "ddim", 2))
     on_lanes.drain()
@@ -122,9 +122,27 @@ def test_before_each_batch_it_tells_where_every_job_is_that_runs(on_lanes: Bench
     assert sorted(told[1]) == [("a", 5, 0), ("b", 0, 0)]
 
 
+def test_a_step_that_does_not_end_is_told_whatever_the_other_lane_does(on_lanes: Bench) -> None:
+    engine, told = on_lanes.engine, []
+    engine.on_step = lambda oldest, _places: told.append(oldest)
+    engine.submit(Submit("long", 3, tuple(range(8)), (0,) * 8, "ddim", 10))
+    hanging = engine.begin(0)
+    assert hanging is not None
+    for _ in range(3):
+        running = engine.begin(1)
+        assert running is not None
+        running.run(engine.runner)
+        engine.end(1)
+    assert told == [1, 1, 1, 1]
+    hanging.run(engine.runner)
+    engine.end(0)
+    on_lanes.drain()
+    assert told[4:] == sorted(told[4:]) and told[4] > 1
+
+
 def test_a_job_that_is_alone_runs_beside_nothing(on_lanes: Bench) -> None:
     told: list[set[str]] = []
-    on_lanes.engine.on_step = lambda places: told.append({place.job for place in places})
+    on_lanes.engine.on_step = lambda _oldest, places: told.append({place.job for place in places})
     alone = Submit("alone", 4, (0, 1, 2), (0, 1, 2), "ddim", 10, client="c", is_alone=True)
     for submit in (JOBS[0], alone, JOBS[3]):
         on_lanes.engine.submit(submit)

@@ -248,11 +248,11 @@ def test_a_paused_job_sends_nothing_until_it_is_resumed(unconditional: Bench) ->
 
 def test_before_each_step_it_tells_where_every_job_is(unconditional: Bench) -> None:
     told: list[Any] = []
-    unconditional.engine.on_step = told.append
+    unconditional.engine.on_step = lambda *told_of: told.append(told_of)
     unconditional.engine.submit(Submit("a", 3, (5, 6), None, "ddim", 2))
     unconditional.engine.submit(Submit("b", 3, (0,), None, "ddim", 1))
     unconditional.drain()
-    assert told == [[("b", 0, 0), ("a", 5, 0)], [("a", 5, 1)]]
+    assert told == [(1, [("b", 0, 0), ("a", 5, 0)]), (2, [("a", 5, 1)])]
 
 
 def test_memory_that_runs_out_twice_in_a_step_halves_no_more_than_it_must(tmp_path: Path) -> None:

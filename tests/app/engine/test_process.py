@@ -1,29 +1,48 @@
 """The engine as a process: how it ends."""
 
+import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 from app.engine.blackbox import BlackBox
 from app.engine.messages import Frame, Submit
 from app.engine.options import Options
 from app.engine.process import SocketChannel
 
+FAULTS = Path(__file__).parent.parent / "faults"
+BAD = 666
 
-def test_when_the_api_process_goes_away_in_the_middle_of_a_step_it_ends_in_order() -> None:
+
+def left_in_the_middle_of_a_step(seed: int, **environment: str) -> tuple[int, str]:
+    """The status and last words of an engine whose API process goes away meanwhile."""
     options = Options("models/mnist", "cpu", "openvino", threads=2, max_batch=16)
     box = BlackBox.create()
     ours, theirs = socket.socketpair()
     fds = (theirs.fileno(), box.fd)
     command = [sys.executable, "-m", "app.engine.process", *map(str, fds), *options.arguments()]
-    with subprocess.Popen(command, pass_fds=fds, stderr=subprocess.PIPE, text=True) as engine:
+    with subprocess.Popen(
+        command, pass_fds=fds, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    ) as engine:
         theirs.close()
         channel = SocketChannel(ours)
         every = tuple(range(1000))
-        channel.send(Submit("job", 1, tuple(range(16)), (3,) * 16, "ddpm", 1000, shown=every))
-        while not any(isinstance(message, Frame) for message in channel.receive(wait=True)):
-            pass
+        channel.send(Submit("job", seed, tuple(range(16)), (3,) * 16, "ddpm", 1000, shown=every))
+        frames = 0
+        while frames < 3 * 16:  # the fourth step is where a fault strikes
+            received = channel.receive(wait=True)
+            frames += sum(isinstance(message, Frame) for message in received)
         ours.close()
         _, err = engine.communicate(timeout=60)
     box.close()
-    assert (engine.returncode, err) == (0, "")
+    return engine.returncode, err
+
+
+def test_when_the_api_process_goes_away_in_the_middle_of_a_step_it_ends_in_order() -> None:
+    assert left_in_the_middle_of_a_step(seed=1) == (0, "")
+
+
+def test_when_the_api_process_goes_away_it_ends_even_if_a_lane_hangs() -> None:
+    hanging = {"FAULT": f"hang={BAD}", "PYTHONPATH": str(FAULTS)}
+    assert left_in_the_middle_of_a_step(seed=BAD, **hanging) == (1, "")

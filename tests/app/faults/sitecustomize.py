@@ -1,7 +1,7 @@
 """Faults for a real engine process: Python imports this at start where PYTHONPATH leads here.
 
-FAULT names what goes wrong, and with what number: `crash=SEED`, `nan=SEED`, `memory=ROWS`,
-`clock=SEED`. Nothing of the service knows of it.
+FAULT names what goes wrong, and with what number: `crash=SEED`, `hang=SEED`, `nan=SEED`,
+`memory=ROWS`, `clock=SEED`. Nothing of the service knows of it.
 """
 
 import importlib.abc
@@ -20,31 +20,43 @@ AT_POSITION = 3
 
 
 def break_runner(module: ModuleType) -> None:
-    """Wrap the two halves of a step of `app.engine.runner.Runner`."""
+    """Wrap the parts of a step of `app.engine.runner.Runner`."""
     import torch
 
-    begin, finish = module.Runner.begin, module.Runner.finish  # type: ignore[attr-defined]
+    Runner = module.Runner  # type: ignore[attr-defined]
+    begin, run, finish = Runner.begin, Runner.run, Runner.finish
 
-    def hit(runner: Any, chain: Any) -> bool:
-        return runner.jobs[chain.job.id].seed == int(NUMBER) and chain.position == AT_POSITION
+    def hit(fault: str, runner: Any, batch: Any) -> list[int]:
+        """The rows of chains that are where it goes wrong."""
+        if FAULT != fault:
+            return []
+        seeds = [runner.jobs[chain.job.id].seed for chain in batch]
+        return [
+            row
+            for row, (chain, seed) in enumerate(zip(batch, seeds, strict=True))
+            if seed == int(NUMBER) and chain.position == AT_POSITION
+        ]
 
     def broken_begin(self: Any, batch: Any, lane: Any) -> Any:
-        if FAULT == "crash" and any(hit(self, chain) for chain in batch):
+        if hit("crash", self, batch):
             os.abort()
         if FAULT == "memory" and sum(chain.job.rows for chain in batch) > int(NUMBER):
             raise torch.OutOfMemoryError("injected")
         return begin(self, batch, lane)
 
+    def broken_run(self: Any, call: Any) -> Any:
+        if hit("hang", self, call.batch):
+            time.sleep(3600)
+        return run(self, call)
+
     def broken_finish(self: Any, call: Any, out: Any) -> Any:
-        if FAULT == "nan":
+        rows = hit("nan", self, call.batch)
+        if rows:
             out = out.clone()
-            for row, chain in enumerate(call.batch):
-                if hit(self, chain):
-                    out[row] = math.nan
+            out[rows] = math.nan
         return finish(self, call, out)
 
-    module.Runner.begin = broken_begin  # type: ignore[attr-defined]
-    module.Runner.finish = broken_finish  # type: ignore[attr-defined]
+    Runner.begin, Runner.run, Runner.finish = broken_begin, broken_run, broken_finish
 
 
 def flatten_curve(module: ModuleType) -> None:
@@ -78,7 +90,7 @@ class Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-if FAULT in ("crash", "nan", "memory"):
+if FAULT in ("crash", "hang", "nan", "memory"):
     sys.meta_path.insert(0, Finder())
 elif FAULT == "clock":
     jumps = random.Random(int(NUMBER))
