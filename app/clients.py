@@ -7,21 +7,21 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.dependencies import SettingsDep
 from app.problems import Problem
+from app.services import Services
 
 BEARER = HTTPBearer(auto_error=False, description="One of the server's API keys, where it has any.")
 
 
 async def identify(
     request: Request,
-    settings: SettingsDep,
     given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
 ) -> str:
     """The client that rows and limits are counted for, without its key in it.
 
     Raises Problem 401 when keys are set and the request's is none of them.
     """
+    settings = Services.of(request).settings
     if not settings.keys:
         return f"address {request.client.host}" if request.client else "address unknown"
     key = given.credentials if given is not None else ""

@@ -15,6 +15,7 @@ from app.jobs.service import Jobs
 from app.metrics import Metrics
 from app.observer import Observer
 from app.routes import generation, jobs, page, system
+from app.services import Services
 from app.settings import Settings
 from diffusion import __version__
 
@@ -30,28 +31,17 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
 
     `on_unusable` is called with the reason when an engine says that it can never start.
     """
-    options = [
-        Options(
-            checkpoint=settings.checkpoint,
-            device=device,
-            runtime=settings.runtime,
-            threads=settings.threads_per_engine,
-            max_batch=settings.max_batch,
-            log_format=settings.log_format,
-        )
-        for device in settings.devices
-    ]
+    services = make_services(settings, on_unusable)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        supervisor: Supervisor = app.state.supervisor
-        with ThreadPoolExecutor(ENCODER_THREADS, "encoder") as app.state.encoders:
-            supervisor.start()
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        with services.encoders:
+            services.supervisor.start()
             try:
-                async with app.state.jobs.running():
+                async with services.jobs.running():
                     yield
             finally:
-                await supervisor.stop()
+                await services.supervisor.stop()
 
     app: FastAPI = FastAPIOffline(
         title="DDPM service",
@@ -63,18 +53,7 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
         redirect_slashes=False,  # a redirect would send the client to wherever its Host says
         lifespan=lifespan,
     )
-    app.state.settings = settings
-    app.state.supervisor = Supervisor(
-        options,
-        Limits(
-            Bounds(settings.max_queue_samples, settings.max_queue_steps),
-            Bounds(settings.max_client_samples, settings.max_client_steps),
-        ),
-        settings.hang_seconds,
-        on_unusable,
-    )
-    app.state.jobs = Jobs(settings, app.state.supervisor)
-    app.state.metrics = metrics = Metrics(app.state.supervisor)
+    app.state.services = services
     app.include_router(generation.router)
     app.include_router(jobs.router)
     app.include_router(system.router)
@@ -84,6 +63,33 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
         max_request_bytes=settings.max_request_bytes,
         body_seconds=settings.body_seconds,
     )
-    app.add_middleware(Observer, metrics=metrics)
+    app.add_middleware(Observer, metrics=services.metrics)
     problems.install(app)
     return app
+
+
+def make_services(settings: Settings, on_unusable: Callable[[str], None]) -> Services:
+    """All that requests are answered with; nothing of it runs yet."""
+    options = [
+        Options(
+            checkpoint=settings.checkpoint,
+            device=device,
+            runtime=settings.runtime,
+            threads=settings.threads_per_engine,
+            max_batch=settings.max_batch,
+            log_format=settings.log_format,
+        )
+        for device in settings.devices
+    ]
+    limits = Limits(
+        Bounds(settings.max_queue_samples, settings.max_queue_steps),
+        Bounds(settings.max_client_samples, settings.max_client_steps),
+    )
+    supervisor = Supervisor(options, limits, settings.hang_seconds, on_unusable)
+    return Services(
+        settings,
+        supervisor,
+        Jobs(settings, supervisor),
+        Metrics(supervisor),
+        ThreadPoolExecutor(ENCODER_THREADS, "encoder"),
+    )

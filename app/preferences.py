@@ -6,10 +6,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.dependencies import SettingsDep
 from app.jobs.store import Key
 from app.problems import Problem, shorten
 from app.schemas import SampleRequest
+from app.services import Services
 
 WAIT = re.compile(r"wait=(\d{1,9})")
 KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
@@ -26,10 +26,11 @@ def prefers_async(request: Request) -> bool:
     return "respond-async" in _preferences(request)
 
 
-async def wait_seconds(request: Request, settings: SettingsDep) -> float:
+async def wait_seconds(request: Request) -> float:
     """How long the client waits (`Prefer: wait=SECONDS`), at most the server's own limit."""
+    limit = Services.of(request).settings.max_wait_seconds
     wishes = map(WAIT.fullmatch, _preferences(request))
-    return min([*(int(wish[1]) for wish in wishes if wish), settings.max_wait_seconds])
+    return min([*(int(wish[1]) for wish in wishes if wish), limit])
 
 
 WaitDep = Annotated[float, Depends(wait_seconds)]

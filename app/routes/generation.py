@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Executor
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -12,9 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 from app import encoding, openapi, tracing
 from app.body import StrictRoute
 from app.clients import ClientDep
-from app.dependencies import EncodersDep, JobsDep, SettingsDep, SupervisorDep
 from app.engine.supervisor import Supervisor
-from app.jobs.service import Jobs
 from app.jobs.tables import Kind
 from app.negotiation import accept_header, choose
 from app.planning import Plan, for_client, plan, with_seed
@@ -23,7 +20,7 @@ from app.record import Record
 from app.results import Result, gather
 from app.routes.jobs import accept_job
 from app.schemas import SampleRequest, SampleResponse, TrajectoryRequest, TrajectoryResponse
-from app.settings import Settings
+from app.services import Services, ServicesDep
 from app.streaming import event_stream
 
 T = TypeVar("T")
@@ -61,10 +58,7 @@ class ClientGone(Exception):
 )
 async def sample(
     request: Request,
-    settings: SettingsDep,
-    supervisor: SupervisorDep,
-    encoders: EncodersDep,
-    jobs: JobsDep,
+    services: ServicesDep,
     client: ClientDep,
     wait: WaitDep,
     body: SampleRequest = SampleRequest(),  # noqa: B008 - frozen
@@ -72,10 +66,10 @@ async def sample(
     """n images of one seed. The same request gives the same bytes, whatever else is running. With
     `Prefer: respond-async`, a job."""
     if prefers_async(request):
-        return await accept_job(request, "sample", body, client, jobs, supervisor, settings)
+        return await accept_job(request, "sample", body, client, services)
     media_type = choose(accept_header(request.headers), list(SAMPLE))
-    accepted = await accept(request, body, client, jobs, supervisor, settings)
-    return await answer(request, accepted, wait, supervisor, encoders, SAMPLE, media_type)
+    accepted = await accept(request, body, client, services)
+    return await answer(request, accepted, wait, services, SAMPLE, media_type)
 
 
 @router.post(
@@ -87,10 +81,7 @@ async def sample(
 )
 async def denoise_trajectory(
     request: Request,
-    settings: SettingsDep,
-    supervisor: SupervisorDep,
-    encoders: EncodersDep,
-    jobs: JobsDep,
+    services: ServicesDep,
     client: ClientDep,
     wait: WaitDep,
     body: TrajectoryRequest = TrajectoryRequest(),  # noqa: B008 - frozen
@@ -99,12 +90,13 @@ async def denoise_trajectory(
     is what /sample returns for the same fields. With `Prefer: respond-async`, a job."""
     if prefers_async(request):
         kind: Kind = "denoise-trajectory"
-        return await accept_job(request, kind, body, client, jobs, supervisor, settings)
+        return await accept_job(request, kind, body, client, services)
     media_type = choose(accept_header(request.headers), [*TRAJECTORY, EVENT_STREAM])
-    accepted = await accept(request, body, client, jobs, supervisor, settings)
+    accepted = await accept(request, body, client, services)
     if media_type == EVENT_STREAM:
+        record = Record.of(request.scope)
         return StreamingResponse(
-            event_stream(accepted, supervisor, encoders, Record.of(request.scope), wait),
+            event_stream(accepted, services.supervisor, services.encoders, record, wait),
             media_type=EVENT_STREAM,
             headers={
                 "Cache-Control": "no-store",
@@ -112,49 +104,42 @@ async def denoise_trajectory(
                 "X-Seed": str(accepted.submit.seed),
             },
         )
-    return await answer(request, accepted, wait, supervisor, encoders, TRAJECTORY, media_type)
+    return await answer(request, accepted, wait, services, TRAJECTORY, media_type)
 
 
-async def accept(
-    request: Request,
-    body: SampleRequest,
-    client: str,
-    jobs: Jobs,
-    supervisor: Supervisor,
-    settings: Settings,
-) -> Plan:
+async def accept(request: Request, body: SampleRequest, client: str, services: Services) -> Plan:
     """The plan, if there is room for it; of the seed that its Idempotency-Key had before.
 
     Raises Problem 422, Refused, or what `Jobs.remember` does.
     """
     refuse_webhook(request)
-    record = Record.of(request.scope)
-    accepted = for_client(plan(body, supervisor.model, settings, record.request_id), client)
+    record, supervisor = Record.of(request.scope), services.supervisor
+    planned = plan(body, supervisor.model, services.settings, record.request_id)
+    accepted = for_client(planned, client)
     record.submit = accepted.submit
     supervisor.admit(accepted.submit)
     key = idempotency_key(request, body, client)
     if key is None:
         return accepted
-    return with_seed(accepted, await jobs.remember(key, accepted.submit.seed))
+    return with_seed(accepted, await services.jobs.remember(key, accepted.submit.seed))
 
 
 async def answer(
     request: Request,
     accepted: Plan,
     wait: float,
-    supervisor: Supervisor,
-    encoders: Executor,
+    services: Services,
     representations: Encoders,
     media_type: str,
 ) -> Response:
     """Run the plan and encode its result; cancelled when the client goes away."""
     try:
-        result = await unless_gone(request, _run(accepted, wait, supervisor))
+        result = await unless_gone(request, _run(accepted, wait, services.supervisor))
     except ClientGone:
         return Response(status_code=499)  # nobody reads it
     loop = asyncio.get_running_loop()
     with tracing.tracer.start_as_current_span("encode"):
-        content = await loop.run_in_executor(encoders, representations[media_type], result)
+        content = await loop.run_in_executor(services.encoders, representations[media_type], result)
     headers = {"X-Seed": str(accepted.submit.seed), "Vary": "Accept"}
     return Response(content, media_type=media_type, headers=headers)
 

@@ -8,14 +8,11 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from app import openapi, ranges
 from app.clients import ClientDep
-from app.dependencies import JobsDep, SettingsDep, SupervisorDep
-from app.engine.supervisor import Supervisor
 from app.jobs import webhook
 from app.jobs.archive import Body
 from app.jobs.events import ENDED, LAST_ID, progress
 from app.jobs.representations import PICTURES, STREAMS, Stored, load
 from app.jobs.results import bound_bytes
-from app.jobs.service import Jobs
 from app.jobs.tables import Kind
 from app.negotiation import accept_header, choose
 from app.planning import Plan, for_client, plan
@@ -23,38 +20,34 @@ from app.preferences import idempotency_key
 from app.problems import Problem, shorten
 from app.record import Record
 from app.schemas import JobStatus, SampleRequest
+from app.services import Services, ServicesDep
 from app.settings import Settings
 
 EVENT_STREAM = "text/event-stream"
 EXTENSIONS = {"application/x-npz": "npz", "image/apng": "png"}
 
 
-async def check_owner(job_id: str, jobs: JobsDep, client: ClientDep, settings: SettingsDep) -> None:
+async def check_owner(job_id: str, services: ServicesDep, client: ClientDep) -> None:
     """Where there are keys, a job is known to the holder of the one it came with. Raises UnknownJob
     for others."""
-    if settings.keys:
-        await jobs.check_owner(job_id, client)
+    if services.settings.keys:
+        await services.jobs.check_owner(job_id, client)
 
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(check_owner)])
 
 
 async def accept_job(
-    request: Request,
-    kind: Kind,
-    body: SampleRequest,
-    client: str,
-    jobs: Jobs,
-    supervisor: Supervisor,
-    settings: Settings,
+    request: Request, kind: Kind, body: SampleRequest, client: str, services: Services
 ) -> Response:
     """202 once the job is on disk. Raises Problem 422, NotReady, or what `Jobs.submit` does."""
-    request_id = Record.of(request.scope).request_id
-    accepted = for_client(plan(body, supervisor.model, settings, request_id, as_job=True), client)
+    settings, request_id = services.settings, Record.of(request.scope).request_id
+    planned = plan(body, services.supervisor.model, settings, request_id, as_job=True)
+    accepted = for_client(planned, client)
     _check_size(accepted, settings)
     key = idempotency_key(request, body, client)
     url = _webhook_url(request, settings)
-    status = await jobs.submit(client, kind, accepted, key, url)
+    status = await services.jobs.submit(client, kind, accepted, key, url)
     headers = {"Location": f"/jobs/{status.id}", "Preference-Applied": "respond-async"}
     return JSONResponse(status.model_dump(mode="json"), 202, headers=headers)
 
@@ -65,9 +58,9 @@ async def accept_job(
     responses=openapi.JOB_RESPONSES,
     openapi_extra=openapi.KEY_OR_NONE,
 )
-async def status(job_id: str, jobs: JobsDep) -> JobStatus:
+async def status(job_id: str, services: ServicesDep) -> JobStatus:
     """Status and progress; `detail` says why it failed or what it waits for."""
-    return await jobs.status(job_id)
+    return await services.jobs.status(job_id)
 
 
 @router.get(
@@ -77,15 +70,15 @@ async def status(job_id: str, jobs: JobsDep) -> JobStatus:
     responses=openapi.RESULT_RESPONSES,
     openapi_extra=openapi.KEY_OR_NONE,
 )
-async def result(job_id: str, request: Request, jobs: JobsDep, settings: SettingsDep) -> Response:
+async def result(job_id: str, request: Request, services: ServicesDep) -> Response:
     """The same bytes as the synchronous answer. zip and npz are streamed, have a known length, and
     can be had in ranges, so that a download goes on where it broke."""
-    stored = await jobs.result(job_id)
+    stored = await services.jobs.result(job_id)
     streams, pictures = STREAMS[stored.kind], PICTURES[stored.kind]
     media_type = choose(accept_header(request.headers), [*streams, *pictures])
     headers = _result_headers(stored, media_type)
     if media_type in pictures:
-        whole = await run_in_threadpool(load, stored, settings.max_response_bytes)
+        whole = await run_in_threadpool(load, stored, services.settings.max_response_bytes)
         content = await run_in_threadpool(pictures[media_type], whole)
         return Response(content, media_type=media_type, headers=headers)
     body = await run_in_threadpool(streams[media_type], stored)
@@ -107,12 +100,12 @@ async def result(job_id: str, request: Request, jobs: JobsDep, settings: Setting
 )
 async def events(
     job_id: str,
-    jobs: JobsDep,
-    supervisor: SupervisorDep,
+    services: ServicesDep,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """`progress` events, then one `done` or `error`. With `Last-Event-ID` only what is new; 204
     when there will be nothing more."""
+    jobs, supervisor = services.jobs, services.supervisor
     found = await jobs.status(job_id)
     if last_event_id == LAST_ID and found.status in ENDED:
         return Response(status_code=204)
@@ -130,9 +123,9 @@ async def events(
     responses=openapi.NO_JOB,
     openapi_extra=openapi.KEY_OR_NONE,
 )
-async def delete(job_id: str, jobs: JobsDep) -> None:
+async def delete(job_id: str, services: ServicesDep) -> None:
     """Its samples leave the engine at the next step, and its files are removed. Again: 404."""
-    await jobs.delete(job_id)
+    await services.jobs.delete(job_id)
 
 
 def _check_size(accepted: Plan, settings: Settings) -> None:

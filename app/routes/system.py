@@ -5,19 +5,22 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app import openapi
-from app.dependencies import MetricsDep, SettingsDep, SupervisorDep
 from app.problems import RESTART_SECONDS, Problem, problem_response
 from app.schemas import Limits, Model, Readiness
+from app.services import ServicesDep
 
 router = APIRouter(tags=["system"])
 
 
 @router.get("/model", summary="What is served", responses={**openapi.OK, **openapi.NOT_READY})
-async def model(supervisor: SupervisorDep, settings: SettingsDep) -> Model:
+async def model(services: ServicesDep) -> Model:
     """The model, where it came from, how well it was measured, how it runs, and the limits."""
+    settings = services.settings
     limits = Limits.model_validate({name: getattr(settings, name) for name in Limits.model_fields})
     needs_key = bool(settings.keys)
-    return Model.model_validate({**supervisor.model, "needs_key": needs_key, "limits": limits})
+    return Model.model_validate(
+        {**services.supervisor.model, "needs_key": needs_key, "limits": limits}
+    )
 
 
 @router.get("/livez", summary="Is the process alive?", responses=openapi.OK)
@@ -32,8 +35,9 @@ async def livez() -> dict[str, str]:
     response_model=Readiness,
     responses={**openapi.OK, **openapi.NOT_READY},
 )
-async def readyz(supervisor: SupervisorDep) -> Response:
+async def readyz(services: ServicesDep) -> Response:
     """200 with at least one engine ready; else 503 with the state of each."""
+    supervisor = services.supervisor
     states = [f"engine {i} is {engine.status}" for i, engine in enumerate(supervisor.engines)]
     if supervisor.is_draining:
         states = ["the server is shutting down"]
@@ -50,6 +54,6 @@ async def readyz(supervisor: SupervisorDep) -> Response:
     response_class=PlainTextResponse,
     responses=openapi.OK,
 )
-async def metrics(metrics: MetricsDep) -> Response:
+async def metrics(services: ServicesDep) -> Response:
     """Answers, samples, the queue, and the engines' steps, in Prometheus' text format."""
-    return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    return Response(services.metrics.text(), media_type=CONTENT_TYPE_LATEST)
