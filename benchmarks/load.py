@@ -11,6 +11,9 @@ from typing import Any
 
 import aiohttp
 
+KEEP_ALIVE_SECONDS = 1.0
+"""Less than any server's: none is to close a connection on which a request is on its way."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -108,7 +111,7 @@ class Client:
         self._http = aiohttp.ClientSession(
             url,
             timeout=aiohttp.ClientTimeout(),  # no other
-            connector=aiohttp.TCPConnector(limit=0),  # as many connections as requests
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
         )
         self._seeds = itertools.count(1)
 

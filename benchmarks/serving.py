@@ -61,7 +61,7 @@ MIXES = {
 ROUNDS = 2
 """Answers for each client, at least, in a turn."""
 SETTLE_ATTEMPTS = 10
-SOON = 0.3
+SOON = 0.1
 """Seconds before a reading is due that it is asked for: asking takes the engine's processors, and
 the engine tells its counts once a second."""
 OUR_FLAGS = ("device", "runtime", "max-batch")
