@@ -13,6 +13,8 @@ import httpx
 
 START_SECONDS = 120
 STOP_SECONDS = 30
+FAULTS = Path(__file__).parent / "faults"
+"""What PYTHONPATH leads to where something is to go wrong in the engine."""
 
 
 class Server:

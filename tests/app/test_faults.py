@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from tests.app.server import Server, free_port
 from tests.tiny import save_tiny
@@ -88,6 +90,16 @@ def test_a_checkpoint_whose_images_are_no_pictures_is_refused_at_the_start(tmp_p
     ended = serve(f"--checkpoint={save_tiny(tmp_path / 'tiny', channels=4)}")
     assert ended.returncode == 1
     assert "in_channels: 4 cannot be served as pictures; it must be 1 (grey) or 3" in ended.stderr
+
+
+def test_a_model_that_makes_no_numbers_is_refused_at_the_start(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "broken")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({**load_file(weights), "conv_out.bias": torch.full((1,), torch.nan)}, weights)
+    ended = serve(f"--checkpoint={folder}", "--runtime=eager")
+    assert ended.returncode == 1
+    assert "ddpm serve: the model cannot be run: sample" in ended.stderr
+    assert "is not a number after step 1" in ended.stderr
 
 
 def test_a_checkpoint_that_changes_under_a_running_server_ends_it(tmp_path: Path) -> None:

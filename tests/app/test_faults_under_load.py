@@ -21,11 +21,10 @@ import httpx
 import pytest
 
 from app.engine.blackbox import SIZE
-from tests.app.server import Server
+from tests.app.server import FAULTS, Server
 from tests.app.test_metrics import read
 from tests.tiny import save_tiny
 
-FAULTS = Path(__file__).parent / "faults"
 BAD = 666
 """The seed of the request that goes wrong."""
 BODIES: list[dict[str, Any]] = [

@@ -12,11 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
 from app import logs
-from tests.app.server import Server
+from tests.app.server import FAULTS, Server
 from tests.app.wire import ask, request
 from tests.tiny import save_tiny
 
@@ -85,18 +83,15 @@ def test_a_path_cannot_write_lines_of_its_own(tiny: Server) -> None:
 
 
 def test_the_engines_lines_name_the_request(tmp_path: Path) -> None:
-    folder = save_tiny(tmp_path / "broken")
-    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    tensors = load_file(weights)
-    save_file({**tensors, "conv_out.bias": torch.full((1,), torch.nan)}, weights)
-    flags = [f"--checkpoint={folder}", "--runtime=eager", "--log-format=json"]
-    with Server(tmp_path / "server.log", *flags) as server:
+    flags = [f"--checkpoint={save_tiny(tmp_path / 'tiny')}", "--runtime=eager", "--log-format=json"]
+    broken = {"FAULT": "nan=666", "PYTHONPATH": str(FAULTS)}
+    with Server(tmp_path / "server.log", *flags, **broken) as server:
         answer = server.client.post(
-            "/sample", json={"steps": 1}, headers={"X-Request-ID": "hopeless"}
+            "/sample", json={"steps": 5, "seed": 666}, headers={"X-Request-ID": "hopeless"}
         )
         assert answer.status_code == 500
         (line,) = lines(server, logger="app.engine.machine", request_id="hopeless")
-        assert line["reason"] == "sample 0 is not a number after step 1 of 1"
+        assert line["reason"] == "sample 0 is not a number after step 4 of 5"
         (line,) = lines(server, event="answered", request_id="hopeless")
         assert (line["status"], line["dropped"]) == (500, "internal_error")
 

@@ -4,14 +4,13 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 from app.engine.blackbox import BlackBox
 from app.engine.messages import Frame, Submit
 from app.engine.options import Options
 from app.engine.process import SocketChannel
+from tests.app.server import FAULTS
 
-FAULTS = Path(__file__).parent.parent / "faults"
 BAD = 666
 
 
