@@ -14,7 +14,9 @@ from tests.app.server import FAULTS
 BAD = 666
 
 
-def left_in_the_middle_of_a_step(seed: int, **environment: str) -> tuple[int, str]:
+def left_in_the_middle_of_a_step(
+    n: int, seed: int, after_frames: int, **environment: str
+) -> tuple[int, str]:
     """The status and last words of an engine whose API process goes away meanwhile."""
     options = Options("models/mnist", "cpu", "openvino", threads=2, max_batch=16)
     box = BlackBox.create()
@@ -27,9 +29,9 @@ def left_in_the_middle_of_a_step(seed: int, **environment: str) -> tuple[int, st
         theirs.close()
         channel = SocketChannel(ours)
         every = tuple(range(1000))
-        channel.send(Submit("job", seed, tuple(range(16)), (3,) * 16, "ddpm", 1000, shown=every))
+        channel.send(Submit("job", seed, tuple(range(n)), (3,) * n, "ddpm", 1000, shown=every))
         frames = 0
-        while frames < 3 * 16:  # the fourth step is where a fault strikes
+        while frames < after_frames:
             received = channel.receive(wait=True)
             frames += sum(isinstance(message, Frame) for message in received)
         ours.close()
@@ -39,9 +41,11 @@ def left_in_the_middle_of_a_step(seed: int, **environment: str) -> tuple[int, st
 
 
 def test_when_the_api_process_goes_away_in_the_middle_of_a_step_it_ends_in_order() -> None:
-    assert left_in_the_middle_of_a_step(seed=1) == (0, "")
+    assert left_in_the_middle_of_a_step(n=16, seed=1, after_frames=1) == (0, "")
 
 
 def test_when_the_api_process_goes_away_it_ends_even_if_a_lane_hangs() -> None:
     hanging = {"FAULT": f"hang={BAD}", "PYTHONPATH": str(FAULTS)}
-    assert left_in_the_middle_of_a_step(seed=BAD, **hanging) == (1, "")
+    # One on each lane; the fault strikes in their fourth step.
+    ended = left_in_the_middle_of_a_step(n=2, seed=BAD, after_frames=2 * 3, **hanging)
+    assert ended == (1, "")
