@@ -1,4 +1,4 @@
-"""The threads of an engine: one for each lane. They take turns with whoever gives them work."""
+"""The threads of an engine, one for each lane, and what joins them to whoever gives them work."""
 
 import threading
 import time
