@@ -206,25 +206,27 @@ class EngineHandle:
                 self._send(Pause(flight.submit.id, True))
 
     async def _watch(self) -> None:
-        """Kill the process when it hangs; `_keep_running` starts another."""
-        now = asyncio.get_running_loop().time
-        seen, since = (0, 0), now()  # pid and oldest step, and when new or nothing was to do
+        """Kill the process when it hangs; `_keep_running` starts another. Only time in which this
+        process itself ran counts: what stops the whole machine for a while stops both."""
+        seen, still = (0, 0), 0.0  # pid and oldest step, and seconds since new or nothing was to do
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             box, process = self._box, self._process
             if box is None or process is None or process.returncode is not None:
-                since = now()
+                still = 0.0
                 continue
             state = (process.pid, box.oldest)
             has_work = any(not flight.is_paused for flight in self.flights.values())
             if state != seen or (self.is_ready and not has_work):
-                seen, since = state, now()
-            elif now() - since > (self.hang_seconds if self.is_ready else START_SECONDS):
+                seen, still = state, 0.0
+                continue
+            still += WATCH_SECONDS
+            if still > (self.hang_seconds if self.is_ready else START_SECONDS):
                 log.error("engine %s hangs: it is killed", process.pid)
                 self.hangs += 1
                 self._is_hung = True
                 process.kill()
-                since = now()
+                still = 0.0
 
     def _give_up(self, reason: str) -> None:
         self.status = "unusable"
