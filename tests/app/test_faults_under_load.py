@@ -57,6 +57,12 @@ def samples(server: Server, body: dict[str, Any]) -> Any:
     return answer.json()["samples"]
 
 
+def wait_queued(server: Server, n: int) -> None:
+    """Until at least so many samples are accepted and not finished."""
+    while read(server)["ddpm_queued_samples",] < n:
+        time.sleep(0.01)
+
+
 @contextmanager
 def serving(tiny: Path, tmp_path: Path, *flags: str, fault: str = "") -> Iterator[Server]:
     """A server with a fault in its engine."""
@@ -123,8 +129,7 @@ def test_a_pause_of_the_whole_machine_is_not_taken_for_a_hang(tiny: Path, tmp_pa
         engine, body = server.engine_pid(), {"n": 64, "seed": 1, "labels": 1}
         expected = samples(server, body)
         running = pool.submit(samples, server, body)
-        while read(server)["ddpm_queued_samples",] == 0:
-            time.sleep(0.01)
+        wait_queued(server, 1)
         os.kill(engine, signal.SIGSTOP)
         time.sleep(WATCH_SECONDS + 0.1)  # the watchdog has seen where it is
         os.kill(server.process.pid, signal.SIGSTOP)
@@ -211,7 +216,7 @@ def test_past_the_drain_limit_those_still_waiting_are_told(tiny: Path, tmp_path:
         body = {"n": 256, "labels": 1}
         plain = pool.submit(server.post, "/sample", body)
         stream = pool.submit(server.post, "/denoise-trajectory", body, "text/event-stream")
-        time.sleep(0.5)
+        wait_queued(server, 257)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 0
         assert plain.result().status_code == 503
@@ -228,7 +233,7 @@ def test_draining_takes_no_new_work(tiny: Path, tmp_path: Path) -> None:
         with httpx.Client(base_url=server.url, timeout=60) as kept:
             kept.get("/livez")  # a connection from before
             running = pool.submit(server.post, "/sample", {"n": 200, "labels": 1})
-            time.sleep(0.5)
+            wait_queued(server, 1)
             server.process.send_signal(signal.SIGTERM)
             time.sleep(0.2)
             with pytest.raises(httpx.ConnectError):
@@ -248,8 +253,8 @@ def test_clients_that_leave_at_random_moments_leave_nothing_behind(
             body = {"n": 1 + seed % 8, "seed": seed, "frames": 2 + seed % 9, "labels": 1}
             seconds = chance.expovariate(20)
             try:
-                with httpx.stream(
-                    "POST", f"{server.url}/denoise-trajectory", json=body,
+                with server.client.stream(
+                    "POST", "/denoise-trajectory", json=body,
                     headers={"Accept": accept}, timeout=httpx.Timeout(60, read=seconds),
                 ) as answer:  # fmt: skip
                     for _ in answer.iter_bytes():
@@ -260,12 +265,12 @@ def test_clients_that_leave_at_random_moments_leave_nothing_behind(
 
         def stay(seed: int) -> int:
             body = {"n": 1, "steps": 2, "sampler": "ddim", "seed": seed}
-            return httpx.post(f"{server.url}/sample", json=body, timeout=60).status_code
+            return server.post("/sample", body).status_code
 
         assert set(pool.map(stay, range(64))) == {200}  # every thread of the pools is made now,
         list(pool.map(leave, range(100)))  # and whatever else is made once
         files, threads = open_files(server), count_threads(server)
-        list(pool.map(leave, range(400)))
+        list(pool.map(leave, range(2000)))
         for _ in range(200):
             found = read(server)
             is_empty = found["ddpm_queued_samples",] == 0
