@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -15,7 +16,7 @@ from app import logs
 from app.client.cli import add_server
 from app.connections import patient_protocol
 from app.main import create_app
-from app.settings import Settings
+from app.settings import Settings, unknown_variables
 
 SECRETS = {name for name, kind in Settings.model_fields.items() if kind.annotation is SecretStr}
 LAST_WORDS_SECONDS = 5
@@ -53,6 +54,8 @@ def serve(argv: list[str]) -> int:
         return 2
     logs.configure(settings.log_format)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each start of its workings
+    for name in unknown_variables(os.environ):
+        log.warning("the variable %s is set, and is no setting: ddpm serve --help lists them", name)
     app = create_app(settings, on_unusable=lambda reason: stop(server, reason))
     server = Server(
         uvicorn.Config(

@@ -1,6 +1,7 @@
 """The service's settings: one class, read from DDPM_… variables and `ddpm serve` flags."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +13,7 @@ from sqlalchemy.engine import URL
 from app.jobs.database import parse_url
 
 Positive = Annotated[int, Field(ge=1)]
+PREFIX = "DDPM_"
 MIN_KEY = 16
 """Characters of an API key, at least."""
 
@@ -20,7 +22,7 @@ class Settings(BaseSettings):
     """Every setting is a variable with the prefix DDPM_ and a flag of the same name."""
 
     model_config = SettingsConfigDict(
-        env_prefix="DDPM_",
+        env_prefix=PREFIX,
         frozen=True,
         extra="ignore",
         cli_kebab_case=True,
@@ -162,6 +164,14 @@ class Settings(BaseSettings):
         """CPU threads for each engine."""
         cores = len(os.sched_getaffinity(0))
         return self.threads or max(1, cores // len(self.devices))
+
+
+def unknown_variables(names: Iterable[str]) -> list[str]:
+    """Those of the variables that have the prefix and set nothing: most are misspelt."""
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    return sorted(
+        name for name in names if name.upper().startswith(PREFIX) and name.upper() not in known
+    )
 
 
 def _split(text: str) -> list[str]:

@@ -46,3 +46,14 @@ def test_the_last_line_is_the_address_once_it_can_serve(tmp_path: Path) -> None:
 )
 def test_the_address_is_one_that_a_browser_here_can_open(host: str, url: str) -> None:
     assert page_url(host, 8000) == url
+
+
+def test_a_misspelt_variable_is_warned_of_and_a_wrong_flag_refused() -> None:
+    command = [sys.executable, "-m", "app.cli", "serve", "--checkpoint=nowhere", "--port=0"]
+    ended = subprocess.run(
+        command, env={**os.environ, "DDPM_PROT": "9000"}, capture_output=True, text=True
+    )
+    assert "the variable DDPM_PROT is set, and is no setting" in ended.stderr
+    wrong = subprocess.run([*command, "--prot=9000"], capture_output=True, text=True)
+    assert wrong.returncode == 2
+    assert "--prot" in wrong.stderr

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from app.settings import Settings
+from app.settings import Settings, unknown_variables
 
 
 def test_variables_have_the_prefix_and_flags_win(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,6 +13,11 @@ def test_variables_have_the_prefix_and_flags_win(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("DDPM_MAX_SAMPLES", "3")
     settings = Settings(_cli_parse_args=["--port=9001", "--max-frames", "5"])
     assert (settings.port, settings.max_samples, settings.max_frames) == (9001, 3, 5)
+
+
+def test_variables_that_set_nothing_are_found() -> None:
+    names = ["DDPM_PORT", "ddpm_max_batch", "DDPM_MAX_BATCHES", "DDPM_API_KEY", "HOME"]
+    assert unknown_variables(names) == ["DDPM_API_KEY", "DDPM_MAX_BATCHES"]
 
 
 def test_the_documented_defaults() -> None:
