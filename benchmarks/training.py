@@ -1,6 +1,6 @@
 """Images a second of training: ours, lucidrains' Trainer, diffusers' unconditional example.
 
-    pip install -e '.[train,benchmarks]'
+    pip install -e '.[train,benchmarks-training]'
     python -m benchmarks.training configs/mnist.toml
 
 The same network (diffusers' UNet2DModel for the peers, ours has its layers), batch size, images on
