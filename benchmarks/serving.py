@@ -236,15 +236,23 @@ def machine(device: str) -> dict[str, Any]:
     """Where it ran, and on what."""
     names = ["torch", "openvino", "diffusers", "litserve", "fastapi", "uvicorn", "uvloop"]
     found = [name for name in names if importlib.util.find_spec(name)]
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
-        "cpu": models[0] if models else platform.machine(),
+        "cpu": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "versions": {name: version(name) for name in found},
     }
+
+
+def processor() -> str:
+    """Its name, and what tells apart the generations that share one."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    pairs = (line.partition(":") for line in lines)
+    said = {name.strip(): value.strip() for name, _, value in pairs}
+    name = said.get("model name", platform.machine())
+    keys = [f"{key} {said[key]}" for key in ("cpu family", "model") if key in said]
+    return ", ".join([name, *keys, torch.backends.cpu.get_cpu_capability()])
 
 
 @contextlib.contextmanager
