@@ -208,14 +208,15 @@ class EngineHandle:
     async def _watch(self) -> None:
         """Kill the process when it hangs; `_keep_running` starts another. Only time in which this
         process itself ran counts: what stops the whole machine for a while stops both."""
-        seen, still = (0, 0), 0.0  # pid and oldest step, and seconds since new or nothing was to do
+        seen = (0, False, 0)  # pid, whether it is ready, and the oldest step
+        still = 0.0  # seconds since that was new, or nothing was to do
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             box, process = self._box, self._process
             if box is None or process is None or process.returncode is not None:
                 still = 0.0
                 continue
-            state = (process.pid, box.oldest)
+            state = (process.pid, self.is_ready, box.oldest)
             has_work = any(not flight.is_paused for flight in self.flights.values())
             if state != seen or (self.is_ready and not has_work):
                 seen, still = state, 0.0

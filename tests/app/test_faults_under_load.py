@@ -141,6 +141,20 @@ def test_a_pause_of_the_whole_machine_is_not_taken_for_a_hang(tiny: Path, tmp_pa
         assert server.engine_pid() == engine
 
 
+def test_the_time_that_an_engine_takes_to_start_is_not_taken_for_a_hang(
+    tiny: Path, tmp_path: Path, expected: list[Any]
+) -> None:
+    with (
+        serving(tiny, tmp_path, "--hang-seconds=2", fault="late=1.5") as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        running = pool.submit(samples, server, BODIES[0])
+        wait_queued(server, 1)
+        os.kill(server.engine_pid(), signal.SIGKILL)
+        assert running.result() == expected[0]
+        assert read(server)["ddpm_engine_hangs_total", "0"] == 0
+
+
 def test_a_request_that_hangs_one_of_two_lanes_fails_alone(tiny: Path, tmp_path: Path) -> None:
     flags = ("--runtime=openvino", "--hang-seconds=2")
     with (

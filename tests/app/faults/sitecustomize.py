@@ -1,7 +1,7 @@
 """Faults for a real engine process: Python imports this at start where PYTHONPATH leads here.
 
 FAULT names what goes wrong, and with what number: `crash=SEED`, `hang=SEED`, `nan=SEED`,
-`memory=ROWS`, `clock=SEED`. Nothing of the service knows of it.
+`memory=ROWS`, `late=SECONDS`, `clock=SEED`. Nothing of the service knows of it.
 """
 
 import importlib.abc
@@ -67,7 +67,21 @@ def flatten_curve(module: ModuleType) -> None:
     )
 
 
+def delay_crew(module: ModuleType) -> None:
+    """The first step comes late, that of warm-up too."""
+    Crew = module.Crew  # type: ignore[attr-defined]
+    serve = Crew.serve
+
+    def late_serve(self: Any) -> None:
+        time.sleep(float(NUMBER))
+        serve(self)
+
+    Crew.serve = late_serve
+
+
 CHANGES = {"app.engine.runner": break_runner}
+if FAULT == "late":
+    CHANGES["app.engine.crew"] = delay_crew
 if FAULT == "memory":
     CHANGES["app.engine.warmup"] = flatten_curve
 
@@ -90,7 +104,7 @@ class Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-if FAULT in ("crash", "hang", "nan", "memory"):
+if FAULT in ("crash", "hang", "late", "nan", "memory"):
     sys.meta_path.insert(0, Finder())
 elif FAULT == "clock":
     jumps = random.Random(int(NUMBER))
