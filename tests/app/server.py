@@ -14,7 +14,6 @@ import httpx
 START_SECONDS = 120
 STOP_SECONDS = 30
 FAULTS = Path(__file__).parent / "faults"
-"""What PYTHONPATH leads to where something is to go wrong in the engine."""
 
 
 class Server:
@@ -73,6 +72,12 @@ class Server:
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return [int(child) for child in children]
+
+
+def faulty(fault: str) -> dict[str, str]:
+    """The variables with which that goes wrong in an engine: see faults/sitecustomize.py."""
+    path = os.pathsep.join([str(FAULTS), os.environ.get("PYTHONPATH", "")])
+    return {"FAULT": fault, "PYTHONPATH": path}
 
 
 def free_port() -> int:

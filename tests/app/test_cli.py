@@ -48,12 +48,20 @@ def test_the_address_is_one_that_a_browser_here_can_open(host: str, url: str) ->
     assert page_url(host, 8000) == url
 
 
-def test_a_misspelt_variable_is_warned_of_and_a_wrong_flag_refused() -> None:
-    command = [sys.executable, "-m", "app.cli", "serve", "--checkpoint=nowhere", "--port=0"]
-    ended = subprocess.run(
-        command, env={**os.environ, "DDPM_PROT": "9000"}, capture_output=True, text=True
-    )
+def test_a_variable_that_sets_nothing_is_warned_of() -> None:
+    ended = refused({"DDPM_PROT": "9000"})
     assert "the variable DDPM_PROT is set, and is no setting" in ended.stderr
-    wrong = subprocess.run([*command, "--prot=9000"], capture_output=True, text=True)
-    assert wrong.returncode == 2
-    assert "--prot" in wrong.stderr
+
+
+def test_a_flag_that_there_is_not_is_refused() -> None:
+    ended = refused({}, "--prot=9000")
+    assert ended.returncode == 2
+    assert "--prot" in ended.stderr
+
+
+def refused(environment: dict[str, str], *flags: str) -> "subprocess.CompletedProcess[str]":
+    """A server that would end anyway: there is no such checkpoint."""
+    command = [sys.executable, "-m", "app.cli", "serve", "--checkpoint=nowhere", "--port=0", *flags]
+    return subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
+    )

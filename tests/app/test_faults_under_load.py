@@ -22,7 +22,7 @@ import pytest
 
 from app.engine.blackbox import SIZE
 from app.engine.handle import WATCH_SECONDS
-from tests.app.server import FAULTS, Server
+from tests.app.server import Server, faulty
 from tests.app.test_metrics import read
 from tests.tiny import save_tiny
 
@@ -32,6 +32,8 @@ BODIES: list[dict[str, Any]] = [
     {"n": 1 + i % 4, "seed": i, "steps": [50, 20, 7][i % 3], "labels": i % 3, "guidance": i % 2}
     for i in range(12)
 ]
+LONG = {"n": 64, "seed": 1, "labels": 1}
+"""Goes on for seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +68,8 @@ def wait_queued(server: Server, n: int) -> None:
 @contextmanager
 def serving(tiny: Path, tmp_path: Path, *flags: str, fault: str = "") -> Iterator[Server]:
     """A server with a fault in its engine."""
-    path = os.pathsep.join([str(FAULTS), os.environ.get("PYTHONPATH", "")])
     flags = (f"--checkpoint={tiny}", "--runtime=eager", *flags)
-    with Server(tmp_path / "server.log", *flags, FAULT=fault, PYTHONPATH=path) as server:
+    with Server(tmp_path / "server.log", *flags, **faulty(fault)) as server:
         yield server
 
 
@@ -77,7 +78,7 @@ def test_engines_killed_again_and_again_lose_nothing_and_readyz_tells(
 ) -> None:
     chance = random.Random(0)
     with serving(tiny, tmp_path) as server, ThreadPoolExecutor(len(BODIES) + 1) as pool:
-        long = pool.submit(samples, server, {"n": 64, "seed": 1, "labels": 1})
+        long = pool.submit(samples, server, LONG)
         running = [pool.submit(samples, server, body) for body in BODIES]
         for _ in range(4):
             time.sleep(chance.uniform(0, 0.2))
@@ -126,9 +127,8 @@ def test_an_engine_that_hangs_is_replaced(tiny: Path, tmp_path: Path, expected: 
 
 def test_a_pause_of_the_whole_machine_is_not_taken_for_a_hang(tiny: Path, tmp_path: Path) -> None:
     with serving(tiny, tmp_path, "--hang-seconds=2") as server, ThreadPoolExecutor(1) as pool:
-        engine, body = server.engine_pid(), {"n": 64, "seed": 1, "labels": 1}
-        expected = samples(server, body)
-        running = pool.submit(samples, server, body)
+        engine, expected = server.engine_pid(), samples(server, LONG)
+        running = pool.submit(samples, server, LONG)
         wait_queued(server, 1)
         os.kill(engine, signal.SIGSTOP)
         time.sleep(WATCH_SECONDS + 0.1)  # the watchdog has seen where it is
@@ -142,16 +142,18 @@ def test_a_pause_of_the_whole_machine_is_not_taken_for_a_hang(tiny: Path, tmp_pa
 
 
 def test_the_time_that_an_engine_takes_to_start_is_not_taken_for_a_hang(
-    tiny: Path, tmp_path: Path, expected: list[Any]
+    tiny: Path, tmp_path: Path
 ) -> None:
     with (
         serving(tiny, tmp_path, "--hang-seconds=2", fault="late=1.5") as server,
         ThreadPoolExecutor(1) as pool,
     ):
-        running = pool.submit(samples, server, BODIES[0])
+        expected = samples(server, LONG)
+        running = pool.submit(samples, server, LONG)
         wait_queued(server, 1)
         os.kill(server.engine_pid(), signal.SIGKILL)
-        assert running.result() == expected[0]
+        assert running.result() == expected
+        assert read(server)["ddpm_engine_restarts_total", "0"] == 1
         assert read(server)["ddpm_engine_hangs_total", "0"] == 0
 
 

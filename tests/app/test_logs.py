@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from app import logs
-from tests.app.server import FAULTS, Server
+from tests.app.server import Server, faulty
 from tests.app.wire import ask, request
 from tests.tiny import save_tiny
 
@@ -84,8 +84,7 @@ def test_a_path_cannot_write_lines_of_its_own(tiny: Server) -> None:
 
 def test_the_engines_lines_name_the_request(tmp_path: Path) -> None:
     flags = [f"--checkpoint={save_tiny(tmp_path / 'tiny')}", "--runtime=eager", "--log-format=json"]
-    broken = {"FAULT": "nan=666", "PYTHONPATH": str(FAULTS)}
-    with Server(tmp_path / "server.log", *flags, **broken) as server:
+    with Server(tmp_path / "server.log", *flags, **faulty("nan=666")) as server:
         answer = server.client.post(
             "/sample", json={"steps": 5, "seed": 666}, headers={"X-Request-ID": "hopeless"}
         )

@@ -9,7 +9,7 @@ from app.engine.blackbox import BlackBox
 from app.engine.messages import Frame, Submit
 from app.engine.options import Options
 from app.engine.process import SocketChannel
-from tests.app.server import FAULTS
+from tests.app.server import faulty
 
 BAD = 666
 
@@ -45,7 +45,6 @@ def test_when_the_api_process_goes_away_in_the_middle_of_a_step_it_ends_in_order
 
 
 def test_when_the_api_process_goes_away_it_ends_even_if_a_lane_hangs() -> None:
-    hanging = {"FAULT": f"hang={BAD}", "PYTHONPATH": str(FAULTS)}
     # One on each lane; the fault strikes in their fourth step.
-    ended = left_in_the_middle_of_a_step(n=2, seed=BAD, after_frames=2 * 3, **hanging)
+    ended = left_in_the_middle_of_a_step(n=2, seed=BAD, after_frames=2 * 3, **faulty(f"hang={BAD}"))
     assert ended == (1, "")
