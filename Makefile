@@ -28,16 +28,16 @@ browser: $(VENV)/.installed-dev  ## install a Chromium for the page's tests, if 
 	$(BIN)/python -m tests.browser
 
 test-browser: browser  ## and run them
-	$(BIN)/python -m pytest tests/app/test_playground.py -rs $(ARGS)
+	$(BIN)/python -m pytest tests/app/playground/test_page.py -rs $(ARGS)
 
 test-container: $(VENV)/.installed-dev  ## build the image and sample from it over HTTP
 	$(BIN)/python -m tests.container $(ARGS)
 
 postgres: $(VENV)/.installed-dev  ## install PostgreSQL (root, apt-get) for the jobs' tests, if there is none
-	$(BIN)/python -m tests.app.jobs.postgres
+	$(BIN)/python -m tests.postgres
 
 test-postgres: postgres  ## and run them
-	$(BIN)/python -m pytest tests/app/jobs $(ARGS)
+	$(BIN)/python -m pytest tests/app/jobs tests/app/routes/test_jobs.py tests/app/service/test_jobs_survive.py $(ARGS)
 
 clean:  ## remove the environment
 	rm -rf $(VENV)

@@ -14,7 +14,7 @@ from pydantic import SecretStr, ValidationError
 
 from app import logs
 from app.client.cli import add_server
-from app.connections import patient_protocol
+from app.http.uvicorn_protocol import patient_protocol
 from app.main import create_app
 from app.settings import Settings, unknown_variables
 
@@ -65,7 +65,7 @@ def serve(argv: list[str]) -> int:
             timeout_graceful_shutdown=settings.shutdown_seconds + LAST_WORDS_SECONDS,
             server_header=False,
             http=patient_protocol(settings.body_seconds),
-            access_log=False,  # app.observer writes those lines
+            access_log=False,  # app.http.access_log writes those lines
             log_config=None,
             reset_contextvars=True,  # else a pipelined request would find its predecessor's
         ),

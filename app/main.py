@@ -7,16 +7,16 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app import problems
-from app.engine.options import Options
-from app.engine.supervisor import Bounds, Limits, Supervisor
-from app.guard import Guard
+from app.http import problems
+from app.http.access_log import Observer
+from app.http.metrics import Metrics
+from app.http.request_limits import Guard
 from app.jobs.service import Jobs
-from app.metrics import Metrics
-from app.observer import Observer
+from app.pool.pool import Bounds, Limits, Supervisor
 from app.routes import generation, jobs, page, system
-from app.services import Services
+from app.routes.dependencies import Services
 from app.settings import Settings
+from app.wire.options import Options
 from diffusion import __version__
 
 ENCODER_THREADS = 2

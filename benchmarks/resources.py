@@ -8,7 +8,7 @@ import psutil
 
 from benchmarks.servers import Running
 
-ENGINE = "app.engine.process"
+ENGINE = "app.engine"
 MIB = 1 << 20
 
 

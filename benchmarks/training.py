@@ -27,9 +27,10 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from diffusion import datasets, pixels
+from diffusion import pixels
 from diffusion.config import Config, UNetConfig
-from diffusion.training import Trainer
+from diffusion.data import datasets
+from diffusion.training.trainer import Trainer
 
 NUM_IMAGES = 2000
 Steps = Callable[[int], object]

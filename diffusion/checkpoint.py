@@ -33,7 +33,7 @@ from diffusion.config import (
     check_channels,
     from_dict,
 )
-from diffusion.prediction import EpsModel
+from diffusion.parameterization import EpsModel
 from diffusion.process import Process
 from diffusion.unet import UNet
 

@@ -15,9 +15,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from diffusion import datasets, evaluation, features, generation, pixels, workers
-from diffusion.batches import null_label
-from diffusion.chain import evenly_spaced
+from diffusion import pixels, sampling
 from diffusion.checkpoint import (
     MODELS,
     Checkpoint,
@@ -27,19 +25,25 @@ from diffusion.checkpoint import (
     save_checkpoint,
 )
 from diffusion.config import Config, from_dict
-from diffusion.curves import draw_losses
-from diffusion.data import DataError, Images
-from diffusion.evaluation import Evaluation
-from diffusion.features import FeaturesName
-from diffusion.generation import Request, Source
-from diffusion.parts import Parts
-from diffusion.prediction import EpsModel
-from diffusion.recognition import Classifier, load_classifier, save_classifier
-from diffusion.recognition import train as train_classifier
-from diffusion.report import ReportError, check_plots, read_quality
-from diffusion.report import write as write_report
+from diffusion.data import datasets
+from diffusion.data.readers import DataError, Images
+from diffusion.evaluation import evaluate as evaluation
+from diffusion.evaluation import features
+from diffusion.evaluation.cache import Parts
+from diffusion.evaluation.classifier import Classifier, load_classifier, save_classifier
+from diffusion.evaluation.classifier import train as train_classifier
+from diffusion.evaluation.evaluate import Evaluation
+from diffusion.evaluation.features import FeaturesName
+from diffusion.evaluation.report import ReportError, check_plots, read_quality
+from diffusion.evaluation.report import write as write_report
+from diffusion.parameterization import EpsModel
 from diffusion.samplers import Conditioning, ddim, sample
-from diffusion.training import Trainer, TrainingError, Writer, saved_states
+from diffusion.sampling import Request, Source
+from diffusion.spacing import evenly_spaced
+from diffusion.training import distributed
+from diffusion.training.batches import null_label
+from diffusion.training.plots import draw_losses
+from diffusion.training.trainer import Trainer, TrainingError, Writer, saved_states
 from diffusion.unet import UNet
 
 USER_ERRORS = (TrainingError, ValueError)  # the packages' other errors are ValueErrors
@@ -97,7 +101,7 @@ def _add_sample(commands: Any) -> None:
     parser.add_argument("--out", type=Path, default=Path("samples.png"),
                         help="grid .png, .npz, or folder of PNGs (%(default)s)")  # fmt: skip
     parser.add_argument("--label", type=int, nargs="+", help="one label, or one for each sample")
-    generation.add_arguments(parser)
+    sampling.add_arguments(parser)
     parser.set_defaults(run=sample_command)
 
 
@@ -126,7 +130,7 @@ def _add_evaluate(commands: Any) -> None:
     add("--classifier", type=Path, help="folder; left out: the shipped one, or one is trained")
     add("--seed", type=int, default=0, help="of everything drawn (%(default)s)")
     add("--batch-size", type=int, default=64, help="network rows at once (%(default)s)")
-    generation.add_device(parser)
+    sampling.add_device(parser)
     parser.set_defaults(run=evaluate)
 
 
@@ -148,7 +152,7 @@ def _add_export(commands: Any) -> None:
 def train(args: argparse.Namespace) -> None:
     """`ddpm train`."""
     config = Config.read(args.config)
-    with workers.join(args.device) as (worker, device):
+    with distributed.join(args.device) as (worker, device):
         with worker.first_goes_first():
             images = datasets.load(args.data or config.data, "train", strict=args.strict)
         start = open_checkpoint(args.start) if args.start else None
@@ -224,7 +228,7 @@ def sample_command(args: argparse.Namespace) -> None:
     """`ddpm sample`."""
     request = Request.from_arguments(args, args.label)
     source = Source.open(args.checkpoint, args.device, args.runtime)
-    x_0 = generation.generate(source, request, args.batch_size).numpy()
+    x_0 = sampling.generate(source, request, args.batch_size).numpy()
     pixels.write_images(args.out, pixels.to_uint8(x_0))
     print(f"{args.n} samples of {source.checkpoint.name} written to {args.out}")
 

@@ -129,7 +129,7 @@ class TrainingConfig:
     warmup_steps: int = 5000  # linear, from 0
     decay: Literal["none", "cosine"] = "none"  # of the learning rate, to 0 at num_steps
     clip_norm: float = 1.0
-    loss: Literal["simple", "hybrid", "bound"] = "simple"  # see diffusion.objective
+    loss: Literal["simple", "hybrid", "bound"] = "simple"  # see diffusion.training.losses
     timesteps: Literal["uniform", "importance"] = "uniform"  # how t is drawn
     uniform_share: float = 0.001  # of the draws by importance
     bound_weight: float = 0.001  # of the bound in `hybrid`

@@ -3,7 +3,7 @@
 Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011)
 turns the counter (element block, draw, sample index) and the key (seed) into four 32-bit words,
 Box-Muller turns those into four normal numbers. Everything here is integer arithmetic or exact in
-the sense of `diffusion.exact`: the same bytes in any batch, with any number of threads, anywhere.
+the sense of `exact_math`: the same bytes in any batch, with any number of threads, anywhere.
 """
 
 import math
@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from diffusion import exact
+from diffusion import exact_math
 
 MASK = 0xFFFFFFFF
 MULTIPLIER = (0xD2511F53, 0xCD9E8D57)
@@ -68,5 +68,5 @@ def _words(seeds: Tensor, indices: Tensor, draws: Tensor, blocks: int) -> Tensor
 
 def _box_muller(a: Tensor, b: Tensor) -> Tensor:
     """Two uniform words, each (…), to two independent normal numbers, float32 (2, …)."""
-    radius = (-2 * exact.log((a.double() + 0.5) * 2.0**-32)).sqrt()
-    return (exact.cos_sin(b) * radius).float()
+    radius = (-2 * exact_math.log((a.double() + 0.5) * 2.0**-32)).sqrt()
+    return (exact_math.cos_sin(b) * radius).float()

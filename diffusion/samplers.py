@@ -17,10 +17,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from diffusion import exact, noise
-from diffusion.chain import SamplerName, evenly_spaced
+from diffusion import exact_math, noise
 from diffusion.config import Variance
 from diffusion.process import Process
+from diffusion.spacing import SamplerName, evenly_spaced
 
 Model = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """(x_t (B,C,H,W), t (B,) int64, label (B,) int64 or None) -> eps_hat (B,C,H,W), or, where the
@@ -200,7 +200,7 @@ def step(
         v = out[:, C:]
         noisy = rows[:, C_Z].flatten().nonzero().flatten().to(x_t.device)
         log_sigma = (log_small + (v + 1) / 2 * (log_large - log_small))[noisy]
-        z = z.index_copy(0, noisy, z[noisy] * exact.exp(log_sigma.double()).to(z.dtype))
+        z = z.index_copy(0, noisy, z[noisy] * exact_math.exp(log_sigma.double()).to(z.dtype))
     return Step(x_prev.add_(c_z * z), x_0_hat)
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from diffusion.chain import SamplerName
 from diffusion.checkpoint import MODELS, open_checkpoint
-from diffusion.generation import Request, Source, generate
+from diffusion.sampling import Request, Source, generate
+from diffusion.spacing import SamplerName
 
 LARGEST = {"mnist": 16, "cifar10": 32}
 """MiB of weights."""

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from app.engine.course import Course
-from app.engine.draws import Draw, Draws
-from app.engine.messages import Submit
+from app.engine.noise_ahead import Draw, Draws
 from app.engine.runtime import Runtime
 from app.engine.scheduler import Chain
+from app.engine.steps_ahead import Course
+from app.wire.messages import Submit
 from diffusion.samplers import SamplerTable, combine_guided, step
 
 Inputs = tuple[Tensor, Tensor, Tensor | None]

@@ -10,8 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from diffusion.compiled import CompiledModel
-from diffusion.prediction import EpsModel
+from diffusion.openvino.model import CompiledModel
+from diffusion.parameterization import EpsModel
 
 
 class RuntimeUnavailable(RuntimeError):

@@ -29,7 +29,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from app.engine.curve import LatencyCurve
+from app.engine.latency_curve import LatencyCurve
 
 PATIENCE = 3.0
 """The slowdown from which on a job no longer gives way to shorter ones."""

@@ -12,14 +12,14 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from app.engine.crew import Crew, Disconnected
-from app.engine.curve import LatencyCurve
-from app.engine.machine import Engine
-from app.engine.messages import Done, Failed, Message, Submit
+from app.engine.engine import Engine
+from app.engine.lane_threads import Crew, Disconnected
+from app.engine.latency_curve import LatencyCurve
 from app.engine.runner import Runner
 from app.engine.runtime import Runtime
-from diffusion.compiled import examples
-from diffusion.prediction import EpsModel
+from app.wire.messages import Done, Failed, Message, Submit
+from diffusion.openvino.model import examples
+from diffusion.parameterization import EpsModel
 from diffusion.process import Process
 
 LARGEST_STEPS = 3

@@ -6,9 +6,15 @@ from functools import partial
 
 import numpy as np
 
-from app import encoding
-from app.jobs import results
-from app.jobs.archive import (
+from app.generation import encoding
+from app.generation.collect import Result
+from app.generation.plan import Plan
+from app.http.problems import Problem
+from app.jobs import result_store
+from app.jobs.result_store import ResultStore
+from app.jobs.store import SampleIndex
+from app.jobs.tables import Kind
+from app.jobs.zip_stream import (
     BLOCK_BYTES,
     Body,
     Entry,
@@ -18,12 +24,6 @@ from app.jobs.archive import (
     npy_file,
     npy_file_of_rows,
 )
-from app.jobs.results import ResultStore
-from app.jobs.store import SampleIndex
-from app.jobs.tables import Kind
-from app.planning import Plan
-from app.problems import Problem
-from app.results import Result
 from diffusion import pixels
 
 Array = np.ndarray
@@ -45,11 +45,11 @@ class Stored:
 
     def image(self, number: int) -> Array:
         """uint8 (H,W,C), of a job without frames."""
-        return results.decode_image(self.read(number))
+        return result_store.decode_image(self.read(number))
 
     def trajectory(self, number: int) -> tuple[Array, Array]:
         """x_t and x0_hat of it, float32 (frames,C,H,W)."""
-        return results.decode_trajectory(self.plan, self.read(number))
+        return result_store.decode_trajectory(self.plan, self.read(number))
 
     @property
     def n(self) -> int:
@@ -116,7 +116,7 @@ def trajectory_npz(stored: Stored) -> Body:
         return stored.trajectory(i)[half].tobytes()
 
     arrays = [
-        npy_file_of_rows(name, results.FLOAT, shape, crcs, partial(read, half))
+        npy_file_of_rows(name, result_store.FLOAT, shape, crcs, partial(read, half))
         for half, (name, crcs) in enumerate(halves)
     ]
     names = {"t": np.array(plan.shown_times), **encoding.names(plan)}
@@ -127,7 +127,7 @@ def load(stored: Stored, max_bytes: int) -> Result:
     """All of it in memory, for a picture. Raises Problem 422 when that would be too large."""
     plan = stored.plan
     shape = stored.n, len(plan.shown_times), *plan.image_shape
-    size = stored.n * max(1, 2 * len(plan.shown_times)) * results.image_bytes(plan)
+    size = stored.n * max(1, 2 * len(plan.shown_times)) * result_store.image_bytes(plan)
     if size > max_bytes:
         raise Problem(
             422,

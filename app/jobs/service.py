@@ -18,17 +18,17 @@ from uuid import uuid4
 import httpx
 from filelock import FileLock, Timeout
 
-from app.engine.flight import NotReady
-from app.engine.supervisor import Supervisor
+from app.generation.plan import Plan
+from app.generation.schemas import JobStatus
 from app.jobs import webhook
 from app.jobs.database import StorageFull, StorageUnavailable, is_sqlite
 from app.jobs.representations import Stored
-from app.jobs.results import ResultStore, bound_bytes
+from app.jobs.result_store import ResultStore, bound_bytes
 from app.jobs.store import JobExpired, JobUnfinished, Key, Quota, Store, UnknownJob
 from app.jobs.tables import Job, Kind
 from app.jobs.worker import PLANS, Terms, Worker
-from app.planning import Plan
-from app.schemas import JobStatus
+from app.pool.inflight import NotReady
+from app.pool.pool import Supervisor
 from app.settings import Settings
 from app.tasks import end, together
 

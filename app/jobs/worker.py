@@ -19,16 +19,16 @@ from uuid import uuid4
 
 from pydantic import TypeAdapter
 
-from app.engine.flight import Refused
-from app.engine.messages import Done, Failed, Finished, Frame
-from app.engine.supervisor import Supervisor
+from app.generation.collect import image
+from app.generation.plan import Plan
 from app.jobs.database import StorageFull, StorageUnavailable
-from app.jobs.results import ResultStore, encode_image, encode_trajectory, image_bytes
+from app.jobs.result_store import ResultStore, encode_image, encode_trajectory, image_bytes
 from app.jobs.store import Kept, LostLease, Store
 from app.jobs.tables import Job
-from app.planning import Plan
-from app.results import image
+from app.pool.inflight import Refused
+from app.pool.pool import Supervisor
 from app.tasks import end, together
+from app.wire.messages import Done, Failed, Finished, Frame
 
 log = logging.getLogger(__name__)
 

@@ -8,20 +8,27 @@ from typing import TypeVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from app import encoding, openapi, tracing
-from app.body import StrictRoute
-from app.clients import ClientDep
-from app.engine.supervisor import Supervisor
+from app.generation import encoding
+from app.generation.collect import Result, gather
+from app.generation.plan import Plan, for_client, plan, with_seed
+from app.generation.schemas import (
+    SampleRequest,
+    SampleResponse,
+    TrajectoryRequest,
+    TrajectoryResponse,
+)
+from app.http import tracing
+from app.http.auth import ClientDep
+from app.http.negotiation import accept_header, choose
+from app.http.prefer import WaitDep, idempotency_key, prefers_async, refuse_webhook
+from app.http.request_log import Record
+from app.http.strict_json import StrictRoute
 from app.jobs.tables import Kind
-from app.negotiation import accept_header, choose
-from app.planning import Plan, for_client, plan, with_seed
-from app.preferences import WaitDep, idempotency_key, prefers_async, refuse_webhook
-from app.record import Record
-from app.results import Result, gather
+from app.pool.pool import Supervisor
+from app.routes import openapi
+from app.routes.dependencies import Services, ServicesDep
 from app.routes.jobs import accept_job
-from app.schemas import SampleRequest, SampleResponse, TrajectoryRequest, TrajectoryResponse
-from app.services import Services, ServicesDep
-from app.streaming import event_stream
+from app.routes.streams import event_stream
 
 T = TypeVar("T")
 Encoders = dict[str, Callable[[Result], bytes]]

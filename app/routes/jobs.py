@@ -6,21 +6,22 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from app import openapi, ranges
-from app.clients import ClientDep
+from app.generation.plan import Plan, for_client, plan
+from app.generation.schemas import JobStatus, SampleRequest
+from app.http import ranges
+from app.http.auth import ClientDep
+from app.http.negotiation import accept_header, choose
+from app.http.prefer import idempotency_key
+from app.http.problems import Problem, shorten
+from app.http.request_log import Record
 from app.jobs import webhook
-from app.jobs.archive import Body
-from app.jobs.events import ENDED, LAST_ID, progress
+from app.jobs.progress import ENDED, LAST_ID, progress
 from app.jobs.representations import PICTURES, STREAMS, Stored, load
-from app.jobs.results import bound_bytes
+from app.jobs.result_store import bound_bytes
 from app.jobs.tables import Kind
-from app.negotiation import accept_header, choose
-from app.planning import Plan, for_client, plan
-from app.preferences import idempotency_key
-from app.problems import Problem, shorten
-from app.record import Record
-from app.schemas import JobStatus, SampleRequest
-from app.services import Services, ServicesDep
+from app.jobs.zip_stream import Body
+from app.routes import openapi
+from app.routes.dependencies import Services, ServicesDep
 from app.settings import Settings
 
 EVENT_STREAM = "text/event-stream"

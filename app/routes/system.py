@@ -4,10 +4,10 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from app import openapi
-from app.problems import RESTART_SECONDS, Problem, problem_response
-from app.schemas import Limits, Model, Readiness
-from app.services import ServicesDep
+from app.generation.schemas import Limits, Model, Readiness
+from app.http.problems import RESTART_SECONDS, Problem, problem_response
+from app.routes import openapi
+from app.routes.dependencies import ServicesDep
 
 router = APIRouter(tags=["system"])
 

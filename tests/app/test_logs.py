@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from app import logs
+from tests.app.raw_http import ask, request
 from tests.app.server import Server, faulty
-from tests.app.wire import ask, request
 from tests.tiny import save_tiny
 
 Lines = list[dict[str, Any]]
@@ -48,7 +48,7 @@ def test_every_request_is_one_json_line(tiny: Server) -> None:
     assert line.pop("timestamp").endswith("Z")
     assert len(line.pop("job")) == 32
     assert line == {
-        "event": "answered", "level": "info", "logger": "app.observer", "request_id": "mine",
+        "event": "answered", "level": "info", "logger": "app.http.access_log", "request_id": "mine",
         "client": "127.0.0.1", "method": "POST", "path": "/sample", "status": 200,
         "n": 2, "steps": 3, "sampler": "ddpm",
     }  # fmt: skip
@@ -89,7 +89,7 @@ def test_the_engines_lines_name_the_request(tmp_path: Path) -> None:
             "/sample", json={"steps": 5, "seed": 666}, headers={"X-Request-ID": "hopeless"}
         )
         assert answer.status_code == 500
-        (line,) = lines(server, logger="app.engine.machine", request_id="hopeless")
+        (line,) = lines(server, logger="app.engine.engine", request_id="hopeless")
         assert line["reason"] == "sample 0 is not a number after step 4 of 5"
         (line,) = lines(server, event="answered", request_id="hopeless")
         assert (line["status"], line["dropped"]) == (500, "internal_error")

@@ -10,8 +10,8 @@ from PIL import Image
 
 from app.cli import main
 from diffusion.checkpoint import open_checkpoint
-from diffusion.generation import Source
-from diffusion.training import saved_states
+from diffusion.sampling import Source
+from diffusion.training.trainer import saved_states
 from tests.tiny import save_tiny
 
 CONFIG = """

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from app.engine.curve import LatencyCurve
-from app.engine.machine import Engine
-from app.engine.messages import Event, Finished, Frame, Limited, Submit
+from app.engine.engine import Engine
+from app.engine.latency_curve import LatencyCurve
 from app.engine.runner import Call, Runner
 from app.engine.runtime import make_runtime
 from app.engine.warmup import invariant_sizes
+from app.wire.messages import Event, Finished, Frame, Limited, Submit
 from diffusion.checkpoint import Checkpoint, open_checkpoint
-from diffusion.prediction import EpsModel
+from diffusion.parameterization import EpsModel
 from diffusion.process import Process
 from diffusion.samplers import Conditioning, make_table, sample
 from tests.tiny import save_tiny

@@ -16,7 +16,7 @@ from app.engine.runtime import (
 )
 from app.engine.warmup import invariant_sizes
 from diffusion.checkpoint import open_checkpoint
-from diffusion.prediction import EpsModel
+from diffusion.parameterization import EpsModel
 from tests.tiny import save_tiny
 
 LARGEST = 33

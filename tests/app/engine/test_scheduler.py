@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from app.engine.curve import LatencyCurve
+from app.engine.latency_curve import LatencyCurve
 from app.engine.scheduler import Batch, Job, Scheduler
 
 

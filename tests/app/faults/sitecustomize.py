@@ -81,7 +81,7 @@ def delay_crew(module: ModuleType) -> None:
 
 CHANGES = {"app.engine.runner": break_runner}
 if FAULT == "late":
-    CHANGES["app.engine.crew"] = delay_crew
+    CHANGES["app.engine.lane_threads"] = delay_crew
 if FAULT == "memory":
     CHANGES["app.engine.warmup"] = flatten_curve
 

@@ -1,0 +1,174 @@
+"""The engine's own process: load, warm up, then step and listen until the socket closes.
+
+Started by the supervisor as `python -m app.engine SOCKET BLACK_BOX OPTIONS`, with one end
+of a socket pair and a black box. It knows no HTTP and writes no file. Its end of the socket
+closing, for whatever reason, ends it: an engine never outlives its API process.
+"""
+
+import logging
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import torch
+
+from app import logs
+from app.engine.engine import Engine
+from app.engine.lane_threads import Crew, Disconnected
+from app.engine.runner import Runner
+from app.engine.runtime import make_runtime
+from app.engine.warmup import invariant_sizes, step_seconds
+from app.wire.flight_recorder import BlackBox
+from app.wire.messages import HEADER, Message, Ready, Unusable, decode, encode
+from app.wire.options import Options
+from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
+from diffusion.process import Process
+from diffusion.sampling import pick_device
+
+log = logging.getLogger(__name__)
+
+PICTURE_CHANNELS = (1, 3)
+END_SECONDS = 10.0
+"""For the steps that are running, once the API process is gone."""
+
+
+class SocketChannel:
+    """Messages over a blocking socket. Raises Disconnected once the API process is gone."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._buffer = bytearray()
+
+    def send(self, *messages: Message) -> None:
+        """All at once: each time that the API process is woken takes time from the network."""
+        if not messages:
+            return
+        try:
+            self._connection.sendall(b"".join(map(encode, messages)))
+        except OSError as error:
+            raise Disconnected from error
+
+    def receive(self, *, wait: bool) -> Iterator[Message]:
+        """Whatever has arrived; with `wait`, at least something."""
+        ready, _, _ = select.select([self._connection], [], [], None if wait else 0)
+        if ready:
+            try:
+                received = self._connection.recv(1 << 20)
+            except ConnectionError as error:  # it went away with messages unread
+                raise Disconnected from error
+            if not received:
+                raise Disconnected
+            self._buffer += received
+        while len(self._buffer) >= HEADER.size:
+            (size,) = HEADER.unpack_from(self._buffer)
+            if len(self._buffer) < HEADER.size + size:
+                return
+            body = bytes(self._buffer[HEADER.size : HEADER.size + size])
+            del self._buffer[: HEADER.size + size]
+            yield decode(body)
+
+
+def outlive_for(seconds: float, connection: socket.socket) -> None:
+    """End the process so long after the API process, whatever hangs."""
+    closed = select.poll()
+    closed.register(connection, 0)
+    closed.poll()
+    time.sleep(seconds)
+    os._exit(1)
+
+
+def load(options: Options) -> tuple[Engine, Ready]:
+    """The engine, warm, and what there is to say of its model.
+
+    Raises CheckpointError, ConfigError, RequestError (no such device) or RuntimeUnavailable.
+    """
+    torch.set_num_threads(options.threads)
+    checkpoint = open_checkpoint(options.checkpoint)
+    if checkpoint.unet.in_channels not in PICTURE_CHANNELS:
+        raise CheckpointError(
+            f"{checkpoint.folder}: in_channels: {checkpoint.unet.in_channels} cannot be served as "
+            "pictures; it must be 1 (grey) or 3 (RGB)"
+        )
+    process = Process.from_config(checkpoint.process)
+    model = checkpoint.eps_model()
+    device = pick_device(options.device)
+    runtime = make_runtime(options.runtime, model, device, options.threads, options.max_batch)
+    if runtime.name == "openvino":
+        torch.set_num_threads(1)  # its idle threads would spin beside OpenVINO's
+    invariant = invariant_sizes(runtime, model)
+    runner = Runner(
+        runtime,
+        invariant or runtime.batch_sizes,
+        checkpoint.unet.image_shape,
+        checkpoint.process.clip,
+        checkpoint.card.null_label,
+    )
+    is_conditional = checkpoint.unet.num_class_embeds is not None
+    measured = step_seconds(process, runner, is_conditional=is_conditional)
+    curve = measured.up_to_the_knee()
+    runtime.keep(curve.sizes)
+    runner.batch_sizes = curve.sizes
+    info = {
+        **describe(checkpoint, process),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "runtime": runtime.name,
+        "precision": runtime.precision,
+        "device": str(device),
+        "batch_sizes": list(curve.sizes),
+        "step_seconds": {str(size): measured.seconds(size) for size in measured.sizes},
+        "batch_invariant": bool(invariant),
+        "seconds_per_row": curve.seconds_per_row,
+    }
+    return Engine(process, runner, curve), Ready(info)
+
+
+def describe(checkpoint: Checkpoint, process: Process) -> dict[str, object]:
+    """What `GET /model` says of the checkpoint, in JSON types."""
+    card = checkpoint.card
+    return {
+        "name": checkpoint.name,
+        "image_shape": list(checkpoint.unet.image_shape),
+        "num_timesteps": process.num_timesteps,
+        "schedule": checkpoint.process.schedule,
+        "alpha_bar_T": process.alpha_bar[-1].item(),
+        "alpha_bar": [1.0, *process.alpha_bar.tolist()],
+        "variance": checkpoint.process.variance,
+        "clip": checkpoint.process.clip,
+        "classes": list(checkpoint.classes),
+        "null_label": card.null_label,
+        "sha256": checkpoint.sha256,
+        "data": card.data,
+        "command": card.command,
+        "trained": card.trained,
+        "quality": card.quality,
+    }
+
+
+def main() -> None:
+    """Run until the API process goes away."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the API process' to handle
+    fd, box_fd, options = Options.parse()
+    logs.configure(options.log_format)
+    connection = socket.socket(fileno=fd)
+    channel = SocketChannel(connection)
+    threading.Thread(target=outlive_for, args=(END_SECONDS, connection), daemon=True).start()
+    try:
+        try:
+            engine, ready = load(options)
+            engine.on_step = BlackBox(box_fd).begin
+        except Exception as error:
+            log.debug("engine cannot start", exc_info=error)
+            channel.send(Unusable(str(error) or repr(error)))
+            return
+        channel.send(ready)
+        Crew(channel, engine).serve()
+    except Disconnected:
+        return
+
+
+if __name__ == "__main__":
+    main()

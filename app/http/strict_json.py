@@ -1,0 +1,97 @@
+"""The body of a request as JSON, read strictly: what could be read in two ways is refused."""
+
+import json
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from app.http.problems import shorten
+
+MAX_DEPTH = 16
+"""Lists and objects inside each other; no request needs more than two."""
+
+
+def loads(body: bytes) -> Any:
+    """The value of a JSON text in UTF-8 (RFC 8259).
+
+    Raises json.JSONDecodeError, also for what Python's reader lets pass: another encoding, a name
+    that an object has twice, NaN and Infinity, numbers out of range, and nesting over MAX_DEPTH.
+    """
+    try:
+        value = json.loads(
+            body.decode(),
+            object_pairs_hook=_unique,
+            parse_float=_finite,
+            parse_constant=_no_number,
+        )
+        _check_depth(value)
+    except json.JSONDecodeError:
+        raise
+    except UnicodeDecodeError as error:
+        raise _refused(f"not UTF-8: {error.reason}", error.start) from error
+    except RecursionError as error:
+        raise _refused("nested too deeply") from error
+    except ValueError as error:
+        raise _refused(str(error)) from error
+    return value
+
+
+def _refused(reason: str, position: int = 0) -> json.JSONDecodeError:
+    return json.JSONDecodeError(reason, "", position)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the name {shorten(name)} is there twice")
+        found[name] = value
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:80]} is out of range")
+    return number
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number in JSON")
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return
+    raise ValueError("nested too deeply")
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+class StrictRequest(Request):
+    """A request whose JSON is read by `loads`."""
+
+    async def json(self) -> Any:
+        return loads(await self.body())
+
+
+class StrictRoute(APIRoute):
+    """The route class of every router that takes a body."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handler(StrictRequest(request.scope, request.receive))
+
+        return strict

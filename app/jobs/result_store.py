@@ -1,0 +1,162 @@
+"""Where jobs' samples are kept: one file a sample, in a folder or wherever fsspec reaches.
+
+A file is whole before the database knows of it, and only what the database knows of is read, so a
+crash leaves nothing torn; a sample written twice is the same bytes.
+"""
+
+import errno
+import io
+import math
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import fsspec
+import numpy as np
+from PIL import Image
+
+from app.generation.encoding import png
+from app.generation.plan import Plan
+from app.jobs.database import StorageFull, StorageUnavailable
+from diffusion import pixels
+
+Array = np.ndarray
+FLOAT = np.dtype("<f4")
+PNG_OVERHEAD = 200
+"""Bytes of a PNG beside its pixels and a filter byte a row, at most, for images of our sizes."""
+
+
+class ResultStore:
+    """The folder or bucket at `url`, as fsspec names it. Methods block; they raise
+    StorageUnavailable or StorageFull."""
+
+    def __init__(self, url: str) -> None:
+        self._fs, self._root = fsspec.url_to_fs(url)
+        self._is_local = "file" in self._fs.protocol
+
+    def open(self) -> None:
+        """Make the folder, and see that it can be written."""
+        probe = f"{self._root}/.writable.{uuid4().hex}"
+        with translated():
+            self._fs.makedirs(self._root, exist_ok=True)
+            self._fs.pipe_file(probe, b"")
+            self._fs.rm_file(probe)
+
+    def write(self, job_id: str, index: int, content: bytes) -> None:
+        """Keep one sample: there whole, or not at all."""
+        path = self._path(job_id, index)
+        with translated():
+            if self._is_local:
+                _write_durably(Path(path), content)
+            else:  # object stores show an object when it is whole
+                self._fs.pipe_file(path, content)
+
+    def sync(self, job_id: str) -> None:
+        """What was written is found again after a power failure."""
+        if self._is_local:
+            with translated():
+                _sync(Path(self._root) / job_id)
+
+    def read(self, job_id: str, index: int) -> bytes:
+        """One sample."""
+        with translated():
+            content: bytes = self._fs.cat_file(self._path(job_id, index))
+        return content
+
+    def remove(self, job_id: str) -> None:
+        """Forget all samples of a job; it may have none."""
+        folder = f"{self._root}/{job_id}"
+        with translated():
+            if self._fs.exists(folder):
+                self._fs.rm(folder, recursive=True)
+
+    def free_bytes(self) -> int | None:
+        """What the disk has left; None where nobody knows."""
+        if not self._is_local:
+            return None
+        with translated():
+            found = os.statvfs(self._root)
+        return found.f_bavail * found.f_frsize
+
+    def _path(self, job_id: str, index: int) -> str:
+        return f"{self._root}/{job_id}/{index:06d}"
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """The file system's errors, whichever it is, as StorageUnavailable or StorageFull."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(f"the result store has no room: {error}; free some") from error
+        raise StorageUnavailable(f"the result store cannot be used: {error}") from error
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with partial.open("wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def image_bytes(plan: Plan) -> int:
+    """One image as float32."""
+    return math.prod(plan.image_shape) * FLOAT.itemsize
+
+
+def bound_bytes(plan: Plan) -> int:
+    """What a job's files take together, at most."""
+    C, H, W = plan.image_shape
+    as_png = H * (1 + W * C) + PNG_OVERHEAD
+    frames = 2 * len(plan.shown_times) * image_bytes(plan)
+    return len(plan.submit.indices) * (frames or as_png)
+
+
+def encode_image(x_0: Array) -> tuple[bytes, int, int]:
+    """float32 (C,H,W) as PNG; the CRC-32 of that, and of the pixels."""
+    image = pixels.to_uint8(x_0)
+    content = png(image)
+    return content, zlib.crc32(content), zlib.crc32(np.ascontiguousarray(image).tobytes())
+
+
+def decode_image(content: bytes) -> Array:
+    """uint8 (H,W,C)."""
+    with Image.open(io.BytesIO(content)) as opened:
+        image = np.asarray(opened)
+    return image if image.ndim == 3 else image[:, :, None]
+
+
+def encode_trajectory(
+    plan: Plan, frames: Mapping[int, tuple[bytes, bytes]]
+) -> tuple[bytes, int, int]:
+    """(x_t, x0_hat) by position, as the engine sends them, as all x_t, then all x0_hat; the CRC-32
+    of each half."""
+    x_t = b"".join(frames[position][0] for position in plan.submit.shown)
+    x_0_hat = b"".join(frames[position][1] for position in plan.submit.shown)
+    return x_t + x_0_hat, zlib.crc32(x_t), zlib.crc32(x_0_hat)
+
+
+def decode_trajectory(plan: Plan, content: bytes) -> tuple[Array, Array]:
+    """x_t and x0_hat, float32 (frames,C,H,W)."""
+    shape = 2, len(plan.shown_times), *plan.image_shape
+    x_t, x_0_hat = np.frombuffer(content, FLOAT).reshape(shape)
+    return x_t, x_0_hat

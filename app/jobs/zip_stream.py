@@ -1,0 +1,187 @@
+"""Zip archives and npz files that are never whole in memory: their parts have known sizes.
+
+The bytes are those of `app.generation.encoding.archive` for the same files.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+
+Array = np.ndarray
+
+LOCAL = struct.Struct("<4s5H3L2H")
+CENTRAL = struct.Struct("<4s6H3L5H2L")
+END = struct.Struct("<4s4H2LH")
+END_64 = struct.Struct("<4sQ2H2L4Q")
+LOCATOR_64 = struct.Struct("<4sLQL")
+MAX_16, MAX_32 = 0xFFFF, 0xFFFFFFFF
+VERSION, VERSION_64 = 20, 45
+UNIX = 3 << 8
+READABLE = 0o600 << 16
+DATE = 1 << 5 | 1  # 1980-01-01, at 00:00:00
+BLOCK_BYTES = 1 << 18
+"""Parts are joined to blocks of about this size."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """Bytes in parts: `sizes` int64 of each, and how to read the i-th."""
+
+    sizes: Array
+    read: Callable[[int], bytes]
+
+    @classmethod
+    def of(cls, content: bytes) -> "Body":
+        """One part, in memory."""
+        return cls(np.array([len(content)]), lambda _: content)
+
+    @classmethod
+    def join(cls, bodies: Sequence["Body"]) -> "Body":
+        """One after the other."""
+        first = np.array([0, *accumulate(len(body.sizes) for body in bodies)])
+
+        def read(i: int) -> bytes:
+            body = int(np.searchsorted(first, i, side="right")) - 1
+            return bodies[body].read(i - int(first[body]))
+
+        return cls(np.concatenate([body.sizes for body in bodies]), read)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return int(self.sizes.sum())
+
+    def blocks(self, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes start..stop-1, in blocks; only the parts that hold them are read."""
+        ends = np.cumsum(self.sizes)
+        block, at = bytearray(), start
+        for i in range(int(np.searchsorted(ends, start, side="right")), len(ends)):
+            if at >= stop:
+                break
+            begin = int(ends[i]) - int(self.sizes[i])
+            block += self.read(i)[at - begin : stop - begin]
+            at = int(ends[i])
+            if len(block) >= BLOCK_BYTES:
+                yield bytes(block)
+                block.clear()
+        yield bytes(block)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of an archive: its name, its size in bytes and its CRC-32."""
+
+    name: str
+    size: int
+    crc: int
+
+    @property
+    def header_size(self) -> int:
+        """Of `header`."""
+        return LOCAL.size + len(self.name) + (20 if self.size >= MAX_32 else 0)
+
+    @property
+    def header(self) -> bytes:
+        """What stands before the file: uncompressed, without a date."""
+        name, size, extra, version = self.name.encode("ascii"), self.size, b"", VERSION
+        if size >= MAX_32:
+            extra, size, version = struct.pack("<2H2Q", 1, 16, size, size), MAX_32, VERSION_64
+        fields = (version, 0, 0, 0, DATE, self.crc, size, size, len(name), len(extra))
+        return LOCAL.pack(b"PK\3\4", *fields) + name + extra
+
+    def listed(self, offset: int) -> bytes:
+        """The archive's directory about the file whose header is at `offset`."""
+        name, size, version = self.name.encode("ascii"), self.size, VERSION
+        large = []
+        if size >= MAX_32:
+            large, size = [size, size], MAX_32
+        if offset >= MAX_32:
+            large, offset = [*large, offset], MAX_32
+        extra = struct.pack(f"<2H{len(large)}Q", 1, 8 * len(large), *large) if large else b""
+        version = VERSION_64 if large else VERSION
+        fields = (version | UNIX, version, 0, 0, 0, DATE, self.crc, size, size, len(name))
+        rest = (len(extra), 0, 0, 0, READABLE, offset)
+        return CENTRAL.pack(b"PK\1\2", *fields, *rest) + name + extra
+
+
+def directory(entries: Sequence[Entry]) -> bytes:
+    """The end of an archive of these files, in this order."""
+    offsets = [0, *accumulate(entry.header_size + entry.size for entry in entries)]
+    start = offsets.pop()
+    listing = b"".join(e.listed(at) for e, at in zip(entries, offsets, strict=True))
+    count, size, end_64 = len(entries), len(listing), b""
+    if count >= MAX_16 or start >= MAX_32 or size >= MAX_32:
+        versions = (VERSION_64, VERSION_64)
+        end_64 = END_64.pack(b"PK\6\6", 44, *versions, 0, 0, count, count, size, start)
+        end_64 += LOCATOR_64.pack(b"PK\6\7", 0, start + size, 1)
+        count, size, start = min(count, MAX_16), min(size, MAX_32), min(start, MAX_32)
+    return listing + end_64 + END.pack(b"PK\5\6", 0, 0, count, count, size, start, 0)
+
+
+def archive(files: Sequence[tuple[Entry, Body]]) -> Body:
+    """A few files, each maybe in many parts."""
+    parts = [body for entry, content in files for body in (Body.of(entry.header), content)]
+    return Body.join([*parts, Body.of(directory([entry for entry, _ in files]))])
+
+
+def archive_of_many(entries: Sequence[Entry], read: Callable[[int], bytes]) -> Body:
+    """Many files, each in one part: `read(i)` is the content of the i-th."""
+    sizes = np.array([entry.header_size + entry.size for entry in entries], np.int64)
+    files = Body(sizes, lambda i: entries[i].header + read(i))
+    return Body.join([files, Body.of(directory(entries))])
+
+
+def memory_file(name: str, content: bytes) -> tuple[Entry, Body]:
+    """A file of an archive from memory."""
+    return Entry(name, len(content), zlib.crc32(content)), Body.of(content)
+
+
+def npy_file(name: str, array: Array) -> tuple[Entry, Body]:
+    """A file of an npz from memory."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return memory_file(f"{name}.npy", buffer.getvalue())
+
+
+def npy_file_of_rows(
+    name: str, dtype: np.dtype, shape: tuple[int, ...], crcs: Array, read: Callable[[int], bytes]
+) -> tuple[Entry, Body]:
+    """A file of an npz whose i-th row has the bytes `read(i)` and the CRC-32 `crcs[i]`."""
+    buffer = io.BytesIO()
+    header = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    np.lib.format.write_array_header_1_0(buffer, header)
+    start = buffer.getvalue()
+    row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
+    rows = Body(np.full(shape[0], row_bytes), read)
+    crc = joined_crc(zlib.crc32(start), crcs, row_bytes)
+    entry = Entry(f"{name}.npy", len(start) + shape[0] * row_bytes, crc)
+    return entry, Body.join([Body.of(start), rows])
+
+
+def joined_crc(crc: int, crcs: Array, length: int) -> int:
+    """The CRC-32 of something with CRC-32 `crc`, followed by pieces of `length` bytes each whose
+    CRC-32 are `crcs`.
+
+    crc(A || B) = M crc(A) ^ crc(B), with M linear over bits and dependent on B's length alone: its
+    columns are what a piece of zeros makes of each bit.
+    """
+    zeros = bytes(length)
+    of_zeros = zlib.crc32(zeros)
+    columns = [zlib.crc32(zeros, 1 << bit) ^ of_zeros for bit in range(32)]
+    for following in crcs.tolist():
+        moved = 0
+        while crc:
+            low = crc & -crc
+            moved ^= columns[low.bit_length() - 1]
+            crc ^= low
+        crc = moved ^ following
+    return crc

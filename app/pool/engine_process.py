@@ -1,0 +1,268 @@
+"""One engine process: started, fed, watched, and started again when it dies or hangs.
+
+Samples are functions of (checkpoint, request), so what an engine had in flight when it died is
+submitted again to the next one, and the outputs are the same: a client sees only a delay.
+"""
+
+import asyncio
+import dataclasses
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from app.pool.inflight import Flight
+from app.wire.flight_recorder import BlackBox
+from app.wire.messages import (
+    HEADER,
+    Cancel,
+    Counts,
+    Done,
+    Failed,
+    Finished,
+    Frame,
+    Limited,
+    Message,
+    Pause,
+    Ready,
+    Unusable,
+    decode,
+    encode,
+)
+from app.wire.options import Options
+
+log = logging.getLogger(__name__)
+
+RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0)
+"""Pause before the n-th start in a row that never got ready; the last one repeats."""
+STOP_SECONDS = 5.0
+START_SECONDS = 900.0
+"""An engine that is not ready by then is started anew."""
+WATCH_SECONDS = 0.5
+HIGH_WATER, LOW_WATER = 8 << 20, 2 << 20
+"""Bytes of events waiting for a reader: above the first its job pauses, until below the second."""
+
+
+class EngineHandle:
+    """One engine process on one device, restarted for as long as the server runs, and when a step
+    takes more than `hang_seconds`, or none is taken although there is something to do."""
+
+    def __init__(
+        self,
+        options: Options,
+        hang_seconds: float,
+        on_unusable: Callable[[str], None],
+        on_ready: Callable[[], None],
+    ) -> None:
+        self.options = options
+        self.hang_seconds = hang_seconds
+        self.model: dict[str, Any] | None = None
+        self.status = "starting"
+        self.pid: int | None = None
+        self.restarts = 0
+        self.hangs = 0
+        self.memory_limits = 0  # times that memory ran out in a step
+        self.counts: dict[int, Counts] = {}  # by batch size
+        self.flights: dict[str, Flight] = {}
+        self._on_unusable = on_unusable
+        self._on_ready = on_ready
+        self._writer: asyncio.StreamWriter | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._box: BlackBox | None = None
+        self._is_hung = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def is_ready(self) -> bool:
+        return self.status == "ready"
+
+    @property
+    def max_batch(self) -> int:
+        """Rows in a step, at most."""
+        sizes = self.model["batch_sizes"] if self.model else [self.options.max_batch]
+        return int(min(sizes[-1], self.options.max_batch))
+
+    @property
+    def backlog(self) -> int:
+        """Network rows still to be run."""
+        return sum(flight.cost for flight in self.flights.values())
+
+    def start(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self._keep_running()),
+            asyncio.create_task(self._watch()),
+        ]
+
+    async def stop(self) -> None:
+        """End the process: closing its socket does, else it is killed."""
+        self.status = "stopped"
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._writer is not None:
+            self._writer.close()
+        if self._process is not None:
+            await end(self._process)
+        if self._box is not None:
+            self._box.close()
+            self._box = None
+
+    def submit(self, flight: Flight) -> None:
+        self.flights[flight.submit.id] = flight
+        self._send(flight.remainder())
+
+    def keep_pace(self, flight: Flight) -> None:
+        """Pause a job whose reader is behind; let it go on when the reader has caught up."""
+        pause = flight.buffered > (LOW_WATER if flight.is_paused else HIGH_WATER)
+        if pause != flight.is_paused and flight.submit.id in self.flights:
+            flight.is_paused = pause
+            self._send(Pause(flight.submit.id, pause))
+
+    def release(self, job_id: str) -> None:
+        """Nobody waits for the job any more: cancel what is left of it."""
+        if self.flights.pop(job_id, None) is not None:
+            self._send(Cancel(job_id))
+
+    def _send(self, message: Message) -> None:
+        if self.is_ready and self._writer is not None and not self._writer.is_closing():
+            self._writer.write(encode(message))
+
+    async def _keep_running(self) -> None:
+        failures = 0
+        while True:
+            await asyncio.sleep(RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)])
+            reader, process = await self._spawn()
+            became_ready = await self._read(reader)
+            if self.model is None and self.status != "unusable":
+                self._give_up("the engine died while it was starting")
+            if self.status == "unusable":
+                return
+            failures = 0 if became_ready else failures + 1
+            status = await end(process)
+            self._after_death(was_killed=status == -signal.SIGKILL and not self._is_hung)
+
+    async def _spawn(self) -> tuple[asyncio.StreamReader, asyncio.subprocess.Process]:
+        ours, theirs = socket.socketpair()
+        self._box = box = BlackBox.create()
+        with theirs:
+            fds = [theirs.fileno(), box.fd]
+            self._process = process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "app.engine", *map(str, fds),
+                *self.options.arguments(), pass_fds=fds,
+            )  # fmt: skip
+        self._is_hung = False
+        self.pid = process.pid
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        return reader, process
+
+    async def _read(self, reader: asyncio.StreamReader) -> bool:
+        """Handle messages until the engine is gone; did it get ready?"""
+        became_ready = False
+        try:
+            while True:
+                (size,) = HEADER.unpack(await reader.readexactly(HEADER.size))
+                message = decode(await reader.readexactly(size))
+                became_ready = became_ready or isinstance(message, Ready)
+                self._handle(message)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return became_ready
+
+    def _handle(self, message: Message) -> None:
+        match message:
+            case Ready(model):
+                self._welcome(model)
+            case Unusable(reason) if self.model is None:
+                self._give_up(reason)
+            case Unusable(reason):  # it has run before: the reason may pass
+                log.error("engine %s cannot start: %s", self.pid, reason)
+            case Limited(max_rows):
+                log.warning("engine %s: memory does for batches of %d", self.pid, max_rows)
+                self.memory_limits += 1
+                self.options = dataclasses.replace(self.options, max_batch=max_rows)
+            case Counts(rows):
+                self.counts[rows] = message + self.counts.get(rows, Counts(rows, 0, 0, 0.0))
+            case Frame() | Finished() | Done() | Failed():
+                flight = self.flights.get(message.id)
+                if flight is not None:
+                    flight.accept(message)
+                    if isinstance(message, Done | Failed):
+                        del self.flights[message.id]
+                    else:
+                        self.keep_pace(flight)
+
+    def _welcome(self, model: dict[str, Any]) -> None:
+        if self.model is not None and self.model["sha256"] != model["sha256"]:
+            self._give_up("the checkpoint's weights have changed on disk; restart the server")
+            return
+        self.model = model
+        self.status = "ready"
+        log.info("engine %s is ready: %s on %s", self.pid, model["name"], model["device"])
+        self._on_ready()
+        for flight in self.flights.values():
+            self._send(flight.remainder())
+            if flight.is_paused:
+                self._send(Pause(flight.submit.id, True))
+
+    async def _watch(self) -> None:
+        """Kill the process when it hangs; `_keep_running` starts another. Only time in which this
+        process itself ran counts: what stops the whole machine for a while stops both."""
+        seen = (0, False, 0)  # pid, whether it is ready, and the oldest step
+        still = 0.0  # seconds since that was new, or nothing was to do
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            box, process = self._box, self._process
+            if box is None or process is None or process.returncode is not None:
+                still = 0.0
+                continue
+            state = (process.pid, self.is_ready, box.oldest)
+            has_work = any(not flight.is_paused for flight in self.flights.values())
+            if state != seen or (self.is_ready and not has_work):
+                seen, still = state, 0.0
+                continue
+            still += WATCH_SECONDS
+            if still > (self.hang_seconds if self.is_ready else START_SECONDS):
+                log.error("engine %s hangs: it is killed", process.pid)
+                self.hangs += 1
+                self._is_hung = True
+                process.kill()
+                still = 0.0
+
+    def _give_up(self, reason: str) -> None:
+        self.status = "unusable"
+        self._on_unusable(reason)
+
+    def _after_death(self, *, was_killed: bool) -> None:
+        self.status = "restarting"
+        self.restarts += 1
+        log.error(
+            "engine %s died with %d jobs in flight", self.pid, len(self.flights),
+            extra={"requests": sorted(f.submit.request_id for f in self.flights.values())},
+        )  # fmt: skip
+        if self._writer is not None:
+            self._writer.close()
+        places = {}
+        if self._box is not None:
+            places = {place.job: place for place in self._box.last()}
+            self._box.close()
+            self._box = None
+        for job_id, flight in list(self.flights.items()):
+            if not flight.missing:  # only its Done was lost
+                flight.accept(Done(job_id, 0.0, 0.0))
+                del self.flights[job_id]
+            elif job_id in places:
+                reason = flight.blame(places[job_id], was_killed=was_killed)
+                if reason is not None:
+                    flight.accept(Failed(job_id, reason))
+                    del self.flights[job_id]
+
+
+async def end(process: asyncio.subprocess.Process) -> int:
+    """Wait for a process that is about to end, and kill it if it does not; its status."""
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            return await process.wait()
+    except TimeoutError:
+        process.kill()
+        return await process.wait()

@@ -1,0 +1,259 @@
+"""What the OpenAPI document says beyond the types: examples of every field and representation."""
+
+from typing import Any
+
+from app.generation.schemas import JobStatus, ProblemBody
+
+Responses = dict[int | str, dict[str, Any]]
+
+PNG = "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAAA…"
+PROBLEM = {"application/problem+json": {"schema": ProblemBody.model_json_schema()}}
+HEADER = {
+    "id": "5f0c4ad2a8d64c1c9d3f0a5c9b2f7e11",
+    "model": "mnist",
+    "seed": 42,
+    "sampler": "ddim",
+    "steps": 50,
+}
+TIMING = {"queued_s": 0.004, "compute_s": 0.31}
+SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+
+REQUEST_HEADERS = [
+    {
+        "name": "Prefer",
+        "in": "header",
+        "description": "`respond-async`: answer with a job, which may be larger, and not wait.",
+        "schema": {"type": "string"},
+        "example": "respond-async",
+    },
+    {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "The same key and request, sent again, give the same job, or the same seed "
+        "and so the same images; the same key with another request is 422.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    },
+    {
+        "name": "X-Webhook-URL",
+        "in": "header",
+        "description": "With respond-async: POST the job's status here when it has ended, signed.",
+        "schema": {"type": "string", "format": "uri", "maxLength": 2000},
+    },
+]
+
+
+KEY_OR_NONE: dict[str, Any] = {"security": [{}]}
+"""Added to a route's own: a key is needed only where the server has any."""
+
+
+def _body(examples: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    named = {
+        name: {"summary": summary, "value": value} for name, (summary, value) in examples.items()
+    }
+    content = {"application/json": {"examples": named}}
+    return {"requestBody": {"content": content}, "parameters": REQUEST_HEADERS, **KEY_OR_NONE}
+
+
+SAMPLE_BODY = _body(
+    {
+        "one": ("One image", {}),
+        "digits": (
+            "One of each label, fast",
+            {"n": 10, "seed": 42, "sampler": "ddim", "steps": 50, "labels": list(range(10))},
+        ),
+        "guided": (
+            "Guided, with DPM-Solver++",
+            {"n": 4, "seed": 1, "sampler": "dpmpp", "steps": 20, "labels": 7, "guidance": 1.5},
+        ),
+        "later": ("Samples 100..103 of a seed", {"n": 4, "seed": 1, "first_index": 100}),
+        "variance": ("Algorithm 2 with sigma_t^2 = beta_t", {"seed": 1, "variance": "fixed_large"}),
+        "eta": ("DDIM with noise", {"seed": 1, "sampler": "ddim", "steps": 100, "eta": 0.5}),
+    }
+)
+TRAJECTORY_BODY = _body(
+    {
+        "default": ("Eleven frames of Algorithm 2", {"seed": 42, "labels": 7}),
+        "fast": ("Every step of a fast sampler", {"sampler": "dpmpp", "steps": 20, "frames": 21}),
+        "exact": ("Exact t", {"seed": 42, "timesteps": [1000, 500, 250, 100, 50, 0]}),
+    }
+)
+
+REQUEST_ID = {
+    "X-Request-ID": {
+        "description": "The client's own, or one made by the server; log lines name it.",
+        "schema": {"type": "string"},
+        "required": True,
+    }
+}
+_RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}, "required": True}
+}
+_SEED = {"X-Seed": {"description": "The seed.", "schema": {"type": "integer"}, "required": True}}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+def _problem(status: int, description: str) -> Responses:
+    return {status: {"description": description, "headers": REQUEST_ID, "content": PROBLEM}}
+
+
+OK: Responses = {200: {"headers": REQUEST_ID}}
+NOT_READY: Responses = {
+    503: {
+        **_problem(503, "Starting, restarting, draining or full; see Retry-After.")[503],
+        "headers": {**REQUEST_ID, **_RETRY_AFTER},
+    }
+}
+
+
+ERRORS: Responses = {
+    **_problem(401, "The server has API keys, and the request none of them."),
+    **_problem(406, "Accept names no representation offered."),
+    **_problem(408, "The body was not there in time."),
+    **_problem(409, "The Idempotency-Key was answered by a model that is no longer served."),
+    **_problem(413, "The body is too large."),
+    **_problem(415, "The body is not application/json."),
+    **_problem(422, "A field is invalid, the answer too large, or the Idempotency-Key came with "
+                    "another request before."),
+    429: {
+        **_problem(429, "More than one client's part of the queue.")[429],
+        "headers": {**REQUEST_ID, **_RETRY_AFTER},
+    },
+    **_problem(500, "A bug, or a model that computes what is not a number."),
+    **NOT_READY,
+    **_problem(504, "Not done in the time that `Prefer: wait` or the server allows."),
+    **_problem(507, "There is no room for the job's results."),
+}  # fmt: skip
+
+JOB = {
+    **HEADER,
+    "kind": "sample",
+    "status": "running",
+    "detail": None,
+    "total": 50000,
+    "done": 1216,
+    "rate": 7.6,
+    "left_s": 6418.9,
+    "created_at": "2026-01-01T12:00:00Z",
+    "started_at": "2026-01-01T12:00:01Z",
+    "finished_at": None,
+    "expires_at": "2026-01-08T12:00:00Z",
+}
+ACCEPTED: Responses = {
+    202: {
+        "description": "With `Prefer: respond-async`: the job, which is on disk.",
+        "model": JobStatus,
+        "headers": {"Location": {"description": "/jobs/{id}", "schema": {"type": "string"}}},
+        "content": {
+            "application/json": {"example": {**JOB, "status": "waiting", "done": 0, "rate": None,
+                                             "left_s": None, "started_at": None}}
+        },
+    }
+}  # fmt: skip
+NO_JOB: Responses = {
+    **_problem(401, "The server has API keys, and the request none of them."),
+    **_problem(404, "There is no such job, or no more."),
+    **NOT_READY,
+}
+JOB_RESPONSES: Responses = {
+    200: {
+        "description": "Status and progress.",
+        "content": {"application/json": {"example": JOB}},
+    },
+    **NO_JOB,
+}
+EVENTS_RESPONSES: Responses = {
+    200: {
+        "description": "The events, until the job has ended.",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": 'id: 1216\nevent: progress\ndata: {"done":1216,…}\n\n',
+            }
+        },
+    },
+    204: {"description": "The client has had the last event: nothing more will come."},
+    **NO_JOB,
+}
+RESULT_RESPONSES: Responses = {
+    200: {
+        "description": "The result, in the representation that Accept asks for: those of the "
+        "synchronous answer, but for text/event-stream.",
+        "headers": _SEED,
+        "content": {
+            "application/json": {"schema": {"type": "object"}},
+            "application/zip": _BINARY,
+            "application/x-npz": _BINARY,
+            "image/png": _BINARY,
+            "image/gif": _BINARY,
+            "image/webp": _BINARY,
+            "image/apng": _BINARY,
+        },
+    },
+    206: {
+        "description": "The range asked for, of a zip or npz.",
+        "content": {"application/zip": _BINARY, "application/x-npz": _BINARY},
+    },
+    **_problem(406, "Accept names no representation offered."),
+    **_problem(409, "The job is not finished, or failed."),
+    **_problem(410, "The job has expired."),
+    **_problem(416, "The range is outside of the result."),
+    **_problem(422, "A picture of the whole result would be too large."),
+    **NO_JOB,
+}
+
+SAMPLE_RESPONSES: Responses = {
+    200: {
+        "description": "The images, in the representation that Accept asks for.",
+        "headers": {**REQUEST_ID, **_SEED},
+        "content": {
+            "application/json": {
+                "example": {
+                    **HEADER,
+                    "samples": [{"index": 0, "label": 7, "png": PNG, "sha256": SHA256}],
+                    "timing": TIMING,
+                }
+            },
+            "image/png": _BINARY,
+            "application/zip": _BINARY,
+            "application/x-npz": _BINARY,
+        },
+    },
+    **ACCEPTED,
+    **ERRORS,
+}
+TRAJECTORY_RESPONSES: Responses = {
+    200: {
+        "description": "The trajectories, in the representation that Accept asks for.",
+        "headers": {**REQUEST_ID, **_SEED},
+        "content": {
+            "application/json": {
+                "example": {
+                    **HEADER,
+                    "trajectories": [
+                        {
+                            "index": 0,
+                            "label": 7,
+                            "frames": [
+                                {"t": 1000, "x_t": PNG, "x0_hat": PNG},
+                                {"t": 0, "x_t": PNG, "x0_hat": PNG},
+                            ],
+                        }
+                    ],
+                    "timing": TIMING,
+                }
+            },
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": 'event: frame\ndata: {"index":0,"t":1000,"x_t":"…","x0_hat":"…"}\n\n',
+            },
+            "image/png": _BINARY,
+            "image/gif": _BINARY,
+            "image/webp": _BINARY,
+            "image/apng": _BINARY,
+            "application/x-npz": _BINARY,
+        },
+    },
+    **ACCEPTED,
+    **ERRORS,
+}

@@ -1,0 +1,81 @@
+"""Several processes, or machines, that train one model, as `torchrun` starts them.
+
+    torchrun --nproc-per-node 4 -m diffusion train configs/cifar10.toml --out runs/cifar10
+
+Each takes its share of every batch; gradients are averaged (DistributedDataParallel), so all hold
+the same weights. The first one writes what is written.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from diffusion.sampling import pick_device
+
+
+@dataclass(frozen=True)
+class Worker:
+    """This process among `count`; alone unless `join` says otherwise."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Does it write files and show progress?"""
+        return self.rank == 0
+
+    @contextmanager
+    def first_goes_first(self) -> Iterator[None]:
+        """The others enter the block when the first has left it."""
+        if self.count > 1 and not self.is_first:
+            dist.barrier()
+        yield
+        if self.count > 1 and self.is_first:
+            dist.barrier()
+
+    def gather(self, own: Tensor) -> Tensor:
+        """The values (B,) of all workers, in order of their ranks."""
+        if self.count == 1:
+            return own
+        all_values = [torch.empty_like(own) for _ in range(self.count)]
+        dist.all_gather(all_values, own)
+        return torch.cat(all_values)
+
+    def share(self, model: nn.Module) -> nn.Module:
+        """The model with gradients that are averaged over all workers; itself when alone."""
+        return DistributedDataParallel(model) if self.count > 1 else model
+
+
+def averaging(model: nn.Module, *, now: bool) -> AbstractContextManager[object]:
+    """A block whose backward pass averages a shared model's gradients, or leaves that to a later
+    one."""
+    if isinstance(model, DistributedDataParallel) and not now:
+        return cast(AbstractContextManager[object], model.no_sync())
+    return nullcontext()
+
+
+@contextmanager
+def join(device: str) -> Iterator[tuple[Worker, torch.device]]:
+    """This process' place among those that torchrun started, and its device: with `auto`, the GPU
+    of its number on this machine. Without torchrun it is alone."""
+    if "RANK" not in os.environ:
+        yield Worker(), pick_device(device)
+        return
+    if device == "auto" and torch.cuda.is_available():
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    picked = pick_device(device)
+    if picked.type == "cuda":
+        torch.cuda.set_device(picked)
+    dist.init_process_group("nccl" if picked.type == "cuda" else "gloo")
+    try:
+        yield Worker(dist.get_rank(), dist.get_world_size()), picked
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,77 @@
+"""What training minimises: L_simple (eq. 14), the bound (eq. 5), or both (IDDPM, section 3.1)."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffusion.bound import Reverse, compare
+from diffusion.config import Config, Prediction
+from diffusion.parameterization import EpsModel, min_snr_weight, target
+from diffusion.process import Process
+from diffusion.samplers import Model
+from diffusion.training.batches import Batch
+from diffusion.unet import UNet
+
+
+class Losses(NamedTuple):
+    """For each image (B,): `total`, which is minimised when weighted as t was drawn, and `simple`,
+    the squared error in it."""
+
+    total: Tensor
+    simple: Tensor
+
+
+class Objective:
+    """The loss of a network on a batch, as `config.training` has it.
+
+    `simple`: L_simple, weighted by min-SNR-gamma if set. `bound`: T L_t in bits/dim, whose mean
+    over uniform t is the bound but for L_T, which has no parameters. `hybrid`: L_simple plus
+    `bound_weight` times that, which then moves the learned variance alone (IDDPM: Nichol &
+    Dhariwal 2021).
+    """
+
+    def __init__(
+        self, config: Config, process: Process, unet: UNet, network: Model | None = None
+    ) -> None:
+        """`network` is called in `unet`'s place, where that is wrapped."""
+        self.config = config.training
+        self.prediction = config.process.prediction
+        self.process = process
+        self.network = unet if network is None else network
+        self.model = EpsModel(unet, process, self.prediction).to(next(unet.parameters()).device)
+        self.reverse = Reverse(self.model, process, config.process.variance, config.process.clip)
+        self.weight = torch.ones(process.num_timesteps, dtype=torch.float64)
+        if self.config.min_snr_gamma is not None:
+            self.weight = min_snr_weight(self.prediction, process, self.config.min_snr_gamma)
+
+    def __call__(self, batch: Batch) -> Losses:
+        x_t = self.process.q_sample(batch.x_0, batch.t, batch.eps)
+        out = self.network(x_t, batch.t, batch.label).float()
+        simple = squared_error(out, self.process, batch, self.prediction)
+        weighted = simple * self.weight.to(batch.t.device)[batch.t].to(simple)
+        match self.config.loss:
+            case "simple":
+                return Losses(weighted, simple)
+            case "bound":
+                return Losses(self._bound(batch, x_t, out), simple)
+            case "hybrid":
+                C = x_t.shape[1]
+                out = torch.cat([out[:, :C].detach(), out[:, C:]], dim=1)
+                bound = self._bound(batch, x_t, out)
+                return Losses(weighted + self.config.bound_weight * bound, simple)
+
+    def _bound(self, batch: Batch, x_t: Tensor, out: Tensor) -> Tensor:
+        """T L_t, in bits/dim (B,)."""
+        out = self.model.to_eps(out, x_t, batch.t)
+        nats = compare(self.reverse, batch.x_0, x_t, batch.t, out).nats
+        scale = self.process.num_timesteps / (math.log(2) * batch.x_0[0].numel())
+        return (nats * scale).to(out.dtype)
+
+
+def squared_error(out: Tensor, process: Process, batch: Batch, prediction: Prediction) -> Tensor:
+    """|| eps - eps_theta(x_t, t) ||^2 (eq. 14), or the same for another prediction; the mean over
+    each image's elements (B,). Channels of `out` beyond those of x_0 are not looked at."""
+    wanted = target(prediction, process, batch.x_0, batch.t, batch.eps)
+    return (wanted - out[:, : wanted.shape[1]]).square().mean(dim=(1, 2, 3))

@@ -1,0 +1,76 @@
+"""Noise made ahead is the noise of the samples, whenever and beside whatever it is taken."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from app.engine import noise_ahead as draws_module
+from app.engine.noise_ahead import AHEAD, Draw, Draws
+from app.engine.scheduler import Chain, Job
+from diffusion import noise
+
+SHAPE = (1, 4, 4)
+SEED, LAST = 7, 20
+
+
+def chain(index: int) -> Chain:
+    return Chain(Job("job", num_steps=LAST + 1), index, None)
+
+
+def expected(index: int, number: int) -> Tensor:
+    columns = (torch.tensor([value]) for value in (SEED, index, number))
+    return noise.normal(*columns, shape=SHAPE)[0]
+
+
+@pytest.fixture
+def made() -> Draws:
+    return Draws(SHAPE, torch.device("cpu"))
+
+
+def test_every_draw_is_that_of_its_sample_and_number(made: Draws) -> None:
+    first, second = chain(0), chain(5)
+    for number in range(LAST + 1):
+        wanted = [Draw(first, SEED, number, LAST)]
+        if number >= 3:  # the second joins, and runs behind
+            wanted.append(Draw(second, SEED, number - 3, LAST))
+        for draw, z in zip(wanted, made.take(wanted), strict=True):
+            assert torch.equal(z, expected(draw.chain.index, draw.number))
+
+
+def test_a_step_that_is_taken_again_has_the_same_noise(made: Draws) -> None:
+    again = [Draw(chain(0), SEED, 4, LAST)]
+    assert torch.equal(*(made.take(again)[0] for _ in range(2)))
+
+
+def test_several_are_made_at_once_but_none_beyond_the_last(
+    made: Draws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[int]] = []
+    normal = noise.normal
+
+    def counted(seeds: Tensor, indices: Tensor, numbers: Tensor, shape: tuple[int, ...]) -> Tensor:
+        calls.append(numbers.tolist())
+        return normal(seeds, indices, numbers, shape)
+
+    monkeypatch.setattr(draws_module.noise, "normal", counted)
+    one = chain(0)
+    for number in range(LAST + 1):
+        made.take([Draw(one, SEED, number, LAST)])
+    assert [len(numbers) for numbers in calls] == [AHEAD, AHEAD, LAST + 1 - 2 * AHEAD]
+    assert sum(calls, []) == list(range(LAST + 1))
+
+
+def test_of_large_images_one_is_made_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draws_module, "MAX_NUMBERS", 8)
+    made, one = Draws(SHAPE, torch.device("cpu")), chain(0)
+    made.take([Draw(one, SEED, 0, LAST)])
+    assert not made._made[one]
+
+
+def test_a_chain_that_is_forgotten_leaves_nothing(made: Draws) -> None:
+    chains = [chain(0), chain(1)]
+    made.take([Draw(one, SEED, 0, LAST) for one in chains])
+    assert len(made) == 2
+    for one in chains:
+        made.forget(one)
+    assert len(made) == 0

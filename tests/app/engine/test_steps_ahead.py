@@ -1,0 +1,45 @@
+"""What the next steps of a batch need to know."""
+
+import pytest
+import torch
+
+from app.engine.steps_ahead import AHEAD, Course
+from diffusion.config import ProcessConfig
+from diffusion.process import Process
+from diffusion.samplers import SamplerTable, make_table
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def tables() -> list[SamplerTable]:
+    process = Process.from_config(ProcessConfig(num_timesteps=200))
+    return [make_table(process, "ddpm", 150), make_table(process, "ddim", 20)]
+
+
+def test_each_step_has_every_chain_at_its_own_position(tables: list[SamplerTable]) -> None:
+    course = Course.of(tables, [5, 11], CPU)
+    for h in range(9):
+        at = [(tables[0], 5 + h), (tables[1], 11 + h)]
+        assert course.step([k for _, k in at]) == h
+        assert course.t[h].tolist() == [table.t[k].item() for table, k in at]
+        assert torch.equal(course.rows[h], torch.stack([table.rows[k] for table, k in at]))
+        assert course.is_noisy[h] is any(table.is_noisy[k] for table, k in at)
+        assert course.looks_back[h] is any(table.looks_back[k] for table, k in at)
+
+
+def test_it_ends_with_the_first_chain_that_does_and_does_not_look_far(
+    tables: list[SamplerTable],
+) -> None:
+    course = Course.of(tables, [5, 11], CPU)
+    assert len(course.t) == 9
+    assert course.step([14, 20]) is None, "one chain is finished"
+    assert len(Course.of(tables[:1], [0], CPU).t) == AHEAD
+
+
+def test_chains_that_have_not_advanced_together_are_at_none_of_its_steps(
+    tables: list[SamplerTable],
+) -> None:
+    course = Course.of(tables, [5, 11], CPU)
+    assert course.step([6, 11]) is None
+    assert course.step([4, 10]) is None

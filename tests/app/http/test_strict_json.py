@@ -1,0 +1,51 @@
+"""JSON, read strictly."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from app.http.strict_json import MAX_DEPTH, loads
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+VALUES = st.recursive(
+    SCALARS.filter(lambda value: value not in (float("inf"), float("-inf"))),
+    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    max_leaves=10,
+)
+repeatable = settings(derandomize=True, database=None, deadline=None)
+
+
+@repeatable
+@given(value=VALUES)
+def test_what_json_can_say_is_read_as_it_was_written(value: Any) -> None:
+    assert loads(json.dumps(value).encode()) == value
+    assert loads(json.dumps(value, ensure_ascii=False).encode()) == value
+
+
+@repeatable
+@given(body=st.binary())
+@example(body=b"\xff")
+@example(body=b"[" * 100_000)
+@example(body=b"9" * 5_000)
+def test_whatever_the_bytes_they_are_read_or_refused(body: bytes) -> None:
+    try:
+        loads(body)
+    except json.JSONDecodeError as error:
+        assert error.msg and len(error.msg) < 200
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
+def test_the_depth_is_limited(opening: bytes) -> None:
+    closing = b"]" if opening == b"[" else b"}"
+    assert loads(opening * MAX_DEPTH + b"1" + closing * MAX_DEPTH)
+    with pytest.raises(json.JSONDecodeError, match="nested too deeply"):
+        loads(opening * (MAX_DEPTH + 1) + b"1" + closing * (MAX_DEPTH + 1))
+
+
+def test_a_name_may_come_again_in_another_object() -> None:
+    assert loads(b'{"a": {"a": 1}, "b": [{"a": 2}, {"a": 3}]}')
+    with pytest.raises(json.JSONDecodeError, match='the name "a" is there twice'):
+        loads(b'[{"b": {"a": 1, "\\u0061": 2}}]')

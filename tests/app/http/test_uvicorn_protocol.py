@@ -1,0 +1,128 @@
+"""Clients that connect and stall: others are served, and in the end everything is given back."""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.app.raw_http import Answer, connect, request
+from tests.app.server import Server
+from tests.tiny import save_tiny
+
+CLIENTS = 500
+BODY = {"steps": 2, "seed": 1}
+HALF_A_BODY = (
+    b"POST /sample HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+    b'Content-Length: 100000\r\n\r\n{"labels": [' + b"1," * 20_000
+)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("slow")
+    flags = [f"--checkpoint={save_tiny(folder / 'tiny')}", "--runtime=eager", "--body-seconds=2"]
+    with Server(folder / "server.log", *flags) as server:
+        yield server
+
+
+def descriptors(server: Server) -> int:
+    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+
+def megabytes(server: Server) -> float:
+    """Resident memory of the API process."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmRSS")]
+    return int(line.split()[1]) / 1024
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    for _ in range(300):
+        if holds():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Wait for the server's end of it."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_a_body_that_stalls_is_a_408_and_the_end_of_the_connection(tiny: Server) -> None:
+    with connect(tiny) as connection:
+        connection.sendall(HALF_A_BODY)
+        answer = Answer(connection)
+        assert "the body was not there after 2 seconds" in answer.problem(408)["detail"]
+        assert answer.headers["connection"] == "close"
+        assert is_closed(connection)
+
+
+def test_a_body_that_drips_has_no_more_time_than_one_that_stalls(tiny: Server) -> None:
+    with connect(tiny) as connection:
+        head, _, _ = HALF_A_BODY.partition(b"{")
+        connection.sendall(head + b"{")
+        connection.settimeout(0.2)
+        for _ in range(100):
+            connection.sendall(b" ")
+            try:
+                assert connection.recv(12, socket.MSG_PEEK) == b"HTTP/1.1 408"
+                return
+            except TimeoutError:
+                continue
+        raise AssertionError("it drips for ever")
+
+
+@pytest.mark.parametrize(
+    "beginning", [b"", b"P", b"POST /sample HTTP/1.1\r\nHost: te"], ids=["nothing", "byte", "half"]
+)
+def test_a_head_that_does_not_come_ends_the_connection(tiny: Server, beginning: bytes) -> None:
+    with connect(tiny) as connection:
+        connection.sendall(beginning)
+        assert is_closed(connection)
+    with connect(tiny) as connection:  # nor the next one's, after an answer
+        connection.sendall(request("GET", "/livez"))
+        assert Answer(connection).status == 200
+        connection.sendall(beginning)
+        assert is_closed(connection)
+
+
+def test_a_body_that_goes_on_after_its_answer_does_not_keep_the_connection(tiny: Server) -> None:
+    with connect(tiny) as connection:
+        connection.sendall(request("POST", "/sample", b"", "Content-Length: 9999"))
+        Answer(connection).problem(415)
+        for _ in range(100):
+            try:
+                connection.sendall(b" ")
+            except OSError:
+                return
+            time.sleep(0.1)
+        raise AssertionError("it goes on for ever")
+
+
+def test_a_request_may_run_for_longer_than_its_body_may_take(tiny: Server) -> None:
+    assert tiny.post("/sample", {"n": 128, "steps": 50}).status_code == 200  # 4 s on one core
+
+
+def test_many_stalled_clients_leave_others_served_and_nothing_behind(tiny: Server) -> None:
+    expected = tiny.post("/sample", BODY).json()["samples"]
+    before, memory = descriptors(tiny), megabytes(tiny)
+    with ExitStack() as stack:
+        stalled = [stack.enter_context(connect(tiny)) for _ in range(CLIENTS)]
+        for connection in stalled:
+            connection.sendall(HALF_A_BODY)
+        for _ in range(5):
+            assert tiny.post("/sample", BODY).json()["samples"] == expected
+        for connection in stalled:
+            Answer(connection).problem(408)
+        assert eventually(lambda: descriptors(tiny) <= before), descriptors(tiny)
+    # Each may leave what it sent, and as much again, with the allocator; not more.
+    assert megabytes(tiny) - memory < 20 + CLIENTS * 2 * len(HALF_A_BODY) / 2**20
+    assert tiny.post("/sample", BODY).json()["samples"] == expected

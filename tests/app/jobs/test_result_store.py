@@ -1,0 +1,66 @@
+"""The result store: files that are whole, wherever they are, and errors with a name."""
+
+import errno
+import zlib
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+
+from app.jobs import result_store
+from app.jobs.database import StorageFull, StorageUnavailable
+from app.jobs.result_store import ResultStore
+from diffusion import pixels
+
+
+@pytest.fixture(params=["folder", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ResultStore:
+    """A folder, and a file system that is none, as an object store is."""
+    url = f"memory://{uuid4().hex}" if request.param == "memory" else str(tmp_path / "results")
+    made = ResultStore(url)
+    made.open()
+    return made
+
+
+def test_what_is_written_is_read_and_written_again_and_removed(store: ResultStore) -> None:
+    store.write("job", 3, b"one")
+    store.write("job", 3, b"two")
+    store.write("other", 3, b"three")
+    store.sync("job")
+    assert (store.read("job", 3), store.read("other", 3)) == (b"two", b"three")
+    store.remove("job")
+    store.remove("job")
+    with pytest.raises(StorageUnavailable, match="the result store cannot be used"):
+        store.read("job", 3)
+    assert store.read("other", 3) == b"three"
+
+
+def test_a_folder_has_no_other_files_and_knows_its_disk(tmp_path: Path) -> None:
+    store = ResultStore(str(tmp_path))
+    store.write("job", 3, b"one")
+    assert [path.name for path in (tmp_path / "job").iterdir()] == ["000003"]
+    assert (store.free_bytes() or 0) > 0
+    assert ResultStore("memory://x").free_bytes() is None
+
+
+def test_a_full_disk_is_told_from_other_errors() -> None:
+    for code, kind in ((errno.ENOSPC, StorageFull), (errno.EIO, StorageUnavailable)):
+        with pytest.raises(kind, match="free some" if kind is StorageFull else "cannot be used"):
+            with result_store.translated():
+                raise OSError(code, "said so")
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageUnavailable, match="file"):
+        ResultStore(str(tmp_path / "file" / "results")).open()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_is_kept_exactly(channels: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (8, 5, channels), np.uint8)
+    content, _, crc = result_store.encode_image(pixels.to_float(image))
+    decoded = result_store.decode_image(content)
+    np.testing.assert_array_equal(decoded, image)
+    assert zlib.crc32(decoded.tobytes()) == crc

@@ -1,0 +1,62 @@
+"""A real server on a GPU: what is promised of a CPU's holds there."""
+
+import base64
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.app.routes.test_generation import MIXED, decoded, pngs
+from tests.app.server import Server
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+BODY = {"n": 3, "seed": 1, "sampler": "ddim", "steps": 20, "labels": [3, 1, 4]}
+
+
+@pytest.fixture(scope="module")
+def gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    log = tmp_path_factory.mktemp("gpu") / "server.log"
+    with Server(log, "--device=cuda", "--max-batch=16") as running:
+        yield running
+        assert running.stop() == 0, log.read_text()
+
+
+def test_a_gpu_is_served_from_by_cuda_graphs(gpu: Server) -> None:
+    model = gpu.client.get("/model").json()
+    assert (model["runtime"], model["device"]) == ("cuda-graph", "cuda")
+    assert model["batch_invariant"]
+
+
+def test_the_same_request_gives_the_same_bytes_whatever_else_runs(gpu: Server) -> None:
+    alone = pngs(gpu.post("/sample", BODY).json())
+    others = [{**MIXED[i % len(MIXED)], "seed": i} for i in range(30)]
+    with ThreadPoolExecutor(40) as pool:
+        neighbours = [pool.submit(gpu.post, "/sample", other) for other in others]
+        beside = [pool.submit(gpu.post, "/sample", BODY) for _ in range(5)]
+        for answer in beside:
+            assert pngs(answer.result().json()) == alone
+        assert all(neighbour.result().status_code == 200 for neighbour in neighbours)
+
+
+def test_both_runtimes_give_the_same_bytes_there(gpu: Server, tmp_path: Path) -> None:
+    """The graphs are of half as many rows, on each of two lanes."""
+    with Server(tmp_path / "log", "--device=cuda", "--runtime=eager", "--max-batch=8") as eager:
+        assert pngs(eager.post("/sample", BODY).json()) == pngs(gpu.post("/sample", BODY).json())
+
+
+def test_a_gpu_shows_what_a_cpu_shows(gpu: Server, tmp_path: Path) -> None:
+    """The same noise and update to the byte, the network to its rounding."""
+    with Server(tmp_path / "log", "--device=cpu") as cpu:
+        answers = [pngs(server.post("/sample", BODY).json()) for server in (gpu, cpu)]
+    for on_gpu, on_cpu in zip(*answers, strict=True):
+        difference = np.abs(decoded(on_gpu).astype(int) - decoded(on_cpu))
+        assert difference.mean() < 1
+
+
+def test_trajectories_end_in_the_sample(gpu: Server) -> None:
+    answer = gpu.post("/denoise-trajectory", {**BODY, "frames": 5}).json()
+    last = [trajectory["frames"][-1]["x_t"] for trajectory in answer["trajectories"]]
+    assert [base64.b64decode(png) for png in last] == pngs(gpu.post("/sample", BODY).json())

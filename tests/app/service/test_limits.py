@@ -1,0 +1,149 @@
+"""Keys, each client's share of the queue, deadlines, and readers that lag: on a real server."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.app.http.test_metrics import read
+from tests.app.server import Server
+from tests.tiny import save_tiny
+
+ALICE, BOB = "alice's long secret key", "bob's long secret key"
+LONG = {"n": 40, "steps": 50}
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with keys, and room for 60 samples and 3000 steps of each of their holders."""
+    folder = tmp_path_factory.mktemp("keyed")
+    flags = [
+        f"--checkpoint={save_tiny(folder / 'tiny')}", "--runtime=eager",
+        "--max-queue-samples=100", "--max-client-samples=60", "--max-client-steps=3000",
+    ]  # fmt: skip
+    with Server(folder / "server.log", *flags, DDPM_API_KEYS=f"{ALICE}, {BOB}") as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, bearer("somebody else's long key"), {"Authorization": f"Basic {ALICE}"}]
+)
+def test_without_a_key_nothing_is_generated(keyed: Server, headers: dict[str, str]) -> None:
+    for path in ("/sample", "/denoise-trajectory"):
+        answer = keyed.client.post(path, json={"steps": 1}, headers=headers)
+        assert answer.status_code == 401
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert "one of this server's API keys" in answer.json()["detail"]
+    assert keyed.client.get("/readyz").status_code == 200, "what tells no secret needs no key"
+
+
+def test_with_a_key_it_is(keyed: Server) -> None:
+    answer = keyed.client.post("/sample", json={"steps": 1}, headers=bearer(BOB))
+    assert answer.status_code == 200
+    assert ALICE not in keyed.log.read_text() and BOB not in keyed.log.read_text()
+
+
+def test_one_client_fills_its_own_part_of_the_queue_and_no_more(keyed: Server) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        running = pool.submit(keyed.client.post, "/sample", json={"n": 50}, headers=bearer(ALICE))
+        while not read(keyed)["ddpm_queued_samples",]:
+            time.sleep(0.01)
+        refused = keyed.client.post("/sample", json={"n": 40}, headers=bearer(ALICE))
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        assert "your part of the queue has room for " in refused.json()["detail"]
+        assert keyed.client.post("/sample", json={"n": 40}, headers=bearer(BOB)).status_code == 200
+        assert running.result().status_code == 200
+
+
+def test_a_job_is_known_only_to_the_holder_of_its_key(keyed: Server) -> None:
+    headers = {**bearer(ALICE), "Prefer": "respond-async"}
+    accepted = keyed.client.post("/sample", json={"n": 2, "steps": 2}, headers=headers)
+    assert accepted.status_code == 202
+    place = accepted.headers["location"]
+    for path in (place, f"{place}/result", f"{place}/events"):
+        assert keyed.client.get(path).status_code == 401
+        assert keyed.client.get(path, headers=bearer(BOB)).status_code == 404
+    assert keyed.client.delete(place, headers=bearer(BOB)).status_code == 404
+    assert keyed.client.get(place, headers=bearer(ALICE)).status_code == 200
+    assert keyed.client.delete(place, headers=bearer(ALICE)).status_code == 204
+
+
+def test_what_could_never_be_admitted_is_invalid(keyed: Server) -> None:
+    for body, most in (({"n": 61, "steps": 2}, 60), ({"n": 60, "steps": 50}, None)):
+        answer = keyed.client.post("/sample", json=body, headers=bearer(BOB))
+        if most is None:
+            assert answer.status_code == 200
+            continue
+        assert answer.status_code == 422
+        assert f"this server makes at most {most} images for one client" in answer.text
+
+
+@pytest.mark.parametrize("keys", ["short", "long enough a key,short"])
+def test_a_key_that_can_be_guessed_is_refused_at_the_start(keys: str, tmp_path: Path) -> None:
+    server = Server(tmp_path / "server.log", "--checkpoint=nowhere", DDPM_API_KEYS=keys)
+    assert server.process.wait(60) == 2
+    assert "every key must have at least 16 characters" in server.log.read_text()
+    assert "short" not in server.log.read_text()
+
+
+def test_a_request_that_is_not_done_in_time_is_dropped_whole(tmp_path: Path) -> None:
+    tiny = save_tiny(tmp_path / "tiny", num_timesteps=1000)
+    flags = [f"--checkpoint={tiny}", "--runtime=eager", "--max-wait-seconds=2"]
+    with Server(tmp_path / "server.log", *flags) as server:
+        body, wait = {"n": 250}, {"Prefer": "respond-later, wait=1"}
+        answer = server.client.post("/sample", json=body, headers=wait)
+        assert answer.status_code == 504
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "0 of 250 samples were done in the time that there was" in answer.json()["detail"]
+        for _ in range(100):
+            if not read(server)["ddpm_queued_samples",]:
+                break
+            time.sleep(0.05)
+        assert read(server)["ddpm_queued_samples",] == 0
+
+        stream = server.post("/denoise-trajectory", {**body, "frames": 2}, "text/event-stream")
+        *_, last, nothing = stream.text.split("\n\n")
+        assert nothing == "" and last.startswith("event: error\n") and '"status":504' in last
+
+        quick = server.client.post("/sample", json={"steps": 5}, headers={"Prefer": "wait=60"})
+        assert quick.status_code == 200
+
+
+def test_a_reader_that_lags_holds_up_itself_alone(tmp_path: Path) -> None:
+    tiny = save_tiny(tmp_path / "tiny", channels=3, size=32)
+    flags = [f"--checkpoint={tiny}", "--runtime=eager"]
+    with Server(tmp_path / "server.log", *flags) as server:
+        body, accept = {"n": 64, "frames": 51}, {"Accept": "text/event-stream"}
+        with httpx.Client(base_url=server.url, timeout=120) as slow, slow.stream(
+            "POST", "/denoise-trajectory", json=body, headers=accept
+        ) as answer:  # fmt: skip
+            chunks = answer.iter_bytes()
+            first = next(chunks)
+            left = backlog_at_rest(server)
+            assert 0 < left < 64 * 50, "it began, and then waited for its reader"
+            assert server.post("/sample", {"n": 2, "steps": 50}).status_code == 200
+            assert backlog_at_rest(server) == left
+            text = (first + b"".join(chunks)).decode()
+        assert text.count("event: frame\n") == 64 * 51
+        assert text.count("event: done\n") == 1
+
+
+def backlog_at_rest(server: Server) -> float:
+    """Rows still to be run, once no more are."""
+    before = -1.0
+    for _ in range(100):
+        steps = sum(v for k, v in read(server).items() if k[0] == "ddpm_engine_steps_total")
+        if steps == before:
+            return read(server)["ddpm_backlog_rows",]
+        before = steps
+        time.sleep(1.2)  # the counts are told once a second
+    raise AssertionError("the engine never rests")

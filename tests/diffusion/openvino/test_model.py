@@ -1,0 +1,85 @@
+"""The compiled network computes what the network does."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import openvino
+import pytest
+import torch
+from openvino import opset15
+
+from diffusion.checkpoint import open_checkpoint
+from diffusion.openvino import model as compiled_module
+from diffusion.openvino.model import CompiledModel, examples, parts_of
+from tests.tiny import save_tiny
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_batches_of_any_size_give_what_the_network_gives(
+    num_classes: int | None, threads: int, tmp_path: Path
+) -> None:
+    folder = save_tiny(tmp_path / "tiny", num_classes=num_classes, channels=3)
+    model = open_checkpoint(folder).eps_model()
+    compiled = CompiledModel(model, threads)
+    rows = examples(model, 10)
+    expected = model(*rows)
+    for size in (1, 3, 8, 10):
+        first = [column[:size] for column in rows]
+        made = compiled(*first)
+        torch.testing.assert_close(made, expected[:size], atol=1e-5, rtol=1e-5)
+        assert torch.equal(compiled(*first), made)
+
+
+def test_where_merged_norms_are_wrong_the_network_is_compiled_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(graph: Any) -> None:
+        for node in graph.get_ops():
+            if node.get_type_name() == "GroupNormalization":
+                openvino.utils.replace_node(node, opset15.relu(node.input_value(0)))
+
+    model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
+    rows = examples(model, 4)
+    monkeypatch.setattr(compiled_module, "merge_norms", mistaken)
+    torch.testing.assert_close(CompiledModel(model, 1)(*rows), model(*rows), atol=1e-5, rtol=1e-5)
+
+
+def test_batches_on_lanes_have_the_bytes_of_parts_of_larger_ones(tmp_path: Path) -> None:
+    model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
+    compiled = CompiledModel(model, threads=2)
+    rows = examples(model, 8)
+    expected = {size: compiled(*(column[:size] for column in rows)) for size in (2, 4, 8)}
+
+    def drive(lane: int) -> None:
+        """Batches of several sizes, whatever the other lane does."""
+        for size in (8, 2, 8, 4) * 5:
+            part = slice(size // 2 * lane, size // 2 * (lane + 1))
+            made = compiled.run(lane, *(column[part] for column in rows))
+            assert torch.equal(made, expected[size][part])
+
+    with ThreadPoolExecutor(compiled.num_lanes) as pool:
+        list(pool.map(drive, range(compiled.num_lanes)))
+
+
+def test_sizes_that_are_kept_give_the_same_bytes(tmp_path: Path) -> None:
+    model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
+    compiled = CompiledModel(model, threads=2)
+    rows = examples(model, 8)
+    expected = compiled(*rows)
+    compiled.keep((1, 4))
+    for size in (4, 1, 8):
+        assert torch.equal(compiled(*(column[:size] for column in rows)), expected[:size])
+
+
+def test_there_are_as_many_lanes_as_threads_but_two_at_most(tmp_path: Path) -> None:
+    model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
+    assert [CompiledModel(model, threads).num_lanes for threads in (1, 2, 5)] == [1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("size", "threads", "parts"),
+    [(1, 2, 1), (2, 2, 2), (8, 2, 2), (8, 16, 8), (8, 6, 4), (12, 8, 4), (33, 2, 1), (8, 1, 1)],
+)
+def test_a_batch_is_split_evenly_among_the_threads(size: int, threads: int, parts: int) -> None:
+    assert parts_of(size, threads) == parts

@@ -1,0 +1,106 @@
+"""Training by two real processes under torchrun: the weights of one, and again after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from diffusion.training.distributed import Worker
+from diffusion.training.trainer import Trainer, TrainingError, saved_states
+from tests.app.server import free_port
+from tests.diffusion.training.test_trainer import images, state, with_training
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from diffusion.training import distributed
+from tests.diffusion.training.test_trainer import Trainer, images, with_training
+
+with distributed.join("cpu") as (worker, device):
+    config = with_training(num_steps=int(sys.argv[2]), save_every=5)
+    trainer = Trainer(config, images(), Path(sys.argv[1]), device, worker)
+    trainer.run()
+    assert not trainer._meter.losses, "nothing piles up in a worker that does not log"
+"""
+STEPS = 40
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+def torchrun(script: Path, *arguments: object) -> subprocess.Popen[Any]:
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2",
+        f"--master-port={free_port()}", script, *arguments,
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        list(map(str, command)), env=environment, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def workers_of(launcher: int) -> Iterator[int]:
+    """The launcher's children that run the script."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    for child in children:
+        if b"script.py" in Path(f"/proc/{child}/cmdline").read_bytes():
+            yield int(child)
+
+
+def test_two_workers_give_the_weights_of_one(script: Path, tmp_path: Path) -> None:
+    assert torchrun(script, tmp_path / "two", STEPS).wait(120) == 0
+    # One process that runs each batch in the same two parts draws the same dropout.
+    alone = with_training(num_steps=STEPS, save_every=5, accumulate=2)
+    Trainer(alone, images(), tmp_path / "one").run()
+    one, two = state(tmp_path / "one"), state(tmp_path / "two")
+    assert one.keys() == two.keys()
+    start = Trainer(alone, images(), tmp_path / "start").model.state_dict()
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=2e-4)
+    moved = (one["model.conv_in.weight"] - start["conv_in.weight"]).abs().max()
+    assert moved > 20 * 2e-4, "they agree by more than not having moved"
+
+
+def test_a_killed_worker_ends_the_job_and_it_resumes_to_the_same_weights(
+    script: Path, tmp_path: Path
+) -> None:
+    steps = 3 * STEPS
+    assert torchrun(script, tmp_path / "whole", steps).wait(120) == 0
+    launcher = torchrun(script, tmp_path / "killed", steps)
+    while launcher.poll() is None and not saved_states(tmp_path / "killed"):
+        time.sleep(0.01)
+    victim = list(workers_of(launcher.pid))[-1]
+    os.kill(victim, signal.SIGKILL)
+    assert launcher.wait(60) != 0, "the whole job ends"
+    last = saved_states(tmp_path / "killed")[-1]
+    assert load_file(last / "model.safetensors"), "the last state is whole"
+    assert torchrun(script, tmp_path / "killed", steps).wait(120) == 0
+    whole, killed = state(tmp_path / "whole"), state(tmp_path / "killed")
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, killed[name]), name
+
+
+def test_a_batch_that_the_workers_cannot_share_is_refused(tmp_path: Path) -> None:
+    config = with_training(batch_size=8, accumulate=2)
+    with pytest.raises(TrainingError, match="8 is not a multiple of 6: 3 workers, each"):
+        Trainer(config, images(), tmp_path, worker=Worker(0, 3))
+
+
+def test_alone_nothing_is_shared_and_nobody_waits() -> None:
+    worker, model = Worker(), torch.nn.Linear(1, 1)
+    assert worker.is_first and worker.share(model) is model
+    with worker.first_goes_first():
+        pass

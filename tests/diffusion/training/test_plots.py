@@ -1,0 +1,33 @@
+"""A run's log: what is read of it, and its picture."""
+
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from diffusion.training.plots import draw_losses, read_log
+
+
+def log(run: Path, *lines: str) -> None:
+    (run / "log.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def entry(step: int, loss: float) -> str:
+    return json.dumps({"step": step, "loss": loss, "loss_by_t/quartile_1": loss / 2})
+
+
+def test_of_a_step_that_was_logged_twice_the_newer_line_counts(tmp_path: Path) -> None:
+    log(tmp_path, entry(50, 1.0), entry(100, 0.5), '{"step": 150, "lo', entry(100, 0.4))
+    assert {step: scalars["loss"] for step, scalars in read_log(tmp_path).items()} == {
+        50: 1.0,
+        100: 0.4,
+    }
+
+
+def test_the_curve_is_a_picture_in_the_folder_of_the_run(tmp_path: Path) -> None:
+    log(tmp_path, entry(50, 1.0), entry(100, 0.5))
+    picture = draw_losses(tmp_path)
+    assert picture == tmp_path / "loss.png"
+    with Image.open(picture) as image:
+        assert image.size == (840, 480)
+        assert len(set(image.convert("L").get_flattened_data())) > 10

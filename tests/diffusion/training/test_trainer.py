@@ -1,0 +1,359 @@
+"""Algorithm 1: the loss, resuming to the bit, and stopping without harm."""
+
+import dataclasses
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from diffusion.config import Config, ProcessConfig, TrainingConfig, UNetConfig
+from diffusion.data.readers import Images
+from diffusion.training.batches import Batch
+from diffusion.training.ema import EMA
+from diffusion.training.losses import Losses
+from diffusion.training.timestep_sampler import HISTORY
+from diffusion.training.trainer import (
+    Meter,
+    Trainer,
+    TrainingError,
+    learning_rate,
+    saved_states,
+)
+from diffusion.unet import UNet
+
+CONFIG = Config(
+    data="made up",
+    process=ProcessConfig(num_timesteps=100),
+    unet=UNetConfig(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+        num_class_embeds=4,
+        dropout=0.2,
+    ),
+    training=TrainingConfig(
+        num_steps=6,
+        batch_size=8,
+        warmup_steps=2,
+        label_dropout=0.2,
+        log_every=2,
+        save_every=2,
+        sample_every=0,
+    ),
+)
+
+
+def with_training(**fields: object) -> Config:
+    training = dataclasses.replace(CONFIG.training, **fields)  # type: ignore[arg-type]
+    return dataclasses.replace(CONFIG, training=training)
+
+
+def images(count: int = 20) -> Images:
+    generator = torch.Generator().manual_seed(0)
+    made = torch.randint(256, (count, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    return Images(made, torch.arange(count) % 3, ("a", "b", "c"))
+
+
+def state(folder: Path) -> dict[str, torch.Tensor]:
+    last = saved_states(folder)[-1]
+    return {
+        f"{name}.{key}": tensor
+        for name in ("model", "ema", "optimizer")
+        for key, tensor in load_file(last / f"{name}.safetensors").items()
+    }
+
+
+def assert_same_tensors(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+def assert_same_state(first: Path, second: Path) -> None:
+    assert_same_tensors(state(first), state(second))
+
+
+def test_the_weight_of_the_loss_at_each_t_is_in_the_gradient(tmp_path: Path) -> None:
+    """Two steps on one image at one t differ by the weight at that t alone."""
+    unet = dataclasses.replace(CONFIG.unet, dropout=0.0)
+    gradients = []
+    for gamma in (None, 1e-6):  # below every SNR: the weight is gamma / SNR
+        config = dataclasses.replace(
+            with_training(batch_size=1, min_snr_gamma=gamma, clip_norm=1e9), unet=unet
+        )
+        trainer = Trainer(config, images(), tmp_path / str(gamma))
+        t = trainer.batches.at(0).t
+        trainer.train_step()
+        gradients.append(trainer.model.conv_out.bias.grad.clone())
+    weight = 1e-6 / trainer.process.snr[t].item()
+    torch.testing.assert_close(gradients[1], weight * gradients[0], rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_resumed_run_gives_the_same_weights_as_an_uninterrupted_one(
+    channels_last: bool, tmp_path: Path
+) -> None:
+    config = with_training(channels_last=channels_last, accumulate=2)
+    Trainer(config, images(), tmp_path / "whole").run()
+    first = Trainer(config, images(), tmp_path / "parts")
+    for _ in range(3):
+        first.train_step()
+        if first.step == 2:
+            first.save()
+    resumed = Trainer(config, images(), tmp_path / "parts")
+    assert resumed.step == 2, "step 3 was not saved"
+    resumed.run()
+    assert_same_state(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_resumed_run_remembers_which_timesteps_matter(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        with_training(
+            loss="bound", timesteps="importance", batch_size=16, num_steps=60, save_every=50
+        ),
+        process=ProcessConfig(num_timesteps=25, variance="fixed_large"),
+    )
+    Trainer(config, images(), tmp_path / "whole").run()
+    first = Trainer(config, images(), tmp_path / "parts")
+    while first.step < 50:
+        first.train_step()
+    first.save()
+    assert (first.batches.times.state()["counts"] >= HISTORY).all(), "it is in use"
+    Trainer(config, images(), tmp_path / "parts").run()
+    assert_same_state(tmp_path / "whole", tmp_path / "parts")
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests.diffusion.training.test_trainer import Trainer, images, with_training
+config = with_training(num_steps=60, save_every=5)
+Trainer(config, images(), Path(sys.argv[1])).run()
+"""
+
+
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SCRIPT]
+    subprocess.run([*command, tmp_path / "whole"], check=True, capture_output=True)
+    kills = 0
+    for pause in (0.0, 0.11, 0.23, 0.37):
+        process = subprocess.Popen([*command, tmp_path / "killed"], stderr=subprocess.DEVNULL)
+        already = saved_states(tmp_path / "killed")
+        while process.poll() is None and saved_states(tmp_path / "killed") == already:
+            time.sleep(0.005)
+        time.sleep(pause)
+        kills += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert kills
+    subprocess.run([*command, tmp_path / "killed"], check=True, capture_output=True)
+    assert_same_state(tmp_path / "whole", tmp_path / "killed")
+    left = [path.name for path in (tmp_path / "killed" / "states").iterdir()]
+    assert sorted(left) == ["step-00000055", "step-00000060"], "no half-written state stays"
+
+
+def test_parts_of_a_batch_add_up_to_the_whole(tmp_path: Path) -> None:
+    weights = []
+    for accumulate in (1, 4):
+        unet = dataclasses.replace(CONFIG.unet, dropout=0.0)
+        config = dataclasses.replace(with_training(accumulate=accumulate), unet=unet)
+        trainer = Trainer(config, images(), tmp_path / str(accumulate))
+        trainer.train_step()
+        weights.append(torch.cat([p.flatten() for p in trainer.model.parameters()]))
+    torch.testing.assert_close(weights[0], weights[1], atol=1e-5, rtol=1e-3)
+
+
+def test_a_loss_that_is_not_finite_stops_before_any_weight_is_touched(tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, images(), tmp_path)
+    trainer.train_step()
+    trainer.train_step()
+    trainer.save()
+    saved = state(tmp_path)
+    with torch.no_grad():
+        trainer.model.conv_in.bias[0] = math.nan
+    before = [p.clone() for p in trainer.model.parameters()]
+    with pytest.raises(TrainingError, match="step 2: the loss or its gradient is not finite"):
+        trainer.train_step()
+    for now, then in zip(trainer.model.parameters(), before, strict=True):
+        assert torch.equal(now.nan_to_num(), then.nan_to_num())
+    assert all(tensor.isfinite().all() for tensor in saved.values())
+    assert Trainer(CONFIG, images(), tmp_path).step == 2
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    unet = dataclasses.replace(CONFIG.unet, dropout=0.0)
+    config = dataclasses.replace(with_training(num_steps=80, learning_rate=3e-3), unet=unet)
+    white = torch.full((4, 1, 8, 8), 255, dtype=torch.uint8)
+    plain = Images(white, torch.tensor([0, 1, 2, 0]), ("a", "b", "c"))
+    trainer = Trainer(config, plain, tmp_path)
+    trainer.run()
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["loss"] < 0.5 * log[0]["loss"]
+    assert log[0].keys() >= {"step", "loss", "gradient_norm", "images_per_second"}
+
+
+def test_only_the_last_two_states_are_kept(tmp_path: Path) -> None:
+    Trainer(CONFIG, images(), tmp_path).run()
+    assert [path.name for path in saved_states(tmp_path)] == ["step-00000004", "step-00000006"]
+
+
+def test_a_folder_with_a_run_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, images(), tmp_path)
+    trainer.save()
+    with pytest.raises(TrainingError, match=r"training\.batch_size = 8, not 4; give another"):
+        Trainer(with_training(batch_size=4), images(), tmp_path)
+
+
+def test_a_run_older_than_a_field_of_the_configuration_goes_on(tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, images(), tmp_path)
+    trainer.train_step()
+    trainer.save()
+    path = saved_states(tmp_path)[-1] / "state.json"
+    saved = json.loads(path.read_text())
+    del saved["config"]["training"]["compile"]
+    path.write_text(json.dumps(saved))
+    assert Trainer(CONFIG, images(), tmp_path).step == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (Images(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), None), r"the images are \(3, 8, 8\)"),
+        (Images(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), None), "the data has no labels"),
+        (
+            Images(torch.zeros(9, 1, 8, 8, dtype=torch.uint8), torch.arange(9)),
+            "num_class_embeds: 4, but the data needs 10",
+        ),
+    ],
+)
+def test_data_that_does_not_fit_the_network_is_refused(
+    data: Images, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=message):
+        Trainer(CONFIG, data, tmp_path)
+
+
+def test_the_learning_rate_warms_up_then_stays_or_falls_as_a_cosine() -> None:
+    config = TrainingConfig(num_steps=100, warmup_steps=10, learning_rate=1.0)
+    assert [learning_rate(config, step) for step in (0, 4, 9, 50, 99)] == [0.1, 0.5, 1, 1, 1]
+    cosine = dataclasses.replace(config, decay="cosine")
+    assert learning_rate(cosine, 50) == pytest.approx(0.5)
+    assert learning_rate(cosine, 99) < 0.001
+
+
+def test_the_average_warms_up_and_then_decays_as_told() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(0.0)
+    ema = EMA(model, decay=0.5)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    expected = 0.0
+    for updates in range(20):
+        ema.update(model, updates)
+        decay = min(0.5, (1 + updates) / (10 + updates))
+        expected = decay * expected + (1 - decay)
+        assert ema.model.weight.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_bfloat16_trains_float32_weights(tmp_path: Path) -> None:
+    trainer = Trainer(with_training(precision="bfloat16"), images(), tmp_path)
+    trainer.train_step()
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in trainer.model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's, of its own parts
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_trains_and_resumes_with_the_network_compiled(tmp_path: Path) -> None:
+    config = with_training(precision="bfloat16", compile=True)
+    for name, until in (("whole", None), ("parts", 4), ("parts", None)):
+        Trainer(config, images(), tmp_path / name, "cuda").run(until=until)
+    start = Trainer(config, images(), tmp_path / "start").model.state_dict()
+    whole, parts = state(tmp_path / "whole"), state(tmp_path / "parts")
+    moved = sum((whole[f"model.{name}"] - first).abs().sum() for name, first in start.items())
+    apart = sum((whole[f"model.{name}"] - parts[f"model.{name}"]).abs().sum() for name in start)
+    assert apart < 0.05 * moved  # sums of a GPU's backward pass come in any order
+
+
+def test_the_loss_is_also_told_by_quartile_of_t() -> None:
+    meter = Meter(num_timesteps=100)
+    meter.times.append(torch.tensor([0, 24, 25, 99]))
+    meter.losses.append(torch.tensor([4.0, 4.0, 4.0, 4.0]))
+    meter.simple.append(torch.tensor([1.0, 2.0, 3.0, 5.0]))
+    meter.weights.append(torch.tensor([1.0, 1.0, 1.0, 1.0]))
+    meter.norms.append(torch.tensor(2.0))
+    scalars = meter.scalars()
+    assert (scalars["loss"], scalars["loss_simple"]) == (4.0, 2.75)
+    assert scalars["gradient_norm"] == 2.0
+    quartiles = {k: v for k, v in scalars.items() if k.startswith("loss_by_t")}
+    assert quartiles == {
+        "loss_by_t/quartile_1": 1.5,
+        "loss_by_t/quartile_2": 3.0,
+        "loss_by_t/quartile_4": 5.0,
+    }
+
+
+def test_the_losses_told_are_means_over_uniform_t_however_it_was_drawn() -> None:
+    generator = torch.Generator().manual_seed(0)
+    p = torch.tensor([0.7, 0.2, 0.05, 0.05], dtype=torch.float64)
+    t = torch.multinomial(p, 20_000, replacement=True, generator=generator)
+    loss = torch.tensor([8.0, 4.0, 2.0, 6.0])[t]
+    batch = Batch(torch.zeros(0), t, torch.zeros(0), None, (1 / (4 * p[t])).float())
+    meter = Meter(num_timesteps=4, norms=[torch.tensor(1.0)])
+    meter.add(batch, Losses(loss, loss))
+    scalars = meter.scalars()
+    assert scalars["loss"] == pytest.approx(5, rel=0.02)
+    assert scalars["loss_simple"] == scalars["loss"]
+    assert scalars["loss_by_t/quartile_1"] == pytest.approx(8)
+
+
+def test_a_run_may_start_from_another_ones_weights(tmp_path: Path) -> None:
+    first = Trainer(CONFIG, images(), tmp_path / "first")
+    first.train_step()
+    first.save()
+    trainer = Trainer(CONFIG, images(), tmp_path / "second", start=first.model)
+    assert trainer.step == 0
+    for net in (trainer.model, trainer.ema.model):
+        assert_same_tensors(net.state_dict(), first.model.state_dict())
+    before = first.model.state_dict()["conv_in.weight"].clone()
+    trainer.train_step()
+    trainer.save()
+    assert torch.equal(first.model.state_dict()["conv_in.weight"], before)
+    resumed = Trainer(CONFIG, images(), tmp_path / "second", start=first.model)
+    assert_same_tensors(resumed.model.state_dict(), trainer.model.state_dict())
+
+
+def test_a_run_that_learns_its_variance_may_start_from_one_that_did_not(tmp_path: Path) -> None:
+    first = Trainer(CONFIG, images(), tmp_path / "first")
+    with torch.no_grad():
+        for parameter in first.model.parameters():
+            parameter.normal_(std=0.1)
+    config = dataclasses.replace(
+        with_training(loss="bound"),
+        process=dataclasses.replace(CONFIG.process, variance="learned_range"),
+        unet=dataclasses.replace(CONFIG.unet, out_channels=2),
+    )
+    model = Trainer(config, images(), tmp_path / "second", start=first.model).model
+    x_t, t, label = torch.randn(3, 1, 8, 8), torch.tensor([0, 50, 99]), torch.tensor([0, 1, 3])
+    eps_hat, v = model.eval()(x_t, t, label).detach().chunk(2, dim=1)
+    torch.testing.assert_close(eps_hat, first.model.eval()(x_t, t, label).detach())
+    assert 0 < v.abs().max() < 1e-3, "halfway between the two fixed variances, in logs"
+
+
+def test_a_start_of_another_network_is_refused(tmp_path: Path) -> None:
+    unet = dataclasses.replace(CONFIG.unet, num_class_embeds=None)
+    message = r"start: its network .* class_embedding.weight is missing there, \(4, 32\) here"
+    with pytest.raises(TrainingError, match=message):
+        Trainer(CONFIG, images(), tmp_path, start=UNet(unet))
