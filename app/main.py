@@ -7,13 +7,12 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app.http import problems
-from app.http.access_log import Observer
+from app.http.access_log import AccessLog
 from app.http.metrics import Metrics
-from app.http.request_limits import Guard
+from app.http.request_limits import RequestLimits
 from app.jobs.service import Jobs
 from app.pool.pool import Bounds, Limits, Supervisor
-from app.routes import generation, jobs, page, system
+from app.routes import errors, generation, jobs, page, system
 from app.routes.dependencies import Services
 from app.settings import Settings
 from app.wire.options import Options
@@ -59,12 +58,12 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
     app.include_router(system.router)
     page.install(app)
     app.add_middleware(
-        Guard,
+        RequestLimits,
         max_request_bytes=settings.max_request_bytes,
         body_seconds=settings.body_seconds,
     )
-    app.add_middleware(Observer, metrics=services.metrics)
-    problems.install(app)
+    app.add_middleware(AccessLog, metrics=services.metrics)
+    errors.install(app)
     return app
 
 

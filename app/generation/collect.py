@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.generation.plan import Plan
-from app.http import tracing
 from app.http.problems import Problem
 from app.wire.messages import Done, Event, Failed, Finished, Frame
 
@@ -41,7 +40,6 @@ async def gather(plan: Plan, events: AsyncIterator[Event]) -> Result:
             case Failed(_, reason):
                 raise Problem(500, reason)
             case Done():
-                tracing.record_engine(event)
                 return Result(plan, x_0, x_t, x_0_hat, timing(event))
     raise Problem(500, "the engine ended the request early")
 

@@ -1,19 +1,23 @@
-"""One log line and one count for every request, whatever came of it."""
+"""One log line and one count for every request, whatever its outcome."""
 
 import logging
+from dataclasses import asdict
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http import tracing
 from app.http.metrics import Metrics
-from app.http.request_log import Record
+from app.http.request_log import RequestRecord
 
 log = logging.getLogger(__name__)
 
 
-class Observer:
-    """ASGI middleware around everything: times each answer to its end, counts it under its route's
-    path, logs it, describes its span, and notes when the client left before its end."""
+class AccessLog:
+    """The outermost ASGI middleware: observes each request up to the end of its answer.
+
+    It logs the request, counts it under its route's path, describes its span, and notes when the
+    client disconnects before the end of the answer.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -23,32 +27,33 @@ class Observer:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        record, status, is_complete = Record.of(scope), "none", False
+        record, status, is_complete = RequestRecord.of(scope), "none", False
 
-        async def noting(message: Message) -> None:
+        async def observed_send(message: Message) -> None:
             nonlocal status, is_complete
             if message["type"] == "http.response.start":
                 status = str(message["status"])
-                tracing.describe(record)  # the span ends with the answer
+                tracing.describe(record)  # before the answer's end, which ends the span
             await send(message)
             is_complete = message["type"] == "http.response.body" and not message.get("more_body")
 
-        async def listening() -> Message:
+        async def observed_receive() -> Message:
             message = await receive()
             if message["type"] == "http.disconnect" and not is_complete:
                 record.drop("disconnected")
             return message
 
         try:
-            await self.app(scope, listening, noting)
+            await self.app(scope, observed_receive, observed_send)
         finally:
-            route = getattr(scope.get("route"), "path", "other")  # not the client's: there are few
+            # A path that is no route's is the client's: a label for each would have no end.
+            route = getattr(scope.get("route"), "path", "other")
             self.metrics.count(route, status, record)
             log.info("answered", extra=_fields(scope, record, status))
 
 
-def _fields(scope: Scope, record: Record, status: str) -> dict[str, object]:
-    """What the log line says; a job's fields and the reason of a drop only where there are any."""
+def _fields(scope: Scope, record: RequestRecord, status: str) -> dict[str, object]:
+    """The fields of the log line; a job's fields and a drop's reason only where there is one."""
     host, _ = scope.get("client") or ("", 0)
     fields: dict[str, object] = {
         "request_id": record.request_id,
@@ -58,7 +63,7 @@ def _fields(scope: Scope, record: Record, status: str) -> dict[str, object]:
         "status": int(status) if status.isdecimal() else None,
         "seconds": round(record.seconds, 6),
     }
-    if (submit := record.submit) is not None:
-        job = {"n": len(submit.indices), "steps": submit.steps, "sampler": submit.sampler}
-        fields = {**fields, "job": submit.id, **job}
+    if record.job is not None:
+        job = asdict(record.job)
+        fields = {**fields, "job": job.pop("id"), **job}
     return {**fields, "dropped": record.dropped} if record.dropped else fields

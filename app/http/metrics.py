@@ -1,39 +1,85 @@
-"""What the server counts, as Prometheus reads it. One registry an app; nothing is global."""
+"""What the server counts, in Prometheus' text format. Each app has a registry of its own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from app.http.request_log import Record
-from app.pool.pool import Supervisor
+from app.http.request_log import RequestRecord
 
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+"""Upper bounds of the histograms' buckets."""
+
+
+class BatchCounts(Protocol):
+    """What an engine did in steps of one batch size."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def preemptions(self) -> int: ...
+
+
+class EngineCounts(Protocol):
+    """The state and counts of one engine; `counts` has them by batch size."""
+
+    @property
+    def is_ready(self) -> bool: ...
+    @property
+    def restarts(self) -> int: ...
+    @property
+    def hangs(self) -> int: ...
+    @property
+    def memory_limits(self) -> int: ...
+    @property
+    def max_batch(self) -> int: ...
+    @property
+    def backlog(self) -> int: ...
+    @property
+    def counts(self) -> Mapping[int, BatchCounts]: ...
+
+
+class PoolCounts(Protocol):
+    """The state and counts of all engines; `outcomes` has the samples that left, by outcome."""
+
+    @property
+    def queued_samples(self) -> int: ...
+    @property
+    def outcomes(self) -> Mapping[str, int]: ...
+    @property
+    def engines(self) -> Sequence[EngineCounts]: ...
 
 
 class Metrics:
-    """The registry, and what is counted as it happens; the engines are asked when it is read."""
+    """The counts of one server: requests as they end, the engines' when they are read."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, pool: PoolCounts) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(EngineCollector(supervisor))
+        self.registry.register(PoolCollector(pool))
         self.requests = Counter(
-            "ddpm_requests", "Answers.", ["path", "status"], registry=self.registry
-        )
+            "ddpm_requests", "Requests answered, by route and status.", ["path", "status"],
+            registry=self.registry,
+        )  # fmt: skip
         self.seconds = Histogram(
-            "ddpm_request_seconds", "From a request's arrival to the end of its answer.", ["path"],
-            buckets=SECONDS, registry=self.registry,
+            "ddpm_request_seconds", "Seconds from a request's arrival to the end of its answer.",
+            ["path"], buckets=SECONDS, registry=self.registry,
         )  # fmt: skip
         self.first_frame = Histogram(
-            "ddpm_first_frame_seconds", "From a stream's arrival to its first frame.",
+            "ddpm_first_frame_seconds",
+            "Seconds from the arrival of a request for a stream to its first frame.",
             buckets=SECONDS, registry=self.registry,
         )  # fmt: skip
         self.drops = Counter(
-            "ddpm_drops", "Requests refused or lost, by why.", ["reason"], registry=self.registry
+            "ddpm_drops", "Requests refused or lost, by reason.", ["reason"], registry=self.registry
         )
 
-    def count(self, path: str, status: str, record: Record) -> None:
-        """Count a request that is over."""
+    def count(self, path: str, status: str, record: RequestRecord) -> None:
+        """Count a request that is over under its route's path and its status."""
         self.requests.labels(path, status).inc()
         self.seconds.labels(path).observe(record.seconds)
         if record.first_frame_seconds is not None:
@@ -42,66 +88,82 @@ class Metrics:
             self.drops.labels(record.dropped).inc()
 
     def text(self) -> bytes:
-        """Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
 
-class EngineCollector:
-    """The engines' state and counts at the moment of reading."""
+class PoolCollector:
+    """Reads the engines' state and counts whenever the metrics are asked for."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
-        self.supervisor = supervisor
+    def __init__(self, pool: PoolCounts) -> None:
+        self.pool = pool
 
     def collect(self) -> Iterator[Metric]:
-        supervisor = self.supervisor
-        queued, backlog = supervisor.queued_samples, sum(e.backlog for e in supervisor.engines)
-        yield GaugeMetricFamily("ddpm_queued_samples", "Unfinished samples.", queued)
-        yield GaugeMetricFamily("ddpm_backlog_rows", "Network rows to be run for them.", backlog)
-        samples = CounterMetricFamily(
-            "ddpm_samples", "Samples that left, by how.", labels=["outcome"]
+        """The metric families of the queue, then those of each engine."""
+        backlog = sum(engine.backlog for engine in self.pool.engines)
+        yield GaugeMetricFamily(
+            "ddpm_queued_samples", "Unfinished samples.", self.pool.queued_samples
         )
-        for outcome, count in supervisor.outcomes.items():
+        yield GaugeMetricFamily(
+            "ddpm_backlog_rows", "Network rows still to compute for them, at most.", backlog
+        )
+        samples = CounterMetricFamily(
+            "ddpm_samples", "Samples that left the engines, by outcome.", labels=["outcome"]
+        )
+        for outcome, count in self.pool.outcomes.items():
             samples.add_metric([outcome], count)
         yield samples
         yield from self._engines()
+        yield from self._batches()
 
     def _engines(self) -> Iterator[Metric]:
-        ready = GaugeMetricFamily("ddpm_engine_ready", "1: it can take steps.", labels=["engine"])
-        restarts = CounterMetricFamily("ddpm_engine_restarts", "Deaths.", labels=["engine"])
+        """One value for each engine."""
+        name = ["engine"]
+        ready = GaugeMetricFamily(
+            "ddpm_engine_ready", "1 when the engine can take steps, else 0.", labels=name
+        )
+        restarts = CounterMetricFamily("ddpm_engine_restarts", "Engine restarts.", labels=name)
         hangs = CounterMetricFamily(
-            "ddpm_engine_hangs", "Deaths by the watchdog's hand.", labels=["engine"]
+            "ddpm_engine_hangs", "Engine restarts by the watchdog.", labels=name
         )
         memory = CounterMetricFamily(
-            "ddpm_engine_out_of_memory", "Steps that had to be made smaller.", labels=["engine"]
+            "ddpm_engine_out_of_memory",
+            "Steps that ran out of memory and were repeated with fewer rows.",
+            labels=name,
         )
-        limit = GaugeMetricFamily("ddpm_engine_max_batch", "Rows in a step.", labels=["engine"])
-        by_size = ["engine", "batch_size"]
-        steps = CounterMetricFamily("ddpm_engine_steps", "Network calls.", labels=by_size)
+        limit = GaugeMetricFamily("ddpm_engine_max_batch", "Rows in a step, at most.", labels=name)
+        preemptions = CounterMetricFamily(
+            "ddpm_engine_preemptions", "Images that had to make room for others.", labels=name
+        )
+        for i, engine in enumerate(self.pool.engines):
+            label = [str(i)]
+            ready.add_metric(label, engine.is_ready)
+            restarts.add_metric(label, engine.restarts)
+            hangs.add_metric(label, engine.hangs)
+            memory.add_metric(label, engine.memory_limits)
+            limit.add_metric(label, engine.max_batch)
+            preempted = sum(count.preemptions for count in engine.counts.values())
+            preemptions.add_metric(label, preempted)
+        yield from (ready, restarts, hangs, memory, limit, preemptions)
+
+    def _batches(self) -> Iterator[Metric]:
+        """One value for each engine and batch size."""
+        names = ["engine", "batch_size"]
+        steps = CounterMetricFamily("ddpm_engine_steps", "Network calls.", labels=names)
         rows = CounterMetricFamily(
-            "ddpm_engine_rows", "Rows in them, without the padding.", labels=by_size
+            "ddpm_engine_rows", "Rows computed for a request, padding left out.", labels=names
         )
         slots = CounterMetricFamily(
-            "ddpm_engine_slots", "Rows in them, with the padding.", labels=by_size
+            "ddpm_engine_slots", "Rows computed, padding included.", labels=names
         )
         seconds = CounterMetricFamily(
-            "ddpm_engine_step_seconds", "Seconds that they took.", labels=by_size
+            "ddpm_engine_step_seconds", "Seconds spent in network calls.", labels=names
         )
-        preemptions = CounterMetricFamily(
-            "ddpm_engine_preemptions", "Images that had to make room.", labels=["engine"]
-        )
-        for i, engine in enumerate(self.supervisor.engines):
-            ready.add_metric([str(i)], engine.is_ready)
-            restarts.add_metric([str(i)], engine.restarts)
-            hangs.add_metric([str(i)], engine.hangs)
-            memory.add_metric([str(i)], engine.memory_limits)
-            limit.add_metric([str(i)], engine.max_batch)
-            preempted = sum(count.preemptions for count in engine.counts.values())
-            preemptions.add_metric([str(i)], preempted)
+        for i, engine in enumerate(self.pool.engines):
             for size, count in sorted(engine.counts.items()):
                 labels = [str(i), str(size)]
                 steps.add_metric(labels, count.steps)
                 rows.add_metric(labels, count.rows)
                 slots.add_metric(labels, count.steps * size)
                 seconds.add_metric(labels, count.seconds)
-        yield from (ready, restarts, hangs, memory, limit, preemptions)
         yield from (steps, rows, slots, seconds)

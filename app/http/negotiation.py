@@ -9,18 +9,18 @@ from starlette.datastructures import Headers
 from app.http.problems import Problem, shorten
 
 QUALITY = re.compile(r"\d{1,9}(\.\d{0,9})?|\.\d{1,9}", re.ASCII)
-"""A number, more freely than the RFC's: browsers' and Java's `.2` too; never nan, inf or 1e9."""
+"""A quality as clients write it: also Java's `.2`, which the RFC forbids; never nan, inf or 1e9."""
 
 
 class Range(NamedTuple):
-    """One element of an Accept header."""
+    """One element of an Accept header: `kind/subkind;q=q`, either of them may be `*`."""
 
     kind: str
     subkind: str
     q: float
 
     def match(self, media_type: str) -> int:
-        """How exactly it names the type: 2 exactly, 1 `image/*`, 0 `*/*`, -1 not at all."""
+        """How precisely the range names the type: 2 in full, 1 as `image/*`, 0 as `*/*`, -1 not."""
         kind, subkind = media_type.split("/")
         if (self.kind, self.subkind) == (kind, subkind):
             return 2
@@ -30,14 +30,14 @@ class Range(NamedTuple):
 
 
 def accept_header(headers: Headers) -> str:
-    """The value of the Accept header; of several, what they say together (RFC 9110, 5.2)."""
+    """The value of the Accept header; several headers are one list (RFC 9110, section 5.2)."""
     return ", ".join(headers.getlist("accept"))
 
 
 def choose(accept: str | None, offered: Sequence[str]) -> str:
-    """The offered type with the highest q, the first of equals; the first without a header.
+    """The media type of `offered` that the client prefers; the first one of equal preference.
 
-    Raises Problem 406 naming what is offered.
+    An `accept` of None or "" accepts everything. Raises Problem 406, which names what is offered.
     """
     ranges = _parse(accept or "*/*")
     best = max(offered, key=lambda media_type: _quality(media_type, ranges))
@@ -47,13 +47,13 @@ def choose(accept: str | None, offered: Sequence[str]) -> str:
 
 
 def _quality(media_type: str, ranges: Sequence[Range]) -> float:
-    """The q of the range that names the type most exactly; 0 without one."""
+    """The quality of the range that names the type most precisely; 0 if none does."""
     matching = [r for r in ranges if r.match(media_type) >= 0]
     return max(matching, key=lambda r: r.match(media_type)).q if matching else 0.0
 
 
 def _parse(accept: str) -> list[Range]:
-    """The well-formed elements of the header; others are as if not there."""
+    """The well-formed elements of the header; others are ignored."""
     ranges = []
     for element in accept.split(","):
         media_type, *parameters = (part.strip().lower() for part in element.split(";"))

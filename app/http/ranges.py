@@ -1,4 +1,4 @@
-"""Answers in ranges (RFC 9110, section 14), so that downloads go on where they broke."""
+"""Answers to Range requests (RFC 9110, section 14): an interrupted download can be resumed."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -7,7 +7,7 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
 from app.http.problems import Problem
-from app.http.request_log import Record
+from app.http.request_log import RequestRecord
 
 ONE_RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.IGNORECASE)
 
@@ -19,10 +19,11 @@ def respond(
     media_type: str,
     headers: Mapping[str, str],
 ) -> Response:
-    """200 with all `size` bytes, or 206 with the range asked for; `blocks(start, stop)` reads them,
-    off the event loop. `headers` has the ETag that If-Range is compared with.
+    """An answer with all `size` bytes (200), or with the range that the request asks for (206).
 
-    Raises Problem 416. Requests for several ranges at once get everything, as the RFC allows.
+    `blocks(start, stop)` reads the bytes; it is called off the event loop. `headers` must have the
+    ETag that If-Range is compared with. A request for several ranges gets all bytes, as the RFC
+    allows. Raises Problem 416 for a range outside of the bytes.
     """
     asked = request.headers.get("range")
     condition = request.headers.get("if-range")
@@ -33,25 +34,29 @@ def respond(
     length = {"Accept-Ranges": "bytes", "Content-Length": str(stop - start)}
     if wanted:
         length["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-    content = iter(()) if Record.of(request.scope).is_head else blocks(start, stop)
+    content = iter(()) if RequestRecord.of(request.scope).is_head else blocks(start, stop)
     return StreamingResponse(
         content, 206 if wanted else 200, headers={**headers, **length}, media_type=media_type
     )
 
 
 def parse(header: str, size: int) -> tuple[int, int] | None:
-    """(start, stop) of a Range header; None when it is to be ignored. Raises Problem 416."""
+    """The bytes `start` up to `stop` that a Range header asks for, of `size`.
+
+    None when the header must be ignored: another unit, several ranges, or not well formed. Raises
+    Problem 416 when no byte lies in the range.
+    """
     match = ONE_RANGE.fullmatch(header)
     if match is None or not any(match.groups()):
         return None
     first, last = match.groups()
-    if not first:  # the last so many bytes
+    if not first:  # a suffix: the last `last` bytes
         start, stop = max(size - int(last), 0), size
     else:
         start, stop = int(first), min(int(last) + 1, size) if last else size
         if last and int(last) < start:
             return None
     if start >= stop:
-        reason = f"Range: {header!r} is outside of the {size} bytes there are"
+        reason = f"Range: {header!r} is outside of the {size} bytes of this result"
         raise Problem(416, reason, headers={"Content-Range": f"bytes */{size}"})
     return start, stop

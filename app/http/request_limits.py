@@ -1,5 +1,5 @@
-"""What holds for every request: an id, limits of size and time for its body, a media type, and an
-answer whatever fails."""
+"""What holds for every request: it has an id, its body has limits of size and time and must be
+JSON, and it gets an answer whatever fails."""
 
 import asyncio
 import logging
@@ -15,18 +15,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from app.http.problems import Problem
-from app.http.request_log import Record
+from app.http.request_log import RequestRecord
 
 log = logging.getLogger(__name__)
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
-class Guard:
-    """ASGI middleware: X-Request-ID on every answer, 413 and 408 for a body over the limits,
-    415 for other than JSON, 500 for what nobody else has caught; HEAD is GET without the body.
+class RequestLimits:
+    """ASGI middleware that refuses what no handler should see, and answers what none has caught.
 
-    The client's X-Request-ID is kept when it is 1..128 letters, digits and ._:- characters.
+    A body over the limits is answered with 413 or 408, one that is not JSON with 415, and an
+    exception that nobody has caught with 500. HEAD is answered as GET is, without the body. Every
+    answer has an X-Request-ID: the client's own if it is 1..128 letters, digits and ._:-
+    characters, else a new one.
     """
 
     def __init__(self, app: ASGIApp, max_request_bytes: int, body_seconds: int) -> None:
@@ -41,7 +43,7 @@ class Guard:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        Record.of(scope).request_id = request_id
+        RequestRecord.of(scope).request_id = request_id
         with bound_contextvars(request_id=request_id):
             await self._answer(scope, receive, _Answer(send, request_id), headers)
 
@@ -49,7 +51,7 @@ class Guard:
         self, scope: Scope, receive: Receive, answer: "_Answer", headers: Headers
     ) -> None:
         # The server's own scope still says HEAD, by which it leaves the body out.
-        Record.of(scope).is_head = scope["method"] == "HEAD"
+        RequestRecord.of(scope).is_head = scope["method"] == "HEAD"
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         try:
             self._check_headers(headers)
@@ -59,10 +61,10 @@ class Guard:
                 raise
             if not isinstance(error, Problem):
                 path = f"{scope['method']} {quote(scope['path'])}"
-                request_id = Record.of(scope).request_id
+                request_id = RequestRecord.of(scope).request_id
                 log.error("%s, request %s", path, request_id, exc_info=error)
-                error = Problem(500, "an error of the server's own; it has been logged")
-            Record.of(scope).drop(error.reason)
+                error = Problem(500, "this is a bug in the server; it has been logged")
+            RequestRecord.of(scope).drop(error.reason)
             await error.response()(scope, receive, answer)
         finally:
             if "route" in asked:
@@ -79,15 +81,16 @@ class Guard:
 
 
 def too_large(limit: int) -> str:
-    """What 413 says."""
+    """The detail of a problem 413; `limit` is in bytes."""
     return f"the body is larger than this server's {limit} bytes"
 
 
 class _Body:
-    """A receive channel that ends with 413 when the body grows over `limit` bytes, and with 408
-    when it isn't there within `seconds`."""
+    """An ASGI receive channel for a body of at most `limit` bytes within `seconds`.
 
-    # The framework, which is reading the body here, lets only its own exception through.
+    Raises HTTPException 413 or 408, not Problem: FastAPI, which reads the body from here, answers
+    every other exception with 400.
+    """
 
     def __init__(self, receive: Receive, limit: int, seconds: int) -> None:
         self._receive = receive
@@ -101,18 +104,18 @@ class _Body:
             async with asyncio.timeout_at(self._deadline):
                 message: MutableMapping[str, Any] = await self._receive()
         except TimeoutError:
-            detail = f"the body was not there after {self._seconds} seconds"
+            detail = f"the body did not arrive within {self._seconds} seconds"
             raise HTTPException(408, detail, {"Connection": "close"}) from None
         self._size += len(message.get("body", b""))
         if self._size > self._limit:
             raise HTTPException(413, too_large(self._limit))
         if not message.get("more_body", False):
-            self._deadline = None  # what is waited for now is the client's leaving
+            self._deadline = None  # the next message is the client's disconnection
         return message
 
 
 class _Answer:
-    """A send channel that adds X-Request-ID and remembers whether the answer has begun."""
+    """An ASGI send channel that adds X-Request-ID and knows whether the answer has started."""
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send

@@ -1,4 +1,4 @@
-"""What is told of one request when it is over: in its log line and in the metrics."""
+"""What is known about one request when it is over, for its log line, the metrics and its span."""
 
 import time
 from dataclasses import dataclass, field
@@ -6,35 +6,48 @@ from typing import cast
 
 from starlette.types import Scope
 
-from app.wire.messages import Submit
+
+@dataclass(frozen=True)
+class JobSummary:
+    """The work that a request asks of the engine: `n` images of `steps` steps each."""
+
+    id: str
+    n: int
+    steps: int
+    sampler: str
 
 
 @dataclass
-class Record:
-    """Filled in by whoever comes to know: the guard, the handlers, the stream."""
+class RequestRecord:
+    """Facts about one request. Middleware, handlers and streams add those that they learn."""
 
     request_id: str = ""
-    is_head: bool = False  # what handlers see as GET
+    is_head: bool = False  # handlers see a GET
     started: float = field(default_factory=time.monotonic)
-    submit: Submit | None = None
-    dropped: str | None = None
+    job: JobSummary | None = None
+    dropped: str | None = None  # the reason why the request was refused or lost
     first_frame_seconds: float | None = None
 
     @classmethod
-    def of(cls, scope: Scope) -> "Record":
-        """The record that travels with the request; begun when first asked for."""
-        return cast(Record, scope.setdefault("state", {}).setdefault("record", cls()))
+    def of(cls, scope: Scope) -> "RequestRecord":
+        """The record of the request with this ASGI scope; the first call makes it."""
+        state = scope.setdefault("state", {})
+        return cast(RequestRecord, state.setdefault("record", cls()))
 
     @property
     def seconds(self) -> float:
-        """Since the request's arrival."""
+        """Seconds since the request arrived."""
         return time.monotonic() - self.started
 
+    def describe_job(self, *, id: str, n: int, steps: int, sampler: str) -> None:
+        """Note the work that the request asks for."""
+        self.job = JobSummary(id, n, steps, sampler)
+
     def drop(self, reason: str) -> None:
-        """The request is refused or lost; of several reasons the first one counts."""
+        """Note that the request is refused or lost; the first reason counts."""
         self.dropped = self.dropped or reason
 
     def saw_frame(self) -> None:
-        """A frame exists; the first one is timed."""
+        """Note that a stream has a frame; the first one is timed."""
         if self.first_frame_seconds is None:
             self.first_frame_seconds = self.seconds

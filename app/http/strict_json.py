@@ -1,4 +1,4 @@
-"""The body of a request as JSON, read strictly: what could be read in two ways is refused."""
+"""A strict reader of JSON bodies: it refuses what two readers could understand differently."""
 
 import json
 import math
@@ -11,14 +11,15 @@ from fastapi.routing import APIRoute
 from app.http.problems import shorten
 
 MAX_DEPTH = 16
-"""Lists and objects inside each other; no request needs more than two."""
+"""Levels of lists and objects inside each other; no request needs more than two."""
 
 
 def loads(body: bytes) -> Any:
     """The value of a JSON text in UTF-8 (RFC 8259).
 
-    Raises json.JSONDecodeError, also for what Python's reader lets pass: another encoding, a name
-    that an object has twice, NaN and Infinity, numbers out of range, and nesting over MAX_DEPTH.
+    Raises json.JSONDecodeError, also for what Python's own reader accepts: another encoding, a
+    name that appears twice in an object, NaN and Infinity, numbers out of range, and nesting
+    deeper than MAX_DEPTH.
     """
     try:
         value = json.loads(
@@ -47,7 +48,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"the name {shorten(name)} is there twice")
+            raise ValueError(f"the name {shorten(name)} appears twice in an object")
         found[name] = value
     return found
 
@@ -60,7 +61,7 @@ def _finite(text: str) -> float:
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number in JSON")
+    raise ValueError(f"{text} is not a number in JSON")
 
 
 def _check_depth(value: Any) -> None:
@@ -79,14 +80,14 @@ def _children(value: Any) -> list[Any]:
 
 
 class StrictRequest(Request):
-    """A request whose JSON is read by `loads`."""
+    """A request whose body is read by `loads`."""
 
     async def json(self) -> Any:
         return loads(await self.body())
 
 
 class StrictRoute(APIRoute):
-    """The route class of every router that takes a body."""
+    """A route that reads its body strictly: the route class of every router that takes a body."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()

@@ -1,36 +1,37 @@
-"""OpenTelemetry spans inside a request: queue, compute, encode.
+"""OpenTelemetry spans of a request: `queue`, `compute` and `encode`.
 
-FastAPI makes the request's own span, and sets the exporter up from the standard OTEL_* variables
-when the extra `otel` is installed; without either, everything here does nothing.
+FastAPI makes the request's own span. It sets the exporter up from the standard OTEL_* variables
+when the extra `otel` is installed; without either, every function here does nothing.
 """
 
 import time
 
 from opentelemetry import trace
 
-from app.http.request_log import Record
-from app.wire.messages import Done
+from app.http.request_log import RequestRecord
 
 tracer = trace.get_tracer("ddpm")
 
 
-def describe(record: Record) -> None:
-    """Say on the request's span, which must be the current one, what came of it."""
+def describe(record: RequestRecord) -> None:
+    """Set the record's facts as attributes of the current span, which must be the request's."""
     attributes: dict[str, str | int] = {"ddpm.request_id": record.request_id}
-    if (submit := record.submit) is not None:
-        attributes["ddpm.n"] = len(submit.indices)
-        attributes["ddpm.steps"] = submit.steps
-        attributes["ddpm.sampler"] = submit.sampler
+    if record.job is not None:
+        attributes["ddpm.n"] = record.job.n
+        attributes["ddpm.steps"] = record.job.steps
+        attributes["ddpm.sampler"] = record.job.sampler
     if record.dropped is not None:
         attributes["ddpm.dropped"] = record.dropped
     trace.get_current_span().set_attributes(attributes)
 
 
-def record_engine(done: Done) -> None:
-    """The spans `queue` and `compute` of a job that has just ended: the engine, which takes the
-    times, is a process without tracing."""
+def record_phases(queue_seconds: float, run_seconds: float) -> None:
+    """Add the spans `queue` and `compute` of work that has just ended, from their durations.
+
+    The engine measures the durations: it is another process, without tracing.
+    """
     ended = time.time_ns()
-    began = ended - round(done.run_seconds * 1e9)
-    submitted = began - round(done.queue_seconds * 1e9)
+    began = ended - round(run_seconds * 1e9)
+    submitted = began - round(queue_seconds * 1e9)
     tracer.start_span("queue", start_time=submitted).end(began)
     tracer.start_span("compute", start_time=began).end(ended)

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 connections, with a deadline for silent clients and problems for nonsense."""
+"""uvicorn's HTTP/1.1 connections, with a deadline for slow clients and problems as errors."""
 
 import asyncio
 import json
@@ -13,9 +13,11 @@ ANSWERABLE = (h11.IDLE, h11.SEND_RESPONSE)
 
 
 class PatientProtocol(H11Protocol):
-    """A connection on which no request is running must bring the next one's whole head within
-    `seconds`. uvicorn's own limit counts only until the first byte, so that a client which sends
-    one byte, or goes on sending a body that is already answered, would stay for ever."""
+    """A connection that is closed when a request's head does not arrive within `seconds`.
+
+    The time counts while no request is running. uvicorn's own limit ends at the first byte: a
+    client that sends one byte, or the rest of a body that is already answered, would stay for ever.
+    """
 
     seconds = 30.0
 
@@ -29,7 +31,7 @@ class PatientProtocol(H11Protocol):
             self._deadline.cancel()
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()  # and begins the next request, if its head has come
+        super().on_response_complete()  # which begins the next request if its head has arrived
         self._deadline.cancel()
         if not self._is_running:
             self._deadline = self.loop.call_later(self.seconds, self.transport.close)
@@ -39,7 +41,7 @@ class PatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP with a problem, unless an answer has begun; and end it."""
+        """Close the connection, after a problem 400 unless an answer has begun: it is not HTTP."""
         if self.conn.our_state in ANSWERABLE:
             body = json.dumps(Problem(400, msg).body()).encode()
             headers = [
@@ -62,5 +64,5 @@ class PatientProtocol(H11Protocol):
 
 
 def patient_protocol(seconds: float) -> type[PatientProtocol]:
-    """The class for `uvicorn.Config(http=...)`, which makes its instances itself."""
+    """A PatientProtocol with this deadline, for `uvicorn.Config(http=...)`, which wants a class."""
     return type("ConfiguredProtocol", (PatientProtocol,), {"seconds": float(seconds)})

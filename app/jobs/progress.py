@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable
 
 from app.generation.schemas import JobStatus
 from app.http.problems import Problem
+from app.http.sse import KEEP_ALIVE, KEEP_ALIVE_SECONDS, sse
 from app.jobs.database import StorageUnavailable
 from app.jobs.service import Jobs
 from app.jobs.store import UnknownJob
-from app.routes.streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, sse
 
 POLL_SECONDS = 0.5
 LAST_ID = "end"

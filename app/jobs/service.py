@@ -27,7 +27,7 @@ from app.jobs.result_store import ResultStore, bound_bytes
 from app.jobs.store import JobExpired, JobUnfinished, Key, Quota, Store, UnknownJob
 from app.jobs.tables import Job, Kind
 from app.jobs.worker import PLANS, Terms, Worker
-from app.pool.inflight import NotReady
+from app.pool.errors import NotReady
 from app.pool.pool import Supervisor
 from app.settings import Settings
 from app.tasks import end, together

@@ -25,7 +25,7 @@ from app.jobs.database import StorageFull, StorageUnavailable
 from app.jobs.result_store import ResultStore, encode_image, encode_trajectory, image_bytes
 from app.jobs.store import Kept, LostLease, Store
 from app.jobs.tables import Job
-from app.pool.inflight import Refused
+from app.pool.errors import Refused
 from app.pool.pool import Supervisor
 from app.tasks import end, together
 from app.wire.messages import Done, Failed, Finished, Frame

@@ -1,4 +1,4 @@
-"""A job in flight, as the API process sees it; and the reasons for which one is refused."""
+"""A job in flight, as the API process sees it."""
 
 import asyncio
 import dataclasses
@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from app.pool.errors import Refused, TooLate
 from app.wire.flight_recorder import Place
 from app.wire.messages import Event, Finished, Frame, Submit
 
@@ -16,31 +17,6 @@ TRIES_KILLED = 4
 not know of it."""
 MAX_DEATHS = 10
 """Engines that may die of a job at any place, while no other was in the batch."""
-
-
-class Refused(Exception):
-    """A job is not run, or not to its end, for the server's own reasons; the message says why.
-    After `retry_after` seconds it may be (None: nobody knows)."""
-
-    def __init__(self, message: str, retry_after: int | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
-class NotReady(Refused):
-    """No engine is ready, or the server is shutting down."""
-
-
-class Overloaded(Refused):
-    """The queue is full."""
-
-
-class ClientOverLimit(Refused):
-    """This client has as much in the queue as one client may."""
-
-
-class TooLate(Refused):
-    """The job was not done in the time that it had."""
 
 
 @dataclass(eq=False)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.pool.engine_process import EngineHandle
-from app.pool.inflight import ClientOverLimit, Flight, NotReady, Overloaded
+from app.pool.errors import ClientOverLimit, NotReady, Overloaded
+from app.pool.inflight import Flight
 from app.wire.messages import Done, Event, Failed, Submit
 from app.wire.options import Options
 

@@ -1,20 +1,33 @@
-"""What requests are answered with: made once, by `create_app`."""
+"""What the routes ask FastAPI for: the server's services, the client, and how long it waits."""
 
+import hashlib
+import re
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Annotated, Self, cast
 
 from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from app.generation.schemas import SampleRequest
+from app.http import auth, prefer
 from app.http.metrics import Metrics
+from app.http.problems import Problem, shorten
 from app.jobs.service import Jobs
+from app.jobs.store import Key
 from app.pool.pool import Supervisor
 from app.settings import Settings
+
+BEARER = HTTPBearer(auto_error=False, description="One of the server's API keys, where it has any.")
+KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
 @dataclass(frozen=True)
 class Services:
-    """Of one server. `encoders` are threads for pictures: off the event loop, off the engine."""
+    """What one server answers requests with; `create_app` makes it once.
+
+    `encoders` are the threads that encode pictures, off the event loop.
+    """
 
     settings: Settings
     supervisor: Supervisor
@@ -24,13 +37,64 @@ class Services:
 
     @classmethod
     def of(cls, request: Request) -> Self:
-        """For other dependencies: each that one asks for costs every request a little."""
+        """The services of the request's app. Other dependencies call this instead of depending on
+        `get_services`: each dependency costs every request a little."""
         return cast(Self, request.app.state.services)
 
 
 async def get_services(request: Request) -> Services:
-    """A coroutine: FastAPI would call a plain function in a thread."""
+    """The server's services. A coroutine, because FastAPI runs plain functions in a thread."""
     return Services.of(request)
 
 
 ServicesDep = Annotated[Services, Depends(get_services)]
+
+
+async def get_client(
+    request: Request,
+    given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
+) -> str:
+    """The name under which the client's work and limits are counted. Raises Problem 401."""
+    key = None if given is None else given.credentials
+    address = request.client.host if request.client else None
+    return auth.identify(Services.of(request).settings.keys, key, address)
+
+
+ClientDep = Annotated[str, Depends(get_client)]
+
+
+def preferences(request: Request) -> prefer.Preferences:
+    """What the request's Prefer headers say."""
+    return prefer.parse(request.headers.getlist("prefer"))
+
+
+async def get_wait_seconds(request: Request) -> float:
+    """Seconds that the client waits for its answer, at most the server's limit."""
+    return preferences(request).wait_seconds(Services.of(request).settings.max_wait_seconds)
+
+
+WaitDep = Annotated[float, Depends(get_wait_seconds)]
+
+
+def refuse_webhook(request: Request) -> None:
+    """Raise Problem 422 if a request that makes no job has an X-Webhook-URL."""
+    if "x-webhook-url" in request.headers:
+        detail = "X-Webhook-URL: only a job has a webhook; ask for one with Prefer: respond-async"
+        raise Problem(422, detail)
+
+
+def idempotency_key(request: Request, body: SampleRequest, client: str) -> Key | None:
+    """The request's Idempotency-Key, with a fingerprint of all that must be the same when the key
+    comes again: the path, the fields, and whether a job is asked for.
+
+    Raises Problem 422 unless the key is 1..255 printable ASCII characters.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not KEY.fullmatch(key):
+        reason = "it must be 1..255 printable ASCII characters"
+        raise Problem(422, f"Idempotency-Key: {shorten(key)} is not allowed: {reason}")
+    is_job = preferences(request).respond_async
+    what = f"{request.url.path} {is_job} {body.model_dump_json()}"
+    return Key(client, key, hashlib.sha256(what.encode()).hexdigest())

@@ -18,15 +18,21 @@ from app.generation.schemas import (
     TrajectoryResponse,
 )
 from app.http import tracing
-from app.http.auth import ClientDep
 from app.http.negotiation import accept_header, choose
-from app.http.prefer import WaitDep, idempotency_key, prefers_async, refuse_webhook
-from app.http.request_log import Record
+from app.http.request_log import RequestRecord
 from app.http.strict_json import StrictRoute
 from app.jobs.tables import Kind
 from app.pool.pool import Supervisor
 from app.routes import openapi
-from app.routes.dependencies import Services, ServicesDep
+from app.routes.dependencies import (
+    ClientDep,
+    Services,
+    ServicesDep,
+    WaitDep,
+    idempotency_key,
+    preferences,
+    refuse_webhook,
+)
 from app.routes.jobs import accept_job
 from app.routes.streams import event_stream
 
@@ -72,7 +78,7 @@ async def sample(
 ) -> Response:
     """n images of one seed. The same request gives the same bytes, whatever else is running. With
     `Prefer: respond-async`, a job."""
-    if prefers_async(request):
+    if preferences(request).respond_async:
         return await accept_job(request, "sample", body, client, services)
     media_type = choose(accept_header(request.headers), list(SAMPLE))
     accepted = await accept(request, body, client, services)
@@ -95,13 +101,13 @@ async def denoise_trajectory(
 ) -> Response:
     """x_t and x0_hat(x_t, t) at the frames asked for; live as `text/event-stream`. The last frame
     is what /sample returns for the same fields. With `Prefer: respond-async`, a job."""
-    if prefers_async(request):
+    if preferences(request).respond_async:
         kind: Kind = "denoise-trajectory"
         return await accept_job(request, kind, body, client, services)
     media_type = choose(accept_header(request.headers), [*TRAJECTORY, EVENT_STREAM])
     accepted = await accept(request, body, client, services)
     if media_type == EVENT_STREAM:
-        record = Record.of(request.scope)
+        record = RequestRecord.of(request.scope)
         return StreamingResponse(
             event_stream(accepted, services.supervisor, services.encoders, record, wait),
             media_type=EVENT_STREAM,
@@ -120,11 +126,12 @@ async def accept(request: Request, body: SampleRequest, client: str, services: S
     Raises Problem 422, Refused, or what `Jobs.remember` does.
     """
     refuse_webhook(request)
-    record, supervisor = Record.of(request.scope), services.supervisor
+    record, supervisor = RequestRecord.of(request.scope), services.supervisor
     planned = plan(body, supervisor.model, services.settings, record.request_id)
     accepted = for_client(planned, client)
-    record.submit = accepted.submit
-    supervisor.admit(accepted.submit)
+    job = accepted.submit
+    record.describe_job(id=job.id, n=len(job.indices), steps=job.steps, sampler=job.sampler)
+    supervisor.admit(job)
     key = idempotency_key(request, body, client)
     if key is None:
         return accepted
@@ -144,6 +151,7 @@ async def answer(
         result = await unless_gone(request, _run(accepted, wait, services.supervisor))
     except ClientGone:
         return Response(status_code=499)  # nobody reads it
+    tracing.record_phases(result.timing["queued_s"], result.timing["compute_s"])
     loop = asyncio.get_running_loop()
     with tracing.tracer.start_as_current_span("encode"):
         content = await loop.run_in_executor(services.encoders, representations[media_type], result)

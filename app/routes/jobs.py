@@ -9,11 +9,9 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from app.generation.plan import Plan, for_client, plan
 from app.generation.schemas import JobStatus, SampleRequest
 from app.http import ranges
-from app.http.auth import ClientDep
 from app.http.negotiation import accept_header, choose
-from app.http.prefer import idempotency_key
 from app.http.problems import Problem, shorten
-from app.http.request_log import Record
+from app.http.request_log import RequestRecord
 from app.jobs import webhook
 from app.jobs.progress import ENDED, LAST_ID, progress
 from app.jobs.representations import PICTURES, STREAMS, Stored, load
@@ -21,7 +19,7 @@ from app.jobs.result_store import bound_bytes
 from app.jobs.tables import Kind
 from app.jobs.zip_stream import Body
 from app.routes import openapi
-from app.routes.dependencies import Services, ServicesDep
+from app.routes.dependencies import ClientDep, Services, ServicesDep, idempotency_key
 from app.settings import Settings
 
 EVENT_STREAM = "text/event-stream"
@@ -42,7 +40,7 @@ async def accept_job(
     request: Request, kind: Kind, body: SampleRequest, client: str, services: Services
 ) -> Response:
     """202 once the job is on disk. Raises Problem 422, NotReady, or what `Jobs.submit` does."""
-    settings, request_id = services.settings, Record.of(request.scope).request_id
+    settings, request_id = services.settings, RequestRecord.of(request.scope).request_id
     planned = plan(body, services.supervisor.model, settings, request_id, as_job=True)
     accepted = for_client(planned, client)
     _check_size(accepted, settings)
@@ -86,7 +84,7 @@ async def result(job_id: str, request: Request, services: ServicesDep) -> Respon
     if isinstance(body, Body):
         return ranges.respond(request, body.size, body.blocks, media_type, headers)
     return StreamingResponse(
-        iter(()) if Record.of(request.scope).is_head else body,
+        iter(()) if RequestRecord.of(request.scope).is_head else body,
         media_type=media_type,
         headers=headers,
     )

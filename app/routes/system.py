@@ -1,13 +1,14 @@
-"""What the server says of itself: /model, /livez, /readyz."""
+"""What the server says about itself: /model, /livez, /readyz and /metrics."""
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.generation.schemas import Limits, Model, Readiness
-from app.http.problems import RESTART_SECONDS, Problem, problem_response
+from app.http.problems import Problem, problem_response
 from app.routes import openapi
 from app.routes.dependencies import ServicesDep
+from app.routes.errors import RESTART_SECONDS
 
 router = APIRouter(tags=["system"])
 

@@ -47,5 +47,5 @@ def test_the_depth_is_limited(opening: bytes) -> None:
 
 def test_a_name_may_come_again_in_another_object() -> None:
     assert loads(b'{"a": {"a": 1}, "b": [{"a": 2}, {"a": 3}]}')
-    with pytest.raises(json.JSONDecodeError, match='the name "a" is there twice'):
+    with pytest.raises(json.JSONDecodeError, match='the name "a" appears twice'):
         loads(b'[{"b": {"a": 1, "\\u0061": 2}}]')

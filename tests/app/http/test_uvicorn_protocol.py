@@ -60,7 +60,7 @@ def test_a_body_that_stalls_is_a_408_and_the_end_of_the_connection(tiny: Server)
     with connect(tiny) as connection:
         connection.sendall(HALF_A_BODY)
         answer = Answer(connection)
-        assert "the body was not there after 2 seconds" in answer.problem(408)["detail"]
+        assert "the body did not arrive within 2 seconds" in answer.problem(408)["detail"]
         assert answer.headers["connection"] == "close"
         assert is_closed(connection)
 

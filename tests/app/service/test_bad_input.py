@@ -28,10 +28,10 @@ def post(server: Server, body: bytes, path: str = "/sample") -> Answer:
     ("body", "detail"),
     [
         (b"{", "body: not JSON"),
-        (b'{"n": NaN}', "body: not JSON: NaN is no number in JSON"),
-        (b'{"eta": -Infinity}', "body: not JSON: -Infinity is no number in JSON"),
+        (b'{"n": NaN}', "body: not JSON: NaN is not a number in JSON"),
+        (b'{"eta": -Infinity}', "body: not JSON: -Infinity is not a number in JSON"),
         (b'{"eta": 1e400}', "body: not JSON: 1e400 is out of range"),
-        (b'{"n": 1, "seed": 2, "n": 2}', 'body: not JSON: the name "n" is there twice'),
+        (b'{"n": 1, "seed": 2, "n": 2}', 'body: not JSON: the name "n" appears twice in an object'),
         (b'{"n": "\xff"}', "body: not JSON: not UTF-8"),
         ('{"n": 1}'.encode("utf-16"), "body: not JSON: not UTF-8"),
         (b"[" * 100_000, "body: not JSON: nested too deeply"),

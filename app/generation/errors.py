@@ -1,0 +1,23 @@
+"""Why a request gets no images. The messages are for the client."""
+
+
+class InvalidField(ValueError):
+    """A field whose value this model or this server does not allow.
+
+    `name` is the field's name in the request's body, `value` what was given, and `reason` says what
+    is allowed.
+    """
+
+    def __init__(self, name: str, value: object, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+        self.value = value
+        self.reason = reason
+
+
+class AnswerTooLarge(ValueError):
+    """The answer would take more bytes than the server's limit."""
+
+
+class JobFailed(Exception):
+    """The engine could not compute the images; the message is its reason."""

@@ -1,0 +1,28 @@
+"""Why the pool does not run a job, or not to its end. The messages are for the client."""
+
+
+class Refused(Exception):
+    """A job that the server does not run to its end, for reasons of its own.
+
+    `retry_after`: whole seconds after which another try may succeed; None when nobody knows.
+    """
+
+    def __init__(self, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class NotReady(Refused):
+    """No engine is ready, or the server is shutting down."""
+
+
+class Overloaded(Refused):
+    """The queue has no room for the job."""
+
+
+class ClientOverLimit(Refused):
+    """The client's share of the queue has no room for the job."""
+
+
+class TooLate(Refused):
+    """The job was not done before its deadline."""
