@@ -69,15 +69,15 @@ def serve(argv: list[str]) -> int:
             log_config=None,
             reset_contextvars=True,  # else a pipelined request would find its predecessor's
         ),
-        until_ready=app.state.services.supervisor.has_been_ready.wait,
-        drain=lambda: app.state.services.supervisor.drain(settings.shutdown_seconds),
+        until_ready=app.state.services.pool.has_been_ready.wait,
+        drain=lambda: app.state.services.pool.drain(settings.shutdown_seconds),
         on_ready=log_address if settings.log_format == "json" else print_address,
     )
     for stopping in (signal.SIGINT, signal.SIGTERM):
         # uvicorn shuts down on these, then raises them again: this time they mean nothing.
         signal.signal(stopping, lambda *_: None)
     server.run()
-    return 1 if app.state.services.supervisor.unusable else 0
+    return 1 if app.state.services.pool.unusable else 0
 
 
 class Server(uvicorn.Server):

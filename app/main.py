@@ -11,7 +11,7 @@ from app.http.access_log import AccessLog
 from app.http.metrics import Metrics
 from app.http.request_limits import RequestLimits
 from app.jobs.service import Jobs
-from app.pool.pool import Bounds, Limits, Supervisor
+from app.pool.pool import Bounds, EnginePool, Limits
 from app.routes import errors, generation, jobs, page, system
 from app.routes.dependencies import Services
 from app.settings import Settings
@@ -35,12 +35,12 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with services.encoders:
-            services.supervisor.start()
+            services.pool.start()
             try:
                 async with services.jobs.running():
                     yield
             finally:
-                await services.supervisor.stop()
+                await services.pool.stop()
 
     app: FastAPI = FastAPIOffline(
         title="DDPM service",
@@ -84,11 +84,11 @@ def make_services(settings: Settings, on_unusable: Callable[[str], None]) -> Ser
         Bounds(settings.max_queue_samples, settings.max_queue_steps),
         Bounds(settings.max_client_samples, settings.max_client_steps),
     )
-    supervisor = Supervisor(options, limits, settings.hang_seconds, on_unusable)
+    pool = EnginePool(options, limits, settings.hang_seconds, on_unusable)
     return Services(
         settings,
-        supervisor,
-        Jobs(settings, supervisor),
-        Metrics(supervisor),
+        pool,
+        Jobs(settings, pool),
+        Metrics(pool),
         ThreadPoolExecutor(ENCODER_THREADS, "encoder"),
     )

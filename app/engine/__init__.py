@@ -1,6 +1,6 @@
-"""The engine: which chains advance, and how, one denoising step at a time.
+"""The engine process: which images advance, and how, one denoising step at a time. With torch,
+without HTTP.
 
-scheduler decides, runner computes, machine turns steps into events; process puts that into a
-process of its own. On the API's side, handle starts, feeds and restarts such a process, flight is a
-job in it, and supervisor admits jobs and chooses among the engines.
+scheduler chooses, runner computes, engine turns steps into events, recovery says what becomes of a
+step that failed, lane_threads drives it all, __main__ is the process. Read them in this order.
 """

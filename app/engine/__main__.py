@@ -1,8 +1,8 @@
 """The engine's own process: load, warm up, then step and listen until the socket closes.
 
-Started by the supervisor as `python -m app.engine SOCKET BLACK_BOX OPTIONS`, with one end
-of a socket pair and a black box. It knows no HTTP and writes no file. Its end of the socket
-closing, for whatever reason, ends it: an engine never outlives its API process.
+Started by the API process as `python -m app.engine SOCKET RECORDER OPTIONS`, with one end of a
+socket pair and a flight recorder. It knows no HTTP. When its end of the socket closes, for whatever
+reason, it ends: an engine never outlives its API process.
 """
 
 import logging
@@ -18,14 +18,14 @@ import torch
 
 from app import logs
 from app.engine.engine import Engine
-from app.engine.lane_threads import Crew, Disconnected
+from app.engine.lane_threads import Disconnected, LaneThreads
 from app.engine.runner import Runner
 from app.engine.runtime import make_runtime
 from app.engine.warmup import invariant_sizes, step_seconds
-from app.wire.flight_recorder import BlackBox
-from app.wire.messages import HEADER, Message, Ready, Unusable, decode, encode
+from app.wire.flight_recorder import FlightRecorder
+from app.wire.messages import HEADER, Message, ModelInfo, Ready, Unusable, decode, encode
 from app.wire.options import Options
-from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
+from diffusion.checkpoint import CheckpointError, open_checkpoint
 from diffusion.process import Process
 from diffusion.sampling import pick_device
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 PICTURE_CHANNELS = (1, 3)
 END_SECONDS = 10.0
-"""For the steps that are running, once the API process is gone."""
+"""Time that running steps have once the API process is gone."""
 
 
 class SocketChannel:
@@ -44,7 +44,8 @@ class SocketChannel:
         self._buffer = bytearray()
 
     def send(self, *messages: Message) -> None:
-        """All at once: each time that the API process is woken takes time from the network."""
+        """Send them all at once: each time that the API process wakes takes time from the
+        network."""
         if not messages:
             return
         try:
@@ -53,7 +54,7 @@ class SocketChannel:
             raise Disconnected from error
 
     def receive(self, *, wait: bool) -> Iterator[Message]:
-        """Whatever has arrived; with `wait`, at least something."""
+        """Yield what has arrived; with `wait`, at least something."""
         ready, _, _ = select.select([self._connection], [], [], None if wait else 0)
         if ready:
             try:
@@ -73,7 +74,8 @@ class SocketChannel:
 
 
 def outlive_for(seconds: float, connection: socket.socket) -> None:
-    """End the process so long after the API process, whatever hangs."""
+    """Wait for the API process to go away, then end this process after `seconds`, whatever hangs
+    here."""
     closed = select.poll()
     closed.register(connection, 0)
     closed.poll()
@@ -82,7 +84,7 @@ def outlive_for(seconds: float, connection: socket.socket) -> None:
 
 
 def load(options: Options) -> tuple[Engine, Ready]:
-    """The engine, warm, and what there is to say of its model.
+    """Load the checkpoint and warm up: the engine, and what to tell of its model.
 
     Raises CheckpointError, ConfigError, RequestError (no such device) or RuntimeUnavailable.
     """
@@ -112,46 +114,39 @@ def load(options: Options) -> tuple[Engine, Ready]:
     curve = measured.up_to_the_knee()
     runtime.keep(curve.sizes)
     runner.batch_sizes = curve.sizes
-    info = {
-        **describe(checkpoint, process),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "runtime": runtime.name,
-        "precision": runtime.precision,
-        "device": str(device),
-        "batch_sizes": list(curve.sizes),
-        "step_seconds": {str(size): measured.seconds(size) for size in measured.sizes},
-        "batch_invariant": bool(invariant),
-        "seconds_per_row": curve.seconds_per_row,
-    }
-    return Engine(process, runner, curve), Ready(info)
-
-
-def describe(checkpoint: Checkpoint, process: Process) -> dict[str, object]:
-    """What `GET /model` says of the checkpoint, in JSON types."""
     card = checkpoint.card
-    return {
-        "name": checkpoint.name,
-        "image_shape": list(checkpoint.unet.image_shape),
-        "num_timesteps": process.num_timesteps,
-        "schedule": checkpoint.process.schedule,
-        "alpha_bar_T": process.alpha_bar[-1].item(),
-        "alpha_bar": [1.0, *process.alpha_bar.tolist()],
-        "variance": checkpoint.process.variance,
-        "clip": checkpoint.process.clip,
-        "classes": list(checkpoint.classes),
-        "null_label": card.null_label,
-        "sha256": checkpoint.sha256,
-        "data": card.data,
-        "command": card.command,
-        "trained": card.trained,
-        "quality": card.quality,
-    }
+    info = ModelInfo(
+        name=checkpoint.name,
+        image_shape=checkpoint.unet.image_shape,
+        num_timesteps=process.num_timesteps,
+        schedule=checkpoint.process.schedule,
+        alpha_bar_T=process.alpha_bar[-1].item(),
+        alpha_bar=(1.0, *process.alpha_bar.tolist()),
+        variance=checkpoint.process.variance,
+        clip=checkpoint.process.clip,
+        classes=checkpoint.classes,
+        null_label=card.null_label,
+        sha256=checkpoint.sha256,
+        data=card.data,
+        command=card.command,
+        trained=dict(card.trained),
+        quality=dict(card.quality),
+        parameters=sum(p.numel() for p in model.parameters()),
+        runtime=runtime.name,
+        precision=runtime.precision,
+        device=str(device),
+        batch_sizes=curve.sizes,
+        step_seconds={str(size): measured.seconds(size) for size in measured.sizes},
+        batch_invariant=bool(invariant),
+        seconds_per_row=curve.seconds_per_row,
+    )
+    return Engine(process, runner, curve), Ready(info)
 
 
 def main() -> None:
     """Run until the API process goes away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the API process' to handle
-    fd, box_fd, options = Options.parse()
+    fd, recorder_fd, options = Options.parse()
     logs.configure(options.log_format)
     connection = socket.socket(fileno=fd)
     channel = SocketChannel(connection)
@@ -159,13 +154,13 @@ def main() -> None:
     try:
         try:
             engine, ready = load(options)
-            engine.on_step = BlackBox(box_fd).begin
+            engine.on_step = FlightRecorder(recorder_fd).write
         except Exception as error:
             log.debug("engine cannot start", exc_info=error)
             channel.send(Unusable(str(error) or repr(error)))
             return
         channel.send(ready)
-        Crew(channel, engine).serve()
+        LaneThreads(channel, engine).serve()
     except Disconnected:
         return
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 
 from app.engine.engine import Engine
-from app.wire.messages import Cancel, Event, Message, Pause, Submit
+from app.wire.messages import Cancel, Message, Pause, Submit
 
 COUNT_SECONDS = 1.0
 
@@ -18,28 +18,28 @@ class Disconnected(Exception):
 
 
 class Channel(Protocol):
-    """To whoever gives the engine work. Raises Disconnected."""
+    """A connection to whoever gives the engine work. Its methods raise Disconnected."""
 
     def send(self, *messages: Message) -> None:
-        """What came of it."""
+        """Tell what came of the work."""
 
     def receive(self, *, wait: bool) -> Iterable[Message]:
         """What has arrived; with `wait`, at least something."""
 
 
-class Crew:
-    """A thread for each lane of the engine. One at a time has its turn: it hears what is asked for,
-    begins a step on its lane or ends one; meanwhile the others run theirs."""
+class LaneThreads:
+    """A thread for each lane of the engine. One at a time holds the lock, under which it hears what
+    is asked for, begins a step on its lane or ends one; meanwhile the others run the network."""
 
     def __init__(self, channel: Channel, engine: Engine) -> None:
         self._channel = channel
         self._engine = engine
-        self._turn = threading.Condition(threading.Lock())
-        self._told = time.monotonic()
+        self._lock = threading.Condition(threading.Lock())
+        self._counted = time.monotonic()
         self._error: BaseException | None = None
 
     def serve(self) -> None:
-        """Until the channel closes. Raises Disconnected, or what else ended a thread."""
+        """Work until the channel closes. Raises Disconnected, or what else ended a thread."""
         lanes = range(1, self._engine.runner.num_lanes)
         helpers = [threading.Thread(target=self._drive, args=(lane,)) for lane in lanes]
         for helper in helpers:
@@ -52,47 +52,49 @@ class Crew:
 
     @torch.inference_mode()
     def _drive(self, lane: int) -> None:
-        """Step after step, until a thread fails."""
-        with self._turn:
+        """Take step after step on the lane, until any thread fails."""
+        with self._lock:
             try:
                 while self._error is None:
                     self._step(lane)
             except BaseException as error:
                 self._error = self._error or error
-            self._turn.notify_all()
+            self._lock.notify_all()
 
     def _step(self, lane: int) -> None:
-        is_idle = self._engine.is_idle
-        if is_idle or time.monotonic() - self._told > COUNT_SECONDS:
-            self._tell_counts()
-        # With nothing to do for any lane, waiting keeps nobody from their turn.
-        for message in self._channel.receive(wait=is_idle):
-            self._channel.send(*handle(self._engine, message))
-        running = self._engine.begin(lane)
-        self._turn.notify_all()
-        if running is not None:
-            self._turn.release()
+        engine = self._engine
+        self._listen()
+        call = engine.begin(lane)
+        self._channel.send(*engine.take_events())
+        self._lock.notify_all()
+        if call is not None:
+            self._lock.release()
             try:
-                running.run(self._engine.runner)
+                engine.run(call)
             finally:
-                self._turn.acquire()
-            self._channel.send(*self._engine.end(lane))
-        elif not self._engine.is_idle:
-            self._turn.wait()
+                self._lock.acquire()
+            engine.end(lane)
+            self._channel.send(*engine.take_events())
+        elif not engine.is_idle:
+            self._lock.wait()
 
-    def _tell_counts(self) -> None:
-        """Every COUNT_SECONDS, and before resting."""
-        self._channel.send(*self._engine.take_counts())
-        self._told = time.monotonic()
+    def _listen(self) -> None:
+        """Carry out what is asked for. With nothing to do on any lane, wait: that keeps nobody from
+        the lock. Every COUNT_SECONDS, and before waiting, tell the engine's counts."""
+        is_idle = self._engine.is_idle
+        if is_idle or time.monotonic() - self._counted > COUNT_SECONDS:
+            self._channel.send(*self._engine.take_counts())
+            self._counted = time.monotonic()
+        for message in self._channel.receive(wait=is_idle):
+            carry_out(self._engine, message)
 
 
-def handle(engine: Engine, message: Message) -> list[Event]:
-    """Carry out what is asked for."""
+def carry_out(engine: Engine, message: Message) -> None:
+    """Do what a message from the API process asks for."""
     match message:
         case Submit():
-            return engine.submit(message)
+            engine.submit(message)
         case Cancel(job_id):
             engine.cancel(job_id)
         case Pause(job_id, paused):
             engine.pause(job_id, paused=paused)
-    return []

@@ -1,5 +1,5 @@
-"""The latency curve: how long a step takes by its batch size. Arithmetic only; it is measured by
-`app.engine.warmup` when an engine starts."""
+"""The latency curve: how long a step takes by its batch size. Arithmetic only: `app.engine.warmup`
+measures the figures when an engine starts."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ KNEE = 0.98
 
 
 class LatencyCurve:
-    """Seconds of a step for each batch size that there is; others are padded."""
+    """Seconds of a step for each batch size that exists; other batches are padded to the next."""
 
     def __init__(self, seconds_by_size: Mapping[int, float]) -> None:
         self._seconds = dict(sorted(seconds_by_size.items()))
@@ -22,20 +22,20 @@ class LatencyCurve:
 
     @property
     def seconds_per_row(self) -> float:
-        """In full batches."""
+        """Seconds that a row takes in full batches."""
         return self._seconds[self.max_rows] / self.max_rows
 
     def seconds(self, rows: int) -> float:
-        """Of a step of so many rows, 1 .. max_rows."""
+        """Seconds of a step of so many rows, 1 .. max_rows."""
         return self._padded[rows]
 
     def best_rows(self, rows: int) -> int:
-        """Of so many rows that could advance, how many to advance at once so that most gets done:
-        all of them, or as many as fill a batch without padding."""
+        """How many of `rows` rows to advance at once so that most gets done: all of them, or as
+        many as fill a batch without padding."""
         return self._best[min(rows, self.max_rows)]
 
     def rate(self, rows: int) -> float:
-        """Rows/s at best, with so many that could advance."""
+        """Rows a second, at best, with `rows` rows that could advance."""
         return self._rates[min(rows, self.max_rows)]
 
     def _seconds_padded(self, rows: int) -> float:
@@ -46,12 +46,13 @@ class LatencyCurve:
         return max([*filled, rows], key=lambda n: (n / self.seconds(n), n))
 
     def up_to(self, max_rows: int) -> "LatencyCurve":
-        """Without the sizes above; where only larger ones are, theirs is the time of `max_rows`."""
+        """The curve without the sizes above `max_rows`. Where all sizes are above it, a step of
+        `max_rows` rows takes as long as one of the smallest."""
         kept = {size: s for size, s in self._seconds.items() if size <= max_rows}
         return LatencyCurve(kept or {max_rows: self.seconds(max_rows)})
 
     def up_to_the_knee(self) -> "LatencyCurve":
-        """The batch sizes worth having: up to the smallest with KNEE of the best rows/s of all.
+        """The curve of the sizes worth having: up to the smallest with KNEE of the best rows/s.
 
         Beyond it a larger batch makes everyone in it wait longer and gets no more done. At least
         two rows, where there are: a guided chain takes them at once.

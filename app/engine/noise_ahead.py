@@ -1,4 +1,4 @@
-"""The noise of chains, made for several steps at once: many rows take hardly longer than few."""
+"""Makes the noise of chains for several steps at once: many rows take hardly longer than few."""
 
 import math
 from collections.abc import Sequence
@@ -7,25 +7,25 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from app.engine.scheduler import Chain
+from app.engine.job import Chain
 from diffusion import noise
 
 AHEAD = 8
 """Draws of a chain that are made at once, at most."""
 MAX_NUMBERS = 1 << 16
-"""In all that is made ahead at once: of larger images one takes longer than what a call costs."""
+"""Numbers that are made at once, at most: with more of them a call costs nothing beside the work,
+so that making several steps' at once saves no time."""
 
 
 class Draw(NamedTuple):
-    """Draw 0 of a sample is its x_T, draw k + 1 the z at position k, as in `samplers.sample`."""
+    """Names a chain's noise: draw 0 is its x_T, draw k + 1 its z at position k, as in
+    `diffusion.samplers.sample`."""
 
     chain: Chain
-    seed: int
     number: int
-    last: int  # that the chain will need
 
 
-class Draws:
+class NoiseAhead:
     """Makes each draw once, shortly before it is needed."""
 
     def __init__(self, shape: tuple[int, int, int], device: torch.device) -> None:
@@ -34,19 +34,19 @@ class Draws:
         self._made: dict[Chain, dict[int, Tensor]] = {}
 
     def __len__(self) -> int:
-        """Chains with draws that have not been taken."""
+        """The number of chains with draws that have not been taken."""
         return len(self._made)
 
     def take(self, wanted: Sequence[Draw]) -> list[Tensor]:
-        """Each (C,H,W), at most one of a chain. Where one has not been made, now the next ones of
-        all these chains are."""
+        """Return each draw, (C,H,W), at most one of a chain. Where one of them has not been made
+        yet, the next ones of all these chains are made."""
         made = [self._made.setdefault(draw.chain, {}) for draw in wanted]
         if any(draw.number not in has for draw, has in zip(wanted, made, strict=True)):
             self._make(wanted)
         return [has.pop(draw.number) for draw, has in zip(wanted, made, strict=True)]
 
     def forget(self, chain: Chain) -> None:
-        """A chain that is finished or cancelled."""
+        """Drop what was made for a chain that is finished or cancelled."""
         self._made.pop(chain, None)
 
     def _make(self, wanted: Sequence[Draw]) -> None:
@@ -55,9 +55,9 @@ class Draws:
             (draw, number)
             for draw in wanted
             for number in range(draw.number, draw.number + max(1, min(ahead, AHEAD)))
-            if number <= draw.last and number not in self._made[draw.chain]
+            if number <= draw.chain.job.table.last_draw and number not in self._made[draw.chain]
         ]
-        columns = [(draw.seed, draw.chain.index, number) for draw, number in missing]
+        columns = [(draw.chain.job.seed, draw.chain.index, number) for draw, number in missing]
         seeds, indices, numbers = torch.tensor(columns, device=self.device).unbind(dim=1)
         rows = noise.normal(seeds, indices, numbers, self.shape)
         for (draw, number), row in zip(missing, rows, strict=True):

@@ -1,4 +1,4 @@
-"""What the next steps of a batch need to know, looked up for several of them at once."""
+"""Looks up what the next steps of a batch need from the samplers' tables, several at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,14 @@ AHEAD = 64
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Course:
-    """H steps of B chains that advance together, each at a position of its own table: `t` (H,B)
-    int64 and `rows` (H,B,8,1,1,1) are what the network is told and what `samplers.step` takes;
-    does any of the chains need the x_0_hat of the step before, or noise?"""
+class StepsAhead:
+    """The next K steps of B chains that advance together, each at a position of its own table.
 
-    positions: Sequence[int]  # at the first of the steps
+    `t` (K,B) int64 is what the network is told, `rows` (K,B,8,1,1,1) what `samplers.step` takes.
+    For each step: does any of the chains need the x0_hat of the step before, or noise?
+    """
+
+    positions: Sequence[int]  # of the chains, at the first of the steps
     t: Tensor
     rows: Tensor
     looks_back: Sequence[bool]
@@ -29,21 +31,22 @@ class Course:
     def of(
         cls, tables: Sequence[SamplerTable], positions: Sequence[int], device: torch.device
     ) -> Self:
-        """From these positions on."""
+        """Look up the steps from these positions on, up to the first chain's last."""
         at = list(zip(tables, positions, strict=True))
-        H = min(AHEAD, *(len(table) - k for table, k in at))
-        looks_back = zip(*(table.looks_back[k : k + H] for table, k in at), strict=True)
-        is_noisy = zip(*(table.is_noisy[k : k + H] for table, k in at), strict=True)
+        K = min(AHEAD, *(len(table) - k for table, k in at))
+        looks_back = zip(*(table.looks_back[k : k + K] for table, k in at), strict=True)
+        is_noisy = zip(*(table.is_noisy[k : k + K] for table, k in at), strict=True)
         return cls(
             positions,
-            torch.stack([table.t[k : k + H] for table, k in at], dim=1).to(device),
-            torch.stack([table.rows[k : k + H] for table, k in at], dim=1),
+            torch.stack([table.t[k : k + K] for table, k in at], dim=1).to(device),
+            torch.stack([table.rows[k : k + K] for table, k in at], dim=1),
             [any(chains) for chains in looks_back],
             [any(chains) for chains in is_noisy],
         )
 
-    def step(self, positions: Sequence[int]) -> int | None:
-        """At which of the steps the chains are; None where at none."""
+    def find(self, positions: Sequence[int]) -> int | None:
+        """The number of the step, from 0, at which the chains are now; None where they are at
+        none."""
         taken = positions[0] - self.positions[0]
         if not 0 <= taken < len(self.is_noisy):
             return None

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from app.engine.engine import Engine
-from app.engine.lane_threads import Crew, Disconnected
+from app.engine.lane_threads import Disconnected, LaneThreads
 from app.engine.latency_curve import LatencyCurve
 from app.engine.runner import Runner
 from app.engine.runtime import Runtime
@@ -65,7 +65,7 @@ def step_seconds(process: Process, runner: Runner, *, is_conditional: bool) -> L
     rehearsal = Rehearsal(runner.batch_sizes, process.num_timesteps, is_conditional=is_conditional)
     no_size_is_better = LatencyCurve({size: float(size) for size in runner.batch_sizes})
     with contextlib.suppress(Disconnected):
-        Crew(rehearsal, Engine(process, runner, no_size_is_better)).serve()
+        LaneThreads(rehearsal, Engine(process, runner, no_size_is_better)).serve()
     curve = LatencyCurve({size: median(taken) for size, taken in rehearsal.seconds.items()})
     return curve.up_to(runner.max_rows)  # memory may have run out
 

@@ -1,4 +1,4 @@
-"""From a request to the engine's job: defaults filled in, everything that can be refused refused.
+"""From a request to the engine's job: defaults are filled in, and what cannot be done is refused.
 
 Nothing is computed and no memory is taken before the whole cost is known.
 """
@@ -6,13 +6,13 @@ Nothing is computed and no memory is taken before the whole cost is known.
 import secrets
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from app.generation.errors import AnswerTooLarge, InvalidField
 from app.generation.schemas import MAX_INTEGER, SampleRequest, TrajectoryRequest
-from app.http.problems import Problem, invalid_field
 from app.settings import Settings
-from app.wire.messages import Submit
+from app.wire.messages import ModelInfo, Submit
 from diffusion.spacing import (
     chain_times,
     default_steps,
@@ -25,7 +25,7 @@ from diffusion.spacing import (
 
 @dataclass(frozen=True)
 class Plan:
-    """An accepted request: the job, and what its answer needs."""
+    """A request that can be carried out: the engine's job, and what the answer needs besides."""
 
     submit: Submit
     model: str
@@ -69,141 +69,138 @@ class Plan:
 
 def plan(
     request: SampleRequest,
-    model: dict[str, Any],
-    settings: Settings,
-    request_id: str = "",
+    model: ModelInfo,
+    limits: Settings,
     *,
+    client: str = "",
+    seed: int | None = None,
+    request_id: str = "",
     as_job: bool = False,
 ) -> Plan:
-    """Check the request against the model and the limits, those of jobs if it is to be one.
+    """Fill in the defaults, and refuse what the model or the server's limits (those of jobs, with
+    `as_job`) do not allow.
 
-    Raises Problem 422 naming the field.
+    `seed` is the one to use if the request names none; without it, one is drawn. The engine's time
+    is counted for `client`. Raises InvalidField or AnswerTooLarge.
     """
-    T: int = model["num_timesteps"]
-    _check_limits(request, settings.max_job_samples if as_job else settings.max_samples, as_job)
+    T = model.num_timesteps
+    _check_limits(request, limits.max_job_samples if as_job else limits.max_samples, as_job)
     _check_sampler_fields(request)
     steps = request.steps if request.steps is not None else default_steps(request.sampler, T)
     if steps > T:
-        raise invalid_field("steps", steps, f"this model has T = {T}, so it must be 1..{T}")
+        raise InvalidField("steps", steps, f"this model has T = {T}, so it must be 1..{T}")
     if not as_job:  # which is run in parts
-        _check_cost(request.n, steps, settings)
+        _check_cost(request.n, steps, limits)
     labels = _labels(request, model)
     times = chain_times(evenly_spaced(T, steps))
-    shown = _shown(request, times, T, settings)
+    shown = _shown(request, times, T, limits)
     if not as_job:  # a job's answer is not held in memory; what it takes of the disk is bounded
-        _check_response_size(request, model, len(shown), settings)
-    null_label = model["null_label"]
+        _check_response_size(request, model, len(shown), limits)
     submit = Submit(
         id=uuid.uuid4().hex,
-        seed=request.seed if request.seed is not None else secrets.randbelow(MAX_INTEGER + 1),
+        seed=next(s for s in (request.seed, seed, draw_seed()) if s is not None),
         indices=tuple(range(request.first_index, request.first_index + request.n)),
-        labels=_network_labels(labels, null_label) if model["classes"] else None,
+        labels=_network_labels(labels, model.null_label) if model.classes else None,
         sampler=request.sampler,
         steps=steps,
         eta=request.eta,
-        variance=request.variance or default_variance(model["variance"], steps, T),
+        variance=request.variance or default_variance(model.variance, steps, T),
         guidance=request.guidance,
         shown=tuple(shown),
+        client=client,
         request_id=request_id,
     )
-    shape = tuple(model["image_shape"])
     shown_times = tuple(times[position] for position in shown)
-    return Plan(submit, model["name"], model["sha256"], shape, labels, shown_times)
+    return Plan(submit, model.name, model.sha256, model.image_shape, labels, shown_times)
 
 
-def with_seed(plan: Plan, seed: int) -> Plan:
-    """The same, of another seed."""
-    return replace(plan, submit=replace(plan.submit, seed=seed))
+def draw_seed() -> int:
+    """A seed for a request that names none."""
+    return secrets.randbelow(MAX_INTEGER + 1)
 
 
-def for_client(plan: Plan, client: str) -> Plan:
-    """The same, counted for a client."""
-    return replace(plan, submit=replace(plan.submit, client=client))
-
-
-def _check_cost(n: int, steps: int, settings: Settings) -> None:
-    """What one client may never have in the queue is invalid."""
+def _check_cost(n: int, steps: int, limits: Settings) -> None:
+    """Refuse what one client may never have in the queue."""
     most = min(
-        settings.max_client_samples, settings.max_client_steps // steps,
-        settings.max_queue_steps // steps,
+        limits.max_client_samples, limits.max_client_steps // steps,
+        limits.max_queue_steps // steps,
     )  # fmt: skip
     if n > most:
         reason = f"in {steps} steps this server makes at most {most} images for one client"
-        raise invalid_field("n", n, reason)
+        raise InvalidField("n", n, reason)
 
 
 def _check_limits(request: SampleRequest, limit: int, as_job: bool) -> None:
     if request.n > limit:
         what = "job" if as_job else "request"
-        raise invalid_field("n", request.n, f"this server makes 1..{limit} images a {what}")
+        raise InvalidField("n", request.n, f"this server makes 1..{limit} images a {what}")
     if request.first_index + request.n - 1 > MAX_INTEGER:
         reason = f"the last index, first_index + n - 1, must be at most {MAX_INTEGER}"
-        raise invalid_field("first_index", request.first_index, reason)
+        raise InvalidField("first_index", request.first_index, reason)
 
 
 def _check_sampler_fields(request: SampleRequest) -> None:
     if request.eta and request.sampler != "ddim":
-        raise invalid_field("eta", request.eta, f"it applies to ddim, not to {request.sampler}")
+        raise InvalidField("eta", request.eta, f"it applies to ddim, not to {request.sampler}")
     if request.variance is not None and request.sampler != "ddpm":
         reason = f"it applies to ddpm, not to {request.sampler}"
-        raise invalid_field("variance", request.variance, reason)
+        raise InvalidField("variance", request.variance, reason)
 
 
-def _labels(request: SampleRequest, model: dict[str, Any]) -> tuple[int | None, ...]:
-    """One label, or None, for each sample."""
-    count, labels = len(model["classes"]), request.labels
-    if request.guidance and (labels is None or model["null_label"] is None):
+def _labels(request: SampleRequest, model: ModelInfo) -> tuple[int | None, ...]:
+    """A label, or None, for each sample."""
+    count, labels = len(model.classes), request.labels
+    if request.guidance and (labels is None or model.null_label is None):
         reason = "it needs labels, and a model trained with label dropout"
-        raise invalid_field("guidance", request.guidance, reason)
+        raise InvalidField("guidance", request.guidance, reason)
     if labels is None:
-        if count and model["null_label"] is None:
-            raise invalid_field("labels", None, f"this model needs labels, 0..{count - 1}")
+        if count and model.null_label is None:
+            raise InvalidField("labels", None, f"this model needs labels, 0..{count - 1}")
         return (None,) * request.n
     if not count:
-        raise invalid_field("labels", labels, "this model is unconditional")
+        raise InvalidField("labels", labels, "this model is unconditional")
     each = [labels] * request.n if isinstance(labels, int) else labels
     if len(each) != request.n:
         reason = f"{len(each)} labels for n = {request.n} images; give one, or n of them"
-        raise invalid_field("labels", labels, reason)
+        raise InvalidField("labels", labels, reason)
     for label in each:
         if label >= count:
-            raise invalid_field("labels", label, f"this model has labels 0..{count - 1}")
+            raise InvalidField("labels", label, f"this model has labels 0..{count - 1}")
     return tuple(each)
 
 
 def _network_labels(labels: Sequence[int | None], null_label: int | None) -> tuple[int, ...]:
-    """What the network is told: the null label where none is asked for."""
+    """The labels that the network is told: the null label where the request names none."""
     return tuple(null_label or 0 if label is None else label for label in labels)
 
 
-def _shown(request: SampleRequest, times: list[int], T: int, settings: Settings) -> list[int]:
-    """The positions of the frames; none for /sample."""
+def _shown(request: SampleRequest, times: list[int], T: int, limits: Settings) -> list[int]:
+    """The positions that become frames; none for /sample."""
     if not isinstance(request, TrajectoryRequest):
         return []
-    wanted, limit = request.timesteps, settings.max_frames
+    wanted, limit = request.timesteps, limits.max_frames
     if wanted is None:
         if request.frames > limit:
-            raise invalid_field("frames", request.frames, f"this server shows 2..{limit} frames")
+            raise InvalidField("frames", request.frames, f"this server shows 2..{limit} frames")
         return evenly_shown(len(times), request.frames)
     if "frames" in request.model_fields_set:
-        raise invalid_field("frames", request.frames, "give frames or timesteps, not both")
+        raise InvalidField("frames", request.frames, "give frames or timesteps, not both")
     if len(wanted) > limit:
-        raise invalid_field("timesteps", len(wanted), f"this server shows at most {limit} frames")
+        raise InvalidField("timesteps", len(wanted), f"this server shows at most {limit} frames")
     for t in wanted:
         if t > T:
-            raise invalid_field("timesteps", t, f"this model has T = {T}, so t must be 0..{T}")
+            raise InvalidField("timesteps", t, f"this model has T = {T}, so t must be 0..{T}")
     return nearest_shown(times, wanted)
 
 
 def _check_response_size(
-    request: SampleRequest, model: dict[str, Any], frames: int, settings: Settings
+    request: SampleRequest, model: ModelInfo, frames: int, limits: Settings
 ) -> None:
-    C, H, W = model["image_shape"]
+    C, H, W = model.image_shape
     pictures = request.n * max(1, 2 * frames)
     size = pictures * C * H * W * 4  # float32, as the npz has them
-    if size > settings.max_response_bytes:
-        raise Problem(
-            422,
+    if size > limits.max_response_bytes:
+        raise AnswerTooLarge(
             f"the answer would take {size} bytes ({pictures} float32 pictures of {C}x{H}x{W}); "
-            f"this server's limit is {settings.max_response_bytes}: ask for fewer images or frames",
+            f"this server's limit is {limits.max_response_bytes}: ask for fewer images or frames",
         )

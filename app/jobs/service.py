@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -28,9 +27,10 @@ from app.jobs.store import JobExpired, JobUnfinished, Key, Quota, Store, Unknown
 from app.jobs.tables import Job, Kind
 from app.jobs.worker import PLANS, Terms, Worker
 from app.pool.errors import NotReady
-from app.pool.pool import Supervisor
+from app.pool.pool import EnginePool
 from app.settings import Settings
 from app.tasks import end, together
+from app.wire.messages import ModelInfo
 
 log = logging.getLogger(__name__)
 
@@ -48,19 +48,19 @@ CHUNK_BATCHES = 2
 """Batches of samples in a chunk: more delay other jobs, fewer leave the engine idle between."""
 
 
-def maker(model: dict[str, Any]) -> str:
+def maker(model: ModelInfo) -> str:
     """Who makes the same bytes: the weights, and how and on what kind of device they are run."""
-    device = str(model["device"]).partition(":")[0]
-    return f"{model['name']} {model['sha256']} {model['runtime']} {model['precision']} {device}"
+    device = model.device.partition(":")[0]
+    return f"{model.name} {model.sha256} {model.runtime} {model.precision} {device}"
 
 
 class Jobs:
     """All jobs of one server. Methods raise StorageUnavailable with the reason while there is no
     storage."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
+    def __init__(self, settings: Settings, pool: EnginePool) -> None:
         self._settings = settings
-        self._supervisor = supervisor
+        self._pool = pool
         self._results = ResultStore(settings.results_url)
         self._reason: str | None = "the storage of jobs is being opened"
         self._opened: Store | None = None
@@ -101,7 +101,7 @@ class Jobs:
             kind=kind,
             header=json.dumps(plan.header),
             plan=text.decode(),
-            made_by=maker(self._supervisor.model),
+            made_by=maker(self._pool.model),
             status="waiting",
             total=len(plan.submit.indices),
             stored_bytes=size,
@@ -122,7 +122,7 @@ class Jobs:
 
     async def remember(self, key: Key, seed: int) -> int:
         """The seed of the first request with this key. Raises KeyReused or KeyOutdated."""
-        made_by = maker(self._supervisor.model)
+        made_by = maker(self._pool.model)
         return await self._store.remember(key, made_by, seed, self._settings.jobs_expiry_seconds)
 
     async def status(self, job_id: str) -> JobStatus:
@@ -195,7 +195,7 @@ class Jobs:
         if job.status not in ("waiting", "running"):
             return None
         try:
-            served = maker(self._supervisor.model)
+            served = maker(self._pool.model)
         except NotReady as error:
             return f"waits for the engine: {error}"
         if job.made_by == served:
@@ -244,7 +244,7 @@ class Jobs:
             expiry_seconds=float(settings.jobs_expiry_seconds),
             idle_seconds=ALONE_SECONDS if is_sqlite(settings.jobs_database) else SHARED_SECONDS,
         )
-        self._worker = Worker(store, self._results, self._supervisor, threads, terms, self._made_by)
+        self._worker = Worker(store, self._results, self._pool, threads, terms, self._made_by)
         self._opened, self._reason = store, None
         never, looking = asyncio.Event(), asyncio.Lock()
         # Without a secret no job may have a webhook; one from before waits for the secret.
@@ -259,7 +259,7 @@ class Jobs:
         )
 
     def _made_by(self) -> str:
-        return maker(self._supervisor.model)
+        return maker(self._pool.model)
 
     async def _clean(self, store: Store) -> None:
         """Expire what is past its time, and remove the files of what is expired or deleted."""

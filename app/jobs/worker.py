@@ -13,7 +13,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import aclosing
 from typing import TypeVar
 from uuid import uuid4
 
@@ -26,7 +25,7 @@ from app.jobs.result_store import ResultStore, encode_image, encode_trajectory, 
 from app.jobs.store import Kept, LostLease, Store
 from app.jobs.tables import Job
 from app.pool.errors import Refused
-from app.pool.pool import Supervisor
+from app.pool.pool import EnginePool
 from app.tasks import end, together
 from app.wire.messages import Done, Failed, Finished, Frame
 
@@ -65,14 +64,14 @@ class Worker:
         self,
         store: Store,
         results: ResultStore,
-        supervisor: Supervisor,
+        pool: EnginePool,
         threads: Executor,
         terms: Terms,
         made_by: Callable[[], str],
     ) -> None:
         self._store = store
         self._results = results
-        self._supervisor = supervisor
+        self._pool = pool
         self._threads = threads
         self._terms = terms
         self._made_by = made_by
@@ -116,7 +115,7 @@ class Worker:
         """The lease of a job, as soon as there is one and an engine to run it."""
         terms = self._terms
         while True:
-            if not self._supervisor.ready_engines:
+            if not self._pool.ready_engines:
                 await asyncio.sleep(REFUSED_SECONDS)
                 continue
             self._news.clear()
@@ -191,7 +190,7 @@ class Worker:
         await self._store.end_turn(job, next_number, seconds, self._terms.expiry_seconds)
 
     def _chunk_size(self, plan: Plan) -> int:
-        limits = self._supervisor.limits
+        limits = self._pool.limits
         steps = min(limits.server.steps, limits.client.steps) // plan.submit.steps
         room = min(limits.server.samples, limits.client.samples, steps)
         room //= 2 * SLOTS  # leaves half to the interactive
@@ -202,8 +201,8 @@ class Worker:
     async def _run(self, chunk: "Chunk") -> str | None:
         """None, or why the engine could not do it."""
         recorded = time.monotonic()
-        async with aclosing(self._supervisor.run(chunk.submit)) as events:
-            async for event in events:
+        with self._pool.submit(chunk.submit) as inflight:
+            async for event in inflight:
                 match event:
                     case Frame():
                         chunk.show(event)
@@ -254,7 +253,9 @@ class Chunk:
         """Write the sample's file; blocks. Raises StorageUnavailable or StorageFull."""
         index = finished.index
         if self._plan.submit.shown:
-            encoded = encode_trajectory(self._plan, self._frames.pop(index))
+            frames = self._frames.pop(index, {})
+            frames[self._plan.submit.steps] = (finished.x_0, finished.x_0)  # if it is shown
+            encoded = encode_trajectory(self._plan, frames)
         else:
             encoded = encode_image(image(self._plan, finished.x_0))
         content, first_crc, second_crc = encoded

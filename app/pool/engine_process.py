@@ -11,10 +11,9 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any
 
-from app.pool.inflight import Flight
-from app.wire.flight_recorder import BlackBox
+from app.pool.inflight import InFlight
+from app.wire.flight_recorder import FlightRecorder
 from app.wire.messages import (
     HEADER,
     Cancel,
@@ -25,6 +24,7 @@ from app.wire.messages import (
     Frame,
     Limited,
     Message,
+    ModelInfo,
     Pause,
     Ready,
     Unusable,
@@ -45,9 +45,10 @@ HIGH_WATER, LOW_WATER = 8 << 20, 2 << 20
 """Bytes of events waiting for a reader: above the first its job pauses, until below the second."""
 
 
-class EngineHandle:
-    """One engine process on one device, restarted for as long as the server runs, and when a step
-    takes more than `hang_seconds`, or none is taken although there is something to do."""
+class EngineProcess:
+    """One engine process on one device. It is started again whenever it dies, for as long as the
+    server runs; it is killed when a step takes more than `hang_seconds`, or when none is taken
+    although there is something to do."""
 
     def __init__(
         self,
@@ -58,19 +59,19 @@ class EngineHandle:
     ) -> None:
         self.options = options
         self.hang_seconds = hang_seconds
-        self.model: dict[str, Any] | None = None
+        self.model: ModelInfo | None = None
         self.status = "starting"
         self.pid: int | None = None
         self.restarts = 0
         self.hangs = 0
         self.memory_limits = 0  # times that memory ran out in a step
         self.counts: dict[int, Counts] = {}  # by batch size
-        self.flights: dict[str, Flight] = {}
+        self.inflight: dict[str, InFlight] = {}
         self._on_unusable = on_unusable
         self._on_ready = on_ready
         self._writer: asyncio.StreamWriter | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._box: BlackBox | None = None
+        self._recorder: FlightRecorder | None = None
         self._is_hung = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -81,13 +82,14 @@ class EngineHandle:
     @property
     def max_batch(self) -> int:
         """Rows in a step, at most."""
-        sizes = self.model["batch_sizes"] if self.model else [self.options.max_batch]
-        return int(min(sizes[-1], self.options.max_batch))
+        if self.model is None:
+            return self.options.max_batch
+        return min(self.model.batch_sizes[-1], self.options.max_batch)
 
     @property
     def backlog(self) -> int:
         """Network rows still to be run."""
-        return sum(flight.cost for flight in self.flights.values())
+        return sum(inflight.cost for inflight in self.inflight.values())
 
     def start(self) -> None:
         self._tasks = [
@@ -105,25 +107,26 @@ class EngineHandle:
             self._writer.close()
         if self._process is not None:
             await end(self._process)
-        if self._box is not None:
-            self._box.close()
-            self._box = None
+        if self._recorder is not None:
+            self._recorder.close()
+            self._recorder = None
 
-    def submit(self, flight: Flight) -> None:
-        self.flights[flight.submit.id] = flight
-        self._send(flight.remainder())
+    def submit(self, inflight: InFlight) -> None:
+        """Run a job, now or as soon as the engine is ready again."""
+        self.inflight[inflight.submit.id] = inflight
+        self._send(inflight.submit)
 
-    def keep_pace(self, flight: Flight) -> None:
+    def keep_pace(self, inflight: InFlight) -> None:
         """Pause a job whose reader is behind; let it go on when the reader has caught up."""
-        pause = flight.buffered > (LOW_WATER if flight.is_paused else HIGH_WATER)
-        if pause != flight.is_paused and flight.submit.id in self.flights:
-            flight.is_paused = pause
-            self._send(Pause(flight.submit.id, pause))
+        pause = inflight.buffered > (LOW_WATER if inflight.is_paused else HIGH_WATER)
+        if pause != inflight.is_paused and inflight.submit.id in self.inflight:
+            inflight.is_paused = pause
+            self._send(Pause(inflight.submit.id, pause))
 
-    def release(self, job_id: str) -> None:
-        """Nobody waits for the job any more: cancel what is left of it."""
-        if self.flights.pop(job_id, None) is not None:
-            self._send(Cancel(job_id))
+    def release(self, inflight: InFlight) -> None:
+        """Cancel what is left of a job, since nobody reads its events any more."""
+        if self.inflight.pop(inflight.submit.id, None) is not None:
+            self._send(Cancel(inflight.submit.id))
 
     def _send(self, message: Message) -> None:
         if self.is_ready and self._writer is not None and not self._writer.is_closing():
@@ -145,9 +148,9 @@ class EngineHandle:
 
     async def _spawn(self) -> tuple[asyncio.StreamReader, asyncio.subprocess.Process]:
         ours, theirs = socket.socketpair()
-        self._box = box = BlackBox.create()
+        self._recorder = recorder = FlightRecorder.create()
         with theirs:
-            fds = [theirs.fileno(), box.fd]
+            fds = [theirs.fileno(), recorder.fd]
             self._process = process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "app.engine", *map(str, fds),
                 *self.options.arguments(), pass_fds=fds,
@@ -184,26 +187,26 @@ class EngineHandle:
             case Counts(rows):
                 self.counts[rows] = message + self.counts.get(rows, Counts(rows, 0, 0, 0.0))
             case Frame() | Finished() | Done() | Failed():
-                flight = self.flights.get(message.id)
-                if flight is not None:
-                    flight.accept(message)
+                inflight = self.inflight.get(message.id)
+                if inflight is not None:
+                    inflight.accept(message)
                     if isinstance(message, Done | Failed):
-                        del self.flights[message.id]
+                        del self.inflight[message.id]
                     else:
-                        self.keep_pace(flight)
+                        self.keep_pace(inflight)
 
-    def _welcome(self, model: dict[str, Any]) -> None:
-        if self.model is not None and self.model["sha256"] != model["sha256"]:
+    def _welcome(self, model: ModelInfo) -> None:
+        if self.model is not None and self.model.sha256 != model.sha256:
             self._give_up("the checkpoint's weights have changed on disk; restart the server")
             return
         self.model = model
         self.status = "ready"
-        log.info("engine %s is ready: %s on %s", self.pid, model["name"], model["device"])
+        log.info("engine %s is ready: %s on %s", self.pid, model.name, model.device)
         self._on_ready()
-        for flight in self.flights.values():
-            self._send(flight.remainder())
-            if flight.is_paused:
-                self._send(Pause(flight.submit.id, True))
+        for inflight in self.inflight.values():
+            self._send(inflight.remainder())
+            if inflight.is_paused:
+                self._send(Pause(inflight.submit.id, True))
 
     async def _watch(self) -> None:
         """Kill the process when it hangs; `_keep_running` starts another. Only time in which this
@@ -212,12 +215,12 @@ class EngineHandle:
         still = 0.0  # seconds since that was new, or nothing was to do
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            box, process = self._box, self._process
-            if box is None or process is None or process.returncode is not None:
+            recorder, process = self._recorder, self._process
+            if recorder is None or process is None or process.returncode is not None:
                 still = 0.0
                 continue
-            state = (process.pid, self.is_ready, box.oldest)
-            has_work = any(not flight.is_paused for flight in self.flights.values())
+            state = (process.pid, self.is_ready, recorder.oldest)
+            has_work = any(not inflight.is_paused for inflight in self.inflight.values())
             if state != seen or (self.is_ready and not has_work):
                 seen, still = state, 0.0
                 continue
@@ -237,29 +240,29 @@ class EngineHandle:
         self.status = "restarting"
         self.restarts += 1
         log.error(
-            "engine %s died with %d jobs in flight", self.pid, len(self.flights),
-            extra={"requests": sorted(f.submit.request_id for f in self.flights.values())},
+            "engine %s died with %d jobs in flight", self.pid, len(self.inflight),
+            extra={"requests": sorted(f.submit.request_id for f in self.inflight.values())},
         )  # fmt: skip
         if self._writer is not None:
             self._writer.close()
         places = {}
-        if self._box is not None:
-            places = {place.job: place for place in self._box.last()}
-            self._box.close()
-            self._box = None
-        for job_id, flight in list(self.flights.items()):
-            if not flight.missing:  # only its Done was lost
-                flight.accept(Done(job_id, 0.0, 0.0))
-                del self.flights[job_id]
+        if self._recorder is not None:
+            places = {place.job: place for place in self._recorder.read()}
+            self._recorder.close()
+            self._recorder = None
+        for job_id, inflight in list(self.inflight.items()):
+            if not inflight.missing:  # only its Done was lost
+                inflight.accept(Done(job_id, 0.0, 0.0))
+                del self.inflight[job_id]
             elif job_id in places:
-                reason = flight.blame(places[job_id], was_killed=was_killed)
+                reason = inflight.blame(places[job_id], was_killed=was_killed)
                 if reason is not None:
-                    flight.accept(Failed(job_id, reason))
-                    del self.flights[job_id]
+                    inflight.accept(Failed(job_id, reason))
+                    del self.inflight[job_id]
 
 
 async def end(process: asyncio.subprocess.Process) -> int:
-    """Wait for a process that is about to end, and kill it if it does not; its status."""
+    """Wait for a process that is about to end, and kill it if it does not. Returns its status."""
     try:
         async with asyncio.timeout(STOP_SECONDS):
             return await process.wait()

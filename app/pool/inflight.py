@@ -1,84 +1,132 @@
-"""A job in flight, as the API process sees it."""
+"""A job in the pool, as the API process sees it: what came of it, and what is still to come."""
 
 import asyncio
 import dataclasses
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal, Protocol, Self
 
 from app.pool.errors import Refused, TooLate
 from app.wire.flight_recorder import Place
-from app.wire.messages import Event, Finished, Frame, Submit
+from app.wire.messages import Done, Event, Failed, Finished, Frame, Submit
 
 TRIES = 2
 """Engines that may die of a job at the same place before it fails."""
 TRIES_KILLED = 4
-"""The same, when they were killed: by the kernel for the memory it takes, or by somebody who does
-not know of it."""
+"""The same number where they were killed: by the kernel for the memory that the job takes, or by
+somebody who does not know of it."""
 MAX_DEATHS = 10
 """Engines that may die of a job at any place, while no other was in the batch."""
 
+Outcome = Literal["finished", "failed", "cancelled"]
+
+
+class Holder(Protocol):
+    """The engine that runs the job."""
+
+    def keep_pace(self, inflight: "InFlight") -> None:
+        """Some events have been read: pause the job, or let it go on."""
+
+    def release(self, inflight: "InFlight") -> None:
+        """Nobody reads any more: cancel what is left of the job."""
+
 
 @dataclass(eq=False)
-class Flight:
-    """A job in flight: what is still to come, who waits for it, and what it is suspected of."""
+class InFlight:
+    """A job in the pool, whose events are read once:
+
+        with pool.submit(submit) as inflight:
+            async for event in inflight:
+                ...
+
+    The last event is Done or Failed. Iterating raises TooLate at `deadline` (on the event loop's
+    clock), NotReady when the server shuts down first. Leaving the block cancels what is left, and
+    tells `on_leave` how many samples came to which outcome.
+    """
 
     submit: Submit
-    events: "asyncio.Queue[Event | Refused]" = field(default_factory=asyncio.Queue)
-    missing: set[int] = field(default_factory=set)
-    sent_frames: set[tuple[int, int]] = field(default_factory=set)
-    buffered: int = 0  # bytes in `events`
+    deadline: float | None
+    holder: Holder
+    on_leave: Callable[[Outcome, int], None]
+    missing: set[int] = field(default_factory=set)  # indices that are not finished
+    buffered: int = 0  # bytes of events that nobody has read yet
     is_paused: bool = False
-    deaths: Counter[tuple[int, int]] = field(default_factory=Counter)  # of engines, by place
     since: float = field(default_factory=time.monotonic)
+    _events: "asyncio.Queue[Event | Refused]" = field(default_factory=asyncio.Queue)
+    _sent_frames: set[tuple[int, int]] = field(default_factory=set)
+    _deaths: Counter[tuple[int, int]] = field(default_factory=Counter)  # of engines, by place
+    _is_alone: bool = False  # suspected of having killed an engine
+    _last: Event | None = None
 
     def __post_init__(self) -> None:
         self.missing = set(self.submit.indices)
 
-    def accept(self, event: Event) -> None:
-        """Pass an event on, unless an engine that died had already sent it."""
-        if isinstance(event, Frame):
-            key = (event.index, event.position)
-            if key in self.sent_frames:
-                return
-            self.sent_frames.add(key)
-        if isinstance(event, Finished):
-            self.missing.discard(event.index)
-        self.buffered += size(event)
-        self.events.put_nowait(event)
+    def __enter__(self) -> Self:
+        return self
 
-    async def next(self, deadline: float | None) -> Event:
-        """The next event, once there is one. Raises TooLate at `deadline`, on the loop's clock, and
-        what the job was refused with meanwhile."""
+    def __exit__(self, *_: object) -> None:
+        self.holder.release(self)
+        unfinished: Outcome = "failed" if isinstance(self._last, Failed) else "cancelled"
+        self.on_leave("finished", len(self.submit.indices) - len(self.missing))
+        self.on_leave(unfinished, len(self.missing))
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        if isinstance(self._last, Done | Failed):
+            raise StopAsyncIteration
         try:
-            async with asyncio.timeout_at(deadline):
-                event = await self.events.get()
+            async with asyncio.timeout_at(self.deadline):
+                event = await self._events.get()
         except TimeoutError:
             done, n = len(self.submit.indices) - len(self.missing), len(self.submit.indices)
             raise TooLate(f"{done} of {n} samples were done in the time that there was") from None
         if isinstance(event, Refused):
             raise event
+        self._last = event
         self.buffered -= size(event)
+        self.holder.keep_pace(self)
         return event
 
+    def accept(self, event: Event) -> None:
+        """Pass an event of an engine on, unless an engine that died had already sent it."""
+        if isinstance(event, Frame):
+            key = (event.index, event.position)
+            if key in self._sent_frames:
+                return
+            self._sent_frames.add(key)
+        if isinstance(event, Finished):
+            self.missing.discard(event.index)
+        self.buffered += size(event)
+        self._events.put_nowait(event)
+
+    def refuse(self, reason: Refused) -> None:
+        """End the iteration with this error, after the events that are there."""
+        self._events.put_nowait(reason)
+
     def blame(self, place: Place, *, was_killed: bool) -> str | None:
-        """An engine died while this job, maybe beside others, was at `place`. From now on it runs
-        in batches of its own, so that the next death tells more. Why it must fail, if it must."""
-        was_alone = self.submit.is_alone
-        self.deaths[place.sample, place.position] += 1
-        self.submit = dataclasses.replace(self.submit, is_alone=True)
-        tries = self.deaths[place.sample, place.position]
+        """Note that an engine died while this job, maybe beside others, was at `place`. From now on
+        it runs in batches of its own, so that the next death tells more. Returns why it must fail,
+        if it must."""
+        was_alone = self._is_alone
+        self._is_alone = True
+        self._deaths[place.sample, place.position] += 1
+        tries = self._deaths[place.sample, place.position]
         enough = tries >= (TRIES_KILLED if was_killed else TRIES)
-        if was_alone and (enough or self.deaths.total() >= MAX_DEATHS):
+        if was_alone and (enough or self._deaths.total() >= MAX_DEATHS):
             return (
-                f"the engine died {self.deaths.total()} times while running it, the last time at "
+                f"the engine died {self._deaths.total()} times while running it, the last time at "
                 f"step {place.position + 1} of sample {place.sample}"
             )
         return None
 
     def remainder(self) -> Submit:
-        """The job without the samples that are finished. Its time so far counts as lost: else
-        shorter jobs would overtake it for ever, while engines die again and again."""
+        """The job for the next engine: without the samples that are finished. Its time so far
+        counts as lost, or shorter jobs would overtake it for ever while engines die again and
+        again."""
         submit = self.submit
         kept = [i for i, index in enumerate(submit.indices) if index in self.missing]
         labels = submit.labels
@@ -86,6 +134,7 @@ class Flight:
             submit,
             indices=tuple(submit.indices[i] for i in kept),
             labels=None if labels is None else tuple(labels[i] for i in kept),
+            is_alone=self._is_alone,
             waited=time.monotonic() - self.since,
         )
 

@@ -1,21 +1,20 @@
-"""All engines of the server behind one `run`: who is admitted, and who does the work."""
+"""All engines of the server: who is admitted, and which engine gets the work."""
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from app.pool.engine_process import EngineHandle
+from app.pool.engine_process import EngineProcess
 from app.pool.errors import ClientOverLimit, NotReady, Overloaded
-from app.pool.inflight import Flight
-from app.wire.messages import Done, Event, Failed, Submit
+from app.pool.inflight import InFlight, Outcome
+from app.wire.messages import ModelInfo, Submit
 from app.wire.options import Options
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the queue holds at most, in unfinished samples, and in steps still to do for them."""
+    """What the queue holds at most: unfinished samples, and denoising steps left to do for them."""
 
     samples: int
     steps: int
@@ -23,14 +22,14 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Limits:
-    """Of the whole server, and of one client."""
+    """The bounds of the whole server's queue, and of one client's part of it."""
 
     server: Bounds
     client: Bounds
 
 
-class Supervisor:
-    """All engines of the server behind one `run`."""
+class EnginePool:
+    """Admits jobs, and hands each to the engine that has the least to do."""
 
     def __init__(
         self,
@@ -39,14 +38,16 @@ class Supervisor:
         hang_seconds: float,
         on_unusable: Callable[[str], None],
     ) -> None:
+        """One engine for each of the `options`; nothing starts yet. `on_unusable` is told the
+        reason when an engine can never start."""
         self.limits = limits
         self.is_draining = False
         self.unusable: str | None = None
-        self.outcomes = {"finished": 0, "failed": 0, "cancelled": 0}
+        self.outcomes: dict[str, int] = {"finished": 0, "failed": 0, "cancelled": 0}
         self.has_been_ready = asyncio.Event()  # set by the first engine that is
         self._on_unusable = on_unusable
         self.engines = [
-            EngineHandle(option, hang_seconds, self._give_up, self.has_been_ready.set)
+            EngineProcess(option, hang_seconds, self._give_up, self.has_been_ready.set)
             for option in options
         ]
 
@@ -63,22 +64,16 @@ class Supervisor:
         """Take no new job from now on; whoever still waits after `seconds` is told so."""
         self.is_draining = True
         await asyncio.sleep(seconds)
-        for flight in self._flights():
-            flight.events.put_nowait(NotReady("the server is shutting down; ask again"))
-
-    def _flights(self) -> list[Flight]:
-        return [flight for engine in self.engines for flight in engine.flights.values()]
-
-    def _give_up(self, reason: str) -> None:
-        self.unusable = reason
-        self._on_unusable(reason)
+        for inflight in self._inflight():
+            inflight.refuse(NotReady("the server is shutting down; ask again"))
 
     @property
-    def ready_engines(self) -> list[EngineHandle]:
+    def ready_engines(self) -> list[EngineProcess]:
+        """The engines that can take steps now."""
         return [engine for engine in self.engines if engine.is_ready]
 
     @property
-    def model(self) -> dict[str, Any]:
+    def model(self) -> ModelInfo:
         """What the engines say of the model. Raises NotReady before one has been ready."""
         for engine in self.engines:
             if engine.model is not None:
@@ -88,70 +83,64 @@ class Supervisor:
     @property
     def queued_samples(self) -> int:
         """Unfinished samples in all engines."""
-        return sum(len(flight.missing) for flight in self._flights())
+        return sum(len(inflight.missing) for inflight in self._inflight())
 
-    def retry_after(self, rows: int) -> int:
-        """Whole seconds in which the ready engines should do so many network rows."""
-        per_row: float = self.model["seconds_per_row"]
-        return max(1, math.ceil(rows * per_row / max(1, len(self.ready_engines))))
+    def submit(self, submit: Submit, seconds: float | None = None) -> InFlight:
+        """Admit a job and give it to an engine. Its events must be read within `seconds` in all.
 
-    def admit(self, submit: Submit) -> None:
-        """Raises NotReady without a ready engine, ClientOverLimit or Overloaded without room."""
+        Raises NotReady without a ready engine, ClientOverLimit or Overloaded without room.
+        """
+        self._admit(submit)
+        deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        engine = min(self.ready_engines, key=lambda engine: engine.backlog)
+        inflight = InFlight(submit, deadline, engine, self._count)
+        engine.submit(inflight)
+        return inflight
+
+    def _admit(self, submit: Submit) -> None:
         if self.is_draining:
             raise NotReady("the server is shutting down")
         if not self.ready_engines:
             raise NotReady("no engine is ready")
-        flights = self._flights()
-        own = [flight for flight in flights if flight.submit.client == submit.client]
+        everybody = self._inflight()
+        own = [inflight for inflight in everybody if inflight.submit.client == submit.client]
+        backlog = sum(inflight.cost for inflight in everybody)
         shortage = _shortage(submit, own, self.limits.client)
-        backlog = sum(flight.cost for flight in flights)
         if shortage is not None:
             # Its own work goes on beside that of the others, each with an equal share.
-            clients = len({flight.submit.client for flight in flights})
-            rows = min(backlog, clients * sum(flight.cost for flight in own))
-            raise ClientOverLimit(f"your part of the queue has {shortage}", self.retry_after(rows))
-        shortage = _shortage(submit, flights, self.limits.server)
+            clients = len({inflight.submit.client for inflight in everybody})
+            rows = min(backlog, clients * sum(inflight.cost for inflight in own))
+            raise ClientOverLimit(f"your part of the queue has {shortage}", self._seconds(rows))
+        shortage = _shortage(submit, everybody, self.limits.server)
         if shortage is not None:
-            raise Overloaded(f"the queue has {shortage}", self.retry_after(backlog))
+            raise Overloaded(f"the queue has {shortage}", self._seconds(backlog))
 
-    async def run(
-        self, submit: Submit, seconds: float | None = None
-    ) -> AsyncGenerator[Event, None]:
-        """Submit to the least loaded engine; its events, up to and with Done or Failed.
+    def _seconds(self, rows: int) -> int:
+        """Whole seconds in which the ready engines should do so many network rows."""
+        per_row = self.model.seconds_per_row
+        return max(1, math.ceil(rows * per_row / max(1, len(self.ready_engines))))
 
-        Leaving the iteration early cancels the job. Raises as `admit` does; TooLate when the next
-        event is not there after `seconds` in all, NotReady when the server shuts down first.
-        """
-        self.admit(submit)
-        now = asyncio.get_running_loop().time()
-        deadline = None if seconds is None else now + seconds
-        engine = min(self.ready_engines, key=lambda engine: engine.backlog)
-        flight = Flight(submit)
-        engine.submit(flight)
-        unfinished = "cancelled"
-        try:
-            while True:
-                event = await flight.next(deadline)
-                engine.keep_pace(flight)
-                if isinstance(event, Failed):
-                    unfinished = "failed"
-                yield event
-                if isinstance(event, Done | Failed):
-                    return
-        finally:
-            engine.release(submit.id)
-            self.outcomes["finished"] += len(submit.indices) - len(flight.missing)
-            self.outcomes[unfinished] += len(flight.missing)
+    def _inflight(self) -> list[InFlight]:
+        return [inflight for engine in self.engines for inflight in engine.inflight.values()]
+
+    def _count(self, outcome: Outcome, samples: int) -> None:
+        self.outcomes[outcome] += samples
+
+    def _give_up(self, reason: str) -> None:
+        self.unusable = reason
+        self._on_unusable(reason)
 
 
-def _shortage(submit: Submit, flights: Sequence[Flight], bounds: Bounds) -> str | None:
-    """What there is no room for beside `flights`, if anything."""
+def _shortage(submit: Submit, queued: Sequence[InFlight], bounds: Bounds) -> str | None:
+    """What there is no room for beside the jobs in the queue, if anything."""
     n = len(submit.indices)
-    for unit, asked, queued, bound in (
-        ("samples", n, sum(len(flight.missing) for flight in flights), bounds.samples),
-        ("steps", n * submit.steps, sum(flight.steps for flight in flights), bounds.steps),
+    samples = sum(len(inflight.missing) for inflight in queued)
+    steps = sum(inflight.steps for inflight in queued)
+    for unit, asked, held, bound in (
+        ("samples", n, samples, bounds.samples),
+        ("steps", n * submit.steps, steps, bounds.steps),
     ):
-        if queued + asked > bound:
-            room = max(0, bound - queued)
+        if held + asked > bound:
+            room = max(0, bound - held)
             return f"room for {room} of the {asked} {unit} asked for (it holds {bound})"
     return None

@@ -15,7 +15,7 @@ from app.http.metrics import Metrics
 from app.http.problems import Problem, shorten
 from app.jobs.service import Jobs
 from app.jobs.store import Key
-from app.pool.pool import Supervisor
+from app.pool.pool import EnginePool
 from app.settings import Settings
 
 BEARER = HTTPBearer(auto_error=False, description="One of the server's API keys, where it has any.")
@@ -30,7 +30,7 @@ class Services:
     """
 
     settings: Settings
-    supervisor: Supervisor
+    pool: EnginePool
     jobs: Jobs
     metrics: Metrics
     encoders: Executor

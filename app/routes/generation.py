@@ -2,27 +2,25 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import aclosing
 from typing import TypeVar
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from app.generation import encoding
 from app.generation.collect import Result, gather
-from app.generation.plan import Plan, for_client, plan, with_seed
+from app.generation.plan import Plan, plan
 from app.generation.schemas import (
     SampleRequest,
     SampleResponse,
     TrajectoryRequest,
     TrajectoryResponse,
 )
-from app.http import tracing
+from app.http import sse, tracing
 from app.http.negotiation import accept_header, choose
 from app.http.request_log import RequestRecord
 from app.http.strict_json import StrictRoute
 from app.jobs.tables import Kind
-from app.pool.pool import Supervisor
 from app.routes import openapi
 from app.routes.dependencies import (
     ClientDep,
@@ -34,7 +32,7 @@ from app.routes.dependencies import (
     refuse_webhook,
 )
 from app.routes.jobs import accept_job
-from app.routes.streams import event_stream
+from app.routes.streams import TrajectoryStream
 
 T = TypeVar("T")
 Encoders = dict[str, Callable[[Result], bytes]]
@@ -53,7 +51,6 @@ TRAJECTORY: Encoders = {
     "image/apng": encoding.trajectory_apng,
     "application/x-npz": encoding.trajectory_npz,
 }
-EVENT_STREAM = "text/event-stream"
 
 router = APIRouter(tags=["generation"], route_class=StrictRoute)
 
@@ -104,38 +101,32 @@ async def denoise_trajectory(
     if preferences(request).respond_async:
         kind: Kind = "denoise-trajectory"
         return await accept_job(request, kind, body, client, services)
-    media_type = choose(accept_header(request.headers), [*TRAJECTORY, EVENT_STREAM])
+    media_type = choose(accept_header(request.headers), [*TRAJECTORY, sse.MEDIA_TYPE])
     accepted = await accept(request, body, client, services)
-    if media_type == EVENT_STREAM:
+    if media_type == sse.MEDIA_TYPE:
+        inflight = services.pool.submit(accepted.submit, wait)
         record = RequestRecord.of(request.scope)
-        return StreamingResponse(
-            event_stream(accepted, services.supervisor, services.encoders, record, wait),
-            media_type=EVENT_STREAM,
-            headers={
-                "Cache-Control": "no-store",
-                "X-Accel-Buffering": "no",
-                "X-Seed": str(accepted.submit.seed),
-            },
-        )
+        return TrajectoryStream(accepted, inflight, services.encoders, record)
     return await answer(request, accepted, wait, services, TRAJECTORY, media_type)
 
 
 async def accept(request: Request, body: SampleRequest, client: str, services: Services) -> Plan:
-    """The plan, if there is room for it; of the seed that its Idempotency-Key had before.
+    """Plan the request; with an Idempotency-Key that came before, with the same seed as then.
 
-    Raises Problem 422, Refused, or what `Jobs.remember` does.
+    Raises InvalidField, AnswerTooLarge, NotReady, or what `Jobs.remember` does.
     """
     refuse_webhook(request)
-    record, supervisor = RequestRecord.of(request.scope), services.supervisor
-    planned = plan(body, supervisor.model, services.settings, record.request_id)
-    accepted = for_client(planned, client)
+    record, model = RequestRecord.of(request.scope), services.pool.model
+    request_id, limits = record.request_id, services.settings
+    accepted = plan(body, model, limits, client=client, request_id=request_id)
+    key = idempotency_key(request, body, client)
+    if key is not None:  # only a request that can be carried out takes its key
+        seed = await services.jobs.remember(key, accepted.submit.seed)
+        if seed != accepted.submit.seed:
+            accepted = plan(body, model, limits, client=client, seed=seed, request_id=request_id)
     job = accepted.submit
     record.describe_job(id=job.id, n=len(job.indices), steps=job.steps, sampler=job.sampler)
-    supervisor.admit(job)
-    key = idempotency_key(request, body, client)
-    if key is None:
-        return accepted
-    return with_seed(accepted, await services.jobs.remember(key, accepted.submit.seed))
+    return accepted
 
 
 async def answer(
@@ -146,9 +137,10 @@ async def answer(
     representations: Encoders,
     media_type: str,
 ) -> Response:
-    """Run the plan and encode its result; cancelled when the client goes away."""
+    """Run the plan and encode its result. The client's leaving cancels it."""
     try:
-        result = await unless_gone(request, _run(accepted, wait, services.supervisor))
+        with services.pool.submit(accepted.submit, wait) as inflight:
+            result = await unless_gone(request, gather(accepted, inflight))
     except ClientGone:
         return Response(status_code=499)  # nobody reads it
     tracing.record_phases(result.timing["queued_s"], result.timing["compute_s"])
@@ -157,11 +149,6 @@ async def answer(
         content = await loop.run_in_executor(services.encoders, representations[media_type], result)
     headers = {"X-Seed": str(accepted.submit.seed), "Vary": "Accept"}
     return Response(content, media_type=media_type, headers=headers)
-
-
-async def _run(accepted: Plan, wait: float, supervisor: Supervisor) -> Result:
-    async with aclosing(supervisor.run(accepted.submit, wait)) as events:
-        return await gather(accepted, events)
 
 
 async def unless_gone(request: Request, work: Coroutine[None, None, T]) -> T:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from app.generation.plan import Plan, for_client, plan
+from app.generation.plan import Plan, plan
 from app.generation.schemas import JobStatus, SampleRequest
 from app.http import ranges
 from app.http.negotiation import accept_header, choose
@@ -41,8 +41,8 @@ async def accept_job(
 ) -> Response:
     """202 once the job is on disk. Raises Problem 422, NotReady, or what `Jobs.submit` does."""
     settings, request_id = services.settings, RequestRecord.of(request.scope).request_id
-    planned = plan(body, services.supervisor.model, settings, request_id, as_job=True)
-    accepted = for_client(planned, client)
+    model = services.pool.model
+    accepted = plan(body, model, settings, client=client, request_id=request_id, as_job=True)
     _check_size(accepted, settings)
     key = idempotency_key(request, body, client)
     url = _webhook_url(request, settings)
@@ -104,12 +104,12 @@ async def events(
 ) -> Response:
     """`progress` events, then one `done` or `error`. With `Last-Event-ID` only what is new; 204
     when there will be nothing more."""
-    jobs, supervisor = services.jobs, services.supervisor
+    jobs, pool = services.jobs, services.pool
     found = await jobs.status(job_id)
     if last_event_id == LAST_ID and found.status in ENDED:
         return Response(status_code=204)
     return StreamingResponse(
-        progress(jobs, job_id, last_event_id, lambda: supervisor.is_draining),
+        progress(jobs, job_id, last_event_id, lambda: pool.is_draining),
         media_type=EVENT_STREAM,
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

@@ -6,68 +6,81 @@ from concurrent.futures import Executor
 from contextlib import aclosing
 from typing import Any
 
-from app.generation.collect import image, timing
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from app.generation.collect import Shown, shown, timing
 from app.generation.encoding import png_base64
+from app.generation.errors import JobFailed
 from app.generation.plan import Plan
-from app.http import tracing
+from app.http import sse, tracing
 from app.http.problems import Problem
 from app.http.request_log import RequestRecord
-from app.http.sse import KEEP_ALIVE, sse, with_pauses
 from app.pool.errors import Refused
-from app.pool.pool import Supervisor
+from app.pool.inflight import InFlight
 from app.routes.errors import problem_of
-from app.wire.messages import Done, Failed, Finished, Frame
+from app.wire.messages import Done, Event, Failed, Finished, Frame
 
 
-async def event_stream(
-    plan: Plan,
-    supervisor: Supervisor,
-    encoders: Executor,
-    record: RequestRecord,
-    wait_seconds: float,
-) -> AsyncIterator[bytes]:
+class TrajectoryStream(StreamingResponse):
     """`frame` events, a comment whenever nothing came for 15 s, then one `done` or `error`.
 
-    The client's leaving closes this generator, which cancels the job. The record is told of the
-    first frame, and of the problem in an `error`, which the status cannot tell any more.
+    The end of the response, or the client's leaving, cancels what is left of the job. The record is
+    told of the first frame, and of the problem in an `error`, which the status cannot tell any
+    more.
     """
-    running = supervisor.run(plan.submit, wait_seconds)
-    try:
-        # The pauses are closed first: they may be waiting for the next of the events.
-        async with aclosing(running) as events, aclosing(with_pauses(events)) as paced:
-            async for event in paced:
-                if event is None:
-                    yield KEEP_ALIVE
-                elif not isinstance(event, Finished):  # its last frame says the same
-                    yield await _encoded(plan, event, encoders, record)
-    except Refused as error:  # the room it was accepted for is gone, or its time is over
-        yield _error(problem_of(error), record)
+
+    def __init__(
+        self, plan: Plan, inflight: InFlight, encoders: Executor, record: RequestRecord
+    ) -> None:
+        headers = {**sse.HEADERS, "X-Seed": str(plan.submit.seed)}
+        super().__init__(self._blocks(), headers=headers, media_type=sse.MEDIA_TYPE)
+        self._plan = plan
+        self._inflight = inflight
+        self._encoders = encoders
+        self._record = record
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Not in the generator: it never begins when the client is gone before the first block.
+        with self._inflight:
+            await super().__call__(scope, receive, send)
+
+    async def _blocks(self) -> AsyncIterator[bytes]:
+        try:
+            async with aclosing(sse.with_pauses(self._inflight)) as paced:
+                async for event in paced:
+                    block = sse.KEEP_ALIVE if event is None else await self._encode(event)
+                    if block is not None:
+                        yield block
+        except Refused as error:  # the server shuts down, or the job's time is over
+            yield self._error(problem_of(error))
+
+    async def _encode(self, event: Event) -> bytes | None:
+        match event:
+            case Frame() | Finished():
+                frame = shown(self._plan, event)
+                if frame is None:
+                    return None
+                self._record.saw_frame()
+                loop = asyncio.get_running_loop()
+                data = await loop.run_in_executor(self._encoders, frame_data, frame)
+                return sse.sse("frame", data)
+            case Done():
+                tracing.record_phases(event.queue_seconds, event.run_seconds)
+                return sse.sse("done", {**self._plan.header, "timing": timing(event)})
+            case Failed(_, reason):
+                return self._error(problem_of(JobFailed(reason)))
+
+    def _error(self, problem: Problem) -> bytes:
+        self._record.drop(problem.reason)
+        return sse.sse("error", problem.body())
 
 
-async def _encoded(
-    plan: Plan, event: Frame | Done | Failed, encoders: Executor, record: RequestRecord
-) -> bytes:
-    match event:
-        case Frame():
-            record.saw_frame()
-            loop = asyncio.get_running_loop()
-            return sse("frame", await loop.run_in_executor(encoders, _frame, plan, event))
-        case Done():
-            tracing.record_phases(event.queue_seconds, event.run_seconds)
-            return sse("done", {**plan.header, "timing": timing(event)})
-        case Failed(_, reason):
-            return _error(Problem(500, reason), record)
-
-
-def _error(problem: Problem, record: RequestRecord) -> bytes:
-    record.drop(problem.reason)
-    return sse("error", problem.body())
-
-
-def _frame(plan: Plan, frame: Frame) -> dict[str, Any]:
+def frame_data(frame: Shown) -> dict[str, Any]:
+    """The data of a `frame` event; its pictures are PNGs in base64."""
     return {
         "index": frame.index,
-        "t": plan.shown_times[plan.submit.shown.index(frame.position)],
-        "x_t": png_base64(image(plan, frame.x_t)),
-        "x0_hat": png_base64(image(plan, frame.x_0_hat)),
+        "t": frame.t,
+        "x_t": png_base64(frame.x_t),
+        "x0_hat": png_base64(frame.x_0_hat),
     }

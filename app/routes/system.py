@@ -1,5 +1,7 @@
 """What the server says about itself: /model, /livez, /readyz and /metrics."""
 
+from dataclasses import asdict
+
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -20,7 +22,7 @@ async def model(services: ServicesDep) -> Model:
     limits = Limits.model_validate({name: getattr(settings, name) for name in Limits.model_fields})
     needs_key = bool(settings.keys)
     return Model.model_validate(
-        {**services.supervisor.model, "needs_key": needs_key, "limits": limits}
+        {**asdict(services.pool.model), "needs_key": needs_key, "limits": limits}
     )
 
 
@@ -38,11 +40,11 @@ async def livez() -> dict[str, str]:
 )
 async def readyz(services: ServicesDep) -> Response:
     """200 with at least one engine ready; else 503 with the state of each."""
-    supervisor = services.supervisor
-    states = [f"engine {i} is {engine.status}" for i, engine in enumerate(supervisor.engines)]
-    if supervisor.is_draining:
+    pool = services.pool
+    states = [f"engine {i} is {engine.status}" for i, engine in enumerate(pool.engines)]
+    if pool.is_draining:
         states = ["the server is shutting down"]
-    elif supervisor.ready_engines:
+    elif pool.ready_engines:
         return JSONResponse({"status": "ready", "reasons": []})
     problem = Problem(503, "; ".join(states))
     headers = {"Retry-After": str(RESTART_SECONDS)}

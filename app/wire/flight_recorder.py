@@ -18,15 +18,16 @@ HEADER = struct.Struct("<QI")  # the oldest running step's number, bytes of the 
 
 
 class Place(NamedTuple):
-    """Where a job was: its first chain in the batch, of `sample`, `position` steps done."""
+    """Where a job was: its first chain in the batch is that of `sample`, with `position` steps
+    done."""
 
     job: str
     sample: int
     position: int
 
 
-class BlackBox:
-    """One end of the shared memory; `fd` is to be passed to the other process."""
+class FlightRecorder:
+    """One end of the shared memory; its `fd` must be passed to the other process."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -34,7 +35,7 @@ class BlackBox:
 
     @classmethod
     def create(cls) -> Self:
-        """A new one, all zeros. No file system is touched where the kernel has anonymous files."""
+        """Make one, all zeros. It touches no file system where the kernel has anonymous files."""
         if hasattr(os, "memfd_create"):
             fd = os.memfd_create("ddpm-engine")
         else:
@@ -44,6 +45,7 @@ class BlackBox:
         return cls(fd)
 
     def close(self) -> None:
+        """Let go of this end of the memory."""
         self._memory.close()
         os.close(self.fd)
 
@@ -53,9 +55,9 @@ class BlackBox:
         when the last one began; 0 before the first."""
         return int(HEADER.unpack_from(self._memory)[0])
 
-    def begin(self, oldest: int, places: Sequence[Place]) -> None:
-        """Note a step that is about to run, and the oldest of those that then run. One place for
-        each job that any of them advances; a list too long is left out."""
+    def write(self, oldest: int, places: Sequence[Place]) -> None:
+        """Note a step that is about to run: the oldest of those that then run, and a place for each
+        job that any of them advances. A list that is too long is left out."""
         body: bytes = msgpack.packb(places)
         if len(body) > SIZE - HEADER.size:
             body = b""
@@ -64,8 +66,8 @@ class BlackBox:
         self._memory[HEADER.size : HEADER.size + len(body)] = body
         HEADER.pack_into(self._memory, 0, oldest, len(body))
 
-    def last(self) -> list[Place]:
-        """The places that were noted last; empty before the first."""
+    def read(self) -> list[Place]:
+        """The places that were noted last; empty before the first step."""
         _, size = HEADER.unpack_from(self._memory)
         if not size:
             return []

@@ -6,8 +6,9 @@ name. Arrays travel as raw bytes, little-endian float32. Nothing is pickled.
 
 import dataclasses
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import msgpack
 
@@ -21,10 +22,11 @@ HEADER = struct.Struct(">I")
 class Submit:
     """A job: samples `indices` of `seed`, all by one sampler.
 
-    `labels` has one entry an index; None where the model is unconditional. `shown` are the
-    positions 0..steps of the chain whose states are sent as frames (steps: the result). The
-    engine's time is shared evenly between clients; `is_alone`: the job shares no batch with others.
-    `waited`: seconds that it has lost to engines that died. `request_id` is what log lines call it.
+    `labels` has one entry for each index; None where the model is unconditional. `shown` are the
+    positions 0..steps of the chain whose states are sent as frames (`steps`: the result, which
+    comes as `Finished`). The engine's time is shared evenly between clients. A job that `is_alone`
+    shares no batch with others. `waited` are the seconds that it has lost to engines that died.
+    `request_id` is its name in log lines.
     """
 
     id: str
@@ -44,12 +46,12 @@ class Submit:
 
     @property
     def rows(self) -> int:
-        """Network rows a step of one of its chains: guidance asks the network twice."""
+        """Network rows that one chain takes each step: guidance asks the network twice."""
         return 2 if self.guidance else 1
 
     @property
     def cost(self) -> int:
-        """Network rows over its whole life."""
+        """Network rows over the job's whole life."""
         return len(self.indices) * self.steps * self.rows
 
 
@@ -62,17 +64,51 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Pause:
-    """Leave a job's chains where they are until told otherwise: its reader is behind."""
+    """Leave a job's chains where they are until told otherwise, since its reader is behind."""
 
     id: str
     paused: bool
 
 
 @dataclass(frozen=True)
+class ModelInfo:
+    """What an engine says of the model that it serves: the checkpoint, and how it runs."""
+
+    name: str
+    image_shape: tuple[int, int, int]  # C, H, W
+    num_timesteps: int
+    schedule: str
+    alpha_bar_T: float
+    alpha_bar: tuple[float, ...]  # by the paper's t, 0..T
+    variance: Variance
+    clip: float | None
+    classes: tuple[str, ...]  # in the order of their labels; empty: unconditional
+    null_label: int | None
+    sha256: str  # of the weights file
+    data: str | None
+    command: str | None
+    trained: dict[str, Any]
+    quality: dict[str, Any]
+    parameters: int
+    runtime: str
+    precision: str
+    device: str
+    batch_sizes: tuple[int, ...]
+    step_seconds: dict[str, float]  # by batch size, measured at warm-up
+    batch_invariant: bool
+    seconds_per_row: float
+
+
+@dataclass(frozen=True)
 class Ready:
     """The model is loaded and warm."""
 
-    model: dict[str, Any]
+    model: ModelInfo
+
+    @classmethod
+    def decode(cls, model: Mapping[str, Any]) -> Self:
+        """From the fields of `ModelInfo`, as they came over the wire."""
+        return cls(ModelInfo(**model))
 
 
 @dataclass(frozen=True)
@@ -84,7 +120,8 @@ class Unusable:
 
 @dataclass(frozen=True)
 class Frame:
-    """The state at a shown position of one chain: x_t and x0_hat(x_t, t), float32 (C,H,W)."""
+    """The state at a shown position of one chain before its last: x_t and x0_hat(x_t, t), float32
+    (C,H,W)."""
 
     id: str
     index: int
@@ -95,7 +132,8 @@ class Frame:
 
 @dataclass(frozen=True)
 class Finished:
-    """One chain's x_0, float32 (C,H,W)."""
+    """One chain's x_0, float32 (C,H,W). Where the last position is shown, this is its frame: both
+    of its pictures are x_0."""
 
     id: str
     index: int
@@ -104,8 +142,8 @@ class Finished:
 
 @dataclass(frozen=True)
 class Done:
-    """All chains of a job are finished. Seconds from submission to its first step, and from there
-    to its last."""
+    """All chains of a job are finished. Tells the seconds from its submission to its first step,
+    and from there to its last."""
 
     id: str
     queue_seconds: float
@@ -129,8 +167,8 @@ class Limited:
 
 @dataclass(frozen=True)
 class Counts:
-    """Steps taken in batches of one size since the last such message: how many, the rows in them
-    without the padding, the seconds, and the chains that had to make room for others."""
+    """Steps taken in batches of one size since the last such message: their number, the rows in
+    them without the padding, their seconds, and the chains that had to make room for others."""
 
     batch_size: int
     steps: int
@@ -159,13 +197,16 @@ KINDS: dict[str, type[Message]] = {
 
 
 def encode(message: Message) -> bytes:
-    """One message as it goes over the wire."""
+    """A message as it goes over the wire, with its length first."""
     fields = {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
+    if isinstance(message, Ready):
+        fields["model"] = dataclasses.asdict(message.model)
     body: bytes = msgpack.packb({**fields, "kind": type(message).__name__})
     return HEADER.pack(len(body)) + body
 
 
 def decode(body: bytes) -> Message:
-    """The inverse, without the length."""
+    """The message that `encode` made these bytes of; `body` comes without the length."""
     fields = msgpack.unpackb(body, use_list=False)
-    return KINDS[fields.pop("kind")](**fields)
+    kind = KINDS[fields.pop("kind")]
+    return Ready.decode(fields["model"]) if kind is Ready else kind(**fields)

@@ -7,7 +7,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Options:
-    """What an engine is told on its command line."""
+    """The settings of one engine."""
 
     checkpoint: str
     device: str
@@ -17,16 +17,17 @@ class Options:
     log_format: Literal["text", "json"] = "text"
 
     def arguments(self) -> list[str]:
-        """As flags, for `parse`."""
+        """The options as flags, which `parse` reads."""
         return [f"--{name}={value}" for name, value in asdict(self).items()]
 
     @classmethod
     def parse(cls) -> tuple[int, int, "Options"]:
-        """File descriptors of the socket and of the black box, and the options of this process."""
+        """The file descriptors of the socket and of the flight recorder, and the options of this
+        process, from its command line."""
         parser = argparse.ArgumentParser(prog="python -m app.engine")
         parser.add_argument("socket", type=int)
-        parser.add_argument("black_box", type=int)
+        parser.add_argument("recorder", type=int)
         for field in fields(cls):
             parser.add_argument(f"--{field.name}", type=int if field.type is int else str)
         values = vars(parser.parse_args())
-        return values.pop("socket"), values.pop("black_box"), cls(**values)
+        return values.pop("socket"), values.pop("recorder"), cls(**values)

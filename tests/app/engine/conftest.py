@@ -45,16 +45,16 @@ class Bench:
 
     @torch.inference_mode()
     def step(self) -> list[Event | Limited]:
-        """What the threads of the lanes do, by one: begin a step on every lane that is free, then
-        end the one that was begun first."""
+        """Do what the threads of the lanes do, in one: begin a step on every lane that is free,
+        then end the one that was begun first."""
         for lane in range(self.engine.runner.num_lanes):
             if lane not in self.engine._running and self.engine.begin(lane) is None:
                 break
-        if not self.engine._running:
-            return []
-        lane, running = next(iter(self.engine._running.items()))
-        running.run(self.engine.runner)
-        return self.engine.end(lane)
+        if self.engine._running:
+            lane, call = next(iter(self.engine._running.items()))
+            self.engine.run(call)
+            self.engine.end(lane)
+        return self.engine.take_events()
 
     def drain(self) -> list[Event | Limited]:
         """All events until the engine is idle; the clock ticks once a step."""
@@ -115,7 +115,7 @@ def frames(events: list[Event], job_id: str) -> list[Frame]:
 
 def break_for(bench: Bench, index: int, how: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """Damage the network's output for the chain of that index, from its third step on."""
-    runner, whole = bench.engine.runner, bench.engine.runner._out
+    runner, whole = bench.engine.runner, bench.engine.runner._guide
 
     def broken(call: Call, both: torch.Tensor) -> torch.Tensor:
         out = whole(call, both)
@@ -124,7 +124,7 @@ def break_for(bench: Bench, index: int, how: Callable[[torch.Tensor], torch.Tens
                 out[i] = how(out[i])
         return out
 
-    runner._out = broken  # type: ignore[method-assign]
+    runner._guide = broken  # type: ignore[method-assign]
 
 
 def crash(*_args: object) -> torch.Tensor:

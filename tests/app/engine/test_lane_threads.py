@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from app.engine.runner import Call
+from app.engine.scheduler import Batch
 from app.wire.flight_recorder import Place
 from app.wire.messages import Failed, Limited, Submit
 from tests.app.engine.conftest import ROW_FAULTS, Bench, break_for, crash, finished
@@ -27,7 +28,7 @@ def check(bench: Bench, events: list[Any], jobs: list[Submit]) -> None:
     for submit in jobs:
         expected = {i: x[-1].tobytes() for i, x in bench.reference(submit).items()}
         assert finished(events, submit.id) == expected, submit.id
-    assert not bench.engine.runner.jobs and not bench.engine.runner._states
+    assert not len(bench.engine.runner)
     assert not bench.engine.scheduler.jobs and bench.engine.is_idle
 
 
@@ -49,7 +50,7 @@ def test_a_job_cancelled_in_the_middle_of_its_step_leaves_nothing_behind(on_lane
     gone = Submit("gone", 9, (0, 1, 2), (0, 0, 0), "ddpm", 50)
     engine.submit(gone)
     events: list[Any] = on_lanes.step()
-    assert any(c.job.id == "gone" for running in engine._running.values() for c in running.batch)
+    assert any(c.job.id == "gone" for call in engine._running.values() for c in call.batch)
     engine.cancel("gone")
     engine.submit(dataclasses.replace(JOBS[1], id="gone"))  # another of the same name
     engine.submit(JOBS[0])
@@ -79,16 +80,18 @@ def test_what_fails_on_a_lane_is_done_again_beside_nothing(
     assert first is not None and beside is not None
     with monkeypatch.context() as patch:
         patch.setattr(runner.runtime.lanes, "run", crash)
-        first.run(runner)
-    events: list[Any] = engine.end(0)
-    assert events == [] and engine.begin(0) is None
-    beside.run(runner)
-    events += engine.end(1)
+        engine.run(first)
+    engine.end(0)
+    assert engine.take_events() == [] and engine.begin(0) is None
+    engine.run(beside)
+    engine.end(1)
     again = engine.begin(1)
-    assert again is not None and again.batch is first.batch and again.call is None
+    assert again is not None and again.lane is None
+    assert again.batch.chains == first.batch.chains
     assert engine.begin(0) is None
-    events += engine.end(1)
-    events += on_lanes.drain()
+    engine.run(again)
+    engine.end(1)
+    events: list[Any] = engine.take_events() + on_lanes.drain()
     check(on_lanes, events, [JOBS[0], JOBS[3]])
 
 
@@ -96,14 +99,14 @@ def test_out_of_memory_the_step_is_run_in_smaller_batches_to_the_same_bytes(
     on_lanes: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner = on_lanes.engine.runner
-    begin = runner.begin
+    prepare = runner.prepare
 
-    def scarce(batch: Any, lane: int | None) -> Call:
-        if sum(chain.job.rows for chain in batch) > 2:
+    def scarce(batch: Batch, lane: int | None) -> Call:
+        if batch.rows > 2:
             raise torch.OutOfMemoryError("injected")
-        return begin(batch, lane)
+        return prepare(batch, lane)
 
-    monkeypatch.setattr(runner, "begin", scarce)
+    monkeypatch.setattr(runner, "prepare", scarce)
     for submit in JOBS:
         on_lanes.engine.submit(submit)
     events = on_lanes.drain()
@@ -129,12 +132,12 @@ def test_a_step_that_does_not_end_is_told_whatever_the_other_lane_does(on_lanes:
     hanging = engine.begin(0)
     assert hanging is not None
     for _ in range(3):
-        running = engine.begin(1)
-        assert running is not None
-        running.run(engine.runner)
+        call = engine.begin(1)
+        assert call is not None
+        engine.run(call)
         engine.end(1)
     assert told == [1, 1, 1, 1]
-    hanging.run(engine.runner)
+    engine.run(hanging)
     engine.end(0)
     on_lanes.drain()
     assert told[4:] == sorted(told[4:]) and told[4] > 1

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from app.engine.__main__ import SocketChannel
-from app.wire.flight_recorder import BlackBox
+from app.wire.flight_recorder import FlightRecorder
 from app.wire.messages import Frame, Submit
 from app.wire.options import Options
 from tests.app.server import faulty
@@ -19,9 +19,9 @@ def left_in_the_middle_of_a_step(
 ) -> tuple[int, str]:
     """The status and last words of an engine whose API process goes away meanwhile."""
     options = Options("models/mnist", "cpu", "openvino", threads=2, max_batch=16)
-    box = BlackBox.create()
+    recorder = FlightRecorder.create()
     ours, theirs = socket.socketpair()
-    fds = (theirs.fileno(), box.fd)
+    fds = (theirs.fileno(), recorder.fd)
     command = [sys.executable, "-m", "app.engine", *map(str, fds), *options.arguments()]
     with subprocess.Popen(
         command, pass_fds=fds, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
@@ -36,7 +36,7 @@ def left_in_the_middle_of_a_step(
             frames += sum(isinstance(message, Frame) for message in received)
         ours.close()
         _, err = engine.communicate(timeout=60)
-    box.close()
+    recorder.close()
     return engine.returncode, err
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from app.engine.steps_ahead import AHEAD, Course
+from app.engine.steps_ahead import AHEAD, StepsAhead
 from diffusion.config import ProcessConfig
 from diffusion.process import Process
 from diffusion.samplers import SamplerTable, make_table
@@ -18,28 +18,28 @@ def tables() -> list[SamplerTable]:
 
 
 def test_each_step_has_every_chain_at_its_own_position(tables: list[SamplerTable]) -> None:
-    course = Course.of(tables, [5, 11], CPU)
+    ahead = StepsAhead.of(tables, [5, 11], CPU)
     for h in range(9):
         at = [(tables[0], 5 + h), (tables[1], 11 + h)]
-        assert course.step([k for _, k in at]) == h
-        assert course.t[h].tolist() == [table.t[k].item() for table, k in at]
-        assert torch.equal(course.rows[h], torch.stack([table.rows[k] for table, k in at]))
-        assert course.is_noisy[h] is any(table.is_noisy[k] for table, k in at)
-        assert course.looks_back[h] is any(table.looks_back[k] for table, k in at)
+        assert ahead.find([k for _, k in at]) == h
+        assert ahead.t[h].tolist() == [table.t[k].item() for table, k in at]
+        assert torch.equal(ahead.rows[h], torch.stack([table.rows[k] for table, k in at]))
+        assert ahead.is_noisy[h] is any(table.is_noisy[k] for table, k in at)
+        assert ahead.looks_back[h] is any(table.looks_back[k] for table, k in at)
 
 
 def test_it_ends_with_the_first_chain_that_does_and_does_not_look_far(
     tables: list[SamplerTable],
 ) -> None:
-    course = Course.of(tables, [5, 11], CPU)
-    assert len(course.t) == 9
-    assert course.step([14, 20]) is None, "one chain is finished"
-    assert len(Course.of(tables[:1], [0], CPU).t) == AHEAD
+    ahead = StepsAhead.of(tables, [5, 11], CPU)
+    assert len(ahead.t) == 9
+    assert ahead.find([14, 20]) is None, "one chain is finished"
+    assert len(StepsAhead.of(tables[:1], [0], CPU).t) == AHEAD
 
 
 def test_chains_that_have_not_advanced_together_are_at_none_of_its_steps(
     tables: list[SamplerTable],
 ) -> None:
-    course = Course.of(tables, [5, 11], CPU)
-    assert course.step([6, 11]) is None
-    assert course.step([4, 10]) is None
+    ahead = StepsAhead.of(tables, [5, 11], CPU)
+    assert ahead.find([6, 11]) is None
+    assert ahead.find([4, 10]) is None

@@ -20,7 +20,7 @@ def test_the_steps_that_are_timed_leave_nothing_behind(
     curve = step_seconds(made.process, runner, is_conditional=bench == "conditional")
     assert curve.sizes == runner.batch_sizes
     assert all(curve.seconds(size) > 0 for size in curve.sizes)
-    assert not runner.jobs and not runner._states
+    assert not len(runner)
 
 
 def test_sizes_for_which_there_is_no_memory_are_left_out(

@@ -24,39 +24,38 @@ def break_runner(module: ModuleType) -> None:
     import torch
 
     Runner = module.Runner  # type: ignore[attr-defined]
-    begin, run, finish = Runner.begin, Runner.run, Runner.finish
+    prepare, run, finish = Runner.prepare, Runner.run, Runner.finish
 
-    def hit(fault: str, runner: Any, batch: Any) -> list[int]:
+    def hit(fault: str, batch: Any) -> list[int]:
         """The rows of chains that are where it goes wrong."""
         if FAULT != fault:
             return []
-        seeds = [runner.jobs[chain.job.id].seed for chain in batch]
         return [
             row
-            for row, (chain, seed) in enumerate(zip(batch, seeds, strict=True))
-            if seed == int(NUMBER) and chain.position == AT_POSITION
+            for row, chain in enumerate(batch)
+            if chain.job.seed == int(NUMBER) and chain.position == AT_POSITION
         ]
 
-    def broken_begin(self: Any, batch: Any, lane: Any) -> Any:
-        if hit("crash", self, batch):
+    def broken_prepare(self: Any, batch: Any, lane: Any) -> Any:
+        if hit("crash", batch):
             os.abort()
         if FAULT == "memory" and sum(chain.job.rows for chain in batch) > int(NUMBER):
             raise torch.OutOfMemoryError("injected")
-        return begin(self, batch, lane)
+        return prepare(self, batch, lane)
 
     def broken_run(self: Any, call: Any) -> Any:
-        if hit("hang", self, call.batch):
+        if hit("hang", call.batch):
             time.sleep(3600)
         return run(self, call)
 
     def broken_finish(self: Any, call: Any, out: Any) -> Any:
-        rows = hit("nan", self, call.batch)
+        rows = hit("nan", call.batch)
         if rows:
             out = out.clone()
             out[rows] = math.nan
         return finish(self, call, out)
 
-    Runner.begin, Runner.run, Runner.finish = broken_begin, broken_run, broken_finish
+    Runner.prepare, Runner.run, Runner.finish = broken_prepare, broken_run, broken_finish
 
 
 def flatten_curve(module: ModuleType) -> None:
@@ -67,21 +66,21 @@ def flatten_curve(module: ModuleType) -> None:
     )
 
 
-def delay_crew(module: ModuleType) -> None:
+def delay_threads(module: ModuleType) -> None:
     """The first step comes late, that of warm-up too."""
-    Crew = module.Crew  # type: ignore[attr-defined]
-    serve = Crew.serve
+    LaneThreads = module.LaneThreads  # type: ignore[attr-defined]
+    serve = LaneThreads.serve
 
     def late_serve(self: Any) -> None:
         time.sleep(float(NUMBER))
         serve(self)
 
-    Crew.serve = late_serve
+    LaneThreads.serve = late_serve
 
 
 CHANGES = {"app.engine.runner": break_runner}
 if FAULT == "late":
-    CHANGES["app.engine.lane_threads"] = delay_crew
+    CHANGES["app.engine.lane_threads"] = delay_threads
 if FAULT == "memory":
     CHANGES["app.engine.warmup"] = flatten_curve
 

@@ -1,28 +1,22 @@
 """From a request to the engine's job, without any server."""
 
+import dataclasses
 from typing import Any
 
 import pytest
 
+from app.generation.errors import AnswerTooLarge, InvalidField
 from app.generation.plan import Plan, plan
 from app.generation.schemas import SampleRequest, TrajectoryRequest
-from app.http.problems import Problem
 from app.settings import Settings
+from app.wire.messages import ModelInfo
+from tests.model_info import MODEL
 
-MODEL: dict[str, Any] = {
-    "name": "m",
-    "sha256": "0",
-    "image_shape": [3, 8, 8],
-    "num_timesteps": 100,
-    "variance": "fixed_large",
-    "classes": ["cat", "dog"],
-    "null_label": 2,
-}
-UNCONDITIONAL = {**MODEL, "classes": [], "null_label": None}
-NO_DROPOUT = {**MODEL, "null_label": None}
+UNCONDITIONAL = dataclasses.replace(MODEL, classes=(), null_label=None)
+NO_DROPOUT = dataclasses.replace(MODEL, null_label=None)
 
 
-def planned(model: dict[str, Any] = MODEL, **fields: Any) -> Plan:
+def planned(model: ModelInfo = MODEL, **fields: Any) -> Plan:
     return plan(SampleRequest.model_validate(fields), model, Settings())
 
 
@@ -30,11 +24,10 @@ def trajectory(**fields: Any) -> Plan:
     return plan(TrajectoryRequest.model_validate(fields), MODEL, Settings())
 
 
-def refusal(model: dict[str, Any] = MODEL, **fields: Any) -> str:
-    with pytest.raises(Problem) as error:
+def refusal(model: ModelInfo = MODEL, **fields: Any) -> tuple[str, Any, str]:
+    with pytest.raises(InvalidField) as error:
         planned(model, **fields)
-    assert error.value.status == 422
-    return error.value.detail
+    return error.value.name, error.value.value, error.value.reason
 
 
 def test_defaults_follow_the_sampler_and_the_checkpoint() -> None:
@@ -46,8 +39,17 @@ def test_defaults_follow_the_sampler_and_the_checkpoint() -> None:
     assert planned(steps=50, variance="fixed_large").submit.variance == "fixed_large"
 
 
-def test_a_null_seed_is_drawn_anew_each_time() -> None:
+def test_a_null_seed_is_drawn_anew_each_time_unless_one_is_given_for_it() -> None:
     assert planned().submit.seed != planned().submit.seed
+    again = plan(SampleRequest(), MODEL, Settings(), seed=0)
+    assert again.submit.seed == 0
+    named = plan(SampleRequest(seed=0), MODEL, Settings(), seed=5)
+    assert named.submit.seed == 0, "the request's own seed counts"
+
+
+def test_the_job_is_counted_for_its_client_and_logged_under_its_request() -> None:
+    submit = plan(SampleRequest(), MODEL, Settings(), client="key 1", request_id="abc").submit
+    assert (submit.client, submit.request_id) == ("key 1", "abc")
 
 
 def test_no_label_is_the_null_label_for_the_network_and_none_for_the_client() -> None:
@@ -60,11 +62,9 @@ def test_no_label_is_the_null_label_for_the_network_and_none_for_the_client() ->
 
 
 def test_labels_and_guidance_must_fit_the_checkpoint() -> None:
-    assert (
-        refusal(UNCONDITIONAL, labels=0) == "labels: 0 is not allowed: this model is unconditional"
-    )
-    assert refusal(NO_DROPOUT) == "labels: null is not allowed: this model needs labels, 0..1"
-    assert refusal(NO_DROPOUT, labels=1, guidance=1).startswith("guidance: 1.0 is not allowed")
+    assert refusal(UNCONDITIONAL, labels=0) == ("labels", 0, "this model is unconditional")
+    assert refusal(NO_DROPOUT) == ("labels", None, "this model needs labels, 0..1")
+    assert refusal(NO_DROPOUT, labels=1, guidance=1)[:2] == ("guidance", 1.0)
 
 
 def test_the_request_with_its_defaults_filled_in_plans_the_same_job() -> None:
@@ -73,7 +73,7 @@ def test_the_request_with_its_defaults_filled_in_plans_the_same_job() -> None:
         {"seed": 2, "first_index": 5, "sampler": "ddim", "eta": 0.3},
         {"seed": 3},
     ):
-        for model in (MODEL, {**MODEL, "variance": "learned_range"}):
+        for model in (MODEL, dataclasses.replace(MODEL, variance="learned_range")):
             first = planned(model, **fields)
             again = planned(model, **first.request)
             assert {**vars(again.submit), "id": ""} == {**vars(first.submit), "id": ""}
@@ -88,10 +88,10 @@ def test_frames_are_evenly_spaced_over_the_chain_ends_included() -> None:
 def test_an_answer_that_would_be_too_large_is_refused_with_its_size() -> None:
     settings = Settings(max_response_bytes=100_000)
     request = TrajectoryRequest.model_validate({"n": 10, "frames": 10})
-    with pytest.raises(Problem) as error:
+    with pytest.raises(AnswerTooLarge) as error:
         plan(request, MODEL, settings)
     size = 10 * 10 * 2 * 3 * 8 * 8 * 4
-    assert error.value.detail == (
+    assert str(error.value) == (
         f"the answer would take {size} bytes (200 float32 pictures of 3x8x8); this server's limit "
         "is 100000: ask for fewer images or frames"
     )

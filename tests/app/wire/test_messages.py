@@ -8,10 +8,12 @@ from app.wire.messages import (
     Finished,
     Frame,
     Message,
+    Ready,
     Submit,
     decode,
     encode,
 )
+from tests.model_info import MODEL
 
 MESSAGES: list[Message] = [
     Submit("a", 2**53 - 1, (0, 2**52), (1, 2), "ddim", 50, eta=0.5, guidance=1.0, shown=(0, 50)),
@@ -21,6 +23,7 @@ MESSAGES: list[Message] = [
     Finished("a", 3, b"\0" * 8),
     Done("a", 0.5, 2.0),
     Failed("a", "why"),
+    Ready(MODEL),
 ]
 
 

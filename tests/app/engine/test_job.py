@@ -1,0 +1,48 @@
+"""The one record of a job: made of what was submitted, and asked by the scheduler."""
+
+from typing import Any, cast
+
+from app.engine.job import Job
+from app.engine.latency_curve import LatencyCurve
+from app.wire.messages import Submit
+from diffusion.config import ProcessConfig
+from diffusion.process import Process
+from diffusion.samplers import make_table
+
+SUBMIT = Submit(
+    "job", 7, (4, 6), (0, 1), "ddim", 10, guidance=1.5, shown=(0, 10), client="c", is_alone=True,
+    waited=3.0, request_id="abc",
+)  # fmt: skip
+
+
+def test_it_has_all_that_was_submitted_and_a_chain_for_each_index() -> None:
+    table = make_table(Process.from_config(ProcessConfig(num_timesteps=50)), "ddim", 10)
+    job = Job.of(SUBMIT, table, now=2.0)
+    assert (job.id, job.seed, job.guidance, job.rows) == ("job", 7, 1.5, 2)
+    assert (job.client, job.is_alone, job.request_id) == ("c", True, "abc")
+    assert (job.shown, job.submitted, job.started, job.delay) == ({0, 10}, 2.0, None, 3.0)
+    assert [(chain.index, chain.label, chain.position) for chain in job.chains] == [
+        (4, 0, 0), (6, 1, 0),
+    ]  # fmt: skip
+    assert job.num_steps == 10 and job.steps_left == 20
+
+
+def test_what_it_needs_alone_follows_from_the_curve_and_from_what_is_left() -> None:
+    job = Job("a", num_steps=10, table=cast(Any, None))
+    job.add_chains(range(4), None)
+    job.fit(LatencyCurve({4: 2.0}))
+    assert job.seconds_left == 4 * 10 * 2.0 / 4
+    job.alone_seconds = job.seconds_left
+    job.delay = job.alone_seconds
+    assert job.slowdown == 2.0
+
+
+def test_a_paused_job_and_one_whose_chains_all_run_have_none_waiting() -> None:
+    job = Job("a", num_steps=10, table=cast(Any, None))
+    job.add_chains(range(2), None)
+    job.chains[0].is_running, job.running = True, 1
+    assert job.has_waiting and [chain.index for chain in job.waiting()] == [1]
+    job.is_paused = True
+    assert not job.has_waiting
+    job.is_paused, job.running = False, 2
+    assert not job.has_waiting

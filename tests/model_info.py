@@ -1,0 +1,30 @@
+"""What an engine might say of its model, for tests that have no engine."""
+
+from app.wire.messages import ModelInfo
+
+MODEL = ModelInfo(
+    name="m",
+    image_shape=(3, 8, 8),
+    num_timesteps=100,
+    schedule="linear",
+    alpha_bar_T=0.01,
+    alpha_bar=(1.0, 0.5, 0.01),
+    variance="fixed_large",
+    clip=1.0,
+    classes=("cat", "dog"),
+    null_label=2,
+    sha256="0",
+    data=None,
+    command=None,
+    trained={"steps": 10},
+    quality={},
+    parameters=1000,
+    runtime="eager",
+    precision="float32",
+    device="cpu",
+    batch_sizes=(4, 8),
+    step_seconds={"4": 0.01, "8": 0.02},
+    batch_invariant=True,
+    seconds_per_row=0.0025,
+)
+"""A class-conditional model of 8x8 colour images."""
