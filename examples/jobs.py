@@ -1,4 +1,4 @@
-"""A job: images that are made in the background. `python examples/jobs.py [URL]` writes images.npz."""
+"""Images made in the background, as a job. `python examples/jobs.py [URL]` writes images.npz."""
 
 # %% A job is on the server's disk when it is accepted, and outlives the server
 import asyncio

@@ -1,4 +1,4 @@
-"""What a server serves, and what a request may ask for. `python examples/model.py [URL]` prints it."""
+"""What a server serves, and what it allows. `python examples/model.py [URL]` prints it."""
 
 # %% Ask
 import sys
