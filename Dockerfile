@@ -1,4 +1,4 @@
-# The service with its shipped models, as an ordinary user on port 8000.
+# The service with the included models, as an ordinary user, on port 8000.
 #
 #   docker build -t ddpm .
 #
@@ -17,7 +17,7 @@ FROM base AS build
 ARG PIP_ARGS=""
 WORKDIR /srv
 COPY pyproject.toml constraints.txt ./
-# Only what is installed is needed here: a change of the source leaves this layer as it is.
+# Only the list of dependencies is needed here, so a change of the source leaves this layer as it is.
 RUN mkdir app diffusion \
     && touch README.md app/__init__.py diffusion/__init__.py \
     && python3 -m venv /venv \

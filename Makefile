@@ -4,42 +4,48 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 ARGS   ?=
 
-.PHONY: help serve test check fix browser test-browser test-container postgres test-postgres clean
+.PHONY: help serve test check fix browser test-browser test-container postgres test-postgres lock clean
 
-help:  ## what there is
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-serve: $(VENV)/.installed  ## start the server on the shipped model; make serve ARGS="--port 9000"
+serve: $(VENV)/.installed  ## serve the included model; make serve ARGS="--port 9000"
 	$(BIN)/ddpm serve $(ARGS)
 
 test: $(VENV)/.installed-dev  ## run all tests; make test ARGS="-k noise"
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/.installed-dev  ## lint, formatting, types
+check: $(VENV)/.installed-dev  ## check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-fix: $(VENV)/.installed-dev  ## mend what the linter can
+fix: $(VENV)/.installed-dev  ## correct what the linter can, and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-browser: $(VENV)/.installed-dev  ## install a Chromium for the page's tests, if there is none
+browser: $(VENV)/.installed-dev  ## install Chromium for the tests of the page, where there is none
 	$(BIN)/python -m tests.browser
 
-test-browser: browser  ## and run them
+test-browser: browser  ## test the page in a browser
 	$(BIN)/python -m pytest tests/app/playground/test_page.py -rs $(ARGS)
 
-test-container: $(VENV)/.installed-dev  ## build the image and sample from it over HTTP
+test-container: $(VENV)/.installed-dev  ## build the container image and ask it for images
 	$(BIN)/python -m tests.container $(ARGS)
 
-postgres: $(VENV)/.installed-dev  ## install PostgreSQL (root, apt-get) for the jobs' tests, if there is none
+postgres: $(VENV)/.installed-dev  ## install PostgreSQL for the tests of jobs, where there is none (root, apt-get)
 	$(BIN)/python -m tests.postgres
 
-test-postgres: postgres  ## and run them
+test-postgres: postgres  ## test jobs on PostgreSQL
 	$(BIN)/python -m pytest tests/app/jobs tests/app/routes/test_jobs.py tests/app/service/test_jobs_survive.py $(ARGS)
 
-clean:  ## remove the environment
+lock: $(VENV)/.installed-dev  ## write the installed versions to constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino,postgres,train,benchmarks,dev]'
+	$(BIN)/python -m pip freeze --exclude-editable >$(VENV)/versions.txt
+	{ head -n 1 constraints.txt; sed 's/+[^ ]*$$//' $(VENV)/versions.txt; } >$(VENV)/constraints.txt
+	mv $(VENV)/constraints.txt constraints.txt
+
+clean:  ## remove the virtual environment
 	rm -rf $(VENV)
 
 $(VENV)/bin/python:

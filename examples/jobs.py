@@ -1,4 +1,4 @@
-"""Too many images to wait for. `python examples/jobs.py [URL]` writes images.npz, with asyncio."""
+"""Images made in the background, as a job. `python examples/jobs.py [URL]` writes images.npz."""
 
 # %% A job is on the server's disk when it is accepted, and outlives the server
 import asyncio
@@ -20,12 +20,12 @@ async def main() -> None:
         done = await client.wait(job)
         print(f"{done.done} images, {done.status}")
 
-        # %% Download: what is there already is not fetched again
+        # %% Download; a download that broke goes on where it was
         path = await client.download(job, "images.npz")
         with np.load(path) as arrays:
             print(f"{path}: {arrays['images'].shape}")
 
-        # %% Forget it
+        # %% Remove the job and its result
         await client.cancel(job)
         try:
             await client.job(job)

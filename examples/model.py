@@ -1,4 +1,4 @@
-"""What does a server serve? `python examples/model.py [URL]`"""
+"""What a server serves, and what it allows. `python examples/model.py [URL]` prints it."""
 
 # %% Ask
 import sys
@@ -19,7 +19,7 @@ print(f"weights: {model.sha256}")
 for t in (0, model.num_timesteps // 2, model.num_timesteps):
     print(f"alpha_bar at t = {t}: {model.alpha_bar[t]:.6f}")
 
-# %% How it runs, and what a request may ask for
+# %% How the model runs, and what a request may ask for
 print(f"{model.runtime}, {model.precision}, on {model.device}")
 print(f"same bytes whatever else is running: {model.batch_invariant}")
 limits = model.limits

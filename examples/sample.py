@@ -20,11 +20,11 @@ print(f"digits.png: {digits.grid.size[0]}x{digits.grid.size[1]}")
 # %% As an array, uint8 (n, height, width, channels)
 print(f"{digits.array.shape}, mean {digits.array.mean():.1f}")
 
-# %% The same seed gives the same images; a part of them can be made alone
+# %% The same seed gives the same images; each can be made alone
 alone = SampleRequest(first_index=3, seed=digits.seed, labels=3, sampler="ddim", steps=20)
 print("the same:", np.array_equal(client.sample(alone).array[0], digits.array[3]))
 
-# %% What is wrong with a request is said by field
+# %% A refusal names the field, the value and what is allowed
 try:
     client.sample(SampleRequest(steps=0))
 except InvalidRequest as error:
