@@ -1,4 +1,7 @@
-"""What defines a model and its training run: frozen, validated dataclasses, read from TOML."""
+"""What defines a model and its training run: frozen, validated dataclasses, read from TOML.
+
+The standard library only, so that flags and settings can be checked without loading PyTorch.
+"""
 
 import dataclasses
 import math
@@ -12,6 +15,10 @@ from typing import Any, Literal, Self, TypeVar
 Schedule = Literal["linear", "scaled_linear", "cosine", "log_snr", "table"]
 Variance = Literal["fixed_small", "fixed_large", "learned_range"]
 Prediction = Literal["eps", "x_0", "v"]
+RuntimeName = Literal["auto", "openvino", "eager"]
+"""What runs the network: OpenVINO, or PyTorch operation by operation; `auto` chooses."""
+FeaturesName = Literal["auto", "classifier", "inception"]
+"""What an evaluation measures distances in; `auto` chooses."""
 T = TypeVar("T")
 
 

@@ -26,8 +26,8 @@ from app.wire.flight_recorder import BlackBox
 from app.wire.messages import HEADER, Message, Ready, Unusable, decode, encode
 from app.wire.options import Options
 from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
+from diffusion.devices import pick_device
 from diffusion.process import Process
-from diffusion.sampling import pick_device
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def outlive_for(seconds: float, connection: socket.socket) -> None:
 def load(options: Options) -> tuple[Engine, Ready]:
     """The engine, warm, and what there is to say of its model.
 
-    Raises CheckpointError, ConfigError, RequestError (no such device) or RuntimeUnavailable.
+    Raises CheckpointError, ConfigError, DeviceError or RuntimeUnavailable.
     """
     torch.set_num_threads(options.threads)
     checkpoint = open_checkpoint(options.checkpoint)

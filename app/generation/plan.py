@@ -13,14 +13,7 @@ from app.generation.schemas import MAX_INTEGER, SampleRequest, TrajectoryRequest
 from app.http.problems import Problem, invalid_field
 from app.settings import Settings
 from app.wire.messages import Submit
-from diffusion.spacing import (
-    chain_times,
-    default_steps,
-    default_variance,
-    evenly_shown,
-    evenly_spaced,
-    nearest_shown,
-)
+from diffusion.spacing import Spacing, default_steps, default_variance
 
 
 @dataclass(frozen=True)
@@ -88,8 +81,8 @@ def plan(
     if not as_job:  # which is run in parts
         _check_cost(request.n, steps, settings)
     labels = _labels(request, model)
-    times = chain_times(evenly_spaced(T, steps))
-    shown = _shown(request, times, T, settings)
+    spacing = Spacing.even(T, steps)
+    shown = _shown(request, spacing, T, settings)
     if not as_job:  # a job's answer is not held in memory; what it takes of the disk is bounded
         _check_response_size(request, model, len(shown), settings)
     null_label = model["null_label"]
@@ -107,7 +100,7 @@ def plan(
         request_id=request_id,
     )
     shape = tuple(model["image_shape"])
-    shown_times = tuple(times[position] for position in shown)
+    shown_times = tuple(spacing.paper_t[position] for position in shown)
     return Plan(submit, model["name"], model["sha256"], shape, labels, shown_times)
 
 
@@ -176,7 +169,7 @@ def _network_labels(labels: Sequence[int | None], null_label: int | None) -> tup
     return tuple(null_label or 0 if label is None else label for label in labels)
 
 
-def _shown(request: SampleRequest, times: list[int], T: int, settings: Settings) -> list[int]:
+def _shown(request: SampleRequest, spacing: Spacing, T: int, settings: Settings) -> list[int]:
     """The positions of the frames; none for /sample."""
     if not isinstance(request, TrajectoryRequest):
         return []
@@ -184,7 +177,7 @@ def _shown(request: SampleRequest, times: list[int], T: int, settings: Settings)
     if wanted is None:
         if request.frames > limit:
             raise invalid_field("frames", request.frames, f"this server shows 2..{limit} frames")
-        return evenly_shown(len(times), request.frames)
+        return spacing.even_positions(request.frames)
     if "frames" in request.model_fields_set:
         raise invalid_field("frames", request.frames, "give frames or timesteps, not both")
     if len(wanted) > limit:
@@ -192,7 +185,7 @@ def _shown(request: SampleRequest, times: list[int], T: int, settings: Settings)
     for t in wanted:
         if t > T:
             raise invalid_field("timesteps", t, f"this model has T = {T}, so t must be 0..{T}")
-    return nearest_shown(times, wanted)
+    return spacing.positions_of(wanted)
 
 
 def _check_response_size(

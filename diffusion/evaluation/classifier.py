@@ -21,11 +21,13 @@ from tqdm import tqdm
 from diffusion import pixels
 from diffusion.data import datasets
 from diffusion.data.readers import DataError, Images
-from diffusion.training.batches import generator_at
+from diffusion.training.randomness import generator_at
 
 WEIGHTS = "classifier.safetensors"
 SHIFT = 2
 """Augmentation: each training image is moved by up to this many pixels."""
+ORDER = 0
+"""The stream of random numbers that the order of the images is drawn from, in each epoch anew."""
 
 
 class Classifier(nn.Module):
@@ -90,7 +92,7 @@ def train(images: Images, num_epochs: int, batch_size: int = 128, seed: int = 0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
     bar = tqdm(total=steps, desc="training the classifier", unit="step")
     for epoch in range(num_epochs):
-        order = torch.randperm(len(images), generator=generator_at(seed, epoch))
+        order = torch.randperm(len(images), generator=generator_at(seed, ORDER, epoch))
         for index in order[: len(order) // batch_size * batch_size].split(batch_size):
             x = _shift(pixels.to_model(images.pixels[index]))
             loss = F.cross_entropy(model(x), labels[index], label_smoothing=0.05)

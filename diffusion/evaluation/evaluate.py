@@ -164,7 +164,7 @@ def run(evaluation: Evaluation) -> dict[str, Any]:
         }
         made = {s: draw(evaluation, s, bar) for s in settings.samplers}
         decoded, grids["progressive"] = decoding(evaluation)
-    half, other = halves(evaluation.train.pixels, settings.num_samples, settings.seed + 1)
+    half, other = halves(evaluation.train.pixels, settings.num_samples, settings.seed)
     real = Reference.of(extract(evaluation, "real", half), extract(evaluation, "floor", other))
     rows = []
     for sampler, samples in made.items():

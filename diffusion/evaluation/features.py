@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from diffusion import pixels
+from diffusion.config import FeaturesName
 from diffusion.evaluation.classifier import Classifier
 
-FeaturesName = Literal["auto", "classifier", "inception"]
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 """As torch-fidelity publishes and keeps it: the network that FID is defined with."""
 TENSORS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"

@@ -1,6 +1,7 @@
 """How good samples are: distances to the data, recognised or not, copied or not."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,20 @@ from diffusion import pixels
 from diffusion.evaluation import frechet
 from diffusion.evaluation.classifier import Classifier, measure
 from diffusion.evaluation.frechet import Moments, frechet_distance, precision_recall
-from diffusion.training.batches import generator_at
+from diffusion.training.randomness import generator_at
 
 Array = np.ndarray
 NEIGHBOURS = 50
-"""Samples that are shown beside their nearest training image."""
+"""How many samples are shown beside their nearest training image."""
 COLUMNS = 25
+"""Images in a row of that picture."""
+
+
+class Stream(IntEnum):
+    """What an evaluation chooses at random; each from a stream of its own."""
+
+    IMAGES = 0  # the images that are measured or shown
+    HALVES = 1  # which training images are the reference, and which measure the floor
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,8 @@ class Reference:
 
 
 def halves(images: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Half of the images (N,C,H,W) at random, and `count` of the other half, at most all."""
-    order = choose(len(images), len(images), seed)
+    """Return a random half of the images (N,C,H,W), and `count` of the other half, at most all."""
+    order = torch.randperm(len(images), generator=generator_at(seed, Stream.HALVES, 0))
     half = len(order) // 2
     return images[order[:half]], images[order[half:][:count]]
 
@@ -97,8 +106,8 @@ def memorisation(samples: Tensor, train: Tensor, test: Tensor) -> tuple[dict[str
 
 
 def choose(size: int, count: int, seed: int) -> Tensor:
-    """`count` of 0..size-1 at random, at most all."""
-    return torch.randperm(size, generator=generator_at(seed, 0))[:count]
+    """Draw `count` of the indices 0..size-1 without repetition, at most all: int64."""
+    return torch.randperm(size, generator=generator_at(seed, Stream.IMAGES, 0))[:count]
 
 
 def grid(images: Tensor, columns: int) -> Array:

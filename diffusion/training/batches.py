@@ -10,6 +10,7 @@ from diffusion import pixels
 from diffusion.config import Config
 from diffusion.data.readers import Images
 from diffusion.process import Process
+from diffusion.training.randomness import Stream, generator_at
 from diffusion.training.timestep_sampler import Importance, Uniform
 
 
@@ -63,7 +64,7 @@ class Batches:
 
     def _draw(self, step: int) -> Batch:
         config = self.config
-        generator = generator_at(config.seed, step)
+        generator = generator_at(config.seed, Stream.BATCH, step)
         B = config.batch_size
         index = self._indices(torch.arange(step * B, (step + 1) * B))
         x_0 = pixels.to_model(self.data.pixels[index])
@@ -89,15 +90,10 @@ class Batches:
 
     def _permutation(self, epoch: int) -> Tensor:
         if epoch != self._epoch:
-            generator = generator_at(self.config.seed + 1, epoch)
+            generator = generator_at(self.config.seed, Stream.ORDER, epoch)
             self._order = torch.randperm(len(self.data), generator=generator)
             self._epoch = epoch
         return self._order
-
-
-def generator_at(seed: int, step: int) -> torch.Generator:
-    """A generator whose draws depend on (seed, step) only."""
-    return torch.Generator().manual_seed((seed * 0x9E3779B97F4A7C15 + step) % 2**63)
 
 
 def null_label(config: Config) -> int | None:

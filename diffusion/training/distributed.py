@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from diffusion.sampling import pick_device
+from diffusion.devices import pick_device
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,14 @@ from tqdm import tqdm
 from diffusion.atomic import atomic_folder
 from diffusion.config import Config, TrainingConfig, to_dict
 from diffusion.data.readers import Images
+from diffusion.devices import describe_machine
 from diffusion.process import Process
-from diffusion.training.batches import Batch, Batches, generator_at, null_label
+from diffusion.training.batches import Batch, Batches, null_label
 from diffusion.training.distributed import Worker, averaging
 from diffusion.training.ema import EMA
+from diffusion.training.errors import TrainingError
 from diffusion.training.losses import Losses, Objective
+from diffusion.training.randomness import Stream, generator_at
 from diffusion.unet import UNet, initialise
 
 log = logging.getLogger(__name__)
@@ -34,10 +37,6 @@ log = logging.getLogger(__name__)
 ALONE = Worker()
 KEEP_STATES = 2
 QUARTILES = 4
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why. The last saved state is whole."""
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
@@ -184,8 +183,8 @@ class Trainer:
         own: list[Tensor] = []
         for i in range(training.accumulate):
             number = self.worker.rank * training.accumulate + i
-            dropout = generator_at(training.seed + 2, self.step * parts + number)
-            torch.manual_seed(dropout.initial_seed())
+            dropout = generator_at(training.seed, Stream.DROPOUT, self.step * parts + number)
+            torch.manual_seed(dropout.initial_seed())  # dropout draws from the global generator
             part = batch.part(number, parts)
             losses = self._backward(part, is_last=i + 1 == training.accumulate)
             self._meter.add(part, losses)
@@ -243,7 +242,13 @@ class Trainer:
                 whole = {key: tensor.contiguous() for key, tensor in state.items()}
                 save_file(whole, folder / f"{name}.safetensors")
             classes = list(self.batches.data.classes)
-            meta = {"step": self.step, "config": to_dict(self.config), "classes": classes}
+            meta = {
+                "step": self.step,
+                "config": to_dict(self.config),
+                "classes": classes,
+                "torch": str(torch.__version__),
+                "machine": describe_machine(self.device),
+            }
             (folder / "state.json").write_text(json.dumps(meta, indent=2))
         for old in saved_states(self.folder)[:-KEEP_STATES]:
             shutil.rmtree(old)

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from diffusion.training.distributed import Worker
-from diffusion.training.trainer import Trainer, TrainingError, saved_states
+from diffusion.training.errors import TrainingError
+from diffusion.training.trainer import Trainer, saved_states
 from tests.app.server import free_port
 from tests.diffusion.training.test_trainer import images, state, with_training
 

@@ -16,16 +16,10 @@ from safetensors.torch import load_file
 from diffusion.config import Config, ProcessConfig, TrainingConfig, UNetConfig
 from diffusion.data.readers import Images
 from diffusion.training.batches import Batch
-from diffusion.training.ema import EMA
+from diffusion.training.errors import TrainingError
 from diffusion.training.losses import Losses
 from diffusion.training.timestep_sampler import HISTORY
-from diffusion.training.trainer import (
-    Meter,
-    Trainer,
-    TrainingError,
-    learning_rate,
-    saved_states,
-)
+from diffusion.training.trainer import Meter, Trainer, learning_rate, saved_states
 from diffusion.unet import UNet
 
 CONFIG = Config(
@@ -251,21 +245,6 @@ def test_the_learning_rate_warms_up_then_stays_or_falls_as_a_cosine() -> None:
     cosine = dataclasses.replace(config, decay="cosine")
     assert learning_rate(cosine, 50) == pytest.approx(0.5)
     assert learning_rate(cosine, 99) < 0.001
-
-
-def test_the_average_warms_up_and_then_decays_as_told() -> None:
-    model = torch.nn.Linear(1, 1, bias=False)
-    with torch.no_grad():
-        model.weight.fill_(0.0)
-    ema = EMA(model, decay=0.5)
-    with torch.no_grad():
-        model.weight.fill_(1.0)
-    expected = 0.0
-    for updates in range(20):
-        ema.update(model, updates)
-        decay = min(0.5, (1 + updates) / (10 + updates))
-        expected = decay * expected + (1 - decay)
-        assert ema.model.weight.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_bfloat16_trains_float32_weights(tmp_path: Path) -> None:
