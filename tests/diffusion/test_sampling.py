@@ -40,6 +40,15 @@ def test_openvino_is_refused_on_another_device_than_a_cpu(tmp_path: Path) -> Non
         Source.open(tiny, "meta", "openvino")
 
 
+def test_openvino_makes_the_samples_of_pytorch_nearly(labelled: Source) -> None:
+    pytest.importorskip("openvino")
+    compiled = Source.open(labelled.checkpoint.folder, "cpu")
+    assert compiled.runtime == "openvino", "auto chooses it where it is installed"
+    request = Request(seed=1, n=2, labels=[0, 1], sampler="ddim", num_steps=3)
+    made, expected = generate(compiled, request), generate(labelled, request)
+    torch.testing.assert_close(made, expected, rtol=0, atol=5e-3)
+
+
 def test_a_sample_is_the_same_whatever_is_made_with_it(labelled: Source) -> None:
     request = Request(seed=5, n=5, labels=[0, 1, 1, 0, 1], sampler="ddim", num_steps=3)
     whole = generate(labelled, request)
