@@ -1,9 +1,9 @@
 """Samplers as tables, one `step` for all of them, and Algorithm 2 as a loop.
 
-With x0_hat = clip((x_t - sqrt(1 - alpha_bar_t) eps_hat) / sqrt(alpha_bar_t)), every sampler here
+With x_0_hat = clip((x_t - sqrt(1 - alpha_bar_t) eps_hat) / sqrt(alpha_bar_t)), every sampler here
 is one linear update
 
-    x_next = c_x x_t + c_0 x0_hat + c_h x0_hat_previous + c_z z
+    x_next = c_x x_t + c_0 x_0_hat + c_h x_0_hat_previous + c_z z
 
 so a sampler is the kept timesteps and a row of coefficients for each of them, made in float64. The
 rows of one batch may belong to different samplers, chains of other lengths, and other steps.
@@ -34,11 +34,11 @@ class StepCoefficients(NamedTuple):
     batch, (B,1,1,1) float32. The order is that of the columns of `SamplerTable.rows`.
     """
 
-    sqrt_alpha_bar: Tensor  # of x_t; these two turn eps_hat into x0_hat (eq. 15)
+    sqrt_alpha_bar: Tensor  # of x_t; these two turn eps_hat into x_0_hat (eq. 15)
     sqrt_one_minus_alpha_bar: Tensor
     c_x: Tensor  # times x_t
-    c_0: Tensor  # times x0_hat
-    c_h: Tensor  # times the x0_hat of the step before: the history of multi-step samplers
+    c_0: Tensor  # times x_0_hat
+    c_h: Tensor  # times the x_0_hat of the step before: the history of multi-step samplers
     c_z: Tensor  # times z; 0 at the last step
     log_sigma_small: Tensor  # the ends of a learned range, between which v chooses a factor of c_z;
     log_sigma_large: Tensor  # 0 for samplers that do not ask v
@@ -81,7 +81,7 @@ class SamplerTable:
 
     @cached_property
     def looks_back(self) -> list[bool]:
-        """Does step k use the x0_hat of the step before?"""
+        """Does step k use the x_0_hat of the step before?"""
         return [c_h != 0 for c_h in self.coefficients.c_h.tolist()]
 
     @cached_property
@@ -99,7 +99,7 @@ class Step(NamedTuple):
 
 
 def ddpm(process: Process, kept: Tensor, variance: Variance = "fixed_small") -> SamplerTable:
-    """Algorithm 2 over the kept timesteps: mu~ of eq. 7 at x0_hat, plus sigma_t z.
+    """Algorithm 2 over the kept timesteps: mu~ of eq. 7 at x_0_hat, plus sigma_t z.
 
     sigma_t^2 is beta~_t (`fixed_small`), beta_t (`fixed_large`, right for the full chain only), or
     what the network says between these (`learned_range`, Nichol & Dhariwal 2021, eq. 15).
@@ -121,8 +121,8 @@ def ddim(process: Process, kept: Tensor, eta: float = 0.0) -> SamplerTable:
     with `fixed_small`."""
     q = process.respace(kept)
     sigma = eta * q.beta_tilde.sqrt()  # eq. 16
-    # Eq. 12: x_prev = sqrt(alpha_bar_prev) x0_hat + direction eps_hat + sigma z, with the eps_hat
-    # of the clipped x0_hat: (x_t - sqrt(alpha_bar) x0_hat) / sqrt(1 - alpha_bar).
+    # Eq. 12: x_prev = sqrt(alpha_bar_prev) x_0_hat + direction eps_hat + sigma z, with the eps_hat
+    # of the clipped x_0_hat: (x_t - sqrt(alpha_bar) x_0_hat) / sqrt(1 - alpha_bar).
     direction = (1 - q.alpha_bar_prev - sigma**2).clamp(min=0).sqrt()
     c_x = direction / (1 - q.alpha_bar).sqrt()
     c_0 = q.alpha_bar_prev.sqrt() - c_x * q.alpha_bar.sqrt()
@@ -139,7 +139,7 @@ def dpmpp(process: Process, kept: Tensor) -> SamplerTable:
     c_data = alpha_prev * -torch.expm1(-h)  # the weight of D, eq. 9 there
     # r compares h of the step before: the index above, since the chain runs from high to low t.
     ratio = torch.cat([h[1:], torch.full((1,), torch.inf, dtype=torch.float64)]) / h
-    # D = (1 + 1 / 2r) x0_hat - 1 / 2r x0_hat_previous
+    # D = (1 + 1 / 2r) x_0_hat - 1 / 2r x_0_hat_previous
     c_h = -c_data / (2 * ratio)
     c_h[0] = 0.0  # the chain's last step, to alpha_bar = 1: h is infinite, the first order exact
     c_h[-1] = 0.0  # its first step: there is no history yet
@@ -274,7 +274,7 @@ def combine_guided(out: Tensor, out_null: Tensor, w: Tensor, num_channels: int) 
 
 
 class State(NamedTuple):
-    """A state of a batch of chains: the paper's t (0: done), x_t and x0_hat, each (B,C,H,W)."""
+    """A state of a batch of chains: the paper's t (0: done), x_t and x_0_hat, each (B,C,H,W)."""
 
     t: int
     x_t: Tensor
@@ -294,7 +294,7 @@ def sample(
     """Run Algorithm 2, or another sampler: yield the S + 1 states x_T … x_0 of a batch.
 
     `seeds` and `indices` (B,) int64 name the samples: sample i of seed s is always the same,
-    whatever its batch. `shape` is (C,H,W); `clip` is the limit of x0_hat, or None.
+    whatever its batch. `shape` is (C,H,W); `clip` is the limit of x_0_hat, or None.
     """
     spacing = table.spacing
     x_t = noise.normal(seeds, indices, torch.zeros_like(seeds), shape)  # 1: x_T ~ N(0, I)
