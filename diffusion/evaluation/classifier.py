@@ -143,7 +143,7 @@ def measure(classifier: Classifier, x_0: Tensor, labels: Tensor) -> Recognition:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command in this module's docstring."""
+    """Run the command in this module's docstring."""
     parser = argparse.ArgumentParser(
         prog="python -m diffusion.evaluation.classifier",
         description="Train a classifier for `ddpm evaluate --classifier`, and measure it.",
