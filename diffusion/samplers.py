@@ -6,7 +6,8 @@ is one linear update
     x_next = c_x x_t + c_0 x_0_hat + c_h x_0_hat_previous + c_z z
 
 so a sampler is the kept timesteps and a row of coefficients for each of them, made in float64. The
-rows of one batch may belong to different samplers, chains of other lengths, and other steps.
+rows of one batch may belong to different samplers, to chains of different lengths, and be at
+different steps of these.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ class StepCoefficients(NamedTuple):
     batch, (B,1,1,1) float32. The order is that of the columns of `SamplerTable.rows`.
     """
 
-    sqrt_alpha_bar: Tensor  # of x_t; these two turn eps_hat into x_0_hat (eq. 15)
+    sqrt_alpha_bar: Tensor  # this and the next turn eps_hat into x_0_hat (eq. 15)
     sqrt_one_minus_alpha_bar: Tensor
     c_x: Tensor  # times x_t
     c_0: Tensor  # times x_0_hat
@@ -181,11 +182,19 @@ def _table(
     zero = torch.zeros_like(q.alpha_bar)
     c_z = zero if c_z is None else c_z.clone()
     c_z[0] = 0.0  # z = 0 at the last step, line 3 of Algorithm 2
-    columns = (
-        q.alpha_bar.sqrt(), (1 - q.alpha_bar).sqrt(),
-        c_x, c_0, zero if c_h is None else c_h, c_z, *(log_sigma or (zero, zero)),
-    )  # fmt: skip
-    coefficients = StepCoefficients(*(column.flip(0) for column in columns))
+    log_sigma_small, log_sigma_large = log_sigma or (zero, zero)
+    increasing = StepCoefficients(
+        sqrt_alpha_bar=q.alpha_bar.sqrt(),
+        sqrt_one_minus_alpha_bar=(1 - q.alpha_bar).sqrt(),
+        c_x=c_x,
+        c_0=c_0,
+        c_h=zero if c_h is None else c_h,
+        c_z=c_z,
+        log_sigma_small=log_sigma_small,
+        log_sigma_large=log_sigma_large,
+    )
+    # A chain runs from high to low t.
+    coefficients = StepCoefficients(*(column.flip(0) for column in increasing))
     return SamplerTable(q.timesteps.flip(0), coefficients)
 
 
