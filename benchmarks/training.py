@@ -3,10 +3,10 @@
     pip install -e '.[train,benchmarks-training]'
     python -m benchmarks.training configs/mnist.toml
 
-The same network (diffusers' UNet2DModel for the peers, ours has its layers), batch size, images on
-disk and machine; the peers keep their own optimiser, average, data pipeline and defaults. They take
-turns in one process, several rounds each, so that a noisy machine is noisy for all. Class labels
-are left out: neither peer trains with them.
+All have the same network (the peers diffusers' UNet2DModel, whose layers ours has too), batch
+size, images on disk and machine; the peers keep their own optimiser, average of weights, data
+pipeline and defaults. They take turns in one process, for several rounds, so that other work on the
+machine slows all of them. Class labels are left out: neither peer trains with them.
 """
 
 import argparse
@@ -33,15 +33,14 @@ from diffusion.data import datasets
 from diffusion.training.trainer import Trainer
 
 NUM_IMAGES = 2000
+"""How many images the data set has, which all of them read."""
 Steps = Callable[[int], object]
-"""Takes so many training steps."""
-
-
+"""Runs so many training steps."""
 Precision = Literal["float32", "bfloat16"]
 
 
 def ours(config: Config, images: Path, folder: Path, _peers: Precision) -> Steps:
-    """`ddpm train`'s loop, reading its images as `ddpm train --data` does."""
+    """Prepare the loop of `ddpm train`, with images read as `ddpm train --data` does."""
     trainer = Trainer(config, datasets.load(str(images)), folder / "run")
 
     def run(count: int) -> None:
@@ -52,8 +51,7 @@ def ours(config: Config, images: Path, folder: Path, _peers: Precision) -> Steps
 
 
 def lucidrains(config: Config, images: Path, folder: Path, precision: Precision) -> Steps:
-    """denoising-diffusion-pytorch: its GaussianDiffusion and Trainer, with its defaults but for the
-    precision."""
+    """Prepare denoising-diffusion-pytorch's Trainer, with its defaults but for the precision."""
     from denoising_diffusion_pytorch import GaussianDiffusion
     from denoising_diffusion_pytorch import Trainer as Peer
 
@@ -77,8 +75,8 @@ def lucidrains(config: Config, images: Path, folder: Path, precision: Precision)
 
 
 def diffusers(config: Config, images: Path, folder: Path, precision: Precision) -> Steps:
-    """The loop of diffusers' train_unconditional.py, with its defaults and --use_ema, in the
-    precision."""
+    """Prepare the loop of diffusers' train_unconditional.py, with its defaults but for --use_ema
+    and the precision."""
     from accelerate import Accelerator
     from diffusers import DDPMScheduler, UNet2DModel
     from diffusers.optimization import get_scheduler
@@ -132,7 +130,7 @@ PEERS = {"ours": ours, "lucidrains": lucidrains, "diffusers": diffusers}
 
 
 def unet(config: UNetConfig) -> nn.Module:
-    """The same network in diffusers' code."""
+    """Make the network of a configuration with diffusers' code."""
     from diffusers import UNet2DModel
 
     make: Any = UNet2DModel
@@ -141,7 +139,7 @@ def unet(config: UNetConfig) -> nn.Module:
 
 
 class Adapter(nn.Module):
-    """A UNet2DModel as lucidrains' GaussianDiffusion calls its network."""
+    """Makes a UNet2DModel look as lucidrains' GaussianDiffusion calls its network."""
 
     def __init__(self, network: nn.Module, channels: int) -> None:
         super().__init__()
@@ -155,7 +153,7 @@ class Adapter(nn.Module):
 
 
 class Pictures(torch.utils.data.Dataset[Tensor]):
-    """A folder of PNGs, decoded and transformed one by one, as the example's data set is."""
+    """A folder of PNGs, decoded and transformed one by one, as diffusers' example does."""
 
     def __init__(self, folder: Path, transform: Callable[[Image.Image], Tensor]) -> None:
         self.paths = sorted(folder.iterdir())
@@ -170,13 +168,13 @@ class Pictures(torch.utils.data.Dataset[Tensor]):
 
 
 def endless(loader: "torch.utils.data.DataLoader[Tensor]") -> Iterator[Tensor]:
-    """Its batches, over and over."""
+    """Yield a loader's batches, over and over."""
     while True:
         yield from loader
 
 
 def write_images(config: UNetConfig, folder: Path) -> Path:
-    """NUM_IMAGES PNGs of noise: what they show does not matter to the time."""
+    """Write NUM_IMAGES PNGs of noise to a new folder: what they show does not change the time."""
     folder.mkdir()
     shape = (NUM_IMAGES, *config.image_size, config.in_channels)
     for i, image in enumerate(np.random.default_rng(0).integers(0, 256, shape, np.uint8)):
@@ -185,7 +183,7 @@ def write_images(config: UNetConfig, folder: Path) -> Path:
 
 
 def measure(steps: dict[str, Steps], rounds: int, count: int) -> dict[str, list[float]]:
-    """Seconds a step of each, round by round, after one round that is not counted."""
+    """Measure the seconds a step takes each, round by round, after one that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in tqdm(range(rounds + 1), desc="rounds"):
         for name, run in steps.items():
@@ -197,19 +195,21 @@ def measure(steps: dict[str, Steps], rounds: int, count: int) -> dict[str, list[
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command in this module's docstring."""
+    """Run the command in this module's docstring."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.training", description="Images a second of training."
+        prog="python -m benchmarks.training",
+        description="Compare how many images a second we and two peers train with.",
+        epilog="example:\n  python -m benchmarks.training configs/mnist.toml",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("config", type=Path, help="TOML file; see configs/")
-    parser.add_argument("--rounds", type=int, default=5, help="of each, in turn (%(default)s)")
-    parser.add_argument("--steps", type=int, default=10, help="in a round (%(default)s)")
-    parser.add_argument("--batch-size", type=int, help="instead of the config's")
-    precisions = get_args(Precision)
-    parser.add_argument("--precision", choices=precisions, help="of ours, instead of the config's")
-    parser.add_argument(
-        "--peers", choices=precisions, default="float32", help="of the others (%(default)s, theirs)"
-    )
+    add, precisions = parser.add_argument, get_args(Precision)
+    add("config", type=Path, help="configuration, a TOML file; see configs/")
+    add("--rounds", type=int, default=5, help="rounds of each (default: %(default)s)")
+    add("--steps", type=int, default=10, help="steps in a round (default: %(default)s)")
+    add("--batch-size", type=int, help="images in a step (default: the configuration's)")
+    add("--precision", choices=precisions, help="our precision (default: the configuration's)")
+    add("--peers", choices=precisions, default="float32",
+        help="the peers' precision (default: %(default)s, their own)")  # fmt: skip
     args = parser.parse_args(argv)
     config = Config.read(args.config)
     batch_size = args.batch_size or config.training.batch_size

@@ -1,4 +1,4 @@
-"""Folders that are written whole or not at all, whenever the process is killed."""
+"""Folders that are written whole or not at all, even if the process is killed meanwhile."""
 
 import os
 import shutil
@@ -10,15 +10,16 @@ from pathlib import Path
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of `folder` only when the block ends well.
+    """A block with an empty folder to fill, which takes the place of `folder` when the block ends.
 
-    At every moment either the old folder or the new one is there, whole; after a kill in the
-    instant between the two renames the old one is beside it, as `.<name>.old`.
+    When the block raises, or the process is killed, `folder` stays as it was. Only a kill between
+    two renames, an instant, leaves neither: the old folder is then beside it, as `.<name>.old`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         yield partial
+        # On disk first, then in place: a power cut must not leave empty files under the final name.
         for path in sorted(partial.rglob("*"), reverse=True):
             path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors writes for its user alone
             _sync(path)

@@ -2,11 +2,11 @@
 
     L = L_T + sum_{t > 1} L_{t-1} + L_0                                                       (5)
 
-    L_T      KL( q(x_T | x_0) || N(0, I) )                         the prior: what is left of x_0
-    L_{t-1}  KL( q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t) )       one for each reverse step
-    L_0      -log p(x_0 | x_1)                                     the discretised decoder (13)
+    L_T      KL( q(x_T | x_0) || N(0, I) )                    the prior: what x_T still tells of x_0
+    L_{t-1}  KL( q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t) )  one for each reverse step
+    L_0      -log p(x_0 | x_1)                                the discretised decoder (13)
 
-With zero-based code `t`, the term computed at t is L_t. Everything but the network is float64.
+With the zero-based t of the code, the term computed at t is L_t. All but the network is float64.
 """
 
 import itertools
@@ -25,37 +25,43 @@ from diffusion.process import Process
 from diffusion.samplers import Model
 
 WHICH_T = 1 << 31
-"""The first draw of those that choose timesteps; the noise has those below."""
+"""The number of the first draw that chooses timesteps; draws of noise have lower numbers."""
 HALF_BIN = 1 / 255
-"""Pixels are k / 127.5 - 1: this far to the next bin's edge."""
+"""From a pixel, k / 127.5 - 1, to the edges of its bin."""
 BEYOND = 1e3
-"""Where the two outermost bins end: in effect infinity, but finite, so gradients are too."""
+"""Where the two outermost bins end: as good as infinity, but with finite gradients."""
 
 
 @dataclass(frozen=True)
 class Reverse:
-    """p(x_{0:T}): a network, the chain that it reverses (full or respaced), sigma_t, and the clip
-    of x0_hat (None: none).
+    """The reverse process p(x_{0:T}) of eq. 1.
 
-    With `learned_range` the network gives (B,2C,H,W): eps_hat, then v (Nichol & Dhariwal 2021).
+    With the variance `learned_range` the model gives (B,2C,H,W): eps_hat, then v (IDDPM, Nichol &
+    Dhariwal 2021).
     """
 
     model: Model
-    process: Process
-    variance: Variance
-    clip: float | None = 1.0
+    process: Process  # what it reverses: a full chain, or a respaced one
+    variance: Variance  # which sigma_t^2
+    clip: float | None = 1.0  # the limit of x_0_hat; None: none
 
     @cached_property
     def log_variance_table(self) -> Tensor:
-        """log sigma_t^2 (S,) of the fixed choices; at the last step beta~_2 for both (Ho et al.'s
-        code): beta~_1 is 0, and beta_1 is wider than what the decoder needs."""
+        """log sigma_t^2, (S,), where it is not learned.
+
+        The last step has beta~_2 by both choices, as in the paper's code: beta~_1 is 0, and beta_1
+        is wider than the decoder needs.
+        """
         q = self.process
         if self.variance == "fixed_large":
             return torch.cat([q.log_beta_tilde[:1], q.beta.log()[1:]])
         return q.log_beta_tilde
 
     def log_variance(self, t: Tensor, v: Tensor) -> Tensor:
-        """log sigma_t^2, broadcastable to (B,C,H,W); `v` is empty unless the range is learned."""
+        """Return log sigma_t^2 at t (B,), broadcastable to (B,C,H,W).
+
+        `v` (B,C,H,W) chooses it from a learned range; otherwise it is not looked at.
+        """
         if self.variance != "learned_range":
             return _rows(self.log_variance_table, t)
         share = (v + 1) / 2  # IDDPM eq. 15
@@ -64,44 +70,43 @@ class Reverse:
 
 
 class Term(NamedTuple):
-    """One term for each image: `nats` (B,), and what the network made of x_t, (B,C,H,W) float64."""
+    """One term of the bound for each image, and what the network made of x_t; all float64."""
 
-    nats: Tensor
-    x_0_hat: Tensor
-    eps_hat: Tensor
+    nats: Tensor  # (B,)
+    x_0_hat: Tensor  # (B,C,H,W), clipped
+    eps_hat: Tensor  # (B,C,H,W)
 
 
 @dataclass(frozen=True)
 class BoundTerms:
-    """Eq. 5 for B images and a chain of S steps, in nats unless `bits_per_dim` made it.
+    """The terms of eq. 5 for B images and a chain of S steps, float64.
 
-    `prior` (B,) is L_T; `per_step` (B,S) has L_i in column i, so column 0 is the decoder's.
-    `x_0_mse` and `eps_mse` (B,S): the mean squared errors of x0_hat and eps_hat at each step.
+    They are in nats, or in bits/dim where `bits_per_dim` made them.
     """
 
-    prior: Tensor
-    per_step: Tensor
-    x_0_mse: Tensor
-    eps_mse: Tensor
+    prior: Tensor  # (B,), L_T
+    per_step: Tensor  # (B,S), with L_i in column i, so that column 0 is the decoder's
+    x_0_mse: Tensor  # (B,S), the mean squared error of x_0_hat at each step
+    eps_mse: Tensor  # (B,S), and of eps_hat
     num_dims: int  # C H W
 
     @property
     def decoder(self) -> Tensor:
-        """L_0 (B,): the distortion."""
+        """L_0, (B,): the distortion."""
         return self.per_step[:, 0]
 
     @property
     def denoising(self) -> Tensor:
-        """The sum of L_1 … L_{T-1} (B,); with the prior, the rate."""
+        """The sum of L_1 … L_{T-1}, (B,); together with the prior, the rate."""
         return self.per_step[:, 1:].sum(dim=1)
 
     @property
     def total(self) -> Tensor:
-        """L (B,): at least -log p(x_0), on average over the noise."""
+        """L, (B,): on average over the noise at least -log p(x_0)."""
         return self.prior + self.denoising + self.decoder
 
     def bits_per_dim(self) -> "BoundTerms":
-        """The same in bits per dimension."""
+        """Convert terms in nats to bits per dimension."""
         scale = 1 / (math.log(2) * self.num_dims)
         return BoundTerms(
             self.prior * scale, self.per_step * scale, self.x_0_mse, self.eps_mse, self.num_dims
@@ -109,34 +114,39 @@ class BoundTerms:
 
 
 def prior(process: Process, x_0: Tensor) -> Tensor:
-    """L_T (B,) in nats: KL( q(x_T | x_0) || N(0, I) )."""
+    """Compute L_T = KL( q(x_T | x_0) || N(0, I) ) of images x_0 (B,C,H,W): (B,) in nats."""
+    # Of N(mean, variance) from N(0, 1): (mean^2 + variance - 1 - log variance) / 2, by eq. 4.
     alpha_bar = process.alpha_bar[-1].to(x_0.device)
     each = alpha_bar * x_0.double() ** 2 - alpha_bar - torch.log1p(-alpha_bar)
     return 0.5 * each.sum(dim=(1, 2, 3))
 
 
 def discretized_gaussian_log_likelihood(x_0: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """log of the mass that N(mean, variance) has in each pixel's bin (eq. 13), in nats, like x_0.
+    """Compute the log of the mass of N(mean, variance) in each pixel's bin (eq. 13), like x_0.
 
-    Bins reach 1/255 to both sides of k / 127.5 - 1; the outermost two reach to infinity. Exact in
-    float64 to the far tails: the difference of two normal CDFs is taken in the lower tail, in logs.
+    Bins reach 1/255 to both sides of k / 127.5 - 1; the outermost two reach to infinity. In nats,
+    and exact in float64 even in the far tails.
     """
     edge = 1 - HALF_BIN
     lower = torch.where(x_0 < -edge, -BEYOND, x_0 - HALF_BIN)
     upper = torch.where(x_0 > edge, BEYOND, x_0 + HALF_BIN)
     scale = torch.exp(-0.5 * log_variance)
     a, b = (lower - mean) * scale, (upper - mean) * scale
-    flip = a + b > 0  # the bin is in the upper tail: Phi(b) - Phi(a) = Phi(-a) - Phi(-b)
+    # In the upper tail Phi(b) and Phi(a) are both 1 in float64. The lower one has the same mass,
+    # Phi(b) - Phi(a) = Phi(-a) - Phi(-b), and tells them apart.
+    flip = a + b > 0
     a, b = torch.where(flip, -b, a), torch.where(flip, -a, b)
+    # log(Phi(b) - Phi(a)) = log Phi(b) + log(1 - Phi(a) / Phi(b)), without leaving logs
     log_upper: Tensor = torch.special.log_ndtr(b)
     log_lower: Tensor = torch.special.log_ndtr(a)
     return log_upper + torch.log(-torch.expm1(log_lower - log_upper))
 
 
 def term(reverse: Reverse, x_0: Tensor, t: Tensor, eps: Tensor, label: Tensor | None) -> Term:
-    """L_t of each image at its own t (B,), for one draw of x_t: eq. 8 where t > 0, eq. 13 at 0.
+    """Compute L_t of each image at its own t (B,), from one draw of x_t: eq. 8; eq. 13 at t = 0.
 
-    x_0 (B,C,H,W) holds pixels, exactly k / 127.5 - 1. The mean over eps is the term of eq. 5.
+    x_0 (B,C,H,W) holds pixels, exactly k / 127.5 - 1; `eps` is the draw, like x_0. The mean over
+    eps is the term of eq. 5.
     """
     q = reverse.process
     x_t = q.q_sample(x_0.double(), t, eps.double())
@@ -145,7 +155,10 @@ def term(reverse: Reverse, x_0: Tensor, t: Tensor, eps: Tensor, label: Tensor | 
 
 
 def compare(reverse: Reverse, x_0: Tensor, x_t: Tensor, t: Tensor, out: Tensor) -> Term:
-    """The same, where the model has already given `out` at x_t; differentiable in it."""
+    """Compute L_t of each image, as `term` does, from what the model gave at x_t, `out`.
+
+    Differentiable in `out`, so that it can be trained.
+    """
     q = reverse.process
     x_0, x_t, out = x_0.double(), x_t.double(), out.double()
     eps_hat, v = out[:, : x_0.shape[1]], out[:, x_0.shape[1] :]
@@ -153,24 +166,28 @@ def compare(reverse: Reverse, x_0: Tensor, x_t: Tensor, t: Tensor, out: Tensor) 
     if reverse.clip is not None:
         x_0_hat = clipped(x_0_hat, reverse.clip)
     log_variance = reverse.log_variance(t, v)
-    # mu~ and mu_theta share their x_t part (eq. 7): they differ by x_0 - x0_hat alone.
+    # KL of two Gaussians (eq. 8). mu~ and mu_theta share their x_t part (eq. 7), so they differ by
+    # x_0 - x_0_hat alone.
     difference = _rows(q.mu_tilde_x_0, t) * (x_0 - x_0_hat)
     log_beta_tilde = _rows(q.log_beta_tilde, t)
     ratio = torch.exp(log_beta_tilde - log_variance)
     kl = 0.5 * (ratio - 1 - (log_beta_tilde - log_variance))
     kl = kl + 0.5 * difference**2 * torch.exp(-log_variance)
+    # The decoder where t = 0, where mu~ is x_0_hat itself (eq. 13)
     last = t == 0
     if bool(last.any()):
-        decoder = -discretized_gaussian_log_likelihood(x_0, x_0_hat, log_variance)  # mu~ is x0_hat
+        decoder = -discretized_gaussian_log_likelihood(x_0, x_0_hat, log_variance)
         kl = torch.where(last[:, None, None, None], decoder, kl)
     return Term(kl.sum(dim=(1, 2, 3)), x_0_hat, eps_hat)
 
 
 def clipped(x_0_hat: Tensor, limit: float) -> Tensor:
-    """x0_hat within +-limit. Its gradient is that of the clipped value, so a wrong x0_hat finds
-    back from beyond, and a right one that the clip mends costs nothing; but nothing pushes it
-    further out, as the decoder would without end: more of a background pixel's mass lies in the
-    outermost bin the further out the mean is."""
+    """Limit x_0_hat to +-limit, with a gradient that still reaches values beyond.
+
+    The gradient is that of the clipped value, so that a wrong x_0_hat finds its way back. Only what
+    would push a value further out is dropped: the decoder would do that without end, since the
+    further out the mean, the more of its mass lies in the outermost bin.
+    """
     made: Tensor = _Clip.apply(x_0_hat, limit)  # type: ignore[no-untyped-call]
     return made
 
@@ -200,14 +217,15 @@ def bound(
     num_terms: int | None = None,
     on_step: Callable[[], object] = lambda: None,
 ) -> BoundTerms:
-    """Every term of eq. 5 for images x_0 (B,C,H,W), each from one draw of x_t; S network calls.
+    """Compute every term of eq. 5 for images x_0 (B,C,H,W), each from one draw of x_t.
 
-    With `num_terms` so many of the S terms of each image: the decoder's, and one from each of equal
-    parts of the chain, times the size of the part; the others are 0. Sums over the chain, and means
-    over many images, are then what they would be with all of them, but for noise.
+    That takes S calls of the network. With `num_terms` only so many of an image's S terms are
+    computed: the decoder's, and one from each of equal parts of the chain, multiplied by the size
+    of the part; the others are 0. Sums over the chain, and means over many images, are then right
+    but for noise.
 
     Image b's draw at t is a function of (seed, first_index + b, t), whatever its batch. `on_step`
-    is called after each network call, for a progress bar.
+    is called after each call of the network, for a progress bar.
     """
     B, *shape = x_0.shape
     indices = torch.arange(first_index, first_index + B, device=x_0.device)
@@ -229,7 +247,7 @@ def bound(
 def _chosen(
     indices: Tensor, num_timesteps: int, num_terms: int, seed: int
 ) -> Iterator[tuple[Tensor, int | float]]:
-    """Which t (B,) each image's terms are computed at, and what they count for."""
+    """Yield the t (B,) at which each image's terms are computed, and how much they count."""
     yield torch.zeros_like(indices), 1
     edges = torch.linspace(1, num_timesteps, num_terms).round().long().tolist()
     for part, (first, last) in enumerate(itertools.pairwise(edges)):
@@ -242,5 +260,5 @@ def _chosen(
 
 
 def _rows(table: Tensor, t: Tensor) -> Tensor:
-    """table[t] as (B,1,1,1), float64."""
+    """Gather table[t] as (B,1,1,1) float64."""
     return table.to(t.device)[t][:, None, None, None]

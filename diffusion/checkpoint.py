@@ -1,12 +1,12 @@
-"""Models on disk: the diffusers folder format, read and written without ever unpickling.
+"""Models on disk, in the folder format of diffusers. Pickles are never loaded: they can run code.
 
     model_index.json                               which classes diffusers should build
     unet/config.json                               UNetConfig, field for field
     unet/diffusion_pytorch_model.safetensors       the weights (of the EMA)
     scheduler/scheduler_config.json                the process and how it is reversed
-    model_card.json                                what the others cannot say; optional
+    model_card.json                                what the others have no field for; optional
 
-The flat layout of the first DDPM releases (all files at the root) is read too.
+The flat layout of the first DDPM releases, all files in one folder, can be read too.
 """
 
 import dataclasses
@@ -43,9 +43,9 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 CARD = "model_card.json"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
-"""diffusers' beta_schedule -> ours."""
+"""Our schedule for each beta_schedule of diffusers."""
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "sample": "x_0", "v_prediction": "v"}
-"""diffusers' prediction_type -> ours."""
+"""Our prediction for each prediction_type of diffusers."""
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 OLD_ATTENTION_NAME = re.compile(rf"(attentions\.\d+)\.({'|'.join(OLD_ATTENTION)})\.")
 
@@ -56,7 +56,7 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What the diffusers files have no field for. Everything may be unknown."""
+    """What the files of diffusers have no field for; any of it may be unknown."""
 
     name: str | None = None
     null_label: int | None = None  # the class embedding's row that means "no label"
@@ -69,7 +69,7 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model without its weights: what it is, and where they are."""
+    """A model on disk that has been checked: what it is, and where its weights are."""
 
     folder: Path
     weights: Path
@@ -80,32 +80,38 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        """The card's name, or the folder's."""
+        """The name on the card, or else the folder's."""
         return self.card.name or self.folder.resolve().name
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The labels' names; a request may name 0 .. len - 1. Empty: unconditional."""
+        """The names of the labels 0 .. len - 1 that a sample may have; empty: unconditional."""
         rows = self.unet.num_class_embeds or 0
         count = rows if self.card.null_label is None else rows - 1
         return self.card.classes or tuple(str(k) for k in range(count))
 
     def load(self, device: torch.device | str = "cpu") -> UNet:
-        """The network, float32, in evaluation mode. Raises CheckpointError on damaged weights."""
+        """Load the network as it was trained: float32, in evaluation mode, without gradients.
+
+        Raises CheckpointError on damaged weights.
+        """
         model = UNet(self.unet)
         model.load_state_dict(_read_weights(self.weights), strict=True)
         return model.eval().requires_grad_(False).to(device)
 
     def eps_model(self, device: torch.device | str = "cpu") -> EpsModel:
-        """The same, giving eps_hat whatever the network predicts."""
+        """Load the network wrapped to give eps_hat, whatever it predicts.
+
+        Raises CheckpointError on damaged weights.
+        """
         process = Process.from_config(self.process)
         return EpsModel(self.load(), process, self.process.prediction).eval().to(device)
 
 
 def find_checkpoint(source: str | Path) -> Path:
-    """The folder of a built-in name (`mnist`), or a folder as it is (`./mnist`).
+    """Return the folder of a built-in name, such as `mnist`, or of a path, such as `./mnist`.
 
-    Raises CheckpointError naming what is built in.
+    Raises CheckpointError, naming the built-in models, where there is neither.
     """
     folder = Path(source)
     if str(source) == folder.name and (MODELS / folder / "model_index.json").is_file():
@@ -117,10 +123,10 @@ def find_checkpoint(source: str | Path) -> Path:
 
 
 def open_checkpoint(source: str | Path) -> Checkpoint:
-    """Read the configs, check the weights' names, shapes and types against them, hash them.
+    """Read what the folder says of a model, check its weights against it, and hash them.
 
-    Raises CheckpointError when anything is missing, truncated, of the wrong shape, a pickle, or
-    of a kind that this package cannot sample from.
+    Raises CheckpointError when anything is missing, truncated or of the wrong shape, when the
+    weights are a pickle, or the model is of a kind that this package cannot sample from.
     """
     folder = find_checkpoint(source)
     nested = (folder / "unet").is_dir()
@@ -149,7 +155,8 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
 def _unet_config(path: Path) -> UNetConfig:
     values = _read_json(path)
     known = {field.name for field in dataclasses.fields(UNetConfig)}
-    # "_class_name" and the like are diffusers' own; the rest we must understand.
+    # Names such as "_class_name" are diffusers' own; a field that we do not know may change the
+    # network, so it is refused rather than ignored.
     values = {k: v for k, v in values.items() if not k.startswith("_")}
     unknown = sorted(k for k in values.keys() - known if values[k] is not None)
     if unknown:
@@ -232,12 +239,12 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _check_weights(path: Path, config: UNetConfig) -> None:
-    """The file's header against the network that the config describes; no tensor is read."""
+    """Compare the file's header with the network that the config describes; read no tensor."""
     if not path.exists():
         pickles = sorted(p.name for p in path.parent.glob("*") if p.suffix in PICKLES)
         hint = f"; {pickles[0]} is a pickle, which is never loaded" if pickles else ""
         raise CheckpointError(f"{path}: no such file{hint}")
-    with torch.device("meta"):
+    with torch.device("meta"):  # shapes alone: no memory, no initialisation
         expected = {name: tuple(p.shape) for name, p in UNet(config).state_dict().items()}
     with _open_weights(path) as file:
         names = {_new_name(name): name for name in file.keys()}
@@ -268,12 +275,12 @@ def _open_weights(path: Path) -> Iterator[Any]:
 
 
 def _new_name(name: str) -> str:
-    """Attention layers were once called query, key, value and proj_attn."""
+    """Translate the older names of diffusers' attention layers: query, key, value, proj_attn."""
     return OLD_ATTENTION_NAME.sub(lambda m: f"{m[1]}.{OLD_ATTENTION[m[2]]}.", name)
 
 
 def save_checkpoint(folder: Path, model: UNet, process: ProcessConfig, card: ModelCard) -> None:
-    """Write the diffusers folder, whole or not at all; an older one there is replaced."""
+    """Write a checkpoint to `folder`, whole or not at all; one that is there is replaced."""
     with atomic_folder(folder) as partial:
         index = {
             "_class_name": "DDPMPipeline",
@@ -294,7 +301,7 @@ def _scheduler_json(process: ProcessConfig) -> dict[str, Any]:
     predictions = {ours: theirs for theirs, ours in PREDICTIONS.items()}
     scale = 1000 / process.num_timesteps if process.schedule == "linear" else 1.0
     table: Sequence[float] | None = process.beta_table
-    if process.schedule == "log_snr":  # not one of diffusers' names
+    if process.schedule == "log_snr":  # diffusers has no name for it, but takes a table
         table = Process.from_config(process).beta.tolist()
     return {
         "_class_name": "DDPMScheduler",

@@ -1,4 +1,7 @@
-"""What defines a model and its training run: frozen, validated dataclasses, read from TOML."""
+"""What defines a model and its training run: frozen, validated dataclasses, read from TOML.
+
+The standard library only, so that flags and settings can be checked without loading PyTorch.
+"""
 
 import dataclasses
 import math
@@ -12,18 +15,22 @@ from typing import Any, Literal, Self, TypeVar
 Schedule = Literal["linear", "scaled_linear", "cosine", "log_snr", "table"]
 Variance = Literal["fixed_small", "fixed_large", "learned_range"]
 Prediction = Literal["eps", "x_0", "v"]
+RuntimeName = Literal["auto", "openvino", "eager"]
+"""What runs the network: OpenVINO, or PyTorch operation by operation; `auto` chooses."""
+FeaturesName = Literal["auto", "classifier", "inception"]
+"""What an evaluation measures distances in; `auto` chooses."""
 T = TypeVar("T")
 
 
 class ConfigError(ValueError):
-    """A configuration value is missing, unknown or out of range; the message names it."""
+    """A configuration has a wrong, missing or unknown value; the message names the field."""
 
 
 @dataclass(frozen=True)
 class ProcessConfig:
-    """The forward process (eq. 1-2) and how its reverse is run by default.
+    """The forward process (eq. 1-2), and how it is reversed unless a request says otherwise.
 
-    `beta_start` and `beta_end` left out mean the paper's 1e-4 and 0.02, scaled by
+    Without `beta_start` and `beta_end` the betas are the paper's, 1e-4 to 0.02, scaled by
     1000 / num_timesteps so that every chain ends in the same noise.
     """
 
@@ -31,12 +38,12 @@ class ProcessConfig:
     schedule: Schedule = "linear"
     beta_start: float | None = None
     beta_end: float | None = None
-    log_snr_max: float = 12.5  # of the schedule "log_snr": log SNR falls evenly from here
+    log_snr_max: float = 12.5  # of schedule "log_snr": log SNR falls linearly from here
     log_snr_min: float = -9.0  # to here
-    beta_table: tuple[float, ...] | None = None  # for schedule "table"
-    variance: Variance = "fixed_small"
+    beta_table: tuple[float, ...] | None = None  # of schedule "table": beta of each step
+    variance: Variance = "fixed_small"  # sigma^2: beta~_t, beta_t, or learned between the two
     clip: float | None = 1.0  # x_0_hat is clipped to [-clip, clip]; None: not at all
-    prediction: Prediction = "eps"  # what the network gives: the paper's eps, x_0, or v
+    prediction: Prediction = "eps"  # what the network predicts: the paper's eps, x_0, or v
 
     def __post_init__(self) -> None:
         require(self.num_timesteps >= 1, "num_timesteps", self.num_timesteps, "at least 1")
@@ -53,7 +60,7 @@ class ProcessConfig:
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """epsilon_theta, in the fields, names and defaults of diffusers' `UNet2DModel` config."""
+    """The network epsilon_theta, with the fields and defaults of diffusers' `UNet2DModel`."""
 
     sample_size: int | tuple[int, int] = 32
     in_channels: int = 3
@@ -120,29 +127,29 @@ class UNetConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Algorithm 1: how the network is fitted. The defaults are the paper's for CIFAR-10."""
+    """How the network is trained (Algorithm 1). The defaults are the paper's for CIFAR-10."""
 
     num_steps: int = 800_000
-    batch_size: int = 128  # images an optimiser step
-    accumulate: int = 1  # the batch is run in this many parts
+    batch_size: int = 128  # images in an optimiser step, over all workers
+    accumulate: int = 1  # how many parts the batch is run in, to save memory
     learning_rate: float = 2e-4
-    warmup_steps: int = 5000  # linear, from 0
+    warmup_steps: int = 5000  # over which the learning rate rises linearly from 0
     decay: Literal["none", "cosine"] = "none"  # of the learning rate, to 0 at num_steps
-    clip_norm: float = 1.0
+    clip_norm: float = 1.0  # a longer gradient is shortened to this norm
     loss: Literal["simple", "hybrid", "bound"] = "simple"  # see diffusion.training.losses
     timesteps: Literal["uniform", "importance"] = "uniform"  # how t is drawn
-    uniform_share: float = 0.001  # of the draws by importance
-    bound_weight: float = 0.001  # of the bound in `hybrid`
-    min_snr_gamma: float | None = None  # weigh L_simple by min(SNR, gamma); usual: 5
-    ema_decay: float = 0.9999
-    label_dropout: float = 0.0  # share of labels replaced by the null label, for guidance
-    horizontal_flip: bool = True
+    uniform_share: float = 0.001  # of the draws by importance, the share that stays uniform
+    bound_weight: float = 0.001  # the weight of the bound in loss "hybrid"
+    min_snr_gamma: float | None = None  # weights L_simple by min(SNR, gamma); 5 is usual
+    ema_decay: float = 0.9999  # of the average of weights, which is what is exported
+    label_dropout: float = 0.0  # the share of labels replaced by the null label, for guidance
+    horizontal_flip: bool = True  # mirrors half of the images, at random
     precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass
-    channels_last: bool = True  # the faster layout of convolutions' memory
-    compile: bool = False  # by torch.compile, on a GPU; on a CPU it gains nothing
-    log_every: int = 100  # steps
-    sample_every: int = 5000  # steps; 0: never
-    save_every: int = 1000  # steps
+    channels_last: bool = True  # the memory layout in which convolutions are faster
+    compile: bool = False  # with torch.compile, on a GPU; on a CPU it gains nothing
+    log_every: int = 100  # steps between log lines
+    sample_every: int = 5000  # steps between sample grids; 0: none
+    save_every: int = 1000  # steps between saved states
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -166,7 +173,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One training run."""
+    """Everything that a training run is defined by. Raises ConfigError if its parts do not fit."""
 
     data: str = "cifar10"  # a built-in data set, or a path
     process: ProcessConfig = field(default_factory=ProcessConfig)
@@ -202,8 +209,10 @@ class Config:
 
 
 def check_channels(unet: UNetConfig, process: ProcessConfig) -> None:
-    """Raise ConfigError unless the network gives what the process' variance needs: as many channels
-    as it takes, twice as many for a learned range."""
+    """Raise ConfigError unless the network gives as many channels as the variance needs.
+
+    That is as many as it takes, or twice as many for a learned variance.
+    """
     factor = 2 if process.variance == "learned_range" else 1
     allowed = f"{factor * unet.in_channels} for in_channels {unet.in_channels}, {process.variance}"
     fits = unet.out_channels == factor * unet.in_channels
@@ -217,12 +226,12 @@ def require(condition: bool, name: str, value: object, allowed: str) -> None:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A config as JSON types; the inverse of `from_dict` after a trip through JSON."""
+    """Convert a config dataclass to JSON types, from which `from_dict` makes it again."""
     return dataclasses.asdict(config)
 
 
 def from_dict(cls: type[T], values: dict[str, Any]) -> T:
-    """Build a config dataclass, nested ones too; lists become tuples.
+    """Make a config dataclass, and those nested in it; lists become tuples.
 
     Raises ConfigError on an unknown field or a value of the wrong type.
     """

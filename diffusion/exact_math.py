@@ -1,8 +1,9 @@
-"""Elementary functions from IEEE +, -, *, / and sqrt alone, one operation a kernel.
+"""log, exp, cos and sin from IEEE +, -, *, / and sqrt alone, each operation a kernel of its own.
 
-Results of such operations do not depend on vectorisation, batch size, thread count or device, which
-those of torch.log, torch.exp and torch.cos may: the byte-exactness of samples rests on them.
-All take and give float64, right to 1e-13, far below what is left of it in float32.
+IEEE 754 says to the last bit what these operations give, whatever the vectors, the batch, the
+threads or the device. It does not for torch.log, torch.exp and torch.cos, so that samples made with
+those could differ. All functions take and give float64 with errors below 1e-13, which is far less
+than float32 can tell apart.
 """
 
 import math
@@ -12,11 +13,12 @@ from torch import Tensor
 
 LOG_2_HIGH = float.fromhex("0x1.62E42FEEp-1")
 LOG_2_LOW = math.log(2) - LOG_2_HIGH
-"""ln 2 in two parts: multiples of the first by small integers are exact."""
+"""ln 2 as a sum: multiples of the first part by small integers have no rounding error."""
 
 
 def log(u: Tensor) -> Tensor:
-    """ln u for u > 0: u = m 2^e, ln m = ln c + 2 artanh((m - c) / (m + c)), c = sqrt(1/2)."""
+    """Compute ln u for u > 0."""
+    # u = m 2^e with 1/2 <= m < 1, and ln m = ln c + 2 artanh((m - c) / (m + c)) with c = sqrt(1/2).
     m, e = torch.frexp(u)
     c = math.sqrt(0.5)
     s = (m - c) / (m + c)
@@ -25,8 +27,9 @@ def log(u: Tensor) -> Tensor:
 
 
 def exp(x: Tensor) -> Tensor:
-    """e^x for x between the logarithms of the least and largest normal numbers, else the nearer of
-    these: x = k ln 2 + r, a Taylor series in r, times 2^k."""
+    """Compute e^x; beyond the logarithms of the least and the largest normal number, about +-708, e
+    to the nearer of these."""
+    # x = k ln 2 + r: a Taylor series in r, times 2^k, which is written into the exponent's bits.
     k = (x / math.log(2)).round().clamp(-1022, 1023)
     r = (x - k * LOG_2_HIGH - k * LOG_2_LOW).clamp(-0.35, 0.35)
     series = horner(r, [1 / math.factorial(n) for n in range(15)])
@@ -34,8 +37,8 @@ def exp(x: Tensor) -> Tensor:
 
 
 def cos_sin(word: Tensor) -> Tensor:
-    """(cos, sin) of 2 pi word / 2^32, (2, …), for int64 words of 32 bits: Taylor series in the
-    eighth turn around 0, turned."""
+    """Compute cos and sin, stacked (2, …), of 2 pi word / 2^32, for int64 words of 32 bits."""
+    # The angle to the nearest quarter turn, by Taylor series; then turned by so many quarters.
     quarter = (word + (1 << 29)) >> 30  # nearest quarter turn, 0..4
     angle = (word - (quarter << 30)).double() * (2 * math.pi * 2.0**-32)  # within pi / 4
     y = angle * angle
@@ -48,7 +51,7 @@ def cos_sin(word: Tensor) -> Tensor:
 
 
 def horner(y: Tensor, coefficients: list[float]) -> Tensor:
-    """sum_k coefficients[k] y^k."""
+    """Evaluate the polynomial sum_k coefficients[k] y^k."""
     total = torch.full_like(y, coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
         total = total.mul_(y).add_(coefficient)

@@ -1,9 +1,10 @@
-"""Noise as a function: z for (seed, sample index, draw), whatever batch it is computed in.
+"""Noise as a function of (seed, sample index, draw), whatever batch it is computed in.
 
 Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011)
-turns the counter (element block, draw, sample index) and the key (seed) into four 32-bit words,
-Box-Muller turns those into four normal numbers. Everything here is integer arithmetic or exact in
-the sense of `exact_math`: the same bytes in any batch, with any number of threads, anywhere.
+turns a counter (element block, draw, sample index) and a key (the seed) into four 32-bit words, and
+the Box-Muller transform turns those into four normal numbers. All of it is integer arithmetic, or
+exact in the sense of `exact_math`: the bytes are the same in any batch, with any number of threads,
+and on any machine.
 """
 
 import math
@@ -16,11 +17,13 @@ from diffusion import exact_math
 MASK = 0xFFFFFFFF
 MULTIPLIER = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
+"""Philox's constants: the multipliers of a round, and what is added to the key after each."""
 ROUNDS = 10
 
 
 def philox(counter: Tensor, key: Tensor) -> Tensor:
-    """Philox4x32-10: counter (4, …) and key (2, …), int64 holding 32-bit words, to words (4, …)."""
+    """Compute Philox4x32-10 of counter (4, …) and key (2, …): words (4, …), all int64 that hold 32
+    bits."""
     shape = (2,) + (1,) * (counter.dim() - 1)
     multiplier = torch.tensor(MULTIPLIER, device=counter.device).reshape(shape)
     # A round: c0, c1, c2, c3 <- hi(M1 c2) ^ c1 ^ k0, lo(M1 c2), hi(M0 c0) ^ c3 ^ k1, lo(M0 c0)
@@ -36,25 +39,29 @@ def philox(counter: Tensor, key: Tensor) -> Tensor:
 
 
 def normal(seeds: Tensor, indices: Tensor, draws: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal float32 (B, *shape), row b a function of seeds[b], indices[b], draws[b].
+    """Draw standard normal noise, float32 (B, *shape): row b from seeds[b], indices[b], draws[b].
 
-    Each is int64 (B,): seeds and sample indices in 0 .. 2^63-1, draws in 0 .. 2^32-1. Draw 0 is
-    x_T; draw k is the z of the k-th reverse step.
+    Each of these is int64 (B,): seeds and sample indices in 0 .. 2^63-1, draws in 0 .. 2^32-1. By
+    convention draw 0 is x_T, and draw k + 1 the z of step k.
     """
     size = math.prod(shape)
+    # Four words, and so four numbers, a block; those beyond the size are cut off.
     words = _words(seeds, indices, draws, blocks=-(-size // 4))
     z = _box_muller(words[0::2], words[1::2])  # (2, 2, B, blocks)
     return z.permute(2, 3, 0, 1).reshape(len(seeds), -1)[:, :size].reshape(-1, *shape)
 
 
 def below(limit: int, seeds: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
-    """A random number of 0 .. limit - 1, limit at most 2^31, as int64 (B,); of the same words as
-    `normal`, so the draws must be others."""
+    """Draw a number of 0 .. limit - 1 for each row, int64 (B,); limit is at most 2^31.
+
+    It is made of the same words as `normal`'s, so the draws must be others than those.
+    """
+    # The high half of word * limit: no number is likelier than another by more than 1 in 2^32.
     return _words(seeds, indices, draws, blocks=1)[0, :, 0] * limit >> 32
 
 
 def _words(seeds: Tensor, indices: Tensor, draws: Tensor, blocks: int) -> Tensor:
-    """32-bit words as int64 (4, B, blocks)."""
+    """Random 32-bit words of each row, as int64 (4, B, blocks)."""
     block = torch.arange(blocks, device=seeds.device).expand(len(seeds), blocks)
     counter = torch.stack(
         [
@@ -67,6 +74,7 @@ def _words(seeds: Tensor, indices: Tensor, draws: Tensor, blocks: int) -> Tensor
 
 
 def _box_muller(a: Tensor, b: Tensor) -> Tensor:
-    """Two uniform words, each (…), to two independent normal numbers, float32 (2, …)."""
+    """Turn uniform words a and b, each (…), into two independent normal numbers, float32 (2, …)."""
+    # The half keeps the logarithm's argument off 0.
     radius = (-2 * exact_math.log((a.double() + 0.5) * 2.0**-32)).sqrt()
     return (exact_math.cos_sin(b) * radius).float()

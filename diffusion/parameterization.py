@@ -1,7 +1,7 @@
-"""What a network predicts, turned into eps_hat: samplers, server and bound see that alone.
+"""What a network may predict, and its conversion to eps_hat, which is all that others see of it.
 
 With x_t = a x_0 + b eps, a = sqrt(alpha_bar_t), b = sqrt(1 - alpha_bar_t) (eq. 4), a network may be
-trained towards eps (the paper), x_0, or v = a eps - b x_0 (Salimans & Ho 2022).
+trained to predict eps (the paper), x_0, or v = a eps - b x_0 (Salimans & Ho 2022).
 """
 
 import torch
@@ -13,11 +13,14 @@ from diffusion.unet import UNet
 
 
 class EpsModel(nn.Module):
-    """eps_hat (B,C,H,W) from x_t (B,C,H,W), t (B,) zero-based, label (B,) or None; followed by v,
-    (B,2C,H,W) in all, where the network learned its variance."""
+    """A network that gives eps_hat (B,C,H,W), whatever it was trained to predict.
 
-    a: Tensor  # (T,) float32, as b
-    b: Tensor
+    It takes x_t (B,C,H,W), t (B,) zero-based, and label (B,) or None. Where the network learned its
+    variance, the v of that follows eps_hat: (B,2C,H,W) in all.
+    """
+
+    a: Tensor  # sqrt(alpha_bar), (T,) float32
+    b: Tensor  # sqrt(1 - alpha_bar), (T,) float32
 
     def __init__(self, unet: UNet, process: Process, prediction: Prediction) -> None:
         super().__init__()
@@ -28,21 +31,22 @@ class EpsModel(nn.Module):
 
     @property
     def config(self) -> UNetConfig:
-        """The network's."""
+        """The configuration of the network."""
         return self.unet.config
 
     @property
     def num_timesteps(self) -> int:
-        """T."""
+        """T, the number of steps of the full chain."""
         return len(self.a)
 
     def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         return self.to_eps(self.unet(x_t, t, label), x_t, t)
 
     def to_eps(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """The network's output at x_t as eps_hat (and v)."""
+        """Convert the network's output at x_t to eps_hat; channels of a learned variance stay."""
         if self.prediction == "eps":
             return out
+        # x_0: eq. 4 solved for eps. v: a v + b x_t = (a^2 + b^2) eps = eps.
         made, v = out[:, : x_t.shape[1]], out[:, x_t.shape[1] :]
         a, b = (table[t][:, None, None, None] for table in (self.a, self.b))
         eps_hat = (x_t - a * made) / b if self.prediction == "x_0" else a * made + b * x_t
@@ -50,7 +54,7 @@ class EpsModel(nn.Module):
 
 
 def target(prediction: Prediction, process: Process, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-    """What the network is trained to give at x_t, like x_0."""
+    """Return what the network is trained to predict at x_t, of the shape of x_0."""
     match prediction:
         case "eps":
             return eps
@@ -61,8 +65,11 @@ def target(prediction: Prediction, process: Process, x_0: Tensor, t: Tensor, eps
 
 
 def min_snr_weight(prediction: Prediction, process: Process, gamma: float) -> Tensor:
-    """Weights (T,) float64 of the squared error at each t (Hang et al. 2023): the loss on x_0 is
-    weighted by min(SNR, gamma), and those on eps and v are as strict as that one."""
+    """Return the weights (T,) float64 of the squared error at each t (Hang et al. 2023).
+
+    The error of x_0 is weighted by min(SNR, gamma); errors of eps and v so that it is the same.
+    """
+    # The error of eps is SNR times that of x_0, the error of v (SNR + 1) times.
     clipped = process.snr.clamp(max=gamma)
     match prediction:
         case "eps":

@@ -1,6 +1,6 @@
-"""Between the model's float images in [-1, 1] and uint8 pixels, and pictures of these.
+"""From the model's float images in [-1, 1] to uint8 pixels and back, and pictures of these.
 
-Arrays only (torch is not imported), so that a server process can encode without it.
+NumPy only (torch is not imported), so that a server process can encode images without it.
 """
 
 import math
@@ -17,27 +17,27 @@ Array = np.ndarray
 
 
 def to_model(pixels: "Tensor") -> "Tensor":
-    """uint8 to float32 of the same shape: exactly k / 127.5 - 1, no dequantisation."""
+    """Convert uint8 to float32 of the same shape: exactly k / 127.5 - 1 (section 3.3)."""
     return pixels.float() / 127.5 - 1.0
 
 
 def to_uint8(x: Array) -> Array:
-    """float (…,C,H,W), clipped to [-1, 1], to uint8 (…,H,W,C).
-
-    Rounded: truncation would darken every image by half a level.
-    """
+    """Convert float (…,C,H,W), clipped to [-1, 1], to uint8 (…,H,W,C), rounded to the nearest."""
+    # Truncation instead would darken every image by half a grey level.
     rounded = np.round((np.clip(x, -1.0, 1.0) + 1.0) * 127.5).astype(np.uint8)
     return np.moveaxis(rounded, -3, -1)
 
 
 def to_float(image: Array) -> Array:
-    """uint8 (…,H,W,C) to float32 (…,C,H,W): what `to_uint8` undoes."""
+    """Convert uint8 (…,H,W,C) to float32 (…,C,H,W); `to_uint8` gives the same pixels back."""
     return np.moveaxis(image, -1, -3).astype(np.float32) / np.float32(127.5) - np.float32(1.0)
 
 
 def tile(images: Array, columns: int | None = None) -> Array:
-    """uint8 (N,H,W,C) as one (rows*H, columns*W, C), row by row, near-square unless told; empty
-    cells are black."""
+    """Lay out images uint8 (N,H,W,C), row by row, in one picture (rows*H, columns*W, C).
+
+    Without `columns` it is nearly square. Empty cells are black.
+    """
     N, H, W, C = images.shape
     columns = columns or math.ceil(math.sqrt(N))
     rows = math.ceil(N / columns)
@@ -48,12 +48,16 @@ def tile(images: Array, columns: int | None = None) -> Array:
 
 
 def picture(pixels: Array) -> Image.Image:
-    """uint8 (H,W,C), C = 1 or 3, as a Pillow image of mode L or RGB."""
+    """Make a Pillow image of uint8 (H,W,C): grey (mode L) for C = 1, RGB for C = 3."""
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def write_images(path: Path, images: Array) -> None:
-    """uint8 (n,H,W,C): a grid as .png, `images` as .npz, else a folder of PNGs."""
+    """Write images uint8 (n,H,W,C) as `path` says by its ending.
+
+    .npz: an array `images`. Another ending, such as .png: a grid in one picture. None: a folder of
+    PNGs, 000000.png and so on.
+    """
     if path.suffix == ".npz":
         np.savez_compressed(path, images=images)
     elif path.suffix:

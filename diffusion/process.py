@@ -21,14 +21,15 @@ NOISE_LIMIT = 1e-3
 
 
 class Gaussian(NamedTuple):
-    """A diagonal Gaussian: mean (B,C,H,W), variance (B,1,1,1)."""
+    """A Gaussian with independent elements: mean (B,C,H,W), variance (B,1,1,1)."""
 
     mean: Tensor
     variance: Tensor
 
 
 def linear_beta(num_timesteps: int, start: float | None = None, end: float | None = None) -> Tensor:
-    """The paper's betas, 1e-4 to 0.02 (section 4), scaled by 1000/T unless given."""
+    """Return the paper's betas (T,), 1e-4 to 0.02 (section 4), scaled by 1000/T unless given."""
+    # The paper has T = 1000. Scaled, a chain of any length ends with about the same alpha_bar_T.
     scale = 1000 / num_timesteps
     start = 1e-4 * scale if start is None else start
     end = 0.02 * scale if end is None else end
@@ -36,21 +37,26 @@ def linear_beta(num_timesteps: int, start: float | None = None, end: float | Non
 
 
 def scaled_linear_beta(num_timesteps: int, start: float, end: float) -> Tensor:
-    """Linear in sqrt(beta), as in latent diffusion."""
+    """Return betas (T,) whose square roots rise linearly, as in latent diffusion."""
     root = torch.linspace(math.sqrt(start), math.sqrt(end), num_timesteps, dtype=torch.float64)
     return root**2
 
 
 def cosine_beta(num_timesteps: int, offset: float = 0.008, limit: float = 0.999) -> Tensor:
-    """alpha_bar a squared cosine (Nichol & Dhariwal 2021, eq. 17), beta cut at `limit`."""
+    """Return the betas (T,) of an alpha_bar that is a squared cosine (Nichol & Dhariwal 2021,
+    eq. 17), at most `limit`."""
     u = torch.linspace(0, 1, num_timesteps + 1, dtype=torch.float64)
     alpha_bar = torch.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
     return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=limit)
 
 
 def log_snr_beta(num_timesteps: int, largest: float, smallest: float) -> Tensor:
-    """log SNR linear in t (Kingma et al. 2021): every step is worth as much to the bound as the
-    squared error of eps_hat there, so L_simple is near the bound itself."""
+    """Return the betas (T,) of a log SNR that falls linearly from `largest` to `smallest`.
+
+    Each step then counts in the bound as much as its squared error of eps_hat does in L_simple, but
+    for a factor that is the same at every t (Kingma et al. 2021), so the two are close.
+    """
+    # SNR = alpha_bar / (1 - alpha_bar), so alpha_bar = sigmoid(log SNR).
     alpha_bar = torch.linspace(largest, smallest, num_timesteps, dtype=torch.float64).sigmoid()
     return 1 - torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
 
@@ -68,9 +74,12 @@ class Process:
 
     @classmethod
     def from_beta(cls, beta: Tensor) -> "Process":
-        """A full chain. Raises ConfigError when a beta is not between 0 and 1 (at 1 nothing is left
-        of x_0, and eq. 15 has no value); warns when q(x_T) is not noise."""
+        """Make a full chain, whose network is told 0..T-1.
+
+        Raises ConfigError when a beta is not between 0 and 1; warns when x_T is not pure noise.
+        """
         beta = beta.to(torch.float64)
+        # At beta = 1 nothing is left of x_0, and eq. 15 would divide by 0.
         if not bool(((beta > 0) & (beta < 1)).all()):
             raise ConfigError(f"beta: from {beta.min():g} to {beta.max():g}; it must be in (0, 1)")
         process = cls(beta, torch.arange(len(beta)))
@@ -85,7 +94,7 @@ class Process:
 
     @classmethod
     def from_config(cls, config: ProcessConfig) -> "Process":
-        """The chain that a config describes."""
+        """Make the chain that a config describes. Raises ConfigError as `from_beta` does."""
         T = config.num_timesteps
         start, end = config.beta_start, config.beta_end
         match config.schedule:
@@ -102,7 +111,7 @@ class Process:
 
     @property
     def num_timesteps(self) -> int:
-        """T."""
+        """T, the number of steps."""
         return len(self.beta)
 
     @cached_property
@@ -127,18 +136,18 @@ class Process:
 
     @cached_property
     def beta_tilde(self) -> Tensor:
-        """beta~_t, the posterior variance (eq. 7); 0 at the first step."""
+        """beta~_t, the variance of the posterior (eq. 7); 0 at t_paper = 1."""
         return (1 - self.alpha_bar_prev) / (1 - self.alpha_bar) * self.beta
 
     @cached_property
     def log_beta_tilde(self) -> Tensor:
-        """log beta~_t with beta~_1 = 0 replaced by beta~_2, as in the paper's code."""
+        """log beta~_t, with beta~_1 = 0 replaced by beta~_2, as in the paper's code."""
         first = self.beta_tilde[1:2] if self.num_timesteps > 1 else self.beta[:1]
         return torch.log(torch.cat([first, self.beta_tilde[1:]]))
 
     @cached_property
     def mu_tilde_x_0(self) -> Tensor:
-        """The coefficient of x_0 in mu~_t (eq. 7)."""
+        """The coefficient of x_0 in mu~_t, the mean of the posterior (eq. 7)."""
         return self.alpha_bar_prev.sqrt() * self.beta / (1 - self.alpha_bar)
 
     @cached_property
@@ -147,45 +156,47 @@ class Process:
         return self.alpha.sqrt() * (1 - self.alpha_bar_prev) / (1 - self.alpha_bar)
 
     def q_step(self, x_prev: Tensor, t: Tensor) -> Gaussian:
-        """q(x_t | x_{t-1}), eq. 2."""
+        """Return q(x_t | x_{t-1}), eq. 2."""
         return Gaussian(_at(self.alpha.sqrt(), t, x_prev) * x_prev, _at(self.beta, t, x_prev))
 
     def q_mean_variance(self, x_0: Tensor, t: Tensor) -> Gaussian:
-        """q(x_t | x_0), eq. 4."""
+        """Return q(x_t | x_0), eq. 4."""
         return Gaussian(_at(self.alpha_bar.sqrt(), t, x_0) * x_0, _at(1 - self.alpha_bar, t, x_0))
 
     def q_sample(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (eq. 4, reparameterised)."""
+        """Return x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps: a draw from q(x_t | x_0)
+        (eq. 4, reparameterised)."""
         a, b = self.alpha_bar.sqrt(), (1 - self.alpha_bar).sqrt()
         return _at(a, t, x_0) * x_0 + _at(b, t, x_0) * eps
 
     def v(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0 (Salimans & Ho 2022)."""
+        """Return v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0 (Salimans & Ho 2022)."""
         a, b = self.alpha_bar.sqrt(), (1 - self.alpha_bar).sqrt()
         return _at(a, t, x_0) * eps - _at(b, t, x_0) * x_0
 
     def q_posterior(self, x_0: Tensor, x_t: Tensor, t: Tensor) -> Gaussian:
-        """q(x_{t-1} | x_t, x_0), eq. 6-7: mean mu~_t, variance beta~_t."""
+        """Return q(x_{t-1} | x_t, x_0), eq. 6-7: mean mu~_t, variance beta~_t."""
         mean = _at(self.mu_tilde_x_0, t, x_0) * x_0 + _at(self.mu_tilde_x_t, t, x_t) * x_t
         return Gaussian(mean, _at(self.beta_tilde, t, x_t))
 
     def predict_x_0(self, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """x0_hat = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t), eq. 15."""
+        """Return x_0_hat = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t), eq. 15."""
         a, b = self.alpha_bar.sqrt(), (1 - self.alpha_bar).sqrt()
         return (x_t - _at(b, t, x_t) * eps) / _at(a, t, x_t)
 
     def respace(self, kept: Tensor) -> "Process":
-        """The shorter chain over the `kept` indices (strictly increasing int64).
+        """Make the shorter chain over the `kept` indices (strictly increasing int64).
 
-        Its betas follow from alpha_bar of the kept steps, so q(x_t | x_0) is unchanged there;
-        the network still receives the original timesteps.
+        Its q(x_t | x_0) is that of this chain at the kept steps, and the network is still told this
+        chain's timesteps; betas and posterior are those between kept steps (IDDPM, section 4).
         """
+        # beta_t = 1 - alpha_bar_t / alpha_bar_{t-1}, with the kept step before for t - 1.
         alpha_bar = self.alpha_bar[kept]
         prev = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
         return Process(1 - alpha_bar / prev, self.timesteps[kept])
 
 
 def _at(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
-    """table[t] as (B,1,1,1), in the dtype and on the device of `like`."""
+    """Gather table[t] as (B,1,1,1), in the dtype and on the device of `like`."""
     values = table.to(t.device)[t].to(device=like.device, dtype=like.dtype)
     return values.reshape(-1, *(1,) * (like.dim() - 1))

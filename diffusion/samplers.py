@@ -1,18 +1,19 @@
 """Samplers as tables, one `step` for all of them, and Algorithm 2 as a loop.
 
-With x0_hat = clip((x_t - sqrt(1 - alpha_bar_t) eps_hat) / sqrt(alpha_bar_t)), every sampler here
+With x_0_hat = clip((x_t - sqrt(1 - alpha_bar_t) eps_hat) / sqrt(alpha_bar_t)), every sampler here
 is one linear update
 
-    x_next = c_x x_t + c_0 x0_hat + c_h x0_hat_previous + c_z z
+    x_next = c_x x_t + c_0 x_0_hat + c_h x_0_hat_previous + c_z z
 
-so a sampler is the kept timesteps and a [steps, 4] table of coefficients, made in float64.
-Rows of one batch may be of different samplers, lengths and positions.
+so a sampler is the kept timesteps and a row of coefficients for each of them, made in float64. The
+rows of one batch may belong to different samplers, to chains of different lengths, and be at
+different steps of these.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -20,31 +21,44 @@ from torch import Tensor
 from diffusion import exact_math, noise
 from diffusion.config import Variance
 from diffusion.process import Process
-from diffusion.spacing import SamplerName, evenly_spaced
+from diffusion.spacing import SamplerName, Spacing
 
 Model = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""(x_t (B,C,H,W), t (B,) int64, label (B,) int64 or None) -> eps_hat (B,C,H,W), or, where the
-network learned its variance, eps_hat and v, (B,2C,H,W)."""
+"""The network as samplers call it: (x_t (B,C,H,W), t (B,) int64, label (B,) int64 or None) to
+eps_hat (B,C,H,W); to eps_hat and v, (B,2C,H,W), where it learned its variance."""
 
 
-C_Z = 5
-"""The place of c_z in `SamplerTable.rows`."""
+class StepCoefficients(NamedTuple):
+    """What one reverse step multiplies with what, under the names of the formulas.
+
+    A sampler has each as a column over its S steps, (S,) float64; `step` has each gathered for its
+    batch, (B,1,1,1) float32. The order is that of the columns of `SamplerTable.rows`.
+    """
+
+    sqrt_alpha_bar: Tensor  # this and the next turn eps_hat into x_0_hat (eq. 15)
+    sqrt_one_minus_alpha_bar: Tensor
+    c_x: Tensor  # times x_t
+    c_0: Tensor  # times x_0_hat
+    c_h: Tensor  # times the x_0_hat of the step before: the history of multi-step samplers
+    c_z: Tensor  # times z; 0 at the last step
+    log_sigma_small: Tensor  # the ends of a learned range, between which v chooses a factor of c_z;
+    log_sigma_large: Tensor  # 0 for samplers that do not ask v
+
+    @classmethod
+    def of(cls, rows: Tensor) -> Self:
+        """Name the columns of rows (B, 8, …), without a copy."""
+        return cls(*rows.unbind(1))
 
 
 @dataclass(frozen=True)
 class SamplerTable:
-    """A sampler: what each of its S steps multiplies what with.
+    """A sampler over S steps, from noisy to clean.
 
-    `t` (S,) int64: what the network is told, from noisy to clean. `alpha_bar` (S,) float64 at
-    these. `coefficients` (S, 4) float64: c_x, c_0, c_h, c_z; the last row's c_z is 0. `log_sigma`
-    (S, 2) float64: the ends of a learned range, between which the network's v chooses a factor of
-    c_z; zeros for samplers that do not ask it.
+    `t` (S,) int64 is what the network is told; each column of `coefficients` is (S,) float64.
     """
 
     t: Tensor
-    alpha_bar: Tensor
-    coefficients: Tensor
-    log_sigma: Tensor
+    coefficients: StepCoefficients
 
     def __len__(self) -> int:
         """S, the number of steps."""
@@ -52,32 +66,30 @@ class SamplerTable:
 
     @cached_property
     def rows(self) -> Tensor:
-        """(S, 8, 1, 1, 1) float32, what `step` takes, in the shape that multiplies images:
-        sqrt(alpha_bar), sqrt(1 - alpha_bar), c_x, …, c_z, and log_sigma."""
-        scales = torch.stack([self.alpha_bar.sqrt(), (1 - self.alpha_bar).sqrt()], dim=1)
-        rows = torch.cat([scales, self.coefficients, self.log_sigma], dim=1).float()
-        return rows[:, :, None, None, None]
+        """The coefficients as `step` takes them: (S, 8, 1, 1, 1) float32, a row for each step, in
+        the shape that multiplies images."""
+        return torch.stack(self.coefficients, dim=1).float()[:, :, None, None, None]
 
     @cached_property
-    def times(self) -> list[int]:
-        """`t`, as Python's numbers."""
-        times: list[int] = self.t.tolist()
-        return times
+    def spacing(self) -> Spacing:
+        """The kept timesteps, and the paper's t of each state."""
+        return Spacing(tuple(self.t.flip(0).tolist()))
 
     @cached_property
     def is_noisy(self) -> list[bool]:
-        """Per step: does it add noise?"""
-        return [c_z != 0 for c_z in self.coefficients[:, 3].tolist()]
-
-    @cached_property
-    def last_draw(self) -> int:
-        """The last draw of a sample that it needs: 0 is x_T, k + 1 the z at position k."""
-        return max((k + 1 for k, is_noisy in enumerate(self.is_noisy) if is_noisy), default=0)
+        """Does step k add noise?"""
+        return [c_z != 0 for c_z in self.coefficients.c_z.tolist()]
 
     @cached_property
     def looks_back(self) -> list[bool]:
-        """Per step: does it need the x0_hat of the step before?"""
-        return [c_h != 0 for c_h in self.coefficients[:, 2].tolist()]
+        """Does step k use the x_0_hat of the step before?"""
+        return [c_h != 0 for c_h in self.coefficients.c_h.tolist()]
+
+    @cached_property
+    def last_draw(self) -> int:
+        """The number of the last draw of noise that a sample needs: draw 0 is x_T, draw k + 1 the
+        z of step k."""
+        return max((k + 1 for k, is_noisy in enumerate(self.is_noisy) if is_noisy), default=0)
 
 
 class Step(NamedTuple):
@@ -88,30 +100,34 @@ class Step(NamedTuple):
 
 
 def ddpm(process: Process, kept: Tensor, variance: Variance = "fixed_small") -> SamplerTable:
-    """Algorithm 2 over the kept timesteps: mu~ of eq. 7 at x0_hat, plus sigma_t z.
+    """Algorithm 2 over the kept timesteps: mu~ of eq. 7 at x_0_hat, plus sigma_t z.
 
     sigma_t^2 is beta~_t (`fixed_small`), beta_t (`fixed_large`, right for the full chain only), or
     what the network says between these (`learned_range`, Nichol & Dhariwal 2021, eq. 15).
     """
-    q = process.respace(kept)
+    q = process.respace(kept)  # its betas are those between kept timesteps
+    c_x, c_0 = q.mu_tilde_x_t, q.mu_tilde_x_0
     match variance:
         case "fixed_small":
-            return _table(q, q.mu_tilde_x_t, q.mu_tilde_x_0, c_z=q.beta_tilde.sqrt())
+            return _table(q, c_x, c_0, c_z=q.beta_tilde.sqrt())
         case "fixed_large":
-            return _table(q, q.mu_tilde_x_t, q.mu_tilde_x_0, c_z=q.beta.sqrt())
+            return _table(q, c_x, c_0, c_z=q.beta.sqrt())
         case "learned_range":
-            ends = 0.5 * torch.stack([q.log_beta_tilde, q.beta.log()], dim=1)
-            one = torch.ones_like(q.beta)
-            return _table(q, q.mu_tilde_x_t, q.mu_tilde_x_0, c_z=one, log_sigma=ends)
+            ends = (0.5 * q.log_beta_tilde, 0.5 * q.beta.log())  # log sigma is half log sigma^2
+            return _table(q, c_x, c_0, c_z=torch.ones_like(q.beta), log_sigma=ends)
 
 
 def ddim(process: Process, kept: Tensor, eta: float = 0.0) -> SamplerTable:
-    """DDIM (Song, Meng, Ermon 2021, eq. 12 and 16), eps re-derived from the clipped x0_hat."""
+    """DDIM (Song, Meng, Ermon 2021, eq. 12 and 16): `eta` 0 adds no noise, 1 as much as Algorithm 2
+    with `fixed_small`."""
     q = process.respace(kept)
-    sigma = eta * q.beta_tilde.sqrt()
+    sigma = eta * q.beta_tilde.sqrt()  # eq. 16
+    # Eq. 12: x_prev = sqrt(alpha_bar_prev) x_0_hat + direction eps_hat + sigma z, with the eps_hat
+    # of the clipped x_0_hat: (x_t - sqrt(alpha_bar) x_0_hat) / sqrt(1 - alpha_bar).
     direction = (1 - q.alpha_bar_prev - sigma**2).clamp(min=0).sqrt()
     c_x = direction / (1 - q.alpha_bar).sqrt()
-    return _table(q, c_x, q.alpha_bar_prev.sqrt() - c_x * q.alpha_bar.sqrt(), c_z=sigma)
+    c_0 = q.alpha_bar_prev.sqrt() - c_x * q.alpha_bar.sqrt()
+    return _table(q, c_x, c_0, c_z=sigma)
 
 
 def dpmpp(process: Process, kept: Tensor) -> SamplerTable:
@@ -122,11 +138,12 @@ def dpmpp(process: Process, kept: Tensor) -> SamplerTable:
     half_log_snr = alpha.log() - sigma.log()  # lambda
     h = torch.cat([torch.full((1,), torch.inf, dtype=torch.float64), half_log_snr.diff().neg()])
     c_data = alpha_prev * -torch.expm1(-h)  # the weight of D, eq. 9 there
-    # h of the step before this one (the chain runs from high to low t): the index above.
-    ratio = torch.cat([h[1:], torch.full((1,), torch.inf, dtype=torch.float64)]) / h  # r
+    # r compares h of the step before: the index above, since the chain runs from high to low t.
+    ratio = torch.cat([h[1:], torch.full((1,), torch.inf, dtype=torch.float64)]) / h
+    # D = (1 + 1 / 2r) x_0_hat - 1 / 2r x_0_hat_previous
     c_h = -c_data / (2 * ratio)
-    c_h[0] = 0.0  # to alpha_bar = 1, where h is infinite: the first-order step is exact
-    c_h[-1] = 0.0  # no history yet
+    c_h[0] = 0.0  # the chain's last step, to alpha_bar = 1: h is infinite, the first order exact
+    c_h[-1] = 0.0  # its first step: there is no history yet
     return _table(q, sigma_prev / sigma, c_data - c_h, c_h=c_h)
 
 
@@ -138,8 +155,11 @@ def make_table(
     eta: float = 0.0,
     variance: Variance = "fixed_small",
 ) -> SamplerTable:
-    """The sampler of that name over evenly spaced timesteps. Raises ValueError naming the field."""
-    kept = torch.tensor(evenly_spaced(process.num_timesteps, num_steps))
+    """Make the sampler of that name over evenly spaced timesteps.
+
+    `eta` applies to ddim, `variance` to ddpm. Raises ValueError unless 1 <= num_steps <= T.
+    """
+    kept = torch.tensor(Spacing.even(process.num_timesteps, num_steps).kept)
     match sampler:
         case "ddpm":
             return ddpm(process, kept, variance)
@@ -156,17 +176,26 @@ def _table(
     *,
     c_h: Tensor | None = None,
     c_z: Tensor | None = None,
-    log_sigma: Tensor | None = None,
+    log_sigma: tuple[Tensor, Tensor] | None = None,
 ) -> SamplerTable:
-    """A table from coefficients over increasing t."""
+    """A table of coefficients that are given over increasing t, each (S,); those left out are 0."""
     zero = torch.zeros_like(q.alpha_bar)
-    log_sigma = torch.stack([zero, zero], dim=1) if log_sigma is None else log_sigma
-    c_h = zero if c_h is None else c_h
     c_z = zero if c_z is None else c_z.clone()
     c_z[0] = 0.0  # z = 0 at the last step, line 3 of Algorithm 2
-    coefficients = torch.stack([c_x, c_0, c_h, c_z], dim=1)
-    by_step = (q.timesteps, q.alpha_bar, coefficients, log_sigma)
-    return SamplerTable(*(column.flip(0) for column in by_step))
+    log_sigma_small, log_sigma_large = log_sigma or (zero, zero)
+    increasing = StepCoefficients(
+        sqrt_alpha_bar=q.alpha_bar.sqrt(),
+        sqrt_one_minus_alpha_bar=(1 - q.alpha_bar).sqrt(),
+        c_x=c_x,
+        c_0=c_0,
+        c_h=zero if c_h is None else c_h,
+        c_z=c_z,
+        log_sigma_small=log_sigma_small,
+        log_sigma_large=log_sigma_large,
+    )
+    # A chain runs from high to low t.
+    coefficients = StepCoefficients(*(column.flip(0) for column in increasing))
+    return SamplerTable(q.timesteps.flip(0), coefficients)
 
 
 def step(
@@ -177,43 +206,59 @@ def step(
     rows: Tensor,
     clip: float | None = 1.0,
 ) -> Step:
-    """One reverse step of every row of the batch, each by its own coefficients.
+    """Take one reverse step with every row of the batch, each by its own coefficients.
 
-    All images are (B,C,H,W); `out` is a Model's, `rows` (B, 8, 1, 1, 1) are gathered from
-    `SamplerTable.rows`, on the CPU. `x_0_hat_previous` may be None where no row has a c_h, `z`
-    where none has a c_z; a row without c_z has z = 0. Only IEEE +, *, / and clip are used, each a
-    kernel of its own, so a row's result does not depend on the batch.
+    All images are (B,C,H,W). `out` is what a Model gives at x_t. `rows` (B, 8, 1, 1, 1) are taken
+    from `SamplerTable.rows` and lie on the CPU. `x_0_hat_previous` may be None where no row has a
+    c_h, and `z` where none has a c_z; a row without c_z has z = 0.
+
+    Only IEEE +, *, / and clip are used, each a kernel of its own, so that a row's result does not
+    depend on the batch. Tensors made here are updated in place, for speed.
     """
-    here = rows if rows.device == x_t.device else rows.to(x_t.device)
-    a, b, c_x, c_0, c_h, c_z, log_small, log_large = here.unbind(1)
+    c = StepCoefficients.of(rows if rows.device == x_t.device else rows.to(x_t.device))
     C = x_t.shape[1]
+    # Eq. 15, and the clip.
     eps_hat = out.narrow(1, 0, C)
-    x_0_hat = (x_t - b * eps_hat).div_(a)
+    x_0_hat = (x_t - c.sqrt_one_minus_alpha_bar * eps_hat).div_(c.sqrt_alpha_bar)
     if clip is not None:
         x_0_hat = x_0_hat.clamp_(-clip, clip)
-    x_prev = (c_x * x_t).add_(c_0 * x_0_hat)
+    # The mean of x_prev.
+    x_prev = (c.c_x * x_t).add_(c.c_0 * x_0_hat)
     if x_0_hat_previous is not None:
-        x_prev = x_prev.add_(c_h * x_0_hat_previous)
+        x_prev = x_prev.add_(c.c_h * x_0_hat_previous)
+    # The noise.
     if z is None:
-        return Step(x_prev.add_(0.0), x_0_hat)  # -0 is 0, as it is beside a row with noise
+        return Step(x_prev.add_(0.0), x_0_hat)  # makes -0 into 0, as adding 0 z would
     if out.shape[1] > C:
-        v = out[:, C:]
-        noisy = rows[:, C_Z].flatten().nonzero().flatten().to(x_t.device)
-        log_sigma = (log_small + (v + 1) / 2 * (log_large - log_small))[noisy]
-        z = z.index_copy(0, noisy, z[noisy] * exact_math.exp(log_sigma.double()).to(z.dtype))
-    return Step(x_prev.add_(c_z * z), x_0_hat)
+        z = _scaled_by_v(z, out[:, C:], c, rows)
+    return Step(x_prev.add_(c.c_z * z), x_0_hat)
+
+
+def _scaled_by_v(z: Tensor, v: Tensor, c: StepCoefficients, rows: Tensor) -> Tensor:
+    """z times the learned sigma (Nichol & Dhariwal 2021, eq. 15), in the rows that add noise.
+
+    The other rows may belong to samplers that do not ask v, where it may be anything.
+    """
+    # Looked up on the CPU, where the rows lie: a GPU would have to be waited for.
+    noisy = StepCoefficients.of(rows).c_z.flatten().nonzero().flatten().to(z.device)
+    log_sigma = c.log_sigma_small + (v + 1) / 2 * (c.log_sigma_large - c.log_sigma_small)
+    sigma = exact_math.exp(log_sigma[noisy].double()).to(z.dtype)
+    return z.index_copy(0, noisy, z[noisy] * sigma)
 
 
 class Conditioning(NamedTuple):
     """What the samples are to show, and how strongly."""
 
     label: Tensor | None  # (B,) int64
-    guidance: float = 0.0  # w
-    null_label: int | None = None
+    guidance: float = 0.0  # the strength w; 0: none
+    null_label: int | None = None  # the label that means "no label"; guidance needs it
 
 
 def guided(model: Model, x_t: Tensor, t: Tensor, condition: Conditioning) -> Tensor:
-    """The model's output with classifier-free guidance (Ho & Salimans 2022, eq. 6)."""
+    """Call the model at x_t with classifier-free guidance (Ho & Salimans 2022, eq. 6).
+
+    Raises ValueError for guidance without a label or a null label.
+    """
     label, w, null_label = condition
     out = model(x_t, t, label)
     if w == 0:
@@ -226,8 +271,11 @@ def guided(model: Model, x_t: Tensor, t: Tensor, condition: Conditioning) -> Ten
 
 
 def combine_guided(out: Tensor, out_null: Tensor, w: Tensor, num_channels: int) -> Tensor:
-    """(1 + w) eps(x_t, t, label) - w eps(x_t, t), with w (B,) float64, one for each row. A learned
-    variance, in the channels after the first `num_channels`, is the labelled one."""
+    """Return (1 + w) eps_hat(x_t, t, label) - w eps_hat(x_t, t), with w (B,) float64.
+
+    `out` and `out_null` are the model's with the label and without one. A learned variance, in the
+    channels after the first `num_channels`, is taken from `out` as it is.
+    """
     scale = w[:, None, None, None]
     eps_label, eps_null = out[:, :num_channels], out_null[:, :num_channels]
     eps_hat = (1 + scale).to(out.dtype) * eps_label - scale.to(out.dtype) * eps_null
@@ -235,7 +283,7 @@ def combine_guided(out: Tensor, out_null: Tensor, w: Tensor, num_channels: int) 
 
 
 class State(NamedTuple):
-    """Where a chain is: `t` as in the paper (0: done), x_t and what the model makes of it."""
+    """A state of a batch of chains: the paper's t (0: done), x_t and x_0_hat, each (B,C,H,W)."""
 
     t: int
     x_t: Tensor
@@ -252,19 +300,21 @@ def sample(
     condition: Conditioning,
     clip: float | None = 1.0,
 ) -> Iterator[State]:
-    """Algorithm 2, and every other sampler: yields the S + 1 states x_T … x_0 of a batch.
+    """Run Algorithm 2, or another sampler: yield the S + 1 states x_T … x_0 of a batch.
 
-    `seeds` and `indices` (B,) int64 name the samples: sample i of seed s is always the same.
+    `seeds` and `indices` (B,) int64 name the samples: sample i of seed s is always the same,
+    whatever its batch. `shape` is (C,H,W); `clip` is the limit of x_0_hat, or None.
     """
+    spacing = table.spacing
     x_t = noise.normal(seeds, indices, torch.zeros_like(seeds), shape)  # 1: x_T ~ N(0, I)
     x_0_hat = None
-    for k, t in enumerate(table.times):  # 2: for t = T, …, 1
+    for k, t in enumerate(spacing.network_t):  # 2: for t = T, …, 1
         z = None
         if table.is_noisy[k]:  # 3: z ~ N(0, I) if t > 1, else z = 0
             z = noise.normal(seeds, indices, torch.full_like(seeds, k + 1), shape)
         out = guided(model, x_t, torch.full_like(seeds, t), condition)
         rows = table.rows[k].expand(len(x_t), -1, 1, 1, 1)
         x_prev, x_0_hat = step(x_t, out, x_0_hat, z, rows, clip)  # 4
-        yield State(t + 1, x_t, x_0_hat)
+        yield State(spacing.paper_t[k], x_t, x_0_hat)
         x_t = x_prev
     yield State(0, x_t, x_t)  # 6: return x_0

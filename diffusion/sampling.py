@@ -1,23 +1,21 @@
 """From a checkpoint and a request to images, in this process: what `ddpm sample` runs."""
 
-import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from diffusion.checkpoint import Checkpoint, open_checkpoint
-from diffusion.config import Variance
+from diffusion.config import RuntimeName, Variance
+from diffusion.devices import pick_device
 from diffusion.openvino.model import CompiledModel
 from diffusion.process import Process
 from diffusion.samplers import Conditioning, Model, SamplerTable, make_table, sample
 from diffusion.spacing import SamplerName, default_steps, default_variance
-
-RuntimeName = Literal["auto", "openvino", "eager"]
 
 
 class RequestError(ValueError):
@@ -26,7 +24,10 @@ class RequestError(ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint ready to sample from."""
+    """A checkpoint that is loaded and ready to sample from.
+
+    `model` gives eps_hat, whatever the network was trained to predict.
+    """
 
     checkpoint: Checkpoint
     process: Process
@@ -36,94 +37,62 @@ class Source:
 
     @classmethod
     def open(cls, source: str | Path, device: str = "auto", runtime: RuntimeName = "auto") -> Self:
-        """Load a folder or built-in name. Raises CheckpointError, RequestError."""
+        """Load the checkpoint in a folder, or of a built-in name.
+
+        Raises CheckpointError, DeviceError, or RequestError where the runtime cannot be had.
+        """
         checkpoint = open_checkpoint(source)
         target = pick_device(device)
         process = Process.from_config(checkpoint.process)
         model = checkpoint.eps_model(target)
         if runtime == "eager" or target.type != "cpu":
             if runtime == "openvino":
-                raise RequestError(f"runtime: openvino runs on the CPU, not on {target}")
+                raise RequestError(f"runtime: openvino runs on the CPU, not on {target}; use eager")
             return cls(checkpoint, process, model, target, "eager")
         try:
             compiled = CompiledModel(model, torch.get_num_threads())
         except ImportError as error:
             if runtime == "openvino":
-                raise RequestError("runtime: openvino is not installed; use eager") from error
+                raise RequestError(
+                    "runtime: openvino is not installed; use eager, or install the extra `openvino`"
+                ) from error
             return cls(checkpoint, process, model, target, "eager")
         return cls(checkpoint, process, compiled, target, "openvino")
 
 
 @dataclass(frozen=True)
 class Request:
-    """Which samples, and how; None means the default that `diffusion.spacing` gives."""
+    """Which samples are wanted, and how they are to be made.
 
-    seed: int
-    n: int
-    first_index: int = 0
-    labels: list[int] | None = None
+    None means a default: no label, and what `diffusion.spacing` gives for steps and variance.
+    """
+
+    seed: int  # 0 .. 2^63-1
+    n: int  # samples
+    first_index: int = 0  # among those of the seed: sample i of a seed is always the same
+    labels: list[int] | None = None  # one for all, or one for each
     sampler: SamplerName = "ddpm"
     num_steps: int | None = None
-    eta: float = 0.0
-    variance: Variance | None = None
-    guidance: float = 0.0
-
-    @classmethod
-    def from_arguments(cls, args: argparse.Namespace, labels: list[int] | None) -> Self:
-        """From what `add_arguments` parsed."""
-        return cls(
-            args.seed, args.n, args.first_index, labels, args.sampler, args.steps, args.eta,
-            args.variance, args.guidance,
-        )  # fmt: skip
+    eta: float = 0.0  # of ddim
+    variance: Variance | None = None  # of ddpm
+    guidance: float = 0.0  # strength w; 0: none
 
     def table(self, process: Process, trained: Variance) -> SamplerTable:
-        """The sampler asked for. Raises ValueError naming a field out of range."""
+        """Make the sampler asked for; `trained` is the checkpoint's variance.
+
+        Raises ValueError naming the field that is out of range.
+        """
         T = process.num_timesteps
         steps = self.num_steps if self.num_steps is not None else default_steps(self.sampler, T)
         variance = self.variance or default_variance(trained, steps, T)
         return make_table(process, self.sampler, steps, eta=self.eta, variance=variance)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of a Request, but for labels."""
-    add = parser.add_argument
-    add("--n", type=int, default=16, help="samples (%(default)s)")
-    add("--seed", type=int, default=0, help="0 .. 2^53-1 (%(default)s)")
-    add("--first-index", type=int, default=0, help="start at this sample of the seed (%(default)s)")
-    add("--sampler", choices=("ddpm", "ddim", "dpmpp"), default="ddpm", help="(%(default)s)")
-    add("--steps", type=int, help="kept timesteps (all for ddpm, 50 ddim, 20 dpmpp)")
-    add("--eta", type=float, default=0.0, help="ddim's noise, 0..1 (%(default)s)")
-    add("--variance", choices=("fixed_small", "fixed_large"), help="ddpm's sigma (checkpoint's)")
-    add("--guidance", type=float, default=0.0, help="classifier-free guidance w (%(default)s)")
-    add("--batch-size", type=int, default=64, help="samples at once (%(default)s)")
-    add_device(parser)
-
-
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """The flags that say where and by what the network is run."""
-    add = parser.add_argument
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1 (%(default)s)")
-    add(
-        "--runtime",
-        default="auto",
-        choices=get_args(RuntimeName),
-        help="auto: openvino, the faster on a CPU, where it is installed (%(default)s)",
-    )
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one. Raises RequestError for a device that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise RequestError(f"device: {name!r} cannot be used: {error}") from error
-    return torch.device(name)
-
-
 def generate(source: Source, request: Request, batch_size: int = 64) -> Tensor:
-    """x_0 (n,C,H,W) float32 on the CPU, with a progress bar over network rows."""
+    """Make all samples of a request, with a progress bar: x_0 (n,C,H,W) float32 on the CPU.
+
+    Raises RequestError where the request does not fit the checkpoint.
+    """
     num_steps = len(request.table(source.process, source.checkpoint.process.variance))
     _labels(source.checkpoint, request)  # refused before a bar is drawn
     with tqdm(total=request.n * num_steps, desc="sampling", unit="row") as bar:
@@ -134,8 +103,11 @@ def generate(source: Source, request: Request, batch_size: int = 64) -> Tensor:
 def batches(
     source: Source, request: Request, batch_size: int, on_rows: Callable[[int], object]
 ) -> Iterator[Tensor]:
-    """x_0 of the samples, (B,C,H,W) float32 on the CPU, a batch at a time; after each network call
-    `on_rows` is told how many rows it had."""
+    """Make the samples of a request, a batch at a time: yield x_0 (B,C,H,W) float32 on the CPU.
+
+    After each step `on_rows` is told how many rows of the network it took, for a progress bar.
+    Raises RequestError where the request does not fit the checkpoint.
+    """
     checkpoint = source.checkpoint
     table = request.table(source.process, checkpoint.process.variance)
     labels = _labels(checkpoint, request)
@@ -152,7 +124,8 @@ def batches(
 
 
 def _labels(checkpoint: Checkpoint, request: Request) -> Tensor | None:
-    """(n,) int64: the labels asked for, or the null label; None for unconditional models."""
+    """What the network is told, (n,) int64: the labels asked for, or the null label. None for
+    unconditional models."""
     count = len(checkpoint.classes)
     null_label = checkpoint.card.null_label
     if request.guidance and (request.labels is None or null_label is None):
@@ -161,7 +134,7 @@ def _labels(checkpoint: Checkpoint, request: Request) -> Tensor | None:
         if not count:
             return None
         if null_label is None:
-            raise RequestError("labels: this model was not trained without labels; name one")
+            raise RequestError("labels: this model needs a label; name one")
         return torch.full((request.n,), null_label)
     if not count:
         raise RequestError("labels: this model is unconditional")

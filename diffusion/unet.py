@@ -1,7 +1,7 @@
 """epsilon_theta: the paper's U-Net (appendix B), under the module names of diffusers' UNet2DModel.
 
-Nothing about diffusion is in here: images and integers in, images out. Because the names are
-the ones diffusers uses, checkpoints need no renaming in either direction.
+Nothing here knows of diffusion: images and integers in, images out. Since the names are those of
+diffusers, checkpoints need no renaming in either direction.
 """
 
 import math
@@ -23,10 +23,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def timestep_embedding(t: Tensor, dim: int, *, freq_shift: int, flip_sin_to_cos: bool) -> Tensor:
-    """Sinusoidal embedding of t (B,) to (B, dim) float32.
+    """Embed t (B,) as sines and cosines, (B, dim) float32.
 
-    Frequencies 10000^(-k / (dim/2 - freq_shift)); sines first unless `flip_sin_to_cos`. The
-    paper's code has freq_shift 1 and sines first.
+    The frequencies are 10000^(-k / (dim/2 - freq_shift)); sines come first unless
+    `flip_sin_to_cos`. The paper's code has freq_shift 1 and sines first.
     """
     half = dim // 2
     k = torch.arange(half, dtype=torch.float32, device=t.device)
@@ -40,8 +40,11 @@ def timestep_embedding(t: Tensor, dim: int, *, freq_shift: int, flip_sin_to_cos:
 
 
 class GroupNorm(nn.GroupNorm):
-    """In float32, also where a CPU computes the rest in bfloat16: its kernel for bfloat16 images
-    and float32 weights takes longer than both casts and the float32 one."""
+    """Group normalisation, in float32 even where a CPU computes the rest in bfloat16.
+
+    PyTorch's CPU kernel for bfloat16 images and float32 weights takes longer than two casts and the
+    float32 kernel together.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype == torch.float32 or x.device.type != "cpu":
@@ -51,7 +54,10 @@ class GroupNorm(nn.GroupNorm):
 
 
 class FirstConv(nn.Conv2d):
-    """In float32, also under autocast: of an image with little noise bfloat16 leaves the image."""
+    """The convolution of x_t, in float32 even under autocast.
+
+    Rounded to bfloat16, an image with little noise would lose the noise that is to be predicted.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.is_autocast_enabled(x.device.type):
@@ -61,13 +67,14 @@ class FirstConv(nn.Conv2d):
 
 
 WIDE_HEAD = 128
-"""From so many numbers for each position on, bfloat16 is no slower on a CPU."""
+"""Heads of at least so many channels take no longer in bfloat16 than in float32 on a CPU."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(head_dim)) v, each (B, heads, N, head_dim).
+    """Compute softmax(q k^T / sqrt(head_dim)) v, each (B, heads, N, head_dim).
 
-    Narrow heads on a CPU in float32: PyTorch's bfloat16 kernel takes up to ten times as long.
+    Narrow heads are computed in float32 on a CPU, where PyTorch's bfloat16 kernel takes up to ten
+    times as long.
     """
     if q.dtype == torch.float32 or q.device.type != "cpu" or q.shape[-1] >= WIDE_HEAD:
         return F.scaled_dot_product_attention(q, k, v)
@@ -76,7 +83,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class TimeEmbedding(nn.Module):
-    """The two dense layers behind the sinusoidal embedding."""
+    """The two dense layers after the sinusoidal embedding of t."""
 
     def __init__(self, in_dim: int, dim: int) -> None:
         super().__init__()
@@ -89,7 +96,7 @@ class TimeEmbedding(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Stride-2 convolution; padding 0 means the paper's: right and bottom only."""
+    """A convolution of stride 2; padding 0 stands for the paper's, at the right and bottom only."""
 
     def __init__(self, channels: int, padding: int) -> None:
         super().__init__()
@@ -102,7 +109,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Nearest neighbour, twice the size, then a convolution."""
+    """Twice the size by nearest neighbours, then a convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -114,7 +121,10 @@ class Upsample(nn.Module):
 
 
 class Resnet(nn.Module):
-    """norm, act, conv, + time, norm, act, dropout, conv, + input; may halve or double the size."""
+    """A residual block: norm, act, conv, + time, norm, act, dropout, conv, + input.
+
+    `resample` 0.5 or 2 also halves or doubles the size.
+    """
 
     def __init__(
         self,
@@ -142,7 +152,7 @@ class Resnet(nn.Module):
         )
 
     def forward(self, x: Tensor, temb: Tensor) -> Tensor:
-        """x (B,C,H,W), temb (B,D)."""
+        """Take x (B,C,H,W) and the time embedding temb (B,D) to (B,C_out,H',W')."""
         hidden = self.act(self.norm1(x))
         if self.resample != 1.0:
             x, hidden = self._resize(x), self._resize(hidden)
@@ -166,7 +176,7 @@ class Resnet(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over the H*W positions, with a residual connection."""
+    """Self-attention over the H*W positions of an image, with a residual connection."""
 
     def __init__(
         self, config: UNetConfig, channels: int, groups: int | None, output_scale: float = 1.0
@@ -198,7 +208,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """One level, going down or up: resnets, each followed by attention where the level has it."""
+    """One level of the network: resnets, each followed by attention where the level has it."""
 
     def __init__(self, resnets: list[Resnet], attentions: list[Attention]) -> None:
         super().__init__()
@@ -208,13 +218,13 @@ class Block(nn.Module):
         self.has_attention = bool(attentions)
 
     def layer(self, i: int, x: Tensor, temb: Tensor) -> Tensor:
-        """The i-th resnet and its attention."""
+        """Apply the i-th resnet, and its attention if there is one."""
         x = self.resnets[i](x, temb)
         return self.attentions[i](x) if self.has_attention else x
 
 
 class DownBlock(Block):
-    """Resnets, then half the size unless it is the last level."""
+    """A level on the way down: resnets, then half the size unless it is the last level."""
 
     def __init__(self, config: UNetConfig, level: int) -> None:
         channels = config.block_out_channels
@@ -236,7 +246,7 @@ class DownBlock(Block):
             )
 
     def forward(self, x: Tensor, temb: Tensor) -> list[Tensor]:
-        """The output of every layer, and of the downsampling: the skips, the last one to go on."""
+        """Return the outputs of all layers, which are skip connections; the last goes on down."""
         skips = []
         for i in range(len(self.resnets)):
             x = self.layer(i, x, temb)
@@ -247,7 +257,8 @@ class DownBlock(Block):
 
 
 class UpBlock(Block):
-    """Resnets over the input and a skip each, then twice the size unless it is the last level."""
+    """A level on the way up: resnets, each of the input and a skip connection, then twice the size
+    unless it is the last level."""
 
     def __init__(self, config: UNetConfig, level: int) -> None:
         channels = config.block_out_channels[::-1]
@@ -267,7 +278,7 @@ class UpBlock(Block):
             )
 
     def forward(self, x: Tensor, skips: list[Tensor], temb: Tensor) -> Tensor:
-        """Takes its skips from the end of `skips`, and removes them."""
+        """Take x up a level; the skip connections used are removed from the end of `skips`."""
         for i in range(len(self.resnets)):
             x = self.layer(i, torch.cat([x, skips.pop()], dim=1), temb)
         if hasattr(self, "upsamplers"):
@@ -276,7 +287,7 @@ class UpBlock(Block):
 
 
 class MidBlock(nn.Module):
-    """Resnet, attention, resnet at the lowest resolution."""
+    """Resnet, attention and resnet at the lowest resolution."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -300,7 +311,7 @@ class MidBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """eps_hat = epsilon_theta(x_t, t, label); H and W multiples of 2^(levels-1)."""
+    """The network epsilon_theta(x_t, t, label); H and W are multiples of 2^(levels - 1)."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -320,16 +331,19 @@ class UNet(nn.Module):
         self.conv_out = nn.Conv2d(channels[0], config.out_channels, 3, padding=1)
 
     def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
-        """x_t (B,C,H,W), t (B,) zero-based, label (B,) for class-conditional models -> (B,C,H,W).
+        """Compute eps_hat (B,C,H,W) of x_t (B,C,H,W), t (B,) zero-based and label (B,) or None.
 
-        Raises ValueError when a label is missing or not wanted.
+        With twice as many output channels a learned variance's v follows. Raises ValueError when a
+        class-conditional model is given no label, or another model one.
         """
         config = self.config
         if (label is None) != (config.num_class_embeds is None):
             raise ValueError("label: needed by, and only by, class-conditional models")
+        # What the layers are told: t, and the label
         temb = self.time_embedding(self._embed_time(t))
         if label is not None:
             temb = temb + self.class_embedding(label)
+        # Down, every output kept as a skip connection
         x = self.conv_in(2 * x_t - 1 if config.center_input_sample else x_t)
         skips = [x]
         for down in self.down_blocks:
@@ -337,6 +351,7 @@ class UNet(nn.Module):
         x = skips[-1]
         if self.mid_block is not None:
             x = self.mid_block(x, temb)
+        # Up, using the skip connections from the last to the first
         for up in self.up_blocks:
             x = up(x, skips, temb)
         eps_hat: Tensor = self.conv_out(F.silu(self.conv_norm_out(x)))
@@ -356,14 +371,17 @@ class UNet(nn.Module):
 
 
 def time_dim(config: UNetConfig) -> int:
-    """The width of the time embedding: four times the first level's unless set."""
+    """Return the width of the time embedding: four times the first level's, unless it is set."""
     return config.time_embedding_dim or 4 * config.block_out_channels[0]
 
 
 @torch.no_grad()
 def initialise(model: UNet) -> None:
-    """As the paper's code: variance scaling (fan-average, uniform) with zero biases; the last
-    layer of every residual branch, and of the network, close to zero."""
+    """Set a network's weights as the paper's code does before training.
+
+    Variance scaling (fan-average, uniform) with zero biases. The last layer of every residual
+    branch, and of the network, is nearly zero, so that each branch starts as the identity.
+    """
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.xavier_uniform_(module.weight)

@@ -26,8 +26,8 @@ from app.wire.flight_recorder import FlightRecorder
 from app.wire.messages import HEADER, Message, ModelInfo, Ready, Unusable, decode, encode
 from app.wire.options import Options
 from diffusion.checkpoint import CheckpointError, open_checkpoint
+from diffusion.devices import pick_device
 from diffusion.process import Process
-from diffusion.sampling import pick_device
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def outlive_for(seconds: float, connection: socket.socket) -> None:
 def load(options: Options) -> tuple[Engine, Ready]:
     """Load the checkpoint and warm up: the engine, and what to tell of its model.
 
-    Raises CheckpointError, ConfigError, RequestError (no such device) or RuntimeUnavailable.
+    Raises CheckpointError, ConfigError, DeviceError or RuntimeUnavailable.
     """
     torch.set_num_threads(options.threads)
     checkpoint = open_checkpoint(options.checkpoint)

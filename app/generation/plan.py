@@ -13,14 +13,7 @@ from app.generation.errors import AnswerTooLarge, InvalidField
 from app.generation.schemas import MAX_INTEGER, SampleRequest, TrajectoryRequest
 from app.settings import Settings
 from app.wire.messages import ModelInfo, Submit
-from diffusion.spacing import (
-    chain_times,
-    default_steps,
-    default_variance,
-    evenly_shown,
-    evenly_spaced,
-    nearest_shown,
-)
+from diffusion.spacing import Spacing, default_steps, default_variance
 
 
 @dataclass(frozen=True)
@@ -92,13 +85,13 @@ def plan(
     if not as_job:  # which is run in parts
         _check_cost(request.n, steps, limits)
     labels = _labels(request, model)
-    times = chain_times(evenly_spaced(T, steps))
-    shown = _shown(request, times, T, limits)
+    spacing = Spacing.even(T, steps)
+    shown = _shown(request, spacing, T, limits)
     if not as_job:  # a job's answer is not held in memory; what it takes of the disk is bounded
         _check_response_size(request, model, len(shown), limits)
     submit = Submit(
         id=uuid.uuid4().hex,
-        seed=next(s for s in (request.seed, seed, draw_seed()) if s is not None),
+        seed=_seed(request, seed),
         indices=tuple(range(request.first_index, request.first_index + request.n)),
         labels=_network_labels(labels, model.null_label) if model.classes else None,
         sampler=request.sampler,
@@ -110,13 +103,15 @@ def plan(
         client=client,
         request_id=request_id,
     )
-    shown_times = tuple(times[position] for position in shown)
+    shown_times = tuple(spacing.paper_t[position] for position in shown)
     return Plan(submit, model.name, model.sha256, model.image_shape, labels, shown_times)
 
 
-def draw_seed() -> int:
-    """A seed for a request that names none."""
-    return secrets.randbelow(MAX_INTEGER + 1)
+def _seed(request: SampleRequest, given: int | None) -> int:
+    """The request's own seed, else the one given for it, else one that is drawn."""
+    if request.seed is not None:
+        return request.seed
+    return given if given is not None else secrets.randbelow(MAX_INTEGER + 1)
 
 
 def _check_cost(n: int, steps: int, limits: Settings) -> None:
@@ -174,7 +169,7 @@ def _network_labels(labels: Sequence[int | None], null_label: int | None) -> tup
     return tuple(null_label or 0 if label is None else label for label in labels)
 
 
-def _shown(request: SampleRequest, times: list[int], T: int, limits: Settings) -> list[int]:
+def _shown(request: SampleRequest, spacing: Spacing, T: int, limits: Settings) -> list[int]:
     """The positions that become frames; none for /sample."""
     if not isinstance(request, TrajectoryRequest):
         return []
@@ -182,7 +177,7 @@ def _shown(request: SampleRequest, times: list[int], T: int, limits: Settings) -
     if wanted is None:
         if request.frames > limit:
             raise InvalidField("frames", request.frames, f"this server shows 2..{limit} frames")
-        return evenly_shown(len(times), request.frames)
+        return spacing.even_positions(request.frames)
     if "frames" in request.model_fields_set:
         raise InvalidField("frames", request.frames, "give frames or timesteps, not both")
     if len(wanted) > limit:
@@ -190,7 +185,7 @@ def _shown(request: SampleRequest, times: list[int], T: int, limits: Settings) -
     for t in wanted:
         if t > T:
             raise InvalidField("timesteps", t, f"this model has T = {T}, so t must be 0..{T}")
-    return nearest_shown(times, wanted)
+    return spacing.positions_of(wanted)
 
 
 def _check_response_size(

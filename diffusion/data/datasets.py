@@ -1,6 +1,6 @@
-"""The data sets known by name, downloaded once and verified; and `load`, for those and for paths.
+"""Data sets by name, which are downloaded once and verified, or by path.
 
-`load("mnist")` fetches from the public address into the cache; `load("path")` reads a folder of
+`load("mnist")` fetches from the public address into the cache; `load("./path")` reads a folder of
 images or of IDX files, a zip of images, or an .npz.
 """
 
@@ -34,13 +34,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file at a public address, with the SHA-256 of its bytes as published."""
+    """A file at a public address, and the SHA-256 that its bytes must have."""
 
     url: str
     sha256: str
 
     @property
     def name(self) -> str:
+        """The last part of the address: its name in the cache."""
         return self.url.rsplit("/", 1)[1]
 
 
@@ -74,14 +75,15 @@ CIFAR10_CLASSES = (
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: $XDG_CACHE_HOME/ddpm, or ~/.cache/ddpm."""
+    """Return where downloads are kept: $XDG_CACHE_HOME/ddpm, or ~/.cache/ddpm."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ddpm"
 
 
 def load(source: str, split: Split = "train", *, strict: bool = False) -> Images:
-    """A built-in data set by name, else whatever is at the path `source`.
+    """Read a split of a data set: of a built-in name, or of what is at the path `source`.
 
-    `strict`: a corrupt image raises DataError; else it is reported and left out.
+    Raises DataError where that is missing or damaged. An image file that cannot be decoded is
+    reported and left out, or raises DataError too if `strict`.
     """
     if source in BUILT_IN:
         return BUILT_IN[source](cache_folder(), split)
@@ -140,7 +142,10 @@ BUILT_IN: dict[str, Callable[[Path, Split], Images]] = {
 
 
 def fetch(file: RemoteFile, folder: Path) -> Path:
-    """Download once, verify, keep. Raises DataError on a failed download or a wrong SHA-256."""
+    """Return the file's path in `folder`, downloaded and verified if it is not there already.
+
+    Raises DataError on a failed download or a wrong SHA-256.
+    """
     path = folder / file.name
     if path.exists():
         if _sha256(path) == file.sha256:

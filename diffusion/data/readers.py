@@ -1,6 +1,6 @@
-"""Data sets as uint8 arrays in memory, read from IDX files, an .npz, a folder or zip of images.
+"""Data sets read from IDX files, an .npz, or a folder or zip of images.
 
-`datasets.load` picks the reader. Images are held whole: a data set must fit in memory.
+`datasets.load` picks the reader. All images are held in memory, as uint8.
 """
 
 import gzip
@@ -27,23 +27,24 @@ Array = np.ndarray
 
 
 class DataError(ValueError):
-    """A data set is missing, damaged or of the wrong shape; the message says where and how."""
+    """A data set is missing, damaged or of the wrong shape; the message says which and why."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """`pixels` uint8 (N,C,H,W); `labels` int64 (N,) or None; `classes`: the labels' names."""
+    """A data set, or one split of it."""
 
-    pixels: Tensor
-    labels: Tensor | None
-    classes: tuple[str, ...] = ()
+    pixels: Tensor  # uint8 (N,C,H,W)
+    labels: Tensor | None  # int64 (N,)
+    classes: tuple[str, ...] = ()  # the labels' names
 
     def __len__(self) -> int:
         return len(self.pixels)
 
 
 def read_idx_folder(folder: Path, split: Split) -> Images:
-    """MNIST's own files, compressed or not: train-images-idx3-ubyte[.gz], t10k-…, labels beside."""
+    """Read MNIST's own files, compressed or not: train-images-idx3-ubyte[.gz], or t10k-… for the
+    test split, and labels likewise. Raises DataError."""
     prefix = "train" if split == "train" else "t10k"
     pixels = read_idx(_either(folder / f"{prefix}-images-idx3-ubyte"))
     labels = read_idx(_either(folder / f"{prefix}-labels-idx1-ubyte"))
@@ -60,7 +61,8 @@ def _either(path: Path) -> Path:
 
 
 def read_idx(path: Path) -> Array:
-    """One IDX file of bytes: magic 0, 0, 8, dimensions; then sizes, big-endian; then the data."""
+    """Read one IDX file of bytes. Raises DataError where it is something else, or not whole."""
+    # The header: 0, 0, 8 for bytes, the number of dimensions, then their sizes, big-endian.
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         zero, kind, dims = struct.unpack_from(">HBB", raw)
@@ -73,7 +75,8 @@ def read_idx(path: Path) -> Array:
 
 
 def read_npz(path: Path) -> Images:
-    """An .npz with `images` uint8 (N,H,W) or (N,H,W,C), and `labels` or `label` (N,) if it has."""
+    """Read an .npz with `images`, uint8 (N,H,W) or (N,H,W,C), and optionally `labels` or `label`
+    (N,). Raises DataError."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -105,14 +108,17 @@ NamedFile = tuple[PurePosixPath, bytes]
 
 
 def folder_files(folder: Path) -> Iterator[NamedFile]:
-    """Every image below the folder, by its path inside."""
+    """Read the image files below a folder, in order: yield their paths inside it, and bytes."""
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in IMAGE_SUFFIXES:
             yield PurePosixPath(path.relative_to(folder).as_posix()), path.read_bytes()
 
 
 def zip_files(path: Path, split: Split) -> Iterator[NamedFile]:
-    """Every image of the zip, or of its folder `split` where it has one."""
+    """Read the image files of a zip, or only of its folder `split` where it has one.
+
+    Raises DataError for a file that is not a whole zip.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             names = [PurePosixPath(name) for name in sorted(archive.namelist())]
@@ -126,7 +132,10 @@ def zip_files(path: Path, split: Split) -> Iterator[NamedFile]:
 
 
 def read_images(files: Iterator[NamedFile], strict: bool) -> Images:
-    """Encoded images; when all lie in sub-folders, the sub-folders' names are the classes."""
+    """Decode image files into a data set; if all are in sub-folders, these are the classes.
+
+    A file that cannot be decoded raises DataError if `strict`; else it is reported and left out.
+    """
     arrays: list[Array] = []
     folders: list[str] = []
     for name, raw in tqdm(files, desc="reading images", unit="image", leave=False):

@@ -1,4 +1,4 @@
-"""A long computation's finished pieces on disk, so that it goes on where it stopped."""
+"""A long computation's finished parts on disk, so that it continues where it stopped."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,16 +11,17 @@ Array = np.ndarray
 
 
 class EvaluationError(ValueError):
-    """An evaluation cannot be made as asked; the message says why."""
+    """An evaluation cannot be made as asked; the message names what is wrong and what to do."""
 
 
 class Parts:
-    """Finished pieces of the work, each an .npz of its own, made once.
+    """The finished parts of an evaluation in its folder, each an .npz of its own.
 
-    Raises EvaluationError where the folder holds parts of another evaluation.
+    `key`, in JSON types, is everything that the results depend on.
     """
 
     def __init__(self, folder: Path, key: Mapping[str, Any]) -> None:
+        """Raises EvaluationError where the folder holds parts of an evaluation with another key."""
         self.folder = folder
         wanted = json.loads(json.dumps(key))
         path = folder / "evaluation.json"
@@ -34,11 +35,11 @@ class Parts:
             if found.get(name) != value:
                 raise EvaluationError(
                     f"{folder} holds an evaluation with {name} = {found.get(name)!r}, not "
-                    f"{value!r}; give another folder, or remove it"
+                    f"{value!r}; give another folder, or remove this one"
                 )
 
     def get(self, name: str, make: Callable[[], Mapping[str, Array]]) -> dict[str, Array]:
-        """The arrays of part `name`, from disk when it is there."""
+        """Return the arrays of part `name`: from disk, or made and stored now."""
         path = self.folder / f"{name}.npz"
         if not path.exists():
             partial = path.with_suffix(".partial.npz")

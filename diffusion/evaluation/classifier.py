@@ -1,8 +1,8 @@
-"""Are label-conditioned samples recognised as their label? A small classifier that says.
+"""A small classifier, which tells whether samples show the label that was asked for.
 
     python -m diffusion.evaluation.classifier --data mnist --out models/mnist-classifier
 
-`ddpm evaluate` uses it, for the features that distances are measured in too.
+`ddpm evaluate` also measures distances in its features.
 """
 
 import argparse
@@ -21,15 +21,17 @@ from tqdm import tqdm
 from diffusion import pixels
 from diffusion.data import datasets
 from diffusion.data.readers import DataError, Images
-from diffusion.training.batches import generator_at
+from diffusion.training.randomness import generator_at
 
 WEIGHTS = "classifier.safetensors"
 SHIFT = 2
-"""Augmentation: each training image is moved by up to this many pixels."""
+"""Augmentation: each training image is moved by up to so many pixels in both directions."""
+ORDER = 0
+"""The stream of random numbers that the order of the images is drawn from, in each epoch anew."""
 
 
 class Classifier(nn.Module):
-    """Three stages of two 3x3 convolutions, then an average over positions."""
+    """Three stages of two 3x3 convolutions, an average over positions, and a linear layer."""
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
@@ -44,20 +46,20 @@ class Classifier(nn.Module):
         self.head = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B,C,H,W) in [-1, 1] to logits (B,K)."""
+        """Compute logits (B,K) of images x (B,C,H,W) in [-1, 1]."""
         logits: Tensor = self.head(self.features(x).mean(dim=(2, 3)))
         return logits
 
 
 def save_classifier(model: Classifier, folder: Path, card: Mapping[str, object]) -> None:
-    """Write the weights, and what there is to say of them."""
+    """Write the weights to `folder`, and the card, how they came about, as classifier.json."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(model.state_dict(), folder / WEIGHTS)
     (folder / "classifier.json").write_text(json.dumps(card, indent=2) + "\n")
 
 
 def load_classifier(folder: Path) -> Classifier:
-    """The classifier that `save_classifier` wrote. Raises DataError where there is none."""
+    """Read what `save_classifier` wrote, in evaluation mode. Raises DataError where it is not."""
     if not (folder / WEIGHTS).is_file():
         raise DataError(f"{folder}: no classifier here ({WEIGHTS} is missing)")
     state = load_file(folder / WEIGHTS)
@@ -69,18 +71,21 @@ def load_classifier(folder: Path) -> Classifier:
 
 @torch.no_grad()
 def classify(model: Classifier, x: Tensor) -> Tensor:
-    """The most likely label (N,) of each x (N,C,H,W) in [-1, 1]."""
+    """Return the most likely label (N,) of each image of x (N,C,H,W), in [-1, 1]."""
     return torch.cat([model(part).argmax(dim=1) for part in x.split(500)])
 
 
 def accuracy(model: Classifier, images: Images) -> float:
-    """The share of images whose label is recognised."""
+    """Return the share of the images whose label is recognised. Raises DataError without labels."""
     found = classify(model.eval(), pixels.to_model(images.pixels))
     return (found == _labels(images)).double().mean().item()
 
 
 def train(images: Images, num_epochs: int, batch_size: int = 128, seed: int = 0) -> Classifier:
-    """Fit a classifier with Adam, one cosine cycle, random shifts."""
+    """Fit a classifier with Adam, one cycle of the learning rate and random shifts.
+
+    Raises DataError for images without labels.
+    """
     torch.manual_seed(seed)
     batch_size = min(batch_size, len(images))
     labels = _labels(images)
@@ -90,7 +95,7 @@ def train(images: Images, num_epochs: int, batch_size: int = 128, seed: int = 0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
     bar = tqdm(total=steps, desc="training the classifier", unit="step")
     for epoch in range(num_epochs):
-        order = torch.randperm(len(images), generator=generator_at(seed, epoch))
+        order = torch.randperm(len(images), generator=generator_at(seed, ORDER, epoch))
         for index in order[: len(order) // batch_size * batch_size].split(batch_size):
             x = _shift(pixels.to_model(images.pixels[index]))
             loss = F.cross_entropy(model(x), labels[index], label_smoothing=0.05)
@@ -106,12 +111,12 @@ def train(images: Images, num_epochs: int, batch_size: int = 128, seed: int = 0)
 
 def _labels(images: Images) -> Tensor:
     if images.labels is None:
-        raise DataError("the data has no labels to recognise")
+        raise DataError("data: a classifier needs labels, and these images have none")
     return images.labels
 
 
 def _shift(x: Tensor) -> Tensor:
-    """Every image of the batch by its own offset, the border repeated."""
+    """Move every image of x (B,C,H,W) by an offset of its own; the border is repeated."""
     B, _, H, W = x.shape
     padded = F.pad(x, (SHIFT,) * 4, mode="replicate")
     dy, dx = torch.randint(2 * SHIFT + 1, (2, B)).unbind()
@@ -123,28 +128,35 @@ def _shift(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Recognition:
-    """`recognised` of `total` samples; `by_label`: the share for each label."""
+    """How many samples were recognised as the label asked for."""
 
     recognised: int
     total: int
-    by_label: list[float]
+    by_label: list[float]  # the share of each label that was asked for, in order
 
 
 def measure(classifier: Classifier, x_0: Tensor, labels: Tensor) -> Recognition:
-    """Compare what is recognised in samples x_0 (N,C,H,W) with the labels asked for (N,)."""
+    """Compare the labels recognised in samples x_0 (N,C,H,W) with those asked for (N,)."""
     right = classify(classifier, x_0) == labels
     by_label = [right[labels == k].double().mean().item() for k in labels.unique().tolist()]
     return Recognition(int(right.sum()), len(right), by_label)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command in this module's docstring."""
+    """Run the command in this module's docstring."""
     parser = argparse.ArgumentParser(
-        prog="python -m diffusion.evaluation.classifier", description="Train a classifier."
+        prog="python -m diffusion.evaluation.classifier",
+        description="Train a classifier for `ddpm evaluate --classifier`, and measure it.",
+        epilog="example:\n"
+        "  python -m diffusion.evaluation.classifier --data mnist --out models/mnist-classifier",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", default="mnist", help="data set, by name or path (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=5, help="passes over the data (%(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    add = parser.add_argument
+    add("--data", default="mnist", metavar="NAME|PATH",
+        help="data set by name, or path to labelled images (default: %(default)s)")  # fmt: skip
+    add("--epochs", type=int, default=5, metavar="COUNT",
+        help="passes over the data (default: %(default)s)")  # fmt: skip
+    add("--out", type=Path, required=True, metavar="FOLDER", help="folder to write to")
     args = parser.parse_args(argv)
     model = train(datasets.load(args.data, "train"), args.epochs)
     test = accuracy(model, datasets.load(args.data, "test"))

@@ -1,13 +1,13 @@
-"""What `ddpm evaluate` measures: the bound, and samples' distances to the data. Resumable.
+"""What `ddpm evaluate` measures: the bound, and how far samples are from the data.
 
-The work is done in parts, each written to the report's folder when it is finished; the same command
-goes on where it stopped. Everything is a function of (checkpoint, data, settings).
+The work is done in parts, each written to the report's folder when it is finished, so that the same
+command continues where it stopped. All numbers but times follow from checkpoint, data and settings.
 """
 
 import platform
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, NamedTuple, get_args
@@ -38,15 +38,15 @@ from diffusion.spacing import SamplerName, default_steps
 
 Array = np.ndarray
 FEATURES_PART = 1000
-"""Images whose features are kept together."""
+"""How many images' features are computed and stored together."""
 SHOWN_IMAGES = 10
-"""Images whose progressive decoding is shown."""
+"""How many test images are shown as a receiver sees them on the way."""
 SHOWN_TIMES = (1.0, 0.6, 0.4, 0.3, 0.2, 0.15, 0.1, 0.06, 0.03, 0.01, 0.0)
-"""States at which it is, as shares of the chain."""
+"""The states at which they are shown, as shares of the chain."""
 
 
 class Sampler(NamedTuple):
-    """A sampler, its kept timesteps and its guidance, written `ddim:50` or `ddim:50@1.5`."""
+    """A sampler, its number of steps and its guidance, written `ddim:50` or `ddim:50@1.5`."""
 
     name: SamplerName
     num_steps: int
@@ -54,7 +54,10 @@ class Sampler(NamedTuple):
 
     @classmethod
     def parse(cls, text: str, num_timesteps: int) -> "Sampler":
-        """`ddpm`, `ddim:50`, `ddim:50@1.5`; the sampler's default steps without a number."""
+        """Read `ddpm`, `ddim:50` or `ddim:50@1.5`; without a number the steps are the default.
+
+        Raises EvaluationError for anything else, or more than `num_timesteps` steps.
+        """
         rest, _, guidance = text.partition("@")
         name, _, steps = rest.partition(":")
         if name not in get_args(SamplerName):
@@ -71,37 +74,37 @@ class Sampler(NamedTuple):
 
     @property
     def file_name(self) -> str:
-        """Of what it made, without an ending."""
+        """The name of files of its samples, without an ending."""
         return str(self).replace(":", "-")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is measured."""
+    """How much is measured. Raises EvaluationError for less than can be measured."""
 
     num_images: int  # of each split, for the bound
-    num_samples: int  # by each sampler
+    num_samples: int  # made with each sampler
     samplers: tuple[Sampler, ...]
     seed: int = 0
     batch_size: int = 64
-    num_terms: int | None = None  # of each image, for the bound; None: all
+    num_terms: int | None = None  # of the bound, computed for each image; None: all
 
     def __post_init__(self) -> None:
         for flag, value, least in (
             ("images", self.num_images, 1),
             ("samples", self.num_samples, 2),  # a covariance needs two
             ("batch-size", self.batch_size, 1),
-            ("terms", self.num_terms or 2, 2),  # the decoder's, and one of the chain
+            ("terms", self.num_terms or 2, 2),  # the decoder's, and one more of the chain
         ):
             if value < least:
                 raise EvaluationError(f"{flag}: {value} is not allowed; it must be {least} or more")
 
     def key(self) -> dict[str, Any]:
-        """In JSON types."""
+        """Return all of them in JSON types: what tells one evaluation from another."""
         return {**asdict(self), "samplers": [str(sampler) for sampler in self.samplers]}
 
     def flags(self) -> str:
-        """As they are given to `ddpm evaluate`."""
+        """Return the flags that give `ddpm evaluate` these settings."""
         terms = "" if self.num_terms is None else f"--terms {self.num_terms} "
         return (
             f"--images {self.num_images} {terms}--samples {self.num_samples} --seed {self.seed} "
@@ -111,7 +114,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One checkpoint, the data that it is compared with, and the parts made so far."""
+    """A checkpoint, the data that it is compared with, and the parts that are finished."""
 
     source: Source
     train: Images
@@ -123,12 +126,15 @@ class Evaluation:
 
     @property
     def reverse(self) -> Reverse:
-        """p, as the bound takes it."""
+        """The reverse process p, as the bound takes it."""
         process = self.source.checkpoint.process
         return Reverse(self.source.model, self.source.process, process.variance, process.clip)
 
     def images(self, of: Images, index: Tensor) -> tuple[Tensor, Tensor | None]:
-        """x_0 and labels (None for unconditional models) of some images, on the device."""
+        """Return x_0 (B,C,H,W) and labels (B,) of the images at `index`, on the device.
+
+        The labels are None for unconditional models, and for data without them.
+        """
         device = self.source.device
         label = None
         if self.source.checkpoint.classes and of.labels is not None:
@@ -137,7 +143,8 @@ class Evaluation:
 
     @property
     def rows(self) -> int:
-        """Images times steps over the whole evaluation, for the progress bar."""
+        """Rows of the network in the whole evaluation, an image in a step each: for the progress
+        bar."""
         settings = self.settings
         splits = sum(min(settings.num_images, len(images)) for images in (self.train, self.test))
         steps = sum(sampler.num_steps for sampler in settings.samplers)
@@ -145,18 +152,22 @@ class Evaluation:
 
     @property
     def num_terms(self) -> int:
-        """Of each image, for the bound: at most one for each step."""
+        """Terms of the bound computed for each image: as set, but at most one for each step."""
         T = self.source.process.num_timesteps
         return min(self.settings.num_terms or T, T)
 
 
 def run(evaluation: Evaluation) -> dict[str, Any]:
-    """The whole report in JSON types, but for `grids`: arrays uint8 (H,W,C) by name. Raises
-    EvaluationError for guidance where the model has no null label."""
+    """Measure everything: the report in JSON types, but for `grids`, uint8 (H,W,C) by name.
+
+    Raises EvaluationError for guidance where the model has no null label.
+    """
     settings, grids = evaluation.settings, {}
     for s in settings.samplers:
         if s.guidance and evaluation.source.checkpoint.card.null_label is None:
-            raise EvaluationError(f"sampler: {str(s)!r}: the model has no null label to guide by")
+            raise EvaluationError(
+                f"sampler: {str(s)!r}: the model has no null label, which guidance needs"
+            )
     with tqdm(total=evaluation.rows, desc="evaluating", unit="row") as bar:
         bounds = {
             name: measure_bound(evaluation, name, images, bar)
@@ -164,7 +175,7 @@ def run(evaluation: Evaluation) -> dict[str, Any]:
         }
         made = {s: draw(evaluation, s, bar) for s in settings.samplers}
         decoded, grids["progressive"] = decoding(evaluation)
-    half, other = halves(evaluation.train.pixels, settings.num_samples, settings.seed + 1)
+    half, other = halves(evaluation.train.pixels, settings.num_samples, settings.seed)
     real = Reference.of(extract(evaluation, "real", half), extract(evaluation, "floor", other))
     rows = []
     for sampler, samples in made.items():
@@ -199,7 +210,7 @@ def run(evaluation: Evaluation) -> dict[str, Any]:
 def measure_bound(
     evaluation: Evaluation, split: str, images: Images, bar: "tqdm[Any]"
 ) -> BoundTerms:
-    """Every term for `num_images` of a split, chosen at random, given their labels."""
+    """Compute the bound of `num_images` of a split, chosen at random, given their labels."""
     settings, terms = evaluation.settings, evaluation.num_terms
     chosen = choose(len(images), settings.num_images, settings.seed)
     made = []
@@ -215,7 +226,7 @@ def measure_bound(
 def _bound_part(
     evaluation: Evaluation, images: Images, index: Tensor, start: int, bar: "tqdm[Any]"
 ) -> dict[str, Array]:
-    """The terms of images `index`, the `start`-th and following of those chosen."""
+    """Arrays of the bound of the images `index`: those chosen from number `start` on."""
     x_0, label = evaluation.images(images, index)
     terms = bound(
         evaluation.reverse, x_0, label, seed=evaluation.settings.seed, first_index=start,
@@ -226,7 +237,7 @@ def _bound_part(
 
 
 def summary(terms: BoundTerms) -> dict[str, Any]:
-    """Means over the images, in bits/dim."""
+    """Return the means over the images, in bits/dim, with the standard error of the total."""
     bits = terms.bits_per_dim()
     n = len(bits.total)
     return {
@@ -240,7 +251,10 @@ def summary(terms: BoundTerms) -> dict[str, Any]:
 
 
 def by_timestep(terms: BoundTerms) -> dict[str, list[float]]:
-    """Means over the images for each state, in order of the paper's t = 1..T."""
+    """Return the means over the images at each t, in order of the paper's t = 1..T.
+
+    The terms and the rate are in bits/dim, `rmse` on the 0..255 scale.
+    """
     code = rate_distortion(terms)
     return {
         "bits_per_dim": terms.bits_per_dim().per_step.mean(dim=0).tolist(),
@@ -251,7 +265,11 @@ def by_timestep(terms: BoundTerms) -> dict[str, list[float]]:
 
 
 def decoding(evaluation: Evaluation) -> tuple[list[dict[str, float]], Array]:
-    """Test images as a receiver sees them who has x_t, at some t; a row an image, itself last."""
+    """Decode test images from x_t at the SHOWN_TIMES, as a receiver of the code sees them.
+
+    Returns the error of each t, and a picture: a row for each image, from noisy to clean, and last
+    the image itself.
+    """
     source, settings, test = evaluation.source, evaluation.settings, evaluation.test
     chosen = choose(len(test), min(settings.num_images, SHOWN_IMAGES), settings.seed)
     last = source.process.num_timesteps - 1
@@ -268,7 +286,7 @@ def decoding(evaluation: Evaluation) -> tuple[list[dict[str, float]], Array]:
 
 
 def draw(evaluation: Evaluation, sampler: Sampler, bar: "tqdm[Any]") -> Samples:
-    """`num_samples` samples, their labels going round all classes."""
+    """Make `num_samples` samples, their labels going round all classes."""
     source, settings = evaluation.source, evaluation.settings
     count = len(source.checkpoint.classes)
     labels = torch.arange(settings.num_samples) % count if count else None
@@ -284,11 +302,20 @@ def draw(evaluation: Evaluation, sampler: Sampler, bar: "tqdm[Any]") -> Samples:
         name = f"samples-{sampler.file_name}-{start:06d}"
         made.append(_counted(evaluation, name, make, bar, B * sampler.num_steps))
     images = torch.from_numpy(np.concatenate([part["images"] for part in made]))
-    return Samples(images, labels, float(sum(part["seconds"] for part in made)))
+    return Samples(
+        images, labels, float(sum(part["seconds"] for part in made)), _processor_seconds(made)
+    )
+
+
+def _processor_seconds(parts: Sequence[Mapping[str, Array]]) -> float | None:
+    """The sum over all parts; None where one was made by a version that did not measure it."""
+    if not all("processor_seconds" in part for part in parts):
+        return None
+    return float(sum(part["processor_seconds"] for part in parts))
 
 
 def extract(evaluation: Evaluation, name: str, images: Tensor) -> Tensor:
-    """Features (N,D) of images uint8 (N,C,H,W), in parts that are kept."""
+    """Compute the features (N,D) of images uint8 (N,C,H,W), in parts that are stored."""
     made = []
     bar = tqdm(total=len(images), desc=f"features of {name}", unit="image", leave=False)
     with bar:
@@ -305,10 +332,17 @@ def _features_part(features: Features, images: Tensor) -> dict[str, Array]:
 
 
 def _samples_part(source: Source, request: Request, bar: "tqdm[Any]") -> dict[str, Array]:
-    started = time.perf_counter()
+    """One batch of samples, and what it took: seconds elapsed, and of the processor."""
+    # Elapsed time includes what other processes did meanwhile, and any pause of this one; the
+    # processor's, over all threads of this process, does not, but leaves out a GPU's work.
+    started, used = time.monotonic(), time.process_time()
     (x_0,) = batches(source, request, request.n, bar.update)
     images = np.moveaxis(pixels.to_uint8(x_0.numpy()), -1, -3)
-    return {"images": images, "seconds": np.array(time.perf_counter() - started)}
+    return {
+        "images": images,
+        "seconds": np.array(time.monotonic() - started),
+        "processor_seconds": np.array(time.process_time() - used),
+    }
 
 
 def _counted(
@@ -318,7 +352,8 @@ def _counted(
     bar: "tqdm[Any]",
     rows: int,
 ) -> dict[str, Array]:
-    """A part; `bar` moves on by `rows` when it was there already, without counting as speed."""
+    """Get a part; where it is finished already, `bar` moves on by its `rows`, which then do not
+    count as speed."""
     before = bar.n
     part = evaluation.parts.get(name, make)
     if bar.n == before:

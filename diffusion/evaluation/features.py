@@ -1,47 +1,49 @@
-"""The features in which sets of images are compared: a classifier's, or Inception-v3's (FID)."""
+"""The features in which sets of images are compared: a classifier's, or those of Inception-v3, as
+FID has them."""
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from diffusion import pixels
+from diffusion.config import FeaturesName
 from diffusion.evaluation.classifier import Classifier
 
-FeaturesName = Literal["auto", "classifier", "inception"]
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
-"""As torch-fidelity publishes and keeps it: the network that FID is defined with."""
+"""The file of torch-fidelity's that holds the network which FID is defined with."""
 TENSORS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-"""torch's own switch."""
+"""PyTorch's own environment variable: set, files are read without running code in them."""
 
 
 class FeaturesError(ValueError):
-    """The features asked for cannot be had; the message says what is missing."""
+    """The features asked for are not available; the message says what is missing."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """`extract` turns images uint8 (N,C,H,W) into features (N,D)."""
+    """A way to turn images uint8 (N,C,H,W) into features (N,D)."""
 
-    name: str
-    batch_size: int
+    name: str  # for reports
+    batch_size: int  # images at a time
     extract: Callable[[Tensor], Tensor]
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Features (N,D) of images uint8 (N,C,H,W), made `batch_size` at a time."""
+        """Compute the features (N,D) of images uint8 (N,C,H,W), `batch_size` at a time."""
         return torch.cat([self.extract(part) for part in images.split(self.batch_size)])
 
 
 def pick(name: FeaturesName, classifier: Classifier) -> Features:
-    """The features by name; `auto`: Inception's if its weights are at hand, else the classifier's.
+    """Return the features of that name; `auto` is Inception's where its weights are stored, else
+    the classifier's.
 
-    Raises FeaturesError when those named cannot be had.
+    Raises FeaturesError where those named are not available.
     """
     if name == "inception" or (name == "auto" and inception_weights().is_file()):
         return inception(inception_weights())
@@ -51,7 +53,7 @@ def pick(name: FeaturesName, classifier: Classifier) -> Features:
 
 
 def of_classifier(classifier: Classifier) -> Features:
-    """The average over positions of the classifier's last convolution."""
+    """Return the features of a classifier: its last convolution, averaged over positions."""
 
     def extract(images: Tensor) -> Tensor:
         made: Tensor = classifier.features(pixels.to_model(images)).mean(dim=(2, 3))
@@ -61,14 +63,15 @@ def of_classifier(classifier: Classifier) -> Features:
 
 
 def inception_weights() -> Path:
-    """Where torch keeps the file, whether it is there or not."""
+    """Return where PyTorch stores the weights, whether they are there or not."""
     return Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
 
 
 def inception(weights: Path) -> Features:
-    """The 2048 pooled features of Inception-v3, by torch-fidelity; grey images as three channels.
+    """Return the 2048 pooled features of Inception-v3, by torch-fidelity, from its weights' file.
 
-    Raises FeaturesError without the weights or the library.
+    Grey images are given to it as three equal channels. Raises FeaturesError where the weights or
+    the library are missing, or the file holds something else.
     """
     if not weights.is_file():
         raise FeaturesError(
@@ -86,7 +89,8 @@ def inception(weights: Path) -> Features:
         with _tensors_only():
             network = FeatureExtractorInceptionV3("inception", ["2048"], str(weights))
     except Exception as error:  # whatever the library meets in a file that is not its own
-        raise FeaturesError(f"features: inception: {weights}: not a file of its weights") from error
+        reason = "not a file of Inception's weights"
+        raise FeaturesError(f"features: inception: {weights}: {reason}") from error
 
     def extract(images: Tensor) -> Tensor:
         (made,) = network(images.expand(-1, 3, -1, -1))
@@ -97,7 +101,7 @@ def inception(weights: Path) -> Features:
 
 @contextmanager
 def _tensors_only() -> Iterator[None]:
-    """Have torch read tensors and nothing else, also where a library asks for all of a pickle."""
+    """A block in which PyTorch reads tensors and runs nothing, whatever a library asks of it."""
     before = os.environ.get(TENSORS_ONLY)
     os.environ[TENSORS_ONLY] = "1"
     try:

@@ -1,4 +1,4 @@
-"""How far two sets of images are apart in a feature space, and who is whose neighbour.
+"""How far apart two sets of images are in a feature space, and who is whose neighbour.
 
 Features are (N,D) tensors; what makes them is the caller's choice. All arithmetic is float64.
 """
@@ -14,22 +14,22 @@ CHUNK = 1024
 
 
 class Moments(NamedTuple):
-    """What the Fréchet distance needs of a set: `mean` (D,), `covariance` (D,D)."""
+    """What the Fréchet distance needs to know of a set: `mean` (D,) and `covariance` (D,D)."""
 
     mean: Tensor
     covariance: Tensor
 
 
 def moments(features: Tensor) -> Moments:
-    """Mean and unbiased covariance of features (N,D), N >= 2."""
+    """Compute the mean and the unbiased covariance of features (N,D), N >= 2."""
     features = features.double()
     return Moments(features.mean(dim=0), torch.cov(features.T).reshape(features.shape[1], -1))
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """|| mu_a - mu_b ||^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)) (Heusel et al. 2017, eq. 6).
+    """Compute || mu_a - mu_b ||^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)) (Heusel et al. 2017, eq. 6).
 
-    It depends on the sets' sizes: compare only distances over equally many images.
+    It depends on the sets' sizes: compare only distances between sets of the same sizes.
     """
     # S_a S_b has the eigenvalues of the symmetric S_a^(1/2) S_b S_a^(1/2).
     root = _symmetric_root(a.covariance)
@@ -52,13 +52,18 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(real: Tensor, samples: Tensor, k: int = 3) -> PrecisionRecall:
-    """Kynkäänniemi et al. 2019: a point is inside a set's manifold when it is no farther from one
-    of the set's points than that one's k-th nearest neighbour in the set."""
+    """Measure how far two sets of features, (N,D) and (M,D), cover each other.
+
+    A point is inside a set's manifold when it is no farther from one of the set's points than that
+    one's k-th nearest neighbour in the set (Kynkäänniemi et al. 2019); in a set of k points or
+    fewer, than its farthest.
+    """
     return PrecisionRecall(_share_inside(samples, real, k), _share_inside(real, samples, k))
 
 
 def _share_inside(points: Tensor, of: Tensor, k: int) -> float:
-    radius = torch.cat([d.kthvalue(k + 1, dim=1).values for d in _distances(of, of)])  # 0 is itself
+    rank = min(k + 1, len(of))  # the nearest is the point itself
+    radius = torch.cat([d.kthvalue(rank, dim=1).values for d in _distances(of, of)])
     inside = [(d <= radius).any(dim=1) for d in _distances(points, of)]
     return torch.cat(inside).double().mean().item()
 
@@ -71,7 +76,7 @@ class Neighbours(NamedTuple):
 
 
 def nearest(queries: Tensor, references: Tensor) -> Neighbours:
-    """The nearest reference of each query, both (N,D)."""
+    """Find the nearest reference, of (M,D), of each query, of (N,D)."""
     found = [d.min(dim=1) for d in _distances(queries, references)]
     return Neighbours(
         torch.cat([part.indices for part in found]), torch.cat([part.values for part in found])

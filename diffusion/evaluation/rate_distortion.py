@@ -1,7 +1,7 @@
-"""The chain as a progressive lossy code (section 4.3): what so many bits tell of an image.
+"""The chain as a progressive lossy code (section 4.3): how well so many bits describe an image.
 
-Sending x_T, then each x_{t-1} given x_t, costs the terms of the bound; who has received x_t knows
-the image as x0_hat(x_t), eq. 15. Stopping early is lossy compression.
+Sending x_T, and then each x_{t-1} given x_t, costs the terms of the bound. A receiver who has x_t
+estimates the image as x_0_hat(x_t), eq. 15; stopping early is lossy compression.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from diffusion.bound import BoundTerms, Reverse, term
 
 
 class RateDistortion(NamedTuple):
-    """What each state of the chain tells (Fig. 5), each (S,), in order of code t.
+    """What a receiver of each state has paid and knows (Fig. 5), each (S,), in order of code t.
 
-    `rate`: bits/dim received once x_t is known. `rmse`: the error of x0_hat(x_t) on the 0..255
+    `rate`: bits/dim received once x_t is known. `rmse`: the error of x_0_hat(x_t) on the 0..255
     scale, from the mean square over the images.
     """
 
@@ -26,8 +26,9 @@ class RateDistortion(NamedTuple):
 
 
 def rate_distortion(terms: BoundTerms) -> RateDistortion:
-    """What is received by x_t costs L_T and the terms above t: L_i is what x_{i-1} costs."""
+    """Compute rate and distortion at every t from the terms of the bound (section 4.3)."""
     terms = terms.bits_per_dim()
+    # x_T costs L_T, and x_{i-1} given x_i costs L_i: who has x_t has paid L_T and the L_i above t.
     costs = torch.cat([terms.per_step[:, 1:], terms.prior[:, None]], dim=1).mean(dim=0)
     rate = costs.flip(0).cumsum(0).flip(0)
     return RateDistortion(rate, 127.5 * terms.x_0_mse.mean(dim=0).sqrt())
@@ -43,8 +44,11 @@ def reconstructions(
     seed: int = 0,
     first_index: int = 0,
 ) -> Tensor:
-    """x0_hat(x_t) of images x_0 (B,C,H,W) at each code t of `times`: (len(times),B,C,H,W) float64,
-    for the draws of x_t that `bound` makes with the same seed and first_index."""
+    """Compute x_0_hat(x_t) of images x_0 (B,C,H,W) at each code t of `times`.
+
+    Returns (len(times),B,C,H,W) float64, for the draws of x_t that `bound` makes with the same seed
+    and first_index.
+    """
     indices = torch.arange(first_index, first_index + len(x_0), device=x_0.device)
     made = []
     for code_t in times:

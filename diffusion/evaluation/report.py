@@ -14,7 +14,7 @@ import numpy as np
 from diffusion import pixels
 
 Array = np.ndarray
-COLUMNS = {
+COLUMNS = {  # of the samples' table: the row's key, and the column's title
     "sampler": "sampler:steps",
     "images": "images",
     "frechet": "Fréchet distance",
@@ -22,8 +22,15 @@ COLUMNS = {
     "recall": "recall",
     "recognised": "recognised as their label",
     "images_per_second": "images/s",
+    "processor_seconds": "CPU s",
 }
 ON_CARD = ("images", "frechet", "precision", "recall", "recognised")
+"""The keys of a sampler's row that go on a model card."""
+TIMES = (
+    "images/s counts the time that elapsed, which other work on the machine lengthens. CPU s, the "
+    "time that all threads of the evaluation spent on processors, is not lengthened by it, and "
+    "leaves out the work of a GPU."
+)
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -43,14 +50,18 @@ class ReportError(ValueError):
 
 
 def check_plots() -> None:
-    """Raise ReportError where the report's plots could not be drawn: before the work, not after."""
+    """Raise ReportError where matplotlib is missing: better before the work than after it."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise ReportError("report: matplotlib is not installed; install the extra `train`")
+        raise ReportError(
+            "report: matplotlib is not installed, which draws the plots; install the extra `train`"
+        )
 
 
 def read_quality(paths: Sequence[Path], sha256: str) -> dict[str, Any]:
-    """What a model card says of a report.json, and of the samples of further ones under `more`.
-    Raises ReportError unless all are of those weights."""
+    """Sum up a report.json for a model card; of further ones, under `more`, only their samples.
+
+    Raises ReportError for a file that is no report, or a report of weights of another SHA-256.
+    """
     first, *more = (_read_quality(path, sha256) for path in paths)
     for further in more:
         del further["bits_per_dim"]
@@ -74,12 +85,12 @@ def _read_quality(path: Path, sha256: str) -> dict[str, Any]:
     except (OSError, KeyError, ValueError) as error:
         raise ReportError(f"{path}: not a report of `ddpm evaluate`: {error!r}") from error
     if found != sha256:
-        raise ReportError(f"{path}: is of the weights {found}, not {sha256}")
+        raise ReportError(f"{path}: is of the weights {found}, not of these, {sha256}")
     return quality
 
 
 def write(report: Mapping[str, Any], folder: Path) -> Path:
-    """Write all files; the path of the page."""
+    """Write report.json, report.html and the pictures; return the path of the page."""
     grids: Mapping[str, Array] = report["grids"]
     numbers = {name: value for name, value in report.items() if name != "grids"}
     (folder / "report.json").write_text(json.dumps(numbers, indent=2) + "\n")
@@ -93,7 +104,7 @@ def write(report: Mapping[str, Any], folder: Path) -> Path:
 
 
 def plots(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The report's plots, matplotlib figures by name."""
+    """Draw the report's plots: matplotlib figures by name."""
     by_t = report["by_timestep"]
     made = {}
     if _has_every_term(by_t):
@@ -104,7 +115,7 @@ def plots(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def page(report: Mapping[str, Any], grids: Mapping[str, Array]) -> str:
-    """The HTML page; nothing in it is loaded from elsewhere."""
+    """Write the report as one HTML page, which loads nothing from elsewhere."""
     name = html.escape(str(report["checkpoint"]))
     body = [
         f"<h1>{name}</h1>",
@@ -132,7 +143,9 @@ def _bound_section(report: Mapping[str, Any], grids: Mapping[str, Array]) -> lis
                 "squared error of eps_hat (L_simple) at each t."),
     ]  # fmt: skip
     if not _has_every_term(by_t):
-        curves = ["<p>No curves over t: of so few terms of so few images, some t have none.</p>"]
+        curves = [
+            "<p>No curves over t: so few terms of so few images leave some t without any.</p>"
+        ]
     return [
         "<h2>The bound on the negative log likelihood</h2>",
         "<p>Eq. 5, given the label where the model has labels. L_T and the KL terms are the rate, "
@@ -167,7 +180,7 @@ def _samples_section(report: Mapping[str, Any], grids: Mapping[str, Array]) -> l
         "<h2>Samples</h2>",
         f"<p>Distances to one half of the training images, in {html.escape(report['features'])}. "
         f"The floor is that of {floor['images']} images of the other half: "
-        f"<strong>{_text(floor['frechet'])}</strong>.</p>",
+        f"<strong>{_text(floor['frechet'])}</strong>. {TIMES}</p>",
         _table([COLUMNS[n] for n in shown], [[row[n] for n in shown] for row in samplers]),
         _figure(_svg(_by_steps(report)), "Fréchet distance against the number of steps."),
         *(

@@ -1,4 +1,4 @@
-"""Algorithm 1, lines 2-4: what every training step draws, images, t, eps and labels."""
+"""What every training step draws (Algorithm 1, lines 2-4): images, labels, t and eps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +10,13 @@ from diffusion import pixels
 from diffusion.config import Config
 from diffusion.data.readers import Images
 from diffusion.process import Process
+from diffusion.training.randomness import Stream, generator_at
 from diffusion.training.timestep_sampler import Importance, Uniform
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One optimiser step's draws, on the CPU: Algorithm 1, lines 2-4."""
+    """What one optimiser step draws (Algorithm 1, lines 2-4)."""
 
     x_0: Tensor  # (B,C,H,W) in [-1, 1]
     t: Tensor  # (B,) int64, over 0..T-1
@@ -24,10 +25,11 @@ class Batch:
     weight: Tensor  # (B,) of the losses: 1 where t is uniform
 
     def part(self, i: int, count: int) -> "Batch":
-        """The i-th of `count` equal parts."""
+        """Return the i-th of `count` equal parts."""
         return self._each(lambda tensor: tensor.chunk(count)[i])
 
     def to(self, device: torch.device) -> "Batch":
+        """Copy it to a device."""
         return self._each(lambda tensor: tensor.to(device))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
@@ -36,8 +38,11 @@ class Batch:
 
 
 class Batches:
-    """Draws the batch of any step: a function of (seed, step), and of the losses so far where t is
-    drawn by importance."""
+    """Draws the batch of any step: a function of (seed, step) alone.
+
+    Where t is drawn by importance it depends on the losses so far too. Then the batches must be
+    drawn in order, and `times` told the losses.
+    """
 
     def __init__(self, data: Images, config: Config, process: Process) -> None:
         self.data = data
@@ -53,25 +58,30 @@ class Batches:
         self._order = torch.empty(0, dtype=torch.int64)
 
     def at(self, step: int) -> Batch:
-        """The images of step `step`, each epoch a new permutation of the data, and the draws."""
+        """Return the batch of step `step`; over an epoch every image is drawn once."""
         return self._prepared.pop(step, None) or self._draw(step)
 
     def prepare(self, step: int) -> None:
-        """Draw that step's batch now, unless its draws depend on losses still to come."""
+        """Draw the batch of step `step` in advance, unless its draws wait for losses."""
         if self.config.timesteps != "importance":
             self._prepared = {step: self._draw(step)}
 
     def _draw(self, step: int) -> Batch:
         config = self.config
-        generator = generator_at(config.seed, step)
+        # A resumed run, and one of an older version, must draw the same: keep the order of draws.
+        generator = generator_at(config.seed, Stream.BATCH, step)
+        # 2: x_0 ~ q(x_0), in an order that is new in every epoch
         B = config.batch_size
         index = self._indices(torch.arange(step * B, (step + 1) * B))
         x_0 = pixels.to_model(self.data.pixels[index])
         if config.horizontal_flip:
             flip = torch.rand(B, generator=generator) < 0.5
             x_0 = torch.where(flip[:, None, None, None], x_0.flip(-1), x_0)
+        # 3: t ~ Uniform({1, …, T}), or by importance
         t, weight = self.times.draw(B, generator)
+        # 4: eps ~ N(0, I)
         eps = torch.randn(x_0.shape, generator=generator)
+        # Labels, some dropped so that the network learns to do without (Ho & Salimans 2022)
         label = None
         if self.is_conditional and self.data.labels is not None:
             drop = torch.rand(B, generator=generator) < config.label_dropout
@@ -79,6 +89,7 @@ class Batches:
         return Batch(x_0, t, eps, label, weight)
 
     def _indices(self, position: Tensor) -> Tensor:
+        """Which images have these positions in the endless row of epochs, int64 (B,)."""
         size = len(self.data)
         epochs = position // size
         parts = [
@@ -89,18 +100,14 @@ class Batches:
 
     def _permutation(self, epoch: int) -> Tensor:
         if epoch != self._epoch:
-            generator = generator_at(self.config.seed + 1, epoch)
+            generator = generator_at(self.config.seed, Stream.ORDER, epoch)
             self._order = torch.randperm(len(self.data), generator=generator)
             self._epoch = epoch
         return self._order
 
 
-def generator_at(seed: int, step: int) -> torch.Generator:
-    """A generator whose draws depend on (seed, step) only."""
-    return torch.Generator().manual_seed((seed * 0x9E3779B97F4A7C15 + step) % 2**63)
-
-
 def null_label(config: Config) -> int | None:
-    """The class embedding's last row, when labels are dropped for guidance."""
+    """Return the label that means "no label": the class embedding's last row, where the run drops
+    labels for guidance, else None."""
     rows = config.unet.num_class_embeds
     return rows - 1 if rows is not None and config.training.label_dropout else None

@@ -1,9 +1,9 @@
-"""Several processes, or machines, that train one model, as `torchrun` starts them.
+"""One model trained by several processes, on one machine or more, as `torchrun` starts them.
 
     torchrun --nproc-per-node 4 -m diffusion train configs/cifar10.toml --out runs/cifar10
 
-Each takes its share of every batch; gradients are averaged (DistributedDataParallel), so all hold
-the same weights. The first one writes what is written.
+Each worker takes its share of every batch. Gradients are averaged (DistributedDataParallel), so
+that all hold the same weights. Only the first one writes files.
 """
 
 import os
@@ -17,12 +17,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from diffusion.sampling import pick_device
+from diffusion.devices import pick_device
 
 
 @dataclass(frozen=True)
 class Worker:
-    """This process among `count`; alone unless `join` says otherwise."""
+    """This process' place, `rank`, among the `count` that train together."""
 
     rank: int = 0
     count: int = 1
@@ -34,7 +34,7 @@ class Worker:
 
     @contextmanager
     def first_goes_first(self) -> Iterator[None]:
-        """The others enter the block when the first has left it."""
+        """A block that the first worker passes alone, and then all others."""
         if self.count > 1 and not self.is_first:
             dist.barrier()
         yield
@@ -42,7 +42,7 @@ class Worker:
             dist.barrier()
 
     def gather(self, own: Tensor) -> Tensor:
-        """The values (B,) of all workers, in order of their ranks."""
+        """Join the values (B,) of all workers, in order of their ranks."""
         if self.count == 1:
             return own
         all_values = [torch.empty_like(own) for _ in range(self.count)]
@@ -50,13 +50,18 @@ class Worker:
         return torch.cat(all_values)
 
     def share(self, model: nn.Module) -> nn.Module:
-        """The model with gradients that are averaged over all workers; itself when alone."""
+        """Wrap the model so that its gradients are averaged over all workers.
+
+        A worker that is alone gets the model itself.
+        """
         return DistributedDataParallel(model) if self.count > 1 else model
 
 
 def averaging(model: nn.Module, *, now: bool) -> AbstractContextManager[object]:
-    """A block whose backward pass averages a shared model's gradients, or leaves that to a later
-    one."""
+    """A block whose backward pass averages a shared model's gradients over the workers.
+
+    Unless `now`, they are only added up here, to be averaged by a later backward pass.
+    """
     if isinstance(model, DistributedDataParallel) and not now:
         return cast(AbstractContextManager[object], model.no_sync())
     return nullcontext()
@@ -64,8 +69,11 @@ def averaging(model: nn.Module, *, now: bool) -> AbstractContextManager[object]:
 
 @contextmanager
 def join(device: str) -> Iterator[tuple[Worker, torch.device]]:
-    """This process' place among those that torchrun started, and its device: with `auto`, the GPU
-    of its number on this machine. Without torchrun it is alone."""
+    """A block in which this process has its place among those that torchrun started.
+
+    Gives the place and the device; `auto` is the GPU with the process' number on this machine. A
+    process that torchrun did not start is alone. Raises DeviceError.
+    """
     if "RANK" not in os.environ:
         yield Worker(), pick_device(device)
         return

@@ -1,4 +1,4 @@
-"""The running average of the weights, which is what is evaluated and served."""
+"""The exponential moving average of the weights: what is evaluated, exported and served."""
 
 import copy
 from typing import Generic, TypeVar
@@ -12,8 +12,8 @@ M = TypeVar("M", bound=nn.Module)
 class EMA(Generic[M]):
     """An exponential moving average of a model's parameters, with warm-up.
 
-    The decay at update n is min(decay, (1 + n) / (10 + n)): without it the average would keep
-    the random initial weights for about 1 / (1 - decay) updates.
+    The decay at update n is min(decay, (1 + n) / (10 + n)). Without this warm-up the average would
+    keep much of the random initial weights for about 1 / (1 - decay) updates.
     """
 
     def __init__(self, model: M, decay: float) -> None:
@@ -22,7 +22,7 @@ class EMA(Generic[M]):
 
     @torch.no_grad()
     def update(self, model: M, num_updates: int) -> None:
-        """Move towards `model`; `num_updates` counts the updates before this one."""
+        """Move the average towards `model`; `num_updates` counts the updates before this one."""
         decay = min(self.decay, (1 + num_updates) / (10 + num_updates))
         averages: list[Tensor] = list(self.model.parameters())
         weights: list[Tensor] = list(model.parameters())

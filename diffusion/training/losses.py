@@ -1,4 +1,7 @@
-"""What training minimises: L_simple (eq. 14), the bound (eq. 5), or both (IDDPM, section 3.1)."""
+"""What training minimises: L_simple (eq. 14), the bound (eq. 5), or both.
+
+IDDPM is Nichol & Dhariwal 2021; both together are the hybrid objective of its section 3.1.
+"""
 
 import math
 from typing import NamedTuple
@@ -16,26 +19,25 @@ from diffusion.unet import UNet
 
 
 class Losses(NamedTuple):
-    """For each image (B,): `total`, which is minimised when weighted as t was drawn, and `simple`,
-    the squared error in it."""
+    """The losses of a batch, one for each image."""
 
-    total: Tensor
-    simple: Tensor
+    total: Tensor  # (B,), minimised after weighting by how t was drawn
+    simple: Tensor  # (B,), the squared error of eq. 14, without weights
 
 
 class Objective:
-    """The loss of a network on a batch, as `config.training` has it.
+    """The loss of a network on a batch, as `config.training.loss` names it.
 
-    `simple`: L_simple, weighted by min-SNR-gamma if set. `bound`: T L_t in bits/dim, whose mean
-    over uniform t is the bound but for L_T, which has no parameters. `hybrid`: L_simple plus
-    `bound_weight` times that, which then moves the learned variance alone (IDDPM: Nichol &
-    Dhariwal 2021).
+    - `simple`: L_simple, weighted by min-SNR-gamma if that is set.
+    - `bound`: T L_t in bits/dim. Its mean over uniform t is the bound without L_T, which has no
+      parameters.
+    - `hybrid`: L_simple plus `bound_weight` times the bound, which moves the learned variance only.
     """
 
     def __init__(
         self, config: Config, process: Process, unet: UNet, network: Model | None = None
     ) -> None:
-        """`network` is called in `unet`'s place, where that is wrapped."""
+        """`network` is `unet` as it is to be called: wrapped for several workers, or compiled."""
         self.config = config.training
         self.prediction = config.process.prediction
         self.process = process
@@ -47,6 +49,7 @@ class Objective:
             self.weight = min_snr_weight(self.prediction, process, self.config.min_snr_gamma)
 
     def __call__(self, batch: Batch) -> Losses:
+        """Compute the losses of a batch, differentiable in the network's parameters."""
         x_t = self.process.q_sample(batch.x_0, batch.t, batch.eps)
         out = self.network(x_t, batch.t, batch.label).float()
         simple = squared_error(out, self.process, batch, self.prediction)
@@ -57,13 +60,14 @@ class Objective:
             case "bound":
                 return Losses(self._bound(batch, x_t, out), simple)
             case "hybrid":
+                # The bound must not move eps_hat: it gets the gradient of v alone.
                 C = x_t.shape[1]
                 out = torch.cat([out[:, :C].detach(), out[:, C:]], dim=1)
                 bound = self._bound(batch, x_t, out)
                 return Losses(weighted + self.config.bound_weight * bound, simple)
 
     def _bound(self, batch: Batch, x_t: Tensor, out: Tensor) -> Tensor:
-        """T L_t, in bits/dim (B,)."""
+        """T L_t of each image, (B,) in bits/dim."""
         out = self.model.to_eps(out, x_t, batch.t)
         nats = compare(self.reverse, batch.x_0, x_t, batch.t, out).nats
         scale = self.process.num_timesteps / (math.log(2) * batch.x_0[0].numel())
@@ -71,7 +75,10 @@ class Objective:
 
 
 def squared_error(out: Tensor, process: Process, batch: Batch, prediction: Prediction) -> Tensor:
-    """|| eps - eps_theta(x_t, t) ||^2 (eq. 14), or the same for another prediction; the mean over
-    each image's elements (B,). Channels of `out` beyond those of x_0 are not looked at."""
+    """Compute || eps - eps_theta(x_t, t) ||^2 (eq. 14), as a mean over each image's elements, (B,).
+
+    A network that predicts x_0 or v is compared with those. Channels of `out` beyond those of x_0,
+    a learned variance, are left out.
+    """
     wanted = target(prediction, process, batch.x_0, batch.t, batch.eps)
     return (wanted - out[:, : wanted.shape[1]]).square().mean(dim=(1, 2, 3))

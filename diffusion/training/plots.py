@@ -1,4 +1,4 @@
-"""A run's log as a picture: loss.png, drawn anew whenever training stops."""
+"""A run's log as a picture, loss.png, which is drawn anew whenever training stops."""
 
 import contextlib
 import json
@@ -8,8 +8,11 @@ from diffusion.training.trainer import QUARTILES
 
 
 def read_log(run: Path) -> dict[int, dict[str, float]]:
-    """The scalars that a run logged, by step: of those logged twice, since it went on from an older
-    state, the newer. A line that a killed process left unfinished is passed over."""
+    """Read the scalars of a run's log.jsonl, by step.
+
+    A resumed run logs again the steps since its last state; the newer line counts. A line that a
+    killed process left unfinished is passed over.
+    """
     entries: dict[int, dict[str, float]] = {}
     for line in (run / "log.jsonl").read_text().splitlines():
         with contextlib.suppress(json.JSONDecodeError):
@@ -19,7 +22,7 @@ def read_log(run: Path) -> dict[int, dict[str, float]]:
 
 
 def draw_losses(run: Path) -> Path:
-    """Write RUN/loss.png: the loss that is minimised, and L_simple by quartile of t.
+    """Draw the loss that is minimised, and L_simple by quarter of t, to loss.png in a run's folder.
 
     Raises ImportError where matplotlib is not installed.
     """

@@ -1,4 +1,7 @@
-"""Which t a training step looks at: all alike, or those that matter most (IDDPM, section 3.3)."""
+"""How a training step draws t: uniformly, or more often where the loss is large.
+
+The second is importance sampling, section 3.3 of IDDPM (Nichol & Dhariwal 2021).
+"""
 
 from typing import NamedTuple
 
@@ -6,46 +9,47 @@ import torch
 from torch import Tensor
 
 HISTORY = 10
-"""Losses remembered for each t."""
+"""How many losses are remembered for each t."""
 UNIFORM_SHARE = 0.001
-"""Of the draws by importance, unless told otherwise: no t is left out for ever."""
+"""The default share of draws that stay uniform, so that no t is left out for ever."""
 
 
 class Drawn(NamedTuple):
-    """`t` (B,) int64, and the `weight` (B,) float32 that keeps the mean loss what it is over
-    uniform t."""
+    """Timesteps, and weights under which the mean loss is that over uniform t."""
 
-    t: Tensor
-    weight: Tensor
+    t: Tensor  # (B,) int64
+    weight: Tensor  # (B,) float32
 
 
 class Uniform:
-    """Every t alike: what L_simple wants."""
+    """Every t is equally likely, as in Algorithm 1."""
 
     def __init__(self, num_timesteps: int) -> None:
         self.num_timesteps = num_timesteps
 
     def draw(self, count: int, generator: torch.Generator) -> Drawn:
-        """`count` times."""
+        """Draw `count` timesteps."""
         t = torch.randint(self.num_timesteps, (count,), generator=generator)
         return Drawn(t, torch.ones(count))
 
     def note(self, t: Tensor, losses: Tensor) -> None:
-        """Nothing is learnt from losses."""
+        """Remember the unweighted losses (B,) of images at t (B,); uniform draws need none."""
 
     def state(self) -> dict[str, Tensor]:
-        """What a resumed run needs."""
+        """Return what a resumed run needs to draw the same."""
         return {}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """The inverse of `state`."""
+        """Go on from what `state` returned."""
 
 
 class Importance(Uniform):
-    """t with probability proportional to sqrt(E[L_t^2]) over the last HISTORY losses at t, weighted
-    by 1 / (T p_t): the same mean as uniform t, with less noise where the terms differ by orders of
-    magnitude. Uniform until every t has HISTORY losses, and for `uniform_share` of the draws after
-    that: no weight is above 1 / uniform_share."""
+    """t is drawn with probability p_t proportional to sqrt(E[L_t^2]), over its last HISTORY losses.
+
+    The weights 1 / (T p_t) keep the mean loss; its noise is less where the terms of the bound
+    differ by orders of magnitude. The draws are uniform until every t has HISTORY losses, and a
+    share of them, `uniform_share`, stays so: hence no weight is above 1 / uniform_share.
+    """
 
     def __init__(self, num_timesteps: int, uniform_share: float = UNIFORM_SHARE) -> None:
         super().__init__(num_timesteps)
@@ -54,7 +58,7 @@ class Importance(Uniform):
         self.counts = torch.zeros(num_timesteps, dtype=torch.int64)
 
     def probabilities(self) -> Tensor:
-        """p_t (T,) float64."""
+        """Return p_t, (T,) float64."""
         uniform = torch.full((self.num_timesteps,), 1 / self.num_timesteps, dtype=torch.float64)
         if bool((self.counts < HISTORY).any()):
             return uniform
@@ -67,7 +71,7 @@ class Importance(Uniform):
         return Drawn(t, (1 / (self.num_timesteps * p[t])).float())
 
     def note(self, t: Tensor, losses: Tensor) -> None:
-        """Remember the unweighted losses (B,) of images at t (B,), the oldest ones forgotten."""
+        """Remember the unweighted losses (B,) of images at t (B,); the oldest are forgotten."""
         for i, loss in zip(t.tolist(), losses.tolist(), strict=True):
             self.losses[i, self.counts[i] % HISTORY] = loss
             self.counts[i] += 1

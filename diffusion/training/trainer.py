@@ -1,8 +1,8 @@
 """Algorithm 1: training with L_simple (eq. 14) or another objective, resumable to the bit.
 
-All randomness of a run is a function of (seed, step): which images, which t, which eps, which
-labels are dropped, which units (and of the losses so far, where t is drawn by importance). So a
-resumed run needs no generator state, and gives the same weights as one that was never stopped.
+All randomness of a run is a function of (seed, step): the images, t and eps of a step, which labels
+are dropped and which units (and of the losses so far, where t is drawn by importance). So a resumed
+run needs no generator's state, and gives the same weights as one that was never stopped.
 """
 
 import json
@@ -22,26 +22,28 @@ from tqdm import tqdm
 from diffusion.atomic import atomic_folder
 from diffusion.config import Config, TrainingConfig, to_dict
 from diffusion.data.readers import Images
+from diffusion.devices import describe_machine
 from diffusion.process import Process
-from diffusion.training.batches import Batch, Batches, generator_at, null_label
+from diffusion.training.batches import Batch, Batches, null_label
 from diffusion.training.distributed import Worker, averaging
 from diffusion.training.ema import EMA
+from diffusion.training.errors import TrainingError
 from diffusion.training.losses import Losses, Objective
+from diffusion.training.randomness import Stream, generator_at
 from diffusion.unet import UNet, initialise
 
 log = logging.getLogger(__name__)
 
 ALONE = Worker()
 KEEP_STATES = 2
+"""How many saved states stay on disk: the newest, and one more in case that is lost."""
 QUARTILES = 4
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why. The last saved state is whole."""
+"""Into how many equal ranges of t L_simple is told apart in the log."""
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Linear warm-up, then constant (the paper) or a cosine down to 0 at `num_steps`."""
+    """Return the learning rate of a step: a linear warm-up, then constant, as in the paper, or a
+    cosine down to 0 at `num_steps`."""
     warmup = min(1.0, (step + 1) / max(config.warmup_steps, 1))
     if config.decay == "none":
         return config.learning_rate * warmup
@@ -50,7 +52,7 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
 
 
 class Writer(Protocol):
-    """What of a TensorBoard SummaryWriter is used."""
+    """What is used of TensorBoard's SummaryWriter."""
 
     def add_scalar(self, tag: str, value: float, step: int, /) -> None: ...
     def add_image(self, tag: str, image: Any, step: int, /) -> None: ...
@@ -58,8 +60,11 @@ class Writer(Protocol):
 
 @dataclass
 class Meter:
-    """Means between two log lines: the loss that is minimised, L_simple (whole and by quartile of
-    t), gradient norm, images/s. Those of losses are over uniform t, however t was drawn."""
+    """What is logged: means since the last log line, of losses, gradient norm and images/s.
+
+    The losses are the one that is minimised, and L_simple, over all t and by quarter of t. Their
+    means are those over uniform t, however t was drawn.
+    """
 
     num_timesteps: int
     losses: list[Tensor] = field(default_factory=list)
@@ -68,17 +73,17 @@ class Meter:
     weights: list[Tensor] = field(default_factory=list)
     norms: list[Tensor] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
-    workers: int = 1  # the means are over one's own share, images/s over all
+    workers: int = 1  # the means are over this worker's share, images/s over all
 
     def add(self, batch: Batch, losses: Losses) -> None:
-        """Count the losses of a batch, each (B,)."""
+        """Take in the losses of a batch, each (B,)."""
         self.times.append(batch.t)
         self.weights.append(batch.weight)
         self.losses.append(losses.total)
         self.simple.append(losses.simple)
 
     def scalars(self) -> dict[str, float]:
-        """The means so far; starts anew."""
+        """Return the means so far, by their names in the log, and start anew."""
         parts = (self.losses, self.simple, self.times, self.weights)
         loss, simple, t, weight = (torch.cat(part).cpu() for part in parts)
         seconds = time.monotonic() - self.started
@@ -101,11 +106,11 @@ class Meter:
 
 
 class Trainer:
-    """One training run in one folder: `run/config.json`, `run/states/step-…`.
+    """A training run in a folder of its own, which holds log.jsonl and states/step-….
 
-    Made anew it starts at step 0, from random weights or those of `start`; where the folder holds a
-    state, it goes on from there. Raises TrainingError when that state is of another configuration,
-    or `start` of another network.
+    A new run starts at step 0, from random weights or those of `start`. Where the folder holds a
+    state, the run continues from there. Raises TrainingError when that state is of another
+    configuration, `start` of another network, or the data do not fit the network.
     """
 
     def __init__(
@@ -151,8 +156,11 @@ class Trainer:
         on_sample: Callable[["Trainer", Writer | None], None] | None = None,
         until: int | None = None,
     ) -> None:
-        """Train up to `num_steps`, or only to the step `until`, saving, logging and sampling on the
-        way."""
+        """Train up to `num_steps`, or only up to the step `until`.
+
+        On the way states are saved, scalars logged, and `on_sample` called, as often as
+        `config.training` says. Raises TrainingError as `train_step` does.
+        """
         training = self.config.training
         last = min(training.num_steps, until or training.num_steps)
         first = self.worker.is_first
@@ -174,18 +182,22 @@ class Trainer:
                     self.save()
 
     def train_step(self) -> None:
-        """Lines 2-5 of Algorithm 1 for one batch. Raises TrainingError when the loss is not finite,
-        before any weight is touched."""
+        """Take one step of Algorithm 1, lines 2-5.
+
+        Raises TrainingError when the loss or its gradient is not finite, before any weight changes.
+        """
         training = self.config.training
+        # 2-4: x_0, t, eps; the same in every worker, which takes its parts of them
         batch = self.batches.at(self.step)
         self.model.train()
         self.optimizer.zero_grad()
+        # 5: the gradient, summed over the parts of the batch
         parts = training.accumulate * self.worker.count
         own: list[Tensor] = []
         for i in range(training.accumulate):
             number = self.worker.rank * training.accumulate + i
-            dropout = generator_at(training.seed + 2, self.step * parts + number)
-            torch.manual_seed(dropout.initial_seed())
+            dropout = generator_at(training.seed, Stream.DROPOUT, self.step * parts + number)
+            torch.manual_seed(dropout.initial_seed())  # dropout draws from the global generator
             part = batch.part(number, parts)
             losses = self._backward(part, is_last=i + 1 == training.accumulate)
             self._meter.add(part, losses)
@@ -198,6 +210,7 @@ class Trainer:
                 f"lower the learning rate and resume from the last state in {self.folder}"
             )
         self._meter.norms.append(norm.detach())
+        # 5: the gradient descent step, and what follows the weights
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(training, self.step)
         self.optimizer.step()
@@ -208,8 +221,10 @@ class Trainer:
         self.step += 1
 
     def _backward(self, batch: Batch, *, is_last: bool) -> Losses:
-        """Add this part's gradient, and with the last part average over the workers; the losses
-        (B,), on the device, which may still be at work on them."""
+        """Add this part's gradient; with the last part average it over the workers.
+
+        The losses are on the device, which may still be computing them.
+        """
         training = self.config.training
         enabled = training.precision == "bfloat16"
         with averaging(self._network, now=is_last):
@@ -231,7 +246,7 @@ class Trainer:
                 writer.add_scalar(tag, value, self.step)
 
     def save(self) -> None:
-        """Write the whole state, atomically; older ones but the last are removed."""
+        """Write the whole state, or nothing; all states but the last KEEP_STATES are removed."""
         with atomic_folder(self.folder / "states" / f"step-{self.step:08d}") as folder:
             tensors = {
                 "model": dict(self.model.state_dict()),
@@ -243,10 +258,22 @@ class Trainer:
                 whole = {key: tensor.contiguous() for key, tensor in state.items()}
                 save_file(whole, folder / f"{name}.safetensors")
             classes = list(self.batches.data.classes)
-            meta = {"step": self.step, "config": to_dict(self.config), "classes": classes}
+            meta = {
+                "step": self.step,
+                "config": to_dict(self.config),
+                "classes": classes,
+                "torch": str(torch.__version__),
+                "machine": self._machine(),
+            }
             (folder / "state.json").write_text(json.dumps(meta, indent=2))
         for old in saved_states(self.folder)[:-KEEP_STATES]:
             shutil.rmtree(old)
+
+    def _machine(self) -> str:
+        """What trains this run, for the model card of what is exported from it."""
+        alone = self.worker.count == 1
+        workers = "" if alone else f", {self.worker.count} workers"
+        return describe_machine(self.device) + workers
 
     def _resume(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -278,13 +305,15 @@ class Trainer:
 
 
 def saved_states(folder: Path) -> list[Path]:
-    """The training states in a run's folder, oldest first."""
+    """List the states saved in a run's folder, oldest first."""
     return sorted((folder / "states").glob("step-*"))
 
 
 def _copy_weights(start: UNet, model: UNet) -> None:
-    """All of them; those that say how far the variance is learned stay the model's own where the
-    start learned none."""
+    """Copy all weights; those of v stay the model's own where `start` learned no variance.
+
+    Raises TrainingError where the networks differ in anything else.
+    """
     weights, own = start.state_dict(), model.state_dict()
     if own["conv_out.weight"].shape[0] == 2 * weights["conv_out.weight"].shape[0]:
         for name in ("conv_out.weight", "conv_out.bias"):
@@ -309,10 +338,10 @@ def _check_same(saved: dict[str, Any], now: dict[str, Any], folder: Path, prefix
     for key, value in now.items():
         if isinstance(value, dict):
             _check_same(saved.get(key, {}), value, folder, f"{prefix}{key}.")
-        elif key in saved and saved[key] != value:  # else of a run older than the field
+        elif key in saved and saved[key] != value:  # a run older than the field lacks it
             raise TrainingError(
                 f"{folder} holds a run with {prefix}{key} = {saved[key]!r}, not {value!r}; "
-                "give another folder, or the configuration it was started with"
+                "give another folder, or the configuration that the run was started with"
             )
 
 
@@ -328,12 +357,14 @@ def _check_shares(training: TrainingConfig, worker: Worker) -> None:
 def _check_data(config: Config, data: Images) -> None:
     shape = tuple(data.pixels.shape[1:])
     if shape != config.unet.image_shape:
-        raise TrainingError(f"the images are {shape}, the network takes {config.unet.image_shape}")
+        raise TrainingError(
+            f"data: the images are {shape}, but the network takes {config.unet.image_shape}"
+        )
     rows = config.unet.num_class_embeds
     if rows is None:
         return
     if data.labels is None:
-        raise TrainingError("num_class_embeds is set, but the data has no labels")
+        raise TrainingError("num_class_embeds: it is set, but the data has no labels")
     wanted = int(data.labels.max()) + 1 + (null_label(config) is not None)
     if rows != wanted:
         raise TrainingError(f"num_class_embeds: {rows}, but the data needs {wanted}")

@@ -12,6 +12,7 @@ from diffusion.process import Process, linear_beta
 from diffusion.samplers import (
     Conditioning,
     SamplerTable,
+    StepCoefficients,
     combine_guided,
     ddim,
     ddpm,
@@ -48,9 +49,14 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 
 def apply(table: SamplerTable, k: int, x_t: Tensor, eps: Tensor, z: Tensor) -> Tensor:
     """Step k of a table in float64, unclipped, without history."""
-    a, b = table.alpha_bar[k].sqrt(), (1 - table.alpha_bar[k]).sqrt()
-    c_x, c_0, _, c_z = table.coefficients[k]
-    return c_x * x_t + c_0 * (x_t - b * eps) / a + c_z * z
+    c = coefficients(table, k)
+    x_0_hat = (x_t - c.sqrt_one_minus_alpha_bar * eps) / c.sqrt_alpha_bar
+    return c.c_x * x_t + c.c_0 * x_0_hat + c.c_z * z
+
+
+def coefficients(table: SamplerTable, k: int) -> StepCoefficients:
+    """Those of step k, scalars."""
+    return StepCoefficients(*(column[k] for column in table.coefficients))
 
 
 def test_without_the_clip_ddpm_is_line_4_of_algorithm_2(process: Process) -> None:
@@ -71,16 +77,16 @@ def test_no_noise_is_added_at_the_last_step(process: Process) -> None:
         ddpm(process, SHORT, "fixed_large"),
         ddim(process, SHORT, eta=1.0),
     ):
-        assert table.coefficients[-1, 3] == 0
-        assert (table.coefficients[:-1, 3] > 0).all()
+        assert table.coefficients.c_z[-1] == 0
+        assert (table.coefficients.c_z[:-1] > 0).all()
         assert table.is_noisy == [True] * (len(table) - 1) + [False]
 
 
 def test_the_last_step_gives_the_estimate_itself(process: Process) -> None:
     for table in (ddpm(process, FULL), ddim(process, SHORT), dpmpp(process, SHORT)):
-        c_x, c_0, c_h, _ = table.coefficients[-1].tolist()
-        assert (c_x, c_h) == (pytest.approx(0, abs=1e-12), 0)
-        assert c_0 == pytest.approx(1)
+        last = coefficients(table, -1)
+        assert (last.c_x.item(), last.c_h.item()) == (pytest.approx(0, abs=1e-12), 0)
+        assert last.c_0.item() == pytest.approx(1)
 
 
 def test_a_short_chain_feeds_the_original_t_and_steps_to_the_kept_one_before(
@@ -91,10 +97,11 @@ def test_a_short_chain_feeds_the_original_t_and_steps_to_the_kept_one_before(
     # from t = 640 to the kept 334, not to 639
     now, before = process.alpha_bar[640], process.alpha_bar[334]
     beta = 1 - now / before
-    c_x, c_0, _, c_z = table.coefficients[1].tolist()
-    assert c_0 == pytest.approx((before.sqrt() * beta / (1 - now)).item(), rel=1e-12)
-    assert c_x == pytest.approx(((1 - beta).sqrt() * (1 - before) / (1 - now)).item(), rel=1e-12)
-    assert c_z**2 == pytest.approx(((1 - before) / (1 - now) * beta).item(), rel=1e-12)
+    c = coefficients(table, 1)
+    exactly = {"rtol": 1e-12, "atol": 0.0}
+    torch.testing.assert_close(c.c_0, before.sqrt() * beta / (1 - now), **exactly)
+    torch.testing.assert_close(c.c_x, (1 - beta).sqrt() * (1 - before) / (1 - now), **exactly)
+    torch.testing.assert_close(c.c_z**2, (1 - before) / (1 - now) * beta, **exactly)
 
 
 def test_ddim_with_eta_1_is_ddpm_with_fixed_small(process: Process) -> None:
@@ -212,8 +219,9 @@ def test_the_estimate_is_clipped_before_the_mean_is_formed(process: Process) -> 
     free = step(x_t, eps, x_t, torch.zeros_like(x_t), row, clip=None)
     assert clipped.x_0_hat.abs().max() == 1 < free.x_0_hat.abs().max()
     torch.testing.assert_close(clipped.x_0_hat, free.x_0_hat.clamp(-1, 1))
-    c_x, c_0 = table.coefficients[500, :2].tolist()
-    torch.testing.assert_close(clipped.x_prev, c_x * x_t + c_0 * clipped.x_0_hat)
+    c = coefficients(table, 500)
+    mean = c.c_x * x_t + c.c_0 * clipped.x_0_hat
+    torch.testing.assert_close(clipped.x_prev, mean)
 
 
 def test_rows_of_different_samplers_in_one_batch_equal_separate_steps_by_bytes(
@@ -243,10 +251,11 @@ def assert_rows_do_not_meet(
     """Every row of the batch is a number, and has the bytes that it has alone."""
     together = step(x_t, out, previous, z, rows)
     assert together.x_prev.isfinite().all()
-    for i, (*_, c_h, c_z, _, _) in enumerate(rows.tolist()):
+    c = StepCoefficients.of(rows)
+    for i in range(len(rows)):
         one = slice(i, i + 1)
-        its_previous = previous[one] if c_h else None
-        alone = step(x_t[one], out[one], its_previous, z[one] if c_z else None, rows[one])
+        its_previous = previous[one] if c.c_h[i] else None
+        alone = step(x_t[one], out[one], its_previous, z[one] if c.c_z[i] else None, rows[one])
         for one_of, other in (
             (together.x_prev[one], alone.x_prev),
             (together.x_0_hat[one], alone.x_0_hat),
@@ -378,7 +387,7 @@ def test_steps_outside_the_chain_are_refused(process: Process) -> None:
 
 def test_coefficients_are_float64_until_the_end(process: Process) -> None:
     table = ddpm(process, FULL)
-    assert table.coefficients.dtype == torch.float64
+    assert {column.dtype for column in table.coefficients} == {torch.float64}
     assert table.rows.dtype == torch.float32
     expected = np.sqrt(np.cumprod(1 - np.linspace(1e-4, 0.02, T)))[::-1]
     np.testing.assert_allclose(table.rows[:, 0].flatten(), expected, rtol=1e-7)

@@ -59,7 +59,7 @@ def test_a_file_that_holds_more_than_tensors_is_not_unpickled(tmp_path: Path) ->
     pytest.importorskip("torch_fidelity", reason=REASON, exc_type=(ImportError, RuntimeError))  # type: ignore[arg-type]
     path, trace = tmp_path / "weights.pth", tmp_path / "trace"
     torch.save({"weight": Harm(trace)}, path)
-    with pytest.raises(FeaturesError, match="weights.pth: not a file of its weights"):
+    with pytest.raises(FeaturesError, match="weights.pth: not a file of Inception's weights"):
         inception(path)
     assert not trace.exists()
 

@@ -84,3 +84,9 @@ def test_nearest_is_found_across_chunks() -> None:
     found = nearest(references[order] + 1e-6, references)
     assert torch.equal(found.which, order)
     assert found.distance.max() < 1e-4
+
+
+def test_a_set_smaller_than_the_neighbourhood_reaches_to_its_farthest_point() -> None:
+    few = torch.tensor([[0.0], [3.0]])
+    points = torch.tensor([[-2.5], [5.5], [7.0]])
+    assert precision_recall(few, points).precision == pytest.approx(2 / 3)

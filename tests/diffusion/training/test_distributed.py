@@ -14,30 +14,44 @@ import torch
 from safetensors.torch import load_file
 
 from diffusion.training.distributed import Worker
-from diffusion.training.trainer import Trainer, TrainingError, saved_states
+from diffusion.training.errors import TrainingError
+from diffusion.training.trainer import Trainer, saved_states
 from tests.app.server import free_port
 from tests.diffusion.training.test_trainer import images, state, with_training
 
 SCRIPT = """
 import sys
+import time
 from pathlib import Path
 from diffusion.training import distributed
 from tests.diffusion.training.test_trainer import Trainer, images, with_training
 
 with distributed.join("cpu") as (worker, device):
-    config = with_training(num_steps=int(sys.argv[2]), save_every=5)
+    config = with_training(num_steps=40, save_every=5)
     trainer = Trainer(config, images(), Path(sys.argv[1]), device, worker)
+    step, pause = trainer.train_step, float(sys.argv[2])
+    trainer.train_step = lambda: (step(), time.sleep(pause))
     trainer.run()
     assert not trainer._meter.losses, "nothing piles up in a worker that does not log"
 """
 STEPS = 40
+PAUSE_SECONDS = 0.05
+"""After each step of the run that is to be killed, so that it is still running then."""
 
 
-@pytest.fixture
-def script(tmp_path: Path) -> Path:
-    path = tmp_path / "script.py"
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("distributed") / "script.py"
     path.write_text(SCRIPT)
     return path
+
+
+@pytest.fixture(scope="module")
+def whole(script: Path) -> Path:
+    """The folder of a run by two workers that nothing has stopped."""
+    folder = script.parent / "whole"
+    assert torchrun(script, folder, 0).wait(120) == 0
+    return folder
 
 
 def torchrun(script: Path, *arguments: object) -> subprocess.Popen[Any]:
@@ -60,12 +74,11 @@ def workers_of(launcher: int) -> Iterator[int]:
             yield int(child)
 
 
-def test_two_workers_give_the_weights_of_one(script: Path, tmp_path: Path) -> None:
-    assert torchrun(script, tmp_path / "two", STEPS).wait(120) == 0
+def test_two_workers_give_the_weights_of_one(whole: Path, tmp_path: Path) -> None:
     # One process that runs each batch in the same two parts draws the same dropout.
     alone = with_training(num_steps=STEPS, save_every=5, accumulate=2)
     Trainer(alone, images(), tmp_path / "one").run()
-    one, two = state(tmp_path / "one"), state(tmp_path / "two")
+    one, two = state(tmp_path / "one"), state(whole)
     assert one.keys() == two.keys()
     start = Trainer(alone, images(), tmp_path / "start").model.state_dict()
     for name, tensor in one.items():
@@ -75,21 +88,20 @@ def test_two_workers_give_the_weights_of_one(script: Path, tmp_path: Path) -> No
 
 
 def test_a_killed_worker_ends_the_job_and_it_resumes_to_the_same_weights(
-    script: Path, tmp_path: Path
+    script: Path, whole: Path, tmp_path: Path
 ) -> None:
-    steps = 3 * STEPS
-    assert torchrun(script, tmp_path / "whole", steps).wait(120) == 0
-    launcher = torchrun(script, tmp_path / "killed", steps)
+    launcher = torchrun(script, tmp_path / "killed", PAUSE_SECONDS)
     while launcher.poll() is None and not saved_states(tmp_path / "killed"):
         time.sleep(0.01)
     victim = list(workers_of(launcher.pid))[-1]
     os.kill(victim, signal.SIGKILL)
     assert launcher.wait(60) != 0, "the whole job ends"
     last = saved_states(tmp_path / "killed")[-1]
+    assert last.name < f"step-{STEPS:08d}", "it was not done already"
     assert load_file(last / "model.safetensors"), "the last state is whole"
-    assert torchrun(script, tmp_path / "killed", steps).wait(120) == 0
-    whole, killed = state(tmp_path / "whole"), state(tmp_path / "killed")
-    for name, tensor in whole.items():
+    assert torchrun(script, tmp_path / "killed", 0).wait(120) == 0
+    expected, killed = state(whole), state(tmp_path / "killed")
+    for name, tensor in expected.items():
         assert torch.equal(tensor, killed[name]), name
 
 

@@ -1,0 +1,1 @@
+"""What the commands of `diffusion.cli` do: a module for each, imported only when it is run."""

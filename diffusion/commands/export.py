@@ -1,0 +1,74 @@
+"""`ddpm export`: a checkpoint in the diffusers format, of a run or of another checkpoint."""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from diffusion.checkpoint import ModelCard, find_checkpoint, open_checkpoint, save_checkpoint
+from diffusion.config import Config, from_dict
+from diffusion.evaluation.report import ReportError, read_quality
+from diffusion.training.batches import null_label
+from diffusion.training.trainer import saved_states
+from diffusion.unet import UNet
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the checkpoint that the flags ask for.
+
+    Raises CheckpointError, or ReportError where a report is not of these weights.
+    """
+    if saved_states(Path(args.source)):
+        if args.report:
+            raise ReportError(
+                f"report: {args.source} is a run; evaluate and export the checkpoint in its model/"
+            )
+        export_run(Path(args.source), args.out, ModelCard(name=args.name or args.out.name))
+    else:
+        _export_checkpoint(args)
+    print(f"checkpoint written to {args.out}")
+
+
+def _export_checkpoint(args: argparse.Namespace) -> None:
+    checkpoint = open_checkpoint(find_checkpoint(args.source))
+    card = checkpoint.card
+    if args.name:
+        card = dataclasses.replace(card, name=args.name)
+    if args.report:
+        card = dataclasses.replace(card, quality=read_quality(args.report, checkpoint.sha256))
+    save_checkpoint(args.out, checkpoint.load(), checkpoint.process, card)
+
+
+def export_run(run: Path, out: Path, card: ModelCard) -> None:
+    """Write the averaged weights (EMA) of a run's last state as a checkpoint.
+
+    `card` says what the run does not know, such as the name; the run's own facts are filled in.
+    """
+    state = saved_states(run)[-1]
+    meta = json.loads((state / "state.json").read_text())
+    config = from_dict(Config, meta["config"])
+    model = UNet(config.unet)
+    model.load_state_dict(load_file(state / "ema.safetensors"))
+    filled = dataclasses.replace(
+        card,
+        null_label=null_label(config),
+        classes=tuple(meta["classes"]) if config.unet.num_class_embeds else (),
+        data=card.data or config.data,
+        trained={**_trained(meta, config), **card.trained},
+    )
+    save_checkpoint(out, model, config.process, filled)
+
+
+def _trained(meta: dict[str, Any], config: Config) -> dict[str, Any]:
+    """How long, by what and where the run of a state.json was trained, for the model card."""
+    # States of older versions do not say where; this machine may well be another one.
+    recorded: dict[str, Any] = {name: meta[name] for name in ("torch", "machine") if name in meta}
+    return {
+        "steps": meta["step"],
+        "images": meta["step"] * config.training.batch_size,
+        "config": meta["config"]["training"],
+        **recorded,
+    }

@@ -1,0 +1,33 @@
+"""Where PyTorch runs the network: choosing a device by name, and naming the machine it is in."""
+
+import os
+import platform
+
+import torch
+
+
+class DeviceError(ValueError):
+    """A device that was asked for cannot be used; the message says which and why."""
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of that name; `auto` is the first GPU, or the CPU where there is none.
+
+    Raises DeviceError where PyTorch does not know the name, or the machine has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        # Only an allocation proves that a device is there and usable.
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise DeviceError(f"device: {name!r} cannot be used: {error}") from error
+    return torch.device(name)
+
+
+def describe_machine(device: torch.device) -> str:
+    """Return this machine in words, for a model card: "x86_64, 16 cores, NVIDIA H100"."""
+    parts = [platform.machine(), f"{os.cpu_count()} cores"]
+    if device.type == "cuda":
+        parts.append(torch.cuda.get_device_name(device))
+    return ", ".join(parts)

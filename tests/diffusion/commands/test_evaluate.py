@@ -1,0 +1,121 @@
+"""`ddpm evaluate`: what it refuses before the work, and how it continues after a stop."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.cli import main
+from diffusion.checkpoint import open_checkpoint
+from diffusion.evaluation.cache import Parts
+from tests.diffusion.evaluation.runs import Run, arguments, evaluate, without_times
+from tests.tiny import save_tiny
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--images=0", "images: 0 is not allowed; it must be 1 or more"),
+        ("--samples=1", "samples: 1 is not allowed; it must be 2 or more"),
+        ("--batch-size=0", "batch-size: 0 is not allowed; it must be 1 or more"),
+        ("--terms=1", "terms: 1 is not allowed; it must be 2 or more"),
+    ],
+)
+def test_too_little_to_measure_is_refused_before_anything_is_written(
+    flag: str,
+    message: str,
+    tiny: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(arguments(tiny, data, tmp_path / "out", flag)) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_the_plotting_library_it_says_so_before_the_work(
+    tiny: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert main(arguments(tiny, data, tmp_path / "out")) == 2
+    assert "matplotlib is not installed" in capsys.readouterr().err
+
+
+def test_a_model_whose_card_names_no_data_needs_them_named(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(tiny), f"--out={tmp_path / 'out'}", "--runtime=eager"]) == 2
+    assert f"data: the model card of {tiny} names none; give --data" in capsys.readouterr().err
+
+
+def test_guidance_of_a_model_without_a_null_label_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = save_tiny(tmp_path / "plain", num_classes=2)
+    assert main(arguments(plain, data, tmp_path / "out", "--sampler", "ddim:4@2.5")) == 2
+    assert "sampler: 'ddim:4@2.5': the model has no null label" in capsys.readouterr().err
+
+
+def test_an_interrupted_evaluation_continues_to_the_same_report(
+    tiny: Path, data: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, make = [], Parts.get
+
+    def interrupted(self: Parts, name: str, work: Any) -> Any:
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        calls.append(name)
+        return make(self, name, work)
+
+    monkeypatch.setattr(Parts, "get", interrupted)
+    out = tmp_path / "halves"
+    assert main(arguments(tiny, data, out)) == 130
+    monkeypatch.undo()
+    assert not (out / "report.json").exists()
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.npz")}
+    assert len(before) == 4
+    halves = evaluate(tiny, data, out).report
+    assert without_times(halves) == without_times(run.report)
+    for name, when in before.items():
+        assert (out / name).stat().st_mtime_ns == when, "made once"
+    assert evaluate(tiny, data, out).report == halves
+
+
+def test_a_folder_with_another_evaluation_is_refused(
+    tiny: Path, data: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(tiny, data, run.folder, "--seed=1")) == 2
+    assert "holds an evaluation with seed = 0, not 1; give another" in capsys.readouterr().err
+
+
+def test_a_classifier_is_trained_once_where_none_is_at_hand(
+    tiny: Path, data: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "report"
+    shutil.copytree(run.folder / "classifier", out / "classifier")
+    monkeypatch.setattr("diffusion.commands.evaluate.train", None)  # it would fail if called
+    assert without_times(evaluate(tiny, data, out).report) == without_times(run.report)
+
+
+def test_a_report_becomes_the_quality_on_the_card_of_those_weights(
+    tiny: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, model = run.folder / "report.json", tmp_path / "model"
+    assert main(["export", str(tiny), str(model), f"--report={path}"]) == 0
+    quality = open_checkpoint(model).card.quality
+    assert quality["bits_per_dim"]["test"] == run.report["bound"]["test"]
+    assert quality["samplers"]["ddim:4"]["recognised"] == run.report["samplers"][0]["recognised"]
+    assert quality["command"].startswith(f"ddpm evaluate {tiny} --images 3 --samples 12")
+    assert "more" not in quality
+    assert main(["export", str(tiny), str(model), "--report", str(path), str(path)]) == 0
+    samples = {name: value for name, value in quality.items() if name != "bits_per_dim"}
+    assert open_checkpoint(model).card.quality == {**quality, "more": [samples]}
+    other = save_tiny(tmp_path / "other", num_classes=5)
+    assert main(["export", str(other), str(model), f"--report={path}"]) == 2
+    assert f"{path}: is of the weights {run.report['sha256']}, not" in capsys.readouterr().err

@@ -1,0 +1,87 @@
+"""`ddpm export`: a run's averaged weights, or another checkpoint, in the diffusers format."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.cli import main
+from diffusion.checkpoint import open_checkpoint
+from diffusion.config import Config
+from diffusion.data import datasets
+from diffusion.training.trainer import Trainer, saved_states
+from tests.tiny import save_tiny
+
+
+@pytest.fixture
+def run(config: Path, tmp_path: Path) -> Path:
+    """The folder of a run that has made one step."""
+    read = Config.read(config)
+    trainer = Trainer(read, datasets.load(read.data), tmp_path / "run")
+    trainer.train_step()
+    trainer.save()
+    return tmp_path / "run"
+
+
+def test_a_run_is_exported_with_its_averaged_weights(run: Path, tmp_path: Path) -> None:
+    assert main(["export", str(run), str(tmp_path / "exported"), "--name", "mine"]) == 0
+    exported = open_checkpoint(tmp_path / "exported")
+    card = exported.card
+    assert (exported.name, card.null_label, card.classes) == ("mine", 2, ("0", "1"))
+    assert (card.trained["steps"], card.trained["images"]) == (1, 4)
+    weights = exported.load().state_dict()
+    trainer = Trainer(*arguments(run))
+    assert all(t.equal(weights[name]) for name, t in trainer.ema.model.state_dict().items())
+
+
+def arguments(run: Path) -> tuple[Config, datasets.Images, Path]:
+    """What the trainer of a run is made of."""
+    meta = json.loads((saved_states(run)[-1] / "state.json").read_text())
+    data = meta["config"]["data"]
+    return Config.read(Path(data).parent / "tiny.toml"), datasets.load(data), run
+
+
+def test_the_card_names_the_machine_that_trained_not_the_one_that_exports(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved_states(run)[-1] / "state.json"
+    meta = json.loads(path.read_text())
+    assert meta["machine"] and meta["torch"]
+    elsewhere = {"machine": "s390x, 3 cores, a great GPU", "torch": "1.0"}
+    path.write_text(json.dumps({**meta, **elsewhere}))
+    monkeypatch.setattr("platform.machine", lambda: "the exporting machine")
+    assert main(["export", str(run), str(tmp_path / "exported")]) == 0
+    trained = open_checkpoint(tmp_path / "exported").card.trained
+    assert {name: trained[name] for name in elsewhere} == elsewhere
+
+
+def test_a_run_that_did_not_record_its_machine_is_exported_without_one(
+    run: Path, tmp_path: Path
+) -> None:
+    path = saved_states(run)[-1] / "state.json"
+    meta = json.loads(path.read_text())
+    del meta["machine"], meta["torch"]
+    path.write_text(json.dumps(meta))
+    assert main(["export", str(run), str(tmp_path / "exported")]) == 0
+    trained = open_checkpoint(tmp_path / "exported").card.trained
+    assert trained.keys() == {"steps", "images", "config"}
+
+
+def test_a_report_is_not_for_a_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(run), str(tmp_path / "out"), "--report", "report.json"]) == 2
+    told = capsys.readouterr().err
+    assert f"report: {run} is a run; evaluate and export the checkpoint in its model/" in told
+
+
+def test_a_checkpoint_of_the_flat_layout_becomes_one_of_folders(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "flat")
+    for part in ("unet", "scheduler"):
+        for path in (folder / part).iterdir():
+            path.rename(folder / path.name)
+        (folder / part).rmdir()
+    assert main(["export", str(folder), str(tmp_path / "nested")]) == 0
+    index = json.loads((tmp_path / "nested" / "model_index.json").read_text())
+    assert index["unet"] == ["diffusers", "UNet2DModel"]
+    assert open_checkpoint(tmp_path / "nested").sha256

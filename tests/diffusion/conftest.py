@@ -1,0 +1,37 @@
+"""What the tests of evaluations share: small images, a tiny model, and a finished report."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.diffusion.evaluation.runs import Run, evaluate
+from tests.tiny import save_tiny
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of two classes, in `train/` and `test/`; not to be written to."""
+    folder = tmp_path_factory.mktemp("evaluation") / "data"
+    random = np.random.default_rng(0)
+    for split, count in (("train", 20), ("test", 6)):
+        for k, name in enumerate(("dark", "light")):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(count):
+                image = random.integers(100 * k, 100 + 100 * k, (8, 8), np.uint8)
+                Image.fromarray(image).save(folder / split / name / f"{i:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with two classes and a null label; not to be written to."""
+    folder = tmp_path_factory.mktemp("evaluation") / "tiny"
+    return save_tiny(folder, num_classes=2, null_label=True)
+
+
+@pytest.fixture(scope="session")
+def run(tiny: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished evaluation of `tiny` on `data`; its folder is not to be written to."""
+    return evaluate(tiny, data, tmp_path_factory.mktemp("evaluation") / "report")

@@ -1,0 +1,36 @@
+"""Which device is picked by name, and how a machine is named."""
+
+import platform
+
+import pytest
+import torch
+
+from diffusion.devices import DeviceError, describe_machine, pick_device
+
+
+@pytest.mark.parametrize(("has_gpu", "device"), [(True, "cuda"), (False, "cpu")])
+def test_auto_is_a_gpu_where_there_is_one(
+    has_gpu: bool, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    assert pick_device("auto") == torch.device(device)
+
+
+def test_a_device_is_picked_by_its_name() -> None:
+    assert pick_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "toaster"])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(DeviceError, match=f"device: '{name}' cannot be used: "):
+        pick_device(name)
+
+
+def test_a_machine_is_named_by_its_kind_and_cores_and_the_gpu_in_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    assert describe_machine(torch.device("cpu")) == "x86_64, 16 cores"
+    assert describe_machine(torch.device("cuda:1")) == "x86_64, 16 cores, GPU 1"

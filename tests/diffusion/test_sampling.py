@@ -1,0 +1,119 @@
+"""From a checkpoint and a request to images: what is refused, and what is made."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffusion.process import Process
+from diffusion.sampling import Request, RequestError, Source, batches, generate
+from tests.tiny import save_tiny
+
+
+@pytest.fixture(scope="module")
+def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """Of a model without classes."""
+    return Source.open(save_tiny(tmp_path_factory.mktemp("sampling") / "tiny"), "cpu", "eager")
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """Of a model with two classes and a null label."""
+    folder = tmp_path_factory.mktemp("sampling") / "tiny"
+    return Source.open(save_tiny(folder, num_classes=2, null_label=True), "cpu", "eager")
+
+
+def test_without_openvino_auto_is_pytorch_and_openvino_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    tiny = save_tiny(tmp_path / "tiny")
+    assert Source.open(tiny, "cpu").runtime == "eager"
+    with pytest.raises(RequestError, match="runtime: openvino is not installed; use eager"):
+        Source.open(tiny, "cpu", "openvino")
+
+
+def test_openvino_is_refused_on_another_device_than_a_cpu(tmp_path: Path) -> None:
+    tiny = save_tiny(tmp_path / "tiny")
+    with pytest.raises(RequestError, match="runtime: openvino runs on the CPU, not on meta"):
+        Source.open(tiny, "meta", "openvino")
+
+
+def test_openvino_makes_the_samples_of_pytorch_nearly(labelled: Source) -> None:
+    pytest.importorskip("openvino")
+    compiled = Source.open(labelled.checkpoint.folder, "cpu")
+    assert compiled.runtime == "openvino", "auto chooses it where it is installed"
+    request = Request(seed=1, n=2, labels=[0, 1], sampler="ddim", num_steps=3)
+    made, expected = generate(compiled, request), generate(labelled, request)
+    torch.testing.assert_close(made, expected, rtol=0, atol=5e-3)
+
+
+def test_a_sample_is_the_same_whatever_is_made_with_it(labelled: Source) -> None:
+    request = Request(seed=5, n=5, labels=[0, 1, 1, 0, 1], sampler="ddim", num_steps=3)
+    whole = generate(labelled, request)
+    alone = Request(seed=5, n=1, first_index=3, labels=[0], sampler="ddim", num_steps=3)
+    assert whole.shape == (5, 1, 8, 8) and whole.dtype == torch.float32
+    torch.testing.assert_close(generate(labelled, alone)[0], whole[3], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(generate(labelled, request, 2), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_the_rows_of_every_step_are_told(unlabelled: Source) -> None:
+    told: list[int] = []
+    made = list(batches(unlabelled, Request(0, 5, sampler="dpmpp", num_steps=3), 4, told.append))
+    assert [len(x_0) for x_0 in made] == [4, 1]
+    assert sum(told) == 5 * 3
+
+
+def test_no_label_is_the_null_label(labelled: Source) -> None:
+    free = Request(1, 2, sampler="ddim", num_steps=2)
+    seen: list[list[int]] = []
+
+    def spy(x_t: torch.Tensor, t: torch.Tensor, label: torch.Tensor | None) -> torch.Tensor:
+        assert label is not None
+        seen.append(label.tolist())
+        return labelled.model(x_t, t, label)
+
+    source = Source(labelled.checkpoint, labelled.process, spy, labelled.device, "eager")
+    generate(source, free)
+    assert seen == [[2, 2]] * 2
+
+
+def test_defaults_depend_on_sampler_and_chain() -> None:
+    process = Process.from_beta(torch.linspace(1e-3, 0.2, 100, dtype=torch.float64))
+    assert len(Request(0, 1).table(process, "fixed_large")) == 100
+    assert len(Request(0, 1, sampler="ddim").table(process, "fixed_large")) == 50
+    assert len(Request(0, 1, sampler="dpmpp").table(process, "fixed_large")) == 20
+    whole, short = Request(0, 1), Request(0, 1, num_steps=20)
+    trained = whole.table(process, "fixed_large").coefficients.c_z[0] ** 2
+    assert trained == pytest.approx(process.beta[-1].item())
+    small = short.table(process, "fixed_small").coefficients.c_z
+    assert torch.equal(short.table(process, "fixed_large").coefficients.c_z, small)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request(0, 1, labels=[2]), "labels: 2 is not allowed; it must be 0..1"),
+        (Request(0, 3, labels=[0, 1]), "labels: 2 given; it must be one, or 3"),
+        (Request(0, 1, guidance=1.0), "guidance: needs labels"),
+    ],
+)
+def test_labels_that_do_not_fit_a_conditional_model_are_refused(
+    request_: Request, message: str, labelled: Source
+) -> None:
+    with pytest.raises(RequestError, match=message):
+        generate(labelled, request_)
+
+
+def test_a_model_without_classes_takes_no_label(unlabelled: Source) -> None:
+    with pytest.raises(RequestError, match="labels: this model is unconditional"):
+        generate(unlabelled, Request(0, 1, labels=[0]))
+
+
+def test_a_model_without_a_null_label_needs_one(tmp_path: Path) -> None:
+    source = Source.open(save_tiny(tmp_path / "tiny", num_classes=2), "cpu", "eager")
+    with pytest.raises(RequestError, match="labels: this model needs a label; name one"):
+        generate(source, Request(0, 1))
+    with pytest.raises(RequestError, match="guidance: needs labels, and a model trained with"):
+        generate(source, Request(0, 1, labels=[0], guidance=1.0))
