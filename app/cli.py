@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from diffusion import __version__, cli
+from diffusion import __version__
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 """`diffusion.checkpoint.MODELS`, which would load torch."""
@@ -30,11 +30,15 @@ def main(argv: list[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return 0
-    return cli.run_command(args)
+    from diffusion.cli import run_command
+
+    return run_command(args)
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of every command but `serve`, whose flags are its own affair."""
+    """The parser of every command but `serve`, whose flags `app.flags` reads."""
+    from diffusion.cli import add_commands
+
     parser = argparse.ArgumentParser(
         prog="ddpm",
         description="Denoising diffusion probabilistic models: train, sample, evaluate, export and "
@@ -46,7 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="show the versions of ddpm, torch and OpenVINO, and where the built-in models are",
     )
     commands = parser.add_subparsers(dest="command", metavar="command")
-    cli.add_commands(commands)
+    add_commands(commands)
     _add_server(commands.choices["sample"])
     commands.add_parser("serve", add_help=False, help="Serve a model over HTTP.")
     return parser

@@ -41,5 +41,7 @@ def read_settings(argv: list[str]) -> Settings:
         options["help"] = options["help"].removesuffix(" (default: )")
         group_of[options["dest"]].add_argument(*flags, **options)
 
-    source = CliSettingsSource(Settings, root_parser=parser, add_argument_method=add_flag)
+    source: CliSettingsSource[argparse.ArgumentParser] = CliSettingsSource(
+        Settings, root_parser=parser, add_argument_method=add_flag
+    )
     return Settings(_cli_settings_source=source(args=argv))

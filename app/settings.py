@@ -229,8 +229,6 @@ GROUPS: dict[str, type[BaseSettings]] = {
     "security": SecuritySettings,
 }
 """The headings under which `ddpm serve --help` lists the settings."""
-
-
 SECRETS = {name for name, field in Settings.model_fields.items() if field.annotation is SecretStr}
 """The settings whose value is never shown."""
 
@@ -242,8 +240,7 @@ def check_database_url(text: str) -> None:
     """
     scheme, separator, _ = text.partition("://")
     if not separator:
-        raise ValueError("not a database URL; it must be postgresql://USER@HOST/NAME or "
-                         "sqlite:///FILE")  # fmt: skip
+        raise ValueError("not a database URL: postgresql://USER@HOST/NAME or sqlite:///FILE")
     if scheme not in ("sqlite", "postgresql"):
         raise ValueError(f"{scheme!r} is not sqlite or postgresql")
     parts = urlsplit(text)

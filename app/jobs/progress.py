@@ -32,9 +32,8 @@ async def progress(
         try:
             status = await jobs.status(job_id)
         except UnknownJob as error:
-            yield sse.event(
-                "error", Problem(404, f"{error}: it has been cancelled").body(), LAST_ID
-            )
+            problem = Problem(404, f"{error}: it has been cancelled")
+            yield sse.event("error", problem.body(), LAST_ID)
             return
         except StorageUnavailable:
             return

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.cli import page_url
+from app.serve import page_url
 from tests.tiny import save_tiny
 
 
