@@ -37,8 +37,8 @@ REQUEST_HEADERS = [
     {
         "name": "X-Webhook-URL",
         "in": "header",
-        "description": "With `respond-async`: where the server POSTs the job's status, signed, at its "
-        "end.",
+        "description": "With `respond-async`: the URL to which the server POSTs the job's signed "
+        "status when it ends.",
         "schema": {"type": "string", "format": "uri", "maxLength": 2000},
     },
 ]
