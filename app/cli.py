@@ -1,141 +1,128 @@
-"""The command `ddpm`: train, sample, evaluate and export from the science, and serve."""
+"""The command `ddpm`: train, sample, evaluate and export models, and serve them.
+
+Each command loads what it needs when it runs, so that `--help` answers at once.
+"""
 
 import argparse
-import asyncio
-import logging
-import os
-import signal
-import socket
+import importlib.metadata
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
+from pathlib import Path
 
-import uvicorn
-from pydantic import SecretStr, ValidationError
+from diffusion import __version__
 
-from app import logs
-from app.client.cli import add_server
-from app.http.uvicorn_protocol import patient_protocol
-from app.main import create_app
-from app.settings import Settings, unknown_variables
+MODELS = Path(__file__).resolve().parent.parent / "models"
+"""`diffusion.checkpoint.MODELS`, which would load torch."""
 
-SECRETS = {name for name, kind in Settings.model_fields.items() if kind.annotation is SecretStr}
-LAST_WORDS_SECONDS = 5
-"""For the answers to those whose requests are given up at shutdown."""
-log = logging.getLogger(__name__)
+Command = Callable[[argparse.Namespace], None]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `ddpm`; the exit status."""
+    """Run `ddpm` with the arguments `argv`, by default the process'. Returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["serve"]:
         return serve(argv[1:])
-    from diffusion import cli  # loads torch, which serve's process does without
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if args.version:
+        print(versions())
+        return 0
+    if args.command is None:
+        parser.print_help()
+        return 0
+    from diffusion.cli import run_command
+
+    return run_command(args)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of every command but `serve`, whose flags `app.flags` reads."""
+    from diffusion.cli import add_commands
 
     parser = argparse.ArgumentParser(
-        prog="ddpm", description="Denoising diffusion probabilistic models: train, sample, serve."
+        prog="ddpm",
+        description="Denoising diffusion probabilistic models: train, sample, evaluate, export and "
+        "serve. `ddpm COMMAND --help` explains a command.",
     )
-    commands = parser.add_subparsers(required=True, metavar="command")
-    cli.add_commands(commands)
-    add_server(commands.choices["sample"])
+    parser.add_argument(
+        "--version",
+        action="store_true",
+        help="show the versions of ddpm, torch and OpenVINO, and where the built-in models are",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    add_commands(commands)
+    _add_server(commands.choices["sample"])
     commands.add_parser("serve", add_help=False, help="Serve a model over HTTP.")
-    return cli.run_command(parser.parse_args(argv))
+    return parser
+
+
+def versions() -> str:
+    """The versions of ddpm and of what runs the network, and the folder of the built-in models."""
+    lines = [f"ddpm {__version__}"]
+    for package in ("torch", "openvino"):
+        try:
+            version = importlib.metadata.version(package)  # without loading the package
+        except importlib.metadata.PackageNotFoundError:
+            version = "not installed"
+        lines.append(f"{package} {version}")
+    return "\n".join([*lines, f"built-in models {MODELS}"])
 
 
 def serve(argv: list[str]) -> int:
-    """`ddpm serve`: until SIGINT or SIGTERM. Status 2 for a wrong setting, 1 when no engine can
-    start."""
+    """Run `ddpm serve` until SIGINT or SIGTERM, and return the exit status.
+
+    It is 2 for a setting that is not allowed, and 1 when no engine can ever start.
+    """
+    from pydantic import ValidationError
+
+    from app.flags import read_settings
+    from app.settings import SettingError
+
     try:
-        settings = Settings(_cli_parse_args=argv, _cli_prog_name="ddpm serve")
+        settings = read_settings(argv)
     except ValidationError as error:
         for found in error.errors():
-            name = "_".join(map(str, found["loc"]))
-            given = "(not shown)" if name in SECRETS else repr(found["input"])
-            print(f"ddpm serve: {name}: {given}: {found['msg']}", file=sys.stderr)
+            name, reason = str(found["loc"][0]), found["msg"].removeprefix("Value error, ")
+            _print_refused(name, found["input"], reason)
         return 2
-    logs.configure(settings.log_format)
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each start of its workings
-    for name in unknown_variables(os.environ):
-        log.warning("the variable %s is set, and is no setting: ddpm serve --help lists them", name)
-    app = create_app(settings, on_unusable=lambda reason: stop(server, reason))
-    server = Server(
-        uvicorn.Config(
-            app,
-            host=settings.host,
-            port=settings.port,
-            timeout_graceful_shutdown=settings.shutdown_seconds + LAST_WORDS_SECONDS,
-            server_header=False,
-            http=patient_protocol(settings.body_seconds),
-            access_log=False,  # app.http.access_log writes those lines
-            log_config=None,
-            reset_contextvars=True,  # else a pipelined request would find its predecessor's
-        ),
-        until_ready=app.state.services.pool.has_been_ready.wait,
-        drain=lambda: app.state.services.pool.drain(settings.shutdown_seconds),
-        on_ready=log_address if settings.log_format == "json" else print_address,
+
+    from app.serve import run
+
+    try:
+        return run(settings)
+    except SettingError as error:
+        _print_refused(error.name, error.value, str(error))
+        return 2
+
+
+def _print_refused(name: str, value: object, reason: str) -> None:
+    """Say on standard error which setting is not allowed; a secret's value is not shown."""
+    from app.settings import SECRETS
+
+    shown = "(not shown)" if name in SECRETS else repr(value)
+    print(f"ddpm serve: {name}: {shown}: {reason}", file=sys.stderr)
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    """Give `ddpm sample` the flag --server, with which a server makes the images."""
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        help="let this server make the images: CHECKPOINT is the name of the model it serves, "
+        "--batch-size the images in one request, and its API key, if it needs one, is read from "
+        "DDPM_API_KEY",
     )
-    for stopping in (signal.SIGINT, signal.SIGTERM):
-        # uvicorn shuts down on these, then raises them again: this time they mean nothing.
-        signal.signal(stopping, lambda *_: None)
-    server.run()
-    return 1 if app.state.services.pool.unusable else 0
+    sample_here: Command = parser.get_default("run")
 
+    def sample(args: argparse.Namespace) -> None:
+        if args.server is None:
+            sample_here(args)
+        else:
+            from app.client.cli import sample as sample_there
 
-class Server(uvicorn.Server):
-    """Calls `on_ready` with the page's address once it listens and `until_ready` is over: the
-    terminal's last line before the first request's. When it is to stop, `drain` runs beside the
-    last requests."""
+            sample_there(args)
 
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        until_ready: Callable[[], Awaitable[object]],
-        on_ready: Callable[[str], None],
-        drain: Callable[[], Coroutine[None, None, None]],
-    ) -> None:
-        super().__init__(config)
-        self._until_ready = until_ready
-        self._on_ready = on_ready
-        self._drain = drain
-        self._greeting: asyncio.Task[None] | None = None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._greeting = asyncio.create_task(self._greet())
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        draining = asyncio.create_task(self._drain())
-        await super().shutdown(sockets)
-        draining.cancel()
-
-    async def _greet(self) -> None:
-        await self._until_ready()
-        # The port is the socket's: the setting may be 0, any free one.
-        port = self.servers[0].sockets[0].getsockname()[1]
-        self._on_ready(page_url(self.config.host, port))
-
-
-def print_address(url: str) -> None:
-    """For a person at a terminal."""
-    print(f"Ready. Open {url} in a browser.", flush=True)
-
-
-def log_address(url: str) -> None:
-    """For a log reader, who wants one JSON object a line and nothing else."""
-    log.info("ready", extra={"url": url})
-
-
-def page_url(host: str, port: int) -> str:
-    """The playground's address, as a browser on this machine reaches it."""
-    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-    host = everywhere.get(host, host)
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
-
-
-def stop(server: uvicorn.Server, reason: str) -> None:
-    """End the server: its engine can never start."""
-    print(f"ddpm serve: {reason}", file=sys.stderr)
-    server.should_exit = True
+    parser.set_defaults(run=sample)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Log lines: text for people, or JSON with one line an event. The only module that formats them.
+"""The format of log lines: text for people, or JSON with one object on each line.
 
-Everybody logs with the standard library; fields go in `extra`, and what belongs to every line of a
-request is bound with `structlog.contextvars`.
+All other modules log with the standard library and pass fields in `extra`. Fields that belong to
+every line of a request are bound with `structlog.contextvars`.
 """
 
 import logging
@@ -17,7 +17,7 @@ Format = Literal["text", "json"]
 
 
 def configure(log_format: Format) -> None:
-    """Send what this process logs to stderr, from level INFO on."""
+    """Write what this process logs, from level INFO on, to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter(log_format))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -25,7 +25,7 @@ def configure(log_format: Format) -> None:
 
 
 def formatter(log_format: Format) -> logging.Formatter:
-    """The formatter: time (UTC), level, logger, event, and the fields."""
+    """A formatter that shows time (UTC), level, logger, event and fields."""
     return ProcessorFormatter(
         foreign_pre_chain=[
             structlog.contextvars.merge_contextvars,
@@ -51,6 +51,6 @@ def _renderers(log_format: Format) -> list[Processor]:
 
 
 def _without_colours(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """uvicorn says some of its messages twice."""
+    """Drop uvicorn's second copy of a message, with escape sequences for a terminal's colours."""
     event.pop("color_message", None)
     return event

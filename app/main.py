@@ -1,20 +1,22 @@
-"""The FastAPI application: `create_app(settings)` wires everything, and opens nothing."""
+"""The FastAPI application: `create_app(settings)` puts everything together and opens nothing."""
 
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
+import fsspec
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app.http.access_log import AccessLog
 from app.http.metrics import Metrics
 from app.http.request_limits import RequestLimits
+from app.jobs.database import database_url
 from app.jobs.service import Jobs
 from app.pool.pool import Bounds, EnginePool, Limits
 from app.routes import errors, generation, jobs, page, system
 from app.routes.dependencies import Services
-from app.settings import Settings
+from app.settings import SettingError, Settings
 from app.wire.options import Options
 from diffusion import __version__
 
@@ -26,10 +28,12 @@ at a time. Choose the representation with `Accept`; errors are RFC 9457 problems
 
 
 def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAPI:
-    """The service. Engines start with it and end with it.
+    """The service. Its engines start when the app starts, and end when it ends.
 
-    `on_unusable` is called with the reason when an engine says that it can never start.
+    `on_unusable` is called with the reason when an engine can never start. Raises SettingError for
+    a setting with which nothing could run.
     """
+    check_storage(settings)
     services = make_services(settings, on_unusable)
 
     @asynccontextmanager
@@ -67,8 +71,26 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
     return app
 
 
+def check_storage(settings: Settings) -> None:
+    """Raise SettingError for a job database or result store that this installation cannot reach.
+
+    It connects to neither: what is only out of order now may be repaired while the server runs.
+    """
+    try:
+        database_url(settings.jobs_url, settings.jobs_folder)
+    except ValueError as error:
+        raise SettingError("jobs_url", settings.jobs_url, str(error)) from None
+    try:
+        fsspec.url_to_fs(settings.results_url)
+    except ImportError as error:
+        reason = f"fsspec lacks a package for it: {error}"
+        raise SettingError("jobs_results", settings.jobs_results, reason) from None
+    except ValueError as error:
+        raise SettingError("jobs_results", settings.jobs_results, str(error)) from None
+
+
 def make_services(settings: Settings, on_unusable: Callable[[str], None]) -> Services:
-    """All that requests are answered with; nothing of it runs yet."""
+    """What requests are answered with; nothing of it runs yet."""
     options = [
         Options(
             checkpoint=settings.checkpoint,

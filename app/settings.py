@@ -1,16 +1,18 @@
-"""The service's settings: one class, read from DDPM_… variables and `ddpm serve` flags."""
+"""The server's settings. Each is a variable DDPM_… and a flag of `ddpm serve` with the same name.
+
+This module loads no database, file system or network library: the container's health check reads
+the settings every ten seconds.
+"""
 
 import os
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-import fsspec
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy.engine import URL
-
-from app.jobs.database import parse_url
 
 Positive = Annotated[int, Field(ge=1)]
 PREFIX = "DDPM_"
@@ -18,109 +20,56 @@ MIN_KEY = 16
 """Characters of an API key, at least."""
 
 
-class Settings(BaseSettings):
-    """Every setting is a variable with the prefix DDPM_ and a flag of the same name."""
+class SettingError(ValueError):
+    """A setting whose value is well formed, and with which the server still cannot start."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        frozen=True,
-        extra="ignore",
-        cli_kebab_case=True,
-        cli_hide_none_type=True,
+    def __init__(self, name: str, value: object, reason: str) -> None:
+        super().__init__(reason)
+        self.name = name
+        self.value = value
+
+
+class ServerSettings(BaseSettings):
+    """Where the server listens, what it logs, and how it stops."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: every address")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on, 0..65535; 0: any free")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="log lines on stderr: text for people, json for programs"
+    )
+    shutdown_seconds: Positive = Field(
+        30, description="seconds that running requests have to finish after SIGTERM"
     )
 
-    host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: any free one")
-    checkpoint: str = Field("mnist", description="checkpoint folder, or built-in name")
+
+class ModelSettings(BaseSettings):
+    """What is served, and on which hardware."""
+
+    checkpoint: str = Field("mnist", description="checkpoint folder, or name of a built-in model")
     device: str = Field(
         "auto",
-        description="auto, cpu, cuda, cuda:1, or several with commas: an engine on each",
+        description="auto (a GPU if there is one, else the CPU), cpu, cuda or cuda:N; several with "
+        "commas: one engine on each distinct device",
     )
     runtime: Literal["auto", "openvino", "eager", "cuda-graph"] = Field(
         "auto",
-        description="how the network is run; auto: cuda-graph on a GPU, openvino on a CPU that "
-        "has it",
+        description="how the network is run; auto: cuda-graph on a GPU, and on a CPU openvino if "
+        "it is installed, else eager",
     )
     threads: int = Field(
-        0, ge=0, le=1024, description="CPU threads of an engine; 0: all cores, shared among engines"
+        0,
+        ge=0,
+        le=1024,
+        description="CPU threads of each engine, 0..1024; 0: all cores, divided among the engines",
     )
-    max_batch: int = Field(16, ge=2, le=4096, description="network rows at once")
-    max_samples: Positive = Field(256, description="samples in one request")
-    max_frames: int = Field(1001, ge=2, description="frames of one trajectory")
-    max_queue_samples: Positive = Field(4096, description="unfinished samples in the server")
-    max_queue_steps: Positive = Field(
-        4_096_000,
-        description="denoising steps, over those samples, that the server still has to do",
-    )
-    max_client_samples: Positive = Field(2048, description="unfinished samples of one client")
-    max_client_steps: Positive = Field(
-        2_048_000, description="denoising steps still to do for one client"
-    )
-    max_wait_seconds: Positive = Field(
-        3600, description="time after which a request is given up; `Prefer: wait=N` shortens it"
-    )
-    api_keys: SecretStr = Field(
-        SecretStr(""), description="keys that clients need, with commas; empty: none is needed"
-    )
-    max_request_bytes: Positive = Field(1 << 20, description="size of a request's body")
-    max_response_bytes: Positive = Field(
-        256 << 20, description="uncompressed size of one answer's pictures"
+    max_batch: int = Field(
+        16, ge=2, le=4096, description="rows that the network computes in one step, 2..4096"
     )
     hang_seconds: float = Field(
-        60, gt=0, description="time that a step may take; an engine that takes longer is replaced"
+        60,
+        gt=0,
+        description="seconds that one step may take; an engine that takes longer is restarted",
     )
-    body_seconds: Positive = Field(
-        30, description="time that a client has for sending a request's head, and again its body"
-    )
-    log_format: Literal["text", "json"] = Field("text", description="of the lines on stderr")
-    shutdown_seconds: Positive = Field(
-        30, description="time that running requests have to finish after SIGTERM"
-    )
-    jobs_folder: Path = Field(
-        Path("jobs"), description="folder of jobs: their database and their results, if not named"
-    )
-    jobs_url: str = Field(
-        "",
-        description="database of jobs, postgresql://… or sqlite:///FILE; empty: in jobs_folder",
-    )
-    jobs_results: str = Field(
-        "",
-        description="where jobs' results go: a folder, s3://bucket/prefix or what else fsspec "
-        "reaches; empty: in jobs_folder",
-    )
-    jobs_budget_bytes: Positive = Field(20 << 30, description="size of all jobs' results together")
-    jobs_client_bytes: Positive = Field(10 << 30, description="the same of one client's jobs")
-    jobs_expiry_seconds: Positive = Field(
-        7 * 24 * 3600, description="time that a finished job's result, or an idle job, is kept"
-    )
-    jobs_lease_seconds: Positive = Field(
-        15, description="time without a sign of life after which a process' jobs are taken over"
-    )
-    max_job_samples: Positive = Field(50_000, description="samples in one job")
-    max_jobs: Positive = Field(1000, description="unfinished jobs")
-    max_client_jobs: Positive = Field(200, description="unfinished jobs of one client")
-    webhook_secret: SecretStr = Field(
-        SecretStr(""), description="key of the webhooks' signatures; empty: no webhooks"
-    )
-    webhook_private: bool = Field(
-        False, description="webhooks may go to private, loopback and link-local addresses"
-    )
-
-    @field_validator("jobs_url")
-    @classmethod
-    def _check_jobs_url(cls, value: str) -> str:
-        if value:
-            parse_url(value)
-        return value
-
-    @field_validator("jobs_results")
-    @classmethod
-    def _check_jobs_results(cls, value: str) -> str:
-        try:
-            fsspec.url_to_fs(value or ".")
-        except ImportError as error:
-            raise ValueError(f"fsspec lacks a package for it: {error}") from None
-        return value
 
     @field_validator("device")
     @classmethod
@@ -131,6 +80,100 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} is not auto, cpu, cuda or cuda:N")
         return value
 
+
+class LimitSettings(BaseSettings):
+    """How much one request, one client and all clients together may ask for."""
+
+    max_samples: Positive = Field(256, description="samples in one request, at most")
+    max_frames: int = Field(1001, ge=2, description="frames of one trajectory, at most; 2 or more")
+    max_queue_samples: Positive = Field(
+        4096, description="unfinished samples of all clients together, at most"
+    )
+    max_queue_steps: Positive = Field(
+        4_096_000, description="denoising steps still to do for all clients together, at most"
+    )
+    max_client_samples: Positive = Field(
+        2048, description="unfinished samples of one client, at most"
+    )
+    max_client_steps: Positive = Field(
+        2_048_000, description="denoising steps still to do for one client, at most"
+    )
+    max_wait_seconds: Positive = Field(
+        3600,
+        description="seconds after which a request is given up; a client shortens them with the "
+        "header Prefer: wait=N",
+    )
+    max_request_bytes: Positive = Field(1 << 20, description="bytes of a request's body, at most")
+    max_response_bytes: Positive = Field(
+        256 << 20, description="bytes of the pictures in one answer before compression, at most"
+    )
+    body_seconds: Positive = Field(
+        30,
+        description="seconds that a client has to send a request's head, and again to send its "
+        "body",
+    )
+
+
+class JobSettings(BaseSettings):
+    """Where jobs (requests with Prefer: respond-async) are kept, how many, and for how long."""
+
+    jobs_folder: Path = Field(
+        Path("jobs"),
+        description="folder of the jobs' database and results, where the next two settings name no "
+        "other place",
+    )
+    jobs_url: str = Field(
+        "",
+        description="database of the jobs, postgresql://USER@HOST/NAME or sqlite:///FILE; empty: "
+        "jobs.sqlite in the jobs' folder",
+    )
+    jobs_results: str = Field(
+        "",
+        description="where the jobs' results are kept: a folder, s3://BUCKET/PREFIX, or another "
+        "URL that fsspec knows; empty: results in the jobs' folder",
+    )
+    jobs_budget_bytes: Positive = Field(
+        20 << 30, description="bytes of all jobs' results together, at most"
+    )
+    jobs_client_bytes: Positive = Field(
+        10 << 30, description="bytes of the results of one client's jobs, at most"
+    )
+    jobs_expiry_seconds: Positive = Field(
+        7 * 24 * 3600,
+        description="seconds that a job is kept after its end, or after its last progress",
+    )
+    jobs_lease_seconds: Positive = Field(
+        15,
+        description="seconds without a sign of life after which another server takes over a "
+        "server's jobs",
+    )
+    max_job_samples: Positive = Field(50_000, description="samples in one job, at most")
+    max_jobs: Positive = Field(1000, description="unfinished jobs of all clients together, at most")
+    max_client_jobs: Positive = Field(200, description="unfinished jobs of one client, at most")
+
+    @field_validator("jobs_url")
+    @classmethod
+    def _check_jobs_url(cls, value: str) -> str:
+        if value:
+            check_database_url(value)
+        return value
+
+
+class SecuritySettings(BaseSettings):
+    """Who may use the server, and where it may send webhooks."""
+
+    api_keys: SecretStr = Field(
+        SecretStr(""),
+        description=f"API keys of {MIN_KEY} or more characters, with commas between them; every "
+        "request needs one; empty: requests need no key",
+    )
+    webhook_secret: SecretStr = Field(
+        SecretStr(""), description="key that signs webhooks; empty: jobs have no webhooks"
+    )
+    webhook_private: bool = Field(
+        False, description="whether webhooks may go to private, loopback and link-local addresses"
+    )
+
     @field_validator("api_keys")
     @classmethod
     def _check_keys(cls, value: SecretStr) -> SecretStr:
@@ -138,36 +181,78 @@ class Settings(BaseSettings):
             raise ValueError(f"every key must have at least {MIN_KEY} characters")
         return value
 
+
+class Settings(SecuritySettings, JobSettings, LimitSettings, ModelSettings, ServerSettings):
+    """All settings of a server, read from DDPM_… variables and what the constructor is given.
+
+    Raises pydantic.ValidationError for a value that is not allowed.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", cli_kebab_case=True, cli_hide_none_type=True
+    )
+
     @property
     def keys(self) -> list[str]:
-        """The API keys; empty: none is needed."""
+        """The API keys; empty: requests need none."""
         return _split(self.api_keys.get_secret_value())
 
     @property
-    def jobs_database(self) -> URL:
-        """The database of jobs."""
-        default = URL.create("sqlite", database=str(self.jobs_folder / "jobs.sqlite"))
-        return parse_url(self.jobs_url) if self.jobs_url else default
-
-    @property
     def results_url(self) -> str:
-        """Where jobs' results go."""
+        """The folder or URL of jobs' results."""
         return self.jobs_results or str(self.jobs_folder / "results")
 
     @property
     def devices(self) -> list[str]:
-        """The devices named, without duplicates of `auto`."""
-        return _split(self.device)
+        """The distinct devices named, in order: an engine runs on each.
+
+        `cuda` and `cuda:0` are the same device, the first GPU. `auto` counts as a device of its
+        own: which one it stands for is known only in the engine's process.
+        """
+        distinct: dict[str, str] = {}
+        for name in _split(self.device):
+            distinct.setdefault("cuda:0" if name == "cuda" else name, name)
+        return list(distinct.values())
 
     @property
     def threads_per_engine(self) -> int:
-        """CPU threads for each engine."""
+        """CPU threads of each engine."""
         cores = len(os.sched_getaffinity(0))
         return self.threads or max(1, cores // len(self.devices))
 
 
+GROUPS: dict[str, type[BaseSettings]] = {
+    "server": ServerSettings,
+    "model": ModelSettings,
+    "limits": LimitSettings,
+    "jobs": JobSettings,
+    "security": SecuritySettings,
+}
+"""The headings under which `ddpm serve --help` lists the settings."""
+SECRETS = {name for name, field in Settings.model_fields.items() if field.annotation is SecretStr}
+"""The settings whose value is never shown."""
+
+
+def check_database_url(text: str) -> None:
+    """Raise ValueError unless `text` is `sqlite:///FILE`, or `postgresql://…` with its driver.
+
+    It checks the form alone, without loading SQLAlchemy or connecting.
+    """
+    scheme, separator, _ = text.partition("://")
+    if not separator:
+        raise ValueError("not a database URL: postgresql://USER@HOST/NAME or sqlite:///FILE")
+    if scheme not in ("sqlite", "postgresql"):
+        raise ValueError(f"{scheme!r} is not sqlite or postgresql")
+    parts = urlsplit(text)
+    _ = parts.port  # raises ValueError when it is no number
+    if scheme == "sqlite" and not parts.path.removeprefix("/"):
+        raise ValueError("it names no file: sqlite:///FILE")
+    if scheme == "postgresql" and find_spec("psycopg") is None:
+        raise ValueError("PostgreSQL needs the extra 'postgres'")
+
+
 def unknown_variables(names: Iterable[str]) -> list[str]:
-    """Those of the variables that have the prefix and set nothing: most are misspelt."""
+    """Those of the variables `names` that have the prefix and are no setting: probably misspelt."""
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
     return sorted(
         name for name in names if name.upper().startswith(PREFIX) and name.upper() not in known

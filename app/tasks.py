@@ -1,14 +1,15 @@
-"""Tasks that end when they are told to."""
+"""Running asyncio tasks so that none is left behind."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
 AGAIN_SECONDS = 0.5
+"""Seconds after which a task that has not ended is cancelled again."""
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:
-    """Run all at once, until this is cancelled or one fails; none of them is left behind."""
+    """Run all coroutines at once. When one fails, or this is cancelled, all of them are ended."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -19,8 +20,11 @@ async def together(*works: Coroutine[Any, Any, None]) -> None:
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks, again and again until they are over: a cancellation that reaches a database
-    call comes back as an error of the database, which the task may take for one to be survived."""
+    """Cancel the tasks, again and again, until all are done.
+
+    One cancellation may not be enough: if it interrupts a database call, the driver may raise an
+    error of its own, which the task takes for a failure to recover from.
+    """
     pending, is_cancelled = set(tasks), False
     while pending:
         for task in pending:

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +17,6 @@ from diffusion import pixels
 
 class RemoteError(ValueError):
     """The server cannot do what the flags ask for; the message says why."""
-
-
-def add_server(parser: argparse.ArgumentParser) -> None:
-    """Give `ddpm sample`'s parser the flag --server, and its command the choice."""
-    parser.add_argument(
-        "--server",
-        metavar="URL",
-        help="make them there: CHECKPOINT is the name of what it serves, --batch-size the images "
-        "in a request, and its API key, if it wants one, is read from DDPM_API_KEY",
-    )
-    here: Callable[[argparse.Namespace], None] = parser.get_default("run")
-    parser.set_defaults(run=lambda args: here(args) if args.server is None else sample(args))
 
 
 def sample(args: argparse.Namespace) -> None:

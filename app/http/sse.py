@@ -1,4 +1,4 @@
-"""Server-sent events, and the comments that keep a quiet stream's connection open."""
+"""Server-sent events: how an event looks on the wire, and what keeps a quiet stream alive."""
 
 import asyncio
 import json
@@ -6,43 +6,41 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-"""Headers of every stream: no cache keeps it, and nginx passes each event on at once."""
-KEEP_ALIVE_SECONDS = 15.0
-"""Seconds without an event after which a comment is sent: proxies close quiet connections."""
-KEEP_ALIVE = b": keep-alive\n\n"
+"""An answer's headers that keep caches and proxies from holding events back."""
+QUIET_SECONDS = 15.0
+"""After so long without an event a comment is sent: proxies close connections that are silent."""
 
 
-def sse(name: str, data: dict[str, Any], event_id: str | None = None) -> bytes:
-    """One event: its name, its data as one line of JSON, and its id if it has one."""
+def event(name: str, data: dict[str, Any], event_id: str | None = None) -> bytes:
+    """One event with its data as JSON. A client that reconnects names the last id it has seen."""
     id_line = "" if event_id is None else f"id: {event_id}\n"
     return f"{id_line}event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
 
 
-async def with_pauses(
-    events: AsyncIterator[T], seconds: float = KEEP_ALIVE_SECONDS
-) -> AsyncGenerator[T | None, None]:
-    """The events of `events`, and None whenever none came for `seconds`.
+def comment() -> bytes:
+    """A comment, which clients skip."""
+    return b": keep-alive\n\n"
 
-    Close this iterator before `events`: it may be waiting for the next one.
-    """
+
+async def with_pauses(events: AsyncIterator[T]) -> AsyncGenerator[T | None, None]:
+    """The events, and None whenever none came for QUIET_SECONDS."""
     following: asyncio.Future[T] | None = None
     try:
         while True:
             if following is None:
                 following = asyncio.ensure_future(anext(events))
-            done, _ = await asyncio.wait({following}, timeout=seconds)
+            done, _ = await asyncio.wait({following}, timeout=QUIET_SECONDS)
             if not done:
                 yield None
                 continue
             try:
-                event = following.result()
+                found = following.result()
             except StopAsyncIteration:
                 return
             following = None
-            yield event
+            yield found
     finally:
         if following is not None:
             following.cancel()

@@ -49,6 +49,13 @@ def parse_url(text: str) -> URL:
     return url
 
 
+def database_url(jobs_url: str, folder: Path) -> URL:
+    """The database of jobs: `jobs_url`, or without one a file in `folder`. Raises as parse_url."""
+    if jobs_url:
+        return parse_url(jobs_url)
+    return URL.create("sqlite", database=str(folder / "jobs.sqlite"))
+
+
 def is_sqlite(url: URL) -> bool:
     """Is it a file of one process?"""
     return url.get_backend_name() == "sqlite"

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from app.generation.plan import Plan
 from app.generation.schemas import JobStatus
 from app.jobs import webhook
-from app.jobs.database import StorageFull, StorageUnavailable, is_sqlite
+from app.jobs.database import StorageFull, StorageUnavailable, database_url, is_sqlite
 from app.jobs.representations import Stored
 from app.jobs.result_store import ResultStore, bound_bytes
 from app.jobs.store import JobExpired, JobUnfinished, Key, Quota, Store, UnknownJob
@@ -62,6 +62,7 @@ class Jobs:
         self._settings = settings
         self._pool = pool
         self._results = ResultStore(settings.results_url)
+        self._database = database_url(settings.jobs_url, settings.jobs_folder)
         self._reason: str | None = "the storage of jobs is being opened"
         self._opened: Store | None = None
         self._worker: Worker | None = None
@@ -220,7 +221,7 @@ class Jobs:
     @contextlib.asynccontextmanager
     async def _open(self) -> AsyncIterator[Store]:
         """The store, for this process alone where it is SQLite."""
-        url = self._settings.jobs_database
+        url = self._database
         with contextlib.ExitStack() as stack:
             if is_sqlite(url):
                 stack.enter_context(_locked(Path(str(url.database))))
@@ -242,7 +243,7 @@ class Jobs:
             chunk=CHUNK_BATCHES * settings.max_batch,
             lease_seconds=float(settings.jobs_lease_seconds),
             expiry_seconds=float(settings.jobs_expiry_seconds),
-            idle_seconds=ALONE_SECONDS if is_sqlite(settings.jobs_database) else SHARED_SECONDS,
+            idle_seconds=ALONE_SECONDS if is_sqlite(self._database) else SHARED_SECONDS,
         )
         self._worker = Worker(store, self._results, self._pool, threads, terms, self._made_by)
         self._opened, self._reason = store, None

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond the types: examples of every field and representation."""
+"""What the OpenAPI document adds to the types: examples, headers, representations and errors."""
 
 from typing import Any
 
@@ -23,28 +23,29 @@ REQUEST_HEADERS = [
     {
         "name": "Prefer",
         "in": "header",
-        "description": "`respond-async`: answer with a job, which may be larger, and not wait.",
+        "description": "`respond-async`: answer at once with a job, whose limits are larger.",
         "schema": {"type": "string"},
         "example": "respond-async",
     },
     {
         "name": "Idempotency-Key",
         "in": "header",
-        "description": "The same key and request, sent again, give the same job, or the same seed "
-        "and so the same images; the same key with another request is 422.",
+        "description": "A request that is sent again with the same key gives the same job, or the "
+        "same seed and so the same images. The same key with another request is an error (422).",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     },
     {
         "name": "X-Webhook-URL",
         "in": "header",
-        "description": "With respond-async: POST the job's status here when it has ended, signed.",
+        "description": "With `respond-async`: the URL to which the server POSTs the job's signed "
+        "status when it ends.",
         "schema": {"type": "string", "format": "uri", "maxLength": 2000},
     },
 ]
 
 
 KEY_OR_NONE: dict[str, Any] = {"security": [{}]}
-"""Added to a route's own: a key is needed only where the server has any."""
+"""Makes the API key optional in the document: only a server with keys needs one."""
 
 
 def _body(examples: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Any]:
@@ -81,15 +82,25 @@ TRAJECTORY_BODY = _body(
 
 REQUEST_ID = {
     "X-Request-ID": {
-        "description": "The client's own, or one made by the server; log lines name it.",
+        "description": "The client's own id, or one made by the server; log lines have it.",
         "schema": {"type": "string"},
         "required": True,
     }
 }
 _RETRY_AFTER = {
-    "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}, "required": True}
+    "Retry-After": {
+        "description": "Seconds to wait before another try.",
+        "schema": {"type": "integer"},
+        "required": True,
+    }
 }
-_SEED = {"X-Seed": {"description": "The seed.", "schema": {"type": "integer"}, "required": True}}
+_SEED = {
+    "X-Seed": {
+        "description": "The seed of the images.",
+        "schema": {"type": "integer"},
+        "required": True,
+    }
+}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -100,26 +111,28 @@ def _problem(status: int, description: str) -> Responses:
 OK: Responses = {200: {"headers": REQUEST_ID}}
 NOT_READY: Responses = {
     503: {
-        **_problem(503, "Starting, restarting, draining or full; see Retry-After.")[503],
+        **_problem(
+            503, "The server is starting, restarting, shutting down or full; see Retry-After."
+        )[503],
         "headers": {**REQUEST_ID, **_RETRY_AFTER},
     }
 }
 
 
 ERRORS: Responses = {
-    **_problem(401, "The server has API keys, and the request none of them."),
-    **_problem(406, "Accept names no representation offered."),
-    **_problem(408, "The body was not there in time."),
-    **_problem(409, "The Idempotency-Key was answered by a model that is no longer served."),
+    **_problem(401, "The server has API keys, and the request has none of them."),
+    **_problem(406, "Accept names no representation that is offered."),
+    **_problem(408, "The body did not arrive in time."),
+    **_problem(409, "The Idempotency-Key belongs to a model that is not served any more."),
     **_problem(413, "The body is too large."),
     **_problem(415, "The body is not application/json."),
-    **_problem(422, "A field is invalid, the answer too large, or the Idempotency-Key came with "
-                    "another request before."),
+    **_problem(422, "A field is invalid, the answer would be too large, or the Idempotency-Key "
+                    "came with another request before."),
     429: {
-        **_problem(429, "More than one client's part of the queue.")[429],
+        **_problem(429, "The client has reached its own limits.")[429],
         "headers": {**REQUEST_ID, **_RETRY_AFTER},
     },
-    **_problem(500, "A bug, or a model that computes what is not a number."),
+    **_problem(500, "A bug in the server, or a model whose output is not a number."),
     **NOT_READY,
     **_problem(504, "Not done in the time that `Prefer: wait` or the server allows."),
     **_problem(507, "There is no room for the job's results."),
@@ -141,7 +154,7 @@ JOB = {
 }
 ACCEPTED: Responses = {
     202: {
-        "description": "With `Prefer: respond-async`: the job, which is on disk.",
+        "description": "With `Prefer: respond-async`: the job, which has been stored.",
         "model": JobStatus,
         "headers": {"Location": {"description": "/jobs/{id}", "schema": {"type": "string"}}},
         "content": {
@@ -151,8 +164,8 @@ ACCEPTED: Responses = {
     }
 }  # fmt: skip
 NO_JOB: Responses = {
-    **_problem(401, "The server has API keys, and the request none of them."),
-    **_problem(404, "There is no such job, or no more."),
+    **_problem(401, "The server has API keys, and the request has none of them."),
+    **_problem(404, "There is no job with this id, or it has been deleted."),
     **NOT_READY,
 }
 JOB_RESPONSES: Responses = {
@@ -172,13 +185,13 @@ EVENTS_RESPONSES: Responses = {
             }
         },
     },
-    204: {"description": "The client has had the last event: nothing more will come."},
+    204: {"description": "The client has seen the last event; there will be no more."},
     **NO_JOB,
 }
 RESULT_RESPONSES: Responses = {
     200: {
-        "description": "The result, in the representation that Accept asks for: those of the "
-        "synchronous answer, but for text/event-stream.",
+        "description": "The result, in the representation that Accept asks for. It can be those "
+        "of the synchronous answer, except text/event-stream.",
         "headers": _SEED,
         "content": {
             "application/json": {"schema": {"type": "object"}},
@@ -191,13 +204,13 @@ RESULT_RESPONSES: Responses = {
         },
     },
     206: {
-        "description": "The range asked for, of a zip or npz.",
+        "description": "The part of a zip or npz that Range asks for.",
         "content": {"application/zip": _BINARY, "application/x-npz": _BINARY},
     },
-    **_problem(406, "Accept names no representation offered."),
-    **_problem(409, "The job is not finished, or failed."),
+    **_problem(406, "Accept names no representation that is offered."),
+    **_problem(409, "The job is not finished yet, or it failed."),
     **_problem(410, "The job has expired."),
-    **_problem(416, "The range is outside of the result."),
+    **_problem(416, "The result has no bytes in this range."),
     **_problem(422, "A picture of the whole result would be too large."),
     **NO_JOB,
 }

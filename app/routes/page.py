@@ -1,4 +1,4 @@
-"""GET /: the playground, hand-written files that this server hands out as they are."""
+"""GET /: the playground, whose files are served as they are."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
-        "img-src 'self' data: blob:",  # the pictures of event streams, and those chosen by hand
+        "img-src 'self' data: blob:",  # pictures from event streams, and chosen files
         "connect-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
@@ -30,7 +30,8 @@ PAGE_HEADERS = {
 
 
 class Assets(StaticFiles):
-    """The page's style and scripts; a browser asks again each time, so an upgrade is seen whole."""
+    """The page's scripts and styles. A browser checks each again whenever it loads the page, so it
+    never mixes files of two versions."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)

@@ -49,7 +49,7 @@ class TrajectoryStream(StreamingResponse):
         try:
             async with aclosing(sse.with_pauses(self._inflight)) as paced:
                 async for event in paced:
-                    block = sse.KEEP_ALIVE if event is None else await self._encode(event)
+                    block = sse.comment() if event is None else await self._encode(event)
                     if block is not None:
                         yield block
         except Refused as error:  # the server shuts down, or the job's time is over
@@ -64,16 +64,16 @@ class TrajectoryStream(StreamingResponse):
                 self._record.saw_frame()
                 loop = asyncio.get_running_loop()
                 data = await loop.run_in_executor(self._encoders, frame_data, frame)
-                return sse.sse("frame", data)
+                return sse.event("frame", data)
             case Done():
                 tracing.record_phases(event.queue_seconds, event.run_seconds)
-                return sse.sse("done", {**self._plan.header, "timing": timing(event)})
+                return sse.event("done", {**self._plan.header, "timing": timing(event)})
             case Failed(_, reason):
                 return self._error(problem_of(JobFailed(reason)))
 
     def _error(self, problem: Problem) -> bytes:
         self._record.drop(problem.reason)
-        return sse.sse("error", problem.body())
+        return sse.event("error", problem.body())
 
 
 def frame_data(frame: Shown) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from app.routes.errors import RESTART_SECONDS
 router = APIRouter(tags=["system"])
 
 
-@router.get("/model", summary="What is served", responses={**openapi.OK, **openapi.NOT_READY})
+@router.get("/model", summary="Describe the model", responses={**openapi.OK, **openapi.NOT_READY})
 async def model(services: ServicesDep) -> Model:
-    """The model, where it came from, how well it was measured, how it runs, and the limits."""
+    """The model: its origin, its measured quality, how it is run, and the limits of requests."""
     settings = services.settings
     limits = Limits.model_validate({name: getattr(settings, name) for name in Limits.model_fields})
     needs_key = bool(settings.keys)
@@ -28,7 +28,7 @@ async def model(services: ServicesDep) -> Model:
 
 @router.get("/livez", summary="Is the process alive?", responses=openapi.OK)
 async def livez() -> dict[str, str]:
-    """Always 200 while the server answers at all; a full queue is not dead."""
+    """200 as long as the server can answer, also while its queue is full."""
     return {"status": "alive"}
 
 
@@ -39,7 +39,7 @@ async def livez() -> dict[str, str]:
     responses={**openapi.OK, **openapi.NOT_READY},
 )
 async def readyz(services: ServicesDep) -> Response:
-    """200 with at least one engine ready; else 503 with the state of each."""
+    """200 when at least one engine is ready; else 503 with the state of each engine."""
     pool = services.pool
     states = [f"engine {i} is {engine.status}" for i, engine in enumerate(pool.engines)]
     if pool.is_draining:
@@ -53,10 +53,10 @@ async def readyz(services: ServicesDep) -> Response:
 
 @router.get(
     "/metrics",
-    summary="For Prometheus",
+    summary="Read the metrics",
     response_class=PlainTextResponse,
     responses=openapi.OK,
 )
 async def metrics(services: ServicesDep) -> Response:
-    """Answers, samples, the queue, and the engines' steps, in Prometheus' text format."""
+    """The queue, and counts of answers, samples and the engines' steps, for Prometheus."""
     return Response(services.metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -1,5 +1,6 @@
-"""`ddpm serve` as a person meets it: the terminal's last line is the page's address."""
+"""The command `ddpm` as a person meets it."""
 
+import importlib.metadata
 import os
 import re
 import signal
@@ -10,8 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.cli import page_url
+from app import cli
+from diffusion import __version__, checkpoint
 from tests.tiny import save_tiny
+
+LIGHT = [["serve", "--help"], ["--help"], ["--version"], []]
 
 
 def test_the_last_line_is_the_address_once_it_can_serve(tmp_path: Path) -> None:
@@ -35,28 +39,61 @@ def test_the_last_line_is_the_address_once_it_can_serve(tmp_path: Path) -> None:
     assert server.returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("host", "url"),
-    [
-        ("127.0.0.1", "http://127.0.0.1:8000/"),
-        ("0.0.0.0", "http://127.0.0.1:8000/"),
-        ("::", "http://[::1]:8000/"),
-        ("example.org", "http://example.org:8000/"),
-    ],
-)
-def test_the_address_is_one_that_a_browser_here_can_open(host: str, url: str) -> None:
-    assert page_url(host, 8000) == url
-
-
 def test_a_variable_that_sets_nothing_is_warned_of() -> None:
     ended = refused({"DDPM_PROT": "9000"})
-    assert "the variable DDPM_PROT is set, and is no setting" in ended.stderr
+    assert "the variable DDPM_PROT is not a setting" in ended.stderr
 
 
-def test_a_flag_that_there_is_not_is_refused() -> None:
-    ended = refused({}, "--prot=9000")
-    assert ended.returncode == 2
-    assert "--prot" in ended.stderr
+@pytest.mark.parametrize(
+    ("flag", "line"),
+    [
+        ("--port=x", "port: 'x': Input should be a valid integer"),
+        ("--jobs-url=mysql://x", "jobs_url: 'mysql://x': 'mysql' is not sqlite or postgresql"),
+        ("--jobs-results=odd://x", "jobs_results: 'odd://x': Protocol not known: odd"),
+        ("--api-keys=guessable", "api_keys: (not shown): every key must have at least 16"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(
+    flag: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["serve", flag]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"ddpm serve: {line}")
+    assert shown.err.count("\n") == 1 and shown.out == ""
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 0
+    shown = capsys.readouterr().out
+    for command in ("train", "sample", "evaluate", "export", "serve"):
+        assert f"    {command}" in shown
+
+
+def test_the_version_names_what_runs_the_network_and_where_the_models_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(package: str) -> str:
+        if package == "openvino":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return "2.13.0"
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"ddpm {__version__}",
+        "torch 2.13.0",
+        "openvino not installed",
+        f"built-in models {checkpoint.MODELS}",
+    ]
+
+
+@pytest.mark.parametrize("flags", LIGHT, ids=" ".join)
+def test_what_only_shows_text_loads_nothing_heavy(flags: list[str]) -> None:
+    check = "import atexit, sys; from app import cli; atexit.register(lambda: print(*sys.modules))"
+    command = [sys.executable, "-c", f"{check}; sys.exit(cli.main({flags}))"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    loaded = {name.partition(".")[0] for name in shown.splitlines()[-1].split()}
+    assert not {"torch", "numpy", "fastapi", "uvicorn", "sqlalchemy", "httpx"} & loaded
 
 
 def refused(environment: dict[str, str], *flags: str) -> "subprocess.CompletedProcess[str]":

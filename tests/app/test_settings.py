@@ -1,18 +1,19 @@
-"""Settings: one class, from DDPM_ variables and flags."""
+"""Settings: one class, from DDPM_ variables and flags, that loads nothing heavy."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from app.settings import Settings, unknown_variables
+from app.settings import SECRETS, Settings, check_database_url, unknown_variables
 
 
-def test_variables_have_the_prefix_and_flags_win(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_have_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DDPM_PORT", "9000")
-    monkeypatch.setenv("DDPM_MAX_SAMPLES", "3")
-    settings = Settings(_cli_parse_args=["--port=9001", "--max-frames", "5"])
-    assert (settings.port, settings.max_samples, settings.max_frames) == (9001, 3, 5)
+    monkeypatch.setenv("PORT", "9001")
+    assert Settings().port == 9000
 
 
 def test_variables_that_set_nothing_are_found() -> None:
@@ -26,14 +27,85 @@ def test_the_documented_defaults() -> None:
     assert (settings.checkpoint, settings.device) == ("mnist", "auto")
 
 
-def test_an_engine_is_started_on_each_device() -> None:
-    settings = Settings(device="cuda:0, cuda:1")
-    assert settings.devices == ["cuda:0", "cuda:1"]
-    assert Settings(device="cpu,cpu", threads=1).threads_per_engine == 1
+@pytest.mark.parametrize(
+    ("device", "devices"),
+    [
+        ("auto", ["auto"]),
+        ("cuda:0, cuda:1", ["cuda:0", "cuda:1"]),
+        ("auto,auto", ["auto"]),
+        ("cpu,cpu", ["cpu"]),
+        ("cuda,cuda:0", ["cuda"]),
+        ("cuda:0,cuda:1,cuda", ["cuda:0", "cuda:1"]),
+        ("cuda:1, cpu", ["cuda:1", "cpu"]),
+    ],
+)
+def test_an_engine_is_started_on_each_distinct_device(device: str, devices: list[str]) -> None:
+    assert Settings(device=device).devices == devices
 
 
-def test_help_lists_every_setting() -> None:
-    command = [sys.executable, "-m", "app.cli", "serve", "--help"]
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cpu,tpu", ""])
+def test_a_device_of_another_name_is_refused(device: str) -> None:
+    with pytest.raises(ValidationError, match="is not auto, cpu, cuda or cuda:N"):
+        Settings(device=device)
+
+
+def test_the_threads_are_divided_among_the_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)))
+    assert Settings(device="cuda:0,cuda:1,cpu").threads_per_engine == 4
+    assert Settings(device="cpu,cpu").threads_per_engine == 12
+    assert Settings(device="cpu", threads=1).threads_per_engine == 1
+
+
+def test_every_key_is_long_enough_to_be_one() -> None:
+    long, short = "a" * 16, "b" * 15
+    assert Settings(api_keys=f"{long}, {long}").keys == [long, long]
+    with pytest.raises(ValidationError, match="at least 16 characters"):
+        Settings(api_keys=f"{long},{short}")
+
+
+def test_the_secrets_are_known() -> None:
+    assert SECRETS == {"api_keys", "webhook_secret"}
+
+
+def test_results_are_in_the_jobs_folder_unless_another_place_is_named(tmp_path: Path) -> None:
+    assert Settings(jobs_folder=tmp_path).results_url == f"{tmp_path}/results"
+    assert Settings(jobs_folder=tmp_path, jobs_results="s3://b/c").results_url == "s3://b/c"
+
+
+@pytest.mark.parametrize("url", ["sqlite:///jobs.sqlite", "sqlite:////var/jobs.sqlite"])
+def test_a_database_may_be_a_file(url: str) -> None:
+    check_database_url(url)
+    assert Settings(jobs_url=url).jobs_url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("jobs.sqlite", "not a database URL"),
+        ("mysql://user@host/jobs", "'mysql' is not sqlite or postgresql"),
+        ("sqlite://", "it names no file: sqlite:///FILE"),
+        ("sqlite:///", "it names no file: sqlite:///FILE"),
+        ("sqlite:///?mode=ro", "it names no file: sqlite:///FILE"),
+        ("postgresql://host:port/jobs", "Port could not be cast"),
+    ],
+)
+def test_a_database_of_another_form_is_refused(url: str, reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Settings(jobs_url=url)
+
+
+def test_postgresql_needs_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql://user@host/jobs"
+    monkeypatch.setattr("app.settings.find_spec", lambda _: None)
+    with pytest.raises(ValidationError, match="PostgreSQL needs the extra 'postgres'"):
+        Settings(jobs_url=url)
+    monkeypatch.setattr("app.settings.find_spec", lambda name: name)
+    assert Settings(jobs_url=url).jobs_url == url
+
+
+def test_reading_the_settings_loads_no_database_and_no_file_system() -> None:
+    check = "import sys, app.settings; app.settings.Settings(); print(*sys.modules)"
+    command = [sys.executable, "-c", check]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    for name in Settings.model_fields:
-        assert f"--{name.replace('_', '-')}" in shown
+    loaded = {name.partition(".")[0] for name in shown.split()}
+    assert not {"sqlalchemy", "alembic", "fsspec", "torch", "numpy", "fastapi"} & loaded

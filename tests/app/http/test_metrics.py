@@ -2,25 +2,98 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.http.metrics import Metrics
+from app.http.request_log import RequestRecord
 from tests.app.server import Server
 from tests.tiny import save_tiny
 
 
-def read(server: Server) -> dict[tuple[str, ...], float]:
+def parse(text: str) -> dict[tuple[str, ...], float]:
     """Every sample by its name and its labels' values, in order of the labels' names."""
-    answer = server.client.get("/metrics")
-    assert answer.headers["content-type"].startswith("text/plain")
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(answer.text)
+        for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+def read(server: Server) -> dict[tuple[str, ...], float]:
+    """What the server's /metrics says."""
+    answer = server.client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    return parse(answer.text)
+
+
+@dataclass
+class Batches:
+    steps: int
+    rows: int
+    seconds: float
+    preemptions: int
+
+
+@dataclass
+class Engine:
+    is_ready: bool = True
+    restarts: int = 3
+    hangs: int = 1
+    memory_limits: int = 2
+    max_batch: int = 16
+    backlog: int = 50
+    counts: dict[int, Batches] = field(
+        default_factory=lambda: {4: Batches(10, 35, 0.5, 1), 16: Batches(2, 32, 0.25, 2)}
+    )
+
+
+@dataclass
+class Pool:
+    queued_samples: int = 7
+    outcomes: dict[str, int] = field(default_factory=lambda: {"finished": 5, "cancelled": 1})
+    engines: list[Engine] = field(default_factory=lambda: [Engine(), Engine(is_ready=False)])
+
+
+def test_the_engines_are_read_when_they_are_asked_for() -> None:
+    pool = Pool()
+    metrics = Metrics(pool)
+    found = parse(metrics.text().decode())
+    assert (found["ddpm_queued_samples",], found["ddpm_backlog_rows",]) == (7, 100)
+    assert found["ddpm_samples_total", "finished"] == 5
+    assert (found["ddpm_engine_ready", "0"], found["ddpm_engine_ready", "1"]) == (1, 0)
+    assert found["ddpm_engine_restarts_total", "0"] == 3
+    assert found["ddpm_engine_hangs_total", "0"] == 1
+    assert found["ddpm_engine_out_of_memory_total", "0"] == 2
+    assert found["ddpm_engine_max_batch", "0"] == 16
+    assert found["ddpm_engine_preemptions_total", "0"] == 3
+    assert found["ddpm_engine_steps_total", "4", "0"] == 10
+    assert found["ddpm_engine_rows_total", "4", "0"] == 35
+    assert found["ddpm_engine_slots_total", "4", "0"] == 40
+    assert found["ddpm_engine_step_seconds_total", "16", "0"] == 0.25
+    pool.queued_samples = 0
+    assert parse(metrics.text().decode())["ddpm_queued_samples",] == 0
+
+
+def test_a_request_that_is_over_is_counted_once() -> None:
+    metrics, record = Metrics(Pool()), RequestRecord()
+    record.saw_frame()
+    record.drop("too_late")
+    metrics.count("/sample", "504", record)
+    found = parse(metrics.text().decode())
+    assert found["ddpm_requests_total", "/sample", "504"] == 1
+    assert found["ddpm_request_seconds_count", "/sample"] == 1
+    assert found["ddpm_first_frame_seconds_count",] == 1
+    assert found["ddpm_drops_total", "too_late"] == 1
+
+
+def test_every_metric_says_what_it_counts() -> None:
+    families = text_string_to_metric_families(Metrics(Pool()).text().decode())
+    assert all(family.documentation.endswith(".") for family in families)
 
 
 def eventually(server: Server, holds: Callable[[dict[tuple[str, ...], float]], bool]) -> None:

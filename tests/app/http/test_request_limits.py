@@ -2,40 +2,102 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from fastapi import FastAPI, Request
 
-from app.main import create_app
-from app.settings import Settings
+from app.http.request_limits import RequestLimits
+from app.routes import errors
+
+JSON = {"Content-Type": "application/json"}
 
 
-def get(path: str, **headers: str) -> httpx.Response:
-    """From an app whose route /broken has a bug."""
-    app = create_app(Settings(), on_unusable=print)
+def ask(
+    method: str, path: str, content: bytes | AsyncIterator[bytes] = b"", **headers: str
+) -> httpx.Response:
+    """From an app that reads the body at /read, and has a bug at /broken."""
+    app = FastAPI()
+    errors.install(app)
+    app.add_middleware(RequestLimits, max_request_bytes=100, body_seconds=1)
 
     @app.get("/broken")
     async def broken() -> None:
         raise KeyError("a bug")
 
-    async def ask() -> httpx.Response:
+    @app.get("/read")
+    @app.post("/read")
+    async def read(request: Request) -> int:
+        return len(await request.body())
+
+    async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return await client.get(path, headers=headers)
+            return await client.request(method, path, content=content, headers=headers)
 
-    return asyncio.run(ask())
+    return asyncio.run(send())
 
 
 def test_a_bug_is_a_logged_problem_with_the_requests_id(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        answer = get("/broken", **{"X-Request-ID": "mine"})
+        answer = ask("GET", "/broken", **{"X-Request-ID": "mine"})
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["x-request-id"] == "mine"
-    assert "a bug" not in answer.text, "its inside is for the log"
+    assert "a bug" not in answer.json()["title"] and "lost" not in answer.text
     assert "GET /broken, request mine" in caplog.text and "KeyError" in caplog.text
 
 
-def test_every_answer_has_an_id() -> None:
-    for path in ("/livez", "/nowhere", "/model"):
-        assert len(get(path).headers["x-request-id"]) == 32
+@pytest.mark.parametrize("path", ["/read", "/nowhere", "/broken"])
+def test_every_answer_has_an_id(path: str) -> None:
+    assert len(ask("GET", path).headers["x-request-id"]) == 32
+
+
+@pytest.mark.parametrize("odd", ["a b", "x" * 129, "<script>", "a/b"])
+def test_an_id_that_is_odd_is_replaced(odd: str) -> None:
+    assert ask("GET", "/read", **{"X-Request-ID": odd}).headers["x-request-id"] != odd
+
+
+def test_a_body_up_to_the_limit_is_read() -> None:
+    assert ask("POST", "/read", b" " * 100, **JSON).json() == 100
+
+
+def test_a_body_that_says_it_is_larger_is_refused() -> None:
+    answer = ask("POST", "/read", b" " * 101, **JSON)
+    assert answer.status_code == 413
+    assert answer.json()["detail"] == "the body is larger than this server's 100 bytes"
+
+
+async def chunks(count: int) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        yield b" " * 60
+
+
+def test_a_body_that_grows_larger_is_refused() -> None:
+    assert ask("POST", "/read", chunks(1), **JSON).json() == 60
+    assert ask("POST", "/read", chunks(2), **JSON).status_code == 413
+
+
+async def never() -> AsyncIterator[bytes]:
+    yield b" "
+    await asyncio.sleep(60)
+
+
+def test_a_body_that_does_not_arrive_is_given_up() -> None:
+    answer = ask("POST", "/read", never(), **JSON)
+    assert answer.status_code == 408
+    assert answer.headers["connection"] == "close"
+    assert "the body did not arrive within 1 seconds" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("media_type", ["", "text/plain", "application/x-www-form-urlencoded"])
+def test_a_body_that_is_not_json_is_refused(media_type: str) -> None:
+    answer = ask("POST", "/read", b"{}", **{"Content-Type": media_type})
+    assert answer.status_code == 415
+    assert "it must be application/json" in answer.json()["detail"]
+
+
+def test_head_is_answered_as_get_is() -> None:
+    assert ask("HEAD", "/read").status_code == 200
+    assert ask("HEAD", "/nowhere").status_code == 404

@@ -1,4 +1,5 @@
-"""Traces as a collector receives them: a real server, configured by the standard variables."""
+"""Spans of a request; and traces as a collector receives them from a real server, which the
+standard variables configure."""
 
 import threading
 import time
@@ -17,6 +18,12 @@ pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
 )
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from app.http import tracing
+from app.http.request_log import RequestRecord
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -80,6 +87,34 @@ def spans(collector: Collector, trace_id: str, *names: str) -> dict[str, Any]:
 
 def attributes(span: Any) -> dict[str, Any]:
     return {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in span.attributes}
+
+
+def test_the_phases_lie_side_by_side_and_end_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    monkeypatch.setattr(tracing, "tracer", provider.get_tracer("test"))
+    before = time.time_ns()
+    tracing.record_phases(queue_seconds=0.25, run_seconds=2.0)
+    queue, compute = kept.get_finished_spans()
+    assert (queue.name, compute.name) == ("queue", "compute")
+    assert queue.start_time and queue.end_time and compute.start_time and compute.end_time
+    assert queue.end_time - queue.start_time == 250_000_000
+    assert compute.end_time - compute.start_time == 2_000_000_000
+    assert queue.end_time == compute.start_time
+    assert before <= compute.end_time <= time.time_ns()
+
+
+def test_a_span_says_what_the_request_asked_for_and_why_it_was_lost() -> None:
+    tracer = TracerProvider().get_tracer("test")
+    record = RequestRecord(request_id="mine")
+    record.describe_job(id="a", n=2, steps=50, sampler="ddim")
+    record.drop("too_late")
+    with tracer.start_as_current_span("request") as span:
+        tracing.describe(record)
+    assert dict(span.attributes) == {  # type: ignore[attr-defined]
+        "ddpm.request_id": "mine", "ddpm.n": 2, "ddpm.steps": 50, "ddpm.sampler": "ddim",
+        "ddpm.dropped": "too_late",
+    }  # fmt: skip
 
 
 def test_a_request_has_its_queue_its_computation_and_its_encoding(

@@ -1,10 +1,24 @@
-"""Bad input: problem+json that names the field, the value and what is allowed."""
+"""Errors: which problem each exception becomes; bad input is answered with the field's name, its
+value and what is allowed."""
 
+import asyncio
+import inspect
+from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
+from app.generation import errors as generation_errors
+from app.generation.errors import InvalidField, JobFailed
+from app.http.problems import Problem
+from app.http.request_log import RequestRecord
+from app.jobs.store import JobExpired, KeyReused, TooManyOwnJobs, UnknownJob
+from app.pool import errors as pool_errors
+from app.pool.errors import ClientOverLimit, NotReady, Overloaded, Refused, TooLate
+from app.routes import errors
+from app.routes.errors import TABLE, problem_of
 from tests.app.server import Server
 
 JSON = {"Content-Type": "application/json"}
@@ -137,3 +151,81 @@ def test_the_clients_request_id_comes_back_unless_it_is_odd(server: Server) -> N
 
 def test_errors_are_problems_whatever_the_client_accepts(server: Server) -> None:
     problem(server.post("/sample", {"n": 0}, "image/png"), 422)
+
+
+def raised(error: Exception) -> tuple[httpx.Response, str | None]:
+    """The answer of a route that raises the error, and the reason that it is counted under."""
+    records: list[RequestRecord] = []
+    app = FastAPI()
+    errors.install(app)
+
+    @app.get("/")
+    async def fail() -> None:
+        raise error
+
+    async def recording(scope: Any, receive: Any, send: Any) -> None:
+        records.append(RequestRecord.of(scope))
+        await app(scope, receive, send)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(recording)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.get("/")
+
+    answer = asyncio.run(ask())
+    answer.headers["x-request-id"] = "added by the request limits"
+    return answer, records[0].dropped
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason", "retry_after"),
+    [
+        (NotReady("no engine is ready"), 503, "not_ready", "5"),
+        (Overloaded("the queue is full", retry_after=7), 503, "overloaded", "7"),
+        (ClientOverLimit("your part is full", retry_after=2), 429, "client_over_limit", "2"),
+        (TooLate("1 of 2 samples were done"), 504, "too_late", None),
+        (JobFailed("sample 0 is not a number"), 500, "internal_error", None),
+        (UnknownJob("there is no job"), 404, "not_found", None),
+        (JobExpired("it was kept until it expired"), 410, "gone", None),
+        (KeyReused("it came with another request"), 422, "invalid_request", None),
+        (TooManyOwnJobs("200 are unfinished"), 429, "too_many_requests", "30"),
+        (Problem(406, "none of these"), 406, "no_such_representation", None),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_an_exception_becomes_the_answer_in_its_row(
+    error: Exception, status: int, reason: str, retry_after: str | None
+) -> None:
+    answer, counted = raised(error)
+    assert problem(answer, status)["detail"] == str(error)
+    assert counted == reason
+    assert answer.headers.get("retry-after") == retry_after
+
+
+def test_an_invalid_field_is_listed_with_its_value() -> None:
+    answer, counted = raised(InvalidField("steps", 2000, "it must be 1..1000"))
+    body = problem(answer, 422)
+    assert body["detail"] == "steps: 2000 is not allowed: it must be 1..1000"
+    assert body["errors"] == [{"field": "steps", "value": 2000, "message": "it must be 1..1000"}]
+    assert counted == "invalid_request"
+
+
+def test_an_exception_without_a_row_is_a_bug() -> None:
+    bug = KeyError("lost")
+    with pytest.raises(KeyError) as error:
+        problem_of(bug)
+    assert error.value is bug
+
+
+def test_a_kind_of_an_exception_with_a_row_is_answered_as_that_one() -> None:
+    class NotReadyAtNight(NotReady):
+        pass
+
+    assert problem_of(NotReadyAtNight("asleep")).reason == "not_ready"
+
+
+@pytest.mark.parametrize("module", [pool_errors, generation_errors], ids=lambda m: m.__name__)
+def test_every_error_of_a_package_has_an_answer(module: ModuleType) -> None:
+    kinds = [kind for _, kind in inspect.getmembers(module, inspect.isclass)]
+    unanswered = [kind for kind in kinds if kind not in TABLE]
+    assert set(unanswered) <= {Refused, InvalidField}, "a base class, and a row with fields"

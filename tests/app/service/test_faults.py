@@ -119,7 +119,7 @@ def test_a_checkpoint_that_changes_under_a_running_server_ends_it(tmp_path: Path
         (
             ["--device=tpu"],
             {},
-            "device: 'tpu': Value error, 'tpu' is not auto, cpu, cuda or cuda:N",
+            "device: 'tpu': 'tpu' is not auto, cpu, cuda or cuda:N",
         ),
         (["--max-batch=0"], {}, "max_batch: '0': Input should be greater than or equal to 2"),
         ([], {"DDPM_MAX_SAMPLES": "many"}, "max_samples: 'many': Input should be a valid integer"),

@@ -1,0 +1,47 @@
+"""The command line of `ddpm serve`: a flag for each setting, under the heading of its group."""
+
+import argparse
+from typing import Any
+
+from pydantic_settings import CliSettingsSource
+
+from app.settings import GROUPS, PREFIX, Settings
+
+METAVARS = {
+    "str": "TEXT",
+    "int": "N",
+    "float": "N",
+    "bool": "{true,false}",
+    "Path": "FOLDER",
+    "SecretStr": "TEXT",
+}
+"""How the help shows a value, by the name of the setting's type."""
+
+
+def read_settings(argv: list[str]) -> Settings:
+    """The settings that the flags `argv` and the environment give; a flag wins over its variable.
+
+    Raises pydantic.ValidationError for a value that is not allowed. Ends the process after --help
+    (status 0) and for a flag that does not exist (status 2).
+    """
+    parser = argparse.ArgumentParser(
+        prog="ddpm serve",
+        usage="%(prog)s [--FLAG VALUE ...]",
+        description=f"Serve a model over HTTP. The variable {PREFIX}PORT is the same as the flag "
+        "--port, and so for all flags; a flag wins over its variable.",
+        allow_abbrev=False,
+    )
+    group_of = {}
+    for title, settings in GROUPS.items():
+        group = parser.add_argument_group(title, settings.__doc__)
+        group_of.update(dict.fromkeys(settings.model_fields, group))
+
+    def add_flag(_: argparse.ArgumentParser, *flags: str, **options: Any) -> None:
+        options["metavar"] = METAVARS.get(options["metavar"], options["metavar"])
+        options["help"] = options["help"].removesuffix(" (default: )")
+        group_of[options["dest"]].add_argument(*flags, **options)
+
+    source: CliSettingsSource[argparse.ArgumentParser] = CliSettingsSource(
+        Settings, root_parser=parser, add_argument_method=add_flag
+    )
+    return Settings(_cli_settings_source=source(args=argv))

@@ -1,0 +1,116 @@
+"""The server process of `ddpm serve`: uvicorn, from the settings to the exit status."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+
+import uvicorn
+
+from app import logs
+from app.http.uvicorn_protocol import patient_protocol
+from app.main import create_app
+from app.settings import Settings, unknown_variables
+
+ANSWER_SECONDS = 5
+"""Seconds at shutdown for sending the last answers, after requests have been given up."""
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM; the exit status is 1 when no engine can ever start.
+
+    Raises SettingError before anything runs.
+    """
+    logs.configure(settings.log_format)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # its INFO lines are about itself
+    for name in unknown_variables(os.environ):
+        log.warning("the variable %s is not a setting: `ddpm serve --help` lists them", name)
+    app = create_app(settings, on_unusable=lambda reason: stop(server, reason))
+    pool = app.state.services.pool
+    server = Server(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            timeout_graceful_shutdown=settings.shutdown_seconds + ANSWER_SECONDS,
+            server_header=False,
+            http=patient_protocol(settings.body_seconds),
+            access_log=False,  # app.http.access_log writes those lines
+            log_config=None,
+            reset_contextvars=True,  # else a pipelined request would find its predecessor's
+        ),
+        until_ready=pool.has_been_ready.wait,
+        drain=lambda: pool.drain(settings.shutdown_seconds),
+        on_ready=log_address if settings.log_format == "json" else print_address,
+    )
+    for stopping in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn shuts down on these, then raises them again; the second time they do nothing.
+        signal.signal(stopping, lambda *_: None)
+    server.run()
+    return 1 if pool.unusable else 0
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that announces its address, and lets running requests finish.
+
+    `on_ready` is called with the page's address when it listens and `until_ready` has returned.
+    When it is to stop, `drain` runs while the last requests are answered.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        until_ready: Callable[[], Awaitable[object]],
+        on_ready: Callable[[str], None],
+        drain: Callable[[], Coroutine[None, None, None]],
+    ) -> None:
+        super().__init__(config)
+        self._until_ready = until_ready
+        self._on_ready = on_ready
+        self._drain = drain
+        self._announcing: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and announce the address once the server is ready."""
+        await super().startup(sockets)
+        if self.started:
+            self._announcing = asyncio.create_task(self._announce())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and end when the last requests are answered or `drain` gave them up."""
+        draining = asyncio.create_task(self._drain())
+        await super().shutdown(sockets)
+        draining.cancel()
+
+    async def _announce(self) -> None:
+        await self._until_ready()
+        # The socket knows the port: port 0 in the settings means any free one.
+        port = self.servers[0].sockets[0].getsockname()[1]
+        self._on_ready(page_url(self.config.host, port))
+
+
+def print_address(url: str) -> None:
+    """Tell a person at a terminal where the page is."""
+    print(f"Ready. Open {url} in a browser.", flush=True)  # noqa: T201
+
+
+def log_address(url: str) -> None:
+    """Log where the page is, for a program that reads only JSON lines."""
+    log.info("ready", extra={"url": url})
+
+
+def page_url(host: str, port: int) -> str:
+    """The playground's address for a browser on the machine of a server that listens on `host`."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+    host = everywhere.get(host, host)
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def stop(server: uvicorn.Server, reason: str) -> None:
+    """End a server whose engines can never start, and say why on standard error."""
+    print(f"ddpm serve: {reason}", file=sys.stderr)  # noqa: T201
+    server.should_exit = True

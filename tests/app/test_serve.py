@@ -1,0 +1,75 @@
+"""The server process: its address, and how it is told to stop."""
+
+import asyncio
+import logging
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from app.serve import Server, log_address, page_url, print_address, stop
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000/"),
+        ("0.0.0.0", "http://127.0.0.1:8000/"),
+        ("::", "http://[::1]:8000/"),
+        ("example.org", "http://example.org:8000/"),
+    ],
+)
+def test_the_address_is_one_that_a_browser_here_can_open(host: str, url: str) -> None:
+    assert page_url(host, 8000) == url
+
+
+def test_the_address_is_a_sentence_for_people_and_a_line_for_programs(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    print_address("http://127.0.0.1:8000/")
+    assert capsys.readouterr().out == "Ready. Open http://127.0.0.1:8000/ in a browser.\n"
+    with caplog.at_level(logging.INFO):
+        log_address("http://127.0.0.1:8000/")
+    (line,) = caplog.records
+    assert (line.message, vars(line)["url"]) == ("ready", "http://127.0.0.1:8000/")
+
+
+async def no_app(_: Scope, __: Receive, ___: Send) -> None:
+    pass
+
+
+def test_it_announces_itself_when_it_is_ready_and_drains_when_it_stops() -> None:
+    told: list[str] = []
+
+    async def run() -> None:
+        is_ready = asyncio.Event()
+
+        async def drain() -> None:
+            told.append("draining")
+            await asyncio.sleep(60)
+
+        config = uvicorn.Config(no_app, port=0, lifespan="off", log_config=None)
+        server = Server(config, is_ready.wait, told.append, drain)
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        assert told == [], "it listens, and is not ready"
+        is_ready.set()
+        while not told:
+            await asyncio.sleep(0.01)
+        server.should_exit = True
+        await serving
+
+    asyncio.run(run())
+    address, draining = told
+    assert address.startswith("http://127.0.0.1:") and address != "http://127.0.0.1:0/"
+    assert draining == "draining"
+
+
+def test_an_engine_that_can_never_start_ends_the_server(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server = uvicorn.Server(uvicorn.Config(no_app))
+    stop(server, "there is no such checkpoint")
+    assert server.should_exit
+    assert capsys.readouterr().err == "ddpm serve: there is no such checkpoint\n"
