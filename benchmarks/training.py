@@ -1,4 +1,4 @@
-"""Images a second of training: ours, lucidrains' Trainer, diffusers' unconditional example.
+"""Training throughput in images per second: ours, lucidrains' Trainer, diffusers' example script.
 
     pip install -e '.[train,benchmarks-training]'
     python -m benchmarks.training configs/mnist.toml
@@ -199,16 +199,25 @@ def measure(steps: dict[str, Steps], rounds: int, count: int) -> dict[str, list[
 def main(argv: list[str] | None = None) -> None:
     """The command in this module's docstring."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.training", description="Images a second of training."
+        prog="python -m benchmarks.training",
+        description="Compare the training throughput with that of other implementations, in "
+        "images per second.",
     )
-    parser.add_argument("config", type=Path, help="TOML file; see configs/")
-    parser.add_argument("--rounds", type=int, default=5, help="of each, in turn (%(default)s)")
-    parser.add_argument("--steps", type=int, default=10, help="in a round (%(default)s)")
-    parser.add_argument("--batch-size", type=int, help="instead of the config's")
-    precisions = get_args(Precision)
-    parser.add_argument("--precision", choices=precisions, help="of ours, instead of the config's")
+    parser.add_argument("config", type=Path, help="TOML file of a training run; see configs/")
     parser.add_argument(
-        "--peers", choices=precisions, default="float32", help="of the others (%(default)s, theirs)"
+        "--rounds", type=int, default=5, help="rounds of each implementation, in turn (%(default)s)"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=10, help="training steps in a round (%(default)s)"
+    )
+    parser.add_argument("--batch-size", type=int, help="batch size (the config's)")
+    precisions = get_args(Precision)
+    parser.add_argument("--precision", choices=precisions, help="precision of ours (the config's)")
+    parser.add_argument(
+        "--peers",
+        choices=precisions,
+        default="float32",
+        help="precision of the others (%(default)s, their own)",
     )
     args = parser.parse_args(argv)
     config = Config.read(args.config)
