@@ -34,8 +34,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeat", type=int, default=20, help="small requests (%(default)s)")
-    parser.add_argument("--runtime", default="auto", help="of the server (%(default)s)")
+    parser.add_argument(
+        "--repeat", type=int, default=20, help="number of small requests (%(default)s)"
+    )
+    parser.add_argument("--runtime", default="auto", help="runtime of the server (%(default)s)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"

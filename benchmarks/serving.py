@@ -293,24 +293,47 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     add = parser.add_argument
     add("--servers", nargs="+", default=["lock", "litserve-8", "litserve-16", "ours"],
-        help="in this order (%(default)s)")  # fmt: skip
-    add("--turns", type=positive, default=3, help="of every server at saturation (%(default)s)")
-    add("--checkpoint", default="models/mnist", help="folder (%(default)s)")
-    add("--device", default="cpu", choices=["cpu", "cuda"], help="of all servers (%(default)s)")
-    add("--runtime", default="auto", help="of our server (%(default)s)")
-    add("--max-batch", type=positive, default=16, help="of our server (%(default)s)")
+        help="servers to measure, in this order (%(default)s)")  # fmt: skip
+    add(
+        "--turns", type=positive, default=3, help="turns of each server at saturation (%(default)s)"
+    )
+    add("--checkpoint", default="models/mnist", help="folder of the model (%(default)s)")
+    add(
+        "--device",
+        default="cpu",
+        choices=["cpu", "cuda"],
+        help="device of all servers (%(default)s)",
+    )
+    add("--runtime", default="auto", help="runtime of our server (%(default)s)")
+    add("--max-batch", type=positive, default=16, help="largest batch of our server (%(default)s)")
     add("--duration", type=float, default=10.0, metavar="SECONDS",
-        help="of a turn, or of an open loop (%(default)s)")  # fmt: skip
-    add("--clients", type=positive, default=16, help="at saturation (%(default)s)")
-    add("--rates", nargs="+", type=float, default=[0.5, 2.0], metavar="RATE",
-        help="of the open loops, in multiples of the capacity (%(default)s)")  # fmt: skip
-    add("--capacity", type=float, metavar="IMAGES",
-        help="a second; else what the first server does at saturation")  # fmt: skip
-    add("--mixes", nargs="+", choices=list(MIXES), default=list(MIXES), help="(all)")
+        help="length of a turn, and of an open loop (%(default)s)")  # fmt: skip
+    add("--clients", type=positive, default=16, help="clients at saturation (%(default)s)")
+    add(
+        "--rates",
+        nargs="+",
+        type=float,
+        default=[0.5, 2.0],
+        metavar="RATE",
+        help="request rates of the open loops, as multiples of the capacity (%(default)s)",
+    )
+    add(
+        "--capacity",
+        type=float,
+        metavar="IMAGES",
+        help="capacity in images per second (what the first server makes at saturation)",
+    )
+    add(
+        "--mixes",
+        nargs="+",
+        choices=list(MIXES),
+        default=list(MIXES),
+        help="mixes of requests in the open loops (all)",
+    )
     add("--timeout", type=float, default=120.0, metavar="SECONDS",
-        help="after which a request has failed (%(default)s)")  # fmt: skip
-    add("--seed", type=int, default=0, help="of the arrivals (%(default)s)")
-    add("--out", type=Path, help="JSON file for the results")
+        help="a request that takes longer has failed (%(default)s)")  # fmt: skip
+    add("--seed", type=int, default=0, help="seed of the arrivals (%(default)s)")
+    add("--out", type=Path, help="write the results to this JSON file")
     return parser.parse_args(argv)
 
 

@@ -1,10 +1,10 @@
-"""A soak: mixed load, engines killed, clients that leave; every answer checked byte by byte.
+"""A soak test: mixed load, killed engines, clients that leave; every answer is compared by bytes.
 
     pip install -e '.[openvino,benchmarks]'
     python -m benchmarks.soak --minutes 30 --out soak.json
 
-A fixed pool of requests is answered once by a server that nothing disturbs. Then, on another, many
-clients ask for them at random while engine processes are killed with SIGKILL (in the first 60% of
+A fixed pool of requests is answered once by a server that nothing disturbs. Then many clients send
+them at random to another server while engine processes are killed with SIGKILL (in the first 60% of
 the time) and some clients disconnect before their answer. A 503 is tried again after its
 Retry-After. At the end nothing may be lost or wrong, memory should not have grown, and open files
 and threads should be back to where they began. The exit status is 1 when an answer was lost or
@@ -237,18 +237,24 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument
-    add("--minutes", type=float, default=30.0, help="(%(default)s)")
-    add("--clients", type=int, default=8, help="at once (%(default)s)")
-    add("--requests", type=int, default=50, help="distinct ones (%(default)s)")
+    add("--minutes", type=float, default=30.0, help="length of the soak (%(default)s)")
+    add("--clients", type=int, default=8, help="clients at the same time (%(default)s)")
+    add("--requests", type=int, default=50, help="number of different requests (%(default)s)")
     add("--kill-every", type=float, default=30.0, metavar="SECONDS",
-        help="on average, after an engine has got ready (%(default)s)")  # fmt: skip
-    add("--disconnects", type=float, default=0.15, metavar="PART",
-        help="of the requests whose client leaves early (%(default)s)")  # fmt: skip
-    add("--leave-within", type=float, default=1.0, metavar="SECONDS", help="(%(default)s)")
-    add("--seed", type=int, default=0, help="of all that is random (%(default)s)")
-    add("--checkpoint", default="mnist", help="folder or name (%(default)s)")
-    add("--runtime", default="auto", help="of the server (%(default)s)")
-    add("--out", type=Path, help="JSON file for the results")
+        help="mean time from an engine's being ready to its kill (%(default)s)")  # fmt: skip
+    add("--disconnects", type=float, default=0.15, metavar="FRACTION",
+        help="fraction of requests whose client disconnects early (%(default)s)")  # fmt: skip
+    add(
+        "--leave-within",
+        type=float,
+        default=1.0,
+        metavar="SECONDS",
+        help="longest time before such a client disconnects (%(default)s)",
+    )
+    add("--seed", type=int, default=0, help="seed of everything random (%(default)s)")
+    add("--checkpoint", default="mnist", help="folder or name of the model (%(default)s)")
+    add("--runtime", default="auto", help="runtime of the server (%(default)s)")
+    add("--out", type=Path, help="write the results to this JSON file")
     return parser.parse_args(argv)
 
 

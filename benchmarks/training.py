@@ -1,4 +1,4 @@
-"""Images a second of training: ours, lucidrains' Trainer, diffusers' unconditional example.
+"""Training throughput in images per second: ours, lucidrains' Trainer, diffusers' example script.
 
     pip install -e '.[train,benchmarks-training]'
     python -m benchmarks.training configs/mnist.toml

@@ -1,11 +1,11 @@
-"""A client of the service: `Client`, and `AsyncClient` for asyncio.
+"""A client for the service: `Client`, and `AsyncClient` for asyncio.
 
     from app.client import Client, SampleRequest
 
     with Client("http://127.0.0.1:8000") as client:
         client.sample(SampleRequest(n=10, labels=range(10), seed=42)).grid.save("digits.png")
 
-It needs httpx, numpy, pillow and tqdm, and nothing of the server or of torch.
+It needs httpx, numpy, pillow and tqdm, but neither the server's packages nor torch.
 """
 
 from app.client.connection import AsyncClient, Client

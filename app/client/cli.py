@@ -1,4 +1,4 @@
-"""`ddpm sample --server URL`: the same images in the same files, made by a server."""
+"""Implements `ddpm sample --server URL`: a server makes the images, the files are the same."""
 
 import argparse
 import os
@@ -16,14 +16,16 @@ from diffusion import pixels
 
 
 class RemoteError(ValueError):
-    """The server cannot do what the flags ask for; the message says why."""
+    """The server cannot do what the flags ask for. The message says why."""
 
 
 def sample(args: argparse.Namespace) -> None:
-    """Sample on the server that the flags name. Raises RemoteError, ValueError for its URL."""
+    """Sample on the server that the flags name. Raises RemoteError, ValueError for a bad URL."""
     for name, value in (("device", args.device), ("runtime", args.runtime)):
         if value != "auto":
-            raise RemoteError(f"{name}: {value!r} is not allowed: --server has its own")
+            raise RemoteError(
+                f"{name}: {value!r} is not allowed with --server: the server has its own"
+            )
     with Client(args.server, api_key=os.environ.get("DDPM_API_KEY")) as client:
         try:
             images = _fetch(client, args)
@@ -34,7 +36,7 @@ def sample(args: argparse.Namespace) -> None:
 
 
 def _fetch(client: Client, args: argparse.Namespace) -> Array:
-    """uint8 (n,H,W,C)."""
+    """Fetch the images, uint8 (n,H,W,C)."""
     served = client.model()
     if Path(args.checkpoint).name != served.name:
         reason = f"{args.server} serves {served.name!r}"
@@ -48,13 +50,13 @@ def _fetch(client: Client, args: argparse.Namespace) -> Array:
 
 
 def _requests(args: argparse.Namespace, max_samples: int) -> Iterator[SampleRequest]:
-    """The samples in parts that the server takes: each is the same in whatever part it is made."""
+    """Split the samples into requests that the server allows. No sample depends on its request."""
     labels = args.label
     if labels is not None and len(labels) not in (1, args.n):
         raise RemoteError(f"labels: {len(labels)} given; it must be one, or {args.n}")
     one_label = labels[0] if labels else None
     size = max(1, min(args.batch_size, max_samples))
-    for start in range(0, max(1, args.n), size):  # no samples are for the server to refuse
+    for start in range(0, max(1, args.n), size):  # with no samples at all, the server refuses
         n = min(size, args.n - start)
         yield SampleRequest(
             n=n,

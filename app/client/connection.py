@@ -1,4 +1,4 @@
-"""The two clients: flows, performed with httpx."""
+"""The two clients, which perform the flows with httpx."""
 
 import asyncio
 import os
@@ -25,15 +25,16 @@ ONE_TRAJECTORY = TrajectoryRequest()
 
 
 class Client:
-    """A server, over connections that are kept until `close` or the end of a `with` block.
+    """Asks a server, over connections that stay open until `close` or the end of a `with` block.
 
-    `timeout`, in seconds, bounds a call's wait for its answer, together with the tries that the
-    server's Retry-After (429, 503) and broken connections make necessary; in streams, jobs and
-    downloads it is the time without anything new. Every method raises a ClientError: the class of
-    the problem's status, Unreachable, TimedOut or BrokenAnswer. Threads may share a client.
+    `timeout`, in seconds, is how long a call may take in all. That includes further tries, when the
+    server is full (429, 503 with Retry-After) or the connection breaks. In streams, jobs and
+    downloads it is the longest time without anything new. Every method raises a ClientError: the
+    class of the problem's status, Unreachable, TimedOut or BrokenAnswer. Threads may share a
+    client.
 
-    `transport` replaces the network, for tests and proxies. Raises ValueError for a `url` that is
-    not http:// or https://.
+    `api_key` is sent with every request. `transport` replaces the network, for tests and proxies.
+    Raises ValueError for a `url` that is not http:// or https://.
     """
 
     def __init__(
@@ -60,21 +61,21 @@ class Client:
         self._http.close()
 
     def model(self) -> Model:
-        """What is served."""
+        """Return the model that the server serves, and its limits."""
         return self._one(flows.model(self._patience))
 
     def sample(self, request: SampleRequest = ONE) -> Samples:
-        """Images, when all of them are done."""
+        """Return images, when all of them are finished."""
         return self._one(flows.sample(request, self._patience))
 
     def trajectory(self, request: TrajectoryRequest = ONE_TRAJECTORY) -> Trajectories:
-        """Images and the states on their way, when all of them are done."""
+        """Return images and states on their way from noise, when all of them are finished."""
         return self._one(flows.trajectory(request, self._patience))
 
     def stream(self, request: TrajectoryRequest = ONE_TRAJECTORY) -> Iterator[Frame]:
-        """Each frame as soon as the server has it; leaving the loop cancels the rest.
+        """Yield each frame as soon as the server has it. Leaving the loop cancels the rest.
 
-        A connection that breaks is made again, and goes on with the frames that are missing.
+        After a broken connection the stream continues with the frames that are missing.
         """
         return self._iterate(flows.stream(request, self._patience))
 
@@ -85,36 +86,40 @@ class Client:
         idempotency_key: str | None = None,
         webhook_url: str | None = None,
     ) -> Job:
-        """A job, which is on the server's disk. The same key and request give the same job."""
+        """Start a job, kept on the server's disk. The same key and request give the same job."""
         return self._one(flows.submit(request, self._patience, idempotency_key, webhook_url))
 
     def job(self, job: Job | str) -> Job:
-        """How far a job is now."""
+        """Return a job's status now."""
         return self._one(flows.status(_id(job), self._patience))
 
     def watch(self, job: Job | str, *, timeout: float | None = None) -> Iterator[Job]:
-        """The job whenever it got on, the last time finished; `timeout` in seconds, in all.
+        """Yield the job's status whenever it changes, until the job is finished. `timeout` is in
+        seconds, for the whole call.
 
         Raises ServerError when it failed, Gone when it expired, NotFound when it was cancelled.
         """
         return self._iterate(flows.watch(_id(job), Patience(self._timeout, timeout)))
 
     def wait(self, job: Job | str, *, timeout: float | None = None, progress: bool = True) -> Job:
-        """The finished job, with a progress bar meanwhile. Raises what `watch` does."""
+        """Return the finished job; until then, show a progress bar. Raises what `watch` does."""
         with _progress("images", "image", progress) as show:
             for state in self.watch(job, timeout=timeout):
                 show(state.done, state.total)
         return state
 
     def result(self, job: Job | str) -> Samples | Trajectories:
-        """What a finished job made, in memory: by its kind. Raises Conflict before it is."""
+        """Return a finished job's result, in memory; its class follows from the job's kind.
+
+        Raises Conflict when the job is not finished.
+        """
         return self._one(flows.result(_id(job), self._patience))
 
     def download(self, job: Job | str, path: str | Path, *, progress: bool = True) -> Path:
-        """What a finished job made, as a file: .zip, .npz, .json, .png, .gif, .webp or .apng.
+        """Save a finished job's result: .zip, .npz, .json, .png, .gif, .webp or .apng, by suffix.
 
-        Until it is whole it is PATH.JOB.part beside it, with which another call goes on. Raises
-        ValueError for another suffix.
+        Until it is complete the file is named PATH.JOB.part; another call continues it. Returns the
+        path. Raises ValueError for another suffix.
         """
         target = Path(path)
         media_type = flows.media_type_of(target)
@@ -125,7 +130,7 @@ class Client:
         return target
 
     def cancel(self, job: Job | str) -> None:
-        """Stop and forget a job, and its result with it. Raises NotFound when there is none."""
+        """Stop a job, and remove it with its result. Raises NotFound when there is no such job."""
         self._one(flows.cancel(_id(job), self._patience))
 
     @property
@@ -158,9 +163,9 @@ class Client:
 
 
 class AsyncClient:
-    """`Client` for asyncio: the same methods, awaited; `stream` and `watch` in `async for`.
+    """`Client` for asyncio: its methods are awaited; `stream` and `watch` are for `async for`.
 
-    Files are written, and pictures decoded, on the event loop: a block or an answer at a time.
+    Files are written, and pictures decoded, on the event loop, one block or answer at a time.
     """
 
     def __init__(
@@ -187,20 +192,23 @@ class AsyncClient:
         await self._http.aclose()
 
     async def model(self) -> Model:
-        """What is served."""
+        """Return the model that the server serves, and its limits."""
         return await self._one(flows.model(self._patience))
 
     async def sample(self, request: SampleRequest = ONE) -> Samples:
-        """Images, when all of them are done."""
+        """Return images, when all of them are finished."""
         return await self._one(flows.sample(request, self._patience))
 
     async def trajectory(self, request: TrajectoryRequest = ONE_TRAJECTORY) -> Trajectories:
-        """Images and the states on their way, when all of them are done."""
+        """Return images and states on their way from noise, when all of them are finished."""
         return await self._one(flows.trajectory(request, self._patience))
 
     def stream(self, request: TrajectoryRequest = ONE_TRAJECTORY) -> AsyncGenerator[Frame, None]:
-        """Each frame as soon as the server has it. A loop that is left early ends the request when
-        the generator is closed: `contextlib.aclosing` does so at once."""
+        """Yield each frame as soon as the server has it.
+
+        When the loop is left early, the rest is cancelled once the generator is closed;
+        `contextlib.aclosing` closes it at once.
+        """
         return self._iterate(flows.stream(request, self._patience))
 
     async def submit(
@@ -210,21 +218,21 @@ class AsyncClient:
         idempotency_key: str | None = None,
         webhook_url: str | None = None,
     ) -> Job:
-        """A job, which is on the server's disk. The same key and request give the same job."""
+        """Start a job, kept on the server's disk. The same key and request give the same job."""
         return await self._one(flows.submit(request, self._patience, idempotency_key, webhook_url))
 
     async def job(self, job: Job | str) -> Job:
-        """How far a job is now."""
+        """Return a job's status now."""
         return await self._one(flows.status(_id(job), self._patience))
 
     def watch(self, job: Job | str, *, timeout: float | None = None) -> AsyncGenerator[Job, None]:
-        """The job whenever it got on, the last time finished; `timeout` in seconds, in all."""
+        """Yield the job's status whenever it changes: see `Client.watch`."""
         return self._iterate(flows.watch(_id(job), Patience(self._timeout, timeout)))
 
     async def wait(
         self, job: Job | str, *, timeout: float | None = None, progress: bool = True
     ) -> Job:
-        """The finished job, with a progress bar meanwhile. Raises what `watch` does."""
+        """Return the finished job; until then, show a progress bar. Raises what `watch` does."""
         with _progress("images", "image", progress) as show:
             async with aclosing(self.watch(job, timeout=timeout)) as states:
                 async for state in states:
@@ -232,11 +240,14 @@ class AsyncClient:
         return state
 
     async def result(self, job: Job | str) -> Samples | Trajectories:
-        """What a finished job made, in memory: by its kind. Raises Conflict before it is."""
+        """Return a finished job's result, in memory; its class follows from the job's kind.
+
+        Raises Conflict when the job is not finished.
+        """
         return await self._one(flows.result(_id(job), self._patience))
 
     async def download(self, job: Job | str, path: str | Path, *, progress: bool = True) -> Path:
-        """What a finished job made, as a file: see `Client.download`."""
+        """Save a finished job's result as a file: see `Client.download`."""
         target = Path(path)
         media_type = flows.media_type_of(target)
         with _part(target, _id(job)) as file, _progress(target.name, "B", progress) as show:
@@ -247,7 +258,7 @@ class AsyncClient:
         return target
 
     async def cancel(self, job: Job | str) -> None:
-        """Stop and forget a job, and its result with it. Raises NotFound when there is none."""
+        """Stop a job, and remove it with its result. Raises NotFound when there is no such job."""
         await self._one(flows.cancel(_id(job), self._patience))
 
     @property
@@ -280,7 +291,7 @@ class AsyncClient:
 
 
 class _Wire:
-    """One exchange at a time: a call ends the one before."""
+    """Performs calls with httpx, one at a time: a call closes the one before."""
 
     def __init__(self, http: httpx.Client) -> None:
         self._http = http
@@ -305,7 +316,7 @@ class _Wire:
 
 
 class _AsyncWire:
-    """`_Wire` for asyncio."""
+    """Performs calls like `_Wire`, for asyncio."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
@@ -363,8 +374,8 @@ def _id(job: Job | str) -> str:
 
 @contextmanager
 def _part(target: Path, job_id: str) -> Generator[BinaryIO, None, None]:
-    """A file that becomes `target` if all goes well, and is kept to go on with if not. A job's
-    result never changes, so what there is of it belongs to it."""
+    """Open a file that becomes `target` when the block succeeds. After an error it is kept, to be
+    continued: a job's result never changes."""
     part = target.with_name(f"{target.name}.{job_id}.part")
     try:
         with part.open("ab") as file:
@@ -380,7 +391,7 @@ def _part(target: Path, job_id: str) -> Generator[BinaryIO, None, None]:
 def _progress(
     name: str, unit: str, is_shown: bool
 ) -> Generator[Callable[[int, int | None], None], None, None]:
-    """A function that draws how far something is, of a total that may be unknown."""
+    """Draw a progress bar; gives a function that takes what is done and the total, if known."""
     with tqdm(desc=name, unit=unit, unit_scale=unit == "B", disable=not is_shown) as bar:
 
         def show(done: int, total: int | None) -> None:

@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions: one class for each status that a caller may act on."""
+"""The client's exceptions: one class for each HTTP status that a caller may act on."""
 
 import json
 from collections.abc import Mapping
@@ -6,25 +6,28 @@ from typing import Any
 
 
 class ClientError(Exception):
-    """Anything that this client raises."""
+    """Base class of every error that the client raises."""
 
 
 class Unreachable(ClientError):
-    """There is no connection to the server, or it broke and did not come back in time."""
+    """The server cannot be reached, or the connection broke and could not be restored in time."""
 
 
 class TimedOut(ClientError):
-    """The answer was not there in time."""
+    """The answer did not arrive in time."""
 
 
 class BrokenAnswer(ClientError):
-    """The answer is not what the contract says: another program's, or damaged on its way."""
+    """The answer breaks the HTTP contract: another program's, or damaged on its way."""
 
 
 class ProblemError(ClientError):
-    """The server said no (RFC 9457). `errors` has an entry for each wrong field: `field`, `value`
-    and `message`; `request_id` is what the server's log knows the request by; `retry_after`, in
-    seconds, is when trying again may help."""
+    """The server refused the request, with a problem (RFC 9457).
+
+    `errors` has an entry for each wrong field, with `field`, `value` and `message`. `request_id`
+    finds the request in the server's log. `retry_after` is the time in seconds after which another
+    try may succeed, or None.
+    """
 
     def __init__(
         self,
@@ -46,15 +49,15 @@ class ProblemError(ClientError):
 
 
 class Unauthorized(ProblemError):
-    """401: no or a wrong API key."""
+    """401: the API key is missing or wrong."""
 
 
 class NotFound(ProblemError):
-    """404: no such job; it may have been cancelled."""
+    """404: there is no such job; it may have been cancelled."""
 
 
 class NotAcceptable(ProblemError):
-    """406: no such representation."""
+    """406: the server does not offer this representation."""
 
 
 class Conflict(ProblemError):
@@ -66,35 +69,35 @@ class Gone(ProblemError):
 
 
 class TooLarge(ProblemError):
-    """413: the request's body is over the server's limit."""
+    """413: the request's body is larger than the server allows."""
 
 
 class RangeNotSatisfiable(ProblemError):
-    """416: there are no such bytes."""
+    """416: the range asked for is outside the result."""
 
 
 class InvalidRequest(ProblemError):
-    """422: a field is wrong, or the answer would be too large."""
+    """422: a field is invalid, or the answer would be too large."""
 
 
 class OverLimit(ProblemError):
-    """429: this client is over its own limits."""
+    """429: this client has reached its own limits on the server."""
 
 
 class ServerError(ProblemError):
-    """500: a fault of the server's, or a job that failed."""
+    """500: the server has a fault, or the job failed."""
 
 
 class Unavailable(ProblemError):
-    """503: the server is full, draining or starting."""
+    """503: the server is full, shutting down or starting."""
 
 
 class TooLate(ProblemError):
-    """504: not done before the request's deadline."""
+    """504: the request was not finished before its deadline."""
 
 
 class StorageFull(ProblemError):
-    """507: no room for the job's results."""
+    """507: the server has no room for the job's results."""
 
 
 KINDS: dict[int, type[ProblemError]] = {
@@ -115,8 +118,10 @@ KINDS: dict[int, type[ProblemError]] = {
 
 
 def from_answer(status: int, headers: Mapping[str, str], content: bytes) -> ProblemError:
-    """The error that an answer other than 2xx stands for, whoever sent it: a proxy's has no
-    problem object."""
+    """Build the error for an answer whose status is not 2xx.
+
+    The answer may come from a proxy and have no problem object: then its text is the detail.
+    """
     try:
         body = json.loads(content)
     except ValueError:
@@ -134,7 +139,7 @@ def from_answer(status: int, headers: Mapping[str, str], content: bytes) -> Prob
 def from_problem(
     body: Mapping[str, Any], request_id: str | None, retry_after: float | None = None
 ) -> ProblemError:
-    """The error that a problem object stands for."""
+    """Build the error for a problem object; its status chooses the class."""
     status = int(body.get("status", 500))
     return KINDS.get(status, ProblemError)(
         status,

@@ -1,11 +1,11 @@
-"""Server-sent events out of bytes, as they arrive."""
+"""Reads server-sent events from blocks of bytes, as they arrive."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Event:
-    """One event; `id` is the last that was named, by which a stream goes on."""
+    """One event. `id` is the last one that the stream named; a new stream continues after it."""
 
     name: str
     data: str
@@ -13,20 +13,20 @@ class Event:
 
 
 class EventReader:
-    """Gathers blocks of bytes and gives the events that are whole."""
+    """Collects blocks of bytes, and returns the events that are complete."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._id: str | None = None
 
     def feed(self, block: bytes) -> list[Event]:
-        """The events that end in this block."""
+        """Add a block, and return the events that it completes."""
         text = (self._rest + block).replace(b"\r\n", b"\n")
         *whole, self._rest = text.split(b"\n\n")
         return [event for part in whole if (event := self._event(part.decode()))]
 
     def _event(self, text: str) -> Event | None:
-        """None for a comment, which only keeps the connection alive."""
+        """Parse an event. Returns None for a comment, which only keeps the connection alive."""
         name, data = "message", []
         for line in text.split("\n"):
             field, _, value = line.partition(":")

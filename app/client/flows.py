@@ -1,8 +1,8 @@
-"""What the client does, without doing it: each operation is a generator of effects.
+"""The client's operations as generators of effects, without any input or output.
 
-A flow yields `Call`, `Read` and `Sleep`, is sent what came of them (or thrown httpx's
-TransportError), and yields its results as `Emit`. `Client` and `AsyncClient` only perform these, so
-retries, resuming and all else are written once, and tested without a network or a clock.
+A flow yields `Call`, `Read` and `Sleep`; it is sent each reply, or httpx's TransportError is thrown
+into it. It yields its results as `Emit`. `Client` and `AsyncClient` only perform the effects, so
+that retries and resuming are written once, and tested without a network or a clock.
 """
 
 import math
@@ -36,14 +36,14 @@ from app.client.results import Frame, Job, Model, Samples, Trajectories, Transfe
 T = TypeVar("T")
 
 STALL_SECONDS = 60.0
-"""A stream without a byte for so long is broken: the server sends a comment every 15 s."""
+"""A stream that sends no byte for this long is broken: the server sends a comment every 15 s."""
 FIRST_PAUSE_SECONDS = 0.5
 LAST_PAUSE_SECONDS = 15.0
-"""Between tries where the server does not say when; doubled from the first to the last."""
+"""Pauses between tries where the server gives no Retry-After; each is twice the one before."""
 MIN_SECONDS = 0.001
 RETRIED = (429, 503)
 NOT_THERE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ReadTimeout)
-"""Not tried again with a server that has not answered yet."""
+"""Errors that are final when the server has never answered: its address is probably wrong."""
 NO_CONTENT = 204
 PARTIAL_CONTENT = 206
 NPZ = "application/x-npz"
@@ -61,8 +61,11 @@ MEDIA_TYPES = {
 
 @dataclass(frozen=True)
 class Call:
-    """Send a request; the reply is an Answer. `seconds`: without a byte, until it is given up.
-    The content of a `stream` is read by `Read`, unless its status is an error."""
+    """Sends a request; the reply is an Answer.
+
+    `seconds` is the longest time without a byte. The content of a `stream` is read with `Read`,
+    unless its status is an error.
+    """
 
     method: str
     path: str
@@ -74,7 +77,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a Call is replied with; the headers' names are in lower case."""
+    """The reply to a Call. The headers' names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -83,33 +86,33 @@ class Answer:
 
 @dataclass(frozen=True)
 class Read:
-    """Read on in the last Call's stream; the reply is a block of bytes, b"" at the end."""
+    """Reads on in the last Call's stream; the reply is a block of bytes, b"" at the end."""
 
 
 @dataclass(frozen=True)
 class Sleep:
-    """Wait."""
+    """Waits for so many seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Emit(Generic[T]):
-    """Hand this to the caller."""
+    """Hands a result to the caller."""
 
     value: T
 
 
 Effect = Call | Read | Sleep
 Part = Generator[Effect, Any, T]
-"""Part of a flow, which returns a T."""
+"""A part of a flow. It returns a T and emits nothing."""
 Flow = Generator[Effect | Emit[T], Any, None]
 
 
 def resume(
     flow: Flow[T], reply: object, error: httpx.TransportError | None
 ) -> Effect | Emit[T] | None:
-    """What the flow wants next; None at its end."""
+    """Send the reply or throw the error into the flow. Returns its next effect, None at the end."""
     try:
         return flow.send(reply) if error is None else flow.throw(error)
     except StopIteration:
@@ -117,8 +120,8 @@ def resume(
 
 
 class Patience:
-    """How long to go on trying: `seconds` since the last time that something new came, and not
-    longer than `whole` seconds, if given, from now."""
+    """Decides how long to keep trying: `seconds` since something new last came, and `whole` seconds
+    in all, if given."""
 
     def __init__(self, seconds: float, whole: float | None = None) -> None:
         self.seconds = seconds
@@ -126,21 +129,21 @@ class Patience:
         self.reset()
 
     def reset(self) -> None:
-        """Something new came."""
+        """Start again, because something new came."""
         self._until = time.monotonic() + self.seconds
         self._pause = FIRST_PAUSE_SECONDS
 
     def left(self) -> float:
-        """Seconds until it is over; not 0, which would mean no limit elsewhere."""
+        """Return the seconds that are left. Never 0, which httpx would read as no limit."""
         return max(min(self._until, self._end) - time.monotonic(), MIN_SECONDS)
 
     def check(self) -> None:
-        """Raises TimedOut after the whole time."""
+        """Raise TimedOut when the whole time is over."""
         if time.monotonic() >= self._end:
-            raise TimedOut("it was not finished in the time given")
+            raise TimedOut("the job was not finished in the time given")
 
     def wait(self, failure: ClientError) -> Part[None]:
-        """Sleep until it is time to try again. Raises the failure where that is too late."""
+        """Sleep until the next try. Raises the failure when no time is left for one."""
         seconds = self._pause
         if isinstance(failure, ProblemError) and failure.retry_after is not None:
             seconds = failure.retry_after
@@ -163,7 +166,7 @@ def sample(request: SampleRequest, patience: Patience) -> Flow[Samples]:
 
 
 def trajectory(request: TrajectoryRequest, patience: Patience) -> Flow[Trajectories]:
-    """POST /denoise-trajectory, whole."""
+    """POST /denoise-trajectory, as one answer."""
     call = _post("/denoise-trajectory", request, {"Accept": NPZ})
     answer = yield from _answered(call, patience)
     yield Emit(results.read_trajectories(answer.content, _seed(answer)))
@@ -173,7 +176,7 @@ def stream(request: TrajectoryRequest, patience: Patience) -> Flow[Frame]:
     """POST /denoise-trajectory, each frame as it arrives.
 
     After a broken connection the request is sent again, with the seed that the first answer named:
-    its frames are the same, and those that are known are left out.
+    the frames are the same, and those that are known already are left out.
     """
     known: set[tuple[int, int]] = set()
     was_reached = False
@@ -206,7 +209,7 @@ def submit(
     idempotency_key: str | None = None,
     webhook_url: str | None = None,
 ) -> Flow[Job]:
-    """Either POST as a job; sent twice, it is still one job."""
+    """Send either POST as a job. Sent twice, with its key, it is still one job."""
     is_trajectory = isinstance(request, TrajectoryRequest)
     headers = {
         "Prefer": "respond-async",
@@ -226,7 +229,7 @@ def status(job_id: str, patience: Patience) -> Flow[Job]:
 def watch(job_id: str, patience: Patience) -> Flow[Job]:
     """GET /jobs/{id}/events: the job whenever it got on, the last time finished.
 
-    After a broken connection it goes on behind the last event. Raises ServerError when the job
+    After a broken connection it continues after the last event. Raises ServerError when the job
     failed, Gone when it expired, NotFound when it was cancelled, TimedOut after the whole time.
     """
     last_id, was_reached = None, False
@@ -264,10 +267,11 @@ def result(job_id: str, patience: Patience) -> Flow[Samples | Trajectories]:
 
 
 def download(job_id: str, file: BinaryIO, media_type: str, patience: Patience) -> Flow[Transfer]:
-    """GET /jobs/{id}/result into a file, from where the file ends; how far it is, block by block.
+    """GET /jobs/{id}/result into a file, continuing where the file ends; emits its progress after
+    each block.
 
-    What the file has already must be of the same result. Without ranges (pictures and JSON have
-    none) a broken download starts again.
+    What the file has already must be of the same result. Where the server offers no ranges, for
+    pictures and JSON, a broken download starts again.
     """
     furthest, was_reached = 0, False
     while True:
@@ -304,7 +308,7 @@ def cancel(job_id: str, patience: Patience) -> Flow[None]:
 
 
 def media_type_of(path: Path) -> str:
-    """By the file's suffix. Raises ValueError."""
+    """Choose the media type by the file's suffix. Raises ValueError for an unknown one."""
     try:
         return MEDIA_TYPES[path.suffix.lower()]
     except KeyError:
@@ -313,10 +317,11 @@ def media_type_of(path: Path) -> str:
 
 
 def _answered(call: Call, patience: Patience, was_reached: bool = False) -> Part[Answer]:
-    """The answer, of status 2xx; asked for again while the server is full or away.
+    """Perform a call until its answer has a status of 2xx, trying again while the server is full or
+    cannot be reached.
 
-    A server that was never reached is not waited for: its address is more likely wrong. Every
-    request may be sent twice: samples are functions of their request, jobs have a key.
+    A server that was never reached is not waited for: its address is probably wrong. Every request
+    may be sent twice: samples depend on nothing but their request, and jobs have a key.
     """
     while True:
         seconds = min(patience.left(), STALL_SECONDS) if call.stream else patience.left()
@@ -336,11 +341,11 @@ def _answered(call: Call, patience: Patience, was_reached: bool = False) -> Part
 
 
 def _events(reader: EventReader) -> Part[list[Event]]:
-    """What the next block completes. Raises TransportError when the stream is over: it had to end
-    with an event that says so."""
+    """Read the events that the next block completes. Raises TransportError at the stream's end,
+    which a `done` or `error` event should have announced."""
     block: bytes = yield Read()
     if not block:
-        raise httpx.RemoteProtocolError("the stream ended before its time")
+        raise httpx.RemoteProtocolError("the stream ended too early")
     return reader.feed(block)
 
 
@@ -361,7 +366,7 @@ def _seed(answer: Answer) -> int:
     try:
         return int(answer.headers["x-seed"])
     except (KeyError, ValueError) as error:
-        raise BrokenAnswer("an answer without its seed (X-Seed)") from error
+        raise BrokenAnswer("the answer does not name its seed (X-Seed)") from error
 
 
 def _total(answer: Answer, start: int) -> int | None:

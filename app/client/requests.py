@@ -1,4 +1,4 @@
-"""What to ask for."""
+"""The requests that a client can send."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -9,12 +9,14 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRequest:
-    """`n` images of a seed. None leaves a field out, and the server's default holds: a seed of its
-    own, which the result names; all steps for ddpm, 50 for ddim, 20 for dpmpp; the checkpoint's
-    variance.
+    """Asks for `n` images of a seed.
 
-    `labels`: one for all, or `n` of them, of class-conditional models. `eta` is for ddim alone and
-    `variance` for ddpm alone. The server checks the values: InvalidRequest names the field.
+    A field that is None is left out, and the server's default applies: a seed that the server draws
+    and the result names; all steps for ddpm, 50 for ddim, 20 for dpmpp; the checkpoint's variance.
+
+    `labels` is for class-conditional models: one label for all images, or `n` of them. `eta` is for
+    ddim only, `variance` for ddpm only. The server checks the values: InvalidRequest names the
+    field.
     """
 
     n: int = 1
@@ -28,23 +30,26 @@ class SampleRequest:
     guidance: float = 0.0
 
     def body(self) -> dict[str, Any]:
-        """The fields as JSON has them."""
+        """Build the JSON object to send, without the fields that are None."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: _plain(value) for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrajectoryRequest(SampleRequest):
-    """Images, and the states on their way from noise: `frames` of them, evenly spaced (11), or at
-    the `timesteps` named, counted as in the paper: T is noise, 0 the image."""
+    """Asks for images and for states on their way from noise.
+
+    Either `frames` says how many, evenly spaced (11 if neither is given), or `timesteps` lists the
+    t of each, counted as in the paper: T is noise, 0 is the image.
+    """
 
     frames: int | None = None
     timesteps: Sequence[int] | None = None
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can carry: NumPy's numbers and arrays, ranges and tuples as Python's and lists.
-    Whether the values are right is for the server to say."""
+    """Turn NumPy's numbers and arrays, ranges and tuples into numbers and lists, which JSON can
+    carry. The server checks the values."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What comes back: pictures, arrays, jobs and the model; and how an answer's bytes become these."""
+"""The results that a client returns, and the functions that read them from an answer's bytes."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Sample:
-    """One image: the sample `index` of the seed, as the PNG that the server made."""
+    """One image, the sample `index` of its seed. `png` has the bytes that the server made."""
 
     index: int
     label: int | None
@@ -30,14 +30,17 @@ class Sample:
 
     @property
     def image(self) -> Image.Image:
-        """The picture, of mode L or RGB."""
+        """The image as a PIL image of mode L or RGB."""
         return _picture(self.png)
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Images of one seed, in index order. The same `model`, `seed`, `sampler`, `steps` and labels
-    give the same bytes again."""
+    """The images of one seed, in index order, and how they were made.
+
+    `queued_s` is the seconds from the request's arrival to its first step, `compute_s` those from
+    there to its last. The same request with this `seed` gives the same bytes again.
+    """
 
     id: str
     model: str
@@ -50,25 +53,29 @@ class Samples:
 
     @property
     def images(self) -> list[Image.Image]:
-        """Pictures of mode L or RGB."""
+        """The images as PIL images of mode L or RGB."""
         return [sample.image for sample in self.samples]
 
     @property
     def array(self) -> Array:
-        """uint8 (n,H,W,C)."""
+        """The images as one uint8 array (n,H,W,C)."""
         return np.stack([np.atleast_3d(np.asarray(image)) for image in self.images])
 
     @property
     def grid(self) -> Image.Image:
-        """All of them as one near-square picture."""
+        """The images side by side in one near-square PIL image."""
         return pixels.picture(pixels.tile(self.array))
 
 
 @dataclass(frozen=True)
 class Trajectories:
-    """The way from noise. `x_t` and `x0_hat`, what the model makes of that very state, are float32
-    (n,frames,C,H,W), x_t unclipped; `t` int (frames,) counts as in the paper, T is noise; `index`
-    and `label` int (n,), label -1: none."""
+    """The states of images on their way from noise.
+
+    `x_t` (n,frames,C,H,W) float32 has the states, not clipped; `x0_hat`, of the same shape, the
+    model's prediction of the image from each state (eq. 15), clipped. `t` (frames,) int counts as
+    in the paper: T is noise, 0 is the image. `index` and `label` (n,) int name the samples; label
+    -1 means none.
+    """
 
     seed: int
     index: Array
@@ -79,13 +86,13 @@ class Trajectories:
 
     @property
     def images(self) -> list[list[Image.Image]]:
-        """x_t clipped to [-1, 1], as pictures: for each sample a list with one for each t."""
+        """x_t clipped to [-1, 1], as PIL images: a list for each sample, an image for each t."""
         return [[pixels.picture(x) for x in pixels.to_uint8(states)] for states in self.x_t]
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The state at t of the sample `index` of the seed, and what the model makes of it."""
+    """One sample's state at t, and the model's prediction of the image from it, both clipped."""
 
     seed: int
     index: int
@@ -96,8 +103,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it was when the server told: `done` of `total` samples, at `rate` a second;
-    `detail` says why it failed, or what it waits for."""
+    """A job's status at the time that the server sent it.
+
+    `done` of `total` samples are made and stored, `rate` of them per second, and about `left_s`
+    seconds are left. `detail` says why the job failed, or what it waits for.
+    """
 
     id: str
     kind: Literal["sample", "denoise-trajectory"]
@@ -117,9 +127,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Model:
-    """What is served: `image_shape` (C,H,W), T = `num_timesteps`, `alpha_bar` for t = 0..T, the
-    classes' names (empty: unconditional), `sha256` of the weights, how it is run, and the limits
-    of a request by their name."""
+    """The model that the server serves, and how it runs it.
+
+    `image_shape` is (C,H,W), `num_timesteps` is T, `alpha_bar` has a value for each t = 0..T (1 at
+    t = 0). `classes` has the labels' names and is empty for an unconditional model. `sha256` is of
+    the weights file. `limits` has the limits of a request by name.
+    """
 
     name: str
     image_shape: list[int]
@@ -144,14 +157,15 @@ class Model:
 
 @dataclass(frozen=True)
 class Transfer:
-    """Bytes of a download that are on disk, and of how many, where the server says."""
+    """Progress of a download: bytes that are on disk, and their total, or None if it is unknown."""
 
     done: int
     total: int | None
 
 
 def read_samples(content: bytes) -> Samples:
-    """From `SampleResponse`. Raises BrokenAnswer, also for a PNG with another SHA-256."""
+    """Read a JSON answer of /sample. Raises BrokenAnswer when it is damaged, which includes a PNG
+    that does not match its SHA-256."""
     body = read_object(content)
     try:
         samples = tuple(_sample(entry) for entry in body["samples"])
@@ -161,7 +175,7 @@ def read_samples(content: bytes) -> Samples:
 
 
 def read_trajectories(content: bytes, seed: int) -> Trajectories:
-    """From npz. Raises BrokenAnswer."""
+    """Read an npz answer of /denoise-trajectory. Raises BrokenAnswer when it is damaged."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return _pick(Trajectories, {"seed": seed, **arrays})
@@ -170,7 +184,7 @@ def read_trajectories(content: bytes, seed: int) -> Trajectories:
 
 
 def read_frame(data: str, seed: int) -> Frame:
-    """From the data of a `frame` event. Raises BrokenAnswer."""
+    """Read the data of a `frame` event. Raises BrokenAnswer when it is damaged."""
     body = read_object(data)
     try:
         pictures = {name: _picture(base64.b64decode(body[name])) for name in ("x_t", "x0_hat")}
@@ -180,7 +194,7 @@ def read_frame(data: str, seed: int) -> Frame:
 
 
 def read_job(content: bytes | str) -> Job:
-    """From `JobStatus`. Raises BrokenAnswer."""
+    """Read a job's status in JSON. Raises BrokenAnswer when it is none."""
     body = read_object(content)
     try:
         dates = {name: datetime.fromisoformat(body[name]) for name in ("created_at", "expires_at")}
@@ -190,12 +204,12 @@ def read_job(content: bytes | str) -> Job:
 
 
 def read_model(content: bytes) -> Model:
-    """From `GET /model`. Raises BrokenAnswer."""
+    """Read the answer of GET /model. Raises BrokenAnswer when it is no model."""
     return _pick(Model, read_object(content))
 
 
 def read_object(content: bytes | str) -> dict[str, Any]:
-    """A JSON object. Raises BrokenAnswer."""
+    """Read a JSON object. Raises BrokenAnswer for anything else."""
     try:
         body = json.loads(content)
     except ValueError as error:
@@ -206,7 +220,7 @@ def read_object(content: bytes | str) -> dict[str, Any]:
 
 
 def _pick(kind: type[T], body: Mapping[str, Any]) -> T:
-    """The fields of a data class out of an object; a newer server may send more."""
+    """Build a data class from an object. Other fields are ignored: a newer server may send more."""
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     missing = [name for name in names if name not in body]
     if missing:
@@ -217,7 +231,8 @@ def _pick(kind: type[T], body: Mapping[str, Any]) -> T:
 def _sample(entry: Mapping[str, Any]) -> Sample:
     png = base64.b64decode(entry["png"])
     if hashlib.sha256(png).hexdigest() != entry["sha256"]:
-        raise BrokenAnswer(f"the image {entry['index']} was damaged on its way")
+        reason = "it was damaged on its way: its SHA-256 does not match"
+        raise BrokenAnswer(f"image {entry['index']}: {reason}")
     return Sample(entry["index"], entry["label"], png)
 
 

@@ -1,6 +1,7 @@
-"""Results as bytes: every representation of the contract. Pure functions, run off the event loop.
+"""Encodes results as bytes, in every representation of the HTTP contract.
 
-The same result gives the same bytes: fixed compression levels, no time stamps.
+All functions are pure and run outside the event loop. The same result gives the same bytes:
+compression levels are fixed, and no file carries a time stamp.
 """
 
 import base64
@@ -22,23 +23,23 @@ PNG_LEVEL = 6
 FRAME_MILLISECONDS = 120
 LAST_MILLISECONDS = 1500
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The date of every file in an archive."""
+"""The date of every file in an archive, the earliest that zip can express."""
 
 
 def png(image: Array) -> bytes:
-    """uint8 (H,W,C) as PNG."""
+    """Encode a uint8 image (H,W,C) as PNG."""
     buffer = io.BytesIO()
     pixels.picture(image).save(buffer, "PNG", compress_level=PNG_LEVEL)
     return buffer.getvalue()
 
 
 def png_base64(x: Array) -> str:
-    """float (C,H,W) as PNG, base64."""
+    """Encode a float image (C,H,W) in [-1, 1] as PNG, in base64. Values outside are clipped."""
     return base64.b64encode(png(pixels.to_uint8(x))).decode()
 
 
 def archive(files: Mapping[str, bytes]) -> bytes:
-    """A zip without compression or dates."""
+    """Pack files, by name, into a zip without compression; all have the date EPOCH."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as out:
         for name, content in files.items():
@@ -47,7 +48,7 @@ def archive(files: Mapping[str, bytes]) -> bytes:
 
 
 def npz(arrays: Mapping[str, Array]) -> bytes:
-    """Arrays for `numpy.load(..., allow_pickle=False)`."""
+    """Pack arrays, by name, into an npz that `numpy.load(..., allow_pickle=False)` reads."""
     files = {}
     for name, array in arrays.items():
         buffer = io.BytesIO()
@@ -57,24 +58,24 @@ def npz(arrays: Mapping[str, Array]) -> bytes:
 
 
 def to_json(body: Mapping[str, Any]) -> bytes:
-    """Compact, as UTF-8."""
+    """Encode a JSON object as UTF-8, without spaces."""
     return json.dumps(body, separators=(",", ":")).encode()
 
 
 def names(plan: Plan) -> dict[str, Array]:
-    """Index and label of each sample; label -1: none."""
+    """Arrays `index` and `label`, int (n,), that name the samples; label -1 means none."""
     labels = [-1 if label is None else label for label in plan.labels]
     return {"index": np.array(plan.submit.indices), "label": np.array(labels)}
 
 
 def request_file(plan: Plan) -> bytes:
-    """request.json: the model and the request that give these samples again."""
+    """Encode request.json: the model, its SHA-256 and the request, to make the samples again."""
     fields = {"model": plan.model, "sha256": plan.sha256, "request": plan.request}
     return json.dumps(fields, indent=2).encode()
 
 
 def sample_entry(index: int, label: int | None, content: bytes) -> dict[str, Any]:
-    """`schemas.Sample`, of a PNG."""
+    """Build a `schemas.Sample` as a dictionary; `content` is its PNG."""
     return {
         "index": index,
         "label": label,
@@ -86,7 +87,7 @@ def sample_entry(index: int, label: int | None, content: bytes) -> dict[str, Any
 def trajectory_entry(
     plan: Plan, index: int, label: int | None, x_t: Array, x_0_hat: Array
 ) -> dict[str, Any]:
-    """`schemas.Trajectory`, of float32 (frames,C,H,W) arrays."""
+    """Build a `schemas.Trajectory` as a dictionary, from float32 arrays (frames,C,H,W)."""
     frames = [
         {"t": t, "x_t": png_base64(x_t[k]), "x0_hat": png_base64(x_0_hat[k])}
         for k, t in enumerate(plan.shown_times)
@@ -95,7 +96,7 @@ def trajectory_entry(
 
 
 def sample_json(result: Result) -> bytes:
-    """`SampleResponse`."""
+    """Encode the images as JSON, a `schemas.SampleResponse`."""
     plan = result.plan
     samples = [
         sample_entry(index, label, png(pixels.to_uint8(x_0)))
@@ -105,12 +106,12 @@ def sample_json(result: Result) -> bytes:
 
 
 def sample_png(result: Result) -> bytes:
-    """The image itself, or a near-square grid in index order."""
+    """Encode the image as PNG; several as a near-square grid in index order."""
     return png(pixels.tile(pixels.to_uint8(result.x_0)))
 
 
 def sample_zip(result: Result) -> bytes:
-    """000000.png … by sample index, and request.json, which repeats them."""
+    """Pack each image as a PNG named by its index (000000.png), and request.json, into a zip."""
     files = {
         f"{index:06d}.png": png(image)
         for index, image in zip(
@@ -121,12 +122,12 @@ def sample_zip(result: Result) -> bytes:
 
 
 def sample_npz(result: Result) -> bytes:
-    """`images` uint8 (n,H,W,C), `index`, `label`."""
+    """Pack `images`, uint8 (n,H,W,C), `index` and `label` into an npz."""
     return npz({"images": pixels.to_uint8(result.x_0), **names(result.plan)})
 
 
 def trajectory_json(result: Result) -> bytes:
-    """`TrajectoryResponse`."""
+    """Encode the trajectories as JSON, a `schemas.TrajectoryResponse`."""
     plan = result.plan
     trajectories = [
         trajectory_entry(plan, index, label, result.x_t[i], result.x_0_hat[i])
@@ -136,30 +137,31 @@ def trajectory_json(result: Result) -> bytes:
 
 
 def trajectory_npz(result: Result) -> bytes:
-    """`x_t`, `x0_hat` float32 (n,frames,C,H,W), unclipped; `t`, `index`, `label`."""
+    """Pack `x_t` (not clipped) and `x0_hat`, float32 (n,frames,C,H,W), and `t`, `index` and `label`
+    into an npz."""
     times = np.array(result.plan.shown_times)
     return npz({"x_t": result.x_t, "x0_hat": result.x_0_hat, "t": times, **names(result.plan)})
 
 
 def film_strip(result: Result) -> bytes:
-    """PNG of x_t: a row per sample, a column per frame."""
+    """Encode x_t as one PNG: a row for each sample, a column for each frame."""
     n, frames = result.x_t.shape[:2]
     images = pixels.to_uint8(result.x_t).reshape(n * frames, *_pixel_shape(result))
     return png(pixels.tile(images, columns=frames))
 
 
 def trajectory_gif(result: Result) -> bytes:
-    """The grid of x_t, animated, for ever."""
+    """Animate the grid of x_t as a GIF, which repeats for ever."""
     return _animation(result, "GIF", {"loop": 0, "optimize": False})
 
 
 def trajectory_webp(result: Result) -> bytes:
-    """The same, lossless."""
+    """Animate the grid of x_t as a lossless WebP, which repeats for ever."""
     return _animation(result, "WEBP", {"loop": 0, "lossless": True, "quality": 50})
 
 
 def trajectory_apng(result: Result) -> bytes:
-    """The same, lossless."""
+    """Animate the grid of x_t as an animated PNG, which repeats for ever."""
     return _animation(result, "PNG", {"loop": 0, "compress_level": PNG_LEVEL})
 
 

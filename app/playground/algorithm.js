@@ -58,14 +58,14 @@ export class Algorithm {
   /** @param {object} body @param {AbortSignal} signal */
   async #work(body, signal) {
     const { T } = this.schedule;
-    this.count.textContent = `The server takes ${T} steps …`;
+    this.count.textContent = `The server is taking ${T} steps …`;
     try {
       const response = await ask("denoise-trajectory", { body, accept: "application/x-npz", signal });
       this.turns = this.#turns(readNpz(await response.arrayBuffer()));
     } finally {
       this.count.textContent = "";
     }
-    this.count.textContent = `${this.turns.length} of the ${T} turns of the loop are shown`;
+    this.count.textContent = `${this.turns.length} of the ${T} iterations of the loop are shown`;
     this.moments = [
       { line: 1, turn: 0 },
       ...this.turns.flatMap((_, turn) => [2, 3, 4].map((line) => ({ line, turn }))),
@@ -197,8 +197,8 @@ export class Algorithm {
   #note() {
     const { clip, variance, image_shape } = this.model;
     return [
-      clip === null ? "" : `The model's guess of the image is clipped to ±${clip} before each step, as in the paper's code; the noise shown is what that leaves.`,
-      variance === "learned_range" ? "This model has learned its σ; the fixed, small one is used here." : "",
+      clip === null ? "" : `Before each step the model's prediction of the image is clipped to ±${clip}, as in the paper's code; the noise shown is what follows from the clipped prediction.`,
+      variance === "learned_range" ? "This model has learned its own σ; the fixed, small one is used here." : "",
       image_shape[0] === 3 ? "The numbers are the red channel's." : "",
       "Pictures of noise show −2.5 as black and 2.5 as white.",
     ].filter(Boolean).join(" ");

@@ -55,7 +55,7 @@ export async function* trajectory(body, signal) {
     if (name === "done") return data;
     if (name === "error") throw new Refused(data.status, data, null);
   }
-  throw new Unreachable("The connection ended before the answer did.");
+  throw new Unreachable("The connection broke before the answer was complete.");
 }
 
 /**

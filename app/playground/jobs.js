@@ -54,7 +54,7 @@ export class Jobs {
     const status = /** @type {Status} */ (await (await ask("sample", { body, headers, signal })).json());
     this.#remember([status.id, ...this.ids.filter((id) => id !== status.id)]);
     this.#show(status);
-    speak("The job is accepted");
+    speak("The job was accepted");
     this.#follow();
   }
 
@@ -133,7 +133,7 @@ export class Jobs {
     }) : [];
     return [
       make("b", {}, name), make("span", { class: "figure-note" }), ...downloads, end,
-      make("progress", { "aria-label": `Done of ${name}`, value: 0 }),
+      make("progress", { "aria-label": `Progress of ${name}`, value: 0 }),
     ];
   }
 

@@ -14,16 +14,44 @@ import { Watch } from "./watch.js";
 
 const RUN = { generate: "Generate", watch: "Watch", understand: "Show", jobs: "Start a job" };
 
+const VIEWS = /** @type {View[]} */ (Object.keys(RUN));
+
 /** @typedef {keyof typeof RUN} View */
 
 class Page {
   /**
+   * The form and the choice of a view can be used at once; what is asked for is done when the model
+   * is known.
+   * @param {() => void} onEarlyRequest  called when the user asks before that
+   */
+  constructor(onEarlyRequest) {
+    /** GET /model; null until it is answered. @type {any} */
+    this.model = null;
+    this.onEarlyRequest = onEarlyRequest;
+    this.form = new Form();
+    /** What each view shows. @type {Partial<Record<View, string>>} */
+    this.shown = {};
+    /** @type {View} */
+    this.view = "generate";
+    this.#listen();
+    for (const view of VIEWS) {
+      const parameters = new URLSearchParams(location.search);
+      parameters.set("view", view);
+      find(`nav [data-view=${view}]`).href = `?${parameters}`;
+    }
+    this.follow(location.search);
+    this.form.write(fromQuery(location.search));
+  }
+
+  /**
+   * Make the views of the model and show what the address says. What the user has changed meanwhile
+   * stays.
    * @param {any} model  GET /model
    * @param {boolean} hasJobs
    */
-  constructor(model, hasJobs) {
+  meet(model, hasJobs) {
     this.model = model;
-    this.form = new Form(model);
+    this.form.offer(model);
     this.views = {
       generate: new Generate(model, this.form),
       watch: new Watch(model, this.form),
@@ -32,35 +60,42 @@ class Page {
     };
     find("nav [data-view=jobs]").hidden = !hasJobs;
     if (model.needs_key) keepKey();
-    /** What each view shows. @type {Partial<Record<View, string>>} */
-    this.shown = {};
     this.defaults = this.form.defaults();
-    /** @type {View} */
-    this.view = "generate";
-    this.#listen();
     showModel(model);
     const [, H, W] = model.image_shape;
     document.documentElement.style.setProperty("--aspect", `${W} / ${H}`);
     this.#warnOfOtherWeights();
-    this.follow(location.search);
+    this.follow(location.search, this.form.edits());
   }
 
-  /** Show what an address says, and do it unless it is there already. @param {string} query */
-  follow(query) {
-    const { view, request } = fromQuery(query, this.defaults);
+  /** Load the page anew, for another model is served; the form keeps what it holds. */
+  reload() {
+    if (this.model) history.replaceState(null, "", toQuery(this.view, this.form.read(), this.model));
+    location.reload();
+  }
+
+  /**
+   * Show what an address says, and do it unless it is there already.
+   * @param {string} query
+   * @param {Partial<import("./request.js").Request>} edits  which win over the address
+   */
+  follow(query, edits = {}) {
+    const view = new URLSearchParams(query).get("view");
     this.#turnTo(/** @type {View} */ (view && view in RUN ? view : "generate"));
-    this.form.write(request);
+    if (!this.model) return;
+    this.form.write({ ...this.defaults, ...fromQuery(query), ...edits });
     this.run("replace");
   }
 
   /** @param {"push" | "replace"} how  the address enters the browser's history */
   run(how) {
+    if (!this.model) return this.onEarlyRequest();
     if (this.form.read().seed === null) this.form.drawSeed();
     const request = this.form.read();
     const query = toQuery(this.view, request, this.model);
     history[how === "push" ? "pushState" : "replaceState"](null, "", query);
     showSnippets(this.view, request, this.model);
-    for (const view of /** @type {View[]} */ (Object.keys(RUN))) {
+    for (const view of VIEWS) {
       find(`nav [data-view=${view}]`).href = this.shown[view] ?? toQuery(view, request, this.model);
     }
     if (this.shown[this.view] === query) return;
@@ -71,14 +106,14 @@ class Page {
   /** @param {View} view */
   #turnTo(view) {
     this.view = view;
-    for (const name of /** @type {View[]} */ (Object.keys(RUN))) {
-      find(`#${name}`).hidden = name !== view;
+    for (const name of VIEWS) {
+      find(`#${name}`).hidden = name !== view || !this.model;
       const link = find(`nav [data-view=${name}]`);
       if (name === view) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
     find("#run").textContent = RUN[view];
-    document.title = `${this.views[view].title} · ${this.model.name} · DDPM playground`;
+    if (this.model) document.title = `${this.views[view].title} · ${this.model.name} · DDPM playground`;
     this.form.refresh(view);
     this.form.showErrors([]);
   }
@@ -86,7 +121,7 @@ class Page {
   #listen() {
     this.form.element.addEventListener("submit", (/** @type {Event} */ event) => {
       event.preventDefault();
-      if (this.view === "jobs") this.views.jobs.start(this.form.read());
+      if (this.model && this.view === "jobs") this.views.jobs.start(this.form.read());
       delete this.shown[this.view]; // asked for again, it is done again
       this.run("push");
     });
@@ -122,30 +157,32 @@ class Page {
   /** @param {KeyboardEvent} event */
   #playBySpace(event) {
     const isElsewhere = /** @type {Element} */ (event.target).closest("a, button, input, select, summary, pre");
-    if (event.key !== " " || isElsewhere || this.view !== "watch") return;
+    if (event.key !== " " || isElsewhere || this.view !== "watch" || !this.model) return;
     event.preventDefault();
     this.views.watch.player.toggle();
   }
 
   #warnOfOtherWeights() {
-    const { model } = fromQuery(location.search, this.defaults);
+    const model = new URLSearchParams(location.search).get("model");
     if (!model || this.model.sha256.startsWith(model)) return;
     const message = find("#boot .message");
-    message.textContent = `This link was made with other weights (${model}). Those served here (${this.model.sha256.slice(0, 8)}) make another picture of the same request.`;
+    message.textContent = `This link was made with other weights (${model}). The weights of this server (${this.model.sha256.slice(0, 8)}) make a different picture from the same request.`;
     message.hidden = false;
   }
 }
 
-/** @type {any} */
-let model;
-let hasJobs = false;
+/** @type {[any, boolean] | null} */
+let served = null;
 const boot = new Task(find("#boot"), async (_, signal) => {
-  model = await (await ask("model", { signal })).json();
-  hasJobs = await haveJobs(signal);
+  const model = await (await ask("model", { signal })).json();
+  served = [model, await haveJobs(signal)];
 });
-const state = new State();
-state.watch();
-if (await boot.start(null)) {
-  state.model = model;
-  new Page(model, hasJobs);
+const page = new Page(() => {
+  if (!boot.running) begin(); // the user had given up, and asks again
+});
+new State(page).watch();
+begin();
+
+async function begin() {
+  if (await boot.start(null)) page.meet(.../** @type {[any, boolean]} */ (served));
 }

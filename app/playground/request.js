@@ -17,17 +17,32 @@ const FRAMES = 60;
  */
 
 export class Form {
-  /** @param {any} model  GET /model */
-  constructor(model) {
-    this.model = model;
+  constructor() {
+    /** GET /model; null until it is answered, when the fields can be used already. @type {any} */
+    this.model = null;
     this.element = find("#request");
     this.fields = Object.fromEntries(FIELDS.map((name) => [name, find(`[name=${name}]`, this.element)]));
     this.key = find("#key"); // no part of the request: it must not come into an address
-    this.#offerLabels();
+    /** The fields that the user has changed since the form was last written. @type {Set<string>} */
+    this.edited = new Set();
     this.fields.seed.max = String(Number.MAX_SAFE_INTEGER);
+    this.element.addEventListener("input", (/** @type {any} */ { target }) => {
+      if (FIELDS.includes(target.name)) this.edited.add(target.name);
+      this.refresh("");
+    });
+  }
+
+  /** Offer what the model and its server can do. @param {any} model  GET /model */
+  offer(model) {
+    this.model = model;
+    this.#offerLabels();
     this.fields.steps.max = String(model.num_timesteps);
     this.fields.frames.max = String(model.limits.max_frames);
-    this.element.addEventListener("input", () => this.refresh("")); // the view stays as it is
+  }
+
+  /** What the user has changed since the form was last written. @returns {Partial<Request>} */
+  edits() {
+    return Object.fromEntries(Object.entries(this.read()).filter(([name]) => this.edited.has(name)));
   }
 
   /** What a newcomer sees first: quick, and one of each label. @returns {Request} */
@@ -36,7 +51,7 @@ export class Form {
     return {
       labels: classes.length ? "each" : "any",
       n: Math.min(classes.length >= 2 && classes.length <= 12 ? classes.length : 8, limits.max_samples),
-      seed: Math.floor(Math.random() * SEEDS),
+      seed: drawnSeed(),
       first_index: 0,
       sampler: "ddim",
       steps: null,
@@ -55,8 +70,9 @@ export class Form {
     })));
   }
 
-  /** @param {Partial<Request>} request */
+  /** Replace what the fields hold. @param {Partial<Request>} request */
   write(request) {
+    this.edited.clear();
     for (const [name, value] of Object.entries(request)) this.fields[name].value = value ?? "";
     // An address may hold a word that is not offered here.
     for (const name of WORDS) if (this.fields[name].selectedIndex < 0) this.fields[name].selectedIndex = 0;
@@ -64,7 +80,8 @@ export class Form {
   }
 
   drawSeed() {
-    this.write({ seed: Math.floor(Math.random() * SEEDS) });
+    this.fields.seed.value = String(drawnSeed());
+    this.edited.add("seed");
   }
 
   /**
@@ -73,30 +90,35 @@ export class Form {
    */
   refresh(view) {
     this.view = view || this.view;
+    const { model } = this;
     const { sampler, labels } = this.read();
-    const { classes, null_label, num_timesteps, needs_key } = this.model;
     const holds = {
-      conditional: classes.length > 0,
-      guidable: classes.length > 0 && null_label !== null,
+      conditional: !model || model.classes.length > 0,
+      guidable: !model || (model.classes.length > 0 && model.null_label !== null),
       ddim: sampler === "ddim",
       ddpm: sampler === "ddpm",
-      keyed: needs_key,
+      keyed: Boolean(model?.needs_key),
     };
     for (const field of this.element.querySelectorAll("[data-field]")) {
       const { views, when } = /** @type {HTMLElement} */ (field).dataset;
       const isHere = !views || views.split(" ").includes(this.view ?? "");
       /** @type {HTMLElement} */ (field).hidden = !(isHere && (!when || holds[/** @type {keyof holds} */ (when)]));
     }
-    const { max_samples, max_job_samples } = this.model.limits;
-    this.fields.n.max = String(this.view === "jobs" ? max_job_samples : max_samples);
-    this.fields.steps.placeholder = String(Math.min(DEFAULT_STEPS[sampler], num_timesteps));
+    if (model) this.#showLimits(sampler);
     this.fields.guidance.disabled = labels === "any";
     find("#guidance-hint").hidden = labels !== "any";
     this.fields.guidance.setAttribute("aria-describedby", labels === "any" ? "guidance-hint" : "");
     find("#first-label").textContent = ["generate", "jobs"].includes(this.view ?? "") ? "First image" : "Image";
   }
 
-  /** Mark the fields that the server did not like. @param {{field: string, message: string}[]} errors */
+  /** @param {Request["sampler"]} sampler */
+  #showLimits(sampler) {
+    const { limits, num_timesteps } = this.model;
+    this.fields.n.max = String(this.view === "jobs" ? limits.max_job_samples : limits.max_samples);
+    this.fields.steps.placeholder = String(Math.min(DEFAULT_STEPS[sampler], num_timesteps));
+  }
+
+  /** Mark the fields that the server refused. @param {{field: string, message: string}[]} errors */
   showErrors(errors) {
     for (const old of this.element.querySelectorAll(".field-error")) old.remove();
     const fields = { ...this.fields, key: this.key };
@@ -125,6 +147,10 @@ export class Form {
     this.fields.labels.replaceChildren(each, ...(isFree ? [any] : []), ...options);
     if (!classes.length) this.fields.labels.replaceChildren(any);
   }
+}
+
+function drawnSeed() {
+  return Math.floor(Math.random() * SEEDS);
 }
 
 /** @param {HTMLElement} field */
@@ -193,19 +219,18 @@ export function toQuery(view, request, model) {
 }
 
 /**
- * What an address holds; fields that it does not name have the defaults.
+ * The fields that an address names.
  * @param {string} query
- * @param {Request} defaults
- * @returns {{view: string | null, request: Request, model: string | null}}
+ * @returns {Partial<Request>}
  */
-export function fromQuery(query, defaults) {
+export function fromQuery(query) {
   const parameters = new URLSearchParams(query);
-  const request = /** @type {any} */ ({ ...defaults });
+  const request = /** @type {any} */ ({});
   for (const name of FIELDS) {
     const value = parameters.get(name);
     if (value !== null) request[name] = WORDS.has(name) ? value : numberOrNull(value);
   }
-  return { view: parameters.get("view"), request, model: parameters.get("model") };
+  return request;
 }
 
 /** @param {string} text */

@@ -6,12 +6,12 @@ import { digits } from "./schedule.js";
 const EVERY_MS = 2000;
 
 export class State {
-  constructor() {
+  /** @param {{model: any, reload: () => void}} page  model: GET /model, null until it is answered */
+  constructor(page) {
+    this.page = page;
     this.root = find("#state");
     this.text = find("#state-text");
     this.now = find("#state-now");
-    /** What the page was made for, GET /model; nothing yet. @type {any} */
-    this.model = null;
     this.wasLost = false;
     /** @type {{rows: number, at: number} | null} */
     this.before = null;
@@ -42,9 +42,9 @@ export class State {
 
   /** A server that comes back may serve another model or need a key: the page is made anew. */
   async #welcome() {
+    const before = this.page.model;
     const model = await (await fetch("model")).json();
-    const isOther = this.model && ["sha256", "needs_key"].some((name) => model[name] !== this.model[name]);
-    if (isOther) location.reload();
+    if (before && ["sha256", "needs_key"].some((name) => model[name] !== before[name])) this.page.reload();
     this.wasLost = false;
   }
 
@@ -53,14 +53,14 @@ export class State {
     const queued = numbers.ddpm_queued_samples ?? 0;
     const rate = this.#rate(numbers.ddpm_engine_rows_total ?? 0);
     this.root.dataset.state = queued && state === "ready" ? "busy" : state;
-    const text = state !== "ready" ? "Not ready" : queued ? `${queued} in work` : "Ready";
+    const text = state !== "ready" ? "Not ready" : queued ? `${queued} in progress` : "Ready";
     if (this.text.textContent !== text) this.text.textContent = text;
     this.now.replaceChildren(...rows({
       "Engines ready": numbers.ddpm_engine_ready ?? 0,
       "Engine restarts": numbers.ddpm_engine_restarts_total ?? 0,
-      "Images in work": queued,
-      "Network rows to go": (numbers.ddpm_backlog_rows ?? 0).toLocaleString("en"),
-      "Network rows a second": Math.round(rate).toLocaleString("en"),
+      "Images in progress": queued,
+      "Network rows left": (numbers.ddpm_backlog_rows ?? 0).toLocaleString("en"),
+      "Network rows per second": Math.round(rate).toLocaleString("en"),
     }));
   }
 
@@ -83,9 +83,9 @@ export function showModel(model) {
     Process: `${model.schedule.replace("_", " ")}, T = ${model.num_timesteps}`,
     ...(model.classes.length ? { Labels: model.classes.length } : { Labels: "none, unconditional" }),
     ...(model.data ? { "Trained on": model.data } : {}),
-    ...(bits ? { "Bound, test set": `${digits(bits)} bits/dim` } : {}),
+    ...(bits ? { "Bound on the test set": `${digits(bits)} bits/dim` } : {}),
     Runs: `${model.runtime}, ${model.device}, ${model.precision}`,
-    "Same bytes under load": model.batch_invariant ? "yes" : "not promised",
+    "Same bytes under load": model.batch_invariant ? "yes" : "not guaranteed",
     Weights: model.sha256.slice(0, 8),
   }));
 }

@@ -1,7 +1,7 @@
-// Light, dark or as the system: before the page is drawn, so that nothing flashes. No module, for
+// Light, dark or the system's theme: set before the page is drawn, so that nothing flashes. No module, for
 // modules wait.
 (() => {
-  const NAMES = { "": "as the system", light: "light", dark: "dark" };
+  const NAMES = { "": "system", light: "light", dark: "dark" };
   const ORDER = ["", "light", "dark"];
   const root = document.documentElement;
 

@@ -57,7 +57,7 @@ export class Watch {
     this.#drawStrip();
     const { steps, timing } = next.value;
     this.count.textContent = `${steps} steps in ${timing.compute_s.toFixed(2)} s`;
-    speak(`The image is there, after ${steps} steps`);
+    speak(`The image is finished after ${steps} steps`);
   }
 
   /** @param {number} position */
@@ -75,7 +75,7 @@ export class Watch {
     const label = singleBody(request, this.model).labels;
     const name = label === undefined ? "" : ` of label ${this.model.classes[Number(label)]}`;
     this.state.alt = `The state x at t${name}`;
-    this.guess.alt = `What the model makes of that state${name}`;
+    this.guess.alt = `The model's prediction of the image${name}`;
   }
 
   /** Eleven of the frames, x_t above what the model makes of it. */

@@ -52,8 +52,8 @@ def test_more_than_a_request_may_have_is_asked_for_in_parts(
     ("flags", "message"),
     [
         (["mnist"], "checkpoint: 'mnist' is not allowed: URL serves 'tiny'"),
-        (["tiny", "--device=cuda"], "device: 'cuda' is not allowed: --server has its own"),
-        (["tiny", "--runtime=eager"], "runtime: 'eager' is not allowed: --server has its own"),
+        (["tiny", "--device=cuda"], "device: 'cuda' is not allowed with --server"),
+        (["tiny", "--runtime=eager"], "runtime: 'eager' is not allowed with --server"),
         (["tiny", "--label", "1", "2"], "labels: 2 given; it must be one, or 16"),
         (["tiny", "--n=0"], "URL: 422 Invalid request: n: "),
         (["tiny", "--eta=0.5"], "URL: 422 Invalid request: eta: "),

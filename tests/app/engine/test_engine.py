@@ -38,8 +38,8 @@ def test_jobs_of_all_samplers_in_one_batch_equal_the_plain_loop(unconditional: B
     events = unconditional.drain()
     for submit in JOBS:
         expected = unconditional.reference(submit)
-        for index, raw in finished(events, submit.id).items():
-            assert raw == expected[index][-1].tobytes(), f"{submit.id}, index {index}"
+        made = finished(events, submit.id)
+        assert made == {i: x[-1].tobytes() for i, x in expected.items()}, submit.id
 
 
 def test_jobs_that_join_while_others_run_change_nothing(unconditional: Bench) -> None:

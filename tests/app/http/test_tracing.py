@@ -142,7 +142,10 @@ def test_a_stream_has_its_queue_and_its_computation(tiny: Server, collector: Col
         "Accept": "text/event-stream",
     }
     tiny.client.post("/denoise-trajectory", json={"steps": 3, "frames": 3}, headers=headers)
-    spans(collector, trace_id, "POST /denoise-trajectory", "queue", "compute")
+    found = spans(collector, trace_id, "POST /denoise-trajectory", "queue", "compute")
+    whole, queue, compute = (found[n] for n in ("POST /denoise-trajectory", "queue", "compute"))
+    assert queue.end_time_unix_nano == compute.start_time_unix_nano
+    assert compute.end_time_unix_nano <= whole.end_time_unix_nano
 
 
 def test_pipelined_requests_have_traces_of_their_own(tiny: Server, collector: Collector) -> None:

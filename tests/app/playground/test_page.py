@@ -113,7 +113,7 @@ def finished(page: Page) -> None:
 def test_a_newcomer_sees_images_without_doing_anything(page: Page, tiny: Server) -> None:
     page.goto(tiny.url + "/?n=3&labels=1")
     assert len(pictures(page)) == 3
-    expect(page.locator("#state-text")).to_have_text(re.compile("Ready|in work"))
+    expect(page.locator("#state-text")).to_have_text(re.compile("Ready|in progress"))
 
 
 def test_the_pictures_are_those_of_sample(page: Page, tiny: Server) -> None:
@@ -273,12 +273,12 @@ def test_the_way_can_be_downloaded(page: Page, tiny: Server, name: str, accept: 
 # Understand
 
 
-def test_line_4_adds_up_at_every_turn(page: Page, tiny: Server) -> None:
+def test_line_4_adds_up_in_every_iteration(page: Page, tiny: Server) -> None:
     alpha_bar = tiny.client.get("/model").json()["alpha_bar"]
     page.goto(tiny.url + "/?view=understand&labels=1&seed=42")
     page.locator("#algorithm").scroll_into_view_if_needed()
     expect(page.locator("#algorithm-count")).to_have_text(
-        "40 of the 50 turns of the loop are shown"
+        "40 of the 50 iterations of the loop are shown"
     )
     slider = page.locator("#algorithm-player input")
     slider.press("Home")
@@ -300,7 +300,7 @@ def test_line_4_adds_up_at_every_turn(page: Page, tiny: Server) -> None:
         assert sigma == pytest.approx(math.sqrt(beta_tilde), abs=1e-3)
         assert x_prev == pytest.approx(outer * (x_t - inner * eps) + sigma * z, abs=5e-3)
         for _ in range(3):
-            page.get_by_role("button", name="Forth one line").click()
+            page.get_by_role("button", name="Forward one line").click()
         t = int((line_2.text_content() or "").removeprefix("t = "))
     slider.press("End")
     expect(current).to_have_attribute("data-line", "6")
@@ -314,7 +314,7 @@ def numbers(text: str) -> list[float]:
 def test_a_pixel_is_chosen_by_arrow_keys(page: Page, tiny: Server) -> None:
     page.goto(tiny.url + "/?view=understand&labels=1&seed=42")
     page.locator("#algorithm").scroll_into_view_if_needed()
-    expect(page.locator("#algorithm-count")).to_contain_text("turns")
+    expect(page.locator("#algorithm-count")).to_contain_text("iterations")
     line = page.locator("#algorithm-lines li[data-line='4'] output")
     before = line.text_content() or ""
     page.locator("canvas[data-part=x_t]").press("ArrowLeft")
@@ -354,6 +354,103 @@ def test_samplers_start_from_the_same_noise(page: Page, tiny: Server) -> None:
     last = rows.locator("td:last-child img").evaluate_all("all => all.map(image => image.src)")
     assert len(first) == 5 and len(set(first)) == 1
     assert len(set(last)) > 1
+
+
+# Before the model is known
+
+
+class LateModel:
+    """Holds back the answer to `GET /model` until it is released."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._held: list[Route] = []
+        page.route("**/model", self._hold)
+
+    def _hold(self, route: Route) -> None:
+        self._held.append(route)
+
+    def release(self) -> None:
+        while not self._held:
+            self._page.wait_for_timeout(10)
+        self._held.pop().continue_()
+
+
+@pytest.mark.parametrize(
+    "address", ["/", "/?view=generate&labels=each&n=2&seed=42&sampler=ddim&steps=10"]
+)
+def test_what_is_typed_before_the_model_is_known_stays(
+    page: Page, tiny: Server, address: str
+) -> None:
+    model = LateModel(page)
+    page.goto(tiny.url + address)
+    page.get_by_label("Seed", exact=True).fill("7")
+    page.get_by_role("spinbutton", name="Images").fill("1")
+    page.get_by_label("Sampler", exact=True).select_option("dpmpp")
+    page.get_by_label("Steps").fill("5")
+    model.release()
+    made = pictures(page)
+    body = {"n": 1, "seed": 7, "labels": [0], "sampler": "dpmpp", "steps": 5}
+    assert made == [s["png"] for s in tiny.post("/sample", body).json()["samples"]]
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("7")
+    assert re.search(r"n=1&seed=7&.*sampler=dpmpp&steps=5", page.url), "and the link has it"
+
+
+def test_a_field_that_is_not_changed_meanwhile_is_the_addresss_own(
+    page: Page, tiny: Server
+) -> None:
+    model = LateModel(page)
+    page.goto(tiny.url + "/?view=generate&labels=1&n=2&seed=42&sampler=ddim&steps=10")
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("42")  # at once
+    page.get_by_label("Steps").fill("")  # emptied is changed, too
+    model.release()
+    pictures(page)
+    assert re.search(r"labels=1&n=2&seed=42&.*sampler=ddim&eta=", page.url), "and no steps"
+    expect(page.get_by_label("Steps")).to_have_value("")
+    expect(page.get_by_label("Label")).to_have_value("1")
+
+
+def test_back_returns_to_what_was_shown_whatever_was_typed_early(page: Page, tiny: Server) -> None:
+    model = LateModel(page)
+    page.goto(tiny.url + "/?view=generate&labels=1&n=1&seed=42&steps=5")
+    page.get_by_label("Seed", exact=True).fill("7")
+    model.release()
+    pictures(page)
+    page.get_by_label("Seed", exact=True).fill("8")
+    page.get_by_role("button", name="Generate").click()
+    page.wait_for_url("**seed=8**")
+    page.go_back()
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("7")
+
+
+def test_buttons_and_views_wait_for_the_model_and_lose_nothing(page: Page, tiny: Server) -> None:
+    model = LateModel(page)
+    page.goto(tiny.url + "/?view=generate&labels=1&n=1&seed=42&sampler=ddim&steps=5&frames=11")
+    page.get_by_label("Steps").fill("10")
+    page.get_by_role("button", name="Generate").click()  # waits, and does not load the page anew
+    page.get_by_role("button", name="Another seed").click()
+    seed = page.get_by_label("Seed", exact=True).input_value()
+    assert seed.isdecimal() and seed != "42"
+    page.get_by_role("link", name="Watch", exact=True).click()
+    expect(page.get_by_role("button", name="Watch", exact=True)).to_be_visible()
+    model.release()
+    finished(page)
+    expect(page.locator("#watch-count")).to_contain_text("10 steps")
+    expect(page.get_by_label("Seed", exact=True)).to_have_value(seed)
+
+
+def test_who_gave_up_waiting_for_the_model_can_ask_again(
+    page: Page, tiny: Server, errors: list[str]
+) -> None:
+    page.route("**/model", refuse)
+    page.goto(tiny.url + "/?view=generate&labels=1&n=1&seed=42&steps=5")
+    page.get_by_label("Steps").fill("7")
+    page.locator("#boot").get_by_role("button", name="Give up").click()
+    page.unroute("**/model")
+    page.get_by_role("button", name="Generate").click()
+    pictures(page)
+    expect(page.get_by_label("Steps")).to_have_value("7")
+    errors.clear()
 
 
 # When something is wrong
@@ -430,11 +527,13 @@ def test_a_server_that_returns_with_another_model_is_met_anew(
         page.goto(f"{first.url}/?view=generate&labels=1&n=1&seed=42")
         pictures(page)
     expect(page.locator("#state-text")).to_have_text("No connection")
+    page.get_by_label("Steps").fill("7")
     other = save_tiny(tmp_path / "other", channels=3)
     with Server(tmp_path / "second.log", f"--checkpoint={other}", *LIMITS, port=first.port):
         expect(page.locator("#boot .message")).to_contain_text("other weights")
         expect(page.get_by_label("Label")).to_be_hidden()
         pictures(page)
+        expect(page.get_by_label("Steps")).to_have_value("7")
         page.goto("about:blank")
     errors.clear()
 
