@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 import uvicorn
 from pydantic import SecretStr, ValidationError
@@ -16,6 +16,7 @@ from app import logs
 from app.client.cli import add_server
 from app.http.uvicorn_protocol import patient_protocol
 from app.main import create_app
+from app.pool.engine_process import COMMAND
 from app.settings import Settings, unknown_variables
 
 SECRETS = {name for name, kind in Settings.model_fields.items() if kind.annotation is SecretStr}
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     return cli.run_command(parser.parse_args(argv))
 
 
-def serve(argv: list[str]) -> int:
+def serve(argv: list[str], engine_command: Sequence[str] = COMMAND) -> int:
     """`ddpm serve`: until SIGINT or SIGTERM. Status 2 for a wrong setting, 1 when no engine can
     start."""
     try:
@@ -56,7 +57,7 @@ def serve(argv: list[str]) -> int:
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells each start of its workings
     for name in unknown_variables(os.environ):
         log.warning("the variable %s is set, and is no setting: ddpm serve --help lists them", name)
-    app = create_app(settings, on_unusable=lambda reason: stop(server, reason))
+    app = create_app(settings, lambda reason: stop(server, reason), engine_command)
     server = Server(
         uvicorn.Config(
             app,

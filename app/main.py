@@ -1,6 +1,6 @@
 """The FastAPI application: `create_app(settings)` wires everything, and opens nothing."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -12,6 +12,7 @@ from app.http.access_log import Observer
 from app.http.metrics import Metrics
 from app.http.request_limits import Guard
 from app.jobs.service import Jobs
+from app.pool.engine_process import COMMAND
 from app.pool.pool import Bounds, Limits, Supervisor
 from app.routes import generation, jobs, page, system
 from app.routes.dependencies import Services
@@ -26,12 +27,17 @@ at a time. Choose the representation with `Accept`; errors are RFC 9457 problems
 """
 
 
-def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAPI:
+def create_app(
+    settings: Settings,
+    on_unusable: Callable[[str], None],
+    engine_command: Sequence[str] = COMMAND,
+) -> FastAPI:
     """The service. Engines start with it and end with it.
 
     `on_unusable` is called with the reason when an engine says that it can never start.
+    `engine_command` starts a process that speaks the messages of `app.wire`.
     """
-    services = make_services(settings, on_unusable)
+    services = make_services(settings, on_unusable, engine_command)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -68,7 +74,9 @@ def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAP
     return app
 
 
-def make_services(settings: Settings, on_unusable: Callable[[str], None]) -> Services:
+def make_services(
+    settings: Settings, on_unusable: Callable[[str], None], engine_command: Sequence[str]
+) -> Services:
     """All that requests are answered with; nothing of it runs yet."""
     options = [
         Options(
@@ -85,7 +93,7 @@ def make_services(settings: Settings, on_unusable: Callable[[str], None]) -> Ser
         Bounds(settings.max_queue_samples, settings.max_queue_steps),
         Bounds(settings.max_client_samples, settings.max_client_steps),
     )
-    supervisor = Supervisor(options, limits, settings.hang_seconds, on_unusable)
+    supervisor = Supervisor(options, limits, settings.hang_seconds, on_unusable, engine_command)
     return Services(
         settings,
         supervisor,

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.pool.engine_process import EngineHandle
+from app.pool.engine_process import COMMAND, EngineHandle
 from app.pool.inflight import ClientOverLimit, Flight, NotReady, Overloaded
 from app.wire.messages import Done, Event, Failed, Submit
 from app.wire.options import Options
@@ -37,6 +37,7 @@ class Supervisor:
         limits: Limits,
         hang_seconds: float,
         on_unusable: Callable[[str], None],
+        command: Sequence[str] = COMMAND,
     ) -> None:
         self.limits = limits
         self.is_draining = False
@@ -45,7 +46,7 @@ class Supervisor:
         self.has_been_ready = asyncio.Event()  # set by the first engine that is
         self._on_unusable = on_unusable
         self.engines = [
-            EngineHandle(option, hang_seconds, self._give_up, self.has_been_ready.set)
+            EngineHandle(option, hang_seconds, self._give_up, self.has_been_ready.set, command)
             for option in options
         ]
 
