@@ -1,5 +1,6 @@
 """Fixtures that several packages' tests share."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,36 @@ from tests.app.server import FAKE, Server
 from tests.tiny import save_tiny
 
 ServerFor = Callable[..., Server]
+CACHE = ".pytest_cache/xdg"
+SHARED = {"real_server": "real server", "database": "postgres", "postgres": "postgres"}
+"""Fixtures that take long to make, and the group of the tests that share one: pytest-xdist gives
+each group to one worker."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep caches, converted networks among them, from run to run and apart from the user's; a
+    worker beside others has one thread, as has what it starts."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    os.environ.setdefault("PLAYWRIGHT_BROWSERS_PATH", str(Path(cache) / "ms-playwright"))
+    os.environ.setdefault("XDG_CACHE_HOME", str(config.rootpath / CACHE))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a browser or PostgreSQL, and group the tests that share what is slow to make:
+    those of one module, and those of one of the fixtures in SHARED."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "browser" in fixtures:
+            item.add_marker("browser")
+        if "postgres" in fixtures or "[postgresql" in item.nodeid:
+            item.add_marker("postgres")
+        if item.get_closest_marker("xdist_group") is None:
+            shared = [group for name, group in SHARED.items() if name in fixtures]
+            item.add_marker(pytest.mark.xdist_group([*shared, item.nodeid.split("::")[0]][0]))
 
 
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
@@ -23,15 +54,17 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.fixture(scope="session")
 def server_for(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFor]:
-    """`server_for(*flags, engine=…, **environment)`: a server with these settings, which serves
-    every test that asks for them. It is not to be stopped, and what it counts is not one test's."""
+    """`server_for(*flags, engine=…, keys=…)`: a server with these settings, which serves every test
+    that asks for them. It is not to be stopped, and what it counts is not one test's."""
     running: dict[object, Server] = {}
 
-    def find(*flags: str, engine: Sequence[str] = FAKE, **environment: str) -> Server:
-        settings = (flags, engine, tuple(sorted(environment.items())))
+    def find(*flags: str, engine: Sequence[str] = FAKE, keys: str = "") -> Server:
+        settings = (flags, engine, keys)
         if settings not in running:
             log = tmp_path_factory.mktemp("server") / "server.log"
-            running[settings] = Server(log, *flags, engine=engine, **environment)
+            running[settings] = Server(
+                log, *flags, engine=engine, variables={"DDPM_API_KEYS": keys} if keys else {}
+            )
             running[settings].wait_ready()
         return running[settings]
 

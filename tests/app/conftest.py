@@ -22,7 +22,7 @@ def server(server_for: ServerFor) -> Server:
 @pytest.fixture(scope="session")
 def real_server(server_for: ServerFor) -> Server:
     """The shipped checkpoint on a real engine."""
-    return server_for(*LIMITS, engine=REAL)
+    return server_for(*LIMITS, "--threads=2", engine=REAL)
 
 
 @pytest.fixture(scope="session")

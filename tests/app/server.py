@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ FAKE = ("tests.fake_engine", "0.002")
 
 class Server:
     """`with Server(log, "--max-samples=64") as server:`; `server.client` talks to it. Its jobs are
-    beside its log. Its engine is a fake one unless the test needs what only a real one does."""
+    beside its log. Its engine is a fake one unless the test needs what only a real one does; that
+    has one thread, so that it gets on beside others."""
 
     def __init__(
         self,
@@ -33,17 +34,20 @@ class Server:
         *flags: str,
         port: int | None = None,
         engine: Sequence[str] = FAKE,
-        **environment: str,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
         serve = ["app.cli", "serve"] if engine == REAL else [__name__, *engine, "--"]
         command = [sys.executable, "-m", *serve, f"--port={self.port}", *flags]
-        jobs = {"DDPM_JOBS_FOLDER": str(log.parent / "jobs"), **os.environ}
+        defaults = {"DDPM_JOBS_FOLDER": str(log.parent / "jobs"), "DDPM_THREADS": "1"}
         with log.open("w") as out:
             self.process = subprocess.Popen(
-                command, stdout=out, stderr=subprocess.STDOUT, env={**jobs, **environment}
+                command,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**defaults, **os.environ, **(variables or {})},
             )
         self.client = httpx.Client(base_url=self.url, timeout=300)
 

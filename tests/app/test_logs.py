@@ -80,7 +80,9 @@ def test_a_path_cannot_write_lines_of_its_own(logging_server: Server) -> None:
 
 def test_the_engines_lines_name_the_request(plain: Path, tmp_path: Path) -> None:
     flags = [f"--checkpoint={plain}", "--runtime=eager", "--log-format=json"]
-    with Server(tmp_path / "server.log", *flags, engine=REAL, **faulty("nan=666")) as server:
+    with Server(
+        tmp_path / "server.log", *flags, engine=REAL, variables=faulty("nan=666")
+    ) as server:
         answer = server.client.post(
             "/sample", json={"steps": 5, "seed": 666}, headers={"X-Request-ID": "hopeless"}
         )

@@ -281,7 +281,7 @@ def test_a_key_is_sent_as_a_bearer_token(
     connect: Connect, checkpoint: Path, server_for: ServerFor
 ) -> None:
     key = "a key of enough letters"
-    server = server_for(f"--checkpoint={checkpoint}", DDPM_API_KEYS=key)
+    server = server_for(f"--checkpoint={checkpoint}", keys=key)
     with pytest.raises(Unauthorized):
         connect(server.url).sample()
     assert connect(server.url, api_key=key).sample(SampleRequest(steps=2)).samples

@@ -18,8 +18,8 @@ def chain(index: int) -> Chain:
 
 
 def expected(index: int, number: int) -> Tensor:
-    columns = (torch.tensor([value]) for value in (SEED, index, number))
-    return noise.normal(*columns, shape=SHAPE)[0]
+    seed, at, draw = (torch.tensor([value]) for value in (SEED, index, number))
+    return noise.normal(seed, at, draw, shape=SHAPE)[0]
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_several_are_made_at_once_but_none_beyond_the_last(
         calls.append(numbers.tolist())
         return normal(seeds, indices, numbers, shape)
 
-    monkeypatch.setattr(draws_module.noise, "normal", counted)
+    monkeypatch.setattr(noise, "normal", counted)
     one = chain(0)
     for number in range(LAST + 1):
         made.take([Draw(one, SEED, number, LAST)])

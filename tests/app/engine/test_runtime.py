@@ -58,7 +58,7 @@ def test_a_row_has_the_same_bytes_in_every_batch_size_and_at_every_place(
     x_t = torch.randn(LARGEST, *shipped.config.image_shape, generator=generator)
     t = torch.randint(1000, (LARGEST,), generator=generator)
     label = torch.randint(11, (LARGEST,), generator=generator)
-    expected = {}
+    expected: dict[int, torch.Tensor] = {}
     with torch.inference_mode():
         for size in invariant_sizes(runtime, shipped):
             for start in range(0, LARGEST - size + 1, max(1, size // 2)):

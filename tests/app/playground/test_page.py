@@ -65,7 +65,7 @@ def tiny(server_for: ServerFor, checkpoint: Path) -> Server:
 def keyed(server_for: ServerFor, tmp_path_factory: pytest.TempPathFactory) -> Server:
     """Needs a key, keeps 60 samples of its holder, and takes seconds for them."""
     tiny = save_tiny(tmp_path_factory.mktemp("keyed") / "tiny", num_timesteps=1000)
-    server = server_for(f"--checkpoint={tiny}", "--max-client-samples=60", DDPM_API_KEYS=KEY)
+    server = server_for(f"--checkpoint={tiny}", "--max-client-samples=60", keys=KEY)
     server.client.headers["Authorization"] = f"Bearer {KEY}"
     return server
 

@@ -66,7 +66,7 @@ def wait_queued(server: Server, n: int) -> None:
 def serving(tiny: Path, tmp_path: Path, *flags: str, fault: str = "") -> Iterator[Server]:
     """A server with a fault in its engine."""
     flags = (f"--checkpoint={tiny}", "--runtime=eager", *flags)
-    with Server(tmp_path / "server.log", *flags, engine=REAL, **faulty(fault)) as server:
+    with Server(tmp_path / "server.log", *flags, engine=REAL, variables=faulty(fault)) as server:
         yield server
 
 
@@ -155,7 +155,7 @@ def test_the_time_that_an_engine_takes_to_start_is_not_taken_for_a_hang(
 
 
 def test_a_request_that_hangs_one_of_two_lanes_fails_alone(tiny: Path, tmp_path: Path) -> None:
-    flags = ("--runtime=openvino", "--hang-seconds=2")
+    flags = ("--runtime=openvino", "--hang-seconds=2", "--threads=2")
     with (
         serving(tiny, tmp_path, *flags, fault=f"hang={BAD}") as server,
         ThreadPoolExecutor(1) as pool,

@@ -25,7 +25,7 @@ def bearer(key: str) -> dict[str, str]:
 def keyed(server_for: ServerFor, plain: Path) -> Server:
     """A server with keys, and room for 60 samples and 3000 steps of each of their holders."""
     flags = ["--max-queue-samples=100", "--max-client-samples=60", "--max-client-steps=3000"]
-    return server_for(f"--checkpoint={plain}", *flags, DDPM_API_KEYS=f"{ALICE}, {BOB}")
+    return server_for(f"--checkpoint={plain}", *flags, keys=f"{ALICE}, {BOB}")
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,8 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_report(
     tiny: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = evaluate(tiny, data, tmp_path / "whole")
-    calls, make = [], Parts.get
+    calls: list[str] = []
+    make = Parts.get
 
     def interrupted(self: Parts, name: str, work: Any) -> Any:
         if len(calls) == 4:

@@ -181,7 +181,7 @@ def test_the_networks_used_last_are_kept(
 ) -> None:
     converter = Converter()
     networks = [other_process(model), other_weights(model), other_function(model), model]
-    files = {}
+    files: dict[int, Path] = {}
     for age, network in enumerate(networks[:3]):
         load_or_convert(network, converter.convert)
         (new,) = set(folder.iterdir()) - set(files.values())
