@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 ARGS   ?=
+WORKERS ?= 2
+PYTEST  = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup
 
-.PHONY: help serve test check fix browser test-browser test-container postgres test-postgres lock clean
+.PHONY: help serve test test-all coverage check fix browser test-browser test-container postgres test-postgres lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -12,8 +14,14 @@ help:  ## list the targets
 serve: $(VENV)/.installed  ## serve the included model; make serve ARGS="--port 9000"
 	$(BIN)/ddpm serve $(ARGS)
 
-test: $(VENV)/.installed-dev  ## run all tests; make test ARGS="-k noise"
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.installed-dev  ## run all tests but the slow ones; make test ARGS="-k noise"
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.installed-dev  ## run all tests
+	$(PYTEST) $(ARGS)
+
+coverage: $(VENV)/.installed-dev  ## run all tests, and report the lines that they do not reach
+	$(PYTEST) --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 check: $(VENV)/.installed-dev  ## check style, formatting and types
 	$(BIN)/ruff check .

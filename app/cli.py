@@ -6,7 +6,7 @@ Each command loads what it needs when it runs, so that `--help` answers at once.
 import argparse
 import importlib.metadata
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from diffusion import __version__
@@ -68,10 +68,11 @@ def versions() -> str:
     return "\n".join([*lines, f"built-in models {MODELS}"])
 
 
-def serve(argv: list[str]) -> int:
+def serve(argv: list[str], engine_command: Sequence[str] | None = None) -> int:
     """Run `ddpm serve` until SIGINT or SIGTERM, and return the exit status.
 
-    It is 2 for a setting that is not allowed, and 1 when no engine can ever start.
+    It is 2 for a setting that is not allowed, and 1 when no engine can ever start. Engines are
+    started by `engine_command`; None: by our own.
     """
     from pydantic import ValidationError
 
@@ -89,7 +90,7 @@ def serve(argv: list[str]) -> int:
     from app.serve import run
 
     try:
-        return run(settings)
+        return run(settings, engine_command)
     except SettingError as error:
         _print_refused(error.name, error.value, str(error))
         return 2

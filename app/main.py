@@ -1,6 +1,6 @@
 """The FastAPI application: `create_app(settings)` puts everything together and opens nothing."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -13,6 +13,7 @@ from app.http.metrics import Metrics
 from app.http.request_limits import RequestLimits
 from app.jobs.database import database_url
 from app.jobs.service import Jobs
+from app.pool.engine_process import COMMAND
 from app.pool.pool import Bounds, EnginePool, Limits
 from app.routes import errors, generation, jobs, page, system
 from app.routes.dependencies import Services
@@ -27,14 +28,19 @@ at a time. Choose the representation with `Accept`; errors are RFC 9457 problems
 """
 
 
-def create_app(settings: Settings, on_unusable: Callable[[str], None]) -> FastAPI:
+def create_app(
+    settings: Settings,
+    on_unusable: Callable[[str], None],
+    engine_command: Sequence[str] = COMMAND,
+) -> FastAPI:
     """The service. Its engines start when the app starts, and end when it ends.
 
-    `on_unusable` is called with the reason when an engine can never start. Raises SettingError for
-    a setting with which nothing could run.
+    `on_unusable` is called with the reason when an engine can never start. `engine_command` starts
+    a process that speaks the messages of `app.wire`. Raises SettingError for a setting with which
+    nothing could run.
     """
     check_storage(settings)
-    services = make_services(settings, on_unusable)
+    services = make_services(settings, on_unusable, engine_command)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -89,7 +95,9 @@ def check_storage(settings: Settings) -> None:
         raise SettingError("jobs_results", settings.jobs_results, str(error)) from None
 
 
-def make_services(settings: Settings, on_unusable: Callable[[str], None]) -> Services:
+def make_services(
+    settings: Settings, on_unusable: Callable[[str], None], engine_command: Sequence[str]
+) -> Services:
     """What requests are answered with; nothing of it runs yet."""
     options = [
         Options(
@@ -106,7 +114,7 @@ def make_services(settings: Settings, on_unusable: Callable[[str], None]) -> Ser
         Bounds(settings.max_queue_samples, settings.max_queue_steps),
         Bounds(settings.max_client_samples, settings.max_client_steps),
     )
-    pool = EnginePool(options, limits, settings.hang_seconds, on_unusable)
+    pool = EnginePool(options, limits, settings.hang_seconds, on_unusable, engine_command)
     return Services(
         settings,
         pool,

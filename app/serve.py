@@ -6,13 +6,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 import uvicorn
 
 from app import logs
 from app.http.uvicorn_protocol import patient_protocol
 from app.main import create_app
+from app.pool.engine_process import COMMAND
 from app.settings import Settings, unknown_variables
 
 ANSWER_SECONDS = 5
@@ -20,16 +21,17 @@ ANSWER_SECONDS = 5
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM; the exit status is 1 when no engine can ever start.
 
-    Raises SettingError before anything runs.
+    Engines are started by `engine_command`; None: by our own. Raises SettingError before anything
+    runs.
     """
     logs.configure(settings.log_format)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # its INFO lines are about itself
     for name in unknown_variables(os.environ):
         log.warning("the variable %s is not a setting: `ddpm serve --help` lists them", name)
-    app = create_app(settings, on_unusable=lambda reason: stop(server, reason))
+    app = create_app(settings, lambda reason: stop(server, reason), engine_command or COMMAND)
     pool = app.state.services.pool
     server = Server(
         uvicorn.Config(

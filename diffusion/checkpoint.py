@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from diffusion.atomic import atomic_folder
 from diffusion.config import (
@@ -95,7 +96,8 @@ class Checkpoint:
 
         Raises CheckpointError on damaged weights.
         """
-        model = UNet(self.unet)
+        with WithoutInit():
+            model = UNet(self.unet)
         model.load_state_dict(_read_weights(self.weights), strict=True)
         return model.eval().requires_grad_(False).to(device)
 
@@ -244,7 +246,7 @@ def _check_weights(path: Path, config: UNetConfig) -> None:
         pickles = sorted(p.name for p in path.parent.glob("*") if p.suffix in PICKLES)
         hint = f"; {pickles[0]} is a pickle, which is never loaded" if pickles else ""
         raise CheckpointError(f"{path}: no such file{hint}")
-    with torch.device("meta"):  # shapes alone: no memory, no initialisation
+    with torch.device("meta"), WithoutInit():  # shapes alone: no memory, no initialisation
         expected = {name: tuple(p.shape) for name, p in UNet(config).state_dict().items()}
     with _open_weights(path) as file:
         names = {_new_name(name): name for name in file.keys()}
@@ -257,6 +259,22 @@ def _check_weights(path: Path, config: UNetConfig) -> None:
     extra = sorted(names.keys() - expected.keys())
     if extra:
         raise CheckpointError(f"{path}: tensor {extra[0]} has no place in the network")
+
+
+class WithoutInit(TorchFunctionMode):
+    """While it lasts, layers are made without drawing their weights: these will be loaded. For
+    tensors on the meta device that draw would import torch's compiler, which takes seconds."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

@@ -1,9 +1,46 @@
 """Fixtures that several packages' tests share."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 import torch
+
+from tests.app.server import FAKE, Server
+from tests.tiny import save_tiny
+
+ServerFor = Callable[..., Server]
+CACHE = ".pytest_cache/xdg"
+SHARED = {"real_server": "real server", "database": "postgres", "postgres": "postgres"}
+"""Fixtures that take long to make, and the group of the tests that share one: pytest-xdist gives
+each group to one worker."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep caches, converted networks among them, from run to run and apart from the user's; a
+    worker beside others has one thread, as has what it starts."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    os.environ.setdefault("PLAYWRIGHT_BROWSERS_PATH", str(Path(cache) / "ms-playwright"))
+    os.environ.setdefault("XDG_CACHE_HOME", str(config.rootpath / CACHE))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a browser or PostgreSQL, and group the tests that share what is slow to make:
+    those of one module, and those of one of the fixtures in SHARED."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "browser" in fixtures:
+            item.add_marker("browser")
+        if "postgres" in fixtures or "[postgresql" in item.nodeid:
+            item.add_marker("postgres")
+        if item.get_closest_marker("xdist_group") is None:
+            shared = [group for name, group in SHARED.items() if name in fixtures]
+            item.add_marker(pytest.mark.xdist_group([*shared, item.nodeid.split("::")[0]][0]))
 
 
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
@@ -13,3 +50,45 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(request.param)
     yield request.param
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def server_for(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFor]:
+    """`server_for(*flags, engine=…, keys=…)`: a server with these settings, which serves every test
+    that asks for them. It is not to be stopped, and what it counts is not one test's."""
+    running: dict[object, Server] = {}
+
+    def find(*flags: str, engine: Sequence[str] = FAKE, keys: str = "") -> Server:
+        settings = (flags, engine, keys)
+        if settings not in running:
+            log = tmp_path_factory.mktemp("server") / "server.log"
+            running[settings] = Server(
+                log, *flags, engine=engine, variables={"DDPM_API_KEYS": keys} if keys else {}
+            )
+            running[settings].wait_ready()
+        return running[settings]
+
+    yield find
+    for server in running.values():
+        server.client.close()
+        assert server.stop() == 0, server.log.read_text()
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A class-conditional checkpoint of 8x8 pixels."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    return save_tiny(folder, num_classes=3, null_label=True)
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same without classes."""
+    return save_tiny(tmp_path_factory.mktemp("checkpoint") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def ten_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with ten classes."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    return save_tiny(folder, num_classes=10, null_label=True)

@@ -66,7 +66,7 @@ class Postgres:
 
     def _wait(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        command = [self._programs / "pg_isready", "-h", self._folder, "-q"]
+        command = [str(self._programs / "pg_isready"), "-h", str(self._folder), "-q"]
         while subprocess.run(command).returncode:
             assert self._process.poll() is None and time.monotonic() < deadline, (
                 self._folder / "log"

@@ -4,15 +4,13 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.app.server import Server
-from tests.tiny import save_tiny
+from tests.conftest import ServerFor
 
 ROOT = Path(__file__).parent.parent
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -20,12 +18,8 @@ PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("examples")
-    checkpoint = save_tiny(folder / "tiny", num_classes=10, null_label=True)
-    flags = [f"--checkpoint={checkpoint}", "--runtime=eager"]
-    with Server(folder / "server.log", *flags, DDPM_THREADS="1") as server:
-        yield server.url
+def url(server_for: ServerFor, ten_classes: Path) -> str:
+    return server_for(f"--checkpoint={ten_classes}").url
 
 
 def run(program: list[str], folder: Path) -> str:

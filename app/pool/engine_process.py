@@ -10,7 +10,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from app.pool.inflight import InFlight
 from app.wire.flight_recorder import FlightRecorder
@@ -35,6 +35,8 @@ from app.wire.options import Options
 
 log = logging.getLogger(__name__)
 
+COMMAND = (sys.executable, "-m", "app.engine")
+"""What starts an engine, before its arguments."""
 RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0)
 """Pause before the n-th start in a row that never got ready; the last one repeats."""
 STOP_SECONDS = 5.0
@@ -56,6 +58,7 @@ class EngineProcess:
         hang_seconds: float,
         on_unusable: Callable[[str], None],
         on_ready: Callable[[], None],
+        command: Sequence[str] = COMMAND,
     ) -> None:
         self.options = options
         self.hang_seconds = hang_seconds
@@ -69,6 +72,7 @@ class EngineProcess:
         self.inflight: dict[str, InFlight] = {}
         self._on_unusable = on_unusable
         self._on_ready = on_ready
+        self._command = command
         self._writer: asyncio.StreamWriter | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._recorder: FlightRecorder | None = None
@@ -152,9 +156,8 @@ class EngineProcess:
         with theirs:
             fds = [theirs.fileno(), recorder.fd]
             self._process = process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "app.engine", *map(str, fds),
-                *self.options.arguments(), pass_fds=fds,
-            )  # fmt: skip
+                *self._command, *map(str, fds), *self.options.arguments(), pass_fds=fds
+            )
         self._is_hung = False
         self.pid = process.pid
         reader, self._writer = await asyncio.open_connection(sock=ours)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from app.pool.engine_process import EngineProcess
+from app.pool.engine_process import COMMAND, EngineProcess
 from app.pool.errors import ClientOverLimit, NotReady, Overloaded
 from app.pool.inflight import InFlight, Outcome
 from app.wire.messages import ModelInfo, Submit
@@ -37,9 +37,10 @@ class EnginePool:
         limits: Limits,
         hang_seconds: float,
         on_unusable: Callable[[str], None],
+        command: Sequence[str] = COMMAND,
     ) -> None:
         """One engine for each of the `options`; nothing starts yet. `on_unusable` is told the
-        reason when an engine can never start."""
+        reason when an engine can never start; `command` starts an engine process."""
         self.limits = limits
         self.is_draining = False
         self.unusable: str | None = None
@@ -47,7 +48,7 @@ class EnginePool:
         self.has_been_ready = asyncio.Event()  # set by the first engine that is
         self._on_unusable = on_unusable
         self.engines = [
-            EngineProcess(option, hang_seconds, self._give_up, self.has_been_ready.set)
+            EngineProcess(option, hang_seconds, self._give_up, self.has_been_ready.set, command)
             for option in options
         ]
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from diffusion.cache_folder import cache_folder
 from diffusion.data.readers import (
     DataError,
     Images,
@@ -72,11 +73,6 @@ FASHION_CLASSES = (
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
 )  # fmt: skip
-
-
-def cache_folder() -> Path:
-    """Return where downloads are kept: $XDG_CACHE_HOME/ddpm, or ~/.cache/ddpm."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ddpm"
 
 
 def load(source: str, split: Split = "train", *, strict: bool = False) -> Images:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffusion.openvino.cache import load_or_convert
 from diffusion.openvino.fusion import merge_norms, merge_upsamplers
 from diffusion.parameterization import EpsModel
 
@@ -43,7 +44,7 @@ class CompiledModel:
         self._parts: dict[int, list[Part]] = {}
         self._compiling = threading.Lock()
         self._examples = examples(model, 2)
-        self._graph = self._converted(model)
+        self._graph = load_or_convert(model, converted)
         self._merges_norms = True
         if not self._computes(model):
             self._merges_norms = False
@@ -67,22 +68,6 @@ class CompiledModel:
     def keep(self, sizes: Sequence[int]) -> None:
         """Forget how to run batches of other sizes, whose memory is freed."""
         self._parts = {size: self._parts[size] for size in sizes if size in self._parts}
-
-    def _converted(self, model: EpsModel) -> Any:
-        """OpenVINO's graph of it, for batches of any size."""
-        import openvino
-
-        model = copy.deepcopy(model)
-        merge_upsamplers(model)
-        batch = torch.export.Dim("batch")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch.export's, of its own parts
-            exported = torch.export.export(
-                model,
-                tuple(self._examples),
-                dynamic_shapes=tuple({0: batch} for _ in self._examples),
-            )
-            return openvino.convert_model(exported)
 
     @torch.inference_mode()
     def _computes(self, model: EpsModel) -> bool:
@@ -128,6 +113,22 @@ class Part:
         self.request = request
         self.inputs = [torch.from_numpy(tensor.data) for tensor in request.input_tensors]
         self.output = torch.from_numpy(request.get_output_tensor().data)
+
+
+def converted(model: EpsModel) -> Any:
+    """OpenVINO's graph of the network, for batches of any size; takes seconds."""
+    import openvino
+
+    inputs = examples(model, 2)
+    model = copy.deepcopy(model)
+    merge_upsamplers(model)
+    batch = torch.export.Dim("batch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch.export's, of its own parts
+        exported = torch.export.export(
+            model, tuple(inputs), dynamic_shapes=tuple({0: batch} for _ in inputs)
+        )
+        return openvino.convert_model(exported)
 
 
 def _run(parts: list[Part], columns: list[Tensor | None]) -> None:

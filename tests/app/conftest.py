@@ -1,22 +1,28 @@
-"""What tests of the service share: a server on the shipped checkpoint, for those that only talk to
-it; a checkpoint small enough for many samples; and the databases that jobs are tested on."""
+"""What tests of the service share: servers on the shipped checkpoint, for those that only talk to
+them; and the databases that jobs are tested on."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.app.server import Server
+from tests.app.server import REAL, Server
+from tests.conftest import ServerFor
 from tests.postgres import Postgres, find
-from tests.tiny import save_tiny
+
+LIMITS = ("--max-samples=64", "--max-frames=100", "--max-queue-samples=256")
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    log = tmp_path_factory.mktemp("server") / "server.log"
-    with Server(log, "--max-samples=64", "--max-frames=100", "--max-queue-samples=256") as running:
-        yield running
-        assert running.stop() == 0, log.read_text()
+def server(server_for: ServerFor) -> Server:
+    """The shipped checkpoint, for tests that look at no image: its engine is a fake one."""
+    return server_for(*LIMITS)
+
+
+@pytest.fixture(scope="session")
+def real_server(server_for: ServerFor) -> Server:
+    """The shipped checkpoint on a real engine."""
+    return server_for(*LIMITS, "--threads=2", engine=REAL)
 
 
 @pytest.fixture(scope="session")
@@ -35,13 +41,6 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'jobs.sqlite'}"
     server: Postgres = request.getfixturevalue("postgres")
     return server.new_database()
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A class-conditional checkpoint of 8x8 pixels."""
-    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    return save_tiny(folder, num_classes=3, null_label=True)
 
 
 @pytest.fixture

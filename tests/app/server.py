@@ -1,4 +1,7 @@
-"""A real server process for the tests: `ddpm serve` on a free port, stopped by SIGTERM."""
+"""A real server process for the tests: `ddpm serve` on a free port, stopped by SIGTERM.
+
+`python -m tests.app.server ENGINE… -- FLAGS` is `ddpm serve FLAGS` with another module's engine.
+"""
 
 import os
 import signal
@@ -6,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +18,36 @@ import httpx
 START_SECONDS = 120
 STOP_SECONDS = 30
 FAULTS = Path(__file__).parent / "faults"
+REAL = ("app.engine",)
+FAKE = ("tests.fake_engine", "0.002")
+"""Modules that are engines, and their first arguments."""
 
 
 class Server:
     """`with Server(log, "--max-samples=64") as server:`; `server.client` talks to it. Its jobs are
-    beside its log."""
+    beside its log. Its engine is a fake one unless the test needs what only a real one does; that
+    has one thread, so that it gets on beside others."""
 
-    def __init__(self, log: Path, *flags: str, port: int | None = None, **environment: str) -> None:
+    def __init__(
+        self,
+        log: Path,
+        *flags: str,
+        port: int | None = None,
+        engine: Sequence[str] = FAKE,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
-        command = [sys.executable, "-m", "app.cli", "serve", f"--port={self.port}", *flags]
-        jobs = {"DDPM_JOBS_FOLDER": str(log.parent / "jobs"), **os.environ}
+        serve = ["app.cli", "serve"] if engine == REAL else [__name__, *engine, "--"]
+        command = [sys.executable, "-m", *serve, f"--port={self.port}", *flags]
+        defaults = {"DDPM_JOBS_FOLDER": str(log.parent / "jobs"), "DDPM_THREADS": "1"}
         with log.open("w") as out:
             self.process = subprocess.Popen(
-                command, stdout=out, stderr=subprocess.STDOUT, env={**jobs, **environment}
+                command,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**defaults, **os.environ, **(variables or {})},
             )
         self.client = httpx.Client(base_url=self.url, timeout=300)
 
@@ -85,3 +104,16 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def main() -> int:
+    """Serve with another engine; the exit status."""
+    from app import cli
+
+    end = sys.argv.index("--")
+    engine, flags = sys.argv[1:end], sys.argv[end + 1 :]
+    return cli.serve(flags, engine_command=[sys.executable, "-m", *engine])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

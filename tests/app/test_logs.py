@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,15 @@ import pytest
 
 from app import logs
 from tests.app.raw_http import ask, request
-from tests.app.server import Server, faulty
-from tests.tiny import save_tiny
+from tests.app.server import REAL, Server, faulty
+from tests.conftest import ServerFor
 
 Lines = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("logs")
-    flags = [f"--checkpoint={save_tiny(folder / 'tiny')}", "--runtime=eager", "--log-format=json"]
-    with Server(folder / "server.log", *flags) as server:
-        yield server
+def logging_server(server_for: ServerFor, plain: Path) -> Server:
+    return server_for(f"--checkpoint={plain}", "--log-format=json")
 
 
 def lines(server: Server, **fields: object) -> Lines:
@@ -40,10 +36,10 @@ def lines(server: Server, **fields: object) -> Lines:
     raise AssertionError(server.log.read_text())
 
 
-def test_every_request_is_one_json_line(tiny: Server) -> None:
+def test_every_request_is_one_json_line(logging_server: Server) -> None:
     body, headers = {"n": 2, "steps": 3}, {"X-Request-ID": "mine"}
-    assert tiny.client.post("/sample", json=body, headers=headers).status_code == 200
-    (line,) = lines(tiny, event="answered", request_id="mine")
+    assert logging_server.client.post("/sample", json=body, headers=headers).status_code == 200
+    (line,) = lines(logging_server, event="answered", request_id="mine")
     assert line.pop("seconds") > 0
     assert line.pop("timestamp").endswith("Z")
     assert len(line.pop("job")) == 32
@@ -54,37 +50,39 @@ def test_every_request_is_one_json_line(tiny: Server) -> None:
     }  # fmt: skip
 
 
-def test_where_it_listens_is_a_line_as_well(tiny: Server) -> None:
-    (line,) = lines(tiny, event="ready")
-    assert line["url"] == f"{tiny.url}/"
+def test_where_it_listens_is_a_line_as_well(logging_server: Server) -> None:
+    (line,) = lines(logging_server, event="ready")
+    assert line["url"] == f"{logging_server.url}/"
 
 
-def test_a_refused_request_is_a_line_with_the_reason(tiny: Server) -> None:
-    tiny.client.post("/sample", json={"n": 0}, headers={"X-Request-ID": "refused"})
-    (line,) = lines(tiny, request_id="refused")
+def test_a_refused_request_is_a_line_with_the_reason(logging_server: Server) -> None:
+    logging_server.client.post("/sample", json={"n": 0}, headers={"X-Request-ID": "refused"})
+    (line,) = lines(logging_server, request_id="refused")
     assert (line["status"], line["dropped"]) == (422, "invalid_request")
     assert "n" not in line, "it is no job"
 
 
-def test_a_client_that_leaves_is_a_line_too(tiny: Server) -> None:
-    with httpx.Client(base_url=tiny.url, timeout=0.3) as impatient:
+def test_a_client_that_leaves_is_a_line_too(logging_server: Server) -> None:
+    with httpx.Client(base_url=logging_server.url, timeout=0.3) as impatient:
         with pytest.raises(httpx.ReadTimeout):
             slow = {"n": 256, "steps": 50}
             impatient.post("/sample", json=slow, headers={"X-Request-ID": "impatient"})
-    (line,) = lines(tiny, request_id="impatient")
+    (line,) = lines(logging_server, request_id="impatient")
     assert (line["dropped"], line["n"]) == ("disconnected", 256)
 
 
-def test_a_path_cannot_write_lines_of_its_own(tiny: Server) -> None:
+def test_a_path_cannot_write_lines_of_its_own(logging_server: Server) -> None:
     target = "/nothing%0a%7b%22event%22:%22forged%22%7d%0a%1b[31m"
-    ask(tiny, request("GET", target, b"", "X-Request-ID: forger"), "GET").problem(404)
-    (line,) = lines(tiny, request_id="forger")
+    ask(logging_server, request("GET", target, b"", "X-Request-ID: forger"), "GET").problem(404)
+    (line,) = lines(logging_server, request_id="forger")
     assert line["path"] == '/nothing\n{"event":"forged"}\n\x1b[31m'
 
 
-def test_the_engines_lines_name_the_request(tmp_path: Path) -> None:
-    flags = [f"--checkpoint={save_tiny(tmp_path / 'tiny')}", "--runtime=eager", "--log-format=json"]
-    with Server(tmp_path / "server.log", *flags, **faulty("nan=666")) as server:
+def test_the_engines_lines_name_the_request(plain: Path, tmp_path: Path) -> None:
+    flags = [f"--checkpoint={plain}", "--runtime=eager", "--log-format=json"]
+    with Server(
+        tmp_path / "server.log", *flags, engine=REAL, variables=faulty("nan=666")
+    ) as server:
         answer = server.client.post(
             "/sample", json={"steps": 5, "seed": 666}, headers={"X-Request-ID": "hopeless"}
         )
@@ -95,20 +93,20 @@ def test_the_engines_lines_name_the_request(tmp_path: Path) -> None:
         assert (line["status"], line["dropped"]) == (500, "internal_error")
 
 
-def test_the_death_of_an_engine_names_the_requests_it_held(tiny: Server) -> None:
+def test_the_death_of_an_engine_names_the_requests_it_held(logging_server: Server) -> None:
     body = {"n": 200, "steps": 50}
     headers = {"X-Request-ID": "long"}
     asking = threading.Thread(
-        target=lambda: tiny.client.post("/sample", json=body, headers=headers)
+        target=lambda: logging_server.client.post("/sample", json=body, headers=headers)
     )
     asking.start()
-    while "ddpm_queued_samples 0.0" in tiny.client.get("/metrics").text:
+    while "ddpm_queued_samples 0.0" in logging_server.client.get("/metrics").text:
         time.sleep(0.01)
-    os.kill(tiny.engine_pid(), signal.SIGKILL)
+    os.kill(logging_server.engine_pid(), signal.SIGKILL)
     asking.join()
-    (line,) = [line for line in lines(tiny, level="error") if "died" in line["event"]]
+    (line,) = [line for line in lines(logging_server, level="error") if "died" in line["event"]]
     assert line["requests"] == ["long"]
-    (line,) = lines(tiny, event="answered", request_id="long")
+    (line,) = lines(logging_server, event="answered", request_id="long")
     assert line["status"] == 200
 
 

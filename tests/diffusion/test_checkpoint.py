@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,3 +234,13 @@ def test_other_users_can_read_a_checkpoint(tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "tiny")
     for path in (folder, *folder.rglob("*")):
         assert path.stat().st_mode & 0o444 == 0o444, path
+
+
+def test_a_network_is_checked_and_loaded_without_torchs_compiler(tmp_path: Path) -> None:
+    """Its import takes seconds, at every start of an engine."""
+    folder = save_tiny(tmp_path / "tiny", num_classes=3, learned_time=True)
+    check = (
+        "import sys; from diffusion.checkpoint import open_checkpoint; "
+        f"open_checkpoint({str(folder)!r}).load(); sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", check]).returncode == 0

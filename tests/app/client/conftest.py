@@ -10,23 +10,19 @@ import pytest
 
 from app.client import AsyncClient, Client
 from tests.app.server import Server
-from tests.tiny import save_tiny
+from tests.conftest import ServerFor
 
 Connect = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    return save_tiny(folder, num_classes=10, null_label=True)
+def checkpoint(ten_classes: Path) -> Path:
+    return ten_classes
 
 
 @pytest.fixture(scope="session")
-def tiny_server(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    flags = [f"--checkpoint={checkpoint}", "--runtime=eager", "--max-samples=50"]
-    log = tmp_path_factory.mktemp("client") / "server.log"
-    with Server(log, *flags, DDPM_THREADS="1") as running:
-        yield running
+def tiny_server(server_for: ServerFor, checkpoint: Path) -> Server:
+    return server_for(f"--checkpoint={checkpoint}", "--max-samples=50")
 
 
 class Blocking:

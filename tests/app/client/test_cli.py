@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from app.cli import main
-from tests.app.server import Server, free_port
+from tests.app.server import REAL, Server, free_port
+from tests.conftest import ServerFor
 
 FLAGS = ["--n=48", "--seed=3", "--first-index=5", "--sampler=ddim", "--steps=8", "--eta=0.5"]
 BATCH = "--batch-size=16"
@@ -19,16 +20,23 @@ def ddpm(*flags: str) -> int:
     return main(["sample", *flags])
 
 
+@pytest.fixture(scope="module")
+def real_server(server_for: ServerFor, checkpoint: Path) -> Server:
+    """Its network is called as the local command calls it."""
+    flags = [f"--checkpoint={checkpoint}", "--runtime=eager", "--max-samples=50", "--threads=1"]
+    return server_for(*flags, engine=REAL)
+
+
 @pytest.mark.parametrize("out", ["grid.png", "images.npz", "folder"])
 def test_the_files_are_those_of_the_local_command(
-    tiny_server: Server, checkpoint: Path, tmp_path: Path, out: str
+    real_server: Server, checkpoint: Path, tmp_path: Path, out: str
 ) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     for folder in (here, there):
         folder.mkdir()
     flags = [str(checkpoint), *FLAGS, BATCH, "--label", "4"]
     assert ddpm(*flags, f"--out={here / out}", "--device=cpu", "--runtime=eager") == 0
-    assert ddpm(*flags, f"--out={there / out}", f"--server={tiny_server.url}") == 0
+    assert ddpm(*flags, f"--out={there / out}", f"--server={real_server.url}") == 0
     files = sorted(path.relative_to(here) for path in here.rglob("*") if path.is_file())
     assert files == sorted(p.relative_to(there) for p in there.rglob("*") if p.is_file())
     assert [(there / file).read_bytes() for file in files] == [

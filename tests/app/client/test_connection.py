@@ -25,6 +25,7 @@ from app.client import (
 )
 from tests.app.client.conftest import Connect
 from tests.app.server import Server, free_port
+from tests.conftest import ServerFor
 from tests.tiny import save_tiny
 
 SAMPLE = SampleRequest(n=5, seed=7, first_index=3, labels=range(5), sampler="ddim", steps=10)
@@ -62,9 +63,9 @@ def test_samples_are_the_pngs_of_the_server_as_pictures_and_as_an_array(
 
 
 def test_colour_has_three_channels(tmp_path: Path) -> None:
-    flags = [f"--checkpoint={save_tiny(tmp_path / 'tiny', channels=3)}", "--runtime=eager"]
+    checkpoint = save_tiny(tmp_path / "tiny", channels=3)
     with (
-        Server(tmp_path / "log", *flags, DDPM_THREADS="1") as server,
+        Server(tmp_path / "log", f"--checkpoint={checkpoint}") as server,
         Client(server.url) as client,
     ):
         found = client.sample(SampleRequest(n=2, steps=2))
@@ -177,15 +178,14 @@ def test_waiting_ends_when_its_time_is_over_or_the_job_is_gone(client: Any) -> N
 
 
 def test_waiting_outlives_the_server(connect: Connect, checkpoint: Path, tmp_path: Path) -> None:
-    flags = [f"--checkpoint={checkpoint}", "--runtime=eager"]
-    one_thread = {"DDPM_THREADS": "1"}
-    with Server(tmp_path / "first.log", *flags, **one_thread) as first:
+    flags = [f"--checkpoint={checkpoint}"]
+    with Server(tmp_path / "first.log", *flags) as first:
         client = connect(first.url, timeout=120)
         states = client.watch(client.submit(SampleRequest(n=300, seed=7, steps=10)))
         before = next(states)
         first.process.kill()
         first.process.wait()
-        with Server(tmp_path / "second.log", *flags, port=first.port, **one_thread):
+        with Server(tmp_path / "second.log", *flags, port=first.port):
             *_, last = states
             assert before.done < 300
             assert (last.id, last.status, last.done) == (before.id, "finished", 300)
@@ -278,15 +278,13 @@ def test_what_is_wrong_is_an_error_of_its_own_class(client: Any) -> None:
 
 
 def test_a_key_is_sent_as_a_bearer_token(
-    connect: Connect, checkpoint: Path, tmp_path: Path
+    connect: Connect, checkpoint: Path, server_for: ServerFor
 ) -> None:
     key = "a key of enough letters"
-    flags = [f"--checkpoint={checkpoint}", "--runtime=eager"]
-    keys = {"DDPM_API_KEYS": key, "DDPM_THREADS": "1"}
-    with Server(tmp_path / "log", *flags, **keys) as server:
-        with pytest.raises(Unauthorized):
-            connect(server.url).sample()
-        assert connect(server.url, api_key=key).sample(SampleRequest(steps=2)).samples
+    server = server_for(f"--checkpoint={checkpoint}", keys=key)
+    with pytest.raises(Unauthorized):
+        connect(server.url).sample()
+    assert connect(server.url, api_key=key).sample(SampleRequest(steps=2)).samples
 
 
 def test_a_server_that_is_not_there_is_said_at_once(connect: Connect) -> None:

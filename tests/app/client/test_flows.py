@@ -182,12 +182,16 @@ def test_an_answer_that_is_not_one_is_said(answer: Answer, message: str) -> None
 
 def test_arrays_and_ranges_are_lists_and_wrong_values_are_left_for_the_server_to_name() -> None:
     request = TrajectoryRequest(
-        n=np.int64(3), labels=np.arange(3), timesteps=range(2), guidance=np.float32(0.5)
+        n=np.int64(3),  # type: ignore[arg-type]
+        labels=np.arange(3),  # type: ignore[arg-type]
+        timesteps=range(2),
+        guidance=np.float32(0.5),  # type: ignore[arg-type]
     )
     body = json.loads(json.dumps(request.body()))
     assert (body["n"], body["labels"], body["timesteps"]) == (3, [0, 1, 2], [0, 1])
     assert body["guidance"] == 0.5
-    assert SampleRequest(labels=[1.5]).body()["labels"] == [1.5]
+    fractions = SampleRequest(labels=[1.5])  # type: ignore[list-item]
+    assert fractions.body()["labels"] == [1.5]
 
 
 def test_a_trajectory_that_is_not_an_archive_is_said() -> None:
@@ -260,7 +264,7 @@ def test_a_failed_job_is_raised() -> None:
 
 def test_a_download_that_always_breaks_at_the_same_place_is_given_up() -> None:
     file = io.BytesIO()
-    script = [Answer(200, {}), b"{...", RESET] * 4
+    script: list[Any] = [Answer(200, {}), b"{...", RESET] * 4
     flow = flows.download("a", file, "application/json", Patience(2.5))
     run = Run(flow, script)
     assert run.slept == [0.5, 1, 2]  # a clock that stands still: longer than 2.5 s is too long

@@ -1,8 +1,9 @@
 """A tiny model behind an engine, and the plain Algorithm 2 loop to compare it with."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,9 +57,9 @@ class Bench:
             self.engine.end(lane)
         return self.engine.take_events()
 
-    def drain(self) -> list[Event | Limited]:
+    def drain(self) -> list[Any]:
         """All events until the engine is idle; the clock ticks once a step."""
-        events: list[Event | Limited] = []
+        events: list[Any] = []
         while not self.engine.is_idle:
             self.time += 1.0
             events += self.step()
@@ -105,11 +106,11 @@ def on_lanes(tmp_path: Path) -> Bench:
     return Bench(folder, runtime="openvino")
 
 
-def finished(events: list[Event], job_id: str) -> dict[int, bytes]:
+def finished(events: Sequence[Event | Limited], job_id: str) -> dict[int, bytes]:
     return {e.index: e.x_0 for e in events if isinstance(e, Finished) and e.id == job_id}
 
 
-def frames(events: list[Event], job_id: str) -> list[Frame]:
+def frames(events: Sequence[Event | Limited], job_id: str) -> list[Frame]:
     return [e for e in events if isinstance(e, Frame) and e.id == job_id]
 
 
@@ -124,7 +125,7 @@ def break_for(bench: Bench, index: int, how: Callable[[torch.Tensor], torch.Tens
                 out[i] = how(out[i])
         return out
 
-    runner._guide = broken  # type: ignore[method-assign]
+    runner._guide = broken  # type: ignore[method-assign, assignment]
 
 
 def crash(*_args: object) -> torch.Tensor:

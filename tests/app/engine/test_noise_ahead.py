@@ -23,8 +23,8 @@ def chain(index: int) -> Chain:
 
 
 def expected(index: int, number: int) -> Tensor:
-    columns = (torch.tensor([value]) for value in (SEED, index, number))
-    return noise.normal(*columns, shape=SHAPE)[0]
+    seed, at, draw = (torch.tensor([value]) for value in (SEED, index, number))
+    return noise.normal(seed, at, draw, shape=SHAPE)[0]
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_several_are_made_at_once_but_none_beyond_the_last(
         calls.append(numbers.tolist())
         return normal(seeds, indices, numbers, shape)
 
-    monkeypatch.setattr(noise_ahead.noise, "normal", counted)
+    monkeypatch.setattr(noise, "normal", counted)
     one = chain(0)
     for number in range(LAST + 1):
         made.take([Draw(one, number)])

@@ -1,5 +1,6 @@
 """Both CPU runtimes: the same outputs as PyTorch, and the same bytes for a row in any batch."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,12 @@ from diffusion.parameterization import EpsModel
 from tests.tiny import save_tiny
 
 LARGEST = 33
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def needs_gpu(test: Callable[..., None]) -> Callable[..., None]:
+    """Marks a test, which is skipped where there is none."""
+    is_there = torch.cuda.is_available()
+    return pytest.mark.gpu(pytest.mark.skipif(not is_there, reason="needs a GPU")(test))
 
 
 @pytest.fixture
@@ -52,7 +58,7 @@ def test_a_row_has_the_same_bytes_in_every_batch_size_and_at_every_place(
     x_t = torch.randn(LARGEST, *shipped.config.image_shape, generator=generator)
     t = torch.randint(1000, (LARGEST,), generator=generator)
     label = torch.randint(11, (LARGEST,), generator=generator)
-    expected = {}
+    expected: dict[int, torch.Tensor] = {}
     with torch.inference_mode():
         for size in invariant_sizes(runtime, shipped):
             for start in range(0, LARGEST - size + 1, max(1, size // 2)):

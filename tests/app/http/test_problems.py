@@ -11,7 +11,7 @@ def test_a_problem_has_the_members_of_the_rfc() -> None:
     answer = Problem(404, "there is no job 7").response()
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
-    assert json.loads(answer.body) == {
+    assert json.loads(bytes(answer.body)) == {
         "type": "about:blank", "title": "Not found", "status": 404, "detail": "there is no job 7",
     }  # fmt: skip
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 
 import httpx
 import pytest
@@ -15,7 +16,10 @@ JSON = {"Content-Type": "application/json"}
 
 
 def ask(
-    method: str, path: str, content: bytes | AsyncIterator[bytes] = b"", **headers: str
+    method: str,
+    path: str,
+    content: bytes | AsyncIterator[bytes] = b"",
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> httpx.Response:
     """From an app that reads the body at /read, and has a bug at /broken."""
     app = FastAPI()
@@ -41,7 +45,7 @@ def ask(
 
 def test_a_bug_is_a_logged_problem_with_the_requests_id(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        answer = ask("GET", "/broken", **{"X-Request-ID": "mine"})
+        answer = ask("GET", "/broken", headers={"X-Request-ID": "mine"})
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["x-request-id"] == "mine"
@@ -56,15 +60,15 @@ def test_every_answer_has_an_id(path: str) -> None:
 
 @pytest.mark.parametrize("odd", ["a b", "x" * 129, "<script>", "a/b"])
 def test_an_id_that_is_odd_is_replaced(odd: str) -> None:
-    assert ask("GET", "/read", **{"X-Request-ID": odd}).headers["x-request-id"] != odd
+    assert ask("GET", "/read", headers={"X-Request-ID": odd}).headers["x-request-id"] != odd
 
 
 def test_a_body_up_to_the_limit_is_read() -> None:
-    assert ask("POST", "/read", b" " * 100, **JSON).json() == 100
+    assert ask("POST", "/read", b" " * 100, headers=JSON).json() == 100
 
 
 def test_a_body_that_says_it_is_larger_is_refused() -> None:
-    answer = ask("POST", "/read", b" " * 101, **JSON)
+    answer = ask("POST", "/read", b" " * 101, headers=JSON)
     assert answer.status_code == 413
     assert answer.json()["detail"] == "the body is larger than this server's 100 bytes"
 
@@ -75,8 +79,8 @@ async def chunks(count: int) -> AsyncIterator[bytes]:
 
 
 def test_a_body_that_grows_larger_is_refused() -> None:
-    assert ask("POST", "/read", chunks(1), **JSON).json() == 60
-    assert ask("POST", "/read", chunks(2), **JSON).status_code == 413
+    assert ask("POST", "/read", chunks(1), headers=JSON).json() == 60
+    assert ask("POST", "/read", chunks(2), headers=JSON).status_code == 413
 
 
 async def never() -> AsyncIterator[bytes]:
@@ -85,7 +89,7 @@ async def never() -> AsyncIterator[bytes]:
 
 
 def test_a_body_that_does_not_arrive_is_given_up() -> None:
-    answer = ask("POST", "/read", never(), **JSON)
+    answer = ask("POST", "/read", never(), headers=JSON)
     assert answer.status_code == 408
     assert answer.headers["connection"] == "close"
     assert "the body did not arrive within 1 seconds" in answer.json()["detail"]
@@ -93,7 +97,7 @@ def test_a_body_that_does_not_arrive_is_given_up() -> None:
 
 @pytest.mark.parametrize("media_type", ["", "text/plain", "application/x-www-form-urlencoded"])
 def test_a_body_that_is_not_json_is_refused(media_type: str) -> None:
-    answer = ask("POST", "/read", b"{}", **{"Content-Type": media_type})
+    answer = ask("POST", "/read", b"{}", headers={"Content-Type": media_type})
     assert answer.status_code == 415
     assert "it must be application/json" in answer.json()["detail"]
 

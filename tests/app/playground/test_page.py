@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from tests.app.server import Server
+from tests.app.server import REAL, Server
+from tests.conftest import ServerFor
 from tests.tiny import save_tiny
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -56,21 +57,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tiny(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    log = tmp_path_factory.mktemp("page") / "server.log"
-    with Server(log, f"--checkpoint={checkpoint}", *LIMITS) as server:
-        yield server
+def tiny(server_for: ServerFor, checkpoint: Path) -> Server:
+    return server_for(f"--checkpoint={checkpoint}", *LIMITS, engine=REAL)
 
 
 @pytest.fixture(scope="module")
-def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def keyed(server_for: ServerFor, tmp_path_factory: pytest.TempPathFactory) -> Server:
     """Needs a key, keeps 60 samples of its holder, and takes seconds for them."""
-    folder = tmp_path_factory.mktemp("keyed")
-    tiny = save_tiny(folder / "tiny", num_timesteps=1000)
-    flags = [f"--checkpoint={tiny}", "--runtime=eager", "--max-client-samples=60"]
-    with Server(folder / "server.log", *flags, DDPM_API_KEYS=KEY) as server:
-        server.client.headers["Authorization"] = f"Bearer {KEY}"
-        yield server
+    tiny = save_tiny(tmp_path_factory.mktemp("keyed") / "tiny", num_timesteps=1000)
+    server = server_for(f"--checkpoint={tiny}", "--max-client-samples=60", keys=KEY)
+    server.client.headers["Authorization"] = f"Bearer {KEY}"
+    return server
 
 
 @pytest.fixture
@@ -643,7 +640,9 @@ def test_the_page_forbids_inline_scripts_and_other_origins(tiny: Server) -> None
 )
 def test_every_kind_of_checkpoint_works(page: Page, tmp_path: Path, model: dict[str, Any]) -> None:
     folder = save_tiny(tmp_path / "model", **model)
-    with Server(tmp_path / "log", f"--checkpoint={folder}", "--runtime=eager") as server:
+    with Server(
+        tmp_path / "log", f"--checkpoint={folder}", "--runtime=eager", engine=REAL
+    ) as server:
         page.goto(server.url)
         pictures(page)
         labels = page.get_by_label("Label")

@@ -60,7 +60,7 @@ def test_a_webhook_is_refused_where_there_is_no_job() -> None:
 
 
 def key_of(path: str = "/sample", n: int = 1, client: str = "me", **headers: str) -> object:
-    return idempotency_key(request(path, **headers), SampleRequest(n=n), client)
+    return idempotency_key(request(path, None, **headers), SampleRequest(n=n), client)
 
 
 def test_a_key_is_the_same_for_the_same_request() -> None:

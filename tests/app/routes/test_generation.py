@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from diffusion.evaluation.classifier import load_classifier, measure
-from tests.app.server import Server
+from tests.app.server import REAL, Server
 
 FAST = {"n": 5, "seed": 7, "sampler": "dpmpp", "labels": [1, 2, 3, 4, 5], "first_index": 2}
 MIXED = [
@@ -61,7 +61,7 @@ def test_the_same_request_gives_the_same_bytes_alone_beside_others_in_parts_and_
         assert pngs(beside.result().json()) == alone
         assert [pngs(part.result().json())[0] for part in single] == alone
         assert all(neighbour.result().status_code == 200 for neighbour in neighbours)
-    with Server(tmp_path / "restarted.log") as restarted:
+    with Server(tmp_path / "restarted.log", "--threads=2", engine=REAL) as restarted:
         assert pngs(restarted.post("/sample", body).json()) == alone
 
 

@@ -264,7 +264,7 @@ def test_the_same_key_and_body_give_the_same_answer(jobs: Server) -> None:
 @pytest.mark.parametrize("key", ["", "a" * 256, "caf\u00e9"])
 def test_a_key_that_is_none_is_named(jobs: Server, key: str) -> None:
     answer = jobs.client.post(
-        "/sample", json={"steps": 1}, headers={"Idempotency-Key": key.encode("latin-1")}
+        "/sample", json={"steps": 1}, headers={b"Idempotency-Key": key.encode("latin-1")}
     )
     assert "Idempotency-Key: " in problem(answer, 422)
 

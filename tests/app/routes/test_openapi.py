@@ -4,7 +4,7 @@ Status, content type, headers and body of each answer must be as documented, wha
 """
 
 import json
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import schemathesis
@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from app.main import create_app
 from app.settings import Settings
 from tests.app.server import Server
-from tests.tiny import save_tiny
+from tests.conftest import ServerFor
 
 document = create_app(Settings(), on_unusable=print).openapi()
 schema = schemathesis.openapi.from_dict(document)
@@ -57,37 +57,32 @@ def requests(draw: st.DrawFn, path: str) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("contract")
+def contract(server_for: ServerFor, tiny: Path) -> Server:
     flags = ["--max-samples=4", "--max-frames=6", "--max-request-bytes=100000"]
-    checkpoint = save_tiny(folder / "tiny", num_classes=3, null_label=True)
-    with Server(
-        folder / "server.log", f"--checkpoint={checkpoint}", "--runtime=eager", *flags
-    ) as server:
-        yield server
+    return server_for(f"--checkpoint={tiny}", *flags)
 
 
-def test_the_document_served_is_the_one_checked_here(tiny: Server) -> None:
-    assert tiny.client.get("/openapi.json").json() == json.loads(json.dumps(document))
+def test_the_document_served_is_the_one_checked_here(contract: Server) -> None:
+    assert contract.client.get("/openapi.json").json() == json.loads(json.dumps(document))
 
 
 @schema.parametrize()
 @settings(bounded, max_examples=30)
-def test_every_answer_is_as_documented(case: Case, tiny: Server) -> None:
+def test_every_answer_is_as_documented(case: Case, contract: Server) -> None:
     # What a model or a limit refuses is valid by the document, which names neither.
-    case.call_and_validate(base_url=tiny.url, excluded_checks=[positive_data_acceptance])
+    case.call_and_validate(base_url=contract.url, excluded_checks=[positive_data_acceptance])
 
 
 @pytest.mark.parametrize("path", ["/sample", "/denoise-trajectory"])
 @settings(bounded, max_examples=40)
 @given(data=st.data())
 def test_a_valid_request_gets_the_representation_it_asks_for(
-    tiny: Server, path: str, data: st.DataObject
+    contract: Server, path: str, data: st.DataObject
 ) -> None:
     operation = schema[path]["POST"]
     content = document["paths"][path]["post"]["responses"]["200"]["content"]
     accept = data.draw(st.sampled_from(sorted(content)))
-    answer = tiny.post(path, data.draw(requests(path)), accept)
+    answer = contract.post(path, data.draw(requests(path)), accept)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].partition(";")[0] == accept
     operation.validate_response(answer)

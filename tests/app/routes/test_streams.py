@@ -102,7 +102,7 @@ def test_animations_show_the_grid_at_every_frame(server: Server, accept: str, ki
     strip = decoded(server.post("/denoise-trajectory", BODY, "image/png").content)
     with Image.open(io.BytesIO(response.content)) as animation:
         assert animation.format == kind
-        assert animation.n_frames == 5
+        assert getattr(animation, "n_frames", 1) == 5
         for k in range(5):
             animation.seek(k)
             grid = np.asarray(animation.convert("L"))

@@ -23,8 +23,8 @@ import pytest
 from app.pool.engine_process import WATCH_SECONDS
 from app.wire.flight_recorder import SIZE
 from tests.app.http.test_metrics import read
-from tests.app.server import Server, faulty
-from tests.tiny import save_tiny
+from tests.app.server import REAL, Server, faulty, free_port
+from tests.conftest import ServerFor
 
 BAD = 666
 """The seed of the request that goes wrong."""
@@ -37,17 +37,14 @@ LONG = {"n": 64, "seed": 1, "labels": 1}
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("faults") / "tiny"
-    return save_tiny(folder, num_classes=3, null_label=True)
+def undisturbed(server_for: ServerFor, tiny: Path) -> Server:
+    return server_for(f"--checkpoint={tiny}", "--runtime=eager", engine=REAL)
 
 
 @pytest.fixture(scope="module")
-def expected(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+def expected(undisturbed: Server) -> list[Any]:
     """What an undisturbed server answers to BODIES."""
-    log = tmp_path_factory.mktemp("expected") / "server.log"
-    with Server(log, f"--checkpoint={tiny}", "--runtime=eager") as server:
-        return [samples(server, body) for body in BODIES]
+    return [samples(undisturbed, body) for body in BODIES]
 
 
 def samples(server: Server, body: dict[str, Any]) -> Any:
@@ -69,7 +66,7 @@ def wait_queued(server: Server, n: int) -> None:
 def serving(tiny: Path, tmp_path: Path, *flags: str, fault: str = "") -> Iterator[Server]:
     """A server with a fault in its engine."""
     flags = (f"--checkpoint={tiny}", "--runtime=eager", *flags)
-    with Server(tmp_path / "server.log", *flags, **faulty(fault)) as server:
+    with Server(tmp_path / "server.log", *flags, engine=REAL, variables=faulty(fault)) as server:
         yield server
 
 
@@ -158,7 +155,7 @@ def test_the_time_that_an_engine_takes_to_start_is_not_taken_for_a_hang(
 
 
 def test_a_request_that_hangs_one_of_two_lanes_fails_alone(tiny: Path, tmp_path: Path) -> None:
-    flags = ("--runtime=openvino", "--hang-seconds=2")
+    flags = ("--runtime=openvino", "--hang-seconds=2", "--threads=2")
     with (
         serving(tiny, tmp_path, *flags, fault=f"hang={BAD}") as server,
         ThreadPoolExecutor(1) as pool,
@@ -317,27 +314,28 @@ def count_threads(server: Server) -> int:
     return len(list(Path(f"/proc/{server.process.pid}/task").iterdir()))
 
 
-def test_serving_needs_no_disk(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("runtime", ["eager", "openvino"])
+def test_serving_needs_no_disk(runtime: str, tiny: Path, server_for: ServerFor) -> None:
     """No file may grow, as on a full disk, but for the memory that it shares with its engine, which
     the limit takes for one; and there is no place for temporary ones."""
-    with Server(tmp_path / "first.log", f"--checkpoint={tiny}", "--runtime=eager") as server:
-        expected, port = samples(server, BODIES[0]), server.port
+    flags = [f"--checkpoint={tiny}", f"--runtime={runtime}"]
+    expected = samples(server_for(*flags, engine=REAL), BODIES[0])
+    url = f"http://127.0.0.1:{(port := free_port())}"
     process = subprocess.Popen(
-        [sys.executable, "-m", "app.cli", "serve", f"--checkpoint={tiny}", "--runtime=eager",
-         f"--port={port}"],
+        [sys.executable, "-m", "app.cli", "serve", *flags, f"--port={port}"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[3],
-        env={**os.environ, "HOME": "/nowhere", "TMPDIR": "/nowhere"},
+        env={**os.environ, "HOME": "/nowhere", "TMPDIR": "/nowhere", "XDG_CACHE_HOME": "/nowhere"},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE, SIZE)),
     )  # fmt: skip
     try:
         for _ in range(600):
             try:
-                if httpx.get(f"{server.url}/readyz").status_code == 200:
+                if httpx.get(f"{url}/readyz").status_code == 200:
                     break
             except httpx.TransportError:
                 pass
             time.sleep(0.1)
-        answer = httpx.post(f"{server.url}/sample", json=BODIES[0], timeout=60)
+        answer = httpx.post(f"{url}/sample", json=BODIES[0], timeout=60)
         assert answer.json()["samples"] == expected
     finally:
         process.terminate()

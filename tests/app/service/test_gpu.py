@@ -1,7 +1,6 @@
 """A real server on a GPU: what is promised of a CPU's holds there."""
 
 import base64
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,18 +9,19 @@ import pytest
 import torch
 
 from tests.app.routes.test_generation import MIXED, decoded, pngs
-from tests.app.server import Server
+from tests.app.server import REAL, Server
+from tests.conftest import ServerFor
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+]
 BODY = {"n": 3, "seed": 1, "sampler": "ddim", "steps": 20, "labels": [3, 1, 4]}
 
 
 @pytest.fixture(scope="module")
-def gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    log = tmp_path_factory.mktemp("gpu") / "server.log"
-    with Server(log, "--device=cuda", "--max-batch=16") as running:
-        yield running
-        assert running.stop() == 0, log.read_text()
+def gpu(server_for: ServerFor) -> Server:
+    return server_for("--device=cuda", "--max-batch=16", engine=REAL)
 
 
 def test_a_gpu_is_served_from_by_cuda_graphs(gpu: Server) -> None:
@@ -43,13 +43,14 @@ def test_the_same_request_gives_the_same_bytes_whatever_else_runs(gpu: Server) -
 
 def test_both_runtimes_give_the_same_bytes_there(gpu: Server, tmp_path: Path) -> None:
     """The graphs are of half as many rows, on each of two lanes."""
-    with Server(tmp_path / "log", "--device=cuda", "--runtime=eager", "--max-batch=8") as eager:
+    flags = ["--device=cuda", "--runtime=eager", "--max-batch=8"]
+    with Server(tmp_path / "log", *flags, engine=REAL) as eager:
         assert pngs(eager.post("/sample", BODY).json()) == pngs(gpu.post("/sample", BODY).json())
 
 
 def test_a_gpu_shows_what_a_cpu_shows(gpu: Server, tmp_path: Path) -> None:
     """The same noise and update to the byte, the network to its rounding."""
-    with Server(tmp_path / "log", "--device=cpu") as cpu:
+    with Server(tmp_path / "log", "--device=cpu", engine=REAL) as cpu:
         answers = [pngs(server.post("/sample", BODY).json()) for server in (gpu, cpu)]
     for on_gpu, on_cpu in zip(*answers, strict=True):
         difference = np.abs(decoded(on_gpu).astype(int) - decoded(on_cpu))

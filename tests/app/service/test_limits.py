@@ -1,15 +1,16 @@
 """Keys, each client's share of the queue, deadlines, and readers that lag: on a real server."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
+from app.cli import serve
 from tests.app.http.test_metrics import read
 from tests.app.server import Server
+from tests.conftest import ServerFor
 from tests.tiny import save_tiny
 
 ALICE, BOB = "alice's long secret key", "bob's long secret key"
@@ -21,15 +22,10 @@ def bearer(key: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def keyed(server_for: ServerFor, plain: Path) -> Server:
     """A server with keys, and room for 60 samples and 3000 steps of each of their holders."""
-    folder = tmp_path_factory.mktemp("keyed")
-    flags = [
-        f"--checkpoint={save_tiny(folder / 'tiny')}", "--runtime=eager",
-        "--max-queue-samples=100", "--max-client-samples=60", "--max-client-steps=3000",
-    ]  # fmt: skip
-    with Server(folder / "server.log", *flags, DDPM_API_KEYS=f"{ALICE}, {BOB}") as server:
-        yield server
+    flags = ["--max-queue-samples=100", "--max-client-samples=60", "--max-client-steps=3000"]
+    return server_for(f"--checkpoint={plain}", *flags, keys=f"{ALICE}, {BOB}")
 
 
 @pytest.mark.parametrize(
@@ -88,16 +84,19 @@ def test_what_could_never_be_admitted_is_invalid(keyed: Server) -> None:
 
 
 @pytest.mark.parametrize("keys", ["short", "long enough a key,short"])
-def test_a_key_that_can_be_guessed_is_refused_at_the_start(keys: str, tmp_path: Path) -> None:
-    server = Server(tmp_path / "server.log", "--checkpoint=nowhere", DDPM_API_KEYS=keys)
-    assert server.process.wait(60) == 2
-    assert "every key must have at least 16 characters" in server.log.read_text()
-    assert "short" not in server.log.read_text()
+def test_a_key_that_can_be_guessed_is_refused_at_the_start(
+    keys: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DDPM_API_KEYS", keys)
+    assert serve([]) == 2
+    refusal = capsys.readouterr().err
+    assert "every key must have at least 16 characters" in refusal
+    assert "short" not in refusal
 
 
 def test_a_request_that_is_not_done_in_time_is_dropped_whole(tmp_path: Path) -> None:
     tiny = save_tiny(tmp_path / "tiny", num_timesteps=1000)
-    flags = [f"--checkpoint={tiny}", "--runtime=eager", "--max-wait-seconds=2"]
+    flags = [f"--checkpoint={tiny}", "--max-wait-seconds=2"]
     with Server(tmp_path / "server.log", *flags) as server:
         body, wait = {"n": 250}, {"Prefer": "respond-later, wait=1"}
         answer = server.client.post("/sample", json=body, headers=wait)
@@ -120,7 +119,7 @@ def test_a_request_that_is_not_done_in_time_is_dropped_whole(tmp_path: Path) -> 
 
 def test_a_reader_that_lags_holds_up_itself_alone(tmp_path: Path) -> None:
     tiny = save_tiny(tmp_path / "tiny", channels=3, size=32)
-    flags = [f"--checkpoint={tiny}", "--runtime=eager"]
+    flags = [f"--checkpoint={tiny}", "--max-batch=4"]  # some samples are done before others begin
     with Server(tmp_path / "server.log", *flags) as server:
         body, accept = {"n": 64, "frames": 51}, {"Accept": "text/event-stream"}
         with httpx.Client(base_url=server.url, timeout=120) as slow, slow.stream(
@@ -128,22 +127,14 @@ def test_a_reader_that_lags_holds_up_itself_alone(tmp_path: Path) -> None:
         ) as answer:  # fmt: skip
             chunks = answer.iter_bytes()
             first = next(chunks)
-            left = backlog_at_rest(server)
-            assert 0 < left < 64 * 50, "it began, and then waited for its reader"
-            assert server.post("/sample", {"n": 2, "steps": 50}).status_code == 200
-            assert backlog_at_rest(server) == left
+            while "a job is paused" not in server.log.read_text():
+                time.sleep(0.01)
+            left = []
+            for _ in range(2):  # behind what the engine told before it paused
+                assert server.post("/sample", {"n": 2, "steps": 50}).status_code == 200
+                left.append(read(server)["ddpm_backlog_rows",])
+            assert left[0] == left[1]
+            assert 0 < left[0] < 64 * 50, "it began, and then waited for its reader"
             text = (first + b"".join(chunks)).decode()
         assert text.count("event: frame\n") == 64 * 51
         assert text.count("event: done\n") == 1
-
-
-def backlog_at_rest(server: Server) -> float:
-    """Rows still to be run, once no more are."""
-    before = -1.0
-    for _ in range(100):
-        steps = sum(v for k, v in read(server).items() if k[0] == "ddpm_engine_steps_total")
-        if steps == before:
-            return read(server)["ddpm_backlog_rows",]
-        before = steps
-        time.sleep(1.2)  # the counts are told once a second
-    raise AssertionError("the engine never rests")

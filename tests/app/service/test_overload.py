@@ -8,15 +8,13 @@ from pathlib import Path
 import httpx
 
 from tests.app.server import Server
-from tests.tiny import save_tiny
 
 BODY = {"n": 3, "steps": 50}
 BURST = 48
 
 
-def test_a_burst_is_answered_or_told_when_to_come_back(tmp_path: Path) -> None:
-    tiny = save_tiny(tmp_path / "tiny")
-    flags = [f"--checkpoint={tiny}", "--runtime=eager", "--max-queue-samples=4"]
+def test_a_burst_is_answered_or_told_when_to_come_back(plain: Path, tmp_path: Path) -> None:
+    flags = [f"--checkpoint={plain}", "--max-queue-samples=4"]
     with Server(tmp_path / "server.log", *flags) as server, ThreadPoolExecutor(BURST) as pool:
 
         def ask(i: int) -> httpx.Response:

@@ -65,7 +65,8 @@ def test_guidance_of_a_model_without_a_null_label_is_refused(
 def test_an_interrupted_evaluation_continues_to_the_same_report(
     tiny: Path, data: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls, make = [], Parts.get
+    calls: list[str] = []
+    make = Parts.get
 
     def interrupted(self: Parts, name: str, work: Any) -> Any:
         if len(calls) == 4:

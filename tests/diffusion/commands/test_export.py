@@ -9,6 +9,7 @@ from app.cli import main
 from diffusion.checkpoint import open_checkpoint
 from diffusion.config import Config
 from diffusion.data import datasets
+from diffusion.data.readers import Images
 from diffusion.training.trainer import Trainer, saved_states
 from tests.tiny import save_tiny
 
@@ -34,7 +35,7 @@ def test_a_run_is_exported_with_its_averaged_weights(run: Path, tmp_path: Path) 
     assert all(t.equal(weights[name]) for name, t in trainer.ema.model.state_dict().items())
 
 
-def arguments(run: Path) -> tuple[Config, datasets.Images, Path]:
+def arguments(run: Path) -> tuple[Config, Images, Path]:
     """What the trainer of a run is made of."""
     meta = json.loads((saved_states(run)[-1] / "state.json").read_text())
     data = meta["config"]["data"]

@@ -57,7 +57,7 @@ def test_a_damaged_idx_file_is_named(content: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["labels", "label"])
 def test_npz_with_channels_last_or_grey(name: str, tmp_path: Path) -> None:
     colour = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
-    np.savez(tmp_path / "a.npz", images=colour, **{name: np.array([1, 0])})
+    np.savez(tmp_path / "a.npz", images=colour, **{name: np.array([1, 0])})  # type: ignore[arg-type]
     images = load(str(tmp_path / "a.npz"))
     np.testing.assert_array_equal(images.pixels, colour.transpose(0, 3, 1, 2))
     assert images.labels is not None and images.labels.tolist() == [1, 0]

@@ -48,7 +48,7 @@ def test_the_share_of_labels_dropped_and_the_times_drawn_are_as_configured() -> 
     batch = Batches(images(4000), config, Process.from_config(config.process)).at(0)
     assert batch.label is not None
     assert (batch.label == 3).double().mean().item() == pytest.approx(0.1, abs=0.02)
-    assert (batch.t.min(), batch.t.max()) == (0, 99)
+    assert (batch.t.min().item(), batch.t.max().item()) == (0, 99)
     assert batch.t.double().mean().item() == pytest.approx(49.5, abs=2)
 
 

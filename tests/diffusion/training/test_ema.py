@@ -22,10 +22,11 @@ def test_the_average_warms_up_and_then_decays_as_told() -> None:
 
 
 def test_the_average_is_a_model_of_its_own_that_is_not_trained() -> None:
-    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.5))
+    linear = torch.nn.Linear(2, 2)
+    model = torch.nn.Sequential(linear, torch.nn.Dropout(0.5))
     ema = EMA(model, decay=0.5)
     assert not ema.model.training and model.training
     assert not any(p.requires_grad for p in ema.model.parameters())
     with torch.no_grad():
-        model[0].weight.add_(1.0)
-    assert not torch.equal(ema.model[0].weight, model[0].weight)
+        linear.weight.add_(1.0)
+    assert not torch.equal(ema.model.state_dict()["0.weight"], linear.weight)

@@ -154,7 +154,7 @@ def test_gradients_are_finite_at_every_t_even_far_off() -> None:
     for variance in ("fixed_large", "learned_range"):
         made = objective(config("bound", variance))
         with torch.no_grad():
-            made.model.unet.conv_out.bias += 50.0  # eps_hat is far from eps
+            made.model.unet.conv_out.bias.add_(50.0)  # eps_hat is far from eps
         for t in (0, 1, 2, 50, 99):
             made(batch([t] * 4)).total.mean().backward()
         assert all(p.grad.isfinite().all() for p in made.model.unet.parameters())
