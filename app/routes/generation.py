@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import TypeVar
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from app.generation import encoding
 from app.generation.collect import Result, gather
@@ -33,7 +33,6 @@ from app.routes.dependencies import (
     preferences,
     refuse_webhook,
 )
-from app.routes.jobs import accept_job
 from app.routes.streams import event_stream
 
 T = TypeVar("T")
@@ -136,6 +135,23 @@ async def accept(request: Request, body: SampleRequest, client: str, services: S
     if key is None:
         return accepted
     return with_seed(accepted, await services.jobs.remember(key, accepted.submit.seed))
+
+
+async def accept_job(
+    request: Request, kind: Kind, body: SampleRequest, client: str, services: Services
+) -> Response:
+    """202 with the job's status, once it is on disk.
+
+    Raises Problem 422, NotReady, BadKey, or what `Jobs.submit` does.
+    """
+    settings, request_id = services.settings, RequestRecord.of(request.scope).request_id
+    planned = plan(body, services.supervisor.model, settings, request_id, as_job=True)
+    accepted = for_client(planned, client)
+    key = idempotency_key(request, body, client)
+    webhook_url = request.headers.get("x-webhook-url")
+    status = await services.jobs.submit(client, kind, accepted, key, webhook_url)
+    headers = {"Location": f"/jobs/{status.id}", "Preference-Applied": "respond-async"}
+    return JSONResponse(status.model_dump(mode="json"), 202, headers=headers)
 
 
 async def answer(
