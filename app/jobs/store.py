@@ -8,10 +8,11 @@ lease without noticing changes nothing.
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 from sqlalchemy import CursorResult, delete, func, insert, or_, select, true, update
@@ -32,6 +33,10 @@ from app.jobs.errors import (
 )
 from app.jobs.keys import Key
 from app.jobs.tables import UNFINISHED, IdempotencyKey, Job, Sample, Status, now
+from app.tasks import finish
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,22 @@ class SampleIndex:
     second_crc: np.ndarray
 
 
+def transaction(
+    method: Callable[P, Coroutine[Any, Any, T]],
+) -> Callable[P, Coroutine[Any, Any, T]]:
+    """A method that runs to its end even when its caller is cancelled.
+
+    A call of SQLite that is cancelled half-way goes on in its thread. It could leave a connection
+    behind that holds the write lock, and nobody would ever close it.
+    """
+
+    @functools.wraps(method)
+    async def whole(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await finish(method(*args, **kwargs))
+
+    return whole
+
+
 class Store:
     """The jobs in the database at a URL of `database.parse_url`.
 
@@ -82,6 +103,7 @@ class Store:
         """Close every connection."""
         await self._engine.dispose()
 
+    @transaction
     async def create(
         self, job: Job, key: Key | None, *, seed: int, server: Quota, client: Quota
     ) -> Job:
@@ -112,6 +134,7 @@ class Store:
                 session.add(_key_row(key, job.made_by, seed, job.id, job.expires_at))
         return job
 
+    @transaction
     async def remember(self, key: Key, made_by: str, seed: int, expiry_seconds: float) -> int:
         """The seed of the first request with this key; `seed`, if this is the first one.
 
@@ -133,6 +156,7 @@ class Store:
             )
         return known.seed
 
+    @transaction
     async def get(self, job_id: str, *, with_plan: bool = False) -> Job:
         """The job with this id; its plan is loaded only on demand. Raises UnknownJob."""
         options = [undefer(Job.plan)] if with_plan else []
@@ -142,11 +166,13 @@ class Store:
             raise UnknownJob(f"there is no job {job_id[:80]!r}")
         return job
 
+    @transaction
     async def clock(self) -> float:
         """The time on the database's clock, in Unix seconds."""
         async with self._reading() as session:
             return await _now(session)
 
+    @transaction
     async def index(self, job_id: str) -> SampleIndex:
         """Sizes and CRC-32 of a job's samples."""
         columns = (Sample.size, Sample.first_crc, Sample.second_crc)
@@ -157,6 +183,7 @@ class Store:
         size, first, second = np.concatenate([np.empty((0, 3), np.int64), *parts]).T
         return SampleIndex(size, first, second)
 
+    @transaction
     async def claim(self, owner: str, made_by: str, lease_seconds: float) -> Job | None:
         """Lease the job that waited longest for its turn, of those that `made_by` can run and that
         nobody holds; the job with its plan, or None."""
@@ -180,12 +207,14 @@ class Store:
             job.lease_until, job.fence = at + lease_seconds, job.fence + 1
             return job
 
+    @transaction
     async def extend(self, job: Job, lease_seconds: float) -> None:
         """Hold the lease for `lease_seconds` from now on. Raises LostLease."""
         async with self._writing() as session:
             until = await _now(session) + lease_seconds
             await _change(session, job, {"lease_until": until})
 
+    @transaction
     async def missing(self, job: Job, limit: int) -> list[int]:
         """Numbers of the first samples that are not kept, `limit` at most."""
         kept_query = select(Sample.number).where(
@@ -196,6 +225,7 @@ class Store:
         numbers = (i for i in range(job.next_number, job.total) if i not in kept)
         return [number for number, _ in zip(numbers, range(limit), strict=False)]
 
+    @transaction
     async def record(self, job: Job, kept: Sequence[Kept]) -> None:
         """Note that these samples are whole in the result store. Raises LostLease."""
         rows = [{"job_id": job.id, **dataclasses.asdict(sample)} for sample in kept]
@@ -203,6 +233,7 @@ class Store:
             await _change(session, job, {"done": Job.done + len(rows)})
             await session.execute(insert(Sample), rows)
 
+    @transaction
     async def end_turn(
         self, job: Job, next_number: int, seconds: float, expiry_seconds: float
     ) -> None:
@@ -226,12 +257,14 @@ class Store:
                 changes |= _ended(job, "finished", at)
             await _change(session, job, changes)
 
+    @transaction
     async def release(self, job: Job, detail: str | None) -> None:
         """Give the lease back in the middle of a turn, and note why. Raises LostLease."""
         async with self._writing() as session:
             changes = {"lease_until": None, "turn_at": await _now(session), "detail": detail}
             await _change(session, job, changes)
 
+    @transaction
     async def leave(self, job: Job) -> None:
         """Stop writing for a job whose lease is lost: if it has been deleted, its files can be
         removed now."""
@@ -239,6 +272,7 @@ class Store:
         async with self._writing() as session:
             await session.execute(update(Job).where(*deleted).values(lease_until=None))
 
+    @transaction
     async def fail(self, job: Job, reason: str) -> None:
         """Note that the job cannot be finished, and why. Raises LostLease."""
         async with self._writing() as session:
@@ -247,6 +281,7 @@ class Store:
                 session, job, {"lease_until": None, "detail": reason, **_ended(job, "failed", at)}
             )
 
+    @transaction
     async def release_all(self) -> None:
         """End every lease; for when their holders are known to be dead."""
         async with self._writing() as session:
@@ -254,6 +289,7 @@ class Store:
                 update(Job).where(Job.lease_until.is_not(None)).values(lease_until=None)
             )
 
+    @transaction
     async def delete(self, job_id: str) -> None:
         """Cancel a job and forget it with its key; its files are left to `to_purge`.
 
@@ -270,6 +306,7 @@ class Store:
             if found.scalar() is None:
                 raise UnknownJob(f"there is no job {job_id[:80]!r}")
 
+    @transaction
     async def expire(self, keep_seconds: float) -> None:
         """Expire jobs and keys that are past their time. An expired job is remembered as such for
         `keep_seconds` more."""
@@ -296,6 +333,7 @@ class Store:
                 )
             )
 
+    @transaction
     async def to_purge(self) -> list[str]:
         """Ids of expired and deleted jobs whose files may still be there and nobody writes."""
         async with self._reading() as session:
@@ -307,6 +345,7 @@ class Store:
             )
             return list(await session.scalars(query))
 
+    @transaction
     async def purge(self, job_id: str) -> None:
         """Note that a job's files are gone: forget its samples, and itself if it was deleted."""
         async with self._writing() as session:
@@ -316,6 +355,7 @@ class Store:
                 update(Job).where(Job.id == job_id).values(purged=True, stored_bytes=0)
             )
 
+    @transaction
     async def due_webhook(self, pause: Sequence[float]) -> Job | None:
         """A job whose webhook is to be called now; None without one.
 
@@ -338,6 +378,7 @@ class Store:
             job.webhook_attempts += 1
             return job
 
+    @transaction
     async def called(self, job_id: str) -> None:
         """Note that the job's webhook has been called with success."""
         async with self._writing() as session:

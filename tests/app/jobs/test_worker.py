@@ -246,9 +246,9 @@ async def test_a_heartbeat_keeps_the_lease_of_a_long_turn(
     monkeypatch.setattr(sqlite, "extend", counted)
 
     async def holds() -> bool:
-        return len(beats) > 3
+        return len(beats) > 1
 
-    async with working(sqlite, results, pool, dataclasses.replace(TERMS, lease_seconds=0.5)):
+    async with working(sqlite, results, pool, dataclasses.replace(TERMS, lease_seconds=1.5)):
         await until(holds)
         assert await sqlite.claim("other", maker(MODEL), 60.0) is None
     assert pool.asked == [3, 4, 5], "and it is one turn"
