@@ -12,7 +12,7 @@ import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 from sqlalchemy import CursorResult, delete, func, insert, or_, select, true, update
@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import undefer
 
-from app.jobs.database import make_engine, migrate, translated
+from app.jobs.database import is_sqlite, make_engine, migrate, translated
 from app.jobs.errors import (
     KeyOutdated,
     KeyReused,
@@ -66,18 +66,21 @@ class SampleIndex:
     second_crc: np.ndarray
 
 
-def transaction(
-    method: Callable[P, Coroutine[Any, Any, T]],
-) -> Callable[P, Coroutine[Any, Any, T]]:
-    """A method that runs to its end even when its caller is cancelled.
+Method = Callable[Concatenate["Store", P], Coroutine[Any, Any, T]]
+
+
+def transaction(method: Method[P, T]) -> Method[P, T]:
+    """A method of a store that runs to its end on SQLite, even when its caller is cancelled.
 
     A call of SQLite that is cancelled half-way goes on in its thread. It could leave a connection
-    behind that holds the write lock, and nobody would ever close it.
+    behind that holds the write lock, and nobody would ever close it. A call of PostgreSQL ends at
+    once, also when the server does not answer.
     """
 
     @functools.wraps(method)
-    async def whole(*args: P.args, **kwargs: P.kwargs) -> T:
-        return await finish(method(*args, **kwargs))
+    async def whole(store: "Store", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        call = method(store, *args, **kwargs)
+        return await (finish(call) if is_sqlite(store.url) else call)
 
     return whole
 

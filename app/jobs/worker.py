@@ -27,7 +27,7 @@ from app.jobs.store import Kept, Store
 from app.jobs.tables import Job
 from app.pool.errors import Refused
 from app.pool.pool import Supervisor
-from app.tasks import end, finish, together
+from app.tasks import end, together
 from app.wire.messages import Done, Failed, Finished, Frame
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ class Worker:
             async with self._heartbeat(job):
                 await self._advance(job)
         except (Exception, asyncio.CancelledError) as error:
-            return await finish(self._settle(job, error))
+            return await asyncio.shield(self._settle(job, error))
         return 0.0
 
     async def _settle(self, job: Job, error: BaseException) -> float:

@@ -176,15 +176,17 @@ async def test_many_who_claim_at_once_get_different_jobs(store: Store) -> None:
     assert set(found) == made
 
 
-async def test_a_call_is_carried_through_although_its_caller_is_cancelled(store: Store) -> None:
-    """Half a transaction of SQLite would keep everybody else from writing."""
-    made = await create(store, job())
-    claim = asyncio.create_task(store.claim("me", "us", LEASE))
+async def test_a_call_of_sqlite_is_carried_through_although_its_caller_is_cancelled(
+    sqlite: Store,
+) -> None:
+    """Half a transaction would keep everybody else from writing."""
+    made = await create(sqlite, job())
+    claim = asyncio.create_task(sqlite.claim("me", "us", LEASE))
     await asyncio.sleep(0)
     claim.cancel()
     with pytest.raises(asyncio.CancelledError):
         await claim
-    assert (await store.get(made.id)).owner == "me"
+    assert (await sqlite.get(made.id)).owner == "me"
 
 
 async def test_a_failed_job_says_why_and_is_not_run_again(store: Store) -> None:

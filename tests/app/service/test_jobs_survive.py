@@ -29,7 +29,14 @@ from tests.app.server import Server
 from tests.postgres import Postgres
 from tests.tiny import save_tiny
 
-BODY = {"n": 500, "seed": 11, "steps": 8, "sampler": "ddim", "eta": 1.0, "labels": 2}
+BODY: dict[str, Any] = {
+    "n": 500,
+    "seed": 11,
+    "steps": 8,
+    "sampler": "ddim",
+    "eta": 1.0,
+    "labels": 2,
+}
 ASYNC = {"Prefer": "respond-async"}
 ZIP = {"Accept": "application/zip"}
 WAIT_SECONDS = 120
