@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 AGAIN_SECONDS = 0.5
 """Seconds after which a task that has not ended is cancelled again."""
 
@@ -36,3 +37,19 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
             pending = {task for task in pending if not task.done()}
     if is_cancelled:
         raise asyncio.CancelledError
+
+
+async def finish(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which runs to its end: if this is cancelled meanwhile, the cancellation
+    is raised after that."""
+    task, is_cancelled = asyncio.ensure_future(work), False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            is_cancelled = True
+    if is_cancelled:
+        if not task.cancelled():
+            task.exception()  # it is seen, so that nobody logs it as lost
+        raise asyncio.CancelledError
+    return task.result()

@@ -1,4 +1,4 @@
-"""SQLite and PostgreSQL behind one door: drivers, durability, migrations, errors."""
+"""SQLite and PostgreSQL for the job store: drivers, durability, migrations, errors."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -14,24 +14,20 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from app.jobs.errors import StorageFull, StorageUnavailable
+
 BUSY_SECONDS = 30.0
 """How long SQLite waits for another transaction."""
 MIGRATION_LOCK = 0x6464706D
 """PostgreSQL's advisory lock that is held while tables are made or changed."""
 MIGRATIONS = Path(__file__).parent / "migrations"
-DISK_FULL = "53100"  # PostgreSQL's code; SQLite says it in words
-
-
-class StorageUnavailable(Exception):
-    """The job database or the result store cannot be used; the message says why."""
-
-
-class StorageFull(Exception):
-    """There is no room; the message says what to do."""
+DISK_FULL = "53100"
+"""PostgreSQL's code of a full disk; SQLite says it in words."""
 
 
 def parse_url(text: str) -> URL:
-    """`sqlite:///FILE` or `postgresql://…`. Raises ValueError for others, or without the driver."""
+    """The URL of a job database: `sqlite:///FILE` or `postgresql://…`. Raises ValueError for any
+    other, and without the driver."""
     try:
         url = make_url(text)
     except ArgumentError as error:
@@ -57,13 +53,13 @@ def database_url(jobs_url: str, folder: Path) -> URL:
 
 
 def is_sqlite(url: URL) -> bool:
-    """Is it a file of one process?"""
+    """Whether the database is an SQLite file, which one process at a time may use."""
     return url.get_backend_name() == "sqlite"
 
 
 def make_engine(url: URL) -> AsyncEngine:
-    """Connections that commit durably. The execution option `only_reads` spares SQLite's write
-    lock."""
+    """Connections whose commits survive a power failure. Transactions with the execution option
+    `only_reads` do not take SQLite's write lock."""
     if not is_sqlite(url):
         return create_async_engine(url, pool_pre_ping=True)
     engine = create_async_engine(url.set(drivername="sqlite+aiosqlite"))
@@ -72,7 +68,10 @@ def make_engine(url: URL) -> AsyncEngine:
 
 
 def migrate(url: URL) -> None:
-    """Make the tables or bring them up to date; blocks. Raises StorageUnavailable."""
+    """Make the tables or bring them up to date; blocks.
+
+    Raises StorageUnavailable, also for a database of a newer version of this service; StorageFull.
+    """
     engine = create_engine(url)
     if is_sqlite(url):
         _make_durable(engine)
@@ -94,7 +93,8 @@ def migrate(url: URL) -> None:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """The database's own errors as StorageUnavailable or StorageFull; IntegrityError as it is."""
+    """Raises the database's errors in the block as StorageUnavailable or StorageFull, but
+    IntegrityError as it is."""
     try:
         yield
     except IntegrityError:

@@ -1,58 +1,36 @@
-"""A job's progress as server-sent events."""
+"""A job's progress, told while it happens."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from app.generation.schemas import JobStatus
-from app.http import sse
-from app.http.problems import Problem
-from app.jobs.database import StorageUnavailable
+from app.jobs.errors import StorageUnavailable
 from app.jobs.service import Jobs
-from app.jobs.store import UnknownJob
+from app.jobs.tables import UNFINISHED
 
 POLL_SECONDS = 0.5
-LAST_ID = "end"
-"""The id of the last event."""
-ENDED = ("finished", "failed", "expired")
 
 
 async def progress(
-    jobs: Jobs, job_id: str, last_event_id: str | None, is_stopping: Callable[[], bool]
-) -> AsyncIterator[bytes]:
-    """`progress` whenever something changed, the number of finished samples being its id, then one
-    `done`, or `error` with the problem. Not what the client with this last event knows already.
+    jobs: Jobs, job_id: str, known_done: str | None, is_stopping: Callable[[], bool]
+) -> AsyncGenerator[JobStatus, None]:
+    """The job's status whenever it changes; the last one says how the job ended.
 
-    A server that stops, or whose database does, ends the stream before its time: the client
-    connects again, with its last id.
+    `known_done` is the number of finished samples that the client has been told already. Ends
+    without a last status when the server stops or its storage fails: the client asks again. Raises
+    UnknownJob when the job is deleted.
     """
-    told = None if last_event_id is None else ("running", last_event_id)
-    spoke = time.monotonic()
+    told = None if known_done is None else ("running", known_done)
     while not is_stopping():
         try:
             status = await jobs.status(job_id)
-        except UnknownJob as error:
-            problem = Problem(404, f"{error}: it has been cancelled")
-            yield sse.event("error", problem.body(), LAST_ID)
-            return
         except StorageUnavailable:
             return
-        if status.status in ENDED:
-            yield _last(status)
+        if status.status not in UNFINISHED:
+            yield status
             return
-        state = status.status, str(status.done)
-        if state != told:
-            yield sse.event("progress", status.model_dump(mode="json"), str(status.done))
-            told, spoke = state, time.monotonic()
-        elif time.monotonic() - spoke > sse.QUIET_SECONDS:
-            yield sse.comment()
-            spoke = time.monotonic()
+        now = status.status, str(status.done)
+        if now != told:
+            yield status
+            told = now
         await asyncio.sleep(POLL_SECONDS)
-
-
-def _last(status: JobStatus) -> bytes:
-    if status.status == "failed":
-        return sse.event("error", Problem(500, str(status.detail)).body(), LAST_ID)
-    if status.status == "expired":
-        return sse.event("error", Problem(410, f"job {status.id} has expired").body(), LAST_ID)
-    return sse.event("done", status.model_dump(mode="json"), LAST_ID)

@@ -1,4 +1,4 @@
-"""A finished job's result in each representation: the bytes of the synchronous answer, streamed."""
+"""A finished job's result in each representation: the bytes of the synchronous answer."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ import numpy as np
 from app.generation import encoding
 from app.generation.collect import Result
 from app.generation.plan import Plan
-from app.http.problems import Problem
 from app.jobs import result_store
+from app.jobs.errors import ResultTooLarge
 from app.jobs.result_store import ResultStore
 from app.jobs.store import SampleIndex
 from app.jobs.tables import Kind
@@ -31,7 +31,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Stored:
-    """A finished job: its plan, where its samples are, and what the database keeps of them."""
+    """A finished job: its plan, its samples' files, and what the database knows of these."""
 
     kind: Kind
     plan: Plan
@@ -40,24 +40,25 @@ class Stored:
     index: SampleIndex
 
     def read(self, number: int) -> bytes:
-        """The file of the sample with this number, counted from 0."""
+        """The content of one sample's file; numbers count from 0 in the job. Blocks."""
         return self.results.read(self.plan.submit.id, self.plan.submit.indices[number])
 
     def image(self, number: int) -> Array:
-        """uint8 (H,W,C), of a job without frames."""
+        """One sample's image, uint8 (H,W,C), of a job without frames."""
         return result_store.decode_image(self.read(number))
 
     def trajectory(self, number: int) -> tuple[Array, Array]:
-        """x_t and x0_hat of it, float32 (frames,C,H,W)."""
+        """One sample's x_t and x0_hat, float32 (frames,C,H,W), of a job with frames."""
         return result_store.decode_trajectory(self.plan, self.read(number))
 
     @property
     def n(self) -> int:
+        """Number of samples."""
         return len(self.plan.submit.indices)
 
 
 def sample_json(stored: Stored) -> Iterator[bytes]:
-    """`SampleResponse`."""
+    """JSON of `SampleResponse`, in blocks."""
     plan = stored.plan
 
     def entry(i: int) -> dict[str, object]:
@@ -67,7 +68,7 @@ def sample_json(stored: Stored) -> Iterator[bytes]:
 
 
 def sample_zip(stored: Stored) -> Body:
-    """The PNGs and request.json."""
+    """Zip of the images as PNG, named by index, and request.json, which repeats the request."""
     sizes, crcs = stored.index.size.tolist(), stored.index.first_crc.tolist()
     entries = [
         Entry(f"{index:06d}.png", size, crc)
@@ -82,7 +83,7 @@ def sample_zip(stored: Stored) -> Body:
 
 
 def sample_npz(stored: Stored) -> Body:
-    """`images` uint8 (n,H,W,C), `index`, `label`."""
+    """npz of `images` uint8 (n,H,W,C), `index` and `label` int64 (n,)."""
     C, H, W = stored.plan.image_shape
     images = npy_file_of_rows(
         "images",
@@ -96,7 +97,7 @@ def sample_npz(stored: Stored) -> Body:
 
 
 def trajectory_json(stored: Stored) -> Iterator[bytes]:
-    """`TrajectoryResponse`."""
+    """JSON of `TrajectoryResponse`, in blocks."""
     plan = stored.plan
 
     def entry(i: int) -> dict[str, object]:
@@ -107,7 +108,8 @@ def trajectory_json(stored: Stored) -> Iterator[bytes]:
 
 
 def trajectory_npz(stored: Stored) -> Body:
-    """`x_t`, `x0_hat` float32 (n,frames,C,H,W), `t`, `index`, `label`."""
+    """npz of `x_t` and `x0_hat` float32 (n,frames,C,H,W), `t` int64 (frames,), `index` and `label`
+    int64 (n,)."""
     plan = stored.plan
     shape = stored.n, len(plan.shown_times), *plan.image_shape
     halves = [("x_t", stored.index.first_crc), ("x0_hat", stored.index.second_crc)]
@@ -124,13 +126,13 @@ def trajectory_npz(stored: Stored) -> Body:
 
 
 def load(stored: Stored, max_bytes: int) -> Result:
-    """All of it in memory, for a picture. Raises Problem 422 when that would be too large."""
+    """The whole result in memory, as pictures need it; blocks. Raises ResultTooLarge when it would
+    take more than `max_bytes`."""
     plan = stored.plan
     shape = stored.n, len(plan.shown_times), *plan.image_shape
     size = stored.n * max(1, 2 * len(plan.shown_times)) * result_store.image_bytes(plan)
     if size > max_bytes:
-        raise Problem(
-            422,
+        raise ResultTooLarge(
             f"a picture of this result would need {size} bytes; this server's limit is "
             f"{max_bytes}: ask for another representation",
         )
@@ -167,7 +169,8 @@ STREAMS: dict[Kind, dict[str, Callable[[Stored], Body | Iterator[bytes]]]] = {
         "application/x-npz": trajectory_npz,
     },
 }
-"""Those that are never whole in memory. A Body can be had in ranges."""
+"""Representations that are never whole in memory, by kind of job and media type. A Body has a known
+size and can be read from any byte on."""
 PICTURES: dict[Kind, dict[str, Callable[[Result], bytes]]] = {
     "sample": {"image/png": encoding.sample_png},
     "denoise-trajectory": {
@@ -177,4 +180,4 @@ PICTURES: dict[Kind, dict[str, Callable[[Result], bytes]]] = {
         "image/apng": encoding.trajectory_apng,
     },
 }
-"""Those that are."""
+"""Representations that need the whole result in memory, by kind of job and media type."""

@@ -1,4 +1,4 @@
-"""Where jobs' samples are kept: one file a sample, in a folder or wherever fsspec reaches.
+"""The files of jobs' samples: one for each sample, in a folder or wherever fsspec reaches.
 
 A file is whole before the database knows of it, and only what the database knows of is read, so a
 crash leaves nothing torn; a sample written twice is the same bytes.
@@ -20,7 +20,7 @@ from PIL import Image
 
 from app.generation.encoding import png
 from app.generation.plan import Plan
-from app.jobs.database import StorageFull, StorageUnavailable
+from app.jobs.errors import StorageFull, StorageUnavailable
 from diffusion import pixels
 
 Array = np.ndarray
@@ -30,15 +30,17 @@ PNG_OVERHEAD = 200
 
 
 class ResultStore:
-    """The folder or bucket at `url`, as fsspec names it. Methods block; they raise
-    StorageUnavailable or StorageFull."""
+    """The files in the folder or bucket at `url`, which is a path or what fsspec names it.
+
+    Every method blocks, and raises StorageUnavailable or StorageFull.
+    """
 
     def __init__(self, url: str) -> None:
         self._fs, self._root = fsspec.url_to_fs(url)
         self._is_local = "file" in self._fs.protocol
 
     def open(self) -> None:
-        """Make the folder, and see that it can be written."""
+        """Make the folder, and check that it can be written."""
         probe = f"{self._root}/.writable.{uuid4().hex}"
         with translated():
             self._fs.makedirs(self._root, exist_ok=True)
@@ -46,7 +48,7 @@ class ResultStore:
             self._fs.rm_file(probe)
 
     def write(self, job_id: str, index: int, content: bytes) -> None:
-        """Keep one sample: there whole, or not at all."""
+        """Write the file of the sample with this index, whole or not at all."""
         path = self._path(job_id, index)
         with translated():
             if self._is_local:
@@ -55,26 +57,26 @@ class ResultStore:
                 self._fs.pipe_file(path, content)
 
     def sync(self, job_id: str) -> None:
-        """What was written is found again after a power failure."""
+        """Make sure that the files written so far survive a power failure."""
         if self._is_local:
             with translated():
                 _sync(Path(self._root) / job_id)
 
     def read(self, job_id: str, index: int) -> bytes:
-        """One sample."""
+        """The content of the file of the sample with this index."""
         with translated():
             content: bytes = self._fs.cat_file(self._path(job_id, index))
         return content
 
     def remove(self, job_id: str) -> None:
-        """Forget all samples of a job; it may have none."""
+        """Remove all files of a job; it may have none."""
         folder = f"{self._root}/{job_id}"
         with translated():
             if self._fs.exists(folder):
                 self._fs.rm(folder, recursive=True)
 
     def free_bytes(self) -> int | None:
-        """What the disk has left; None where nobody knows."""
+        """Bytes that the disk has left; None where that is not known."""
         if not self._is_local:
             return None
         with translated():
@@ -87,7 +89,7 @@ class ResultStore:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """The file system's errors, whichever it is, as StorageUnavailable or StorageFull."""
+    """Raises any error of a file system in the block as StorageUnavailable or StorageFull."""
     try:
         yield
     except Exception as error:
@@ -119,12 +121,12 @@ def _sync(folder: Path) -> None:
 
 
 def image_bytes(plan: Plan) -> int:
-    """One image as float32."""
+    """Bytes of one image as float32."""
     return math.prod(plan.image_shape) * FLOAT.itemsize
 
 
 def bound_bytes(plan: Plan) -> int:
-    """What a job's files take together, at most."""
+    """Bytes that a job's files take together, at most."""
     C, H, W = plan.image_shape
     as_png = H * (1 + W * C) + PNG_OVERHEAD
     frames = 2 * len(plan.shown_times) * image_bytes(plan)
@@ -132,14 +134,15 @@ def bound_bytes(plan: Plan) -> int:
 
 
 def encode_image(x_0: Array) -> tuple[bytes, int, int]:
-    """float32 (C,H,W) as PNG; the CRC-32 of that, and of the pixels."""
+    """The file of a sample without frames: x_0, float32 (C,H,W), as PNG; the CRC-32 of the file and
+    that of the pixels."""
     image = pixels.to_uint8(x_0)
     content = png(image)
     return content, zlib.crc32(content), zlib.crc32(np.ascontiguousarray(image).tobytes())
 
 
 def decode_image(content: bytes) -> Array:
-    """uint8 (H,W,C)."""
+    """The image, uint8 (H,W,C), in what `encode_image` made."""
     with Image.open(io.BytesIO(content)) as opened:
         image = np.asarray(opened)
     return image if image.ndim == 3 else image[:, :, None]
@@ -148,15 +151,18 @@ def decode_image(content: bytes) -> Array:
 def encode_trajectory(
     plan: Plan, frames: Mapping[int, tuple[bytes, bytes]]
 ) -> tuple[bytes, int, int]:
-    """(x_t, x0_hat) by position, as the engine sends them, as all x_t, then all x0_hat; the CRC-32
-    of each half."""
+    """The file of a sample with frames: every x_t, then every x0_hat, in the order of the positions
+    shown; the CRC-32 of each half.
+
+    `frames` has (x_t, x0_hat) by position, as the engine sends them.
+    """
     x_t = b"".join(frames[position][0] for position in plan.submit.shown)
     x_0_hat = b"".join(frames[position][1] for position in plan.submit.shown)
     return x_t + x_0_hat, zlib.crc32(x_t), zlib.crc32(x_0_hat)
 
 
 def decode_trajectory(plan: Plan, content: bytes) -> tuple[Array, Array]:
-    """x_t and x0_hat, float32 (frames,C,H,W)."""
+    """x_t and x0_hat, float32 (frames,C,H,W), in what `encode_trajectory` made."""
     shape = 2, len(plan.shown_times), *plan.image_shape
     x_t, x_0_hat = np.frombuffer(content, FLOAT).reshape(shape)
     return x_t, x_0_hat

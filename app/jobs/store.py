@@ -1,16 +1,18 @@
-"""The job database: every question and every change, each one transaction.
+"""The job database: every question and every change, each of them one transaction.
 
-SQLite for one process, PostgreSQL for several. What a method has returned from is on disk. A job is
-run by whoever holds its lease; each change made under a lease carries the fence of the claim, so a
-process that lost its lease without noticing changes nothing.
+SQLite serves one process, PostgreSQL several. When a method returns, its change is on disk. A job
+is run by the process that holds its lease. Every claim gives the job a new fence, a number, and a
+change under the lease is made only while the job still has that fence: a process that lost its
+lease without noticing changes nothing.
 """
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 from sqlalchemy import CursorResult, delete, func, insert, or_, select, true, update
@@ -19,62 +21,35 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import undefer
 
-from app.jobs.database import StorageFull, make_engine, migrate, translated
+from app.jobs.database import is_sqlite, make_engine, migrate, translated
+from app.jobs.errors import (
+    KeyOutdated,
+    KeyReused,
+    LostLease,
+    StorageFull,
+    TooManyJobs,
+    TooManyOwnJobs,
+    UnknownJob,
+)
+from app.jobs.keys import Key
 from app.jobs.tables import UNFINISHED, IdempotencyKey, Job, Sample, Status, now
+from app.tasks import finish
 
-
-class TooManyOwnJobs(Exception):
-    """This client has as many unfinished jobs as one may."""
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Quota:
-    """What is kept at most: unfinished jobs, and bytes of results, reserved or taken."""
+    """The most that is kept: unfinished jobs, and bytes of results, reserved or taken."""
 
     jobs: int
     size: int
 
 
-class TooManyJobs(Exception):
-    """The queue of jobs is full."""
-
-
-class LostLease(Exception):
-    """The job belongs to another process now, or is gone."""
-
-
-class UnknownJob(Exception):
-    """There is no such job, or no more."""
-
-
-class JobUnfinished(Exception):
-    """There is no result yet, or never will be."""
-
-
-class JobExpired(Exception):
-    """There is no result any more."""
-
-
-class KeyReused(Exception):
-    """An Idempotency-Key came with another request than before."""
-
-
-class KeyOutdated(Exception):
-    """An Idempotency-Key's answer cannot be made again: another model is being served."""
-
-
-@dataclass(frozen=True)
-class Key:
-    """An Idempotency-Key as it came: what asks again with it must have the same fingerprint."""
-
-    client: str
-    key: str
-    fingerprint: str  # SHA-256, hex
-
-
 @dataclass(frozen=True)
 class Kept:
-    """A sample that is whole in the result store; see `tables.Sample`."""
+    """A sample whose file is whole in the result store. The fields are those of `tables.Sample`."""
 
     number: int
     size: int
@@ -84,16 +59,37 @@ class Kept:
 
 @dataclass(frozen=True)
 class SampleIndex:
-    """int64 (n,), by number: the files' sizes in bytes, the two CRC-32 of each."""
+    """The files of a job's samples, by number: sizes in bytes and two CRC-32, each int64 (n,)."""
 
     size: np.ndarray
     first_crc: np.ndarray
     second_crc: np.ndarray
 
 
+Method = Callable[Concatenate["Store", P], Coroutine[Any, Any, T]]
+
+
+def transaction(method: Method[P, T]) -> Method[P, T]:
+    """A method of a store that runs to its end on SQLite, even when its caller is cancelled.
+
+    A call of SQLite that is cancelled half-way goes on in its thread. It could leave a connection
+    behind that holds the write lock, and nobody would ever close it. A call of PostgreSQL ends at
+    once, also when the server does not answer.
+    """
+
+    @functools.wraps(method)
+    async def whole(store: "Store", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        call = method(store, *args, **kwargs)
+        return await (finish(call) if is_sqlite(store.url) else call)
+
+    return whole
+
+
 class Store:
-    """On a database of `database.parse_url`. Every method raises StorageUnavailable, those that
-    write StorageFull too."""
+    """The jobs in the database at a URL of `database.parse_url`.
+
+    Every method raises StorageUnavailable; methods that write raise StorageFull too.
+    """
 
     def __init__(self, url: URL) -> None:
         self.url = url
@@ -110,6 +106,7 @@ class Store:
         """Close every connection."""
         await self._engine.dispose()
 
+    @transaction
     async def create(
         self, job: Job, key: Key | None, *, seed: int, server: Quota, client: Quota
     ) -> Job:
@@ -140,10 +137,11 @@ class Store:
                 session.add(_key_row(key, job.made_by, seed, job.id, job.expires_at))
         return job
 
+    @transaction
     async def remember(self, key: Key, made_by: str, seed: int, expiry_seconds: float) -> int:
-        """The seed of the first request with this key: `seed`, if this is it.
+        """The seed of the first request with this key; `seed`, if this is the first one.
 
-        Raises KeyReused, or KeyOutdated when that was made by another model.
+        Raises KeyReused, or KeyOutdated when the first one was answered by another model.
         """
         try:
             async with self._writing() as session:
@@ -161,8 +159,9 @@ class Store:
             )
         return known.seed
 
+    @transaction
     async def get(self, job_id: str, *, with_plan: bool = False) -> Job:
-        """The job. Raises UnknownJob."""
+        """The job with this id; its plan is loaded only on demand. Raises UnknownJob."""
         options = [undefer(Job.plan)] if with_plan else []
         async with self._reading() as session:
             job = await session.get(Job, job_id, options=options)
@@ -170,13 +169,15 @@ class Store:
             raise UnknownJob(f"there is no job {job_id[:80]!r}")
         return job
 
+    @transaction
     async def clock(self) -> float:
-        """The database's time."""
+        """The time on the database's clock, in Unix seconds."""
         async with self._reading() as session:
             return await _now(session)
 
+    @transaction
     async def index(self, job_id: str) -> SampleIndex:
-        """Sizes and CRCs of all its samples, in order."""
+        """Sizes and CRC-32 of a job's samples."""
         columns = (Sample.size, Sample.first_crc, Sample.second_crc)
         query = select(*columns).where(Sample.job_id == job_id).order_by(Sample.number)
         async with self._reading() as session:
@@ -185,9 +186,10 @@ class Store:
         size, first, second = np.concatenate([np.empty((0, 3), np.int64), *parts]).T
         return SampleIndex(size, first, second)
 
+    @transaction
     async def claim(self, owner: str, made_by: str, lease_seconds: float) -> Job | None:
-        """The lease of the job that waited longest for a turn, of those that `made_by` can run and
-        nobody holds; with its plan."""
+        """Lease the job that waited longest for its turn, of those that `made_by` can run and that
+        nobody holds; the job with its plan, or None."""
         async with self._writing() as session:
             at = await _now(session)
             job = await session.scalar(
@@ -208,14 +210,16 @@ class Store:
             job.lease_until, job.fence = at + lease_seconds, job.fence + 1
             return job
 
+    @transaction
     async def extend(self, job: Job, lease_seconds: float) -> None:
-        """Keep the lease. Raises LostLease."""
+        """Hold the lease for `lease_seconds` from now on. Raises LostLease."""
         async with self._writing() as session:
             until = await _now(session) + lease_seconds
             await _change(session, job, {"lease_until": until})
 
+    @transaction
     async def missing(self, job: Job, limit: int) -> list[int]:
-        """The first `limit` numbers that are not kept."""
+        """Numbers of the first samples that are not kept, `limit` at most."""
         kept_query = select(Sample.number).where(
             Sample.job_id == job.id, Sample.number >= job.next_number
         )
@@ -224,17 +228,20 @@ class Store:
         numbers = (i for i in range(job.next_number, job.total) if i not in kept)
         return [number for number, _ in zip(numbers, range(limit), strict=False)]
 
+    @transaction
     async def record(self, job: Job, kept: Sequence[Kept]) -> None:
-        """These samples are whole in the result store. Raises LostLease."""
+        """Note that these samples are whole in the result store. Raises LostLease."""
         rows = [{"job_id": job.id, **dataclasses.asdict(sample)} for sample in kept]
         async with self._writing() as session:
             await _change(session, job, {"done": Job.done + len(rows)})
             await session.execute(insert(Sample), rows)
 
+    @transaction
     async def end_turn(
         self, job: Job, next_number: int, seconds: float, expiry_seconds: float
     ) -> None:
-        """Every sample before `next_number` is kept: the next turn, or it is finished.
+        """Give the lease back after `seconds` of work. As every sample before `next_number` is
+        kept, the job waits for its next turn, or it is finished.
 
         Raises LostLease.
         """
@@ -253,36 +260,44 @@ class Store:
                 changes |= _ended(job, "finished", at)
             await _change(session, job, changes)
 
+    @transaction
     async def release(self, job: Job, detail: str | None) -> None:
-        """Give the lease back in the middle of a turn; `detail`: why. Raises LostLease."""
+        """Give the lease back in the middle of a turn, and note why. Raises LostLease."""
         async with self._writing() as session:
             changes = {"lease_until": None, "turn_at": await _now(session), "detail": detail}
             await _change(session, job, changes)
 
+    @transaction
     async def leave(self, job: Job) -> None:
-        """The lease is lost and nothing is written any more: if the job was deleted meanwhile, its
-        files can be removed."""
+        """Stop writing for a job whose lease is lost: if it has been deleted, its files can be
+        removed now."""
         deleted = Job.id == job.id, Job.owner == job.owner, Job.status == "deleted"
         async with self._writing() as session:
             await session.execute(update(Job).where(*deleted).values(lease_until=None))
 
+    @transaction
     async def fail(self, job: Job, reason: str) -> None:
-        """It cannot be finished. Raises LostLease."""
+        """Note that the job cannot be finished, and why. Raises LostLease."""
         async with self._writing() as session:
             at = await _now(session)
             await _change(
                 session, job, {"lease_until": None, "detail": reason, **_ended(job, "failed", at)}
             )
 
+    @transaction
     async def release_all(self) -> None:
-        """End every lease: whoever held them is dead."""
+        """End every lease; for when their holders are known to be dead."""
         async with self._writing() as session:
             await session.execute(
                 update(Job).where(Job.lease_until.is_not(None)).values(lease_until=None)
             )
 
+    @transaction
     async def delete(self, job_id: str) -> None:
-        """Cancel it and forget it, with its key; its files go by `purge`. Raises UnknownJob."""
+        """Cancel a job and forget it with its key; its files are left to `to_purge`.
+
+        Raises UnknownJob.
+        """
         async with self._writing() as session:
             found = await session.execute(
                 update(Job)
@@ -294,8 +309,10 @@ class Store:
             if found.scalar() is None:
                 raise UnknownJob(f"there is no job {job_id[:80]!r}")
 
+    @transaction
     async def expire(self, keep_seconds: float) -> None:
-        """Jobs and keys past their time; for `keep_seconds` more it is known that a job was."""
+        """Expire jobs and keys that are past their time. An expired job is remembered as such for
+        `keep_seconds` more."""
         async with self._writing() as session:
             at = await _now(session)
             past = Job.expires_at < at
@@ -319,8 +336,9 @@ class Store:
                 )
             )
 
+    @transaction
     async def to_purge(self) -> list[str]:
-        """Expired and deleted jobs whose files may still be there, and which nobody writes to."""
+        """Ids of expired and deleted jobs whose files may still be there and nobody writes."""
         async with self._reading() as session:
             at = await _now(session)
             query = select(Job.id).where(
@@ -330,8 +348,9 @@ class Store:
             )
             return list(await session.scalars(query))
 
+    @transaction
     async def purge(self, job_id: str) -> None:
-        """Its files are gone; so is a deleted job, and what is known of an expired one's files."""
+        """Note that a job's files are gone: forget its samples, and itself if it was deleted."""
         async with self._writing() as session:
             await session.execute(delete(Sample).where(Sample.job_id == job_id))
             await session.execute(delete(Job).where(Job.id == job_id, Job.status == "deleted"))
@@ -339,9 +358,13 @@ class Store:
                 update(Job).where(Job.id == job_id).values(purged=True, stored_bytes=0)
             )
 
+    @transaction
     async def due_webhook(self, pause: Sequence[float]) -> Job | None:
-        """A job whose webhook is to be called now. It is due again after the pause that its number
-        of attempts chooses from `pause`, and after the last never: unless `called` says so."""
+        """A job whose webhook is to be called now; None without one.
+
+        Unless `called` is told, it is due again after `pause[k]` seconds, k being the number of
+        earlier calls; after the last pause's call it is not due any more.
+        """
         async with self._writing() as session:
             at = await _now(session)
             job = await session.scalar(
@@ -358,8 +381,9 @@ class Store:
             job.webhook_attempts += 1
             return job
 
+    @transaction
     async def called(self, job_id: str) -> None:
-        """The webhook has been called."""
+        """Note that the job's webhook has been called with success."""
         async with self._writing() as session:
             await session.execute(update(Job).where(Job.id == job_id).values(webhook_due=None))
 
@@ -381,7 +405,7 @@ async def _now(session: AsyncSession) -> float:
 
 
 async def _known(session: AsyncSession, key: Key) -> IdempotencyKey | None:
-    """What is known of the key. Raises KeyReused."""
+    """The key's row, if there is one. Raises KeyReused."""
     known = await session.get(IdempotencyKey, (key.client, key.key))
     if known is not None and known.fingerprint != key.fingerprint:
         raise KeyReused(f"Idempotency-Key: {key.key!r} came with another request before")
@@ -403,7 +427,7 @@ def _key_row(
 
 
 async def _check_room(session: AsyncSession, job: Job, server: Quota, client: Quota) -> None:
-    """Raises TooManyOwnJobs, TooManyJobs or StorageFull."""
+    """Raises TooManyOwnJobs, TooManyJobs or StorageFull unless there is room for the job."""
     own = Job.client == job.client
     for quota, mine, too_many, keeper in (
         (client, own, TooManyOwnJobs, "of one client this server"),

@@ -1,4 +1,4 @@
-"""What the job database holds. Changes here need a revision in `migrations/`."""
+"""The tables of the job database. A change here needs a revision in `migrations/`."""
 
 from typing import Any, Literal
 
@@ -23,12 +23,12 @@ UNFINISHED: tuple[Status, ...] = ("waiting", "running")
 
 
 class Base(DeclarativeBase):
-    """The tables' common registry."""
+    """The registry that the tables share."""
 
 
 class Job(Base):
-    """A request to be carried out without a client waiting. Times are Unix seconds on the
-    database's clock, which is the same for every process that shares it."""
+    """A request that is run while no client waits for it. Times are Unix seconds on the database's
+    clock, which is the same for every process that shares it."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -41,7 +41,7 @@ class Job(Base):
     kind: Mapped[Kind] = mapped_column(String(32))
     header: Mapped[str] = mapped_column(Text)  # JSON: id, model, seed, sampler, steps
     plan: Mapped[str] = mapped_column(Text, deferred=True)  # JSON; as long as its labels
-    made_by: Mapped[str] = mapped_column(String(255))  # who can run it: see `service.maker`
+    made_by: Mapped[str] = mapped_column(String(255))  # what can run it: see `worker.maker`
     status: Mapped[Status] = mapped_column(String(16))
     detail: Mapped[str | None] = mapped_column(Text)  # why it failed, or does not advance
     total: Mapped[int] = mapped_column(Integer)
@@ -69,7 +69,7 @@ class Job(Base):
 
 
 class Sample(Base):
-    """A sample whose file is whole in the result store: `number` counts from 0 in its job."""
+    """A sample whose file is whole in the result store; `number` counts from 0 in its job."""
 
     __tablename__ = "job_samples"
 
@@ -84,7 +84,8 @@ class Sample(Base):
 
 
 class IdempotencyKey(Base):
-    """A client's Idempotency-Key, and what its first request came to: a seed, maybe a job."""
+    """A client's Idempotency-Key, and what its first request got: a seed, and a job if it asked for
+    one."""
 
     __tablename__ = "idempotency_keys"
 
@@ -100,7 +101,7 @@ class IdempotencyKey(Base):
 
 
 class now(GenericFunction[float]):
-    """Unix seconds on the database's clock."""
+    """SQL expression for the time on the database's clock, in Unix seconds."""
 
     name = "unix_now"
     type = Double()

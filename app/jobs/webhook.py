@@ -1,4 +1,4 @@
-"""Calls a client's URL when its job has ended: signed, repeated until it is heard, public only.
+"""Calls of a client's URL when its job has ended: signed, and only to public addresses.
 
 X-Webhook-Timestamp: Unix seconds
 X-Webhook-Signature: sha256=HMAC-SHA256(secret, "<timestamp>.<body>"), hex
@@ -13,39 +13,40 @@ import time
 
 import httpx
 
+from app.jobs.errors import BadAddress, BadWebhook
+
 PAUSE_SECONDS = (10.0, 60.0, 300.0, 1800.0, 7200.0, 21600.0)
-"""After each failed call but the last."""
+"""Pauses after failed calls, in order; a call that fails after the last pause is the last one."""
 TIMEOUT_SECONDS = 10.0
 MAX_LENGTH = 2000
+"""Characters of a webhook's URL."""
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-
-
-class BadAddress(Exception):
-    """A webhook may not go there; the message says why."""
+"""IPv6 addresses that stand for IPv4 ones (RFC 6052)."""
 
 
 def check_url(url: str, *, private: bool) -> None:
-    """Raises ValueError for what cannot be a webhook's URL."""
+    """Raises BadWebhook unless the URL can be a webhook's; `private` allows private addresses."""
     if len(url) > MAX_LENGTH:
-        raise ValueError(f"it has {len(url)} characters; {MAX_LENGTH} are allowed")
+        raise BadWebhook(url, f"it has {len(url)} characters; {MAX_LENGTH} are allowed")
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise ValueError(str(error)) from None
+        raise BadWebhook(url, str(error)) from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError("it must be http://HOST… or https://HOST…")
+        raise BadWebhook(url, "it must be http://HOST… or https://HOST…")
     if parsed.userinfo:
-        raise ValueError("it must not have a user name or password")
+        raise BadWebhook(url, "it must not have a user name or password")
     try:
         address = ipaddress.ip_address(parsed.host)
     except ValueError:
         return  # a name: what it stands for is looked up when it is called
     if not private and not is_public(address):
-        raise ValueError("it is a private address")
+        raise BadWebhook(url, "it is a private address")
 
 
 def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Is it one of the internet's, and not an IPv4 address in disguise?"""
+    """Whether the address is reached over the internet. An IPv6 address that stands for an IPv4 one
+    is as public as that, or not at all."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)
@@ -55,7 +56,7 @@ def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 
 def sign(secret: str, timestamp: int, body: bytes) -> str:
-    """The signature's header."""
+    """The value of X-Webhook-Signature for a body that is sent at `timestamp`, in Unix seconds."""
     message = str(timestamp).encode() + b"." + body
     return "sha256=" + hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
 
@@ -83,13 +84,13 @@ async def call(url: str, body: bytes, *, secret: str, private: bool) -> None:
             headers=headers,
             extensions={"sni_hostname": target.host},
         )
-        response = await client.send(request, stream=True)  # its body is nobody's interest
+        response = await client.send(request, stream=True)  # its body is not read
         await response.aclose()
         response.raise_for_status()
 
 
 async def _resolve(target: httpx.URL, *, private: bool) -> str:
-    """The first address of the host, if all are allowed. Raises BadAddress."""
+    """The first address of the host, if all of its addresses are allowed. Raises BadAddress."""
     port = target.port or (443 if target.scheme == "https" else 80)
     loop = asyncio.get_running_loop()
     try:

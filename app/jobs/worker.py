@@ -1,8 +1,9 @@
-"""Carries out jobs: turn by turn, a chunk of samples a turn, each sample kept when it is finished.
+"""Makes the samples of jobs: turn by turn, one chunk of samples in each turn.
 
-Jobs take turns, so a small one waits for a chunk of a large one and not for its end; the chunks in
-flight are few, and the engine lets interactive requests overtake them. Whatever is not the job's
-own fault (no engine, a full queue, a full disk, no database) makes it wait.
+Jobs take turns, so a small job waits for a chunk of a large one and not for its end; few chunks are
+in flight, and the engine lets interactive requests overtake them. A sample is kept as soon as it is
+finished. What is not the job's own fault (no engine, a full queue, a full disk, no database) makes
+it wait; it never fails the job.
 """
 
 import asyncio
@@ -11,29 +12,30 @@ import dataclasses
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 from uuid import uuid4
 
 from pydantic import TypeAdapter
 
 from app.generation.collect import image
 from app.generation.plan import Plan
-from app.jobs.database import StorageFull, StorageUnavailable
+from app.jobs.errors import LostLease, StorageError
 from app.jobs.result_store import ResultStore, encode_image, encode_trajectory, image_bytes
-from app.jobs.store import Kept, LostLease, Store
+from app.jobs.store import Kept, Store
 from app.jobs.tables import Job
 from app.pool.errors import Refused
 from app.pool.pool import EnginePool
 from app.tasks import end, together
-from app.wire.messages import Done, Failed, Finished, Frame
+from app.wire.messages import Done, Failed, Finished, Frame, ModelInfo
 
 log = logging.getLogger(__name__)
 
 A = TypeVar("A")
 T = TypeVar("T")
 PLANS = TypeAdapter(Plan)
+"""Plans to and from JSON, as the database keeps them."""
 SLOTS = 2
 """Jobs that have their turn at once: while the tail of one chunk runs, another fills the batch."""
 CHUNK_BYTES = 64 << 20
@@ -43,12 +45,42 @@ RECORD_SECONDS = 0.25
 REFUSED_SECONDS = 1.0
 """Pause while there is no engine, or no room in its queue."""
 RETRY_SECONDS = 5.0
-"""Pause after what may pass."""
+"""Pause after an error of the storage."""
+
+
+def maker(model: ModelInfo) -> str:
+    """Who makes the same bytes: the weights, and how and on what kind of device they are run."""
+    device = model.device.partition(":")[0]
+    return f"{model.name} {model.sha256} {model.runtime} {model.precision} {device}"
+
+
+class Ending(NamedTuple):
+    """What becomes of a job whose turn an error ended."""
+
+    change: Callable[[Store, Job, BaseException], Coroutine[Any, Any, None]]
+    pause: float = 0.0  # seconds before the slot's next turn
+
+
+ENDINGS: dict[type[BaseException], Ending] = {
+    # The job is deleted or taken over: nothing is left to be said.
+    LostLease: Ending(lambda store, job, _: store.leave(job)),
+    StorageError: Ending(lambda store, job, error: store.release(job, str(error)), RETRY_SECONDS),
+    Refused: Ending(
+        lambda store, job, error: store.release(job, f"waits for the engine: {error}"),
+        REFUSED_SECONDS,
+    ),
+    # The server stops, or the job has been deleted here.
+    asyncio.CancelledError: Ending(lambda store, job, _: store.release(job, None)),
+    Exception: Ending(
+        lambda store, job, error: store.fail(job, f"an error of the server's own: {error!r}")
+    ),
+}
+"""By the error that ended the turn; the first that fits counts."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Terms:
-    """How a process works on jobs; `made_by` says what it can run, see `service.maker`."""
+    """How one process works on jobs: under which name, how much at a time, how long."""
 
     owner: str
     chunk: int  # samples
@@ -58,33 +90,26 @@ class Terms:
 
 
 class Worker:
-    """The turns of one process."""
+    """The turns that one process gives to jobs."""
 
     def __init__(
-        self,
-        store: Store,
-        results: ResultStore,
-        pool: EnginePool,
-        threads: Executor,
-        terms: Terms,
-        made_by: Callable[[], str],
+        self, store: Store, results: ResultStore, pool: EnginePool, threads: Executor, terms: Terms
     ) -> None:
         self._store = store
         self._results = results
         self._pool = pool
         self._threads = threads
         self._terms = terms
-        self._made_by = made_by
-        self._turns: dict[asyncio.Task[float], str] = {}  # and the job's id
+        self._turns: dict[asyncio.Task[float], str] = {}  # to the job's id
         self._news = asyncio.Event()
         self._looking = asyncio.Lock()  # for a job: one slot at a time
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run jobs, for ever."""
         await together(*(self._take_turns() for _ in range(SLOTS)))
 
     def wake(self) -> None:
-        """There is a new job."""
+        """Look for a job at once: there is a new one."""
         self._news.set()
 
     async def cancel(self, job_id: str) -> None:
@@ -92,11 +117,12 @@ class Worker:
         await end([turn for turn, running in self._turns.items() if running == job_id])
 
     async def _take_turns(self) -> None:
+        """Give one job after another its turn, for ever."""
         while True:
             try:
                 async with self._looking:
                     job = await self._next()
-            except (StorageUnavailable, StorageFull) as error:
+            except StorageError as error:
                 log.error("no jobs are run: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
@@ -119,7 +145,8 @@ class Worker:
                 await asyncio.sleep(REFUSED_SECONDS)
                 continue
             self._news.clear()
-            job = await self._store.claim(terms.owner, self._made_by(), terms.lease_seconds)
+            made_by = maker(self._pool.model)
+            job = await self._store.claim(terms.owner, made_by, terms.lease_seconds)
             if job is not None:
                 return job
             with contextlib.suppress(TimeoutError):
@@ -127,56 +154,63 @@ class Worker:
                     await self._news.wait()
 
     async def _turn(self, job: Job) -> float:
-        """One chunk under the lease; what goes wrong is told in the job. Seconds to pause after."""
+        """Run one chunk of the job; the seconds to pause after it. What goes wrong, cancellation
+        included, ends up in the job."""
         try:
-            return await self._told(job)
-        except LostLease:  # deleted, or taken over
-            with contextlib.suppress(StorageUnavailable, StorageFull):
-                await self._store.leave(job)
-            return 0.0
-        except (StorageUnavailable, StorageFull) as error:
-            log.error("job %s waits: %s", job.id, error)
-            with contextlib.suppress(StorageUnavailable, StorageFull, LostLease):
-                await self._store.release(job, str(error))
-            return RETRY_SECONDS
-
-    async def _told(self, job: Job) -> float:
-        """`_turn`, but for what the storage says."""
-        try:
-            await self._while_leased(job)
-        except Refused as error:
-            await self._store.release(job, f"waits for the engine: {error}")
-            return REFUSED_SECONDS
-        except asyncio.CancelledError:
-            await asyncio.shield(self._store.release(job, None))
-            raise
-        except (LostLease, StorageUnavailable, StorageFull):
-            raise
-        except Exception as error:
-            log.exception("job %s", job.id)
-            await self._store.fail(job, f"an error of the server's own: {error!r}")
+            async with self._heartbeat(job):
+                await self._advance(job)
+        except (Exception, asyncio.CancelledError) as error:
+            return await asyncio.shield(self._settle(job, error))
         return 0.0
 
-    async def _while_leased(self, job: Job) -> None:
-        """The chunk, beside the heartbeat: the end of one is the end of the other."""
-        tasks = {
-            asyncio.ensure_future(self._run_chunk(job)),
-            asyncio.ensure_future(self._beat(job)),
-        }
+    async def _settle(self, job: Job, error: BaseException) -> float:
+        """Make of the job what ENDINGS says of the error; the seconds to pause after it."""
+        ending = next(found for kind, found in ENDINGS.items() if isinstance(error, kind))
+        if isinstance(error, StorageError):
+            log.error("job %s waits: %s", job.id, error)
+        elif ending is ENDINGS[Exception]:
+            log.error("job %s failed", job.id, exc_info=error)
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            await end(tasks)
+            await ending.change(self._store, job, error)
+        except LostLease as lost:
+            return await self._settle(job, lost)
+        except StorageError as unchanged:
+            log.error("job %s waits until its lease runs out: %s", job.id, unchanged)
+            return RETRY_SECONDS
+        return ending.pause
 
-    async def _beat(self, job: Job) -> None:
+    @contextlib.asynccontextmanager
+    async def _heartbeat(self, job: Job) -> AsyncIterator[None]:
+        """Extend the job's lease as long as the block runs.
+
+        When that fails, the block is cancelled and the reason raised: LostLease, StorageUnavailable
+        or StorageFull.
+        """
+        block = cast(asyncio.Task[float], asyncio.current_task())  # the block's, and this one's
+
+        def cancel_block(_: asyncio.Task[None]) -> None:
+            block.cancel()
+
+        beat = asyncio.create_task(self._extend(job))
+        beat.add_done_callback(cancel_block)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if beat.done() and not block.uncancel():  # nobody else cancelled it
+                beat.result()
+            raise
+        finally:
+            beat.remove_done_callback(cancel_block)
+            await end([beat])
+
+    async def _extend(self, job: Job) -> None:
+        """Extend the job's lease again and again. Raises LostLease."""
         while True:
             await asyncio.sleep(self._terms.lease_seconds / 3)
             await self._store.extend(job, self._terms.lease_seconds)
 
-    async def _run_chunk(self, job: Job) -> None:
-        """Run the first missing samples, keep each, record what is kept."""
+    async def _advance(self, job: Job) -> None:
+        """Run the first missing samples, keep each of them, and record what is kept."""
         started = time.monotonic()
         plan = await self._in_thread(PLANS.validate_json, job.plan)
         numbers = await self._store.missing(job, self._chunk_size(plan))
@@ -190,16 +224,17 @@ class Worker:
         await self._store.end_turn(job, next_number, seconds, self._terms.expiry_seconds)
 
     def _chunk_size(self, plan: Plan) -> int:
+        """Samples in the next chunk: at most half of the queue over all slots, the other half is
+        for interactive requests; and no more frames than CHUNK_BYTES hold."""
         limits = self._pool.limits
         steps = min(limits.server.steps, limits.client.steps) // plan.submit.steps
-        room = min(limits.server.samples, limits.client.samples, steps)
-        room //= 2 * SLOTS  # leaves half to the interactive
-        frames = 2 * len(plan.shown_times) * image_bytes(plan)
-        held = CHUNK_BYTES // max(frames, 1)
+        room = min(limits.server.samples, limits.client.samples, steps) // (2 * SLOTS)
+        sample_bytes = 2 * len(plan.shown_times) * image_bytes(plan)
+        held = CHUNK_BYTES // max(sample_bytes, 1)
         return max(1, min(self._terms.chunk, room, held))
 
     async def _run(self, chunk: "Chunk") -> str | None:
-        """None, or why the engine could not do it."""
+        """Have the engine make the chunk, and keep it. The reason, if the engine cannot make it."""
         recorded = time.monotonic()
         with self._pool.submit(chunk.submit) as inflight:
             async for event in inflight:
@@ -220,6 +255,7 @@ class Worker:
         return None
 
     async def _record(self, chunk: "Chunk") -> None:
+        """Tell the database which samples are kept, once they are sure to be on disk."""
         await self._in_thread(self._results.sync, chunk.job.id)
         await self._store.record(chunk.job, chunk.kept)
         chunk.kept.clear()
@@ -229,13 +265,15 @@ class Worker:
 
 
 class Chunk:
-    """Samples of a job in the making, by number; the finished ones become files at once."""
+    """Some samples of a job while they are made, by number. A finished one becomes a file at once;
+    `kept` are those whose files are whole and that the database does not know of yet."""
 
     def __init__(self, job: Job, plan: Plan, numbers: Sequence[int], results: ResultStore) -> None:
         self.job = job
-        self.kept: list[Kept] = []  # in the result store, but not yet recorded
+        self.kept: list[Kept] = []
         self._plan = plan
         self._results = results
+        # (x_t, x0_hat) of unfinished samples, by index and position
         self._frames: defaultdict[int, dict[int, tuple[bytes, bytes]]] = defaultdict(dict)
         submit = plan.submit
         self.submit = dataclasses.replace(
@@ -250,15 +288,14 @@ class Chunk:
         self._frames[frame.index][frame.position] = (frame.x_t, frame.x_0_hat)
 
     def keep(self, finished: Finished) -> None:
-        """Write the sample's file; blocks. Raises StorageUnavailable or StorageFull."""
-        index = finished.index
-        if self._plan.submit.shown:
-            frames = self._frames.pop(index, {})
-            frames[self._plan.submit.steps] = (finished.x_0, finished.x_0)  # if it is shown
-            encoded = encode_trajectory(self._plan, frames)
+        """Write the file of a finished sample; blocks. Raises StorageUnavailable or StorageFull."""
+        index, submit = finished.index, self._plan.submit
+        if submit.shown:
+            last = {submit.steps: (finished.x_0, finished.x_0)}
+            encoded = encode_trajectory(self._plan, self._frames.pop(index, {}) | last)
         else:
             encoded = encode_image(image(self._plan, finished.x_0))
         content, first_crc, second_crc = encoded
         self._results.write(self.job.id, index, content)
-        number = index - self._plan.submit.indices[0]
+        number = index - submit.indices[0]
         self.kept.append(Kept(number, len(content), first_crc, second_crc))

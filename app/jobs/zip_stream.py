@@ -1,4 +1,4 @@
-"""Zip archives and npz files that are never whole in memory: their parts have known sizes.
+"""Zip archives and npz files that are never whole in memory: the sizes of their parts are known.
 
 The bytes are those of `app.generation.encoding.archive` for the same files.
 """
@@ -30,19 +30,19 @@ BLOCK_BYTES = 1 << 18
 
 @dataclass(frozen=True)
 class Body:
-    """Bytes in parts: `sizes` int64 of each, and how to read the i-th."""
+    """Bytes in parts: `sizes` int64 (parts,) in bytes, and `read(i)`, the content of part i."""
 
     sizes: Array
     read: Callable[[int], bytes]
 
     @classmethod
     def of(cls, content: bytes) -> "Body":
-        """One part, in memory."""
+        """A body of one part, which is in memory."""
         return cls(np.array([len(content)]), lambda _: content)
 
     @classmethod
     def join(cls, bodies: Sequence["Body"]) -> "Body":
-        """One after the other."""
+        """A body of several bodies, one after the other."""
         first = np.array([0, *accumulate(len(body.sizes) for body in bodies)])
 
         def read(i: int) -> bytes:
@@ -53,7 +53,7 @@ class Body:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Bytes of all parts together."""
         return int(self.sizes.sum())
 
     def blocks(self, start: int, stop: int) -> Iterator[bytes]:
@@ -82,12 +82,13 @@ class Entry:
 
     @property
     def header_size(self) -> int:
-        """Of `header`."""
+        """Bytes of `header`."""
         return LOCAL.size + len(self.name) + (20 if self.size >= MAX_32 else 0)
 
     @property
     def header(self) -> bytes:
-        """What stands before the file: uncompressed, without a date."""
+        """The archive's bytes right before the file's content: stored without compression or date
+        (local file header of the zip specification, APPNOTE 4.3.7)."""
         name, size, extra, version = self.name.encode("ascii"), self.size, b"", VERSION
         if size >= MAX_32:
             extra, size, version = struct.pack("<2H2Q", 1, 16, size, size), MAX_32, VERSION_64
@@ -95,7 +96,8 @@ class Entry:
         return LOCAL.pack(b"PK\3\4", *fields) + name + extra
 
     def listed(self, offset: int) -> bytes:
-        """The archive's directory about the file whose header is at `offset`."""
+        """The entry in the archive's directory for a file whose header is at `offset` (central
+        directory header, APPNOTE 4.3.12)."""
         name, size, version = self.name.encode("ascii"), self.size, VERSION
         large = []
         if size >= MAX_32:
@@ -110,7 +112,8 @@ class Entry:
 
 
 def directory(entries: Sequence[Entry]) -> bytes:
-    """The end of an archive of these files, in this order."""
+    """The end of an archive of these files, in this order: its directory and where that starts
+    (APPNOTE 4.3.12 to 4.3.16)."""
     offsets = [0, *accumulate(entry.header_size + entry.size for entry in entries)]
     start = offsets.pop()
     listing = b"".join(e.listed(at) for e, at in zip(entries, offsets, strict=True))
@@ -124,25 +127,25 @@ def directory(entries: Sequence[Entry]) -> bytes:
 
 
 def archive(files: Sequence[tuple[Entry, Body]]) -> Body:
-    """A few files, each maybe in many parts."""
+    """A zip of a few files, each of which may have many parts."""
     parts = [body for entry, content in files for body in (Body.of(entry.header), content)]
     return Body.join([*parts, Body.of(directory([entry for entry, _ in files]))])
 
 
 def archive_of_many(entries: Sequence[Entry], read: Callable[[int], bytes]) -> Body:
-    """Many files, each in one part: `read(i)` is the content of the i-th."""
+    """A zip of many files of one part each: `read(i)` is the content of file i."""
     sizes = np.array([entry.header_size + entry.size for entry in entries], np.int64)
     files = Body(sizes, lambda i: entries[i].header + read(i))
     return Body.join([files, Body.of(directory(entries))])
 
 
 def memory_file(name: str, content: bytes) -> tuple[Entry, Body]:
-    """A file of an archive from memory."""
+    """A file for `archive` whose content is in memory."""
     return Entry(name, len(content), zlib.crc32(content)), Body.of(content)
 
 
 def npy_file(name: str, array: Array) -> tuple[Entry, Body]:
-    """A file of an npz from memory."""
+    """A file for `archive` that makes it an npz with this array, which is in memory."""
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
     return memory_file(f"{name}.npy", buffer.getvalue())
@@ -151,7 +154,8 @@ def npy_file(name: str, array: Array) -> tuple[Entry, Body]:
 def npy_file_of_rows(
     name: str, dtype: np.dtype, shape: tuple[int, ...], crcs: Array, read: Callable[[int], bytes]
 ) -> tuple[Entry, Body]:
-    """A file of an npz whose i-th row has the bytes `read(i)` and the CRC-32 `crcs[i]`."""
+    """A file for `archive` that makes it an npz with an array whose row i has the bytes `read(i)`
+    and the CRC-32 `crcs[i]`."""
     buffer = io.BytesIO()
     header = {
         "descr": np.lib.format.dtype_to_descr(dtype),
@@ -168,7 +172,7 @@ def npy_file_of_rows(
 
 
 def joined_crc(crc: int, crcs: Array, length: int) -> int:
-    """The CRC-32 of something with CRC-32 `crc`, followed by pieces of `length` bytes each whose
+    """The CRC-32 of bytes with CRC-32 `crc`, followed by pieces of `length` bytes each, whose
     CRC-32 are `crcs`.
 
     crc(A || B) = M crc(A) ^ crc(B), with M linear over bits and dependent on B's length alone: its

@@ -1,7 +1,5 @@
 """What the routes ask FastAPI for: the server's services, the client, and how long it waits."""
 
-import hashlib
-import re
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Annotated, Self, cast
@@ -12,14 +10,13 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from app.generation.schemas import SampleRequest
 from app.http import auth, prefer
 from app.http.metrics import Metrics
-from app.http.problems import Problem, shorten
+from app.http.problems import Problem
+from app.jobs.keys import Key, read_key
 from app.jobs.service import Jobs
-from app.jobs.store import Key
 from app.pool.pool import EnginePool
 from app.settings import Settings
 
 BEARER = HTTPBearer(auto_error=False, description="One of the server's API keys, where it has any.")
-KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
 @dataclass(frozen=True)
@@ -84,17 +81,7 @@ def refuse_webhook(request: Request) -> None:
 
 
 def idempotency_key(request: Request, body: SampleRequest, client: str) -> Key | None:
-    """The request's Idempotency-Key, with a fingerprint of all that must be the same when the key
-    comes again: the path, the fields, and whether a job is asked for.
-
-    Raises Problem 422 unless the key is 1..255 printable ASCII characters.
-    """
-    key = request.headers.get("idempotency-key")
-    if key is None:
-        return None
-    if not KEY.fullmatch(key):
-        reason = "it must be 1..255 printable ASCII characters"
-        raise Problem(422, f"Idempotency-Key: {shorten(key)} is not allowed: {reason}")
-    is_job = preferences(request).respond_async
-    what = f"{request.url.path} {is_job} {body.model_dump_json()}"
-    return Key(client, key, hashlib.sha256(what.encode()).hexdigest())
+    """The request's Idempotency-Key. Raises BadKey."""
+    header, is_job = request.headers.get("idempotency-key"), preferences(request).respond_async
+    path, body_json = request.url.path, body.model_dump_json()
+    return read_key(header, client, path, body_json, is_job=is_job)

@@ -12,12 +12,18 @@ from starlette.routing import Match
 from app.generation.errors import AnswerTooLarge, InvalidField, JobFailed
 from app.http.problems import MAX_TEXT, Problem, invalid_field, repeated, shorten
 from app.http.request_log import RequestRecord
-from app.jobs.database import StorageFull, StorageUnavailable
-from app.jobs.store import (
+from app.jobs.errors import (
+    BadKey,
+    BadWebhook,
     JobExpired,
+    JobTooLarge,
     JobUnfinished,
     KeyOutdated,
     KeyReused,
+    NoWebhooks,
+    ResultTooLarge,
+    StorageFull,
+    StorageUnavailable,
     TooManyJobs,
     TooManyOwnJobs,
     UnknownJob,
@@ -57,6 +63,11 @@ TABLE: dict[type[Exception], Row] = {
     KeyOutdated: Row(409),
     JobExpired: Row(410),
     KeyReused: Row(422),
+    BadKey: Row(422),
+    BadWebhook: Row(422),
+    NoWebhooks: Row(422),
+    JobTooLarge: Row(422),
+    ResultTooLarge: Row(422),
     TooManyOwnJobs: Row(429, retry_after=JOBS_RETRY_SECONDS),
     TooManyJobs: Row(503, retry_after=JOBS_RETRY_SECONDS),
     StorageUnavailable: Row(503, retry_after=JOBS_RETRY_SECONDS),

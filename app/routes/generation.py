@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 
 from app.generation import encoding
 from app.generation.collect import Result, gather
@@ -31,7 +31,6 @@ from app.routes.dependencies import (
     preferences,
     refuse_webhook,
 )
-from app.routes.jobs import accept_job
 from app.routes.streams import TrajectoryStream
 
 T = TypeVar("T")
@@ -127,6 +126,23 @@ async def accept(request: Request, body: SampleRequest, client: str, services: S
     job = accepted.submit
     record.describe_job(id=job.id, n=len(job.indices), steps=job.steps, sampler=job.sampler)
     return accepted
+
+
+async def accept_job(
+    request: Request, kind: Kind, body: SampleRequest, client: str, services: Services
+) -> Response:
+    """202 with the job's status, once it is on disk.
+
+    Raises Problem 422, NotReady, BadKey, or what `Jobs.submit` does.
+    """
+    model, limits = services.pool.model, services.settings
+    request_id = RequestRecord.of(request.scope).request_id
+    accepted = plan(body, model, limits, client=client, request_id=request_id, as_job=True)
+    key = idempotency_key(request, body, client)
+    webhook_url = request.headers.get("x-webhook-url")
+    status = await services.jobs.submit(client, kind, accepted, key, webhook_url)
+    headers = {"Location": f"/jobs/{status.id}", "Preference-Applied": "respond-async"}
+    return JSONResponse(status.model_dump(mode="json"), 202, headers=headers)
 
 
 async def answer(

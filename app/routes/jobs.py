@@ -1,54 +1,42 @@
-"""Jobs: what `Prefer: respond-async` answers, and everything under /jobs."""
+"""GET and DELETE /jobs/{id}, its result and its events."""
 
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
-from app.generation.plan import Plan, plan
-from app.generation.schemas import JobStatus, SampleRequest
-from app.http import ranges
+from app.generation.schemas import JobStatus
+from app.http import ranges, sse
 from app.http.negotiation import accept_header, choose
-from app.http.problems import Problem, shorten
+from app.http.problems import Problem
 from app.http.request_log import RequestRecord
-from app.jobs import webhook
-from app.jobs.progress import ENDED, LAST_ID, progress
+from app.jobs.errors import UnknownJob
+from app.jobs.progress import progress
 from app.jobs.representations import PICTURES, STREAMS, Stored, load
-from app.jobs.result_store import bound_bytes
-from app.jobs.tables import Kind
+from app.jobs.tables import UNFINISHED
 from app.jobs.zip_stream import Body
 from app.routes import openapi
-from app.routes.dependencies import ClientDep, Services, ServicesDep, idempotency_key
-from app.settings import Settings
+from app.routes.dependencies import ClientDep, ServicesDep
 
-EVENT_STREAM = "text/event-stream"
 EXTENSIONS = {"application/x-npz": "npz", "image/apng": "png"}
+"""File name extensions that are not the media type's subtype."""
+LAST_ID = "end"
+"""The id of a stream's last event."""
 
 
 async def check_owner(job_id: str, services: ServicesDep, client: ClientDep) -> None:
-    """Where there are keys, a job is known to the holder of the one it came with. Raises UnknownJob
-    for others."""
+    """Where the server has API keys, only the key that a job came with finds it.
+
+    Raises UnknownJob for others.
+    """
     if services.settings.keys:
         await services.jobs.check_owner(job_id, client)
 
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(check_owner)])
-
-
-async def accept_job(
-    request: Request, kind: Kind, body: SampleRequest, client: str, services: Services
-) -> Response:
-    """202 once the job is on disk. Raises Problem 422, NotReady, or what `Jobs.submit` does."""
-    settings, request_id = services.settings, RequestRecord.of(request.scope).request_id
-    model = services.pool.model
-    accepted = plan(body, model, settings, client=client, request_id=request_id, as_job=True)
-    _check_size(accepted, settings)
-    key = idempotency_key(request, body, client)
-    url = _webhook_url(request, settings)
-    status = await services.jobs.submit(client, kind, accepted, key, url)
-    headers = {"Location": f"/jobs/{status.id}", "Preference-Applied": "respond-async"}
-    return JSONResponse(status.model_dump(mode="json"), 202, headers=headers)
 
 
 @router.get(
@@ -71,7 +59,7 @@ async def status(job_id: str, services: ServicesDep) -> JobStatus:
 )
 async def result(job_id: str, request: Request, services: ServicesDep) -> Response:
     """The same bytes as the synchronous answer. zip and npz are streamed, have a known length, and
-    can be had in ranges, so that a download goes on where it broke."""
+    can be asked for in ranges, so that a download goes on where it broke."""
     stored = await services.jobs.result(job_id)
     streams, pictures = STREAMS[stored.kind], PICTURES[stored.kind]
     media_type = choose(accept_header(request.headers), [*streams, *pictures])
@@ -106,13 +94,11 @@ async def events(
     when there will be nothing more."""
     jobs, pool = services.jobs, services.pool
     found = await jobs.status(job_id)
-    if last_event_id == LAST_ID and found.status in ENDED:
+    if last_event_id == LAST_ID and found.status not in UNFINISHED:
         return Response(status_code=204)
-    return StreamingResponse(
-        progress(jobs, job_id, last_event_id, lambda: pool.is_draining),
-        media_type=EVENT_STREAM,
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+    statuses = progress(jobs, job_id, last_event_id, lambda: pool.is_draining)
+    blocks = _event_stream(statuses)
+    return StreamingResponse(blocks, media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
 
 
 @router.delete(
@@ -127,28 +113,31 @@ async def delete(job_id: str, services: ServicesDep) -> None:
     await services.jobs.delete(job_id)
 
 
-def _check_size(accepted: Plan, settings: Settings) -> None:
-    size = bound_bytes(accepted)
-    limit = min(settings.jobs_budget_bytes, settings.jobs_client_bytes)
-    if size > limit:
-        reason = (
-            f"the job's results may take {size} bytes; this server keeps {limit} for one client"
-        )
-        raise Problem(422, f"{reason}: ask for fewer samples or frames")
-
-
-def _webhook_url(request: Request, settings: Settings) -> str | None:
-    """Where to tell that the job has ended. Raises Problem 422."""
-    url = request.headers.get("x-webhook-url")
-    if url is None:
-        return None
-    if not settings.webhook_secret.get_secret_value():
-        raise Problem(422, "X-Webhook-URL: this server has no secret to sign webhooks with")
+async def _event_stream(statuses: AsyncGenerator[JobStatus, None]) -> AsyncIterator[bytes]:
+    """A job's statuses as events, with a comment whenever nothing came for a while."""
     try:
-        webhook.check_url(url, private=settings.webhook_private)
-    except ValueError as error:
-        raise Problem(422, f"X-Webhook-URL: {shorten(url)} is not allowed: {error}") from None
-    return url
+        async with aclosing(statuses), aclosing(sse.with_pauses(statuses)) as paced:
+            async for status in paced:
+                yield sse.comment() if status is None else _event(status)
+    except UnknownJob as error:
+        yield _error(404, f"{error}: it has been cancelled")
+
+
+def _event(status: JobStatus) -> bytes:
+    """`progress`, its id being the number of finished samples; at the end `done` or `error`."""
+    match status.status:
+        case "failed":
+            return _error(500, str(status.detail))
+        case "expired":
+            return _error(410, f"job {status.id} has expired")
+        case "finished":
+            return sse.event("done", status.model_dump(mode="json"), LAST_ID)
+        case "waiting" | "running":
+            return sse.event("progress", status.model_dump(mode="json"), str(status.done))
+
+
+def _error(status: int, detail: str) -> bytes:
+    return sse.event("error", Problem(status, detail).body(), LAST_ID)
 
 
 def _result_headers(stored: Stored, media_type: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.tasks import end, together
+from app.tasks import end, finish, together
 
 
 async def stubborn(losses: int) -> None:
@@ -51,3 +51,36 @@ def test_cancelled_while_it_ends_them_it_leaves_none() -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(run())
+
+
+def test_what_is_to_finish_finishes_before_the_cancellation_is_raised() -> None:
+    steps: list[str] = []
+
+    async def work() -> None:
+        steps.append("begun")
+        await asyncio.sleep(0.02)
+        steps.append("finished")
+        raise ValueError("which nobody hears of")
+
+    async def run() -> None:
+        caller = asyncio.create_task(finish(work()))
+        await asyncio.sleep(0.01)
+        for _ in range(2):
+            caller.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        assert steps == ["begun", "finished"]
+
+    asyncio.run(run())
+
+
+def test_what_finishes_gives_its_result_or_its_error() -> None:
+    async def give(value: int) -> int:
+        if not value:
+            raise ValueError("nothing")
+        return value
+
+    assert asyncio.run(finish(give(3))) == 3
+    with pytest.raises(ValueError, match="nothing"):
+        asyncio.run(finish(give(0)))

@@ -1,4 +1,4 @@
-"""Run by Alembic, on the connection that `store.migrate` hands over."""
+"""Run by Alembic, on the connection that `database.migrate` hands over."""
 
 from alembic import context
 

@@ -1,14 +1,24 @@
 """Storage that cannot be used: requests are answered as ever, jobs are refused with the reason."""
 
+import asyncio
+import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from app.jobs import background, webhook
+from app.jobs.background import Background
+from app.jobs.errors import BadAddress, StorageUnavailable
+from app.jobs.store import Quota, Store
+from app.jobs.tables import Job
+from tests.app.jobs.fakes import FakePool, make_job, make_plan, make_settings
 from tests.app.server import Server
 
 BODY = {"n": 1, "steps": 2}
@@ -112,3 +122,108 @@ def test_a_wrong_setting_ends_the_server_with_its_name(flag: str, message: str) 
     assert ended.returncode == 2
     assert message in ended.stderr
     assert flag.split("=")[0].strip("-").replace("-", "_") in ended.stderr
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that is done now and then is done often."""
+    for name in ("OPEN_SECONDS", "CLEAN_SECONDS", "CALL_SECONDS", "ALONE_SECONDS"):
+        monkeypatch.setattr(background, name, 0.01)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+def is_open(running: Background) -> bool:
+    try:
+        return bool(running.store)
+    except StorageUnavailable:
+        return False
+
+
+def reason(running: Background) -> str:
+    with pytest.raises(StorageUnavailable) as refused:
+        _ = running.store
+    return str(refused.value)
+
+
+@asynccontextmanager
+async def opened(folder: Path, pool: FakePool, **settings: Any) -> AsyncIterator[Background]:
+    made = Background(make_settings(folder, **settings), pool.as_pool())
+    async with made.running():
+        await until(lambda: is_open(made))
+        yield made
+
+
+async def add(store: Store, webhook_url: str | None = None) -> Job:
+    quota, job = Quota(10, 10**9), make_job(make_plan(), webhook_url)
+    job.header = json.dumps(make_plan().header)
+    return await store.create(job, None, seed=7, server=quota, client=quota)
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick")
+async def test_the_lock_of_an_sqlite_database_is_free_when_its_holder_has_ended(
+    tmp_path: Path, pool: FakePool
+) -> None:
+    other = Background(make_settings(tmp_path), pool.as_pool())
+    async with opened(tmp_path, pool):
+        async with other.running():
+            await until(lambda: "another server uses" in reason(other))
+    async with other.running():
+        await until(lambda: is_open(other))
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick")
+async def test_whatever_goes_wrong_the_storage_is_opened_again(
+    tmp_path: Path, pool: FakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path, pool) as running:
+        with monkeypatch.context() as broken:
+            broken.setattr(Store, "claim", None)
+            running.wake()
+            await until(lambda: not is_open(running) and "of the server's own" in reason(running))
+        await until(lambda: is_open(running))
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick")
+async def test_the_files_of_an_expired_job_are_removed(tmp_path: Path, pool: FakePool) -> None:
+    folder = tmp_path / "results" / make_plan().submit.id
+    async with opened(tmp_path, pool, jobs_expiry_seconds=1) as running:
+        job = await add(running.store)
+        running.wake()
+        await until(folder.exists)
+        await until(lambda: not folder.exists())
+        assert (await running.store.get(job.id)).status == "expired"
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick")
+async def test_a_webhook_is_called_until_it_is_heard(
+    tmp_path: Path, pool: FakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([BadAddress("no such host"), httpx.ConnectError("refused"), None])
+    calls: list[dict[str, Any]] = []
+
+    async def call(url: str, body: bytes, *, secret: str, private: bool) -> None:
+        assert (url, secret, private) == ("http://example.com", "a secret", False)
+        calls.append(json.loads(body))
+        error = next(answers)
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(webhook, "call", call)
+    monkeypatch.setattr(webhook, "PAUSE_SECONDS", (0.0, 0.0, 60.0))
+    async with opened(tmp_path, pool, webhook_secret="a secret") as running:
+        job = await add(running.store, "http://example.com")
+        running.wake()
+        await until(lambda: len(calls) == 3)
+        while (await running.store.get(job.id)).webhook_due is not None:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+    assert [told["status"] for told in calls] == ["finished"] * 3

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.jobs import result_store
-from app.jobs.database import StorageFull, StorageUnavailable
+from app.jobs.errors import StorageFull, StorageUnavailable
 from app.jobs.result_store import ResultStore
 from diffusion import pixels
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from app.jobs import webhook
+from app.jobs.errors import BadAddress, BadWebhook
 from tests.app.server import Server
 
 SECRET = "a secret"
@@ -113,7 +114,7 @@ async def test_whatever_is_not_2xx_is_a_failure_and_redirects_are_not_followed()
 
 @pytest.mark.anyio
 async def test_a_name_of_a_private_address_is_not_called(receiver: Receiver) -> None:
-    with pytest.raises(webhook.BadAddress, match=r"localhost is the private address"):
+    with pytest.raises(BadAddress, match=r"localhost is the private address"):
         await webhook.call(receiver.url, b"{}", secret=SECRET, private=False)
     assert receiver.calls.empty()
 
@@ -157,5 +158,5 @@ def test_others_and_disguised_ones_are_not(address: str) -> None:
     ],
 )
 def test_what_cannot_be_a_webhook_is_refused(url: str, reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises(BadWebhook, match=reason):
         webhook.check_url(url, private=False)

@@ -14,7 +14,7 @@ from app.generation import errors as generation_errors
 from app.generation.errors import InvalidField, JobFailed
 from app.http.problems import Problem
 from app.http.request_log import RequestRecord
-from app.jobs.store import JobExpired, KeyReused, TooManyOwnJobs, UnknownJob
+from app.jobs.errors import JobExpired, KeyReused, TooManyOwnJobs, UnknownJob
 from app.pool import errors as pool_errors
 from app.pool.errors import ClientOverLimit, NotReady, Overloaded, Refused, TooLate
 from app.routes import errors

@@ -1,0 +1,93 @@
+"""Why a job is refused, cannot be found or has no result. The messages are for the client."""
+
+import json
+
+MAX_TEXT = 80
+"""Characters of the client's own text that a message repeats."""
+
+
+class StorageError(Exception):
+    """The job database or the result store did not do what was asked of it."""
+
+
+class StorageUnavailable(StorageError):
+    """The job database or the result store cannot be used."""
+
+
+class StorageFull(StorageError):
+    """There is no room for the results, on the disk or in the budget."""
+
+
+class TooManyJobs(Exception):
+    """The server has as many unfinished jobs as it keeps."""
+
+
+class TooManyOwnJobs(Exception):
+    """The client has as many unfinished jobs as the server keeps for one client."""
+
+
+class JobTooLarge(ValueError):
+    """The job's results may take more bytes than the server keeps for one client."""
+
+
+class ResultTooLarge(ValueError):
+    """The whole result in memory would take more bytes than the server's limit."""
+
+
+class UnknownJob(Exception):
+    """There is no job with this id, or it has been deleted."""
+
+
+class JobUnfinished(Exception):
+    """The job has no result: it is not finished yet, or it failed."""
+
+
+class JobExpired(Exception):
+    """The job's result was kept until it expired."""
+
+
+class LostLease(Exception):
+    """The job has been deleted, or another process has taken it over."""
+
+
+class KeyReused(Exception):
+    """An Idempotency-Key came with another request before."""
+
+
+class KeyOutdated(Exception):
+    """The answer to an Idempotency-Key cannot be repeated: another model is served now."""
+
+
+class BadHeader(ValueError):
+    """The value of a request's header is not allowed; `reason` says what is wrong with it."""
+
+    header: str
+
+    def __init__(self, value: str, reason: str) -> None:
+        super().__init__(f"{self.header}: {_quoted(value)} is not allowed: {reason}")
+
+
+class BadKey(BadHeader):
+    """The text cannot be an Idempotency-Key."""
+
+    header = "Idempotency-Key"
+
+
+class BadWebhook(BadHeader):
+    """The URL cannot be a webhook's."""
+
+    header = "X-Webhook-URL"
+
+
+class NoWebhooks(ValueError):
+    """This server calls no webhooks."""
+
+
+class BadAddress(Exception):
+    """The host of a webhook cannot be looked up, or its address is private."""
+
+
+def _quoted(text: str) -> str:
+    """The text as JSON, cut to MAX_TEXT characters."""
+    quoted = json.dumps(text)
+    return quoted if len(quoted) <= MAX_TEXT else quoted[: MAX_TEXT - 3] + "..."

@@ -1,0 +1,134 @@
+"""An engine pool without engines, and plans for it: what jobs need, in process and at once."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from app.generation.collect import Result, image
+from app.generation.collect import shown as collected
+from app.generation.plan import Plan
+from app.jobs.tables import Job, Kind
+from app.jobs.worker import PLANS, maker
+from app.pool.errors import NotReady, Refused
+from app.pool.pool import Bounds, EnginePool, Limits
+from app.settings import Settings
+from app.wire.messages import Done, Event, Failed, Finished, Frame, ModelInfo, Submit
+from tests.model_info import MODEL as A_MODEL
+
+MODEL = dataclasses.replace(A_MODEL, name="fake", sha256="0" * 64)
+SHAPE = (1, 4, 4)
+STEPS = 4
+PLENTY = Bounds(samples=10_000, steps=1_000_000)
+TIMING = {"queued_s": 0.0, "compute_s": 0.0}
+
+
+class FakePool:
+    """Stands for the pool of engines. Its samples depend on seed, index and position alone."""
+
+    def __init__(self) -> None:
+        self.ready_engines = ["an engine"]
+        self.limits = Limits(PLENTY, PLENTY)
+        self.asked: list[int] = []  # the indices of all samples so far
+        self.refusal: Refused | None = None  # raised instead of making samples
+        self.failure: str | None = None  # reported instead of making samples
+        self.is_stuck = False  # no event ever comes
+        self.is_loaded = True
+
+    @property
+    def model(self) -> ModelInfo:
+        if not self.is_loaded:
+            raise NotReady("the model is being loaded")
+        return MODEL
+
+    @contextmanager
+    def submit(
+        self,
+        submit: Submit,
+        seconds: float | None = None,  # noqa: ARG002 - the pool's signature
+    ) -> Iterator[AsyncGenerator[Event, None]]:
+        self.asked += submit.indices
+        if self.refusal is not None:
+            raise self.refusal
+        yield self._events(submit)
+
+    async def _events(self, submit: Submit) -> AsyncGenerator[Event, None]:
+        if self.is_stuck:
+            await asyncio.Event().wait()
+        if self.failure is not None:
+            yield Failed(submit.id, self.failure)
+            return
+        for event in events(submit):
+            await asyncio.sleep(0)
+            yield event
+
+    def as_pool(self) -> EnginePool:
+        """Itself, to the type checker a real pool."""
+        return cast(EnginePool, self)
+
+
+def events(submit: Submit) -> Iterator[Event]:
+    """What an engine sends for a job."""
+    for index in submit.indices:
+        for position in submit.shown:
+            if position < submit.steps:
+                x_t = state(submit.seed, index, position)
+                x_0_hat = state(submit.seed, index, -1 - position)
+                yield Frame(submit.id, index, position, x_t, x_0_hat)
+        yield Finished(submit.id, index, state(submit.seed, index, submit.steps))
+    yield Done(submit.id, 0.0, 0.0)
+
+
+def state(seed: int, index: int, position: int) -> bytes:
+    """float32 (C,H,W), as the engine sends it."""
+    rng = np.random.default_rng([seed, index, position % 1000])
+    return rng.uniform(-1, 1, SHAPE).astype("<f4").tobytes()
+
+
+def make_plan(n: int = 5, shown: tuple[int, ...] = (), job_id: str = "1" * 32) -> Plan:
+    """A plan for `n` samples, with frames at the positions `shown`."""
+    submit = Submit(
+        job_id, 7, tuple(range(3, 3 + n)), None, "ddim", STEPS, shown=shown, client="me"
+    )  # fmt: skip
+    times = tuple(STEPS - position for position in shown)
+    return Plan(submit, "fake", MODEL.sha256, SHAPE, (None,) * n, times)
+
+
+def make_job(plan: Plan, webhook_url: str | None = None) -> Job:
+    """The row of a new job."""
+    kind: Kind = "denoise-trajectory" if plan.submit.shown else "sample"
+    return Job(
+        id=plan.submit.id,
+        client="me",
+        kind=kind,
+        header="{}",
+        plan=PLANS.dump_json(plan).decode(),
+        made_by=maker(MODEL),
+        status="waiting",
+        total=len(plan.submit.indices),
+        stored_bytes=1000,
+        created_at=0.0,
+        expires_at=3600.0,
+        webhook_url=webhook_url,
+    )
+
+
+def whole(plan: Plan) -> Result:
+    """The result of a plan that no crash and no job came between."""
+    submit = plan.submit
+    x_0 = [image(plan, state(submit.seed, i, submit.steps)) for i in submit.indices]
+    frames = np.zeros((2, len(x_0), len(submit.shown), *SHAPE), np.float32)
+    for event in events(submit):
+        if isinstance(event, Frame | Finished) and (frame := collected(plan, event)) is not None:
+            at = frame.index - submit.indices[0], plan.shown_times.index(frame.t)
+            frames[:, at[0], at[1]] = frame.x_t, frame.x_0_hat
+    return Result(plan, np.stack(x_0), frames[0], frames[1], TIMING)
+
+
+def make_settings(folder: Path, **changes: Any) -> Settings:
+    """The settings of a server whose jobs are in `folder`."""
+    return Settings(jobs_folder=folder, **changes)

@@ -1,0 +1,150 @@
+"""What can be asked of jobs, without HTTP and without an engine."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.generation import encoding
+from app.generation.plan import Plan
+from app.generation.schemas import JobStatus
+from app.jobs.errors import (
+    BadWebhook,
+    JobTooLarge,
+    JobUnfinished,
+    KeyReused,
+    NoWebhooks,
+    StorageFull,
+    StorageUnavailable,
+    UnknownJob,
+)
+from app.jobs.keys import Key
+from app.jobs.representations import sample_zip
+from app.jobs.service import Jobs
+from tests.app.jobs.fakes import FakePool, make_plan, make_settings, whole
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def running(folder: Path, pool: FakePool, **settings: Any) -> AsyncIterator[Jobs]:
+    """Jobs whose storage is open."""
+    jobs = Jobs(make_settings(folder, **settings), pool.as_pool())
+    async with jobs.running(), asyncio.timeout(30):
+        while True:
+            try:
+                await jobs.status("none")
+            except StorageUnavailable:
+                await asyncio.sleep(0.01)
+            except UnknownJob:
+                break
+        yield jobs
+
+
+async def submit(jobs: Jobs, plan: Plan, key: Key | None = None, url: str | None = None) -> str:
+    return (await jobs.submit("me", "sample", plan, key, url)).id
+
+
+async def finished(jobs: Jobs, job_id: str) -> JobStatus:
+    while (status := await jobs.status(job_id)).status != "finished":
+        await asyncio.sleep(0.01)
+    return status
+
+
+async def test_a_job_is_accepted_made_and_fetched(tmp_path: Path, pool: FakePool) -> None:
+    plan = make_plan(n=20)
+    async with running(tmp_path, pool, max_batch=4) as jobs:
+        job_id = await submit(jobs, plan)
+        status = await finished(jobs, job_id)
+        assert (status.done, status.total, status.seed) == (20, 20, 7)
+        stored = await jobs.result(job_id)
+        body = sample_zip(stored)
+        assert b"".join(body.blocks(0, body.size)) == encoding.sample_zip(whole(plan))
+
+
+async def test_before_the_storage_is_open_the_reason_is_told(
+    tmp_path: Path, pool: FakePool
+) -> None:
+    jobs = Jobs(make_settings(tmp_path), pool.as_pool())
+    for attempt in (submit(jobs, make_plan()), jobs.status("any"), jobs.delete("any")):
+        with pytest.raises(StorageUnavailable, match="the storage of jobs is being opened"):
+            await attempt
+
+
+async def test_what_can_never_be_kept_is_refused_even_before(
+    tmp_path: Path, pool: FakePool
+) -> None:
+    jobs = Jobs(make_settings(tmp_path, jobs_client_bytes=1000), pool.as_pool())
+    with pytest.raises(JobTooLarge, match="may take 2200 bytes; this server keeps 1000 for one"):
+        await submit(jobs, make_plan(n=10))
+
+
+async def test_a_webhook_needs_a_secret_and_a_public_address(
+    tmp_path: Path, pool: FakePool
+) -> None:
+    url = "http://127.0.0.1:9/"
+    jobs = Jobs(make_settings(tmp_path), pool.as_pool())
+    with pytest.raises(NoWebhooks, match="no secret to sign webhooks with"):
+        await submit(jobs, make_plan(), url=url)
+    jobs = Jobs(make_settings(tmp_path, webhook_secret="a secret"), pool.as_pool())
+    with pytest.raises(BadWebhook, match=r'X-Webhook-URL: "http://127.* it is a private address'):
+        await submit(jobs, make_plan(), url=url)
+
+
+async def test_a_job_that_the_disk_has_no_room_for_is_refused(
+    tmp_path: Path, pool: FakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, pool) as jobs:
+        monkeypatch.setattr("app.jobs.result_store.ResultStore.free_bytes", lambda _: 100)
+        with pytest.raises(StorageFull, match="may take 1100 bytes, the server's disk has 100"):
+            await submit(jobs, make_plan(n=5))
+
+
+async def test_a_key_gives_its_job_and_its_seed_again(tmp_path: Path, pool: FakePool) -> None:
+    async with running(tmp_path, pool) as jobs:
+        key = Key("me", "key", "fingerprint")
+        first = await submit(jobs, make_plan(), key)
+        assert await submit(jobs, make_plan(job_id="2" * 32), key) == first
+        with pytest.raises(KeyReused):
+            await submit(jobs, make_plan(), Key("me", "key", "other"))
+        other = Key("me", "other", "fingerprint")
+        assert [await jobs.remember(other, seed) for seed in (5, 6)] == [5, 5]
+
+
+async def test_a_job_without_a_result_says_why(tmp_path: Path, pool: FakePool) -> None:
+    async with running(tmp_path, pool) as jobs:
+        pool.is_stuck = True
+        job_id = await submit(jobs, make_plan())
+        with pytest.raises(JobUnfinished, match="0 of 5 samples are made"):
+            await jobs.result(job_id)
+        pool.is_stuck, pool.failure = False, "not a number"
+        failed = await submit(jobs, make_plan(job_id="2" * 32))
+        while (await jobs.status(failed)).status != "failed":
+            await asyncio.sleep(0.01)
+        with pytest.raises(JobUnfinished, match="has no result, it failed: not a number"):
+            await jobs.result(failed)
+
+
+async def test_a_job_is_its_clients_own(tmp_path: Path, pool: FakePool) -> None:
+    async with running(tmp_path, pool) as jobs:
+        job_id = await submit(jobs, make_plan())
+        await jobs.check_owner(job_id, "me")
+        for job, client in ((job_id, "another"), ("none", "me")):
+            with pytest.raises(UnknownJob, match=f"there is no job '{job}'"):
+                await jobs.check_owner(job, client)
+
+
+async def test_a_deleted_job_is_gone_with_its_files(tmp_path: Path, pool: FakePool) -> None:
+    async with running(tmp_path, pool) as jobs:
+        job_id = await submit(jobs, make_plan())
+        await finished(jobs, job_id)
+        folder = tmp_path / "results" / job_id
+        assert folder.exists()
+        await jobs.delete(job_id)
+        with pytest.raises(UnknownJob):
+            await jobs.status(job_id)
+        while folder.exists():
+            await asyncio.sleep(0.01)

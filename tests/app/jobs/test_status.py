@@ -1,0 +1,57 @@
+"""A job's status: its speed, and what it waits for."""
+
+import json
+from typing import Any
+
+import pytest
+
+from app.jobs.status import describe
+from app.jobs.tables import Job
+from tests.app.jobs.fakes import FakePool, make_job, make_plan
+
+
+def job(**fields: Any) -> Job:
+    """A job of 10 samples that began 5 seconds before the time 100 with 2 of them."""
+    made = make_job(make_plan(n=10))
+    made.header = json.dumps(make_plan(n=10).header)
+    known = {
+        "status": "running", "done": 4, "resumed_at": 95.0, "resumed_done": 2, "created_at": 90.0,
+        "started_at": 91.0, "finished_at": None, "expires_at": 1000.0, "detail": None,
+    }  # fmt: skip
+    for name, value in {**known, **fields}.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_the_rate_is_that_of_the_present_owner(pool: FakePool) -> None:
+    found = describe(job(), 100.0, pool.as_pool())
+    assert (found.rate, found.left_s, found.detail) == (0.4, 15.0, None)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"status": "waiting"}, {"done": 2}, {"resumed_at": None}, {"resumed_at": 100.0}]
+)
+def test_without_progress_there_is_no_rate(fields: dict[str, Any], pool: FakePool) -> None:
+    found = describe(job(**fields), 100.0, pool.as_pool())
+    assert (found.rate, found.left_s) == (None, None)
+
+
+def test_a_job_of_other_weights_says_what_it_waits_for(pool: FakePool) -> None:
+    detail = describe(job(made_by="another"), 100.0, pool.as_pool()).detail
+    assert str(detail).startswith("waits for a server that runs another; this one runs fake 000")
+
+
+def test_while_the_model_is_loaded_that_is_what_it_waits_for(pool: FakePool) -> None:
+    pool.is_loaded = False
+    detail = describe(job(), 100.0, pool.as_pool()).detail
+    assert detail == "waits for the engine: the model is being loaded"
+
+
+def test_what_has_ended_waits_for_nothing(pool: FakePool) -> None:
+    found = describe(job(status="finished", made_by="another"), 100.0, pool.as_pool())
+    assert found.detail is None
+
+
+def test_what_the_database_says_comes_first(pool: FakePool) -> None:
+    found = describe(job(made_by="another", detail="a full disk"), 100.0, pool.as_pool())
+    assert found.detail == "a full disk"

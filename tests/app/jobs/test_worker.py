@@ -1,0 +1,299 @@
+"""Turns: a chunk of samples each, and what becomes of the job when one ends otherwise."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from app.jobs import worker
+from app.jobs.errors import LostLease, StorageFull, StorageUnavailable
+from app.jobs.result_store import ResultStore, decode_image, encode_trajectory
+from app.jobs.store import Quota, Store
+from app.jobs.tables import Job
+from app.jobs.worker import PLANS, Terms, Worker, maker
+from app.pool.errors import Overloaded
+from app.pool.pool import Bounds, Limits
+from app.tasks import end
+from diffusion import pixels
+from tests.app.jobs.fakes import MODEL, STEPS, FakePool, make_job, make_plan, state, whole
+
+pytestmark = pytest.mark.anyio
+
+TERMS = Terms("me", chunk=3, lease_seconds=60.0, expiry_seconds=3600.0, idle_seconds=0.01)
+PLENTY = Quota(jobs=100, size=10**9)
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REFUSED_SECONDS", "RETRY_SECONDS"):
+        monkeypatch.setattr(worker, name, 0.01)
+    endings = {kind: found._replace(pause=0.01) for kind, found in worker.ENDINGS.items()}
+    monkeypatch.setattr(worker, "ENDINGS", endings)
+
+
+@asynccontextmanager
+async def working(
+    store: Store, results: ResultStore, pool: FakePool, terms: Terms = TERMS
+) -> AsyncIterator[Worker]:
+    """A worker that runs as long as the block lasts."""
+    with ThreadPoolExecutor(2) as threads:
+        made = Worker(store, results, pool.as_pool(), threads, terms)
+        task = asyncio.create_task(made.run())
+        try:
+            yield made
+        finally:
+            await end([task])
+
+
+async def add(store: Store, job: Job) -> Job:
+    return await store.create(job, None, seed=7, server=PLENTY, client=PLENTY)
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(30):
+        while not await holds():
+            await asyncio.sleep(0.005)
+
+
+async def until_status(store: Store, job: Job, status: str) -> Job:
+    async def holds() -> bool:
+        return (await store.get(job.id)).status == status
+
+    await until(holds)
+    return await store.get(job.id)
+
+
+async def until_detail(store: Store, job: Job, detail: str) -> None:
+    async def holds() -> bool:
+        return detail in str((await store.get(job.id)).detail)
+
+    await until(holds)
+
+
+async def test_a_job_is_made_in_chunks_and_every_image_is_kept(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    plan = make_plan(n=7)
+    job = await add(sqlite, make_job(plan))
+    async with working(sqlite, results, pool):
+        found = await until_status(sqlite, job, "finished")
+    assert (found.done, pool.asked) == (7, list(plan.submit.indices))
+    expected = pixels.to_uint8(whole(plan).x_0)
+    for number, index in enumerate(plan.submit.indices):
+        assert (decode_image(results.read(job.id, index)) == expected[number]).all()
+
+
+async def test_frames_are_kept_in_order_and_the_last_one_is_the_result(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    plan = make_plan(n=2, shown=(0, 2, STEPS))
+    job = await add(sqlite, make_job(plan))
+    async with working(sqlite, results, pool):
+        await until_status(sqlite, job, "finished")
+    made = whole(plan)
+    for number, index in enumerate(plan.submit.indices):
+        pairs = zip(made.x_t[number], made.x_0_hat[number], strict=True)
+        frames = {
+            p: (a.tobytes(), b.tobytes())
+            for p, (a, b) in zip(plan.submit.shown, pairs, strict=True)
+        }
+        assert frames[STEPS] == (state(7, index, STEPS),) * 2
+        assert results.read(job.id, index) == encode_trajectory(plan, frames)[0]
+
+
+async def test_two_jobs_have_their_turns_at_once(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    pool.is_stuck = True
+    for number in "123":
+        await add(sqlite, make_job(make_plan(n=4, job_id=number * 32)))
+
+    async def holds() -> bool:
+        return len(pool.asked) >= 6
+
+    async with working(sqlite, results, pool):
+        await until(holds)
+        await asyncio.sleep(0.05)
+        assert len(pool.asked) == 6, "two chunks of three"
+
+
+async def test_a_chunk_leaves_half_of_the_queue_to_others(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    pool.limits = Limits(Bounds(1000, 1000), Bounds(samples=1000, steps=8 * STEPS))
+    pool.is_stuck = True
+    await add(sqlite, make_job(make_plan(n=9)))
+
+    async def holds() -> bool:
+        return bool(pool.asked)
+
+    async with working(sqlite, results, pool):
+        await until(holds)
+    assert len(pool.asked) == 2, "of room for 8, a quarter for each of two jobs"
+
+
+async def test_what_the_engine_cannot_make_fails(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    pool.failure = "sample 3 is not a number"
+    job = await add(sqlite, make_job(make_plan()))
+    async with working(sqlite, results, pool):
+        assert (await until_status(sqlite, job, "failed")).detail == "sample 3 is not a number"
+
+
+async def test_a_full_queue_makes_a_job_wait_and_says_so(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    pool.refusal = Overloaded("the queue has no room")
+    job = await add(sqlite, make_job(make_plan()))
+    async with working(sqlite, results, pool):
+        await until_detail(sqlite, job, "waits for the engine: the queue has no room")
+        pool.refusal = None
+        await until_status(sqlite, job, "finished")
+
+
+@pytest.mark.parametrize("error", [StorageUnavailable("no disk"), StorageFull("a full disk")])
+async def test_storage_that_fails_makes_a_job_wait_and_says_so(
+    sqlite: Store,
+    results: ResultStore,
+    pool: FakePool,
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    job = await add(sqlite, make_job(make_plan()))
+    async with working(sqlite, results, pool):
+        with monkeypatch.context() as broken:
+            broken.setattr(results, "write", fail)
+            await until_detail(sqlite, job, str(error))
+        await until_status(sqlite, job, "finished")
+
+
+async def test_an_error_of_the_servers_own_fails_the_job_with_the_reason(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    job = make_job(make_plan())
+    job.plan = "{}"
+    await add(sqlite, job)
+    async with working(sqlite, results, pool):
+        found = await until_status(sqlite, job, "failed")
+    assert str(found.detail).startswith("an error of the server's own: ")
+    assert "validation errors for Plan" in str(found.detail)
+
+
+async def test_a_server_that_stops_gives_its_jobs_back(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    pool.is_stuck = True
+    job = await add(sqlite, make_job(make_plan()))
+    async with working(sqlite, results, pool):
+        await until_status(sqlite, job, "running")
+
+        async def holds() -> bool:
+            return bool(pool.asked)
+
+        await until(holds)
+    assert (await sqlite.get(job.id)).lease_until is None
+    assert await sqlite.claim("other", maker(MODEL), 60.0) is not None
+
+
+async def test_the_files_of_a_job_that_is_deleted_in_its_turn_can_be_removed(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    pool.is_stuck = True
+    job = await add(sqlite, make_job(make_plan()))
+    async with working(sqlite, results, pool) as running:
+        await until_status(sqlite, job, "running")
+        await sqlite.delete(job.id)
+        await running.cancel(job.id)
+        assert await sqlite.to_purge() == [job.id]
+
+
+async def test_a_lost_lease_ends_the_turn_although_the_engine_is_busy(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    pool.is_stuck = True
+    job = await add(sqlite, make_job(make_plan()))
+    short = dataclasses.replace(TERMS, lease_seconds=0.03)
+    async with working(sqlite, results, pool, short):
+        await until_status(sqlite, job, "running")
+        await sqlite.delete(job.id)
+
+        async def holds() -> bool:
+            return await sqlite.to_purge() == [job.id]
+
+        await until(holds)
+
+
+async def test_a_heartbeat_keeps_the_lease_of_a_long_turn(
+    sqlite: Store, results: ResultStore, pool: FakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool.is_stuck = True
+    job = await add(sqlite, make_job(make_plan()))
+    beats: list[str] = []
+    extend = sqlite.extend
+
+    async def counted(leased: Job, seconds: float) -> None:
+        await extend(leased, seconds)
+        beats.append(leased.id)
+
+    monkeypatch.setattr(sqlite, "extend", counted)
+
+    async def holds() -> bool:
+        return len(beats) > 1
+
+    async with working(sqlite, results, pool, dataclasses.replace(TERMS, lease_seconds=1.5)):
+        await until(holds)
+        assert await sqlite.claim("other", maker(MODEL), 60.0) is None
+    assert pool.asked == [3, 4, 5], "and it is one turn"
+    assert set(beats) == {job.id}
+
+
+async def test_no_job_is_claimed_without_an_engine(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    pool.ready_engines = []
+    job = await add(sqlite, make_job(make_plan()))
+    async with working(sqlite, results, pool):
+        await asyncio.sleep(0.05)
+        assert (await sqlite.get(job.id)).status == "waiting"
+        pool.ready_engines = ["an engine"]
+        await until_status(sqlite, job, "finished")
+
+
+async def test_a_plan_in_a_database_is_read_again() -> None:
+    """As it was written by the first version: databases keep plans over updates."""
+    plan = make_plan(n=1, shown=(0, 4))
+    stored: dict[str, Any] = {
+        "submit": {
+            "id": "1" * 32, "seed": 7, "indices": [3], "labels": None, "sampler": "ddim",
+            "steps": 4, "eta": 0.0, "variance": "fixed_small", "guidance": 0.0, "shown": [0, 4],
+            "client": "me", "is_alone": False, "waited": 0.0, "request_id": "",
+        },
+        "model": "fake", "sha256": "0" * 64, "image_shape": [1, 4, 4], "labels": [None],
+        "shown_times": [4, 0],
+    }  # fmt: skip
+    assert PLANS.dump_python(plan, mode="json") == stored
+    assert PLANS.validate_python(stored) == PLANS.validate_json(PLANS.dump_json(plan)) == plan
+
+
+async def test_whoever_makes_the_same_bytes_has_the_same_name() -> None:
+    first, second = (dataclasses.replace(MODEL, device=f"cuda:{i}") for i in range(2))
+    assert maker(first) == maker(second)
+    for field in ("name", "sha256", "runtime", "precision", "device"):
+        changed: dict[str, Any] = {field: "other"}
+        assert maker(dataclasses.replace(MODEL, **changed)) != maker(MODEL)
+
+
+def test_every_error_of_a_turn_has_one_ending() -> None:
+    kinds = list(worker.ENDINGS)
+    for kind in (LostLease, StorageFull, StorageUnavailable, Overloaded, asyncio.CancelledError):
+        first = next(found for found in kinds if issubclass(kind, found))
+        assert first is not Exception
+    assert kinds[-1] is Exception
