@@ -5,8 +5,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 from app.generation.schemas import JobStatus
-from app.http import sse
 from app.http.problems import Problem
+from app.http.sse import KEEP_ALIVE, KEEP_ALIVE_SECONDS, sse
 from app.jobs.database import StorageUnavailable
 from app.jobs.service import Jobs
 from app.jobs.store import UnknownJob
@@ -32,8 +32,7 @@ async def progress(
         try:
             status = await jobs.status(job_id)
         except UnknownJob as error:
-            problem = Problem(404, f"{error}: it has been cancelled")
-            yield sse.event("error", problem.body(), LAST_ID)
+            yield sse("error", Problem(404, f"{error}: it has been cancelled").body(), LAST_ID)
             return
         except StorageUnavailable:
             return
@@ -42,17 +41,17 @@ async def progress(
             return
         state = status.status, str(status.done)
         if state != told:
-            yield sse.event("progress", status.model_dump(mode="json"), str(status.done))
+            yield sse("progress", status.model_dump(mode="json"), str(status.done))
             told, spoke = state, time.monotonic()
-        elif time.monotonic() - spoke > sse.QUIET_SECONDS:
-            yield sse.comment()
+        elif time.monotonic() - spoke > KEEP_ALIVE_SECONDS:
+            yield KEEP_ALIVE
             spoke = time.monotonic()
         await asyncio.sleep(POLL_SECONDS)
 
 
 def _last(status: JobStatus) -> bytes:
     if status.status == "failed":
-        return sse.event("error", Problem(500, str(status.detail)).body(), LAST_ID)
+        return sse("error", Problem(500, str(status.detail)).body(), LAST_ID)
     if status.status == "expired":
-        return sse.event("error", Problem(410, f"job {status.id} has expired").body(), LAST_ID)
-    return sse.event("done", status.model_dump(mode="json"), LAST_ID)
+        return sse("error", Problem(410, f"job {status.id} has expired").body(), LAST_ID)
+    return sse("done", status.model_dump(mode="json"), LAST_ID)

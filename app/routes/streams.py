@@ -9,9 +9,10 @@ from typing import Any
 from app.generation.collect import image, timing
 from app.generation.encoding import png_base64
 from app.generation.plan import Plan
-from app.http import sse, tracing
+from app.http import tracing
 from app.http.problems import Problem
 from app.http.request_log import RequestRecord
+from app.http.sse import KEEP_ALIVE, sse, with_pauses
 from app.pool.errors import Refused
 from app.pool.pool import Supervisor
 from app.routes.errors import problem_of
@@ -33,10 +34,10 @@ async def event_stream(
     running = supervisor.run(plan.submit, wait_seconds)
     try:
         # The pauses are closed first: they may be waiting for the next of the events.
-        async with aclosing(running) as events, aclosing(sse.with_pauses(events)) as paced:
+        async with aclosing(running) as events, aclosing(with_pauses(events)) as paced:
             async for event in paced:
                 if event is None:
-                    yield sse.comment()
+                    yield KEEP_ALIVE
                 elif not isinstance(event, Finished):  # its last frame says the same
                     yield await _encoded(plan, event, encoders, record)
     except Refused as error:  # the room it was accepted for is gone, or its time is over
@@ -50,17 +51,17 @@ async def _encoded(
         case Frame():
             record.saw_frame()
             loop = asyncio.get_running_loop()
-            return sse.event("frame", await loop.run_in_executor(encoders, _frame, plan, event))
+            return sse("frame", await loop.run_in_executor(encoders, _frame, plan, event))
         case Done():
             tracing.record_phases(event.queue_seconds, event.run_seconds)
-            return sse.event("done", {**plan.header, "timing": timing(event)})
+            return sse("done", {**plan.header, "timing": timing(event)})
         case Failed(_, reason):
             return _error(Problem(500, reason), record)
 
 
 def _error(problem: Problem, record: RequestRecord) -> bytes:
     record.drop(problem.reason)
-    return sse.event("error", problem.body())
+    return sse("error", problem.body())
 
 
 def _frame(plan: Plan, frame: Frame) -> dict[str, Any]:
