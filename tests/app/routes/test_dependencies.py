@@ -16,6 +16,7 @@ from app.routes.dependencies import (
     preferences,
     refuse_webhook,
 )
+from app.routes.errors import problem_of
 from app.settings import Settings
 
 API_KEY = "a key of this server"
@@ -82,6 +83,6 @@ def test_a_key_stands_for_the_client_the_path_the_fields_and_the_kind_of_answer(
 
 @pytest.mark.parametrize("key", ["", " ", "a ", "x" * 256, "é", "a\tb"])
 def test_a_key_that_is_not_printable_ascii_is_refused(key: str) -> None:
-    with pytest.raises(Problem, match="Idempotency-Key") as error:
+    with pytest.raises(Exception, match="Idempotency-Key") as error:
         key_of(idempotency_key=key)
-    assert error.value.status == 422
+    assert isinstance(error.value, Exception) and problem_of(error.value).status == 422
