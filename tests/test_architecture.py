@@ -1,4 +1,4 @@
-"""Imports go one way, and the light parts stay light."""
+"""Packages import in one direction, and the light parts stay light."""
 
 import ast
 import subprocess
@@ -9,23 +9,69 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FORBIDDEN = {
-    "diffusion": {"app", "fastapi", "starlette", "pydantic", "uvicorn"},
-    "app/engine/scheduler.py": {"torch", "asyncio", "threading", "time", "diffusion", "fastapi"},
+
+CORE = "diffusion"
+"""The science's modules that are in no package of their own."""
+
+MAY_IMPORT: dict[str, set[str]] = {
+    # the service
+    "app.cli": {"app.client", "app.flags", "app.serve", "app.settings", CORE, "diffusion.cli"},
+    "app.serve": {"app.http", "app.logs", "app.main", "app.pool", "app.settings"},
+    "app.main": {
+        "app.http", "app.jobs", "app.pool", "app.routes", "app.settings", "app.wire", CORE,
+    },
+    "app.flags": {"app.settings"},
+    "app.health": {"app.settings"},
+    "app.routes": {
+        "app.generation", "app.http", "app.jobs", "app.pool", "app.settings", "app.wire",
+    },
+    "app.http": set(),
+    "app.jobs": {"app.generation", "app.pool", "app.settings", "app.tasks", "app.wire", CORE},
+    "app.generation": {"app.settings", "app.wire", CORE},
+    "app.pool": {"app.wire"},
+    "app.engine": {"app.logs", "app.wire", CORE, "diffusion.openvino"},
+    "app.wire": {CORE},
+    "app.client": {CORE},
+    "app.settings": set(),
+    "app.logs": set(),
+    "app.tasks": set(),
+    # the science
+    "diffusion.cli": {CORE, "diffusion.commands", "diffusion.training"},
+    "diffusion.commands": {
+        CORE, "diffusion.data", "diffusion.evaluation", "diffusion.sampling", "diffusion.training",
+    },
+    "diffusion.evaluation": {CORE, "diffusion.data", "diffusion.sampling", "diffusion.training"},
+    "diffusion.training": {CORE, "diffusion.data"},
+    "diffusion.sampling": {CORE, "diffusion.openvino"},
+    "diffusion.openvino": {CORE},
+    "diffusion.data": {CORE},
+    CORE: set(),
+}  # fmt: skip
+"""Each package, and those that it may import besides itself. A line lower down imports nothing from
+a line higher up of the same tree."""
+
+LIGHT_MODULES = {
+    "app/wire/messages.py": {"diffusion.config", "diffusion.spacing"},
+    "app/settings.py": set(),
+    "app/pool/errors.py": set(),
+    "app/generation/errors.py": set(),
+    "app/jobs/errors.py": set(),
+}
+"""Modules that everybody may import, and all that they import of ours."""
+
+FORBIDDEN_LIBRARIES = {
+    "diffusion": {"fastapi", "starlette", "pydantic", "uvicorn"},
+    "app/engine/scheduler.py": {"torch", "asyncio", "threading", "time", "diffusion"},
     "app/engine": {"fastapi", "starlette", "uvicorn", "pydantic"},
-    "app/routes": {"torch", "diffusion"},
+    "app/pool": {"torch", "fastapi", "starlette", "pydantic"},
+    "app/generation": {"torch", "fastapi", "starlette"},
+    "app/jobs": {"torch", "fastapi", "starlette"},
+    "app/routes": {"torch", "diffusion", "sqlalchemy"},
     "app/client": {"torch", "fastapi", "starlette", "uvicorn", "pydantic", "sqlalchemy"},
+    "app/settings.py": {"sqlalchemy", "fsspec", "torch"},
     "diffusion/unet.py": {"diffusers"},
 }
 UNPICKLERS = {"pickle", "cPickle", "dill", "joblib", "shelve"}
-
-
-def imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            yield node.module.split(".")[0]
 
 
 def sources(place: str) -> list[Path]:
@@ -33,22 +79,89 @@ def sources(place: str) -> list[Path]:
     return [path] if path.is_file() else sorted(path.rglob("*.py"))
 
 
-@pytest.mark.parametrize("place", FORBIDDEN)
-def test_imports_go_one_way(place: str) -> None:
+def imported(path: Path) -> Iterator[str]:
+    """The names that a module imports, each as long as it can be: a module of ours, not its
+    package."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            for alias in node.names:
+                longer = f"{node.module}.{alias.name}"
+                yield longer if is_ours(longer) else node.module
+
+
+def is_ours(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def package(name: str) -> str:
+    """The line of MAY_IMPORT to which a module belongs."""
+    parts = name.split(".")
+    while parts and ".".join(parts) not in MAY_IMPORT:
+        parts.pop()
+    return ".".join(parts)
+
+
+def ours(path: Path) -> set[str]:
+    return {name for name in imported(path) if name.split(".")[0] in ("app", "diffusion")}
+
+
+def modules() -> list[Path]:
+    empty = {ROOT / "app" / "__init__.py", ROOT / "diffusion" / "__main__.py"}
+    return [path for path in sources("app") + sources("diffusion") if path not in empty]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_packages_import_only_what_the_table_allows(path: Path) -> None:
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    mine = package(name)
+    assert mine, f"{name} has no line in the table"
+    others = {package(other) for other in ours(path)} - {mine}
+    assert others <= MAY_IMPORT[mine]
+
+
+def test_the_table_goes_one_way() -> None:
+    order = {name: place for place, name in enumerate(MAY_IMPORT)}
+    for name, others in MAY_IMPORT.items():
+        same_tree = {other for other in others if other.split(".")[0] == name.split(".")[0]}
+        upwards = {other for other in same_tree if order[other] <= order[name]}
+        assert not upwards, name
+
+
+def test_the_table_has_no_line_that_nothing_needs() -> None:
+    used: dict[str, set[str]] = {name: set() for name in MAY_IMPORT}
+    for path in modules():
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        used[package(name)] |= {package(other) for other in ours(path)} - {package(name)}
+    assert used == MAY_IMPORT
+
+
+@pytest.mark.parametrize("place", LIGHT_MODULES)
+def test_what_everybody_imports_imports_next_to_nothing(place: str) -> None:
+    assert ours(ROOT / place) <= LIGHT_MODULES[place]
+
+
+@pytest.mark.parametrize("place", FORBIDDEN_LIBRARIES)
+def test_a_package_keeps_to_its_subject(place: str) -> None:
     assert sources(place), f"{place} has moved"
     for path in sources(place):
-        assert not FORBIDDEN[place] & set(imported(path)), path
+        libraries = {name.split(".")[0] for name in imported(path)}
+        assert not FORBIDDEN_LIBRARIES[place] & libraries, path
 
 
 @pytest.mark.parametrize("path", sources("diffusion") + sources("app"), ids=str)
 def test_nothing_unpickles(path: Path) -> None:
-    assert not UNPICKLERS & set(imported(path))
+    assert not UNPICKLERS & {name.split(".")[0] for name in imported(path)}
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Attribute) and node.attr == "load":
             assert not (isinstance(node.value, ast.Name) and node.value.id == "torch"), path
 
 
-@pytest.mark.parametrize("module", ["app.main", "app.engine.scheduler", "diffusion.pixels"])
+@pytest.mark.parametrize(
+    "module", ["app.main", "app.engine.scheduler", "app.pool.pool", "diffusion.pixels"]
+)
 def test_the_api_process_does_not_load_torch(module: str) -> None:
     check = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT).returncode == 0
@@ -58,7 +171,7 @@ def test_the_client_loads_nothing_of_the_server_or_of_torch() -> None:
     check = "import sys, app.client; print(*sys.modules)"
     command = [sys.executable, "-c", check]
     loaded = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    ours = {name for name in loaded.split() if name.split(".")[0] in ("app", "diffusion")}
-    others = {name for name in ours if not name.startswith("app.client")}
+    names = {name for name in loaded.split() if name.split(".")[0] in ("app", "diffusion")}
+    others = {name for name in names if not name.startswith("app.client")}
     assert others == {"app", "diffusion", "diffusion.pixels"}
     assert not {"torch", "fastapi", "pydantic", "uvicorn"} & set(loaded.split())
