@@ -12,6 +12,7 @@ from tqdm import tqdm
 from diffusion.checkpoint import Checkpoint, open_checkpoint
 from diffusion.config import RuntimeName, Variance
 from diffusion.devices import pick_device
+from diffusion.labels import Labels
 from diffusion.openvino.model import CompiledModel
 from diffusion.process import Process
 from diffusion.samplers import Conditioning, Model, SamplerTable, make_table, sample
@@ -91,7 +92,7 @@ class Request:
 def generate(source: Source, request: Request, batch_size: int = 64) -> Tensor:
     """Make all samples of a request, with a progress bar: x_0 (n,C,H,W) float32 on the CPU.
 
-    Raises RequestError where the request does not fit the checkpoint.
+    Raises LabelError where labels or guidance do not fit the checkpoint.
     """
     num_steps = len(request.table(source.process, source.checkpoint.process.variance))
     _labels(source.checkpoint, request)  # refused before a bar is drawn
@@ -106,7 +107,7 @@ def batches(
     """Make the samples of a request, a batch at a time: yield x_0 (B,C,H,W) float32 on the CPU.
 
     After each step `on_rows` is told how many rows of the network it took, for a progress bar.
-    Raises RequestError where the request does not fit the checkpoint.
+    Raises LabelError where labels or guidance do not fit the checkpoint.
     """
     checkpoint = source.checkpoint
     table = request.table(source.process, checkpoint.process.variance)
@@ -124,23 +125,9 @@ def batches(
 
 
 def _labels(checkpoint: Checkpoint, request: Request) -> Tensor | None:
-    """What the network is told, (n,) int64: the labels asked for, or the null label. None for
-    unconditional models."""
-    count = len(checkpoint.classes)
-    null_label = checkpoint.card.null_label
-    if request.guidance and (request.labels is None or null_label is None):
-        raise RequestError("guidance: needs labels, and a model trained with label dropout")
-    if request.labels is None:
-        if not count:
-            return None
-        if null_label is None:
-            raise RequestError("labels: this model needs a label; name one")
-        return torch.full((request.n,), null_label)
-    if not count:
-        raise RequestError("labels: this model is unconditional")
-    if len(request.labels) not in (1, request.n):
-        raise RequestError(f"labels: {len(request.labels)} given; it must be one, or {request.n}")
-    wrong = [label for label in request.labels if not 0 <= label < count]
-    if wrong:
-        raise RequestError(f"labels: {wrong[0]} is not allowed; it must be 0..{count - 1}")
-    return torch.tensor(request.labels).expand(request.n)
+    """What the network is told, (n,) int64; None for unconditional models. Raises LabelError."""
+    known = Labels(len(checkpoint.classes), checkpoint.card.null_label)
+    one_for_all = request.labels is not None and len(request.labels) == 1
+    labels = request.labels[0] if request.labels and one_for_all else request.labels
+    told = known.for_network(known.for_each(labels, request.n, request.guidance))
+    return None if told is None else torch.tensor(told)

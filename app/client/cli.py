@@ -13,6 +13,7 @@ from app.client.errors import ClientError
 from app.client.requests import SampleRequest
 from app.client.results import Array
 from diffusion import pixels
+from diffusion.labels import spread
 
 
 class RemoteError(ValueError):
@@ -51,10 +52,8 @@ def _fetch(client: Client, args: argparse.Namespace) -> Array:
 
 def _requests(args: argparse.Namespace, max_samples: int) -> Iterator[SampleRequest]:
     """Split the samples into requests that the server allows. No sample depends on its request."""
-    labels = args.label
-    if labels is not None and len(labels) not in (1, args.n):
-        raise RemoteError(f"labels: {len(labels)} given; it must be one, or {args.n}")
-    one_label = labels[0] if labels else None
+    one_label = args.label[0] if args.label and len(args.label) == 1 else None
+    labels = spread(args.label, args.n) if args.label and one_label is None else None
     size = max(1, min(args.batch_size, max_samples))
     for start in range(0, max(1, args.n), size):  # with no samples at all, the server refuses
         n = min(size, args.n - start)
@@ -66,6 +65,6 @@ def _requests(args: argparse.Namespace, max_samples: int) -> Iterator[SampleRequ
             steps=args.steps,
             eta=args.eta or None,  # 0 is the default, and the flag of other samplers too
             variance=args.variance,
-            labels=labels[start : start + n] if labels and len(labels) > 1 else one_label,
+            labels=labels[start : start + n] if labels else one_label,
             guidance=args.guidance,
         )

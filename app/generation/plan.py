@@ -5,7 +5,6 @@ Nothing is computed and no memory is taken before the whole cost is known.
 
 import secrets
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from app.generation.errors import AnswerTooLarge, InvalidField
 from app.generation.schemas import MAX_INTEGER, SampleRequest, TrajectoryRequest
 from app.settings import Settings
 from app.wire.messages import ModelInfo, Submit
+from diffusion.labels import LabelError, Labels
 from diffusion.spacing import Spacing, default_steps, default_variance
 
 
@@ -84,7 +84,8 @@ def plan(
         raise InvalidField("steps", steps, f"this model has T = {T}, so it must be 1..{T}")
     if not as_job:  # which is run in parts
         _check_cost(request.n, steps, limits)
-    labels = _labels(request, model)
+    known = Labels(len(model.classes), model.null_label)
+    labels = _labels(request, known)
     spacing = Spacing.even(T, steps)
     shown = _shown(request, spacing, T, limits)
     if not as_job:  # a job's answer is not held in memory; what it takes of the disk is bounded
@@ -93,7 +94,7 @@ def plan(
         id=uuid.uuid4().hex,
         seed=_seed(request, seed),
         indices=tuple(range(request.first_index, request.first_index + request.n)),
-        labels=_network_labels(labels, model.null_label) if model.classes else None,
+        labels=known.for_network(labels),
         sampler=request.sampler,
         steps=steps,
         eta=request.eta,
@@ -142,31 +143,11 @@ def _check_sampler_fields(request: SampleRequest) -> None:
         raise InvalidField("variance", request.variance, reason)
 
 
-def _labels(request: SampleRequest, model: ModelInfo) -> tuple[int | None, ...]:
-    """A label, or None, for each sample."""
-    count, labels = len(model.classes), request.labels
-    if request.guidance and (labels is None or model.null_label is None):
-        reason = "it needs labels, and a model trained with label dropout"
-        raise InvalidField("guidance", request.guidance, reason)
-    if labels is None:
-        if count and model.null_label is None:
-            raise InvalidField("labels", None, f"this model needs labels, 0..{count - 1}")
-        return (None,) * request.n
-    if not count:
-        raise InvalidField("labels", labels, "this model is unconditional")
-    each = [labels] * request.n if isinstance(labels, int) else labels
-    if len(each) != request.n:
-        reason = f"{len(each)} labels for n = {request.n} images; give one, or n of them"
-        raise InvalidField("labels", labels, reason)
-    for label in each:
-        if label >= count:
-            raise InvalidField("labels", label, f"this model has labels 0..{count - 1}")
-    return tuple(each)
-
-
-def _network_labels(labels: Sequence[int | None], null_label: int | None) -> tuple[int, ...]:
-    """The labels that the network is told: the null label where the request names none."""
-    return tuple(null_label or 0 if label is None else label for label in labels)
+def _labels(request: SampleRequest, known: Labels) -> tuple[int | None, ...]:
+    try:
+        return known.for_each(request.labels, request.n, request.guidance)
+    except LabelError as error:
+        raise InvalidField(error.field, error.value, error.reason) from None
 
 
 def _shown(request: SampleRequest, spacing: Spacing, T: int, limits: Settings) -> list[int]:

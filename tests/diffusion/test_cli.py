@@ -104,9 +104,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("arguments", "message"),
     [
         (["sample", "nowhere"], "nowhere: no such folder, and not a built-in model"),
-        (["sample", "{tiny}", "--label", "1"], "labels: this model is unconditional"),
+        (
+            ["sample", "{tiny}", "--label", "1"],
+            "labels: 1 is not allowed: this model is",
+        ),
         (["sample", "{tiny}", "--steps", "51"], "steps: 51 is not allowed; it must be 1..50"),
-        (["sample", "{tiny}", "--guidance", "1"], "guidance: needs labels"),
+        (["sample", "{tiny}", "--guidance", "1"], "guidance: 1.0 is not allowed: it needs labels"),
         (["sample", "{tiny}", "--device", "cuda:9"], "device: 'cuda:9' cannot be used"),
         (["train", "nowhere.toml", "--out", "{tmp}/run"], "nowhere.toml: "),
         (["export", "nowhere", "{tmp}/out"], "nowhere: no such folder"),

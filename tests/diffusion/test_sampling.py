@@ -1,11 +1,13 @@
 """From a checkpoint and a request to images: what is refused, and what is made."""
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from diffusion.labels import LabelError
 from diffusion.process import Process
 from diffusion.sampling import Request, RequestError, Source, batches, generate
 from tests.tiny import save_tiny
@@ -94,26 +96,26 @@ def test_defaults_depend_on_sampler_and_chain() -> None:
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (Request(0, 1, labels=[2]), "labels: 2 is not allowed; it must be 0..1"),
-        (Request(0, 3, labels=[0, 1]), "labels: 2 given; it must be one, or 3"),
-        (Request(0, 1, guidance=1.0), "guidance: needs labels"),
+        (Request(0, 1, labels=[2]), "labels: 2 is not allowed: this model has labels 0..1"),
+        (Request(0, 3, labels=[0, 1]), "labels: [0, 1] is not allowed: 2 labels for n = 3 images"),
+        (Request(0, 1, guidance=1.0), "guidance: 1.0 is not allowed"),
     ],
 )
 def test_labels_that_do_not_fit_a_conditional_model_are_refused(
     request_: Request, message: str, labelled: Source
 ) -> None:
-    with pytest.raises(RequestError, match=message):
+    with pytest.raises(LabelError, match=re.escape(message)):
         generate(labelled, request_)
 
 
 def test_a_model_without_classes_takes_no_label(unlabelled: Source) -> None:
-    with pytest.raises(RequestError, match="labels: this model is unconditional"):
+    with pytest.raises(LabelError, match="labels: .* this model is unconditional"):
         generate(unlabelled, Request(0, 1, labels=[0]))
 
 
 def test_a_model_without_a_null_label_needs_one(tmp_path: Path) -> None:
     source = Source.open(save_tiny(tmp_path / "tiny", num_classes=2), "cpu", "eager")
-    with pytest.raises(RequestError, match="labels: this model needs a label; name one"):
+    with pytest.raises(LabelError, match="labels: None is not allowed: this model needs labels"):
         generate(source, Request(0, 1))
-    with pytest.raises(RequestError, match="guidance: needs labels, and a model trained with"):
+    with pytest.raises(LabelError, match="guidance: .* it needs labels, and a model trained with"):
         generate(source, Request(0, 1, labels=[0], guidance=1.0))

@@ -62,7 +62,10 @@ def test_more_than_a_request_may_have_is_asked_for_in_parts(
         (["mnist"], "checkpoint: 'mnist' is not allowed: URL serves 'tiny'"),
         (["tiny", "--device=cuda"], "device: 'cuda' is not allowed with --server"),
         (["tiny", "--runtime=eager"], "runtime: 'eager' is not allowed with --server"),
-        (["tiny", "--label", "1", "2"], "labels: 2 given; it must be one, or 16"),
+        (
+            ["tiny", "--label", "1", "2"],
+            "labels: [1, 2] is not allowed: 2 labels for n = 16",
+        ),
         (["tiny", "--n=0"], "URL: 422 Invalid request: n: "),
         (["tiny", "--eta=0.5"], "URL: 422 Invalid request: eta: "),
         (["tiny", "--label", "10"], "URL: 422 Invalid request: labels: "),
