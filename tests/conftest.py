@@ -3,18 +3,24 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from tests.app.server import FAKE, Server
+from tests.app.server import FAKE, STOP_SECONDS, Server
 from tests.tiny import save_tiny
 
 ServerFor = Callable[..., Server]
 CACHE = ".pytest_cache/xdg"
-SHARED = {"real_server": "real server", "database": "postgres", "postgres": "postgres"}
-"""Fixtures that take long to make, and the group of the tests that share one: pytest-xdist gives
-each group to one worker."""
+GROUPS = {
+    "tests/app/routes/test_errors": "real server",
+    "tests/app/routes/test_generation": "real server",
+    "tests/app/routes/test_streams": "real server",
+    "tests/app/routes/test_system": "real server",
+    "tests/benchmarks/": "timed",  # one after the other
+}
+"""Modules whose tests share what takes long to make, or must not run beside each other."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,19 +34,28 @@ def pytest_configure(config: pytest.Config) -> None:
         torch.set_num_threads(1)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a browser or PostgreSQL, and group the tests that share what is slow to make:
-    those of one module, and those of one of the fixtures in SHARED."""
+    """Mark what needs a browser or PostgreSQL."""
     for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
+        fixtures = getattr(item, "fixturenames", ())
         if "browser" in fixtures:
             item.add_marker("browser")
         if "postgres" in fixtures or "[postgresql" in item.nodeid:
             item.add_marker("postgres")
-        if item.get_closest_marker("xdist_group") is None:
-            shared = [group for name, group in SHARED.items() if name in fixtures]
-            item.add_marker(pytest.mark.xdist_group([*shared, item.nodeid.split("::")[0]][0]))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each module's tests to one worker, so that it alone makes what they share; and so for
+    the modules of a group."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.split("::")[0]
+            groups = (group for start, group in GROUPS.items() if module.startswith(start))
+            return next(groups, module)
+
+    return ByGroup(config, log)
 
 
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
@@ -71,7 +86,9 @@ def server_for(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFor]:
     yield find
     for server in running.values():
         server.client.close()
-        assert server.stop() == 0, server.log.read_text()
+        server.process.terminate()
+    for server in running.values():
+        assert server.process.wait(STOP_SECONDS) == 0, server.log.read_text()
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,6 @@ import pytest
 from benchmarks.engine_rate import BareLoop, EngineRate, Reading, difference
 from tests.tiny import save_tiny
 
-pytestmark = pytest.mark.xdist_group("timed")
-
 
 def test_shares_are_the_parts_of_the_time_that_the_steps_need_without_the_engine() -> None:
     rate = EngineRate(10.0, {8: 100, 16: 50}, {8: 0.04, 16: 0.11}, {8: 0.04, 16: 0.1})

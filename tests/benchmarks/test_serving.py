@@ -8,8 +8,6 @@ import pytest
 from benchmarks import serving
 from tests.tiny import save_tiny
 
-pytestmark = pytest.mark.xdist_group("timed")
-
 
 def test_a_short_run_prints_tables_and_writes_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -12,8 +12,6 @@ from benchmarks.servers import ours, running
 from benchmarks.soak_report import Plan
 from tests.tiny import save_tiny
 
-pytestmark = pytest.mark.xdist_group("timed")
-
 
 def test_a_short_run_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = save_tiny(tmp_path / "tiny", num_classes=10, null_label=True)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from app.engine.engine import Engine
 from app.engine.latency_curve import LatencyCurve
 from app.engine.runner import Call, Runner
-from app.engine.runtime import make_runtime
+from app.engine.runtime import Runtime, make_runtime
 from app.engine.warmup import invariant_sizes
 from app.wire.messages import Event, Finished, Frame, Limited, Submit
 from diffusion.checkpoint import Checkpoint, open_checkpoint
@@ -22,16 +23,32 @@ from diffusion.samplers import Conditioning, make_table, sample
 from tests.tiny import save_tiny
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What takes long to make of a checkpoint, and what no test changes."""
+
+    checkpoint: Checkpoint
+    model: EpsModel
+    runtime: Runtime
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, folder: Path, runtime_name: str = "eager") -> "Prepared":
+        checkpoint = open_checkpoint(folder)
+        model = checkpoint.eps_model()
+        runtime = make_runtime(runtime_name, model, torch.device("cpu"), threads=2, max_batch=8)
+        return cls(checkpoint, model, runtime, invariant_sizes(runtime, model))
+
+
 class Bench:
     """An engine on a tiny checkpoint, with helpers to drive it."""
 
-    def __init__(self, folder: Path, max_batch: int = 8, runtime: str = "eager") -> None:
-        self.checkpoint: Checkpoint = open_checkpoint(folder)
+    def __init__(self, source: Path | Prepared) -> None:
+        made = source if isinstance(source, Prepared) else Prepared.of(source)
+        self.checkpoint, self.model = made.checkpoint, made.model
+        self.runtime, sizes = made.runtime, made.sizes
         self.process = Process.from_config(self.checkpoint.process)
-        self.model: EpsModel = self.checkpoint.eps_model()
         self.shape = self.checkpoint.unet.image_shape
-        self.runtime = make_runtime(runtime, self.model, torch.device("cpu"), 2, max_batch)
-        sizes = invariant_sizes(self.runtime, self.model)
         runner = Runner(
             self.runtime,
             sizes,
@@ -89,21 +106,42 @@ class Bench:
         return np.frombuffer(raw, "<f4").reshape(self.shape)
 
 
-@pytest.fixture
-def unconditional(tmp_path: Path) -> Bench:
-    return Bench(save_tiny(tmp_path / "tiny"))
+@pytest.fixture(scope="session")
+def colour(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A class-conditional checkpoint of RGB images."""
+    folder = tmp_path_factory.mktemp("engine") / "tiny"
+    return save_tiny(folder, num_classes=3, null_label=True, channels=3)
+
+
+@pytest.fixture(scope="session")
+def prepared_plain(plain: Path) -> Prepared:
+    return Prepared.of(plain)
+
+
+@pytest.fixture(scope="session")
+def prepared_colour(colour: Path) -> Prepared:
+    return Prepared.of(colour)
+
+
+@pytest.fixture(scope="session")
+def prepared_lanes(colour: Path) -> Prepared:
+    return Prepared.of(colour, "openvino")
 
 
 @pytest.fixture
-def conditional(tmp_path: Path) -> Bench:
-    return Bench(save_tiny(tmp_path / "tiny", num_classes=3, null_label=True, channels=3))
+def unconditional(prepared_plain: Prepared) -> Bench:
+    return Bench(prepared_plain)
 
 
 @pytest.fixture
-def on_lanes(tmp_path: Path) -> Bench:
+def conditional(prepared_colour: Prepared) -> Bench:
+    return Bench(prepared_colour)
+
+
+@pytest.fixture
+def on_lanes(prepared_lanes: Prepared) -> Bench:
     """The conditional one, on a runtime that runs two batches at once."""
-    folder = save_tiny(tmp_path / "tiny", num_classes=3, null_label=True, channels=3)
-    return Bench(folder, runtime="openvino")
+    return Bench(prepared_lanes)
 
 
 def finished(events: Sequence[Event | Limited], job_id: str) -> dict[int, bytes]:
