@@ -6,8 +6,7 @@ other rows: that is measured, with the model that is served.
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
-from statistics import median
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -23,12 +22,16 @@ from diffusion.parameterization import EpsModel
 from diffusion.process import Process
 
 LARGEST_STEPS = 3
-"""Of the largest size, timed at once; of the others as many as have as many rows, so that all take
-about as long, and a moment in which the machine is fast favours none."""
-
-MIN_ROUNDS, MAX_ROUNDS = 3, 5
-ROUNDS_SECONDS = 2.0
-"""Over all sizes: no round beyond the fewest begins later than that."""
+"""Steps of the largest batch that are timed together. Smaller batches take as many steps as have as
+many rows: then all take about as long, and a moment in which the machine is fast favours none."""
+FULL_ROUNDS, AGREEING_ROUNDS = 2, 6
+"""Rounds over all sizes; then rounds over the contenders, after so many of which in a row the same
+sizes must be worth having."""
+CONTENDER = 0.85
+"""Share of the best rows a second from which on a size below the knee may turn out to be it. Those
+above may always, since what else runs can only have made them look worse."""
+ROUNDS_SECONDS = 5.0
+"""Time after which no further round begins, whether or not they agree."""
 
 
 @torch.inference_mode()
@@ -57,21 +60,22 @@ def invariant_sizes(runtime: Runtime, model: EpsModel) -> tuple[int, ...]:
 
 def step_seconds(process: Process, runner: Runner, *, is_conditional: bool) -> LatencyCurve:
     """Seconds of one DDPM step for each of the runner's batch sizes, as the engine takes it: on all
-    lanes of the runtime, with everything that it does besides. The median of some rounds over all
-    sizes, which go on for a while, so that no moment decides in which the machine is fast or slow.
+    lanes of the runtime, with everything that it does besides.
 
-    Raises RuntimeError when a step cannot be taken.
+    Each is the shortest of several rounds: what else runs on the machine only adds time, so the
+    shortest is nearest to what the step itself takes, and two starts find the same. Raises
+    RuntimeError when a step cannot be taken.
     """
     rehearsal = Rehearsal(runner.batch_sizes, process.num_timesteps, is_conditional=is_conditional)
     no_size_is_better = LatencyCurve({size: float(size) for size in runner.batch_sizes})
     with contextlib.suppress(Disconnected):
         LaneThreads(rehearsal, Engine(process, runner, no_size_is_better)).serve()
-    curve = LatencyCurve({size: median(taken) for size, taken in rehearsal.seconds.items()})
-    return curve.up_to(runner.max_rows)  # memory may have run out
+    return rehearsal.curve().up_to(runner.max_rows)  # memory may have run out
 
 
 class Rehearsal:
-    """An engine's first jobs: one at a time, of every size in turn, for some rounds."""
+    """An engine's first jobs: one at a time, of every size in turn, until it is sure which sizes
+    are worth having."""
 
     def __init__(self, sizes: Sequence[int], T: int, *, is_conditional: bool) -> None:
         self.seconds: dict[int, list[float]] = {size: [] for size in sizes}  # of a step, by size
@@ -82,7 +86,7 @@ class Rehearsal:
         self._running: Submit | None = None
 
     def send(self, *messages: Message) -> None:
-        """Takes the time of the job that is done."""
+        """Take the time of a job that is done."""
         for message in messages:
             match message:
                 case Done() if self._running is not None:
@@ -92,24 +96,41 @@ class Rehearsal:
                     raise RuntimeError(f"the model cannot be run: {message.reason}")
 
     def receive(self, *, wait: bool) -> Iterator[Message]:
-        """The next job, once nothing is left of the last. Raises Disconnected after the last."""
+        """Give the next job, once nothing is left of the last. Raises Disconnected in the end."""
         if wait:
             self._running = next(self._jobs, None)
             if self._running is None:
                 raise Disconnected
             yield self._running
 
+    def curve(self) -> LatencyCurve:
+        """The shortest time of each size so far."""
+        return LatencyCurve({size: min(taken) for size, taken in self.seconds.items()})
+
     def _rounds(self) -> Iterator[Submit]:
         started = time.perf_counter()
-        for done in range(MAX_ROUNDS):
-            if done >= MIN_ROUNDS and time.perf_counter() - started > ROUNDS_SECONDS:
+        for _ in range(FULL_ROUNDS):
+            yield from self._round(self.seconds)
+        chosen = [self.curve().up_to_the_knee().sizes]  # after each round
+        while len(chosen) <= AGREEING_ROUNDS or len(set(chosen[-AGREEING_ROUNDS:])) > 1:
+            if time.perf_counter() - started > ROUNDS_SECONDS:
                 return
-            for size in self.seconds:
-                yield Submit(
-                    id=f"warm-up {done} {size}",
-                    seed=0,
-                    indices=tuple(range(size)),
-                    labels=(0,) * size if self._is_conditional else None,
-                    sampler="ddpm",
-                    steps=min(self._T, LARGEST_STEPS * self._largest // size),
-                )
+            yield from self._round(self._contenders())
+            chosen.append(self.curve().up_to_the_knee().sizes)
+
+    def _contenders(self) -> list[int]:
+        curve = self.curve()
+        rates = {size: size / curve.seconds(size) for size in curve.sizes}
+        knee, enough = curve.up_to_the_knee().max_rows, CONTENDER * max(rates.values())
+        return [size for size, rate in rates.items() if size >= knee or rate >= enough]
+
+    def _round(self, sizes: Iterable[int]) -> Iterator[Submit]:
+        for size in sizes:
+            yield Submit(
+                id=f"warm-up {size}",
+                seed=0,
+                indices=tuple(range(size)),
+                labels=(0,) * size if self._is_conditional else None,
+                sampler="ddpm",
+                steps=min(self._T, LARGEST_STEPS * self._largest // size),
+            )
