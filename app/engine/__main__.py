@@ -83,7 +83,7 @@ def outlive_for(seconds: float, connection: socket.socket) -> None:
     os._exit(1)
 
 
-def load(options: Options) -> tuple[Engine, Ready]:
+def load(options: Options, make_runner: type[Runner] = Runner) -> tuple[Engine, Ready]:
     """Load the checkpoint and warm up: the engine, and what to tell of its model.
 
     Raises CheckpointError, ConfigError, DeviceError or RuntimeUnavailable.
@@ -102,7 +102,7 @@ def load(options: Options) -> tuple[Engine, Ready]:
     if runtime.name == "openvino":
         torch.set_num_threads(1)  # its idle threads would spin beside OpenVINO's
     invariant = invariant_sizes(runtime, model)
-    runner = Runner(
+    runner = make_runner(
         runtime,
         invariant or runtime.batch_sizes,
         checkpoint.unet.image_shape,
@@ -143,7 +143,7 @@ def load(options: Options) -> tuple[Engine, Ready]:
     return Engine(process, runner, curve), Ready(info)
 
 
-def main() -> None:
+def main(make_runner: type[Runner] = Runner) -> None:
     """Run until the API process goes away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the API process' to handle
     fd, recorder_fd, options = Options.parse()
@@ -153,7 +153,7 @@ def main() -> None:
     threading.Thread(target=outlive_for, args=(END_SECONDS, connection), daemon=True).start()
     try:
         try:
-            engine, ready = load(options)
+            engine, ready = load(options, make_runner)
             engine.on_step = FlightRecorder(recorder_fd).write
         except Exception as error:
             log.debug("engine cannot start", exc_info=error)

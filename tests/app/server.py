@@ -4,6 +4,7 @@
 """
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,9 +16,8 @@ from typing import Any
 
 import httpx
 
-START_SECONDS = 120
-STOP_SECONDS = 30
-FAULTS = Path(__file__).parent / "faults"
+START_SECONDS = 500
+STOP_SECONDS = 120
 REAL = ("app.engine",)
 FAKE = ("tests.fake_engine", "0.002")
 """Modules that are engines, and their first arguments."""
@@ -93,10 +93,15 @@ class Server:
         return [int(child) for child in children]
 
 
-def faulty(fault: str) -> dict[str, str]:
-    """The variables with which that goes wrong in an engine: see faults/sitecustomize.py."""
-    path = os.pathsep.join([str(FAULTS), os.environ.get("PYTHONPATH", "")])
-    return {"FAULT": fault, "PYTHONPATH": path}
+def faulty(fault: str) -> tuple[str, str]:
+    """A real engine in which that goes wrong: see tests/faulty_engine.py."""
+    return "tests.faulty_engine", fault
+
+
+def break_clock(seed: str) -> None:
+    """From now on this process' clock shows any time at all."""
+    jumps = random.Random(seed)
+    time.time = lambda: jumps.uniform(0, 4e9)
 
 
 def free_port() -> int:
@@ -112,6 +117,9 @@ def main() -> int:
 
     end = sys.argv.index("--")
     engine, flags = sys.argv[1:end], sys.argv[end + 1 :]
+    fault, _, seed = engine[-1].partition("=")
+    if fault == "clock":  # of the whole machine
+        break_clock(seed)
     return cli.serve(flags, engine_command=[sys.executable, "-m", *engine])
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from app import logs
 from tests.app.raw_http import ask, request
-from tests.app.server import REAL, Server, faulty
+from tests.app.server import Server, faulty
 from tests.conftest import ServerFor
 
 Lines = list[dict[str, Any]]
@@ -80,9 +80,7 @@ def test_a_path_cannot_write_lines_of_its_own(logging_server: Server) -> None:
 
 def test_the_engines_lines_name_the_request(plain: Path, tmp_path: Path) -> None:
     flags = [f"--checkpoint={plain}", "--runtime=eager", "--log-format=json"]
-    with Server(
-        tmp_path / "server.log", *flags, engine=REAL, variables=faulty("nan=666")
-    ) as server:
+    with Server(tmp_path / "server.log", *flags, engine=faulty("nan=666")) as server:
         answer = server.client.post(
             "/sample", json={"steps": 5, "seed": 666}, headers={"X-Request-ID": "hopeless"}
         )

@@ -9,6 +9,7 @@ from benchmarks import serving
 from tests.tiny import save_tiny
 
 
+@pytest.mark.slow
 def test_a_short_run_prints_tables_and_writes_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

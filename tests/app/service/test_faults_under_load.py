@@ -64,9 +64,10 @@ def wait_queued(server: Server, n: int) -> None:
 
 @contextmanager
 def serving(tiny: Path, tmp_path: Path, *flags: str, fault: str = "") -> Iterator[Server]:
-    """A server with a fault in its engine."""
+    """A server, perhaps with a fault in its engine."""
     flags = (f"--checkpoint={tiny}", "--runtime=eager", *flags)
-    with Server(tmp_path / "server.log", *flags, engine=REAL, variables=faulty(fault)) as server:
+    engine = faulty(fault) if fault else REAL
+    with Server(tmp_path / "server.log", *flags, engine=engine) as server:
         yield server
 
 
