@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from app.engine.__main__ import main
+from app.engine.batch import Batch
 from app.engine.runner import Call, ChainStep, Runner
-from app.engine.scheduler import Batch
 from tests.app.server import break_clock
 
 AT_POSITION = 3

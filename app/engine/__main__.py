@@ -19,13 +19,14 @@ import torch
 from app import logs
 from app.engine.engine import Engine
 from app.engine.lane_threads import Disconnected, LaneThreads
+from app.engine.latency_curve import LatencyCurve
 from app.engine.runner import Runner
-from app.engine.runtime import make_runtime
+from app.engine.runtime import Runtime, make_runtime
 from app.engine.warmup import invariant_sizes, step_seconds
 from app.wire.flight_recorder import FlightRecorder
 from app.wire.messages import HEADER, Message, ModelInfo, Ready, Unusable, decode, encode
 from app.wire.options import Options
-from diffusion.checkpoint import CheckpointError, open_checkpoint
+from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from diffusion.devices import pick_device
 from diffusion.process import Process
 
@@ -114,8 +115,26 @@ def load(options: Options, make_runner: type[Runner] = Runner) -> tuple[Engine, 
     curve = measured.up_to_the_knee()
     runtime.keep(curve.sizes)
     runner.batch_sizes = curve.sizes
+    parameters = sum(p.numel() for p in model.parameters())
+    info = describe(
+        checkpoint, process, runtime, measured, parameters, is_invariant=bool(invariant)
+    )
+    return Engine(process, runner, curve), Ready(info)
+
+
+def describe(
+    checkpoint: Checkpoint,
+    process: Process,
+    runtime: Runtime,
+    measured: LatencyCurve,
+    parameters: int,
+    *,
+    is_invariant: bool,
+) -> ModelInfo:
+    """What to tell of a model that is warm. `measured` has all batch sizes that were tried."""
+    curve = measured.up_to_the_knee()
     card = checkpoint.card
-    info = ModelInfo(
+    return ModelInfo(
         name=checkpoint.name,
         image_shape=checkpoint.unet.image_shape,
         num_timesteps=process.num_timesteps,
@@ -131,16 +150,15 @@ def load(options: Options, make_runner: type[Runner] = Runner) -> tuple[Engine, 
         command=card.command,
         trained=dict(card.trained),
         quality=dict(card.quality),
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=parameters,
         runtime=runtime.name,
         precision=runtime.precision,
-        device=str(device),
+        device=str(runtime.device),
         batch_sizes=curve.sizes,
         step_seconds={str(size): measured.seconds(size) for size in measured.sizes},
-        batch_invariant=bool(invariant),
+        batch_invariant=is_invariant,
         seconds_per_row=curve.seconds_per_row,
     )
-    return Engine(process, runner, curve), Ready(info)
 
 
 def main(make_runner: type[Runner] = Runner) -> None:

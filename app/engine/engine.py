@@ -8,11 +8,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from app.engine.batch import Batch
 from app.engine.job import Chain, Job
 from app.engine.latency_curve import LatencyCurve
 from app.engine.recovery import recover, smaller_batches
 from app.engine.runner import Call, ChainStep, Runner
-from app.engine.scheduler import Batch, Scheduler
+from app.engine.scheduler import Scheduler
 from app.wire.flight_recorder import Place
 from app.wire.messages import Counts, Done, Event, Failed, Finished, Frame, Limited, Submit
 from diffusion.config import Variance

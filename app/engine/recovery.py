@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import torch
 
+from app.engine.batch import Batch
 from app.engine.job import Chain, Job
 from app.engine.runner import Runner
-from app.engine.scheduler import Batch, Scheduler
+from app.engine.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Advances a batch by one step: gather the chains' states, call the network, update, scatter."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import NamedTuple
@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from app.engine.batch import Batch
 from app.engine.job import Chain
 from app.engine.noise_ahead import Draw, NoiseAhead
 from app.engine.runtime import Runtime
-from app.engine.scheduler import Batch
 from app.engine.steps_ahead import StepsAhead
 from diffusion.samplers import combine_guided, step
 
@@ -208,8 +208,7 @@ class Runner:
 
     def _roster(self, batch: Batch, lane: int | None) -> tuple[Roster, int]:
         """The batch's roster, and which of its steps ahead this is: the lane's last one, if the
-        chains are the same. Chains that left the lane's batch get copies of their states, so that
-        these do not keep the others' in memory."""
+        chains are the same."""
         chains = batch.chains
         positions = [chain.position for chain in chains]
         last = self._rosters.get(lane)
@@ -218,13 +217,18 @@ class Runner:
             if k is not None:
                 return last, k
         elif last is not None:
-            for chain in set(last.chains).difference(chains):
-                if chain in self._states:
-                    self._states[chain] = self._states[chain].copy()
+            self._part(set(last.chains).difference(chains))
         ahead = StepsAhead.of([c.job.table for c in chains], positions, self.runtime.device)
         roster = Roster(list(chains), *self._labels(chains), ahead)
         self._rosters[lane] = roster
         return roster, 0
+
+    def _part(self, chains: Iterable[Chain]) -> None:
+        """Copy the states of chains that have left a batch: as rows of the batch's tensors they
+        would keep the other chains' in memory."""
+        for chain in chains:
+            if chain in self._states:
+                self._states[chain] = self._states[chain].copy()
 
     def _labels(self, chains: Sequence[Chain]) -> tuple[Tensor | None, Guided | None]:
         """The label of each network row, and the chains that have a second row."""

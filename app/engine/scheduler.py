@@ -32,15 +32,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from app.engine.batch import PATIENCE, Batch
 from app.engine.job import Chain, Job
 from app.engine.latency_curve import LatencyCurve
-
-PATIENCE = 3.0
-"""The slowdown from which on a job no longer gives way to shorter ones."""
-TOLERANCE = 1.6
-"""How many times longer than needed a step may become for the sake of much longer jobs."""
-COMPARABLE = 4.0
-"""A job is much longer than another if it takes more than so many times as long, each alone."""
 
 
 class Scheduler:
@@ -106,7 +100,7 @@ class Scheduler:
         """Is its job still one of ours? A job that is cancelled may have chains in a batch."""
         return self.jobs.get(chain.job.id) is chain.job
 
-    def schedule(self) -> "Batch":
+    def schedule(self) -> Batch:
         """Choose the next batch, which is empty when there is none to run now. Its clients pay for
         it, and every job's delay is brought up to date."""
         active = [job for job in self.jobs.values() if not job.is_paused]
@@ -129,7 +123,7 @@ class Scheduler:
         self._stepped = []
         return batch
 
-    def split(self, batch: "Batch", parts: Sequence[Sequence[Chain]]) -> list["Batch"]:
+    def split(self, batch: Batch, parts: Sequence[Sequence[Chain]]) -> list[Batch]:
         """Replace a batch that is not done by smaller ones, each of which has the whole machine.
         Nobody pays again."""
         self._batches.remove(batch)
@@ -137,7 +131,7 @@ class Scheduler:
         self._batches.extend(batches)
         return batches
 
-    def advance(self, batch: "Batch") -> list[Chain]:
+    def advance(self, batch: Batch) -> list[Chain]:
         """Count one step of each chain of a batch that is done, and return the finished ones. These
         leave; so do jobs that have no other. Chains of cancelled jobs are passed over."""
         self._batches.remove(batch)
@@ -186,12 +180,18 @@ class Scheduler:
             jobs.sort(key=first_in_line)
         return clients
 
-    def _fill(self, active: Sequence[Job]) -> "Batch":
-        """Give row after row to the client that has paid least (rule 1). A job that must be alone
-        is first in its batch or waits, and its batch waits until the others are done (rule 5)."""
+    def _fill(self, active: Sequence[Job]) -> Batch:
+        """Fill a batch with chains of these jobs; empty where there is no lane for it."""
         batch = Batch(self.curve, self._lanes, sum(len(job.chains) * job.rows for job in active))
-        if self._is_full or not active:
-            return batch
+        if active and not self._is_full:
+            self._add_rows(batch, active)
+            if batch.has_machine and self._batches:  # it waits until the others are done (rule 5)
+                batch.chains.clear()
+            batch.leave_out_padding()
+        return batch
+
+    def _add_rows(self, batch: Batch, active: Sequence[Job]) -> None:
+        """Give row after row to the client that has paid least (rule 1)."""
         clients = self._by_client(active)
         heap = [Account(self._paid[client], i, client) for i, client in enumerate(clients)]
         heapq.heapify(heap)
@@ -202,12 +202,8 @@ class Scheduler:
             if chain is not None:
                 price = chain.job.rows * self.curve.seconds_per_row
                 heapq.heappush(heap, account._replace(paid=account.paid + price))
-        if batch.has_machine and self._batches:
-            batch.chains.clear()
-        batch.leave_out_padding()
-        return batch
 
-    def _pay(self, batch: "Batch", seconds: float) -> None:
+    def _pay(self, batch: Batch, seconds: float) -> None:
         """Everybody pays for their rows. Where the first in line kept others out, these pay no more
         than in a full batch, and the first in line pays the rest (rule 3)."""
         price = self.curve.seconds_per_row if batch.is_cut_short else seconds / batch.rows
@@ -223,82 +219,6 @@ class Account(NamedTuple):
     paid: float
     order: int
     client: str
-
-
-class Batch:
-    """Chains that take a step together. The first of them is the first in line's."""
-
-    def __init__(self, curve: LatencyCurve, num_lanes: int, all_rows: int) -> None:
-        """An empty batch for one of `num_lanes` lanes, over which `all_rows` rows are spread."""
-        self.curve = curve
-        self.num_lanes = num_lanes
-        self.limit = min(curve.max_rows // num_lanes, -(-all_rows // num_lanes))
-        self.chains: list[Chain] = []
-        self.rows = 0
-        self.has_machine = num_lanes == 1  # no other batch runs beside it
-        self.is_cut_short = False  # for the sake of the first in line
-
-    @classmethod
-    def with_machine(cls, curve: LatencyCurve, chains: Sequence[Chain]) -> "Batch":
-        """These chains, and no other batch beside them."""
-        batch = cls(curve, 1, 0)
-        batch.chains = list(chains)
-        batch.rows = sum(chain.job.rows for chain in chains)
-        return batch
-
-    def __len__(self) -> int:
-        return len(self.chains)
-
-    def __iter__(self) -> Iterator[Chain]:
-        return iter(self.chains)
-
-    @property
-    def seconds(self) -> float:
-        """How long the batch takes where the other lanes are as busy."""
-        return self._seconds(self.rows)
-
-    @property
-    def machine_seconds(self) -> float:
-        """How many seconds of the whole machine the batch takes."""
-        return self.seconds / self._share
-
-    def add(self, chain: Chain) -> bool:
-        """Add a chain if there is room and the first in line allows it. Returns whether it did."""
-        job = chain.job
-        if not self.chains and job.is_alone:
-            self.has_machine = True
-            self.limit = self.curve.max_rows
-        first = self.chains[0].job if self.chains else job
-        if first is not job and (job.is_alone or first.is_alone):
-            return False
-        if self.chains and self.rows + job.rows > self.limit:
-            return False
-        if self._is_in_the_way(first, job):
-            self.is_cut_short = True
-            return False
-        self.chains.append(chain)
-        self.rows += job.rows
-        return True
-
-    def _is_in_the_way(self, first: Job, job: Job) -> bool:
-        is_longer = job.alone_seconds > COMPARABLE * first.alone_seconds
-        if not is_longer or first.slowdown >= PATIENCE:
-            return False
-        needed = self.curve.seconds(first.width(self.curve.max_rows))
-        return self._seconds(self.rows + job.rows) > TOLERANCE * needed
-
-    def leave_out_padding(self) -> None:
-        """Drop the last chains where fewer at once get more done (rule 4)."""
-        best = self.curve.best_rows(self.rows * self._share) // self._share
-        while self.rows > best and len(self.chains) > 1:
-            self.rows -= self.chains.pop().job.rows
-
-    @property
-    def _share(self) -> int:
-        return 1 if self.has_machine else self.num_lanes
-
-    def _seconds(self, rows: int) -> float:
-        return self.curve.seconds(rows * self._share)
 
 
 def first_in_line(job: Job) -> tuple[float, float]:

@@ -10,10 +10,10 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from app.pool.inflight import InFlight
-from app.wire.flight_recorder import FlightRecorder
+from app.wire.flight_recorder import FlightRecorder, Place
 from app.wire.messages import (
     HEADER,
     Cancel,
@@ -212,28 +212,25 @@ class EngineProcess:
                 self._send(Pause(inflight.submit.id, True))
 
     async def _watch(self) -> None:
-        """Kill the process when it hangs; `_keep_running` starts another. Only time in which this
-        process itself ran counts: what stops the whole machine for a while stops both."""
-        seen = (0, False, 0)  # pid, whether it is ready, and the oldest step
-        still = 0.0  # seconds since that was new, or nothing was to do
+        """Kill the process when it hangs; `_keep_running` starts another."""
+        watchdog = Watchdog()
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            recorder, process = self._recorder, self._process
+            process, recorder = self._process, self._recorder
             if recorder is None or process is None or process.returncode is not None:
-                still = 0.0
+                watchdog.still_seconds = 0.0
                 continue
-            state = (process.pid, self.is_ready, recorder.oldest)
             has_work = any(not inflight.is_paused for inflight in self.inflight.values())
-            if state != seen or (self.is_ready and not has_work):
-                seen, still = state, 0.0
-                continue
-            still += WATCH_SECONDS
-            if still > (self.hang_seconds if self.is_ready else START_SECONDS):
+            watchdog.look(
+                (process.pid, self.is_ready, recorder.oldest),
+                may_rest=self.is_ready and not has_work,
+            )
+            if watchdog.still_seconds > (self.hang_seconds if self.is_ready else START_SECONDS):
                 log.error("engine %s hangs: it is killed", process.pid)
                 self.hangs += 1
                 self._is_hung = True
                 process.kill()
-                still = 0.0
+                watchdog.still_seconds = 0.0
 
     def _give_up(self, reason: str) -> None:
         self.status = "unusable"
@@ -253,15 +250,42 @@ class EngineProcess:
             places = {place.job: place for place in self._recorder.read()}
             self._recorder.close()
             self._recorder = None
-        for job_id, inflight in list(self.inflight.items()):
-            if not inflight.missing:  # only its Done was lost
-                inflight.accept(Done(job_id, 0.0, 0.0))
-                del self.inflight[job_id]
-            elif job_id in places:
-                reason = inflight.blame(places[job_id], was_killed=was_killed)
-                if reason is not None:
-                    inflight.accept(Failed(job_id, reason))
-                    del self.inflight[job_id]
+        for inflight in list(self.inflight.values()):
+            last = self._last_event(inflight, places, was_killed=was_killed)
+            if last is not None:
+                inflight.accept(last)
+                del self.inflight[inflight.submit.id]
+
+    @staticmethod
+    def _last_event(
+        inflight: InFlight, places: Mapping[str, Place], *, was_killed: bool
+    ) -> Done | Failed | None:
+        """How a job ends with its engine, if it does: only its Done was lost, or it is to blame."""
+        job_id = inflight.submit.id
+        if not inflight.missing:
+            return Done(job_id, 0.0, 0.0)
+        if job_id not in places:
+            return None
+        reason = inflight.blame(places[job_id], was_killed=was_killed)
+        return None if reason is None else Failed(job_id, reason)
+
+
+class Watchdog:
+    """Counts for how long an engine has done nothing that can be seen. Only looks are counted, so
+    time in which this process itself did not run is not: what stops the whole machine for a while
+    stops both."""
+
+    def __init__(self) -> None:
+        self.still_seconds = 0.0
+        self._seen: tuple[int, bool, int] | None = None
+
+    def look(self, state: tuple[int, bool, int], *, may_rest: bool) -> None:
+        """Look at the engine every WATCH_SECONDS: its pid, whether it is ready, and the oldest step
+        that it runs. An engine that `may_rest` need not change these."""
+        if may_rest or state != self._seen:
+            self._seen, self.still_seconds = state, 0.0
+        else:
+            self.still_seconds += WATCH_SECONDS
 
 
 async def end(process: asyncio.subprocess.Process) -> int:

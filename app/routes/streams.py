@@ -49,18 +49,18 @@ class TrajectoryStream(StreamingResponse):
         try:
             async with aclosing(sse.with_pauses(self._inflight)) as paced:
                 async for event in paced:
-                    block = sse.comment() if event is None else await self._encode(event)
-                    if block is not None:
-                        yield block
+                    yield await self._encode(event)
         except Refused as error:  # the server shuts down, or the job's time is over
             yield self._error(problem_of(error))
 
-    async def _encode(self, event: Event) -> bytes | None:
+    async def _encode(self, event: Event | None) -> bytes:
         match event:
+            case None:
+                return sse.comment()
             case Frame() | Finished():
                 frame = shown(self._plan, event)
-                if frame is None:
-                    return None
+                if frame is None:  # its x_0 is not asked for
+                    return b""
                 self._record.saw_frame()
                 loop = asyncio.get_running_loop()
                 data = await loop.run_in_executor(self._encoders, frame_data, frame)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from app.engine.batch import Batch
 from app.engine.runner import Call
-from app.engine.scheduler import Batch
 from app.wire.flight_recorder import Place
 from app.wire.messages import Failed, Limited, Submit
 from tests.app.engine.conftest import ROW_FAULTS, Bench, break_for, crash, finished

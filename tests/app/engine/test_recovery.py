@@ -6,11 +6,12 @@ from typing import Any, cast
 import pytest
 import torch
 
+from app.engine.batch import Batch
 from app.engine.job import Chain, Job
 from app.engine.latency_curve import LatencyCurve
 from app.engine.recovery import is_out_of_memory, recover, smaller_batches
 from app.engine.runner import Runner
-from app.engine.scheduler import Batch, Scheduler
+from app.engine.scheduler import Scheduler
 
 NO_MEMORY = torch.OutOfMemoryError("injected")
 CRASH = RuntimeError("no such kernel")

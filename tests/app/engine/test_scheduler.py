@@ -7,9 +7,10 @@ from typing import Any, cast
 
 import pytest
 
+from app.engine.batch import Batch
 from app.engine.job import Job
 from app.engine.latency_curve import LatencyCurve
-from app.engine.scheduler import Batch, Scheduler
+from app.engine.scheduler import Scheduler
 
 
 def flat(max_rows: int) -> LatencyCurve:

@@ -1,0 +1,90 @@
+"""A batch of the scheduler: which chains join the ones that are in it (rules 3 to 5 there)."""
+
+from collections.abc import Iterator, Sequence
+from typing import Self
+
+from app.engine.job import Chain, Job
+from app.engine.latency_curve import LatencyCurve
+
+PATIENCE = 3.0
+"""The slowdown from which on a job no longer gives way to shorter ones."""
+TOLERANCE = 1.6
+"""How many times longer than needed a step may become for the sake of much longer jobs."""
+COMPARABLE = 4.0
+"""A job is much longer than another if it takes more than so many times as long, each alone."""
+
+
+class Batch:
+    """Chains that take a step together. The first of them is the first in line's."""
+
+    def __init__(self, curve: LatencyCurve, num_lanes: int, all_rows: int) -> None:
+        """An empty batch for one of `num_lanes` lanes, over which `all_rows` rows are spread."""
+        self.curve = curve
+        self.num_lanes = num_lanes
+        self.limit = min(curve.max_rows // num_lanes, -(-all_rows // num_lanes))
+        self.chains: list[Chain] = []
+        self.rows = 0
+        self.has_machine = num_lanes == 1  # no other batch runs beside it
+        self.is_cut_short = False  # for the sake of the first in line
+
+    @classmethod
+    def with_machine(cls, curve: LatencyCurve, chains: Sequence[Chain]) -> Self:
+        """These chains, and no other batch beside them."""
+        batch = cls(curve, 1, 0)
+        batch.chains = list(chains)
+        batch.rows = sum(chain.job.rows for chain in chains)
+        return batch
+
+    def __len__(self) -> int:
+        return len(self.chains)
+
+    def __iter__(self) -> Iterator[Chain]:
+        return iter(self.chains)
+
+    @property
+    def seconds(self) -> float:
+        """How long the batch takes where the other lanes are as busy."""
+        return self._seconds(self.rows)
+
+    @property
+    def machine_seconds(self) -> float:
+        """How many seconds of the whole machine the batch takes."""
+        return self.seconds / self._share
+
+    def add(self, chain: Chain) -> bool:
+        """Add a chain if there is room and the first in line allows it. Returns whether it did."""
+        job = chain.job
+        if not self.chains and job.is_alone:
+            self.has_machine = True
+            self.limit = self.curve.max_rows
+        first = self.chains[0].job if self.chains else job
+        if first is not job and (job.is_alone or first.is_alone):
+            return False
+        if self.chains and self.rows + job.rows > self.limit:
+            return False
+        if self._is_in_the_way(first, job):
+            self.is_cut_short = True
+            return False
+        self.chains.append(chain)
+        self.rows += job.rows
+        return True
+
+    def _is_in_the_way(self, first: Job, job: Job) -> bool:
+        is_longer = job.alone_seconds > COMPARABLE * first.alone_seconds
+        if not is_longer or first.slowdown >= PATIENCE:
+            return False
+        needed = self.curve.seconds(first.width(self.curve.max_rows))
+        return self._seconds(self.rows + job.rows) > TOLERANCE * needed
+
+    def leave_out_padding(self) -> None:
+        """Drop the last chains where fewer at once get more done (rule 4)."""
+        best = self.curve.best_rows(self.rows * self._share) // self._share
+        while self.rows > best and len(self.chains) > 1:
+            self.rows -= self.chains.pop().job.rows
+
+    @property
+    def _share(self) -> int:
+        return 1 if self.has_machine else self.num_lanes
+
+    def _seconds(self, rows: int) -> float:
+        return self.curve.seconds(rows * self._share)
