@@ -26,7 +26,7 @@ RUN mkdir app diffusion \
 
 FROM base
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin ddpm \
-    && install -d -o ddpm /jobs
+    && install -d -o ddpm /jobs /cache
 WORKDIR /srv
 COPY --from=build /venv /venv
 COPY app app
@@ -36,9 +36,10 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     DDPM_HOST=0.0.0.0 \
-    DDPM_JOBS_FOLDER=/jobs
+    DDPM_JOBS_FOLDER=/jobs \
+    XDG_CACHE_HOME=/cache
 USER ddpm
-VOLUME /jobs
+VOLUME /jobs /cache
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s \
     CMD ["python3", "-m", "app.health"]
