@@ -11,6 +11,7 @@ from app.engine.engine import Engine
 from app.wire.messages import Cancel, Message, Pause, Submit
 
 COUNT_SECONDS = 1.0
+"""Time between two reports of the engine's counts."""
 
 
 class Disconnected(Exception):

@@ -1,8 +1,8 @@
 """How the network is run: the seam between the runner and PyTorch, OpenVINO, or what comes next.
 
-A runtime is a callable (x (B,C,H,W) float32, t (B,) int64, label (B,) int64 or None) -> eps_hat,
-for B among its `batch_sizes`; at warm-up it is measured for which of these a row's bytes do not
-depend on the batch (`app.engine.warmup`). Some also run several batches at once, on `lanes`.
+A runtime is a callable (x_t (B,C,H,W) float32, t (B,) int64, label (B,) int64 or None) -> eps_hat,
+for B among its `batch_sizes`. `app.engine.warmup` measures for which of these a row's bytes do not
+depend on the batch. Some runtimes also run several batches at once, on `lanes`.
 """
 
 from typing import Protocol
@@ -25,12 +25,12 @@ class Lanes(Protocol):
     num_lanes: int
 
     def run(self, lane: int, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
-        """eps_hat, good until the lane's next call. Every lane is called from a thread of its own,
-        whatever the others do."""
+        """Return eps_hat, which is good until the lane's next call. Each lane is called from a
+        thread of its own, whatever the other lanes do."""
 
 
 class Runtime(Protocol):
-    """What the runner needs."""
+    """What the runner needs of a network that runs: a callable, and what is known of it."""
 
     name: str
     precision: str
@@ -41,11 +41,11 @@ class Runtime(Protocol):
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor: ...
 
     def keep(self, batch_sizes: tuple[int, ...]) -> None:
-        """Only these are used from now on."""
+        """Free what only other batch sizes need: from now on these are used alone."""
 
 
 class EagerRuntime:
-    """PyTorch as it is: the reference.
+    """Runs the network in PyTorch as it is: the reference for all other runtimes.
 
     On a CPU its kernels, and how they are split among threads, change with the batch size; among
     the powers of two from 4 up most give a row the same bytes. On CUDA every batch is padded to one
@@ -77,8 +77,8 @@ class EagerRuntime:
 
 
 class CUDAGraphRuntime(EagerRuntime):
-    """The same kernels, recorded once and launched together: a small network's take less time than
-    PyTorch needs to launch them one by one.
+    """Runs PyTorch's kernels on a GPU, recorded once and launched together: those of a small
+    network take less time than PyTorch needs to launch them one by one.
 
     Every lane is a stream of the device with a recording of its own, for half of the rows: one
     batch is computed while what follows another is prepared.
@@ -99,7 +99,7 @@ class CUDAGraphRuntime(EagerRuntime):
         return torch.cat([recording.result() for recording in begun])
 
     def run(self, lane: int, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
-        """Of a batch on a lane, good until the lane's next."""
+        """Return eps_hat of a batch on a lane, which is good until the lane's next."""
         return self._start(lane, x_t, t, label).result()
 
     @torch.inference_mode()
@@ -128,7 +128,7 @@ class Recording:
             self.eps_hat: Tensor = model(*self.inputs)
 
     def start(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> None:
-        """Compute eps_hat of other inputs of the same shapes."""
+        """Begin to compute eps_hat of other inputs of the same shapes."""
         given = (column for column in (x_t, t, label) if column is not None)
         for place, column in zip(self.inputs, given, strict=True):
             place.copy_(column)  # on the caller's stream, whose memory these are
@@ -138,13 +138,13 @@ class Recording:
             self.done.record()
 
     def result(self) -> Tensor:
-        """What was started last, once it is there; the next overwrites it."""
+        """Wait for what was started last, and return its eps_hat; the next start overwrites it."""
         self.done.synchronize()
         return self.eps_hat
 
 
 class OpenVINORuntime:
-    """OpenVINO on the CPU, float32, compiled for each batch size: the default where it installs."""
+    """Runs the network in OpenVINO on the CPU, in float32, compiled for each batch size."""
 
     name = "openvino"
     precision = "float32"
@@ -169,7 +169,7 @@ class OpenVINORuntime:
 
 
 def powers_of_two(largest: int, *, first: int) -> tuple[int, ...]:
-    """first, 2 first, … and `largest` itself."""
+    """The numbers first, 2 first, 4 first, … below `largest`, and `largest` itself."""
     sizes = []
     while first < largest:
         sizes.append(first)
@@ -180,8 +180,8 @@ def powers_of_two(largest: int, *, first: int) -> tuple[int, ...]:
 def make_runtime(
     name: str, model: EpsModel, device: torch.device, threads: int, max_batch: int
 ) -> Runtime:
-    """The runtime of that name; `auto` is a CUDA graph on a GPU, and on a CPU OpenVINO where it is
-    installed, else eager.
+    """Make the runtime of that name. `auto` is a CUDA graph on a GPU; on a CPU it is OpenVINO where
+    that is installed, else eager.
 
     Raises RuntimeUnavailable.
     """

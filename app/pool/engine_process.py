@@ -38,11 +38,14 @@ log = logging.getLogger(__name__)
 COMMAND = (sys.executable, "-m", "app.engine")
 """What starts an engine, before its arguments."""
 RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0)
-"""Pause before the n-th start in a row that never got ready; the last one repeats."""
+"""Pauses before starting again, by the number of starts in a row that never got ready; the last
+one repeats."""
 STOP_SECONDS = 5.0
+"""Time that a process has for ending by itself."""
 START_SECONDS = 900.0
-"""An engine that is not ready by then is started anew."""
+"""Time after which an engine that is still not ready is started again."""
 WATCH_SECONDS = 0.5
+"""Time between two looks at the process."""
 HIGH_WATER, LOW_WATER = 8 << 20, 2 << 20
 """Bytes of events waiting for a reader: above the first its job pauses, until below the second."""
 
@@ -81,6 +84,7 @@ class EngineProcess:
 
     @property
     def is_ready(self) -> bool:
+        """Can it take steps now?"""
         return self.status == "ready"
 
     @property
@@ -96,13 +100,14 @@ class EngineProcess:
         return sum(inflight.cost for inflight in self.inflight.values())
 
     def start(self) -> None:
+        """Begin to keep a process running, and to watch it; returns at once."""
         self._tasks = [
             asyncio.create_task(self._keep_running()),
             asyncio.create_task(self._watch()),
         ]
 
     async def stop(self) -> None:
-        """End the process: closing its socket does, else it is killed."""
+        """End the process by closing its socket, or kill it if that does not help."""
         self.status = "stopped"
         for task in self._tasks:
             task.cancel()
