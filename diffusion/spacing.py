@@ -1,5 +1,8 @@
 """Which timesteps a reverse chain visits, and the defaults of each sampler.
 
+Index rule, for the whole package: the t of the code is zero-based, t = t_paper - 1, so that
+0 <= t < T, and tables over t are read as in the paper: `alpha_bar[t]`. The network receives this t.
+
 Integers only; torch is not imported, so that a server process can plan a chain without it.
 """
 
@@ -23,11 +26,11 @@ class Spacing:
     kept = (249, 499, 749, 999):
 
         position k     0     1     2     3     4
-        network_t[k]   999   749   499   249   -     zero-based: what the network is told in step k
+        network_t[k]   999   749   499   249   -     the t of the code: what the network is told
         paper_t[k]     1000  750   500   250   0     the t of x_t in the paper; 0 is the image
     """
 
-    kept: tuple[int, ...]  # strictly increasing zero-based timesteps
+    kept: tuple[int, ...]  # strictly increasing; the t of the code
 
     @classmethod
     def even(cls, num_timesteps: int, num_steps: int) -> Self:
@@ -46,7 +49,7 @@ class Spacing:
 
     @cached_property
     def network_t(self) -> tuple[int, ...]:
-        """The zero-based t that the network is told in each of the S steps, decreasing."""
+        """The t that the network is told in each of the S steps, decreasing."""
         return self.kept[::-1]
 
     @cached_property

@@ -33,15 +33,17 @@ def timestep_embedding(t: Tensor, dim: int, *, freq_shift: int, flip_sin_to_cos:
     The frequencies are 10000^(-k / (dim/2 - freq_shift)); sines come first unless
     `flip_sin_to_cos`. The paper's code has freq_shift 1 and sines first.
     """
+    # In float32, the network's own precision: the paper's code and diffusers do the same
     half = dim // 2
     k = torch.arange(half, dtype=torch.float32, device=t.device)
+    # (B,1) times (1, dim/2)
     angle = t.float()[:, None] * torch.exp(-math.log(10000) * k / (half - freq_shift))[None, :]
     parts = (
         [torch.cos(angle), torch.sin(angle)]
         if flip_sin_to_cos
         else [torch.sin(angle), torch.cos(angle)]
     )
-    return F.pad(torch.cat(parts, dim=-1), (0, dim % 2))
+    return F.pad(torch.cat(parts, dim=-1), (0, dim % 2))  # an odd dim ends with a 0
 
 
 class UNet(nn.Module):
@@ -65,7 +67,7 @@ class UNet(nn.Module):
         self.conv_out = nn.Conv2d(channels[0], config.out_channels, 3, padding=1)
 
     def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
-        """Compute eps_hat (B,C,H,W) of x_t (B,C,H,W), t (B,) zero-based and label (B,) or None.
+        """Compute eps_hat (B,C,H,W) of x_t (B,C,H,W), t (B,) and label (B,) or None.
 
         With twice as many output channels a learned variance's v follows. Raises ValueError when a
         class-conditional model is given no label, or another model one.
@@ -76,10 +78,10 @@ class UNet(nn.Module):
         # What the layers are told: t, and the label
         temb = self.time_embedding(self._embed_time(t))
         if label is not None:
-            temb = temb + self.class_embedding(label)
+            temb = temb + self.class_embedding(label)  # (B,D)
         # Down, every output kept as a skip connection
         x = self.conv_in(2 * x_t - 1 if config.center_input_sample else x_t)
-        skips = [x]
+        skips = [x]  # (B,channels[0],H,W), then each level's
         for down in self.down_blocks:
             skips += down(skips[-1], temb)
         x = skips[-1]
@@ -88,6 +90,7 @@ class UNet(nn.Module):
         # Up, using the skip connections from the last to the first
         for up in self.up_blocks:
             x = up(x, skips, temb)
+        # Back to the image's channels
         eps_hat: Tensor = self.conv_out(F.silu(self.conv_norm_out(x)))
         return eps_hat
 

@@ -87,6 +87,7 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=padding)
 
     def forward(self, x: Tensor, temb: Tensor) -> Tensor:  # noqa: ARG002 - the resamplers' signature
+        # (0, 1, 0, 1): a column to the right, a row at the bottom
         y: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)) if self.asymmetric else x)
         return y
 
@@ -136,19 +137,21 @@ class Resnet(nn.Module):
 
     def forward(self, x: Tensor, temb: Tensor) -> Tensor:
         """Take x (B,C,H,W) and the time embedding temb (B,D) to (B,C_out,H',W')."""
+        # First half; a resized block resizes both branches, so that they can be added
         hidden = self.act(self.norm1(x))
         if self.resample != 1.0:
             x, hidden = self._resize(x), self._resize(hidden)
         hidden = self.conv1(hidden)
-        time = self.time_emb_proj(self.act(temb))[:, :, None, None]  # (B,C,1,1)
+        time = self.time_emb_proj(self.act(temb))[:, :, None, None]  # (B,C,1,1), or 2C
+        # Second half, told t: added (the paper), or as scale and shift of the norm (IDDPM)
         if self.scale_shift:
-            scale, shift = time.chunk(2, dim=1)
+            scale, shift = time.chunk(2, dim=1)  # (B,2C,1,1) -> two of (B,C,1,1)
             hidden = self.norm2(hidden) * (1 + scale) + shift
         else:
             hidden = self.norm2(hidden + time)
         hidden = self.conv2(self.dropout(self.act(hidden)))
         if self.conv_shortcut is not None:
-            x = self.conv_shortcut(x)
+            x = self.conv_shortcut(x)  # 1x1, to the new number of channels
         y: Tensor = x + hidden
         return y / self.output_scale if self.output_scale != 1.0 else y
 
@@ -165,7 +168,7 @@ class Attention(nn.Module):
         self, config: UNetConfig, channels: int, groups: int | None, output_scale: float = 1.0
     ) -> None:
         super().__init__()
-        head_dim = config.attention_head_dim or channels
+        head_dim = config.attention_head_dim or channels  # the paper has one head
         self.heads = channels // head_dim
         self.output_scale = output_scale
         inner = self.heads * head_dim
@@ -182,7 +185,7 @@ class Attention(nn.Module):
         q, k, v = (self._split(layer(hidden)) for layer in (self.to_q, self.to_k, self.to_v))
         out = attend(q, k, v)  # (B, heads, HW, head_dim)
         out = self.to_out(out.transpose(1, 2).reshape(B, H * W, -1))  # (B, HW, C)
-        y: Tensor = out.transpose(1, 2).reshape(B, C, H, W) + x
+        y: Tensor = out.transpose(1, 2).reshape(B, C, H, W) + x  # residual
         return y / self.output_scale if self.output_scale != 1.0 else y
 
     def _split(self, x: Tensor) -> Tensor:
@@ -212,6 +215,7 @@ class DownBlock(Block):
     def __init__(self, config: UNetConfig, level: int) -> None:
         channels = config.block_out_channels
         out = channels[level]
+        # Input channels of each resnet: the level above's for the first, then the level's own
         widths = [channels[max(level - 1, 0)]] + [out] * (config.layers_per_block - 1)
         attends = config.down_block_types[level] == "AttnDownBlock2D"
         super().__init__(
@@ -244,10 +248,13 @@ class UpBlock(Block):
     unless it is the last level."""
 
     def __init__(self, config: UNetConfig, level: int) -> None:
-        channels = config.block_out_channels[::-1]
+        channels = config.block_out_channels[::-1]  # levels are counted from the lowest up
         out = channels[level]
+        # One resnet more than on the way down: for the skip connection of the downsampling above,
+        # or of the first convolution
         count = config.layers_per_block + 1
         inputs = [channels[max(level - 1, 0)]] + [out] * (count - 1)
+        # Channels of the skip connections; the last one comes from the level above
         skips = [out] * (count - 1) + [channels[min(level + 1, len(channels) - 1)]]
         attends = config.up_block_types[level] == "AttnUpBlock2D"
         super().__init__(
@@ -275,6 +282,7 @@ class MidBlock(nn.Module):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         channels, scale = config.block_out_channels[-1], config.mid_block_scale_factor
+        # As diffusers decides whether this attention has a norm, and of how many groups
         groups = config.attn_norm_num_groups
         if groups is None and config.resnet_time_scale_shift == "default":
             groups = config.norm_num_groups
