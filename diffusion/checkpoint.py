@@ -53,7 +53,7 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What the files of diffusers have no field for; any of it may be unknown."""
+    """What is known of a model beyond the files of diffusers; any of it may be missing."""
 
     name: str | None = None
     null_label: int | None = None  # the class embedding's row that means "no label"
@@ -77,7 +77,7 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        """The name on the card, or else the folder's."""
+        """The model's name: that on its card, or else the folder's."""
         return self.card.name or self.folder.resolve().name
 
     @property
@@ -223,8 +223,10 @@ def _check_weights(path: Path, config: UNetConfig) -> None:
 
 
 class WithoutInit(TorchFunctionMode):
-    """While it lasts, layers are made without drawing their weights: these will be loaded. For
-    tensors on the meta device that draw would import torch's compiler, which takes seconds."""
+    """A block in which layers are made without drawing their weights, because these will be loaded.
+
+    On the meta device that draw would import torch's compiler, which takes seconds.
+    """
 
     def __torch_function__(
         self,

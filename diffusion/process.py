@@ -124,7 +124,7 @@ class Process:
     @cached_property
     def alpha_bar(self) -> Tensor:
         """alpha_bar_t, the product of alpha_1..alpha_t (eq. 4)."""
-        return torch.cumprod(self.alpha, dim=0)  # eq. 4: alpha_bar_t = prod_s alpha_s
+        return torch.cumprod(self.alpha, dim=0)
 
     @cached_property
     def alpha_bar_prev(self) -> Tensor:
@@ -139,7 +139,6 @@ class Process:
     @cached_property
     def beta_tilde(self) -> Tensor:
         """beta~_t, the variance of the posterior (eq. 7); 0 at the paper's t = 1."""
-        # Eq. 7, right: (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) beta_t
         return (1 - self.alpha_bar_prev) / (1 - self.alpha_bar) * self.beta
 
     @cached_property
@@ -152,23 +151,19 @@ class Process:
     @cached_property
     def mu_tilde_x_0(self) -> Tensor:
         """The coefficient of x_0 in mu~_t, the mean of the posterior (eq. 7)."""
-        # Eq. 7, left: sqrt(alpha_bar_{t-1}) beta_t / (1 - alpha_bar_t)
         return self.alpha_bar_prev.sqrt() * self.beta / (1 - self.alpha_bar)
 
     @cached_property
     def mu_tilde_x_t(self) -> Tensor:
-        """The coefficient of x_t in mu~_t (eq. 7)."""
-        # Eq. 7, left: sqrt(alpha_t) (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t)
+        """The coefficient of x_t in mu~_t, the mean of the posterior (eq. 7)."""
         return self.alpha.sqrt() * (1 - self.alpha_bar_prev) / (1 - self.alpha_bar)
 
     def q_step(self, x_prev: Tensor, t: Tensor) -> Gaussian:
-        """Return q(x_t | x_{t-1}), eq. 2."""
-        # N(x_t; sqrt(1 - beta_t) x_{t-1}, beta_t I)
+        """Return q(x_t | x_{t-1}) = N(sqrt(1 - beta_t) x_{t-1}, beta_t I), eq. 2."""
         return Gaussian(_at(self.alpha.sqrt(), t, x_prev) * x_prev, _at(self.beta, t, x_prev))
 
     def q_mean_variance(self, x_0: Tensor, t: Tensor) -> Gaussian:
-        """Return q(x_t | x_0), eq. 4."""
-        # N(x_t; sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I)
+        """Return q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I), eq. 4."""
         return Gaussian(_at(self.alpha_bar.sqrt(), t, x_0) * x_0, _at(1 - self.alpha_bar, t, x_0))
 
     def q_sample(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:

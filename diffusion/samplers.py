@@ -78,12 +78,12 @@ class SamplerTable:
 
     @cached_property
     def is_noisy(self) -> list[bool]:
-        """Does step k add noise?"""
+        """For each step k, whether it adds noise."""
         return [c_z != 0 for c_z in self.coefficients.c_z.tolist()]
 
     @cached_property
     def looks_back(self) -> list[bool]:
-        """Does step k use the x_0_hat of the step before?"""
+        """For each step k, whether it uses the x_0_hat of the step before."""
         return [c_h != 0 for c_h in self.coefficients.c_h.tolist()]
 
     @cached_property
@@ -130,7 +130,7 @@ def ddim(process: Process, kept: Tensor, eta: float = 0.0) -> SamplerTable:
     # Rounding must not take the root's argument below 0, near which it is at the last steps.
     direction = (1 - q.alpha_bar_prev - sigma**2).clamp(min=0).sqrt()
     c_x = direction / (1 - q.alpha_bar).sqrt()
-    # What eps_hat holds of x_0_hat is moved to its coefficient
+    # That eps_hat has a part in x_t, c_x, and one in x_0_hat, which joins its coefficient
     c_0 = q.alpha_bar_prev.sqrt() - c_x * q.alpha_bar.sqrt()
     return _table(q, c_x, c_0, c_z=sigma)
 
@@ -257,7 +257,7 @@ def _scaled_by_v(z: Tensor, v: Tensor, c: StepCoefficients, rows: Tensor) -> Ten
 
 
 class Conditioning(NamedTuple):
-    """What the samples are to show, and how strongly."""
+    """The label of each sample, and the strength of guidance towards it."""
 
     label: Tensor | None  # (B,) int64
     guidance: float = 0.0  # the strength w; 0: none

@@ -74,6 +74,7 @@ class TimeEmbedding(nn.Module):
         self.linear_2 = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Take the sinusoidal embedding x (B,in_dim) to (B,dim)."""
         hidden: Tensor = self.linear_2(F.silu(self.linear_1(x)))
         return hidden
 
@@ -87,6 +88,7 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=padding)
 
     def forward(self, x: Tensor, temb: Tensor) -> Tensor:  # noqa: ARG002 - the resamplers' signature
+        """Take x (B,C,H,W) to (B,C,H/2,W/2)."""
         # (0, 1, 0, 1): a column to the right, a row at the bottom
         y: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)) if self.asymmetric else x)
         return y
@@ -100,6 +102,7 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, temb: Tensor) -> Tensor:  # noqa: ARG002 - the resamplers' signature
+        """Take x (B,C,H,W) to (B,C,2H,2W)."""
         y: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         return y
 
@@ -179,6 +182,7 @@ class Attention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(inner, channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Let every position of x (B,C,H,W) attend to all: of the same shape."""
         B, C, H, W = x.shape
         hidden = self.group_norm(x) if self.group_norm is not None else x
         hidden = hidden.reshape(B, C, H * W).transpose(1, 2)  # (B, HW, C)

@@ -50,7 +50,7 @@ class Sampler(NamedTuple):
 
     @property
     def file_name(self) -> str:
-        """The name of files of its samples, without an ending."""
+        """The name of the files of this sampler's samples, without an ending."""
         return str(self).replace(":", "-")
 
 
@@ -76,7 +76,7 @@ class Settings:
                 raise EvaluationError(f"{flag}: {value} is not allowed; it must be {least} or more")
 
     def key(self) -> dict[str, Any]:
-        """Return all of them in JSON types: what tells one evaluation from another."""
+        """Return all settings in JSON types: what tells one evaluation from another."""
         return {**asdict(self), "samplers": [str(sampler) for sampler in self.samplers]}
 
     def flags(self) -> str:
@@ -119,8 +119,8 @@ class Evaluation:
 
     @property
     def rows(self) -> int:
-        """Rows of the network in the whole evaluation, an image in a step each: for the progress
-        bar."""
+        """The rows of all calls of the network, an image in a step each: what the progress bar
+        counts."""
         settings = self.settings
         splits = sum(min(settings.num_images, len(images)) for images in (self.train, self.test))
         steps = sum(sampler.num_steps for sampler in settings.samplers)
@@ -139,8 +139,8 @@ class Evaluation:
         bar: "tqdm[Any]",
         rows: int,
     ) -> dict[str, Array]:
-        """Get a part; where it is finished already, `bar` moves on by its `rows`, which then do
-        not count as speed."""
+        """Get the part of that name; where it is finished already, `bar` moves on by its `rows`,
+        which then do not count as speed."""
         before = bar.n
         part = self.parts.get(name, make)
         if bar.n == before:
