@@ -23,8 +23,8 @@ from torch import Tensor
 
 from diffusion import noise
 from diffusion.config import Variance
+from diffusion.guidance import Model
 from diffusion.process import Process
-from diffusion.samplers import Model
 
 WHICH_T = 1 << 31
 """The number of the first draw that chooses timesteps; draws of noise have lower numbers."""

@@ -120,7 +120,7 @@ def initialise(model: UNet) -> None:
     for module in model.modules():
         if isinstance(module, Resnet):
             module.conv2.weight.mul_(NEARLY_ZERO)
-        elif isinstance(module, Attention):
+        if isinstance(module, Attention):
             for parameter in module.to_out.parameters():
                 parameter.mul_(NEARLY_ZERO)
     model.conv_out.weight.mul_(NEARLY_ZERO)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from diffusion.bound import Reverse, compare
 from diffusion.config import Config, Prediction
+from diffusion.guidance import Model
 from diffusion.parameterization import EpsModel, min_snr_weight, target
 from diffusion.process import Process
-from diffusion.samplers import Model
 from diffusion.training.batches import Batch
 from diffusion.unet import UNet
 
