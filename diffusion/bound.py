@@ -6,7 +6,9 @@
     L_{t-1}  KL( q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t) )  one for each reverse step
     L_0      -log p(x_0 | x_1)                                the discretised decoder (13)
 
-With the zero-based t of the code, the term computed at t is L_t. All but the network is float64.
+With the t of the code (see `diffusion.spacing`), the term computed at t is L_t: L_0 at t = 0. All
+but the network is float64: a term is the small difference of large numbers, and the decoder looks
+into tails that are beyond float32.
 """
 
 import itertools
@@ -21,8 +23,8 @@ from torch import Tensor
 
 from diffusion import noise
 from diffusion.config import Variance
+from diffusion.guidance import Model
 from diffusion.process import Process
-from diffusion.samplers import Model
 
 WHICH_T = 1 << 31
 """The number of the first draw that chooses timesteps; draws of noise have lower numbers."""
@@ -64,7 +66,8 @@ class Reverse:
         """
         if self.variance != "learned_range":
             return _rows(self.log_variance_table, t)
-        share = (v + 1) / 2  # IDDPM eq. 15
+        # IDDPM eq. 15: v = -1 chooses beta~_t, v = 1 beta_t, and between them the logs are mixed
+        share = (v + 1) / 2
         log_beta = _rows(self.process.beta.log(), t)
         return share * log_beta + (1 - share) * _rows(self.process.log_beta_tilde, t)
 
@@ -116,6 +119,7 @@ class BoundTerms:
 def prior(process: Process, x_0: Tensor) -> Tensor:
     """Compute L_T = KL( q(x_T | x_0) || N(0, I) ) of images x_0 (B,C,H,W): (B,) in nats."""
     # Of N(mean, variance) from N(0, 1): (mean^2 + variance - 1 - log variance) / 2, by eq. 4.
+    # 1 - variance is alpha_bar_T, a few 1e-5: log1p keeps its digits.
     alpha_bar = process.alpha_bar[-1].to(x_0.device)
     each = alpha_bar * x_0.double() ** 2 - alpha_bar - torch.log1p(-alpha_bar)
     return 0.5 * each.sum(dim=(1, 2, 3))
@@ -127,9 +131,11 @@ def discretized_gaussian_log_likelihood(x_0: Tensor, mean: Tensor, log_variance:
     Bins reach 1/255 to both sides of k / 127.5 - 1; the outermost two reach to infinity. In nats,
     and exact in float64 even in the far tails.
     """
+    # The bin of each pixel, from delta_- to delta_+
     edge = 1 - HALF_BIN
     lower = torch.where(x_0 < -edge, -BEYOND, x_0 - HALF_BIN)
     upper = torch.where(x_0 > edge, BEYOND, x_0 + HALF_BIN)
+    # Its edges in units of sigma from the mean
     scale = torch.exp(-0.5 * log_variance)
     a, b = (lower - mean) * scale, (upper - mean) * scale
     # In the upper tail Phi(b) and Phi(a) are both 1 in float64. The lower one has the same mass,
@@ -149,7 +155,7 @@ def term(reverse: Reverse, x_0: Tensor, t: Tensor, eps: Tensor, label: Tensor | 
     eps is the term of eq. 5.
     """
     q = reverse.process
-    x_t = q.q_sample(x_0.double(), t, eps.double())
+    x_t = q.q_sample(x_0.double(), t, eps.double())  # eq. 4; the network alone sees it in float32
     out = reverse.model(x_t.float(), q.timesteps.to(t.device)[t], label)
     return compare(reverse, x_0, x_t, t, out)
 
@@ -161,7 +167,9 @@ def compare(reverse: Reverse, x_0: Tensor, x_t: Tensor, t: Tensor, out: Tensor) 
     """
     q = reverse.process
     x_0, x_t, out = x_0.double(), x_t.double(), out.double()
-    eps_hat, v = out[:, : x_0.shape[1]], out[:, x_0.shape[1] :]
+    C = x_0.shape[1]
+    # p(x_{t-1} | x_t), eq. 1: its mean is mu~ (eq. 7) at x_0_hat, which is clipped as in sampling
+    eps_hat, v = out[:, :C], out[:, C:]  # v has no channels unless the variance is learned
     x_0_hat = q.predict_x_0(x_t, t, eps_hat)
     if reverse.clip is not None:
         x_0_hat = clipped(x_0_hat, reverse.clip)
@@ -169,6 +177,7 @@ def compare(reverse: Reverse, x_0: Tensor, x_t: Tensor, t: Tensor, out: Tensor) 
     # KL of two Gaussians (eq. 8). mu~ and mu_theta share their x_t part (eq. 7), so they differ by
     # x_0 - x_0_hat alone.
     difference = _rows(q.mu_tilde_x_0, t) * (x_0 - x_0_hat)
+    # (r - 1 - log r + difference^2 / sigma_t^2) / 2, where r is beta~_t / sigma_t^2
     log_beta_tilde = _rows(q.log_beta_tilde, t)
     ratio = torch.exp(log_beta_tilde - log_variance)
     kl = 0.5 * (ratio - 1 - (log_beta_tilde - log_variance))
@@ -227,17 +236,19 @@ def bound(
     Image b's draw at t is a function of (seed, first_index + b, t), whatever its batch. `on_step`
     is called after each call of the network, for a progress bar.
     """
-    B, *shape = x_0.shape
+    B, *shape = x_0.shape  # shape is (C,H,W)
     indices = torch.arange(first_index, first_index + B, device=x_0.device)
     seeds = torch.full_like(indices, seed)
     S = reverse.process.num_timesteps
+    # nats, x_0_mse and eps_mse of every image at every t; terms that are not computed stay 0
     columns = torch.zeros(3, B, S, dtype=torch.float64, device=x_0.device)
     for t, weight in _chosen(indices, S, num_terms or S, seed):
-        eps = noise.normal(seeds, indices, t + 1, tuple(shape))
+        eps = noise.normal(seeds, indices, t + 1, tuple(shape))  # draw 0 would be a sample's x_T
         made = term(reverse, x_0, t, eps, label)
         x_0_mse = (made.x_0_hat - x_0).square().mean(dim=(1, 2, 3))
         eps_mse = (made.eps_hat - eps).square().mean(dim=(1, 2, 3))
         values = torch.stack([made.nats, x_0_mse, eps_mse]).double() * weight
+        # Each image's own column: t may differ from image to image
         columns.scatter_(2, t.expand(3, B)[:, :, None], values[:, :, None])
         on_step()
     nats, x_0_mse, eps_mse = columns
@@ -248,11 +259,13 @@ def _chosen(
     indices: Tensor, num_timesteps: int, num_terms: int, seed: int
 ) -> Iterator[tuple[Tensor, int | float]]:
     """Yield the t (B,) at which each image's terms are computed, and how much they count."""
+    # The decoder's term always: it is about half of the bound (section 4.3)
     yield torch.zeros_like(indices), 1
+    # 1..S-1 in equal parts, one t from each: so the terms of an image are spread over the chain
     edges = torch.linspace(1, num_timesteps, num_terms).round().long().tolist()
     for part, (first, last) in enumerate(itertools.pairwise(edges)):
         size = last - first
-        if size == 1:
+        if size == 1:  # nothing to draw; with num_terms = S this is every t
             yield torch.full_like(indices, first), 1
             continue
         draws = torch.full_like(indices, WHICH_T + part)
@@ -261,4 +274,4 @@ def _chosen(
 
 def _rows(table: Tensor, t: Tensor) -> Tensor:
     """Gather table[t] as (B,1,1,1) float64."""
-    return table.to(t.device)[t][:, None, None, None]
+    return table.to(t.device)[t][:, None, None, None]  # (B,) -> (B,1,1,1)

@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,6 @@ from torch.overrides import TorchFunctionMode
 from diffusion.atomic import atomic_folder
 from diffusion.config import (
     ConfigError,
-    Prediction,
     ProcessConfig,
     UNetConfig,
     check_channels,
@@ -36,6 +35,7 @@ from diffusion.config import (
 )
 from diffusion.parameterization import EpsModel
 from diffusion.process import Process
+from diffusion.scheduler_json import read_scheduler, scheduler_json
 from diffusion.unet import UNet
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
@@ -43,10 +43,6 @@ MODELS = Path(__file__).resolve().parent.parent / "models"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CARD = "model_card.json"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
-SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
-"""Our schedule for each beta_schedule of diffusers."""
-PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "sample": "x_0", "v_prediction": "v"}
-"""Our prediction for each prediction_type of diffusers."""
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 OLD_ATTENTION_NAME = re.compile(rf"(attentions\.\d+)\.({'|'.join(OLD_ATTENTION)})\.")
 
@@ -57,7 +53,7 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What the files of diffusers have no field for; any of it may be unknown."""
+    """What is known of a model beyond the files of diffusers; any of it may be missing."""
 
     name: str | None = None
     null_label: int | None = None  # the class embedding's row that means "no label"
@@ -81,7 +77,7 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        """The name on the card, or else the folder's."""
+        """The model's name: that on its card, or else the folder's."""
         return self.card.name or self.folder.resolve().name
 
     @property
@@ -171,45 +167,10 @@ def _unet_config(path: Path) -> UNetConfig:
 
 
 def _process_config(path: Path) -> ProcessConfig:
-    values = _read_json(path)
-    prediction = values.get("prediction_type", "epsilon")
-    if prediction not in PREDICTIONS:
-        known = ", ".join(PREDICTIONS)
-        raise CheckpointError(f"{path}: prediction_type: {prediction!r} is not one of {known}")
-    for unsupported in ("thresholding", "rescale_betas_zero_snr"):
-        if values.get(unsupported):
-            raise CheckpointError(f"{path}: {unsupported}: is not supported")
-    variance = str(values.get("variance_type", "fixed_small")).removesuffix("_log")
-    clip = values.get("clip_sample_range", 1.0) if values.get("clip_sample", True) else None
     try:
-        return from_dict(
-            ProcessConfig,
-            {
-                **_betas(values, path),
-                "variance": variance,
-                "clip": clip,
-                "prediction": PREDICTIONS[prediction],
-            },
-        )
+        return read_scheduler(_read_json(path))
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
-
-
-def _betas(values: dict[str, Any], path: Path) -> dict[str, Any]:
-    T = values.get("num_train_timesteps", 1000)
-    table = values.get("trained_betas")
-    if table is not None:
-        return {"num_timesteps": T, "schedule": "table", "beta_table": table}
-    schedule = values.get("beta_schedule", "linear")
-    if schedule not in SCHEDULES:
-        known = ", ".join(SCHEDULES)
-        raise CheckpointError(f"{path}: beta_schedule: {schedule!r} is not one of {known}")
-    return {
-        "num_timesteps": T,
-        "schedule": SCHEDULES[schedule],
-        "beta_start": values.get("beta_start", 1e-4),
-        "beta_end": values.get("beta_end", 0.02),
-    }
 
 
 def _card(path: Path, unet: UNetConfig) -> ModelCard:
@@ -262,8 +223,10 @@ def _check_weights(path: Path, config: UNetConfig) -> None:
 
 
 class WithoutInit(TorchFunctionMode):
-    """While it lasts, layers are made without drawing their weights: these will be loaded. For
-    tensors on the meta device that draw would import torch's compiler, which takes seconds."""
+    """A block in which layers are made without drawing their weights, because these will be loaded.
+
+    On the meta device that draw would import torch's compiler, which takes seconds.
+    """
 
     def __torch_function__(
         self,
@@ -308,31 +271,10 @@ def save_checkpoint(folder: Path, model: UNet, process: ProcessConfig, card: Mod
         _write_json(partial / "model_index.json", index)
         unet = {"_class_name": "UNet2DModel", **dataclasses.asdict(model.config)}
         _write_json(partial / "unet" / "config.json", unet)
-        _write_json(partial / "scheduler" / "scheduler_config.json", _scheduler_json(process))
+        _write_json(partial / "scheduler" / "scheduler_config.json", scheduler_json(process))
         _write_json(partial / CARD, dataclasses.asdict(card))
         state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
         save_file(state, partial / "unet" / WEIGHTS, metadata={"format": "pt"})
-
-
-def _scheduler_json(process: ProcessConfig) -> dict[str, Any]:
-    names = {ours: theirs for theirs, ours in SCHEDULES.items()}
-    predictions = {ours: theirs for theirs, ours in PREDICTIONS.items()}
-    scale = 1000 / process.num_timesteps if process.schedule == "linear" else 1.0
-    table: Sequence[float] | None = process.beta_table
-    if process.schedule == "log_snr":  # diffusers has no name for it, but takes a table
-        table = Process.from_config(process).beta.tolist()
-    return {
-        "_class_name": "DDPMScheduler",
-        "num_train_timesteps": process.num_timesteps,
-        "beta_schedule": names.get(process.schedule, "linear"),
-        "beta_start": 1e-4 * scale if process.beta_start is None else process.beta_start,
-        "beta_end": 0.02 * scale if process.beta_end is None else process.beta_end,
-        "trained_betas": table,
-        "prediction_type": predictions[process.prediction],
-        "variance_type": process.variance,
-        "clip_sample": process.clip is not None,
-        "clip_sample_range": process.clip or 1.0,
-    }
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

@@ -61,219 +61,134 @@ def _command(
     return parser
 
 
-# fmt: off - a flag and its help take two lines
+# One line for a flag and its type, and the next for its help:
+# fmt: off
 
 
 def _add_train(commands: Any) -> None:
     parser = _command(
-        commands,
-        "train",
-        _train,
+        commands, "train", _train,
         "Train a model (Algorithm 1), or continue a run where it stopped.",
         "ddpm train configs/mnist.toml --out runs/mnist",
     )
-    add = parser.add_argument
-    add("config", type=Path, help="configuration, a TOML file; see configs/ for examples")
-    add(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="FOLDER",
-        help="folder of the run; if it holds a run already, that one is continued",
-    )
-    add(
-        "--data",
-        metavar="NAME|PATH",
-        help="data set by name, or path to images (default: the configuration's)",
-    )
-    add(
-        "--start",
-        metavar="CHECKPOINT",
-        help="checkpoint to take the first weights from (default: random weights)",
-    )
-    add(
-        "--until",
-        type=int,
-        metavar="STEP",
-        help="stop after this step and continue another time (default: train to the end)",
-    )
-    add(
-        "--device",
-        default="auto",
-        metavar="NAME",
-        help="auto, cpu, cuda or cuda:1 (default: auto, a GPU where there is one)",
-    )
+    parser.add_argument("config", type=Path,
+        help="configuration, a TOML file; see configs/ for examples")
+
+    add = parser.add_argument_group("the run").add_argument
+    add("--out", type=Path, required=True, metavar="FOLDER",
+        help="folder of the run; if it holds a run already, that one is continued")
     add("--name", help="name of the model (default: the configuration's file name)")
-    add(
-        "--strict",
-        action="store_true",
-        help="stop at an image that cannot be read (default: leave it out and say so)",
-    )
+    add("--start", metavar="CHECKPOINT",
+        help="checkpoint to take the first weights from (default: random weights)")
+    add("--until", type=int, metavar="STEP",
+        help="stop after this step and continue another time (default: train to the end)")
+
+    add = parser.add_argument_group("the data").add_argument
+    add("--data", metavar="NAME|PATH",
+        help="data set by name, or path to images (default: the configuration's)")
+    add("--strict", action="store_true",
+        help="stop at an image that cannot be read (default: leave it out and say so)")
+
+    _add_device(parser.add_argument_group("what runs the network"))
 
 
 def _add_sample(commands: Any) -> None:
     parser = _command(
-        commands,
-        "sample",
-        _sample,
+        commands, "sample", _sample,
         "Generate images with Algorithm 2 or a faster sampler.",
         "ddpm sample mnist --n 10 --label 0 1 2 3 4 5 6 7 8 9 --sampler ddim --out digits.png",
     )
-    add = parser.add_argument
-    add("checkpoint", help="checkpoint's folder, or the name of a built-in model")
-    add(
-        "--out",
-        type=Path,
-        default=Path("samples.png"),
-        metavar="PATH",
+    _add_checkpoint(parser)
+    _add_images(parser)
+    _add_chain(parser)
+    _add_runtime(parser,
+        "images made together: more take more memory (default: %(default)s)")
+
+
+def _add_images(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say which images `sample` makes, and where they go."""
+    add = parser.add_argument_group("the images").add_argument
+    add("--out", type=Path, default=Path("samples.png"), metavar="PATH",
         help="where the images go: a grid in one .png, an array in an .npz, or a folder of PNGs "
-        "(default: %(default)s)",
-    )
-    add(
-        "--label",
-        type=int,
-        nargs="+",
-        metavar="LABEL",
-        help="one label for all images, or one for each (default: no label)",
-    )
-    add("--n", type=int, default=16, metavar="COUNT", help="images to make (default: %(default)s)")
-    add(
-        "--seed",
-        type=int,
-        default=0,
-        help="seed, 0 .. 2^53-1; image i of a seed is always the same (default: %(default)s)",
-    )
-    add(
-        "--first-index",
-        type=int,
-        default=0,
-        metavar="INDEX",
-        help="the first image's index i among those of the seed (default: %(default)s)",
-    )
-    add(
-        "--sampler",
-        choices=get_args(SamplerName),
-        default="ddpm",
-        help="ddpm is Algorithm 2; ddim and dpmpp need fewer steps (default: %(default)s)",
-    )
-    add(
-        "--steps",
-        type=int,
-        metavar="COUNT",
-        help="steps of the chain (default: all for ddpm, 50 for ddim, 20 for dpmpp)",
-    )
-    add(
-        "--eta",
-        type=float,
-        default=0.0,
-        help="how much noise ddim adds: 0 for none, 1 for as much as ddpm (default: %(default)s)",
-    )
-    add(
-        "--variance",
-        choices=("fixed_small", "fixed_large"),
+        "(default: %(default)s)")
+    add("--n", type=int, default=16, metavar="COUNT",
+        help="images to make (default: %(default)s)")
+    add("--label", type=int, nargs="+", metavar="LABEL",
+        help="one label for all images, or one for each (default: no label)")
+    add("--seed", type=int, default=0,
+        help="seed, 0 .. 2^53-1; image i of a seed is always the same (default: %(default)s)")
+    add("--first-index", type=int, default=0, metavar="INDEX",
+        help="the first image's index i among those of the seed (default: %(default)s)")
+
+
+def _add_chain(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how `sample` goes from noise to an image."""
+    add = parser.add_argument_group("the chain").add_argument
+    add("--sampler", choices=get_args(SamplerName), default="ddpm",
+        help="ddpm is Algorithm 2; ddim and dpmpp need fewer steps (default: %(default)s)")
+    add("--steps", type=int, metavar="COUNT",
+        help="steps of the chain (default: all for ddpm, 50 for ddim, 20 for dpmpp)")
+    add("--eta", type=float, default=0.0,
+        help="how much noise ddim adds: 0 for none, 1 for as much as ddpm (default: %(default)s)")
+    add("--variance", choices=("fixed_small", "fixed_large"),
         help="ddpm's sigma^2: beta~_t (small) or beta_t (large) (default: the checkpoint's for the "
-        "full chain, else fixed_small)",
-    )
-    add(
-        "--guidance",
-        type=float,
-        default=0.0,
-        metavar="W",
+        "full chain, else fixed_small)")
+    add("--guidance", type=float, default=0.0, metavar="W",
         help="strength w of classifier-free guidance towards the label, 0 for none "
-        "(default: %(default)s)",
-    )
-    add(
-        "--batch-size",
-        type=int,
-        default=64,
-        metavar="COUNT",
-        help="images made together: more take more memory (default: %(default)s)",
-    )
-    _add_runtime(parser)
+        "(default: %(default)s)")
 
 
 def _add_evaluate(commands: Any) -> None:
     parser = _command(
-        commands,
-        "evaluate",
-        _evaluate,
+        commands, "evaluate", _evaluate,
         "Measure a model's likelihood bound and its samples, and write report.html.\n"
         "Run again with the same flags, it continues where it stopped.",
         "ddpm evaluate mnist --out reports/mnist --samples 500 --sampler ddpm ddim:50 dpmpp:20",
     )
-    add = parser.add_argument
-    add("checkpoint", help="checkpoint's folder, or the name of a built-in model")
-    add(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="FOLDER",
-        help="folder of the report; if it holds an unfinished one, that one is continued",
-    )
-    add(
-        "--data",
-        metavar="NAME|PATH",
-        help="data set by name, or path to images (default: what the model was trained on)",
-    )
-    add(
-        "--images",
-        type=int,
-        default=100,
-        metavar="COUNT",
-        help="images of each split, for the bound (default: %(default)s)",
-    )
-    add(
-        "--terms",
-        type=int,
-        metavar="COUNT",
+    _add_checkpoint(parser)
+    _add_report(parser)
+    _add_measures(parser)
+    _add_runtime(parser,
+        "images that the network is run on together (default: %(default)s)")
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say where an evaluation is written, and what it compares with."""
+    add = parser.add_argument_group("the report").add_argument
+    add("--out", type=Path, required=True, metavar="FOLDER",
+        help="folder of the report; if it holds an unfinished one, that one is continued")
+    add("--data", metavar="NAME|PATH",
+        help="data set by name, or path to images (default: what the model was trained on)")
+    add("--seed", type=int, default=0,
+        help="seed of everything drawn (default: %(default)s)")
+
+
+def _add_measures(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how much of the bound and of the samples is measured, and by what."""
+    add = parser.add_argument_group("the bound").add_argument
+    add("--images", type=int, default=100, metavar="COUNT",
+        help="images of each split, for the bound (default: %(default)s)")
+    add("--terms", type=int, metavar="COUNT",
         help="terms of the bound computed for each image, drawn at random: with fewer, more images "
-        "fit in the same time (default: all T)",
-    )
-    add(
-        "--samples",
-        type=int,
-        default=500,
-        metavar="COUNT",
-        help="images to make with each sampler (default: %(default)s)",
-    )
-    add(
-        "--sampler",
-        nargs="+",
-        default=["ddpm", "ddim", "dpmpp"],
-        metavar="SAMPLER",
+        "fit in the same time (default: all T)")
+
+    add = parser.add_argument_group("the samples").add_argument
+    add("--samples", type=int, default=500, metavar="COUNT",
+        help="images to make with each sampler (default: %(default)s)")
+    add("--sampler", nargs="+", default=["ddpm", "ddim", "dpmpp"], metavar="SAMPLER",
         help="samplers to compare, each NAME, NAME:STEPS or NAME:STEPS@GUIDANCE "
-        "(default: ddpm ddim dpmpp)",
-    )
-    add(
-        "--features",
-        default="auto",
-        choices=get_args(FeaturesName),
+        "(default: ddpm ddim dpmpp)")
+    add("--features", default="auto", choices=get_args(FeaturesName),
         help="features that distances are measured in; auto is inception where its weights are "
-        "stored, else classifier (default: %(default)s)",
-    )
-    add(
-        "--classifier",
-        type=Path,
-        metavar="FOLDER",
+        "stored, else classifier (default: %(default)s)")
+    add("--classifier", type=Path, metavar="FOLDER",
         help="classifier to recognise labels with (default: the built-in one for the data, or one "
-        "that is trained first)",
-    )
-    add("--seed", type=int, default=0, help="seed of everything drawn (default: %(default)s)")
-    add(
-        "--batch-size",
-        type=int,
-        default=64,
-        metavar="COUNT",
-        help="images that the network is run on together (default: %(default)s)",
-    )
-    _add_runtime(parser)
+        "that is trained first)")
 
 
 def _add_export(commands: Any) -> None:
     parser = _command(
-        commands,
-        "export",
-        _export,
+        commands, "export", _export,
         "Write a checkpoint in the diffusers format: of a run (its average of weights, EMA), or of "
         "another\ncheckpoint.",
         "ddpm export runs/mnist models/mine --name mine",
@@ -281,34 +196,36 @@ def _add_export(commands: Any) -> None:
     add = parser.add_argument
     add("source", help="folder of a run, or a checkpoint's folder or built-in name")
     add("out", type=Path, help="folder to write; a checkpoint that is there is replaced")
+
+    add = parser.add_argument_group("the model card").add_argument
     add("--name", help="name of the model (default: a checkpoint's own; of a run, OUT's)")
-    add(
-        "--report",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="REPORT",
+    add("--report", type=Path, nargs="+", default=[], metavar="REPORT",
         help="report.json of an evaluation of this checkpoint, to be summed up on its model card; "
-        "more of them add their samplers (default: none)",
-    )
+        "more of them add their samplers (default: none)")
 
 
-def _add_runtime(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say what runs the network, and on which device."""
-    add = parser.add_argument
-    add(
-        "--device",
-        default="auto",
-        metavar="NAME",
-        help="auto, cpu, cuda or cuda:1 (default: auto, a GPU where there is one)",
-    )
-    add(
-        "--runtime",
-        default="auto",
-        choices=get_args(RuntimeName),
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint",
+        help="checkpoint's folder, or the name of a built-in model")
+
+
+def _add_runtime(parser: argparse.ArgumentParser, batch_size: str) -> None:
+    """Add the flags that say what runs the network, where, and on how many images at once.
+
+    `batch_size` is the help of that flag.
+    """
+    group = parser.add_argument_group("what runs the network")
+    _add_device(group)
+    add = group.add_argument
+    add("--runtime", default="auto", choices=get_args(RuntimeName),
         help="openvino is the faster on a CPU, eager is PyTorch; auto is openvino where it is "
-        "installed and the device a CPU (default: %(default)s)",
-    )
+        "installed and the device a CPU (default: %(default)s)")
+    add("--batch-size", type=int, default=64, metavar="COUNT", help=batch_size)
+
+
+def _add_device(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--device", default="auto", metavar="NAME",
+        help="auto, cpu, cuda or cuda:1 (default: auto, a GPU where there is one)")
 
 
 # fmt: on

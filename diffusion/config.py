@@ -3,6 +3,7 @@
 The standard library only, so that flags and settings can be checked without loading PyTorch.
 """
 
+import builtins
 import dataclasses
 import math
 import tomllib
@@ -252,22 +253,32 @@ def _convert(name: str, hint: Any, value: Any) -> Any:
 
 
 def _matches(hint: Any, value: Any) -> bool:
-    origin = typing.get_origin(hint)
-    if origin in (types.UnionType, typing.Union):
-        return any(_matches(option, value) for option in typing.get_args(hint))
-    if origin is Literal:
-        return value in typing.get_args(hint)
-    if origin is tuple:
-        items = typing.get_args(hint)
-        if items[-1] is not ... and isinstance(value, tuple) and len(value) != len(items):
-            return False
-        return isinstance(value, tuple) and all(_matches(items[0], item) for item in value)
-    if origin is dict:
-        return isinstance(value, dict)
-    if hint is None or hint is types.NoneType:
-        return value is None
-    if hint in (int, float) and isinstance(value, bool):
+    """Is `value`, of JSON or TOML with tuples for lists, of the type that a field declares?"""
+    options = typing.get_args(hint)
+    match typing.get_origin(hint):
+        case types.UnionType | typing.Union:
+            return any(_matches(option, value) for option in options)
+        case typing.Literal:
+            return value in options
+        case builtins.tuple:
+            return isinstance(value, tuple) and _matches_tuple(options, value)
+        case builtins.dict:
+            return isinstance(value, dict)
+    return _matches_plain(hint, value)
+
+
+def _matches_tuple(items: tuple[Any, ...], value: tuple[Any, ...]) -> bool:
+    """Is `value` a tuple[items]? All items are of one type; with an ellipsis any number of them."""
+    if items[-1] is not ... and len(value) != len(items):
         return False
+    return all(_matches(items[0], item) for item in value)
+
+
+def _matches_plain(hint: Any, value: Any) -> bool:
+    if hint in (None, types.NoneType):
+        return value is None
+    if isinstance(value, bool):  # which Python takes for an int
+        return hint is bool
     return isinstance(value, (int, float) if hint is float else hint)
 
 

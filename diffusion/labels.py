@@ -53,7 +53,7 @@ class Labels:
 
 
 def spread(labels: int | Sequence[int], n: int) -> tuple[int, ...]:
-    """One label for each of `n` samples. Raises LabelError for another number of them."""
+    """Return one label for each of `n` samples. Raises LabelError for another number of them."""
     each = (labels,) * n if isinstance(labels, int) else tuple(labels)
     if len(each) != n:
         reason = f"{len(each)} labels for n = {n} images; give one, or n of them"

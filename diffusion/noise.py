@@ -24,18 +24,21 @@ ROUNDS = 10
 def philox(counter: Tensor, key: Tensor) -> Tensor:
     """Compute Philox4x32-10 of counter (4, …) and key (2, …): words (4, …), all int64 that hold 32
     bits."""
-    shape = (2,) + (1,) * (counter.dim() - 1)
+    shape = (2,) + (1,) * (counter.dim() - 1)  # of the constants, to go with (2, …)
     multiplier = torch.tensor(MULTIPLIER, device=counter.device).reshape(shape)
     # A round: c0, c1, c2, c3 <- hi(M1 c2) ^ c1 ^ k0, lo(M1 c2), hi(M0 c0) ^ c3 ^ k1, lo(M0 c0)
+    # Both halves are computed at once: even is c0, c2; odd is c1, c3.
     even, odd = counter[0::2], counter[1::2]
     keys = key
     weyl = torch.tensor(WEYL, device=counter.device).reshape(shape)
     for _ in range(ROUNDS):
-        product = (even * multiplier).flip(0)  # wraps to signed: the 64 bits are right
+        # 32 x 32 -> 64 bits. int64 wraps to signed, but the bits are right; the mask drops the sign
+        # that >> spreads. M1 c2 comes first.
+        product = (even * multiplier).flip(0)
         even = ((product >> 32) & MASK) ^ odd ^ keys
         odd = product & MASK
-        keys = (keys + weyl) & MASK
-    return torch.stack([even, odd], dim=1).flatten(0, 1)
+        keys = (keys + weyl) & MASK  # the key schedule: a Weyl sequence
+    return torch.stack([even, odd], dim=1).flatten(0, 1)  # c0, c1, c2, c3
 
 
 def normal(seeds: Tensor, indices: Tensor, draws: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -48,7 +51,8 @@ def normal(seeds: Tensor, indices: Tensor, draws: Tensor, shape: tuple[int, ...]
     # Four words, and so four numbers, a block; those beyond the size are cut off.
     words = _words(seeds, indices, draws, blocks=-(-size // 4))
     z = _box_muller(words[0::2], words[1::2])  # (2, 2, B, blocks)
-    return z.permute(2, 3, 0, 1).reshape(len(seeds), -1)[:, :size].reshape(-1, *shape)
+    z = z.permute(2, 3, 0, 1).reshape(len(seeds), -1)  # (B, 4 blocks): block after block
+    return z[:, :size].reshape(-1, *shape)
 
 
 def below(limit: int, seeds: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
@@ -62,19 +66,20 @@ def below(limit: int, seeds: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
 
 def _words(seeds: Tensor, indices: Tensor, draws: Tensor, blocks: int) -> Tensor:
     """Random 32-bit words of each row, as int64 (4, B, blocks)."""
-    block = torch.arange(blocks, device=seeds.device).expand(len(seeds), blocks)
+    block = torch.arange(blocks, device=seeds.device).expand(len(seeds), blocks)  # (B, blocks)
+    # The counter's four words: which block, which draw, and the sample's index in two halves
     counter = torch.stack(
         [
             block,
             *(word[:, None].expand_as(block) for word in (draws, indices & MASK, indices >> 32)),
         ]
     )
-    key = torch.stack([seeds & MASK, seeds >> 32])[:, :, None]
+    key = torch.stack([seeds & MASK, seeds >> 32])[:, :, None]  # (2, B, 1)
     return philox(counter, key)
 
 
 def _box_muller(a: Tensor, b: Tensor) -> Tensor:
     """Turn uniform words a and b, each (…), into two independent normal numbers, float32 (2, …)."""
-    # The half keeps the logarithm's argument off 0.
+    # radius sqrt(-2 ln u), angle 2 pi b / 2^32 (Box & Muller 1958). The half keeps u off 0 and 1.
     radius = (-2 * exact_math.log((a.double() + 0.5) * 2.0**-32)).sqrt()
     return (exact_math.cos_sin(b) * radius).float()

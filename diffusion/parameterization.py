@@ -15,7 +15,7 @@ from diffusion.unet import UNet
 class EpsModel(nn.Module):
     """A network that gives eps_hat (B,C,H,W), whatever it was trained to predict.
 
-    It takes x_t (B,C,H,W), t (B,) zero-based, and label (B,) or None. Where the network learned its
+    It takes x_t (B,C,H,W), t (B,), and label (B,) or None. Where the network learned its
     variance, the v of that follows eps_hat: (B,2C,H,W) in all.
     """
 
@@ -26,6 +26,7 @@ class EpsModel(nn.Module):
         super().__init__()
         self.unet = unet
         self.prediction = prediction
+        # Made in float64 and rounded once. Not saved with the weights: the process gives them.
         self.register_buffer("a", process.alpha_bar.sqrt().float(), persistent=False)
         self.register_buffer("b", (1 - process.alpha_bar).sqrt().float(), persistent=False)
 
@@ -46,8 +47,9 @@ class EpsModel(nn.Module):
         """Convert the network's output at x_t to eps_hat; channels of a learned variance stay."""
         if self.prediction == "eps":
             return out
-        # x_0: eq. 4 solved for eps. v: a v + b x_t = (a^2 + b^2) eps = eps.
-        made, v = out[:, : x_t.shape[1]], out[:, x_t.shape[1] :]
+        C = x_t.shape[1]
+        made, v = out[:, :C], out[:, C:]  # the prediction; a learned variance, or no channels
+        # x_0: eq. 4 solved for eps. v: a v + b x_t = (a^2 + b^2) eps = eps, since a^2 + b^2 = 1.
         a, b = (table[t][:, None, None, None] for table in (self.a, self.b))
         eps_hat = (x_t - a * made) / b if self.prediction == "x_0" else a * made + b * x_t
         return torch.cat([eps_hat, v], dim=1)
@@ -56,7 +58,7 @@ class EpsModel(nn.Module):
 def target(prediction: Prediction, process: Process, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     """Return what the network is trained to predict at x_t, of the shape of x_0."""
     match prediction:
-        case "eps":
+        case "eps":  # eq. 14
             return eps
         case "x_0":
             return x_0
@@ -69,7 +71,9 @@ def min_snr_weight(prediction: Prediction, process: Process, gamma: float) -> Te
 
     The error of x_0 is weighted by min(SNR, gamma); errors of eps and v so that it is the same.
     """
-    # The error of eps is SNR times that of x_0, the error of v (SNR + 1) times.
+    # x_0_hat - x_0 is -b / a times the error of eps (eq. 4), and -b times that of v, since x_0 is
+    # a x_t - b v. So the squared error of eps is a^2 / b^2 = SNR times that of x_0, and the squared
+    # error of v is 1 / b^2 = SNR + 1 times that of x_0.
     clipped = process.snr.clamp(max=gamma)
     match prediction:
         case "eps":

@@ -1,8 +1,8 @@
 """The forward process q and its posterior (eq. 1-7 and 15 of Ho, Jain, Abbeel 2020).
 
-Index rule, for the whole package: code `t` is zero-based, t = t_paper - 1, 0 <= t < T. The
-network receives this integer. Tables are float64 of shape (T,); `alpha_bar[t]` reads as in
-the paper.
+Tables over t are float64 of shape (T,): a product of a thousand alphas, or 1 - alpha_bar at small
+t, would lose digits in float32. They are cast to the images' dtype only where they meet images.
+How t is counted is said in `diffusion.spacing`.
 """
 
 import math
@@ -45,8 +45,10 @@ def scaled_linear_beta(num_timesteps: int, start: float, end: float) -> Tensor:
 def cosine_beta(num_timesteps: int, offset: float = 0.008, limit: float = 0.999) -> Tensor:
     """Return the betas (T,) of an alpha_bar that is a squared cosine (Nichol & Dhariwal 2021,
     eq. 17), at most `limit`."""
-    u = torch.linspace(0, 1, num_timesteps + 1, dtype=torch.float64)
+    u = torch.linspace(0, 1, num_timesteps + 1, dtype=torch.float64)  # t_paper / T, from 0
+    # f(t) of eq. 17 there. Its division by f(0) cancels in the ratio below.
     alpha_bar = torch.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
+    # beta_t = 1 - alpha_bar_t / alpha_bar_{t-1}; at the end, where alpha_bar is 0, it would be 1.
     return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=limit)
 
 
@@ -56,7 +58,7 @@ def log_snr_beta(num_timesteps: int, largest: float, smallest: float) -> Tensor:
     Each step then counts in the bound as much as its squared error of eps_hat does in L_simple, but
     for a factor that is the same at every t (Kingma et al. 2021), so the two are close.
     """
-    # SNR = alpha_bar / (1 - alpha_bar), so alpha_bar = sigmoid(log SNR).
+    # SNR = alpha_bar / (1 - alpha_bar), so alpha_bar = sigmoid(log SNR). beta_1 = 1 - alpha_bar_1.
     alpha_bar = torch.linspace(largest, smallest, num_timesteps, dtype=torch.float64).sigmoid()
     return 1 - torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
 
@@ -116,7 +118,7 @@ class Process:
 
     @cached_property
     def alpha(self) -> Tensor:
-        """alpha_t = 1 - beta_t."""
+        """alpha_t = 1 - beta_t, (T,): the share of the variance of x_{t-1} that a step keeps."""
         return 1 - self.beta
 
     @cached_property
@@ -126,7 +128,7 @@ class Process:
 
     @cached_property
     def alpha_bar_prev(self) -> Tensor:
-        """alpha_bar_{t-1}, with alpha_bar_0 = 1."""
+        """alpha_bar_{t-1}, (T,): that of the step before, with alpha_bar_0 = 1 for the image."""
         return torch.cat([torch.ones(1, dtype=torch.float64), self.alpha_bar[:-1]])
 
     @cached_property
@@ -136,12 +138,13 @@ class Process:
 
     @cached_property
     def beta_tilde(self) -> Tensor:
-        """beta~_t, the variance of the posterior (eq. 7); 0 at t_paper = 1."""
+        """beta~_t, the variance of the posterior (eq. 7); 0 at the paper's t = 1."""
         return (1 - self.alpha_bar_prev) / (1 - self.alpha_bar) * self.beta
 
     @cached_property
     def log_beta_tilde(self) -> Tensor:
         """log beta~_t, with beta~_1 = 0 replaced by beta~_2, as in the paper's code."""
+        # log 0 would be -inf. A chain of one step has no beta~_2, so beta_1 stands in.
         first = self.beta_tilde[1:2] if self.num_timesteps > 1 else self.beta[:1]
         return torch.log(torch.cat([first, self.beta_tilde[1:]]))
 
@@ -152,15 +155,15 @@ class Process:
 
     @cached_property
     def mu_tilde_x_t(self) -> Tensor:
-        """The coefficient of x_t in mu~_t (eq. 7)."""
+        """The coefficient of x_t in mu~_t, the mean of the posterior (eq. 7)."""
         return self.alpha.sqrt() * (1 - self.alpha_bar_prev) / (1 - self.alpha_bar)
 
     def q_step(self, x_prev: Tensor, t: Tensor) -> Gaussian:
-        """Return q(x_t | x_{t-1}), eq. 2."""
+        """Return q(x_t | x_{t-1}) = N(sqrt(1 - beta_t) x_{t-1}, beta_t I), eq. 2."""
         return Gaussian(_at(self.alpha.sqrt(), t, x_prev) * x_prev, _at(self.beta, t, x_prev))
 
     def q_mean_variance(self, x_0: Tensor, t: Tensor) -> Gaussian:
-        """Return q(x_t | x_0), eq. 4."""
+        """Return q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I), eq. 4."""
         return Gaussian(_at(self.alpha_bar.sqrt(), t, x_0) * x_0, _at(1 - self.alpha_bar, t, x_0))
 
     def q_sample(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
@@ -198,5 +201,6 @@ class Process:
 
 def _at(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
     """Gather table[t] as (B,1,1,1), in the dtype and on the device of `like`."""
+    # Gathered in float64, and rounded once to the images' dtype.
     values = table.to(t.device)[t].to(device=like.device, dtype=like.dtype)
-    return values.reshape(-1, *(1,) * (like.dim() - 1))
+    return values.reshape(-1, *(1,) * (like.dim() - 1))  # (B,) -> (B,1,1,1)

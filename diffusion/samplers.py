@@ -7,10 +7,10 @@ is one linear update
 
 so a sampler is the kept timesteps and a row of coefficients for each of them, made in float64. The
 rows of one batch may belong to different samplers, to chains of different lengths, and be at
-different steps of these.
+different steps of these. How t is counted is said in `diffusion.spacing`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Self
@@ -20,12 +20,9 @@ from torch import Tensor
 
 from diffusion import exact_math, noise
 from diffusion.config import Variance
+from diffusion.guidance import Conditioning, Model, guided
 from diffusion.process import Process
 from diffusion.spacing import SamplerName, Spacing
-
-Model = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""The network as samplers call it: (x_t (B,C,H,W), t (B,) int64, label (B,) int64 or None) to
-eps_hat (B,C,H,W); to eps_hat and v, (B,2C,H,W), where it learned its variance."""
 
 
 class StepCoefficients(NamedTuple):
@@ -68,7 +65,8 @@ class SamplerTable:
     def rows(self) -> Tensor:
         """The coefficients as `step` takes them: (S, 8, 1, 1, 1) float32, a row for each step, in
         the shape that multiplies images."""
-        return torch.stack(self.coefficients, dim=1).float()[:, :, None, None, None]
+        rows = torch.stack(self.coefficients, dim=1)  # (S, 8), still float64
+        return rows.float()[:, :, None, None, None]  # rounded once, to the images' dtype
 
     @cached_property
     def spacing(self) -> Spacing:
@@ -77,12 +75,12 @@ class SamplerTable:
 
     @cached_property
     def is_noisy(self) -> list[bool]:
-        """Does step k add noise?"""
+        """For each step k, whether it adds noise."""
         return [c_z != 0 for c_z in self.coefficients.c_z.tolist()]
 
     @cached_property
     def looks_back(self) -> list[bool]:
-        """Does step k use the x_0_hat of the step before?"""
+        """For each step k, whether it uses the x_0_hat of the step before."""
         return [c_h != 0 for c_h in self.coefficients.c_h.tolist()]
 
     @cached_property
@@ -107,6 +105,7 @@ def ddpm(process: Process, kept: Tensor, variance: Variance = "fixed_small") -> 
     """
     q = process.respace(kept)  # its betas are those between kept timesteps
     c_x, c_0 = q.mu_tilde_x_t, q.mu_tilde_x_0
+    # sigma_t^2, section 3.2: beta~_t is right where x_0 is one point, beta_t where it is N(0, I)
     match variance:
         case "fixed_small":
             return _table(q, c_x, c_0, c_z=q.beta_tilde.sqrt())
@@ -114,6 +113,7 @@ def ddpm(process: Process, kept: Tensor, variance: Variance = "fixed_small") -> 
             return _table(q, c_x, c_0, c_z=q.beta.sqrt())
         case "learned_range":
             ends = (0.5 * q.log_beta_tilde, 0.5 * q.beta.log())  # log sigma is half log sigma^2
+            # c_z is 1: `step` multiplies z by the sigma that v chooses
             return _table(q, c_x, c_0, c_z=torch.ones_like(q.beta), log_sigma=ends)
 
 
@@ -124,8 +124,10 @@ def ddim(process: Process, kept: Tensor, eta: float = 0.0) -> SamplerTable:
     sigma = eta * q.beta_tilde.sqrt()  # eq. 16
     # Eq. 12: x_prev = sqrt(alpha_bar_prev) x_0_hat + direction eps_hat + sigma z, with the eps_hat
     # of the clipped x_0_hat: (x_t - sqrt(alpha_bar) x_0_hat) / sqrt(1 - alpha_bar).
+    # Rounding must not take the root's argument below 0, near which it is at the last steps.
     direction = (1 - q.alpha_bar_prev - sigma**2).clamp(min=0).sqrt()
     c_x = direction / (1 - q.alpha_bar).sqrt()
+    # That eps_hat has a part in x_t, c_x, and one in x_0_hat, which joins its coefficient
     c_0 = q.alpha_bar_prev.sqrt() - c_x * q.alpha_bar.sqrt()
     return _table(q, c_x, c_0, c_z=sigma)
 
@@ -133,14 +135,17 @@ def ddim(process: Process, kept: Tensor, eta: float = 0.0) -> SamplerTable:
 def dpmpp(process: Process, kept: Tensor) -> SamplerTable:
     """DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2), first order at the first and last step."""
     q = process.respace(kept)
+    # Their alpha_t and sigma_t; `prev` is the less noisy end of a step, their t_i
     alpha, sigma = q.alpha_bar.sqrt(), (1 - q.alpha_bar).sqrt()
     alpha_prev, sigma_prev = q.alpha_bar_prev.sqrt(), (1 - q.alpha_bar_prev).sqrt()
     half_log_snr = alpha.log() - sigma.log()  # lambda
+    # h_i = lambda_{t_i} - lambda_{t_{i-1}}; infinite at the last step, which ends at sigma = 0
     h = torch.cat([torch.full((1,), torch.inf, dtype=torch.float64), half_log_snr.diff().neg()])
     c_data = alpha_prev * -torch.expm1(-h)  # the weight of D, eq. 9 there
     # r compares h of the step before: the index above, since the chain runs from high to low t.
     ratio = torch.cat([h[1:], torch.full((1,), torch.inf, dtype=torch.float64)]) / h
     # D = (1 + 1 / 2r) x_0_hat - 1 / 2r x_0_hat_previous
+    # x_prev = (sigma_prev / sigma) x_t + c_data D; D's two parts go to c_0 and c_h
     c_h = -c_data / (2 * ratio)
     c_h[0] = 0.0  # the chain's last step, to alpha_bar = 1: h is infinite, the first order exact
     c_h[-1] = 0.0  # its first step: there is no history yet
@@ -159,7 +164,7 @@ def make_table(
 
     `eta` applies to ddim, `variance` to ddpm. Raises ValueError unless 1 <= num_steps <= T.
     """
-    kept = torch.tensor(Spacing.even(process.num_timesteps, num_steps).kept)
+    kept = torch.tensor(Spacing.even(process.num_timesteps, num_steps).kept)  # (S,), increasing
     match sampler:
         case "ddpm":
             return ddpm(process, kept, variance)
@@ -217,16 +222,16 @@ def step(
     """
     c = StepCoefficients.of(rows if rows.device == x_t.device else rows.to(x_t.device))
     C = x_t.shape[1]
-    # Eq. 15, and the clip.
+    # Eq. 15. The clip comes before the mean: images are in [-1, 1], and so should x_0_hat be
     eps_hat = out.narrow(1, 0, C)
     x_0_hat = (x_t - c.sqrt_one_minus_alpha_bar * eps_hat).div_(c.sqrt_alpha_bar)
     if clip is not None:
         x_0_hat = x_0_hat.clamp_(-clip, clip)
-    # The mean of x_prev.
+    # The mean of x_prev; for Algorithm 2 mu~ of eq. 7
     x_prev = (c.c_x * x_t).add_(c.c_0 * x_0_hat)
     if x_0_hat_previous is not None:
         x_prev = x_prev.add_(c.c_h * x_0_hat_previous)
-    # The noise.
+    # The noise, sigma_t z: line 4 of Algorithm 2
     if z is None:
         return Step(x_prev.add_(0.0), x_0_hat)  # makes -0 into 0, as adding 0 z would
     if out.shape[1] > C:
@@ -241,45 +246,11 @@ def _scaled_by_v(z: Tensor, v: Tensor, c: StepCoefficients, rows: Tensor) -> Ten
     """
     # Looked up on the CPU, where the rows lie: a GPU would have to be waited for.
     noisy = StepCoefficients.of(rows).c_z.flatten().nonzero().flatten().to(z.device)
+    # v = -1 chooses the small end, v = 1 the large one
     log_sigma = c.log_sigma_small + (v + 1) / 2 * (c.log_sigma_large - c.log_sigma_small)
+    # In float64, as `exact_math` works; it gives the same bits for a row in any batch
     sigma = exact_math.exp(log_sigma[noisy].double()).to(z.dtype)
     return z.index_copy(0, noisy, z[noisy] * sigma)
-
-
-class Conditioning(NamedTuple):
-    """What the samples are to show, and how strongly."""
-
-    label: Tensor | None  # (B,) int64
-    guidance: float = 0.0  # the strength w; 0: none
-    null_label: int | None = None  # the label that means "no label"; guidance needs it
-
-
-def guided(model: Model, x_t: Tensor, t: Tensor, condition: Conditioning) -> Tensor:
-    """Call the model at x_t with classifier-free guidance (Ho & Salimans 2022, eq. 6).
-
-    Raises ValueError for guidance without a label or a null label.
-    """
-    label, w, null_label = condition
-    out = model(x_t, t, label)
-    if w == 0:
-        return out
-    if label is None or null_label is None:
-        raise ValueError("guidance: needs a label and a model trained with label dropout")
-    out_null = model(x_t, t, torch.full_like(label, null_label))
-    w_rows = torch.full((len(x_t),), w, dtype=torch.float64, device=x_t.device)
-    return combine_guided(out, out_null, w_rows, num_channels=x_t.shape[1])
-
-
-def combine_guided(out: Tensor, out_null: Tensor, w: Tensor, num_channels: int) -> Tensor:
-    """Return (1 + w) eps_hat(x_t, t, label) - w eps_hat(x_t, t), with w (B,) float64.
-
-    `out` and `out_null` are the model's with the label and without one. A learned variance, in the
-    channels after the first `num_channels`, is taken from `out` as it is.
-    """
-    scale = w[:, None, None, None]
-    eps_label, eps_null = out[:, :num_channels], out_null[:, :num_channels]
-    eps_hat = (1 + scale).to(out.dtype) * eps_label - scale.to(out.dtype) * eps_null
-    return torch.cat([eps_hat, out[:, num_channels:]], dim=1)
 
 
 class State(NamedTuple):

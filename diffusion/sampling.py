@@ -12,10 +12,11 @@ from tqdm import tqdm
 from diffusion.checkpoint import Checkpoint, open_checkpoint
 from diffusion.config import RuntimeName, Variance
 from diffusion.devices import pick_device
+from diffusion.guidance import Conditioning, Model
 from diffusion.labels import Labels
 from diffusion.openvino.model import CompiledModel
 from diffusion.process import Process
-from diffusion.samplers import Conditioning, Model, SamplerTable, make_table, sample
+from diffusion.samplers import SamplerTable, make_table, sample
 from diffusion.spacing import SamplerName, default_steps, default_variance
 
 

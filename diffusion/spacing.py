@@ -1,5 +1,8 @@
 """Which timesteps a reverse chain visits, and the defaults of each sampler.
 
+Index rule, for the whole package: the t of the code is zero-based, t = t_paper - 1, so that
+0 <= t < T, and tables over t are read as in the paper: `alpha_bar[t]`. The network receives this t.
+
 Integers only; torch is not imported, so that a server process can plan a chain without it.
 """
 
@@ -23,11 +26,11 @@ class Spacing:
     kept = (249, 499, 749, 999):
 
         position k     0     1     2     3     4
-        network_t[k]   999   749   499   249   -     zero-based: what the network is told in step k
+        network_t[k]   999   749   499   249   -     the t of the code: what the network is told
         paper_t[k]     1000  750   500   250   0     the t of x_t in the paper; 0 is the image
     """
 
-    kept: tuple[int, ...]  # strictly increasing zero-based timesteps
+    kept: tuple[int, ...]  # strictly increasing; the t of the code
 
     @classmethod
     def even(cls, num_timesteps: int, num_steps: int) -> Self:
@@ -46,7 +49,7 @@ class Spacing:
 
     @cached_property
     def network_t(self) -> tuple[int, ...]:
-        """The zero-based t that the network is told in each of the S steps, decreasing."""
+        """The t that the network is told in each of the S steps, decreasing."""
         return self.kept[::-1]
 
     @cached_property
@@ -55,15 +58,15 @@ class Spacing:
         return (*(t + 1 for t in self.network_t), 0)
 
     def position_of(self, paper_t: int) -> int:
-        """The position of the state whose t is nearest; of two equally near, the noisier."""
+        """Return the position of the state whose t is nearest; of two equally near, the noisier."""
         return min(range(len(self.paper_t)), key=lambda k: abs(self.paper_t[k] - paper_t))
 
     def positions_of(self, paper_ts: Iterable[int]) -> list[int]:
-        """The nearest position of each t wanted: increasing, and each position once."""
+        """Return the nearest position of each t wanted: increasing, and each position once."""
         return sorted({self.position_of(t) for t in paper_ts})
 
     def even_positions(self, count: int) -> list[int]:
-        """`count` positions at even distances, both ends among them (so count >= 2).
+        """Return `count` positions at even distances, both ends among them (so count >= 2).
 
         Fewer where the chain has fewer states.
         """
@@ -71,8 +74,8 @@ class Spacing:
 
 
 def default_steps(sampler: SamplerName, num_timesteps: int) -> int:
-    """How many timesteps are kept unless a request says so: all T by Algorithm 2, 50 by DDIM and
-    20 by DPM-Solver++, or T where that is less."""
+    """Return how many timesteps are kept unless a request says so: all T by Algorithm 2, 50 by DDIM
+    and 20 by DPM-Solver++, or T where that is less."""
     match sampler:
         case "ddpm":
             return num_timesteps
@@ -83,9 +86,10 @@ def default_steps(sampler: SamplerName, num_timesteps: int) -> int:
 
 
 def default_variance(trained: Variance, num_steps: int, num_timesteps: int) -> Variance:
-    """The sigma of Algorithm 2 unless a request says so: the checkpoint's for the full chain.
+    """Return the variance of Algorithm 2 where a request names none: the checkpoint's for the full
+    chain, `fixed_small` for a shorter one.
 
-    For a shorter chain it is `fixed_small`. `fixed_large` ruins the images of short chains: FID
-    133 instead of 18 with 20 steps on CIFAR-10 (DDIM paper, Table 1).
+    `fixed_large` ruins the images of short chains: FID 133 instead of 18 with 20 steps on CIFAR-10
+    (DDIM paper, Table 1).
     """
     return trained if num_steps == num_timesteps else "fixed_small"

@@ -70,6 +70,7 @@ FORBIDDEN_LIBRARIES = {
     "app/client": {"torch", "fastapi", "starlette", "uvicorn", "pydantic", "sqlalchemy"},
     "app/settings.py": {"sqlalchemy", "fsspec", "torch"},
     "diffusion/unet.py": {"diffusers"},
+    "diffusion/unet_blocks.py": {"diffusers"},
 }
 UNPICKLERS = {"pickle", "cPickle", "dill", "joblib", "shelve"}
 

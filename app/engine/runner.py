@@ -13,7 +13,8 @@ from app.engine.job import Chain
 from app.engine.noise_ahead import Draw, NoiseAhead
 from app.engine.runtime import Runtime
 from app.engine.steps_ahead import StepsAhead
-from diffusion.samplers import combine_guided, step
+from diffusion.guidance import combine_guided
+from diffusion.samplers import step
 
 Inputs = tuple[Tensor, Tensor, Tensor | None]
 """x_t, t and label, a network row each."""

@@ -6,11 +6,10 @@ from pathlib import Path
 from diffusion.checkpoint import MODELS
 from diffusion.data import datasets
 from diffusion.data.readers import DataError, Images
-from diffusion.evaluation import evaluate as evaluation
-from diffusion.evaluation import features
+from diffusion.evaluation import evaluate, features
 from diffusion.evaluation.cache import Parts
 from diffusion.evaluation.classifier import Classifier, load_classifier, save_classifier, train
-from diffusion.evaluation.evaluate import Evaluation
+from diffusion.evaluation.plan import Evaluation, Sampler, Settings
 from diffusion.evaluation.report import check_plots, write
 from diffusion.sampling import Source
 
@@ -30,10 +29,10 @@ def run(args: argparse.Namespace) -> None:
     if data is None:
         raise DataError(f"data: the model card of {args.checkpoint} names none; give --data")
     T = source.process.num_timesteps
-    settings = evaluation.Settings(
+    settings = Settings(
         num_images=args.images,
         num_samples=args.samples,
-        samplers=tuple(evaluation.Sampler.parse(text, T) for text in args.sampler),
+        samplers=tuple(Sampler.parse(text, T) for text in args.sampler),
         seed=args.seed,
         batch_size=args.batch_size,
         num_terms=args.terms,
@@ -50,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
         "runtime": source.runtime,
     }
     parts = Parts(args.out, key)
-    measured = evaluation.run(
+    measured = evaluate.run(
         Evaluation(source, train_images, test_images, classifier, extract, settings, parts)
     )
     flags = f"{settings.flags()} --features {args.features}"

@@ -12,7 +12,7 @@ from diffusion.checkpoint import ModelCard, find_checkpoint, open_checkpoint, sa
 from diffusion.config import Config, from_dict
 from diffusion.evaluation.report import ReportError, read_quality
 from diffusion.training.batches import null_label
-from diffusion.training.trainer import saved_states
+from diffusion.training.states import saved_states
 from diffusion.unet import UNet
 
 

@@ -14,8 +14,9 @@ from diffusion.checkpoint import Checkpoint, ModelCard, open_checkpoint
 from diffusion.commands.export import export_run
 from diffusion.config import Config
 from diffusion.data import datasets
+from diffusion.guidance import Conditioning
 from diffusion.parameterization import EpsModel
-from diffusion.samplers import Conditioning, make_table, sample
+from diffusion.samplers import make_table, sample
 from diffusion.spacing import default_steps
 from diffusion.training import distributed
 from diffusion.training.plots import draw_losses

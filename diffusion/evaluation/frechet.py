@@ -22,6 +22,7 @@ class Moments(NamedTuple):
 
 def moments(features: Tensor) -> Moments:
     """Compute the mean and the unbiased covariance of features (N,D), N >= 2."""
+    # torch.cov takes variables as rows; of one variable it gives a scalar, hence the (D,D)
     features = features.double()
     return Moments(features.mean(dim=0), torch.cov(features.T).reshape(features.shape[1], -1))
 
@@ -31,7 +32,8 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
     It depends on the sets' sizes: compare only distances between sets of the same sizes.
     """
-    # S_a S_b has the eigenvalues of the symmetric S_a^(1/2) S_b S_a^(1/2).
+    # S_a S_b has the eigenvalues of the symmetric S_a^(1/2) S_b S_a^(1/2), so the trace of its root
+    # is the sum of their roots. The clamps undo what rounding makes negative.
     root = _symmetric_root(a.covariance)
     eigenvalues = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp(min=0)
     spread = a.covariance.trace() + b.covariance.trace() - 2 * eigenvalues.sqrt().sum()
@@ -39,6 +41,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
 
 def _symmetric_root(matrix: Tensor) -> Tensor:
+    """The root of a covariance (D,D); eigenvalues that rounding made negative count as 0."""
     values, vectors = torch.linalg.eigh(matrix)
     root: Tensor = vectors * values.clamp(min=0).sqrt() @ vectors.T
     return root
@@ -62,8 +65,11 @@ def precision_recall(real: Tensor, samples: Tensor, k: int = 3) -> PrecisionReca
 
 
 def _share_inside(points: Tensor, of: Tensor, k: int) -> float:
+    """The share of `points` (N,D) in the manifold of the set `of` (M,D)."""
+    # Each ball's radius (M,): the distance of its centre to that one's k-th nearest of the set
     rank = min(k + 1, len(of))  # the nearest is the point itself
     radius = torch.cat([d.kthvalue(rank, dim=1).values for d in _distances(of, of)])
+    # Is a point (N,) in any of the balls?
     inside = [(d <= radius).any(dim=1) for d in _distances(points, of)]
     return torch.cat(inside).double().mean().item()
 

@@ -52,7 +52,7 @@ class Reference:
 
     @classmethod
     def of(cls, features: Tensor, other: Tensor) -> "Reference":
-        """From features (N,D) of one half, and (M,D) of images of the other half."""
+        """Make a reference of features (N,D) of one half, and (M,D) of images of the other half."""
         moments = frechet.moments(features)
         floor = frechet_distance(frechet.moments(other), moments)
         return cls(features, moments, floor, len(other))

@@ -29,8 +29,11 @@ def rate_distortion(terms: BoundTerms) -> RateDistortion:
     """Compute rate and distortion at every t from the terms of the bound (section 4.3)."""
     terms = terms.bits_per_dim()
     # x_T costs L_T, and x_{i-1} given x_i costs L_i: who has x_t has paid L_T and the L_i above t.
+    # Column i of per_step is L_i: without the decoder's L_0, L_1 … L_{S-1} and then L_T, (S,).
     costs = torch.cat([terms.per_step[:, 1:], terms.prior[:, None]], dim=1).mean(dim=0)
+    # A sum from the noisy end down to t
     rate = costs.flip(0).cumsum(0).flip(0)
+    # An error of 2 in [-1, 1] is one of 255 grey levels
     return RateDistortion(rate, 127.5 * terms.x_0_mse.mean(dim=0).sqrt())
 
 
@@ -54,6 +57,6 @@ def reconstructions(
     for code_t in times:
         t = torch.full_like(indices, code_t)
         shape = tuple(x_0.shape[1:])
-        eps = noise.normal(torch.full_like(indices, seed), indices, t + 1, shape)
+        eps = noise.normal(torch.full_like(indices, seed), indices, t + 1, shape)  # as in `bound`
         made.append(term(reverse, x_0, t, eps, label).x_0_hat)
     return torch.stack(made)

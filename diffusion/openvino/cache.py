@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from diffusion import parameterization, unet
+from diffusion import parameterization, unet, unet_blocks
 from diffusion.cache_folder import cache_folder
 from diffusion.openvino import fusion
 from diffusion.parameterization import EpsModel
@@ -59,7 +59,10 @@ def _key(model: EpsModel, convert: Callable[[EpsModel], Any]) -> str:
         torch.__version__,
         openvino.__version__,
         torch.backends.cpu.get_cpu_capability(),
-        *(inspect.getsource(code) for code in (parameterization, unet, fusion, convert)),
+        *(
+            inspect.getsource(code)
+            for code in (parameterization, unet, unet_blocks, fusion, convert)
+        ),
         repr(model),
         repr(model.config),
         model.prediction,

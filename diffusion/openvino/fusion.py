@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffusion.unet import Upsample
+from diffusion.unet_blocks import Upsample
 
 
 def merge_upsamplers(model: nn.Module) -> None:

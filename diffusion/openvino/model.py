@@ -51,13 +51,16 @@ class CompiledModel:
             self._parts.clear()
 
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
-        """On all threads; not while a lane is at work."""
+        """Compute a batch on all threads; not while a lane is at work."""
         parts = self._of_size(x_t.shape[0])
         _run(parts, [x_t, t, label])
         return torch.cat([part.output for part in parts])  # a copy: the buffers are used again
 
     def run(self, lane: int, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
-        """The same of a batch on a lane, good until the lane's next; from a thread of its own."""
+        """Compute a batch on one lane's share of the threads, as a call does on all.
+
+        Each lane is called from a thread of its own. The result is good until the lane's next call.
+        """
         # Its parts are the lane's share of those for a batch of all lanes.
         parts = self._of_size(x_t.shape[0] * self.num_lanes)
         share = len(parts) // self.num_lanes
@@ -66,7 +69,7 @@ class CompiledModel:
         return mine[0].output if share == 1 else torch.cat([part.output for part in mine])
 
     def keep(self, sizes: Sequence[int]) -> None:
-        """Forget how to run batches of other sizes, whose memory is freed."""
+        """Forget how to run batches of any size but these, and free the memory of that."""
         self._parts = {size: self._parts[size] for size in sizes if size in self._parts}
 
     @torch.inference_mode()
@@ -146,8 +149,8 @@ def _run(parts: list[Part], columns: list[Tensor | None]) -> None:
 
 
 def parts_of(size: int, threads: int) -> int:
-    """Into how many equal parts a batch is split: the largest power of two that divides it, and is
-    not above the number of threads."""
+    """Return how many equal parts a batch is split into: the largest power of two that divides it
+    and is not above the number of threads."""
     parts = 1
     while 2 * parts <= threads and size % (2 * parts) == 0:
         parts *= 2
@@ -155,7 +158,8 @@ def parts_of(size: int, threads: int) -> int:
 
 
 def examples(model: EpsModel, size: int) -> list[Tensor]:
-    """Inputs of `size` rows: noise over all timesteps; two or, with labels, three tensors."""
+    """Make inputs of `size` rows for the network: noise as x_t, timesteps from 0 to T-1, and labels
+    where the model takes them."""
     generator = torch.Generator().manual_seed(0)
     config = model.config
     x_t = torch.randn(size, *config.image_shape, generator=generator)

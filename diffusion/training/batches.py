@@ -25,11 +25,11 @@ class Batch:
     weight: Tensor  # (B,) of the losses: 1 where t is uniform
 
     def part(self, i: int, count: int) -> "Batch":
-        """Return the i-th of `count` equal parts."""
+        """Return the i-th of `count` equal parts of the batch."""
         return self._each(lambda tensor: tensor.chunk(count)[i])
 
     def to(self, device: torch.device) -> "Batch":
-        """Copy it to a device."""
+        """Copy the batch to a device."""
         return self._each(lambda tensor: tensor.to(device))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":

@@ -29,7 +29,7 @@ class Worker:
 
     @property
     def is_first(self) -> bool:
-        """Does it write files and show progress?"""
+        """Whether this worker is the one that writes files and shows progress."""
         return self.rank == 0
 
     @contextmanager

@@ -4,7 +4,7 @@ import contextlib
 import json
 from pathlib import Path
 
-from diffusion.training.trainer import QUARTILES
+from diffusion.training.meter import QUARTILES
 
 
 def read_log(run: Path) -> dict[int, dict[str, float]]:

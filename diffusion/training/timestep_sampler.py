@@ -22,13 +22,13 @@ class Drawn(NamedTuple):
 
 
 class Uniform:
-    """Every t is equally likely, as in Algorithm 1."""
+    """A way to draw t under which every t is equally likely, as in Algorithm 1."""
 
     def __init__(self, num_timesteps: int) -> None:
         self.num_timesteps = num_timesteps
 
     def draw(self, count: int, generator: torch.Generator) -> Drawn:
-        """Draw `count` timesteps."""
+        """Draw `count` timesteps, each with the weight of its loss."""
         t = torch.randint(self.num_timesteps, (count,), generator=generator)
         return Drawn(t, torch.ones(count))
 
@@ -40,11 +40,12 @@ class Uniform:
         return {}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Go on from what `state` returned."""
+        """Take up the state of an interrupted run, as `state` returned it."""
 
 
 class Importance(Uniform):
-    """t is drawn with probability p_t proportional to sqrt(E[L_t^2]), over its last HISTORY losses.
+    """A way to draw t with probability p_t proportional to sqrt(E[L_t^2]), over the last HISTORY
+    losses at t.
 
     The weights 1 / (T p_t) keep the mean loss; its noise is less where the terms of the bound
     differ by orders of magnitude. The draws are uniform until every t has HISTORY losses, and a
@@ -58,7 +59,7 @@ class Importance(Uniform):
         self.counts = torch.zeros(num_timesteps, dtype=torch.int64)
 
     def probabilities(self) -> Tensor:
-        """Return p_t, (T,) float64."""
+        """Return p_t, the probability with which each t is drawn, (T,) float64."""
         uniform = torch.full((self.num_timesteps,), 1 / self.num_timesteps, dtype=torch.float64)
         if bool((self.counts < HISTORY).any()):
             return uniform
@@ -66,6 +67,7 @@ class Importance(Uniform):
         return (1 - self.uniform_share) * size / size.sum() + self.uniform_share * uniform
 
     def draw(self, count: int, generator: torch.Generator) -> Drawn:
+        """Draw `count` timesteps, each with the weight 1 / (T p_t) of its loss."""
         p = self.probabilities()
         t = torch.multinomial(p, count, replacement=True, generator=generator)
         return Drawn(t, (1 / (self.num_timesteps * p[t])).float())
@@ -77,7 +79,9 @@ class Importance(Uniform):
             self.counts[i] += 1
 
     def state(self) -> dict[str, Tensor]:
+        """Return a copy of the losses that are remembered, for a resumed run."""
         return {"losses": self.losses.clone(), "counts": self.counts.clone()}
 
     def load(self, state: dict[str, Tensor]) -> None:
+        """Take up the losses of an interrupted run, as `state` returned them."""
         self.losses, self.counts = state["losses"], state["counts"]

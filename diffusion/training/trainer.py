@@ -7,43 +7,38 @@ run needs no generator's state, and gives the same weights as one that was never
 
 import json
 import logging
-import shutil
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from diffusion.atomic import atomic_folder
 from diffusion.config import Config, TrainingConfig, to_dict
 from diffusion.data.readers import Images
 from diffusion.devices import describe_machine
 from diffusion.process import Process
+from diffusion.training import states
 from diffusion.training.batches import Batch, Batches, null_label
 from diffusion.training.distributed import Worker, averaging
 from diffusion.training.ema import EMA
 from diffusion.training.errors import TrainingError
 from diffusion.training.losses import Losses, Objective
+from diffusion.training.meter import Meter
 from diffusion.training.randomness import Stream, generator_at
+from diffusion.training.states import State
 from diffusion.unet import UNet, initialise
 
 log = logging.getLogger(__name__)
 
 ALONE = Worker()
-KEEP_STATES = 2
-"""How many saved states stay on disk: the newest, and one more in case that is lost."""
-QUARTILES = 4
-"""Into how many equal ranges of t L_simple is told apart in the log."""
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
     """Return the learning rate of a step: a linear warm-up, then constant, as in the paper, or a
     cosine down to 0 at `num_steps`."""
+    # Appendix B: 2e-4, constant. Its code warms up over 5000 steps; the cosine is not the paper's.
     warmup = min(1.0, (step + 1) / max(config.warmup_steps, 1))
     if config.decay == "none":
         return config.learning_rate * warmup
@@ -56,53 +51,6 @@ class Writer(Protocol):
 
     def add_scalar(self, tag: str, value: float, step: int, /) -> None: ...
     def add_image(self, tag: str, image: Any, step: int, /) -> None: ...
-
-
-@dataclass
-class Meter:
-    """What is logged: means since the last log line, of losses, gradient norm and images/s.
-
-    The losses are the one that is minimised, and L_simple, over all t and by quarter of t. Their
-    means are those over uniform t, however t was drawn.
-    """
-
-    num_timesteps: int
-    losses: list[Tensor] = field(default_factory=list)
-    simple: list[Tensor] = field(default_factory=list)
-    times: list[Tensor] = field(default_factory=list)
-    weights: list[Tensor] = field(default_factory=list)
-    norms: list[Tensor] = field(default_factory=list)
-    started: float = field(default_factory=time.monotonic)
-    workers: int = 1  # the means are over this worker's share, images/s over all
-
-    def add(self, batch: Batch, losses: Losses) -> None:
-        """Take in the losses of a batch, each (B,)."""
-        self.times.append(batch.t)
-        self.weights.append(batch.weight)
-        self.losses.append(losses.total)
-        self.simple.append(losses.simple)
-
-    def scalars(self) -> dict[str, float]:
-        """Return the means so far, by their names in the log, and start anew."""
-        parts = (self.losses, self.simple, self.times, self.weights)
-        loss, simple, t, weight = (torch.cat(part).cpu() for part in parts)
-        seconds = time.monotonic() - self.started
-        scalars = {
-            "loss": (loss * weight).mean().item(),
-            "loss_simple": (simple * weight).mean().item(),
-            "gradient_norm": torch.stack(self.norms).mean().item(),
-            "images_per_second": len(loss) * self.workers / seconds,
-        }
-        quartile = t * QUARTILES // self.num_timesteps
-        for q in range(QUARTILES):
-            share = weight * (quartile == q)
-            if bool(share.any()):
-                scalars[f"loss_by_t/quartile_{q + 1}"] = (
-                    (simple * share).sum() / share.sum()
-                ).item()
-        self.losses, self.simple, self.times, self.weights, self.norms = [], [], [], [], []
-        self.started = time.monotonic()
-        return scalars
 
 
 class Trainer:
@@ -130,6 +78,7 @@ class Trainer:
         self.worker = worker
         self.process = Process.from_config(config.process)
         self.batches = Batches(data, config, self.process)
+        # The network, its first weights a function of the seed
         torch.manual_seed(config.training.seed)
         self.model = UNet(config.unet)
         initialise(self.model)
@@ -138,16 +87,19 @@ class Trainer:
         self.model.to(self.device)
         if config.training.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # What follows the weights, and what moves them (Adam and an EMA of 0.9999, appendix B)
         self.ema = EMA(self.model, config.training.ema_decay)
         self.optimizer = torch.optim.Adam(self.model.parameters(), fused=True)
         self.step = 0
+        # The network as it is called: compiled, and wrapped to average over workers. What is saved
+        # is `self.model`, whose names stay those of the checkpoint.
         network: nn.Module = self.model
         if config.training.compile and self.device.type == "cuda":
             network = cast(nn.Module, torch.compile(self.model))
         self._network = worker.share(network)
         self._objective = Objective(config, self.process, self.model, self._network)
         self._meter = Meter(self.process.num_timesteps, workers=worker.count)
-        with worker.first_goes_first():
+        with worker.first_goes_first():  # it removes unfinished states, which others must not see
             self._resume()
 
     def run(
@@ -169,12 +121,12 @@ class Trainer:
             disable=not first,
         )  # fmt: skip
         with bar:
-            while self.step < last:
+            while self.step < last:  # Algorithm 1, lines 1 and 6: repeat … until converged
                 self.train_step()
                 bar.update()
                 if self.step % training.log_every == 0:
                     self._log(bar, writer)
-                if not first:
+                if not first:  # the others only train
                     continue
                 if on_sample and training.sample_every and self.step % training.sample_every == 0:
                     on_sample(self, writer)
@@ -191,7 +143,7 @@ class Trainer:
         batch = self.batches.at(self.step)
         self.model.train()
         self.optimizer.zero_grad()
-        # 5: the gradient, summed over the parts of the batch
+        # 5: the gradient of the loss, summed over the parts of the batch
         parts = training.accumulate * self.worker.count
         own: list[Tensor] = []
         for i in range(training.accumulate):
@@ -202,6 +154,7 @@ class Trainer:
             losses = self._backward(part, is_last=i + 1 == training.accumulate)
             self._meter.add(part, losses)
             own.append(losses.total)
+        # Nothing so far waits for a GPU; the norm below does
         self.batches.prepare(self.step + 1)  # while a GPU is still at work on this one
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
         if not bool(torch.isfinite(norm)):
@@ -210,10 +163,11 @@ class Trainer:
                 f"lower the learning rate and resume from the last state in {self.folder}"
             )
         self._meter.norms.append(norm.detach())
-        # 5: the gradient descent step, and what follows the weights
+        # 5: the gradient descent step
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(training, self.step)
         self.optimizer.step()
+        # What follows the weights: which t matter, and their moving average
         if training.timesteps == "importance":
             totals = self.worker.gather(torch.cat(own)).cpu()
             self.batches.times.note(batch.t, totals)
@@ -230,6 +184,8 @@ class Trainer:
         with averaging(self._network, now=is_last):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
                 losses = self._objective(batch.to(self.device))
+            # The weight makes the mean that over uniform t. Divided by their number, the means of
+            # the parts add up to the mean of the whole batch.
             weighted = losses.total * batch.weight.to(losses.total)
             (weighted.mean() / training.accumulate).backward()
         return Losses(losses.total.detach(), losses.simple.detach())
@@ -247,27 +203,22 @@ class Trainer:
 
     def save(self) -> None:
         """Write the whole state, or nothing; all states but the last KEEP_STATES are removed."""
-        with atomic_folder(self.folder / "states" / f"step-{self.step:08d}") as folder:
-            tensors = {
-                "model": dict(self.model.state_dict()),
-                "ema": dict(self.ema.model.state_dict()),
-                "optimizer": _flatten(self.optimizer.state_dict()["state"]),
-                "timesteps": self.batches.times.state(),
-            }
-            for name, state in tensors.items():
-                whole = {key: tensor.contiguous() for key, tensor in state.items()}
-                save_file(whole, folder / f"{name}.safetensors")
-            classes = list(self.batches.data.classes)
-            meta = {
-                "step": self.step,
-                "config": to_dict(self.config),
-                "classes": classes,
-                "torch": str(torch.__version__),
-                "machine": self._machine(),
-            }
-            (folder / "state.json").write_text(json.dumps(meta, indent=2))
-        for old in saved_states(self.folder)[:-KEEP_STATES]:
-            shutil.rmtree(old)
+        states.write(
+            self.folder,
+            State(
+                step=self.step,
+                model=dict(self.model.state_dict()),
+                ema=dict(self.ema.model.state_dict()),
+                optimizer=states.optimizer_tensors(self.optimizer),
+                timesteps=self.batches.times.state(),
+                facts={
+                    "config": to_dict(self.config),
+                    "classes": list(self.batches.data.classes),
+                    "torch": str(torch.__version__),
+                    "machine": self._machine(),
+                },
+            ),
+        )
 
     def _machine(self) -> str:
         """What trains this run, for the model card of what is exported from it."""
@@ -276,37 +227,21 @@ class Trainer:
         return describe_machine(self.device) + workers
 
     def _resume(self) -> None:
+        """Continue from the last state of the folder, if there is one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.worker.is_first:
-            for partial in (self.folder / "states").glob(".step-*"):  # of a run killed as it saved
-                shutil.rmtree(partial)
-        states = saved_states(self.folder)
-        if not states:
+            states.remove_unfinished(self.folder)
+        saved = states.saved_states(self.folder)
+        if not saved:
             return
-        meta = json.loads((states[-1] / "state.json").read_text())
-        _check_same(meta["config"], json.loads(json.dumps(to_dict(self.config))), self.folder)
-        self.model.load_state_dict(load_file(states[-1] / "model.safetensors"))
-        self.ema.model.load_state_dict(load_file(states[-1] / "ema.safetensors"))
-        self.batches.times.load(load_file(states[-1] / "timesteps.safetensors"))
-        self._load_optimizer(load_file(states[-1] / "optimizer.safetensors"))
-        self.step = meta["step"]
-        log.info("resumed from %s", states[-1])
-
-    def _load_optimizer(self, tensors: dict[str, Tensor]) -> None:
-        parameters = list(self.model.parameters())
-        state = self.optimizer.state_dict()
-        state["state"] = {}
-        for key, tensor in tensors.items():
-            i, name = key.split(".")
-            if tensor.dim():  # fused Adam walks memory: moments need their parameter's layout
-                tensor = torch.empty_like(parameters[int(i)]).copy_(tensor)
-            state["state"].setdefault(int(i), {})[name] = tensor
-        self.optimizer.load_state_dict(state)
-
-
-def saved_states(folder: Path) -> list[Path]:
-    """List the states saved in a run's folder, oldest first."""
-    return sorted((folder / "states").glob("step-*"))
+        state = states.read(saved[-1])
+        states.check_same_run(self.folder, state.facts["config"], self.config)
+        self.model.load_state_dict(state.model)
+        self.ema.model.load_state_dict(state.ema)
+        self.batches.times.load(state.timesteps)
+        states.load_optimizer(self.optimizer, list(self.model.parameters()), state.optimizer)
+        self.step = state.step
+        log.info("resumed from %s", saved[-1])
 
 
 def _copy_weights(start: UNet, model: UNet) -> None:
@@ -316,6 +251,7 @@ def _copy_weights(start: UNet, model: UNet) -> None:
     """
     weights, own = start.state_dict(), model.state_dict()
     if own["conv_out.weight"].shape[0] == 2 * weights["conv_out.weight"].shape[0]:
+        # The first half of the last layer's channels gives eps_hat, the second v
         for name in ("conv_out.weight", "conv_out.bias"):
             weights[name] = torch.cat([weights[name], own[name][len(weights[name]) :]])
     for name in own.keys() | weights.keys():
@@ -328,21 +264,6 @@ def _copy_weights(start: UNet, model: UNet) -> None:
                 f"{here} here"
             )
     model.load_state_dict(weights)
-
-
-def _flatten(state: dict[int, dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {f"{i}.{name}": tensor for i, entry in state.items() for name, tensor in entry.items()}
-
-
-def _check_same(saved: dict[str, Any], now: dict[str, Any], folder: Path, prefix: str = "") -> None:
-    for key, value in now.items():
-        if isinstance(value, dict):
-            _check_same(saved.get(key, {}), value, folder, f"{prefix}{key}.")
-        elif key in saved and saved[key] != value:  # a run older than the field lacks it
-            raise TrainingError(
-                f"{folder} holds a run with {prefix}{key} = {saved[key]!r}, not {value!r}; "
-                "give another folder, or the configuration that the run was started with"
-            )
 
 
 def _check_shares(training: TrainingConfig, worker: Worker) -> None:

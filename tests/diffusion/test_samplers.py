@@ -9,12 +9,11 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
+from diffusion.guidance import Conditioning
 from diffusion.process import Process, linear_beta
 from diffusion.samplers import (
-    Conditioning,
     SamplerTable,
     StepCoefficients,
-    combine_guided,
     ddim,
     ddpm,
     dpmpp,
@@ -344,21 +343,6 @@ def test_the_loop_visits_every_state_once_from_noise_to_image(process: Process) 
         )
     )
     assert torch.equal(alone[-1].x_t[0], states[-1].x_t[1]), "sample 1 can be made alone"
-
-
-def test_guidance_moves_away_from_the_unlabelled_estimate() -> None:
-    label, null = draw(2, *SHAPE), draw(2, *SHAPE, seed=1)
-    w = torch.tensor([0.0, 2.5])
-    guided = combine_guided(label, null, w, num_channels=1)
-    torch.testing.assert_close(guided[0], label[0])
-    torch.testing.assert_close(guided[1], 3.5 * label[1] - 2.5 * null[1])
-
-
-def test_guidance_leaves_a_learned_variance_as_labelled() -> None:
-    out, null = draw(2, 2, 4, 4), draw(2, 2, 4, 4, seed=1)
-    guided = combine_guided(out, null, torch.tensor([1.0, 2.0]), num_channels=1)
-    assert torch.equal(guided[:, 1:], out[:, 1:])
-    torch.testing.assert_close(guided[0, :1], 2 * out[0, :1] - null[0, :1])
 
 
 def test_the_loop_asks_the_network_twice_for_guidance(process: Process) -> None:

@@ -17,9 +17,10 @@ from app.engine.runtime import Runtime, make_runtime
 from app.engine.warmup import invariant_sizes
 from app.wire.messages import Event, Finished, Frame, Limited, Submit
 from diffusion.checkpoint import Checkpoint, open_checkpoint
+from diffusion.guidance import Conditioning
 from diffusion.parameterization import EpsModel
 from diffusion.process import Process
-from diffusion.samplers import Conditioning, make_table, sample
+from diffusion.samplers import make_table, sample
 from tests.tiny import save_tiny
 
 

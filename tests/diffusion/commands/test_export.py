@@ -10,7 +10,8 @@ from diffusion.checkpoint import open_checkpoint
 from diffusion.config import Config
 from diffusion.data import datasets
 from diffusion.data.readers import Images
-from diffusion.training.trainer import Trainer, saved_states
+from diffusion.training.states import saved_states
+from diffusion.training.trainer import Trainer
 from tests.tiny import save_tiny
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from app.cli import main
 from diffusion.checkpoint import open_checkpoint
-from diffusion.training.trainer import saved_states
+from diffusion.training.states import saved_states
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from diffusion.config import UNetConfig, from_dict
 from diffusion.openvino.fusion import merge_norms, merge_upsamplers
-from diffusion.unet import UNet, Upsample
+from diffusion.unet import UNet
+from diffusion.unet_blocks import Upsample
 from tests.diffusion.test_unet import inputs, random_config
 
 

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from diffusion.training.distributed import Worker
 from diffusion.training.errors import TrainingError
-from diffusion.training.trainer import Trainer, saved_states
+from diffusion.training.states import saved_states
+from diffusion.training.trainer import Trainer
 from tests.app.server import free_port
 from tests.diffusion.training.test_trainer import images, state, with_training
 

@@ -13,11 +13,10 @@ from safetensors.torch import load_file
 
 from diffusion.config import Config, ProcessConfig, TrainingConfig, UNetConfig
 from diffusion.data.readers import Images
-from diffusion.training.batches import Batch
 from diffusion.training.errors import TrainingError
-from diffusion.training.losses import Losses
+from diffusion.training.states import saved_states
 from diffusion.training.timestep_sampler import HISTORY
-from diffusion.training.trainer import Meter, Trainer, learning_rate, saved_states
+from diffusion.training.trainer import Trainer, learning_rate
 from diffusion.unet import UNet
 
 CONFIG = Config(
@@ -133,7 +132,8 @@ SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
 import torch
-from diffusion.training.trainer import Trainer, saved_states
+from diffusion.training.states import saved_states
+from diffusion.training.trainer import Trainer
 from tests.diffusion.training.test_trainer import KILLS, images, with_training
 
 torch.set_num_threads(1)  # a process with threads cannot be forked
@@ -280,38 +280,6 @@ def test_a_gpu_trains_and_resumes_with_the_network_compiled(tmp_path: Path) -> N
     moved = sum((whole[f"model.{name}"] - first).abs().sum() for name, first in start.items())
     apart = sum((whole[f"model.{name}"] - parts[f"model.{name}"]).abs().sum() for name in start)
     assert apart < 0.05 * moved  # sums of a GPU's backward pass come in any order
-
-
-def test_the_loss_is_also_told_by_quartile_of_t() -> None:
-    meter = Meter(num_timesteps=100)
-    meter.times.append(torch.tensor([0, 24, 25, 99]))
-    meter.losses.append(torch.tensor([4.0, 4.0, 4.0, 4.0]))
-    meter.simple.append(torch.tensor([1.0, 2.0, 3.0, 5.0]))
-    meter.weights.append(torch.tensor([1.0, 1.0, 1.0, 1.0]))
-    meter.norms.append(torch.tensor(2.0))
-    scalars = meter.scalars()
-    assert (scalars["loss"], scalars["loss_simple"]) == (4.0, 2.75)
-    assert scalars["gradient_norm"] == 2.0
-    quartiles = {k: v for k, v in scalars.items() if k.startswith("loss_by_t")}
-    assert quartiles == {
-        "loss_by_t/quartile_1": 1.5,
-        "loss_by_t/quartile_2": 3.0,
-        "loss_by_t/quartile_4": 5.0,
-    }
-
-
-def test_the_losses_told_are_means_over_uniform_t_however_it_was_drawn() -> None:
-    generator = torch.Generator().manual_seed(0)
-    p = torch.tensor([0.7, 0.2, 0.05, 0.05], dtype=torch.float64)
-    t = torch.multinomial(p, 20_000, replacement=True, generator=generator)
-    loss = torch.tensor([8.0, 4.0, 2.0, 6.0])[t]
-    batch = Batch(torch.zeros(0), t, torch.zeros(0), None, (1 / (4 * p[t])).float())
-    meter = Meter(num_timesteps=4, norms=[torch.tensor(1.0)])
-    meter.add(batch, Losses(loss, loss))
-    scalars = meter.scalars()
-    assert scalars["loss"] == pytest.approx(5, rel=0.02)
-    assert scalars["loss_simple"] == scalars["loss"]
-    assert scalars["loss_by_t/quartile_1"] == pytest.approx(8)
 
 
 def test_a_run_may_start_from_another_ones_weights(tmp_path: Path) -> None:
