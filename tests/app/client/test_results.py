@@ -133,10 +133,28 @@ def test_the_pictures_of_a_trajectory_are_clipped() -> None:
     assert np.asarray(noisy).min() == np.asarray(clean).max() == 255
 
 
+ENTRY = npz().index(b"PK\1\2")
+"""Where the archive's list of its files begins: the version that reads a file, its flags and its
+method follow after 6, 8 and 10 bytes."""
+
+
+def with_byte(place: int, value: int) -> bytes:
+    whole = npz()
+    return whole[:place] + bytes([value]) + whole[place + 1 :]
+
+
 @pytest.mark.parametrize(
     "content",
-    [b"", b"<html>", npz()[:200], npz().replace(b"\0\0\x40\x40", b"\0\0\0\0", 1)],
-    ids=["nothing", "text", "cut", "other bytes"],
+    [
+        b"",
+        b"<html>",
+        npz()[:200],
+        npz().replace(b"\0\0\x40\x40", b"\0\0\0\0", 1),
+        with_byte(ENTRY + 6, 255),
+        with_byte(ENTRY + 8, 1),
+        with_byte(ENTRY + 10, 99),
+    ],
+    ids=["nothing", "text", "cut", "other numbers", "version", "encrypted", "method"],
 )
 def test_a_damaged_archive_is_broken(content: bytes) -> None:
     with pytest.raises(BrokenAnswer, match="not an npz archive"):
