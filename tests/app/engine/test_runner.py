@@ -16,6 +16,7 @@ from torch import Tensor
 from app.engine.job import Chain, Job
 from app.engine.latency_curve import LatencyCurve
 from app.engine.runner import Call, ChainStep, Runner
+from app.engine.runtime import Lanes
 from app.engine.scheduler import Batch
 from app.wire.messages import Submit
 from diffusion.config import ProcessConfig
@@ -40,10 +41,10 @@ class ToyRuntime:
     """Runs the toy, and notes what it was called with."""
 
     name, precision, device = "toy", "float32", torch.device("cpu")
-    batch_sizes = SIZES
-    lanes: "ToyLanes | None" = None
+    lanes: Lanes | None = None
 
     def __init__(self) -> None:
+        self.batch_sizes: tuple[int, ...] = SIZES
         self.calls: list[tuple[Tensor, Tensor, Tensor | None]] = []
 
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
@@ -85,8 +86,8 @@ def chains(submit: Submit) -> list[Chain]:
     return Job.of(submit, table, now=0.0).chains
 
 
-def one(index: int = 0, steps: int = 5, **fields: object) -> Chain:
-    (chain,) = chains(Submit("job", 1, (index,), None, "ddpm", steps, **fields))
+def one(index: int = 0, steps: int = 5) -> Chain:
+    (chain,) = chains(Submit("job", 1, (index,), None, "ddpm", steps))
     return chain
 
 
@@ -192,6 +193,7 @@ def test_a_batch_is_padded_with_its_last_row_to_the_next_size(
     out = runner.run(call)
     assert (call.rows, call.size, len(out)) == (rows, size, size)
     ((x_t, t, label),) = runtime.calls
+    assert label is not None
     assert len(x_t) == len(t) == len(label) == size
     assert all(torch.equal(extra, x_t[rows - 1]) for extra in x_t[rows:])
     assert len(runner.finish(call, out)) == rows

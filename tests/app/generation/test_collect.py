@@ -65,7 +65,15 @@ def test_the_times_are_told_in_microseconds_by_the_contracts_names() -> None:
 def test_each_frame_is_in_the_place_of_its_t_and_the_last_is_the_result() -> None:
     asked = trajectory_plan(n=2, steps=4, frames=3)
     assert asked.submit.shown == (0, 2, 4)
-    events = [frame(1, 0), frame(0, 0), frame(0, 2), finished(0), frame(1, 2), finished(1), DONE]
+    events: list[Event] = [
+        frame(1, 0),
+        frame(0, 0),
+        frame(0, 2),
+        finished(0),
+        frame(1, 2),
+        finished(1),
+        DONE,
+    ]
     result = gathered(asked, *events)
     assert result.x_t.shape == (2, 3, *SHAPE)
     for index in (0, 1):

@@ -143,7 +143,7 @@ def test_an_animation_shows_the_grid_at_each_t_and_rests_at_the_last(
     with Image.open(io.BytesIO(encode(result))) as animation:
         assert animation.format == kind
         assert animation.info["loop"] == 0, "for ever"
-        assert animation.n_frames == 3
+        assert getattr(animation, "n_frames", 1) == 3
         for k, milliseconds in enumerate((120, 120, 1500)):
             animation.seek(k)
             animation.load()

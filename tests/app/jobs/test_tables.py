@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, event, func, inspect, select
+from sqlalchemy import Dialect, create_engine, event, func, inspect, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -102,5 +102,6 @@ def test_now_is_the_time_of_the_database_in_unix_seconds(session: Session) -> No
 
 
 def test_now_in_postgresql_goes_on_within_a_transaction() -> None:
-    sql = str(select(now()).compile(dialect=postgresql.dialect()))
+    dialect: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    sql = str(select(now()).compile(dialect=dialect))
     assert "extract(epoch from clock_timestamp())::double precision" in sql
