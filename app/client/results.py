@@ -179,7 +179,8 @@ def read_trajectories(content: bytes, seed: int) -> Trajectories:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return _pick(Trajectories, {"seed": seed, **arrays})
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+        # RuntimeError: zipfile's for flags and methods that it cannot read
         raise BrokenAnswer(f"not an npz archive: {error!r}") from error
 
 

@@ -1,0 +1,70 @@
+"""What a client sends, beside what the server takes."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.client.requests import SampleRequest, TrajectoryRequest
+from app.generation import schemas
+
+
+def test_what_is_not_given_is_left_to_the_server() -> None:
+    assert SampleRequest().body() == {
+        "n": 1, "first_index": 0, "sampler": "ddpm", "guidance": 0.0,
+    }  # fmt: skip
+    assert "frames" not in TrajectoryRequest().body()
+
+
+def test_zero_is_given_and_none_is_not() -> None:
+    body = SampleRequest(seed=0, labels=0, eta=0.0).body()
+    assert (body["seed"], body["labels"], body["eta"]) == (0, 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (np.array([1, 2]), [1, 2]),
+        (np.int64(3), 3),
+        (range(3), [0, 1, 2]),
+        ((4, 5), [4, 5]),
+        ([np.int64(6), 7], [6, 7]),
+        ("89", "89"),  # wrong: it is the server that says so
+    ],
+    ids=["array", "scalar", "range", "tuple", "list of scalars", "text"],
+)
+def test_the_body_is_plain_json(labels: Any, expected: Any) -> None:
+    body = SampleRequest(n=2, labels=labels).body()
+    assert json.loads(json.dumps(body))["labels"] == expected
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        (SampleRequest, schemas.SampleRequest),
+        (TrajectoryRequest, schemas.TrajectoryRequest),
+    ],
+    ids=["sample", "trajectory"],
+)
+def test_a_client_can_ask_for_all_that_the_server_takes(
+    mine: type[SampleRequest], theirs: type[schemas.SampleRequest]
+) -> None:
+    assert list(mine.__dataclass_fields__) == list(theirs.model_fields)
+    default = theirs.model_validate_json(json.dumps(mine().body()))
+    assert default == theirs()
+
+
+def test_the_server_reads_every_field_as_it_was_given() -> None:
+    timesteps: Sequence[int] = range(0, 100, 50)
+    request = TrajectoryRequest(
+        n=2, seed=1, first_index=3, sampler="ddim", steps=7, eta=0.5, labels=(0, 1), guidance=2.0,
+        timesteps=timesteps,
+    )  # fmt: skip
+    read = schemas.TrajectoryRequest.model_validate_json(json.dumps(request.body()))
+    expected = {
+        "n": 2, "seed": 1, "first_index": 3, "sampler": "ddim", "steps": 7, "eta": 0.5,
+        "variance": None, "labels": [0, 1], "guidance": 2.0, "frames": 11, "timesteps": [0, 50],
+    }  # fmt: skip
+    assert read.model_dump() == expected

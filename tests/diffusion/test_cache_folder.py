@@ -1,0 +1,25 @@
+"""Where downloads and converted networks are kept."""
+
+from pathlib import Path
+
+import pytest
+
+from diffusion.cache_folder import cache_folder
+
+
+def test_it_is_in_the_folder_that_the_user_has_chosen_for_caches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/chosen")
+    assert cache_folder() == Path("/chosen/ddpm")
+
+
+@pytest.mark.parametrize("chosen", [None, ""], ids=["not set", "empty"])
+def test_without_a_choice_it_is_in_the_users_own_folder(
+    monkeypatch: pytest.MonkeyPatch, chosen: str | None
+) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("XDG_CACHE_HOME", chosen)
+    assert cache_folder() == Path("/home/somebody/.cache/ddpm")
