@@ -115,7 +115,7 @@ class Background:
             try:
                 await store.open()
                 if is_sqlite(url):
-                    await store.release_all()  # the lock says that nobody else is alive
+                    await store.leases.release_all()  # the lock says that nobody else is alive
                 yield store
             finally:
                 self._store = self._worker = None
@@ -131,7 +131,7 @@ class Background:
             expiry_seconds=float(settings.jobs_expiry_seconds),
             idle_seconds=ALONE_SECONDS if is_sqlite(self._url) else SHARED_SECONDS,
         )
-        self._worker = Worker(store, self.results, self._pool, threads, terms)
+        self._worker = Worker(store.leases, self.results, self._pool, threads, terms)
         self._store, self._reason = store, None
         never, looking = asyncio.Event(), asyncio.Lock()
         # Without a secret no job may have a webhook; one from before waits for the secret.

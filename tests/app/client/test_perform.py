@@ -93,7 +93,7 @@ def test_a_call_is_sent_as_it_is_and_its_answer_is_whole(performed: Perform) -> 
     (answer,) = performed(handler, ask(call), 9)
     assert (answer.status, answer.headers["x-seed"], answer.content) == (202, "3", b"job")
     (request,) = sent
-    assert (request.method, request.url) == ("POST", "http://test/sample")
+    assert (request.method, str(request.url)) == ("POST", "http://test/sample")
     assert request.headers["prefer"] == "respond-async"
     assert request.read() == b'{"n":2}'
     assert request.extensions["timeout"] == {"connect": 7, "read": 7, "write": 7, "pool": 7}
