@@ -293,6 +293,6 @@ def _progress(
 
         def show(done: int, total: int | None) -> None:
             bar.total = total
-            bar.update(done - bar.n)
+            bar.update(done - bar.n)  # back, when a download starts again
 
         yield show

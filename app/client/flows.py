@@ -163,7 +163,7 @@ def download(job_id: str, file: BinaryIO, media_type: str, patience: Patience) -
         call = Call("GET", _place(job_id, "/result"), headers, stream=True)
         try:
             answer = yield from _answered(call, patience, was_reached)
-        except RangeNotSatisfiable:  # there is nothing after its end
+        except RangeNotSatisfiable:  # the file is complete already
             return
         was_reached = True
         if answer.status != PARTIAL_CONTENT:  # no ranges here, or the file was empty
@@ -199,6 +199,7 @@ def _answered(call: Call, patience: Patience, was_reached: bool = False) -> Part
     may be sent twice: samples depend on nothing but their request, and jobs have a key.
     """
     while True:
+        # A silent stream is broken long before the caller loses patience.
         seconds = min(patience.left(), STALL_SECONDS) if call.stream else patience.left()
         try:
             answer: Answer = yield replace(call, seconds=seconds)

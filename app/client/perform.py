@@ -70,6 +70,7 @@ class _Performer:
     def _call(self, call: Call) -> Answer:
         self.close()
         self._response = response = self._http.send(_request(self._http, call), stream=True)
+        # The content of an error is short, and the flow wants it at once.
         if call.stream and response.is_success:
             self._blocks = response.iter_bytes()
             return _answer(response, b"")

@@ -47,10 +47,11 @@ class Leases:
                 .order_by(Job.turn_at)
                 .limit(1)
                 .options(undefer(Job.plan))
-                .with_for_update(skip_locked=True)
+                .with_for_update(skip_locked=True)  # two that claim at once get different jobs
             )
             if job is None:
                 return None
+            # The rate counts from here: nothing is known of the speed of the owner before.
             if job.owner != owner:
                 job.resumed_at, job.resumed_done = at, job.done
             job.status, job.owner, job.detail = "running", owner, None
@@ -73,6 +74,7 @@ class Leases:
         )
         async with self.database.reading() as session:
             kept = set(await session.scalars(kept_query))
+        # A chunk's samples finish in any order, so after a crash there may be gaps.
         numbers = (i for i in range(job.next_number, job.total) if i not in kept)
         return [number for number, _ in zip(numbers, range(limit), strict=False)]
 
@@ -100,7 +102,7 @@ class Leases:
                 "run_seconds": Job.run_seconds + seconds,
                 "turn_at": at,
                 "lease_until": None,
-                "expires_at": at + expiry_seconds,
+                "expires_at": at + expiry_seconds,  # a job that still makes progress is kept
             }
             if next_number == job.total:
                 taken = select(func.sum(Sample.size)).where(Sample.job_id == job.id)

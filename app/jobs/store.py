@@ -85,11 +85,12 @@ class Store:
             if known:
                 return await session.get_one(Job, known.job_id)
             await _check_room(session, job, server, client)
+            # The times are the database's: servers' clocks may differ.
             expiry = job.expires_at - job.created_at
             job.created_at = job.turn_at = await time_in(session)
             job.expires_at = job.created_at + expiry
             session.add(job)
-            await session.flush()
+            await session.flush()  # the key's row refers to the job's
             if key is not None:
                 session.add(_key_row(key, job.made_by, seed, job.id, job.expires_at))
         return job
@@ -107,7 +108,7 @@ class Store:
                     expires_at = await time_in(session) + expiry_seconds
                     session.add(_key_row(key, made_by, seed, None, expires_at))
                     return seed
-        except IntegrityError:
+        except IntegrityError:  # another process took the key in between
             return await self.remember(key, made_by, seed, expiry_seconds)
         if known.made_by != made_by:
             raise KeyOutdated(
@@ -139,6 +140,7 @@ class Store:
         query = select(*columns).where(Sample.job_id == job_id).order_by(Sample.number)
         async with self.database.reading() as session:
             rows = await session.stream(query)
+            # A thousand rows at a time: a job may have 50,000 samples, and a row object is large.
             parts = [np.array(part, np.int64) async for part in rows.partitions(1000)]
         size, first, second = np.concatenate([np.empty((0, 3), np.int64), *parts]).T
         return SampleIndex(size, first, second)
@@ -153,6 +155,7 @@ class Store:
             found = await session.execute(
                 update(Job)
                 .where(Job.id == job_id, Job.status != "deleted")
+                # The new fence stops the process that runs the job at its next change.
                 .values(status="deleted", purged=False, fence=Job.fence + 1, webhook_due=None)
                 .returning(Job.id)
             )
@@ -167,7 +170,7 @@ class Store:
         async with self.database.writing() as session:
             at = await time_in(session)
             past = Job.expires_at < at
-            free = or_(Job.lease_until.is_(None), Job.lease_until < at)
+            free = or_(Job.lease_until.is_(None), Job.lease_until < at)  # nobody runs it
             await session.execute(
                 update(Job).where(past, Job.status == "expired").values(status="deleted")
             )
@@ -243,7 +246,7 @@ async def _known(session: AsyncSession, key: Key) -> IdempotencyKey | None:
     """The key's row, if there is one. Raises KeyReused."""
     known = await session.get(IdempotencyKey, (key.client, key.key))
     if known is not None and known.fingerprint != key.fingerprint:
-        raise KeyReused(f"Idempotency-Key: {key.key!r} came with another request before")
+        raise KeyReused(f"Idempotency-Key: {key.key!r} was used with another request before")
     return known
 
 

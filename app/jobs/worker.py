@@ -72,7 +72,7 @@ ENDINGS: dict[type[BaseException], Ending] = {
     # The server stops, or the job has been deleted here.
     asyncio.CancelledError: Ending(lambda leases, job, _: leases.release(job, None)),
     Exception: Ending(
-        lambda leases, job, error: leases.fail(job, f"an error of the server's own: {error!r}")
+        lambda leases, job, error: leases.fail(job, f"an error in the server: {error!r}")
     ),
 }
 """By the error that ended the turn; the first that fits counts."""
@@ -128,7 +128,7 @@ class Worker:
                 async with self._looking:
                     job = await self._next()
             except StorageError as error:
-                log.error("no jobs are run: %s", error)
+                log.error("no job can be run now: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             turn = asyncio.create_task(self._turn(job))
@@ -149,7 +149,7 @@ class Worker:
             if not self._pool.ready_engines:
                 await asyncio.sleep(REFUSED_SECONDS)
                 continue
-            self._news.clear()
+            self._news.clear()  # before looking: a job that comes meanwhile is not overlooked
             made_by = maker(self._pool.model)
             job = await self._leases.claim(terms.owner, made_by, terms.lease_seconds)
             if job is not None:

@@ -103,7 +103,7 @@ async def test_a_key_gives_its_first_job_again_and_refuses_another_request(store
     key = Key("", "key", "fingerprint")
     made = await create(store, job(), key)
     assert (await create(store, job(), key, max_jobs=1)).id == made.id
-    with pytest.raises(KeyReused, match="'key' came with another request before"):
+    with pytest.raises(KeyReused, match="'key' was used with another request before"):
         await create(store, job(), Key("", "key", "other"))
     assert (await create(store, job(), Key("someone", "key", "other"))).id != made.id
     await store.delete(made.id)

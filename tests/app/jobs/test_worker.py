@@ -183,7 +183,7 @@ async def test_an_error_of_the_servers_own_fails_the_job_with_the_reason(
     await add(sqlite, job)
     async with working(sqlite, results, pool):
         found = await until_status(sqlite, job, "failed")
-    assert str(found.detail).startswith("an error of the server's own: ")
+    assert str(found.detail).startswith("an error in the server: ")
     assert "validation errors for Plan" in str(found.detail)
 
 
