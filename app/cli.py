@@ -20,6 +20,7 @@ Command = Callable[[argparse.Namespace], None]
 def main(argv: list[str] | None = None) -> int:
     """Run `ddpm` with the arguments `argv`, by default the process'. Returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
+    # Its flags are made of the settings, which the other commands need not load.
     if argv[:1] == ["serve"]:
         return serve(argv[1:])
     parser = make_parser()

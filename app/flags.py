@@ -27,8 +27,8 @@ def read_settings(argv: list[str]) -> Settings:
     parser = argparse.ArgumentParser(
         prog="ddpm serve",
         usage="%(prog)s [--FLAG VALUE ...]",
-        description=f"Serve a model over HTTP. The variable {PREFIX}PORT is the same as the flag "
-        "--port, and so for all flags; a flag wins over its variable.",
+        description="Serve a model over HTTP. Each flag has an environment variable too: "
+        f"{PREFIX}PORT sets --port. A flag wins over its variable.",
         allow_abbrev=False,
     )
     group_of = {}

@@ -11,7 +11,7 @@ TIMEOUT_SECONDS = 4
 
 def main() -> int:
     """Ask /readyz on the port that the server's own settings name; 0 when it is ready, else 1."""
-    settings = Settings()
+    settings = Settings()  # from the environment, as in a container; flags are not seen
     host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host
     try:
         response = httpx.get(f"http://{host}:{settings.port}/readyz", timeout=TIMEOUT_SECONDS)

@@ -72,6 +72,7 @@ def create_app(
         max_request_bytes=settings.max_request_bytes,
         body_seconds=settings.body_seconds,
     )
+    # Added last, it is outermost: it also sees what RequestLimits refuses.
     app.add_middleware(AccessLog, metrics=services.metrics)
     errors.install(app)
     return app

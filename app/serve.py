@@ -30,7 +30,10 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
     logs.configure(settings.log_format)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # its INFO lines are about itself
     for name in unknown_variables(os.environ):
-        log.warning("the variable %s is not a setting: `ddpm serve --help` lists them", name)
+        log.warning(
+            "the environment variable %s is not a setting; `ddpm serve --help` lists all settings",
+            name,
+        )
     app = create_app(settings, lambda reason: stop(server, reason), engine_command or COMMAND)
     pool = app.state.services.pool
     server = Server(

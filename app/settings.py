@@ -33,7 +33,9 @@ class ServerSettings(BaseSettings):
     """Where the server listens, what it logs, and how it stops."""
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: every address")
-    port: int = Field(8000, ge=0, le=65535, description="port to listen on, 0..65535; 0: any free")
+    port: int = Field(
+        8000, ge=0, le=65535, description="port to listen on, 0..65535; 0: any free port"
+    )
     log_format: Literal["text", "json"] = Field(
         "text", description="log lines on stderr: text for people, json for programs"
     )
@@ -48,8 +50,8 @@ class ModelSettings(BaseSettings):
     checkpoint: str = Field("mnist", description="checkpoint folder, or name of a built-in model")
     device: str = Field(
         "auto",
-        description="auto (a GPU if there is one, else the CPU), cpu, cuda or cuda:N; several with "
-        "commas: one engine on each distinct device",
+        description="auto (a GPU if there is one, else the CPU), cpu, cuda or cuda:N; several, "
+        "separated by commas: one engine on each",
     )
     runtime: Literal["auto", "openvino", "eager", "cuda-graph"] = Field(
         "auto",
@@ -63,7 +65,10 @@ class ModelSettings(BaseSettings):
         description="CPU threads of each engine, 0..1024; 0: all cores, divided among the engines",
     )
     max_batch: int = Field(
-        16, ge=2, le=4096, description="rows that the network computes in one step, 2..4096"
+        16,
+        ge=2,
+        le=4096,
+        description="largest number of rows that the network computes in one step, 2..4096",
     )
     hang_seconds: float = Field(
         60,
@@ -100,8 +105,8 @@ class LimitSettings(BaseSettings):
     )
     max_wait_seconds: Positive = Field(
         3600,
-        description="seconds after which a request is given up; a client shortens them with the "
-        "header Prefer: wait=N",
+        description="seconds after which a request is given up; a client may ask for fewer with "
+        "the header Prefer: wait=N",
     )
     max_request_bytes: Positive = Field(1 << 20, description="bytes of a request's body, at most")
     max_response_bytes: Positive = Field(
@@ -109,8 +114,8 @@ class LimitSettings(BaseSettings):
     )
     body_seconds: Positive = Field(
         30,
-        description="seconds that a client has to send a request's head, and again to send its "
-        "body",
+        description="seconds that a client has to send a request's headers, and again to send "
+        "its body",
     )
 
 
@@ -119,8 +124,8 @@ class JobSettings(BaseSettings):
 
     jobs_folder: Path = Field(
         Path("jobs"),
-        description="folder of the jobs' database and results, where the next two settings name no "
-        "other place",
+        description="folder for the database and results of jobs, unless the next two settings "
+        "name other places",
     )
     jobs_url: str = Field(
         "",
@@ -144,8 +149,8 @@ class JobSettings(BaseSettings):
     )
     jobs_lease_seconds: Positive = Field(
         15,
-        description="seconds without a sign of life after which another server takes over a "
-        "server's jobs",
+        description="seconds after which another server takes over the jobs of a server that "
+        "shows no sign of life",
     )
     max_job_samples: Positive = Field(50_000, description="samples in one job, at most")
     max_jobs: Positive = Field(1000, description="unfinished jobs of all clients together, at most")
@@ -164,8 +169,8 @@ class SecuritySettings(BaseSettings):
 
     api_keys: SecretStr = Field(
         SecretStr(""),
-        description=f"API keys of {MIN_KEY} or more characters, with commas between them; every "
-        "request needs one; empty: requests need no key",
+        description=f"API keys of {MIN_KEY} or more characters, separated by commas; every "
+        "request needs one; empty: requests need none",
     )
     webhook_secret: SecretStr = Field(
         SecretStr(""), description="key that signs webhooks; empty: jobs have no webhooks"

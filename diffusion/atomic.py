@@ -22,21 +22,22 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         # On disk first, then in place: a power cut must not leave empty files under the final name.
         for path in sorted(partial.rglob("*"), reverse=True):
             path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors writes for its user alone
-            _sync(path)
+            sync(path)
         partial.chmod(0o755)
-        _sync(partial)
+        sync(partial)
         old = folder.with_name(f".{folder.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             folder.rename(old)
         partial.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make a file's content, or the names in a folder, survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -22,6 +22,7 @@ class RemoteError(ValueError):
 
 def sample(args: argparse.Namespace) -> None:
     """Sample on the server that the flags name. Raises RemoteError, ValueError for a bad URL."""
+    # Nothing that is asked for is ignored in silence.
     for name, value in (("device", args.device), ("runtime", args.runtime)):
         if value != "auto":
             raise RemoteError(

@@ -1,9 +1,7 @@
-"""The two clients, which perform the flows with httpx."""
+"""The two clients: each method performs one flow."""
 
-import asyncio
 import os
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing, closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Self, TypeVar
@@ -12,14 +10,15 @@ import httpx
 from tqdm import tqdm
 
 from app.client import flows
-from app.client.flows import Answer, Call, Emit, Flow, Patience, Read, Sleep, resume
+from app.client.effects import Flow
+from app.client.patience import Patience
+from app.client.perform import perform, perform_async
 from app.client.requests import SampleRequest, TrajectoryRequest
 from app.client.results import Frame, Job, Model, Samples, Trajectories
 
 T = TypeVar("T")
 
 TIMEOUT_SECONDS = 600.0
-CONNECT_SECONDS = 10.0
 ONE = SampleRequest()
 ONE_TRAJECTORY = TrajectoryRequest()
 
@@ -77,7 +76,7 @@ class Client:
 
         After a broken connection the stream continues with the frames that are missing.
         """
-        return self._iterate(flows.stream(request, self._patience))
+        return perform(self._http, flows.stream(request, self._patience))
 
     def submit(
         self,
@@ -99,7 +98,7 @@ class Client:
 
         Raises ServerError when it failed, Gone when it expired, NotFound when it was cancelled.
         """
-        return self._iterate(flows.watch(_id(job), Patience(self._timeout, timeout)))
+        return perform(self._http, flows.watch(_id(job), Patience(self._timeout, timeout)))
 
     def wait(self, job: Job | str, *, timeout: float | None = None, progress: bool = True) -> Job:
         """Return the finished job; until then, show a progress bar. Raises what `watch` does."""
@@ -125,7 +124,7 @@ class Client:
         media_type = flows.media_type_of(target)
         with _part(target, _id(job)) as file, _progress(target.name, "B", progress) as show:
             flow = flows.download(_id(job), file, media_type, self._patience)
-            for transfer in self._iterate(flow):
+            for transfer in perform(self._http, flow):
                 show(transfer.done, transfer.total)
         return target
 
@@ -138,28 +137,8 @@ class Client:
         return Patience(self._timeout)
 
     def _one(self, flow: Flow[T]) -> T:
-        with closing(self._iterate(flow)) as values:
+        with closing(perform(self._http, flow)) as values:
             return next(values)
-
-    def _iterate(self, flow: Flow[T]) -> Generator[T, None, None]:
-        reply: Answer | bytes | None = None
-        error: httpx.TransportError | None = None
-        with closing(_Wire(self._http)) as wire:
-            while (effect := resume(flow, reply, error)) is not None:
-                reply = error = None
-                if isinstance(effect, Emit):
-                    yield effect.value
-                    continue
-                try:
-                    match effect:
-                        case Call():
-                            reply = wire.call(effect)
-                        case Read():
-                            reply = wire.read()
-                        case Sleep(seconds):
-                            time.sleep(seconds)
-                except httpx.TransportError as failure:
-                    error = failure
 
 
 class AsyncClient:
@@ -209,7 +188,7 @@ class AsyncClient:
         When the loop is left early, the rest is cancelled once the generator is closed;
         `contextlib.aclosing` closes it at once.
         """
-        return self._iterate(flows.stream(request, self._patience))
+        return perform_async(self._http, flows.stream(request, self._patience))
 
     async def submit(
         self,
@@ -227,7 +206,7 @@ class AsyncClient:
 
     def watch(self, job: Job | str, *, timeout: float | None = None) -> AsyncGenerator[Job, None]:
         """Yield the job's status whenever it changes: see `Client.watch`."""
-        return self._iterate(flows.watch(_id(job), Patience(self._timeout, timeout)))
+        return perform_async(self._http, flows.watch(_id(job), Patience(self._timeout, timeout)))
 
     async def wait(
         self, job: Job | str, *, timeout: float | None = None, progress: bool = True
@@ -252,7 +231,7 @@ class AsyncClient:
         media_type = flows.media_type_of(target)
         with _part(target, _id(job)) as file, _progress(target.name, "B", progress) as show:
             flow = flows.download(_id(job), file, media_type, self._patience)
-            async with aclosing(self._iterate(flow)) as transfers:
+            async with aclosing(perform_async(self._http, flow)) as transfers:
                 async for transfer in transfers:
                     show(transfer.done, transfer.total)
         return target
@@ -266,90 +245,8 @@ class AsyncClient:
         return Patience(self._timeout)
 
     async def _one(self, flow: Flow[T]) -> T:
-        async with aclosing(self._iterate(flow)) as values:
+        async with aclosing(perform_async(self._http, flow)) as values:
             return await anext(values)
-
-    async def _iterate(self, flow: Flow[T]) -> AsyncGenerator[T, None]:
-        reply: Answer | bytes | None = None
-        error: httpx.TransportError | None = None
-        async with aclosing(_AsyncWire(self._http)) as wire:
-            while (effect := resume(flow, reply, error)) is not None:
-                reply = error = None
-                if isinstance(effect, Emit):
-                    yield effect.value
-                    continue
-                try:
-                    match effect:
-                        case Call():
-                            reply = await wire.call(effect)
-                        case Read():
-                            reply = await wire.read()
-                        case Sleep(seconds):
-                            await asyncio.sleep(seconds)
-                except httpx.TransportError as failure:
-                    error = failure
-
-
-class _Wire:
-    """Performs calls with httpx, one at a time: a call closes the one before."""
-
-    def __init__(self, http: httpx.Client) -> None:
-        self._http = http
-        self._response: httpx.Response | None = None
-        self._blocks: Iterator[bytes] = iter(())
-
-    def call(self, call: Call) -> Answer:
-        self.close()
-        self._response = response = self._http.send(_request(self._http, call), stream=True)
-        if call.stream and response.is_success:
-            self._blocks = response.iter_bytes()
-            return _answer(response, b"")
-        return _answer(response, response.read())
-
-    def read(self) -> bytes:
-        return next(self._blocks, b"")
-
-    def close(self) -> None:
-        if self._response is not None:
-            self._response.close()
-            self._response = None
-
-
-class _AsyncWire:
-    """Performs calls like `_Wire`, for asyncio."""
-
-    def __init__(self, http: httpx.AsyncClient) -> None:
-        self._http = http
-        self._response: httpx.Response | None = None
-        self._blocks: AsyncIterator[bytes]
-
-    async def call(self, call: Call) -> Answer:
-        await self.aclose()
-        self._response = response = await self._http.send(_request(self._http, call), stream=True)
-        if call.stream and response.is_success:
-            self._blocks = response.aiter_bytes()
-            return _answer(response, b"")
-        return _answer(response, await response.aread())
-
-    async def read(self) -> bytes:
-        return await anext(self._blocks, b"")
-
-    async def aclose(self) -> None:
-        if self._response is not None:
-            await self._response.aclose()
-            self._response = None
-
-
-def _request(http: httpx.Client | httpx.AsyncClient, call: Call) -> httpx.Request:
-    timeout = httpx.Timeout(call.seconds, connect=min(call.seconds, CONNECT_SECONDS))
-    return http.build_request(
-        call.method, call.path, headers=dict(call.headers), json=call.body, timeout=timeout
-    )
-
-
-def _answer(response: httpx.Response, content: bytes) -> Answer:
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return Answer(response.status_code, headers, content)
 
 
 def _checked(url: str) -> httpx.URL:
@@ -380,7 +277,7 @@ def _part(target: Path, job_id: str) -> Generator[BinaryIO, None, None]:
     try:
         with part.open("ab") as file:
             yield file
-    except BaseException:
+    except BaseException:  # also Ctrl-C, after which people continue a download
         if not part.stat().st_size:
             part.unlink()
         raise
@@ -396,6 +293,6 @@ def _progress(
 
         def show(done: int, total: int | None) -> None:
             bar.total = total
-            bar.update(done - bar.n)
+            bar.update(done - bar.n)  # back, when a download starts again
 
         yield show

@@ -127,8 +127,9 @@ def from_answer(status: int, headers: Mapping[str, str], content: bytes) -> Prob
     except ValueError:
         body = None
     if not isinstance(body, dict):
+        # A proxy may send a whole page.
         body = {"detail": content[:200].decode(errors="replace").strip()}
-    seconds = headers.get("retry-after", "")
+    seconds = headers.get("retry-after", "")  # a date, its other form, counts as none
     return from_problem(
         {**body, "status": status},
         headers.get("x-request-id"),

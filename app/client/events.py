@@ -13,14 +13,19 @@ class Event:
 
 
 class EventReader:
-    """Collects blocks of bytes, and returns the events that are complete."""
+    """Collects blocks of bytes, and returns the events that are complete.
 
-    def __init__(self) -> None:
+    `last_id` is the last id that the stream named; a reader of the stream that continues it starts
+    with it.
+    """
+
+    def __init__(self, last_id: str | None = None) -> None:
+        self.last_id = last_id
         self._rest = b""
-        self._id: str | None = None
 
     def feed(self, block: bytes) -> list[Event]:
         """Add a block, and return the events that it completes."""
+        # Half a character, or half a \r\n, may end a block: only whole events are decoded.
         text = (self._rest + block).replace(b"\r\n", b"\n")
         *whole, self._rest = text.split(b"\n\n")
         return [event for part in whole if (event := self._event(part.decode()))]
@@ -37,5 +42,5 @@ class EventReader:
                 case "data":
                     data.append(value)
                 case "id":
-                    self._id = value
-        return Event(name, "\n".join(data), self._id) if data else None
+                    self.last_id = value
+        return Event(name, "\n".join(data), self.last_id) if data else None

@@ -1,27 +1,25 @@
-"""The client's operations as generators of effects, without any input or output.
+"""The client's operations as flows, which are generators of effects without input or output.
 
-A flow yields `Call`, `Read` and `Sleep`; it is sent each reply, or httpx's TransportError is thrown
-into it. It yields its results as `Emit`. `Client` and `AsyncClient` only perform the effects, so
-that retries and resuming are written once, and tested without a network or a clock.
+`Client` and `AsyncClient` only perform the effects. So retries and resuming are written once, and
+tested without a network or a clock.
 """
 
-import math
-import time
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field, replace
+import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import BinaryIO
 from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
 
 from app.client import results
+from app.client.effects import STALL_SECONDS, Answer, Call, Emit, Flow, Part, Read
 from app.client.errors import (
     BrokenAnswer,
     ClientError,
     OverLimit,
-    ProblemError,
     RangeNotSatisfiable,
     TimedOut,
     Unavailable,
@@ -30,21 +28,14 @@ from app.client.errors import (
     from_problem,
 )
 from app.client.events import Event, EventReader
+from app.client.patience import Patience
 from app.client.requests import SampleRequest, TrajectoryRequest
 from app.client.results import Frame, Job, Model, Samples, Trajectories, Transfer
 
-T = TypeVar("T")
-
-STALL_SECONDS = 60.0
-"""A stream that sends no byte for this long is broken: the server sends a comment every 15 s."""
-FIRST_PAUSE_SECONDS = 0.5
-LAST_PAUSE_SECONDS = 15.0
-"""Pauses between tries where the server gives no Retry-After; each is twice the one before."""
-MIN_SECONDS = 0.001
 RETRIED = (429, 503)
+"""Statuses that say: try again later."""
 NOT_THERE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ReadTimeout)
 """Errors that are final when the server has never answered: its address is probably wrong."""
-NO_CONTENT = 204
 PARTIAL_CONTENT = 206
 NPZ = "application/x-npz"
 EVENT_STREAM = "text/event-stream"
@@ -57,100 +48,6 @@ MEDIA_TYPES = {
     ".webp": "image/webp",
     ".zip": "application/zip",
 }
-
-
-@dataclass(frozen=True)
-class Call:
-    """Sends a request; the reply is an Answer.
-
-    `seconds` is the longest time without a byte. The content of a `stream` is read with `Read`,
-    unless its status is an error.
-    """
-
-    method: str
-    path: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: Mapping[str, Any] | None = None
-    stream: bool = False
-    seconds: float = STALL_SECONDS
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The reply to a Call. The headers' names are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes = b""
-
-
-@dataclass(frozen=True)
-class Read:
-    """Reads on in the last Call's stream; the reply is a block of bytes, b"" at the end."""
-
-
-@dataclass(frozen=True)
-class Sleep:
-    """Waits for so many seconds."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Emit(Generic[T]):
-    """Hands a result to the caller."""
-
-    value: T
-
-
-Effect = Call | Read | Sleep
-Part = Generator[Effect, Any, T]
-"""A part of a flow. It returns a T and emits nothing."""
-Flow = Generator[Effect | Emit[T], Any, None]
-
-
-def resume(
-    flow: Flow[T], reply: object, error: httpx.TransportError | None
-) -> Effect | Emit[T] | None:
-    """Send the reply or throw the error into the flow. Returns its next effect, None at the end."""
-    try:
-        return flow.send(reply) if error is None else flow.throw(error)
-    except StopIteration:
-        return None
-
-
-class Patience:
-    """Decides how long to keep trying: `seconds` since something new last came, and `whole` seconds
-    in all, if given."""
-
-    def __init__(self, seconds: float, whole: float | None = None) -> None:
-        self.seconds = seconds
-        self._end = math.inf if whole is None else time.monotonic() + whole
-        self.reset()
-
-    def reset(self) -> None:
-        """Start again, because something new came."""
-        self._until = time.monotonic() + self.seconds
-        self._pause = FIRST_PAUSE_SECONDS
-
-    def left(self) -> float:
-        """Return the seconds that are left. Never 0, which httpx would read as no limit."""
-        return max(min(self._until, self._end) - time.monotonic(), MIN_SECONDS)
-
-    def check(self) -> None:
-        """Raise TimedOut when the whole time is over."""
-        if time.monotonic() >= self._end:
-            raise TimedOut("the job was not finished in the time given")
-
-    def wait(self, failure: ClientError) -> Part[None]:
-        """Sleep until the next try. Raises the failure when no time is left for one."""
-        seconds = self._pause
-        if isinstance(failure, ProblemError) and failure.retry_after is not None:
-            seconds = failure.retry_after
-        if seconds > self.left():
-            raise failure
-        self._pause = min(2 * self._pause, LAST_PAUSE_SECONDS)
-        yield Sleep(seconds)
 
 
 def model(patience: Patience) -> Flow[Model]:
@@ -183,20 +80,11 @@ def stream(request: TrajectoryRequest, patience: Patience) -> Flow[Frame]:
     while True:
         post = _post("/denoise-trajectory", request, {"Accept": EVENT_STREAM})
         answer = yield from _answered(replace(post, stream=True), patience, was_reached)
-        was_reached, reader = True, EventReader()
+        was_reached = True
         request = replace(request, seed=_seed(answer))
         try:
-            while True:
-                for event in (yield from _events(reader)):
-                    if event.name == "done":
-                        return
-                    if event.name == "error":
-                        raise _problem(event, answer)
-                    frame = results.read_frame(event.data, _seed(answer))
-                    if (frame.index, frame.t) not in known:
-                        known.add((frame.index, frame.t))
-                        patience.reset()
-                        yield Emit(frame)
+            yield from _new_frames(answer, known, patience)
+            return
         except httpx.TransportError as error:
             yield from patience.wait(_unreachable(error))
         except (OverLimit, Unavailable) as error:  # the server ends it: full, or shutting down
@@ -232,24 +120,17 @@ def watch(job_id: str, patience: Patience) -> Flow[Job]:
     After a broken connection it continues after the last event. Raises ServerError when the job
     failed, Gone when it expired, NotFound when it was cancelled, TimedOut after the whole time.
     """
-    last_id, was_reached = None, False
+    reader, was_reached = EventReader(), False
     while True:
-        headers = {"Accept": EVENT_STREAM, **({"Last-Event-ID": last_id} if last_id else {})}
+        headers = {"Accept": EVENT_STREAM}
+        if reader.last_id:
+            headers["Last-Event-ID"] = reader.last_id
         call = Call("GET", _place(job_id, "/events"), headers, stream=True)
         answer = yield from _answered(call, patience, was_reached)
-        was_reached, reader = True, EventReader()
+        was_reached, reader = True, EventReader(reader.last_id)
         try:
-            while True:
-                events = yield from _events(reader)
-                patience.reset()
-                for event in events:
-                    if event.name == "error":
-                        raise _problem(event, answer)
-                    last_id = event.id
-                    yield Emit(results.read_job(event.data))
-                    if event.name == "done":
-                        return
-                patience.check()
+            yield from _states(answer, reader, patience)
+            return
         except httpx.TransportError as error:
             yield from patience.wait(_unreachable(error))
 
@@ -273,29 +154,23 @@ def download(job_id: str, file: BinaryIO, media_type: str, patience: Patience) -
     What the file has already must be of the same result. Where the server offers no ranges, for
     pictures and JSON, a broken download starts again.
     """
-    furthest, was_reached = 0, False
+    was_reached = False
     while True:
-        start = file.seek(0, 2)
+        start = file.seek(0, os.SEEK_END)
         headers = {"Accept": media_type}
         if start:
             headers["Range"] = f"bytes={start}-"
         call = Call("GET", _place(job_id, "/result"), headers, stream=True)
         try:
             answer = yield from _answered(call, patience, was_reached)
-        except RangeNotSatisfiable:  # there is nothing after its end
+        except RangeNotSatisfiable:  # the file is complete already
             return
         was_reached = True
-        if answer.status != PARTIAL_CONTENT:
+        if answer.status != PARTIAL_CONTENT:  # no ranges here, or the file was empty
             file.truncate(start := 0)
             file.seek(0)
-        total = _total(answer, start)
         try:
-            while block := (yield Read()):
-                start += file.write(block)
-                if start > furthest:
-                    furthest = start
-                    patience.reset()
-                yield Emit(Transfer(start, total))
+            yield from _save(answer, start, file, patience)
             return
         except httpx.TransportError as error:
             yield from patience.wait(_unreachable(error))
@@ -324,6 +199,7 @@ def _answered(call: Call, patience: Patience, was_reached: bool = False) -> Part
     may be sent twice: samples depend on nothing but their request, and jobs have a key.
     """
     while True:
+        # A silent stream is broken long before the caller loses patience.
         seconds = min(patience.left(), STALL_SECONDS) if call.stream else patience.left()
         try:
             answer: Answer = yield replace(call, seconds=seconds)
@@ -338,6 +214,48 @@ def _answered(call: Call, patience: Patience, was_reached: bool = False) -> Part
             if answer.status not in RETRIED:
                 raise failure
         yield from patience.wait(failure)
+
+
+def _new_frames(answer: Answer, known: set[tuple[int, int]], patience: Patience) -> Flow[Frame]:
+    """Emit an answer's frames up to its `done` event, and add each to those `known` by index and t;
+    what is known already is left out. Raises TransportError when the stream breaks."""
+    reader, seed = EventReader(), _seed(answer)
+    while True:
+        for event in (yield from _events(reader)):
+            _check(event, answer)
+            if event.name == "done":
+                return
+            frame = results.read_frame(event.data, seed)
+            if (frame.index, frame.t) not in known:
+                known.add((frame.index, frame.t))
+                patience.reset()
+                yield Emit(frame)
+
+
+def _states(answer: Answer, reader: EventReader, patience: Patience) -> Flow[Job]:
+    """Emit an answer's job states up to its `done` event. Raises TransportError when the stream
+    breaks, TimedOut after the whole time."""
+    while True:
+        events = yield from _events(reader)
+        patience.reset()  # by comments too: a job that waits long for its turn sends nothing else
+        for event in events:
+            _check(event, answer)
+            yield Emit(results.read_job(event.data))
+            if event.name == "done":
+                return
+        patience.check()
+
+
+def _save(answer: Answer, start: int, file: BinaryIO, patience: Patience) -> Flow[Transfer]:
+    """Append an answer's blocks to the file, which has `start` bytes. Raises TransportError when
+    the stream breaks."""
+    length = answer.headers.get("content-length", "")
+    total = start + int(length) if length.isdecimal() else None
+    done = start
+    while block := (yield Read()):
+        done += file.write(block)
+        patience.reached(done)
+        yield Emit(Transfer(done, total))
 
 
 def _events(reader: EventReader) -> Part[list[Event]]:
@@ -369,13 +287,11 @@ def _seed(answer: Answer) -> int:
         raise BrokenAnswer("the answer does not name its seed (X-Seed)") from error
 
 
-def _total(answer: Answer, start: int) -> int | None:
-    length = answer.headers.get("content-length", "")
-    return start + int(length) if length.isdecimal() else None
-
-
-def _problem(event: Event, answer: Answer) -> ProblemError:
-    return from_problem(results.read_object(event.data), answer.headers.get("x-request-id"))
+def _check(event: Event, answer: Answer) -> None:
+    """Raise the problem that an `error` event tells of."""
+    if event.name == "error":
+        request_id = answer.headers.get("x-request-id")
+        raise from_problem(results.read_object(event.data), request_id)
 
 
 def _unreachable(error: httpx.TransportError) -> ClientError:

@@ -59,6 +59,7 @@ class Samples:
     @property
     def array(self) -> Array:
         """The images as one uint8 array (n,H,W,C)."""
+        # A grey image has no axis of channels.
         return np.stack([np.atleast_3d(np.asarray(image)) for image in self.images])
 
     @property
@@ -177,6 +178,7 @@ def read_samples(content: bytes) -> Samples:
 def read_trajectories(content: bytes, seed: int) -> Trajectories:
     """Read an npz answer of /denoise-trajectory. Raises BrokenAnswer when it is damaged."""
     try:
+        # A pickle could run code that the server, or who pretends to be it, has chosen.
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return _pick(Trajectories, {"seed": seed, **arrays})
     except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
@@ -239,5 +241,5 @@ def _sample(entry: Mapping[str, Any]) -> Sample:
 
 def _picture(png: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(png))
-    image.load()
+    image.load()  # pillow decodes late: a damaged picture must be found here
     return image

@@ -19,6 +19,6 @@ def identify(keys: Sequence[str], given_key: str | None, address: str | None) ->
     # Every comparison takes the same time, so that timing tells nothing about a key.
     matches = [hmac.compare_digest(given, key.encode()) for key in keys]
     if not any(matches):
-        detail = "Authorization: a Bearer token with one of this server's API keys is needed"
+        detail = "Authorization: this server needs one of its API keys as a Bearer token"
         raise Problem(401, detail, headers={"WWW-Authenticate": "Bearer"})
     return f"key {hashlib.sha256(given).hexdigest()[:12]}"

@@ -71,7 +71,7 @@ class Metrics:
         )  # fmt: skip
         self.first_frame = Histogram(
             "ddpm_first_frame_seconds",
-            "Seconds from the arrival of a request for a stream to its first frame.",
+            "Seconds from the arrival of a streaming request to its first frame.",
             buckets=SECONDS, registry=self.registry,
         )  # fmt: skip
         self.drops = Counter(
@@ -102,10 +102,12 @@ class PoolCollector:
         """The metric families of the queue, then those of each engine."""
         backlog = sum(engine.backlog for engine in self.pool.engines)
         yield GaugeMetricFamily(
-            "ddpm_queued_samples", "Unfinished samples.", self.pool.queued_samples
+            "ddpm_queued_samples", "Samples waiting or running.", self.pool.queued_samples
         )
         yield GaugeMetricFamily(
-            "ddpm_backlog_rows", "Network rows still to compute for them, at most.", backlog
+            "ddpm_backlog_rows",
+            "Network rows left to compute for the queued samples, at most.",
+            backlog,
         )
         samples = CounterMetricFamily(
             "ddpm_samples", "Samples that left the engines, by outcome.", labels=["outcome"]
@@ -120,20 +122,24 @@ class PoolCollector:
         """One value for each engine."""
         name = ["engine"]
         ready = GaugeMetricFamily(
-            "ddpm_engine_ready", "1 when the engine can take steps, else 0.", labels=name
+            "ddpm_engine_ready", "1 if the engine is ready for requests, else 0.", labels=name
         )
-        restarts = CounterMetricFamily("ddpm_engine_restarts", "Engine restarts.", labels=name)
+        restarts = CounterMetricFamily(
+            "ddpm_engine_restarts", "Restarts of the engine.", labels=name
+        )
         hangs = CounterMetricFamily(
-            "ddpm_engine_hangs", "Engine restarts by the watchdog.", labels=name
+            "ddpm_engine_hangs", "Restarts of the engine because a step took too long.", labels=name
         )
         memory = CounterMetricFamily(
             "ddpm_engine_out_of_memory",
             "Steps that ran out of memory and were repeated with fewer rows.",
             labels=name,
         )
-        limit = GaugeMetricFamily("ddpm_engine_max_batch", "Rows in a step, at most.", labels=name)
+        limit = GaugeMetricFamily(
+            "ddpm_engine_max_batch", "Largest number of rows in a step.", labels=name
+        )
         preemptions = CounterMetricFamily(
-            "ddpm_engine_preemptions", "Images that had to make room for others.", labels=name
+            "ddpm_engine_preemptions", "Images set aside to let more urgent ones run.", labels=name
         )
         for i, engine in enumerate(self.pool.engines):
             label = [str(i)]
@@ -151,10 +157,10 @@ class PoolCollector:
         names = ["engine", "batch_size"]
         steps = CounterMetricFamily("ddpm_engine_steps", "Network calls.", labels=names)
         rows = CounterMetricFamily(
-            "ddpm_engine_rows", "Rows computed for a request, padding left out.", labels=names
+            "ddpm_engine_rows", "Rows computed, without padding.", labels=names
         )
         slots = CounterMetricFamily(
-            "ddpm_engine_slots", "Rows computed, padding included.", labels=names
+            "ddpm_engine_slots", "Rows computed, with padding.", labels=names
         )
         seconds = CounterMetricFamily(
             "ddpm_engine_step_seconds", "Seconds spent in network calls.", labels=names
@@ -164,6 +170,6 @@ class PoolCollector:
                 labels = [str(i), str(size)]
                 steps.add_metric(labels, count.steps)
                 rows.add_metric(labels, count.rows)
-                slots.add_metric(labels, count.steps * size)
+                slots.add_metric(labels, count.steps * size)  # a batch is padded to its size
                 seconds.add_metric(labels, count.seconds)
         yield from (steps, rows, slots, seconds)

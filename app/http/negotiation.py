@@ -40,9 +40,10 @@ def choose(accept: str | None, offered: Sequence[str]) -> str:
     An `accept` of None or "" accepts everything. Raises Problem 406, which names what is offered.
     """
     ranges = _parse(accept or "*/*")
+    # Of equals max() takes the first, so the order of `offered` is the server's preference.
     best = max(offered, key=lambda media_type: _quality(media_type, ranges))
     if _quality(best, ranges) <= 0:
-        raise Problem(406, f"Accept: {shorten(accept)} names none of {', '.join(offered)}")
+        raise Problem(406, f"Accept: {shorten(accept)} allows none of {', '.join(offered)}")
     return best
 
 

@@ -23,6 +23,7 @@ def parse(headers: Iterable[str]) -> Preferences:
 
     Parameters and unknown preferences are ignored. Of several waits the shortest counts.
     """
+    # Only what stands before a semicolon: parameters mean nothing to these preferences.
     elements = [element.partition(";")[0].strip() for element in ",".join(headers).split(",")]
     preferences = [element.lower() for element in elements]
     waits = [int(match[1]) for match in map(WAIT.fullmatch, preferences) if match]

@@ -23,11 +23,12 @@ def respond(
 
     `blocks(start, stop)` reads the bytes; it is called off the event loop. `headers` must have the
     ETag that If-Range is compared with. A request for several ranges gets all bytes, as the RFC
-    allows. Raises Problem 416 for a range outside of the bytes.
+    allows. Raises Problem 416 for a range outside the bytes.
     """
     asked = request.headers.get("range")
     condition = request.headers.get("if-range")
     wanted = None
+    # A range of another result would be joined to what the client has: then all bytes.
     if asked is not None and condition in (None, headers["ETag"]):
         wanted = parse(asked, size)
     start, stop = wanted or (0, size)
@@ -57,6 +58,6 @@ def parse(header: str, size: int) -> tuple[int, int] | None:
         if last and int(last) < start:
             return None
     if start >= stop:
-        reason = f"Range: {header!r} is outside of the {size} bytes of this result"
+        reason = f"Range: {header!r} is outside the {size} bytes of this result"
         raise Problem(416, reason, headers={"Content-Range": f"bytes */{size}"})
     return start, stop

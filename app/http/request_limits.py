@@ -62,7 +62,7 @@ class RequestLimits:
             if not isinstance(error, Problem):
                 path = f"{scope['method']} {quote(scope['path'])}"
                 request_id = RequestRecord.of(scope).request_id
-                log.error("%s, request %s", path, request_id, exc_info=error)
+                log.error("%s failed, request %s", path, request_id, exc_info=error)
                 error = Problem(500, "this is a bug in the server; it has been logged")
             RequestRecord.of(scope).drop(error.reason)
             await error.response()(scope, receive, answer)
@@ -82,7 +82,7 @@ class RequestLimits:
 
 def too_large(limit: int) -> str:
     """The detail of a problem 413; `limit` is in bytes."""
-    return f"the body is larger than this server's {limit} bytes"
+    return f"the body is larger than this server allows: {limit} bytes"
 
 
 class _Body:

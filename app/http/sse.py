@@ -31,6 +31,7 @@ async def with_pauses(events: AsyncIterator[T]) -> AsyncGenerator[T | None, None
         while True:
             if following is None:
                 following = asyncio.ensure_future(anext(events))
+            # Not wait_for, which would cancel the wait for the event and lose it.
             done, _ = await asyncio.wait({following}, timeout=QUIET_SECONDS)
             if not done:
                 yield None

@@ -40,45 +40,6 @@ def loads(body: bytes) -> Any:
     return value
 
 
-def _refused(reason: str, position: int = 0) -> json.JSONDecodeError:
-    return json.JSONDecodeError(reason, "", position)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"the name {shorten(name)} appears twice in an object")
-        found[name] = value
-    return found
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(f"{text[:80]} is out of range")
-    return number
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a number in JSON")
-
-
-def _check_depth(value: Any) -> None:
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [child for item in level for child in _children(item)]
-        if not level:
-            return
-    raise ValueError("nested too deeply")
-
-
-def _children(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
-
-
 class StrictRequest(Request):
     """A request whose body is read by `loads`."""
 
@@ -96,3 +57,43 @@ class StrictRoute(APIRoute):
             return await handler(StrictRequest(request.scope, request.receive))
 
         return strict
+
+
+def _refused(reason: str, position: int = 0) -> json.JSONDecodeError:
+    return json.JSONDecodeError(reason, "", position)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the name {shorten(name)} appears twice in an object")
+        found[name] = value
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)  # 1e999 becomes infinity, without an error
+    if math.isinf(number):
+        raise ValueError(f"{text[:80]} is out of range")
+    return number
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number in JSON")
+
+
+def _check_depth(value: Any) -> None:
+    # Level by level, without recursion, which deep nesting would exhaust.
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return
+    raise ValueError("nested too deeply")
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []

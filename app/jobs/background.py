@@ -95,12 +95,14 @@ class Background:
                 async with self._open() as store:
                     await self._work(store, threads)
             except StorageError as error:
-                if self._reason != str(error):
+                if self._reason != str(error):  # once, not every few seconds
                     log.warning("no jobs are accepted: %s", error)
                 self._reason = str(error)
             except Exception as error:
-                self._reason = f"an error of the server's own: {error!r}"
-                log.exception("jobs stopped; they are started again")
+                self._reason = f"an error in the server: {error!r}"
+                log.exception(
+                    "jobs stopped because of an error in the server; they are started again"
+                )
             await asyncio.sleep(OPEN_SECONDS)
 
     @contextlib.asynccontextmanager
@@ -115,7 +117,7 @@ class Background:
             try:
                 await store.open()
                 if is_sqlite(url):
-                    await store.release_all()  # the lock says that nobody else is alive
+                    await store.leases.release_all()  # the lock says that nobody else is alive
                 yield store
             finally:
                 self._store = self._worker = None
@@ -131,7 +133,7 @@ class Background:
             expiry_seconds=float(settings.jobs_expiry_seconds),
             idle_seconds=ALONE_SECONDS if is_sqlite(self._url) else SHARED_SECONDS,
         )
-        self._worker = Worker(store, self.results, self._pool, threads, terms)
+        self._worker = Worker(store.leases, self.results, self._pool, threads, terms)
         self._store, self._reason = store, None
         never, looking = asyncio.Event(), asyncio.Lock()
         # Without a secret no job may have a webhook; one from before waits for the secret.
@@ -204,7 +206,7 @@ async def _repeatedly(
 ) -> None:
     """Act, for ever, `seconds` apart; sooner when `at_once` is set. Storage errors are logged."""
     while True:
-        at_once.clear()
+        at_once.clear()  # before acting: what is set meanwhile is not lost
         try:
             await act()
         except StorageError as error:

@@ -1,20 +1,29 @@
-"""SQLite and PostgreSQL for the job store: drivers, durability, migrations, errors."""
+"""SQLite and PostgreSQL for jobs: transactions, drivers, durability, migrations, errors."""
 
+import functools
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.jobs.errors import StorageFull, StorageUnavailable
+from app.jobs.tables import now
+from app.tasks import finish
 
 BUSY_SECONDS = 30.0
 """How long SQLite waits for another transaction."""
@@ -23,6 +32,71 @@ MIGRATION_LOCK = 0x6464706D
 MIGRATIONS = Path(__file__).parent / "migrations"
 DISK_FULL = "53100"
 """PostgreSQL's code of a full disk; SQLite says it in words."""
+
+
+P = ParamSpec("P")
+S = TypeVar("S", bound="HasDatabase")
+T = TypeVar("T")
+Method = Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
+
+
+class Database:
+    """An open job database: SQLite for one process, PostgreSQL for several.
+
+    The sessions that it gives raise the database's errors as `translated` says.
+    """
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self._engine = make_engine(url)
+        self._writes = async_sessionmaker(self._engine, expire_on_commit=False)
+        reading = self._engine.execution_options(only_reads=True)
+        self._reads = async_sessionmaker(reading, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncSession]:
+        """A session whose changes are on disk after the block, or none of them is."""
+        with translated():
+            async with self._writes.begin() as session:
+                yield session
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """A session for questions. It does not wait for those who write."""
+        with translated():
+            async with self._reads() as session:
+                yield session
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+
+class HasDatabase(Protocol):
+    """A class whose methods may be transactions."""
+
+    database: Database
+
+
+def transaction(method: Method[S, P, T]) -> Method[S, P, T]:
+    """A method that runs to its end on SQLite, even when its caller is cancelled.
+
+    A call of SQLite that is cancelled half-way goes on in its thread. It could leave a connection
+    behind that holds the write lock, and nobody would ever close it. A call of PostgreSQL ends at
+    once, also when the server does not answer.
+    """
+
+    @functools.wraps(method)
+    async def whole(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        call = method(self, *args, **kwargs)
+        return await (finish(call) if is_sqlite(self.database.url) else call)
+
+    return whole
+
+
+async def time_in(session: AsyncSession) -> float:
+    """The time on the database's clock, in Unix seconds."""
+    return (await session.scalars(select(now()))).one()
 
 
 def parse_url(text: str) -> URL:

@@ -146,18 +146,6 @@ def load(stored: Stored, max_bytes: int) -> Result:
     return Result(plan, x_0, x_t, x_0_hat, stored.timing)
 
 
-def _json_stream(
-    stored: Stored, name: str, entry: Callable[[int], dict[str, object]]
-) -> Iterator[bytes]:
-    block = bytearray(encoding.to_json({**stored.plan.header, name: []})[:-2])
-    for i in range(stored.n):
-        block += b"," * (i > 0) + encoding.to_json(entry(i))
-        if len(block) >= BLOCK_BYTES:
-            yield bytes(block)
-            block.clear()
-    yield bytes(block) + b"]," + encoding.to_json({"timing": stored.timing})[1:]
-
-
 STREAMS: dict[Kind, dict[str, Callable[[Stored], Body | Iterator[bytes]]]] = {
     "sample": {
         "application/json": sample_json,
@@ -181,3 +169,15 @@ PICTURES: dict[Kind, dict[str, Callable[[Result], bytes]]] = {
     },
 }
 """Representations that need the whole result in memory, by kind of job and media type."""
+
+
+def _json_stream(
+    stored: Stored, name: str, entry: Callable[[int], dict[str, object]]
+) -> Iterator[bytes]:
+    block = bytearray(encoding.to_json({**stored.plan.header, name: []})[:-2])
+    for i in range(stored.n):
+        block += b"," * (i > 0) + encoding.to_json(entry(i))
+        if len(block) >= BLOCK_BYTES:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block) + b"]," + encoding.to_json({"timing": stored.timing})[1:]

@@ -21,7 +21,7 @@ from PIL import Image
 from app.generation.encoding import png
 from app.generation.plan import Plan
 from app.jobs.errors import StorageFull, StorageUnavailable
-from diffusion import pixels
+from diffusion import atomic, pixels
 
 Array = np.ndarray
 FLOAT = np.dtype("<f4")
@@ -44,7 +44,7 @@ class ResultStore:
         probe = f"{self._root}/.writable.{uuid4().hex}"
         with translated():
             self._fs.makedirs(self._root, exist_ok=True)
-            self._fs.pipe_file(probe, b"")
+            self._fs.pipe_file(probe, b"")  # permissions alone do not tell: a disk may be read-only
             self._fs.rm_file(probe)
 
     def write(self, job_id: str, index: int, content: bytes) -> None:
@@ -60,7 +60,8 @@ class ResultStore:
         """Make sure that the files written so far survive a power failure."""
         if self._is_local:
             with translated():
-                _sync(Path(self._root) / job_id)
+                # Each file's content is on disk since it was written; now its name is too.
+                atomic.sync(Path(self._root) / job_id)
 
     def read(self, job_id: str, index: int) -> bytes:
         """The content of the file of the sample with this index."""
@@ -96,28 +97,6 @@ def translated() -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull(f"the result store has no room: {error}; free some") from error
         raise StorageUnavailable(f"the result store cannot be used: {error}") from error
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with partial.open("wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def image_bytes(plan: Plan) -> int:
@@ -166,3 +145,18 @@ def decode_trajectory(plan: Plan, content: bytes) -> tuple[Array, Array]:
     shape = 2, len(plan.shown_times), *plan.image_shape
     x_t, x_0_hat = np.frombuffer(content, FLOAT).reshape(shape)
     return x_t, x_0_hat
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Two processes may write the same sample, if one has lost its lease without noticing.
+    partial = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with partial.open("wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

@@ -56,7 +56,7 @@ class Jobs:
         if webhook_url is not None:
             self._check_webhook(webhook_url)
         store = self._background.store
-        await asyncio.to_thread(self._check_disk, size)
+        await asyncio.to_thread(self._check_disk, size)  # a network disk may take its time
         text = await asyncio.to_thread(PLANS.dump_json, plan)
         settings = self._settings
         job = Job(
@@ -121,11 +121,13 @@ class Jobs:
     async def check_owner(self, job_id: str, client: str) -> None:
         """Raises UnknownJob unless there is such a job and it is this client's."""
         job = await self._background.store.get(job_id)
+        # Word for word as for an id that does not exist: which ids exist is nobody else's business.
         if job.client != client:
             raise UnknownJob(f"there is no job {job_id[:80]!r}")
 
     async def delete(self, job_id: str) -> None:
         """Cancel a job and forget it; its files are removed soon after. Raises UnknownJob."""
+        # First the database: whatever happens next, no process goes on with the job.
         await self._background.store.delete(job_id)
         await self._background.cancel(job_id)
 
@@ -139,7 +141,9 @@ class Jobs:
 
     def _check_webhook(self, url: str) -> None:
         if not self._settings.webhook_secret.get_secret_value():
-            raise NoWebhooks("X-Webhook-URL: this server has no secret to sign webhooks with")
+            raise NoWebhooks(
+                "X-Webhook-URL: this server calls no webhooks: it has no secret to sign them with"
+            )
         webhook.check_url(url, private=self._settings.webhook_private)
 
     def _check_disk(self, size: int) -> None:

@@ -12,6 +12,7 @@ from app.pool.pool import EnginePool
 
 def describe(job: Job, at: float, pool: EnginePool) -> JobStatus:
     """A job's status at the time `at` of the database's clock; `pool` would have to run it here."""
+    # Since its present owner began: the time in which nobody ran it says nothing of the speed.
     seconds = at - job.resumed_at if job.resumed_at is not None else 0.0
     made = job.done - job.resumed_done
     rate = made / seconds if made and seconds > 0 and job.status == "running" else None

@@ -1,42 +1,31 @@
-"""The job database: every question and every change, each of them one transaction.
+"""The job database as clients, webhooks and the clean-up see it.
 
-SQLite serves one process, PostgreSQL several. When a method returns, its change is on disk. A job
-is run by the process that holds its lease. Every claim gives the job a new fence, a number, and a
-change under the lease is made only while the job still has that fence: a process that lost its
-lease without noticing changes nothing.
+Every question and every change is one transaction. When a method returns, its change is on disk.
 """
 
 import asyncio
-import dataclasses
-import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
-from sqlalchemy import CursorResult, delete, func, insert, or_, select, true, update
+from sqlalchemy import delete, func, or_, select, true, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import undefer
 
-from app.jobs.database import is_sqlite, make_engine, migrate, translated
+from app.jobs.database import Database, migrate, time_in, transaction
 from app.jobs.errors import (
     KeyOutdated,
     KeyReused,
-    LostLease,
     StorageFull,
     TooManyJobs,
     TooManyOwnJobs,
     UnknownJob,
 )
 from app.jobs.keys import Key
-from app.jobs.tables import UNFINISHED, IdempotencyKey, Job, Sample, Status, now
-from app.tasks import finish
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from app.jobs.leases import Leases
+from app.jobs.tables import UNFINISHED, IdempotencyKey, Job, Sample
 
 
 @dataclass(frozen=True)
@@ -48,16 +37,6 @@ class Quota:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A sample whose file is whole in the result store. The fields are those of `tables.Sample`."""
-
-    number: int
-    size: int
-    first_crc: int
-    second_crc: int
-
-
-@dataclass(frozen=True)
 class SampleIndex:
     """The files of a job's samples, by number: sizes in bytes and two CRC-32, each int64 (n,)."""
 
@@ -66,45 +45,23 @@ class SampleIndex:
     second_crc: np.ndarray
 
 
-Method = Callable[Concatenate["Store", P], Coroutine[Any, Any, T]]
-
-
-def transaction(method: Method[P, T]) -> Method[P, T]:
-    """A method of a store that runs to its end on SQLite, even when its caller is cancelled.
-
-    A call of SQLite that is cancelled half-way goes on in its thread. It could leave a connection
-    behind that holds the write lock, and nobody would ever close it. A call of PostgreSQL ends at
-    once, also when the server does not answer.
-    """
-
-    @functools.wraps(method)
-    async def whole(store: "Store", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        call = method(store, *args, **kwargs)
-        return await (finish(call) if is_sqlite(store.url) else call)
-
-    return whole
-
-
 class Store:
-    """The jobs in the database at a URL of `database.parse_url`.
+    """The jobs in the database at a URL of `database.parse_url`; `leases` has what runs them.
 
     Every method raises StorageUnavailable; methods that write raise StorageFull too.
     """
 
     def __init__(self, url: URL) -> None:
-        self.url = url
-        self._engine = make_engine(url)
-        self._writes = async_sessionmaker(self._engine, expire_on_commit=False)
-        reading = self._engine.execution_options(only_reads=True)
-        self._reads = async_sessionmaker(reading, expire_on_commit=False)
+        self.database = Database(url)
+        self.leases = Leases(self.database)
 
     async def open(self) -> None:
         """Make the tables, or bring them up to date."""
-        await asyncio.to_thread(migrate, self.url)
+        await asyncio.to_thread(migrate, self.database.url)
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._engine.dispose()
+        await self.database.close()
 
     @transaction
     async def create(
@@ -123,16 +80,17 @@ class Store:
     async def _create(
         self, job: Job, key: Key | None, seed: int, server: Quota, client: Quota
     ) -> Job:
-        async with self._writing() as session:
+        async with self.database.writing() as session:
             known = key and await _known(session, key)
             if known:
                 return await session.get_one(Job, known.job_id)
             await _check_room(session, job, server, client)
+            # The times are the database's: servers' clocks may differ.
             expiry = job.expires_at - job.created_at
-            job.created_at = job.turn_at = await _now(session)
+            job.created_at = job.turn_at = await time_in(session)
             job.expires_at = job.created_at + expiry
             session.add(job)
-            await session.flush()
+            await session.flush()  # the key's row refers to the job's
             if key is not None:
                 session.add(_key_row(key, job.made_by, seed, job.id, job.expires_at))
         return job
@@ -144,13 +102,13 @@ class Store:
         Raises KeyReused, or KeyOutdated when the first one was answered by another model.
         """
         try:
-            async with self._writing() as session:
+            async with self.database.writing() as session:
                 known = await _known(session, key)
                 if known is None:
-                    expires_at = await _now(session) + expiry_seconds
+                    expires_at = await time_in(session) + expiry_seconds
                     session.add(_key_row(key, made_by, seed, None, expires_at))
                     return seed
-        except IntegrityError:
+        except IntegrityError:  # another process took the key in between
             return await self.remember(key, made_by, seed, expiry_seconds)
         if known.made_by != made_by:
             raise KeyOutdated(
@@ -163,7 +121,7 @@ class Store:
     async def get(self, job_id: str, *, with_plan: bool = False) -> Job:
         """The job with this id; its plan is loaded only on demand. Raises UnknownJob."""
         options = [undefer(Job.plan)] if with_plan else []
-        async with self._reading() as session:
+        async with self.database.reading() as session:
             job = await session.get(Job, job_id, options=options)
         if job is None or job.status == "deleted":
             raise UnknownJob(f"there is no job {job_id[:80]!r}")
@@ -172,125 +130,20 @@ class Store:
     @transaction
     async def clock(self) -> float:
         """The time on the database's clock, in Unix seconds."""
-        async with self._reading() as session:
-            return await _now(session)
+        async with self.database.reading() as session:
+            return await time_in(session)
 
     @transaction
     async def index(self, job_id: str) -> SampleIndex:
         """Sizes and CRC-32 of a job's samples."""
         columns = (Sample.size, Sample.first_crc, Sample.second_crc)
         query = select(*columns).where(Sample.job_id == job_id).order_by(Sample.number)
-        async with self._reading() as session:
+        async with self.database.reading() as session:
             rows = await session.stream(query)
+            # A thousand rows at a time: a job may have 50,000 samples, and a row object is large.
             parts = [np.array(part, np.int64) async for part in rows.partitions(1000)]
         size, first, second = np.concatenate([np.empty((0, 3), np.int64), *parts]).T
         return SampleIndex(size, first, second)
-
-    @transaction
-    async def claim(self, owner: str, made_by: str, lease_seconds: float) -> Job | None:
-        """Lease the job that waited longest for its turn, of those that `made_by` can run and that
-        nobody holds; the job with its plan, or None."""
-        async with self._writing() as session:
-            at = await _now(session)
-            job = await session.scalar(
-                select(Job)
-                .where(Job.status.in_(UNFINISHED), Job.made_by == made_by)
-                .where(or_(Job.lease_until.is_(None), Job.lease_until < at))
-                .order_by(Job.turn_at)
-                .limit(1)
-                .options(undefer(Job.plan))
-                .with_for_update(skip_locked=True)
-            )
-            if job is None:
-                return None
-            if job.owner != owner:
-                job.resumed_at, job.resumed_done = at, job.done
-            job.status, job.owner, job.detail = "running", owner, None
-            job.started_at = job.started_at or at
-            job.lease_until, job.fence = at + lease_seconds, job.fence + 1
-            return job
-
-    @transaction
-    async def extend(self, job: Job, lease_seconds: float) -> None:
-        """Hold the lease for `lease_seconds` from now on. Raises LostLease."""
-        async with self._writing() as session:
-            until = await _now(session) + lease_seconds
-            await _change(session, job, {"lease_until": until})
-
-    @transaction
-    async def missing(self, job: Job, limit: int) -> list[int]:
-        """Numbers of the first samples that are not kept, `limit` at most."""
-        kept_query = select(Sample.number).where(
-            Sample.job_id == job.id, Sample.number >= job.next_number
-        )
-        async with self._reading() as session:
-            kept = set(await session.scalars(kept_query))
-        numbers = (i for i in range(job.next_number, job.total) if i not in kept)
-        return [number for number, _ in zip(numbers, range(limit), strict=False)]
-
-    @transaction
-    async def record(self, job: Job, kept: Sequence[Kept]) -> None:
-        """Note that these samples are whole in the result store. Raises LostLease."""
-        rows = [{"job_id": job.id, **dataclasses.asdict(sample)} for sample in kept]
-        async with self._writing() as session:
-            await _change(session, job, {"done": Job.done + len(rows)})
-            await session.execute(insert(Sample), rows)
-
-    @transaction
-    async def end_turn(
-        self, job: Job, next_number: int, seconds: float, expiry_seconds: float
-    ) -> None:
-        """Give the lease back after `seconds` of work. As every sample before `next_number` is
-        kept, the job waits for its next turn, or it is finished.
-
-        Raises LostLease.
-        """
-        async with self._writing() as session:
-            at = await _now(session)
-            changes: dict[str, Any] = {
-                "next_number": next_number,
-                "run_seconds": Job.run_seconds + seconds,
-                "turn_at": at,
-                "lease_until": None,
-                "expires_at": at + expiry_seconds,
-            }
-            if next_number == job.total:
-                taken = select(func.sum(Sample.size)).where(Sample.job_id == job.id)
-                changes["stored_bytes"] = await session.scalar(taken)
-                changes |= _ended(job, "finished", at)
-            await _change(session, job, changes)
-
-    @transaction
-    async def release(self, job: Job, detail: str | None) -> None:
-        """Give the lease back in the middle of a turn, and note why. Raises LostLease."""
-        async with self._writing() as session:
-            changes = {"lease_until": None, "turn_at": await _now(session), "detail": detail}
-            await _change(session, job, changes)
-
-    @transaction
-    async def leave(self, job: Job) -> None:
-        """Stop writing for a job whose lease is lost: if it has been deleted, its files can be
-        removed now."""
-        deleted = Job.id == job.id, Job.owner == job.owner, Job.status == "deleted"
-        async with self._writing() as session:
-            await session.execute(update(Job).where(*deleted).values(lease_until=None))
-
-    @transaction
-    async def fail(self, job: Job, reason: str) -> None:
-        """Note that the job cannot be finished, and why. Raises LostLease."""
-        async with self._writing() as session:
-            at = await _now(session)
-            await _change(
-                session, job, {"lease_until": None, "detail": reason, **_ended(job, "failed", at)}
-            )
-
-    @transaction
-    async def release_all(self) -> None:
-        """End every lease; for when their holders are known to be dead."""
-        async with self._writing() as session:
-            await session.execute(
-                update(Job).where(Job.lease_until.is_not(None)).values(lease_until=None)
-            )
 
     @transaction
     async def delete(self, job_id: str) -> None:
@@ -298,10 +151,11 @@ class Store:
 
         Raises UnknownJob.
         """
-        async with self._writing() as session:
+        async with self.database.writing() as session:
             found = await session.execute(
                 update(Job)
                 .where(Job.id == job_id, Job.status != "deleted")
+                # The new fence stops the process that runs the job at its next change.
                 .values(status="deleted", purged=False, fence=Job.fence + 1, webhook_due=None)
                 .returning(Job.id)
             )
@@ -313,10 +167,10 @@ class Store:
     async def expire(self, keep_seconds: float) -> None:
         """Expire jobs and keys that are past their time. An expired job is remembered as such for
         `keep_seconds` more."""
-        async with self._writing() as session:
-            at = await _now(session)
+        async with self.database.writing() as session:
+            at = await time_in(session)
             past = Job.expires_at < at
-            free = or_(Job.lease_until.is_(None), Job.lease_until < at)
+            free = or_(Job.lease_until.is_(None), Job.lease_until < at)  # nobody runs it
             await session.execute(
                 update(Job).where(past, Job.status == "expired").values(status="deleted")
             )
@@ -339,8 +193,8 @@ class Store:
     @transaction
     async def to_purge(self) -> list[str]:
         """Ids of expired and deleted jobs whose files may still be there and nobody writes."""
-        async with self._reading() as session:
-            at = await _now(session)
+        async with self.database.reading() as session:
+            at = await time_in(session)
             query = select(Job.id).where(
                 or_(Job.status == "deleted", Job.status == "expired"),
                 or_(Job.lease_until.is_(None), Job.lease_until < at),
@@ -351,7 +205,7 @@ class Store:
     @transaction
     async def purge(self, job_id: str) -> None:
         """Note that a job's files are gone: forget its samples, and itself if it was deleted."""
-        async with self._writing() as session:
+        async with self.database.writing() as session:
             await session.execute(delete(Sample).where(Sample.job_id == job_id))
             await session.execute(delete(Job).where(Job.id == job_id, Job.status == "deleted"))
             await session.execute(
@@ -365,8 +219,8 @@ class Store:
         Unless `called` is told, it is due again after `pause[k]` seconds, k being the number of
         earlier calls; after the last pause's call it is not due any more.
         """
-        async with self._writing() as session:
-            at = await _now(session)
+        async with self.database.writing() as session:
+            at = await time_in(session)
             job = await session.scalar(
                 select(Job)
                 .where(Job.webhook_due < at)
@@ -384,31 +238,15 @@ class Store:
     @transaction
     async def called(self, job_id: str) -> None:
         """Note that the job's webhook has been called with success."""
-        async with self._writing() as session:
+        async with self.database.writing() as session:
             await session.execute(update(Job).where(Job.id == job_id).values(webhook_due=None))
-
-    @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[AsyncSession]:
-        with translated():
-            async with self._writes.begin() as session:
-                yield session
-
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[AsyncSession]:
-        with translated():
-            async with self._reads() as session:
-                yield session
-
-
-async def _now(session: AsyncSession) -> float:
-    return (await session.scalars(select(now()))).one()
 
 
 async def _known(session: AsyncSession, key: Key) -> IdempotencyKey | None:
     """The key's row, if there is one. Raises KeyReused."""
     known = await session.get(IdempotencyKey, (key.client, key.key))
     if known is not None and known.fingerprint != key.fingerprint:
-        raise KeyReused(f"Idempotency-Key: {key.key!r} came with another request before")
+        raise KeyReused(f"Idempotency-Key: {key.key!r} was used with another request before")
     return known
 
 
@@ -444,16 +282,3 @@ async def _check_room(session: AsyncSession, job: Job, server: Quota, client: Qu
                 f"{keeper} keeps, {max(quota.size - taken, 0)} are left: DELETE jobs that are no "
                 "longer needed, or wait until they expire"
             )
-
-
-async def _change(session: AsyncSession, job: Job, changes: dict[str, Any]) -> None:
-    """Change a job under its lease. Raises LostLease."""
-    statement = update(Job).where(Job.id == job.id, Job.fence == job.fence).values(changes)
-    changed = cast(CursorResult[Any], await session.execute(statement))
-    if changed.rowcount != 1:
-        raise LostLease(job.id)
-
-
-def _ended(job: Job, status: Status, at: float) -> dict[str, Any]:
-    due = None if job.webhook_url is None else at
-    return {"status": status, "finished_at": at, "webhook_due": due}

@@ -76,13 +76,14 @@ async def call(url: str, body: bytes, *, secret: str, private: bool) -> None:
         "X-Webhook-Timestamp": str(timestamp),
         "X-Webhook-Signature": sign(secret, timestamp, body),
     }
+    # A proxy of the environment would connect to an address that was not checked.
     async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False) as client:
         request = client.build_request(
             "POST",
             target.copy_with(host=address),
             content=body,
             headers=headers,
-            extensions={"sni_hostname": target.host},
+            extensions={"sni_hostname": target.host},  # the certificate is the name's
         )
         response = await client.send(request, stream=True)  # its body is not read
         await response.aclose()
@@ -99,6 +100,7 @@ async def _resolve(target: httpx.URL, *, private: bool) -> str:
         raise BadAddress(f"{target.host} cannot be looked up: {error}") from error
     addresses = [str(entry[4][0]) for entry in found]
     for address in addresses:
+        # An IPv6 address may end in a zone, "%eth0", which ipaddress does not judge.
         if not private and not is_public(ipaddress.ip_address(address.partition("%")[0])):
             raise BadAddress(f"{target.host} is the private address {address}")
     return addresses[0]

@@ -22,8 +22,8 @@ from pydantic import TypeAdapter
 from app.generation.collect import image
 from app.generation.plan import Plan
 from app.jobs.errors import LostLease, StorageError
+from app.jobs.leases import Kept, Leases
 from app.jobs.result_store import ResultStore, encode_image, encode_trajectory, image_bytes
-from app.jobs.store import Kept, Store
 from app.jobs.tables import Job
 from app.pool.errors import Refused
 from app.pool.pool import EnginePool
@@ -57,22 +57,22 @@ def maker(model: ModelInfo) -> str:
 class Ending(NamedTuple):
     """What becomes of a job whose turn an error ended."""
 
-    change: Callable[[Store, Job, BaseException], Coroutine[Any, Any, None]]
+    change: Callable[[Leases, Job, BaseException], Coroutine[Any, Any, None]]
     pause: float = 0.0  # seconds before the slot's next turn
 
 
 ENDINGS: dict[type[BaseException], Ending] = {
     # The job is deleted or taken over: nothing is left to be said.
-    LostLease: Ending(lambda store, job, _: store.leave(job)),
-    StorageError: Ending(lambda store, job, error: store.release(job, str(error)), RETRY_SECONDS),
+    LostLease: Ending(lambda leases, job, _: leases.leave(job)),
+    StorageError: Ending(lambda leases, job, error: leases.release(job, str(error)), RETRY_SECONDS),
     Refused: Ending(
-        lambda store, job, error: store.release(job, f"waits for the engine: {error}"),
+        lambda leases, job, error: leases.release(job, f"waits for the engine: {error}"),
         REFUSED_SECONDS,
     ),
     # The server stops, or the job has been deleted here.
-    asyncio.CancelledError: Ending(lambda store, job, _: store.release(job, None)),
+    asyncio.CancelledError: Ending(lambda leases, job, _: leases.release(job, None)),
     Exception: Ending(
-        lambda store, job, error: store.fail(job, f"an error of the server's own: {error!r}")
+        lambda leases, job, error: leases.fail(job, f"an error in the server: {error!r}")
     ),
 }
 """By the error that ended the turn; the first that fits counts."""
@@ -93,9 +93,14 @@ class Worker:
     """The turns that one process gives to jobs."""
 
     def __init__(
-        self, store: Store, results: ResultStore, pool: EnginePool, threads: Executor, terms: Terms
+        self,
+        leases: Leases,
+        results: ResultStore,
+        pool: EnginePool,
+        threads: Executor,
+        terms: Terms,
     ) -> None:
-        self._store = store
+        self._leases = leases
         self._results = results
         self._pool = pool
         self._threads = threads
@@ -123,7 +128,7 @@ class Worker:
                 async with self._looking:
                     job = await self._next()
             except StorageError as error:
-                log.error("no jobs are run: %s", error)
+                log.error("no job can be run now: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             turn = asyncio.create_task(self._turn(job))
@@ -144,9 +149,9 @@ class Worker:
             if not self._pool.ready_engines:
                 await asyncio.sleep(REFUSED_SECONDS)
                 continue
-            self._news.clear()
+            self._news.clear()  # before looking: a job that comes meanwhile is not overlooked
             made_by = maker(self._pool.model)
-            job = await self._store.claim(terms.owner, made_by, terms.lease_seconds)
+            job = await self._leases.claim(terms.owner, made_by, terms.lease_seconds)
             if job is not None:
                 return job
             with contextlib.suppress(TimeoutError):
@@ -171,7 +176,7 @@ class Worker:
         elif ending is ENDINGS[Exception]:
             log.error("job %s failed", job.id, exc_info=error)
         try:
-            await ending.change(self._store, job, error)
+            await ending.change(self._leases, job, error)
         except LostLease as lost:
             return await self._settle(job, lost)
         except StorageError as unchanged:
@@ -207,21 +212,21 @@ class Worker:
         """Extend the job's lease again and again. Raises LostLease."""
         while True:
             await asyncio.sleep(self._terms.lease_seconds / 3)
-            await self._store.extend(job, self._terms.lease_seconds)
+            await self._leases.extend(job, self._terms.lease_seconds)
 
     async def _advance(self, job: Job) -> None:
         """Run the first missing samples, keep each of them, and record what is kept."""
         started = time.monotonic()
         plan = await self._in_thread(PLANS.validate_json, job.plan)
-        numbers = await self._store.missing(job, self._chunk_size(plan))
+        numbers = await self._leases.missing(job, self._chunk_size(plan))
         if numbers:
             failure = await self._run(Chunk(job, plan, numbers, self._results))
             if failure is not None:
-                await self._store.fail(job, failure)
+                await self._leases.fail(job, failure)
                 return
         next_number = numbers[-1] + 1 if numbers else job.total
         seconds = time.monotonic() - started
-        await self._store.end_turn(job, next_number, seconds, self._terms.expiry_seconds)
+        await self._leases.end_turn(job, next_number, seconds, self._terms.expiry_seconds)
 
     def _chunk_size(self, plan: Plan) -> int:
         """Samples in the next chunk: at most half of the queue over all slots, the other half is
@@ -257,7 +262,7 @@ class Worker:
     async def _record(self, chunk: "Chunk") -> None:
         """Tell the database which samples are kept, once they are sure to be on disk."""
         await self._in_thread(self._results.sync, chunk.job.id)
-        await self._store.record(chunk.job, chunk.kept)
+        await self._leases.record(chunk.job, chunk.kept)
         chunk.kept.clear()
 
     async def _in_thread(self, call: Callable[[A], T], argument: A) -> T:

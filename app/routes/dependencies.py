@@ -16,7 +16,7 @@ from app.jobs.service import Jobs
 from app.pool.pool import EnginePool
 from app.settings import Settings
 
-BEARER = HTTPBearer(auto_error=False, description="One of the server's API keys, where it has any.")
+BEARER = HTTPBearer(auto_error=False, description="One of the server's API keys, if it has any.")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ WaitDep = Annotated[float, Depends(get_wait_seconds)]
 def refuse_webhook(request: Request) -> None:
     """Raise Problem 422 if a request that makes no job has an X-Webhook-URL."""
     if "x-webhook-url" in request.headers:
-        detail = "X-Webhook-URL: only a job has a webhook; ask for one with Prefer: respond-async"
+        detail = "X-Webhook-URL: only a job has a webhook; ask for a job with Prefer: respond-async"
         raise Problem(422, detail)
 
 

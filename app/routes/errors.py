@@ -113,6 +113,7 @@ def problem_of(error: Exception) -> Problem:
         return error
     if isinstance(error, InvalidField):
         return invalid_field(error.name, error.value, error.reason)
+    # The nearest class with a row: a subclass may have an answer of its own.
     row = next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), None)
     if row is None:
         raise error

@@ -41,46 +41,43 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(check_ow
 
 @router.get(
     "/{job_id}",
-    summary="How far a job is",
+    summary="Show a job's progress",
     responses=openapi.JOB_RESPONSES,
     openapi_extra=openapi.KEY_OR_NONE,
 )
 async def status(job_id: str, services: ServicesDep) -> JobStatus:
-    """Status and progress; `detail` says why it failed or what it waits for."""
+    """A job's status and progress; `detail` says why it failed or what it waits for."""
     return await services.jobs.status(job_id)
 
 
 @router.get(
     "/{job_id}/result",
-    summary="What a job made",
+    summary="Fetch a job's result",
     response_class=Response,
     responses=openapi.RESULT_RESPONSES,
     openapi_extra=openapi.KEY_OR_NONE,
 )
 async def result(job_id: str, request: Request, services: ServicesDep) -> Response:
-    """The same bytes as the synchronous answer. zip and npz are streamed, have a known length, and
-    can be asked for in ranges, so that a download goes on where it broke."""
+    """The same bytes as the synchronous answer. A zip or npz can be fetched in ranges, so that an
+    interrupted download can be resumed."""
     stored = await services.jobs.result(job_id)
     streams, pictures = STREAMS[stored.kind], PICTURES[stored.kind]
     media_type = choose(accept_header(request.headers), [*streams, *pictures])
     headers = _result_headers(stored, media_type)
-    if media_type in pictures:
+    if media_type in pictures:  # made of all samples at once, so within the limit of memory
         whole = await run_in_threadpool(load, stored, services.settings.max_response_bytes)
         content = await run_in_threadpool(pictures[media_type], whole)
         return Response(content, media_type=media_type, headers=headers)
     body = await run_in_threadpool(streams[media_type], stored)
     if isinstance(body, Body):
         return ranges.respond(request, body.size, body.blocks, media_type, headers)
-    return StreamingResponse(
-        iter(()) if RequestRecord.of(request.scope).is_head else body,
-        media_type=media_type,
-        headers=headers,
-    )
+    blocks = iter(()) if RequestRecord.of(request.scope).is_head else body  # HEAD reads no file
+    return StreamingResponse(blocks, media_type=media_type, headers=headers)
 
 
 @router.get(
     "/{job_id}/events",
-    summary="A job's progress, live",
+    summary="Follow a job's progress",
     response_class=Response,
     responses=openapi.EVENTS_RESPONSES,
     openapi_extra=openapi.KEY_OR_NONE,
@@ -90,10 +87,11 @@ async def events(
     services: ServicesDep,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """`progress` events, then one `done` or `error`. With `Last-Event-ID` only what is new; 204
-    when there will be nothing more."""
+    """`progress` events, then one `done` or `error`. With `Last-Event-ID`, only what is new; 204 if
+    that was the last event."""
     jobs, pool = services.jobs, services.pool
     found = await jobs.status(job_id)
+    # A browser reconnects after every end of a stream; only 204 tells it not to.
     if last_event_id == LAST_ID and found.status not in UNFINISHED:
         return Response(status_code=204)
     statuses = progress(jobs, job_id, last_event_id, lambda: pool.is_draining)
@@ -103,13 +101,13 @@ async def events(
 
 @router.delete(
     "/{job_id}",
-    summary="Cancel and forget a job",
+    summary="Cancel or delete a job",
     status_code=204,
     responses=openapi.NO_JOB,
     openapi_extra=openapi.KEY_OR_NONE,
 )
 async def delete(job_id: str, services: ServicesDep) -> None:
-    """Its samples leave the engine at the next step, and its files are removed. Again: 404."""
+    """Stops the job at the next step and removes its files. After that, its id is unknown (404)."""
     await services.jobs.delete(job_id)
 
 

@@ -23,14 +23,14 @@ REQUEST_HEADERS = [
     {
         "name": "Prefer",
         "in": "header",
-        "description": "`respond-async`: answer at once with a job, whose limits are larger.",
+        "description": "`respond-async`: answer at once with a job, which may have more samples.",
         "schema": {"type": "string"},
         "example": "respond-async",
     },
     {
         "name": "Idempotency-Key",
         "in": "header",
-        "description": "A request that is sent again with the same key gives the same job, or the "
+        "description": "A request that is repeated with the same key gives the same job, or the "
         "same seed and so the same images. The same key with another request is an error (422).",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     },
@@ -67,7 +67,7 @@ SAMPLE_BODY = _body(
             "Guided, with DPM-Solver++",
             {"n": 4, "seed": 1, "sampler": "dpmpp", "steps": 20, "labels": 7, "guidance": 1.5},
         ),
-        "later": ("Samples 100..103 of a seed", {"n": 4, "seed": 1, "first_index": 100}),
+        "later": ("Samples 100 to 103 of a seed", {"n": 4, "seed": 1, "first_index": 100}),
         "variance": ("Algorithm 2 with sigma_t^2 = beta_t", {"seed": 1, "variance": "fixed_large"}),
         "eta": ("DDIM with noise", {"seed": 1, "sampler": "ddim", "steps": 100, "eta": 0.5}),
     }
@@ -76,13 +76,13 @@ TRAJECTORY_BODY = _body(
     {
         "default": ("Eleven frames of Algorithm 2", {"seed": 42, "labels": 7}),
         "fast": ("Every step of a fast sampler", {"sampler": "dpmpp", "steps": 20, "frames": 21}),
-        "exact": ("Exact t", {"seed": 42, "timesteps": [1000, 500, 250, 100, 50, 0]}),
+        "exact": ("At chosen t", {"seed": 42, "timesteps": [1000, 500, 250, 100, 50, 0]}),
     }
 )
 
 REQUEST_ID = {
     "X-Request-ID": {
-        "description": "The client's own id, or one made by the server; log lines have it.",
+        "description": "The request's id in the server's log: the client's own, or a new one.",
         "schema": {"type": "string"},
         "required": True,
     }
@@ -120,21 +120,21 @@ NOT_READY: Responses = {
 
 
 ERRORS: Responses = {
-    **_problem(401, "The server has API keys, and the request has none of them."),
-    **_problem(406, "Accept names no representation that is offered."),
+    **_problem(401, "The request has none of the server's API keys."),
+    **_problem(406, "The server offers no representation that Accept allows."),
     **_problem(408, "The body did not arrive in time."),
-    **_problem(409, "The Idempotency-Key belongs to a model that is not served any more."),
+    **_problem(409, "The Idempotency-Key was used with a model that is no longer served."),
     **_problem(413, "The body is too large."),
     **_problem(415, "The body is not application/json."),
     **_problem(422, "A field is invalid, the answer would be too large, or the Idempotency-Key "
-                    "came with another request before."),
+                    "was used with another request."),
     429: {
         **_problem(429, "The client has reached its own limits.")[429],
         "headers": {**REQUEST_ID, **_RETRY_AFTER},
     },
     **_problem(500, "A bug in the server, or a model whose output is not a number."),
     **NOT_READY,
-    **_problem(504, "Not done in the time that `Prefer: wait` or the server allows."),
+    **_problem(504, "The request took longer than `Prefer: wait` or the server allows."),
     **_problem(507, "There is no room for the job's results."),
 }  # fmt: skip
 
@@ -154,7 +154,7 @@ JOB = {
 }
 ACCEPTED: Responses = {
     202: {
-        "description": "With `Prefer: respond-async`: the job, which has been stored.",
+        "description": "With `Prefer: respond-async`: the job, which is safely stored.",
         "model": JobStatus,
         "headers": {"Location": {"description": "/jobs/{id}", "schema": {"type": "string"}}},
         "content": {
@@ -164,7 +164,7 @@ ACCEPTED: Responses = {
     }
 }  # fmt: skip
 NO_JOB: Responses = {
-    **_problem(401, "The server has API keys, and the request has none of them."),
+    **_problem(401, "The request has none of the server's API keys."),
     **_problem(404, "There is no job with this id, or it has been deleted."),
     **NOT_READY,
 }
@@ -177,7 +177,7 @@ JOB_RESPONSES: Responses = {
 }
 EVENTS_RESPONSES: Responses = {
     200: {
-        "description": "The events, until the job has ended.",
+        "description": "The events, until the job ends.",
         "content": {
             "text/event-stream": {
                 "schema": {"type": "string"},
@@ -185,13 +185,13 @@ EVENTS_RESPONSES: Responses = {
             }
         },
     },
-    204: {"description": "The client has seen the last event; there will be no more."},
+    204: {"description": "The client already has the last event."},
     **NO_JOB,
 }
 RESULT_RESPONSES: Responses = {
     200: {
-        "description": "The result, in the representation that Accept asks for. It can be those "
-        "of the synchronous answer, except text/event-stream.",
+        "description": "The result, in the representation that Accept asks for: any of the "
+        "synchronous answer's, except text/event-stream.",
         "headers": _SEED,
         "content": {
             "application/json": {"schema": {"type": "object"}},
@@ -207,7 +207,7 @@ RESULT_RESPONSES: Responses = {
         "description": "The part of a zip or npz that Range asks for.",
         "content": {"application/zip": _BINARY, "application/x-npz": _BINARY},
     },
-    **_problem(406, "Accept names no representation that is offered."),
+    **_problem(406, "The server offers no representation that Accept allows."),
     **_problem(409, "The job is not finished yet, or it failed."),
     **_problem(410, "The job has expired."),
     **_problem(416, "The result has no bytes in this range."),

@@ -43,6 +43,7 @@ class Assets(StaticFiles):
 def install(app: FastAPI) -> None:
     """Serve the page at / and its files under /playground."""
 
+    # At / itself, where people look; the files elsewhere, away from the names of endpoints.
     @app.get("/", include_in_schema=False)
     async def playground() -> Response:
         return FileResponse(FILES / "index.html", headers=PAGE_HEADERS)

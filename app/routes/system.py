@@ -17,7 +17,7 @@ router = APIRouter(tags=["system"])
 
 @router.get("/model", summary="Describe the model", responses={**openapi.OK, **openapi.NOT_READY})
 async def model(services: ServicesDep) -> Model:
-    """The model: its origin, its measured quality, how it is run, and the limits of requests."""
+    """The model's origin and measured quality, how it is run, and the limits of requests."""
     settings = services.settings
     limits = Limits.model_validate({name: getattr(settings, name) for name in Limits.model_fields})
     needs_key = bool(settings.keys)
@@ -28,20 +28,21 @@ async def model(services: ServicesDep) -> Model:
 
 @router.get("/livez", summary="Is the process alive?", responses=openapi.OK)
 async def livez() -> dict[str, str]:
-    """200 as long as the server can answer, also while its queue is full."""
+    """200 as long as the server runs, even if its queue is full."""
     return {"status": "alive"}
 
 
 @router.get(
     "/readyz",
-    summary="Can it serve?",
+    summary="Can the server answer requests?",
     response_model=Readiness,
     responses={**openapi.OK, **openapi.NOT_READY},
 )
 async def readyz(services: ServicesDep) -> Response:
-    """200 when at least one engine is ready; else 503 with the state of each engine."""
+    """200 if at least one engine is ready; else 503 with the state of each engine."""
     pool = services.pool
     states = [f"engine {i} is {engine.status}" for i, engine in enumerate(pool.engines)]
+    # First: a server that shuts down gets no new requests, although its engines are ready.
     if pool.is_draining:
         states = ["the server is shutting down"]
     elif pool.ready_engines:
@@ -58,5 +59,5 @@ async def readyz(services: ServicesDep) -> Response:
     responses=openapi.OK,
 )
 async def metrics(services: ServicesDep) -> Response:
-    """The queue, and counts of answers, samples and the engines' steps, for Prometheus."""
+    """Metrics for Prometheus: the queue, requests, samples, and the engines' steps."""
     return Response(services.metrics.text(), media_type=CONTENT_TYPE_LATEST)

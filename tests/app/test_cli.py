@@ -41,7 +41,7 @@ def test_the_last_line_is_the_address_once_it_can_serve(tmp_path: Path) -> None:
 
 def test_a_variable_that_sets_nothing_is_warned_of() -> None:
     ended = refused({"DDPM_PROT": "9000"})
-    assert "the variable DDPM_PROT is not a setting" in ended.stderr
+    assert "the environment variable DDPM_PROT is not a setting" in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ from app.client import (
     Unreachable,
     flows,
 )
-from app.client.flows import Answer, Call, Emit, Flow, Patience, Read, Sleep, resume
+from app.client.effects import Answer, Call, Emit, Flow, Read, Reply, Sleep, resume
+from app.client.patience import Patience
 
 FULL = Answer(503, {"retry-after": "7"}, b'{"title": "Not available", "detail": "full"}')
 OVER = Answer(429, {"retry-after": "2"}, b'{"title": "Too much", "detail": "yours"}')
@@ -73,17 +74,16 @@ def frame(t: int) -> bytes:
 class Run:
     """A flow against a script of replies: what it did, what it emitted, what it raised."""
 
-    def __init__(self, flow: Flow[Any], script: Sequence[Answer | bytes | Exception]) -> None:
+    def __init__(self, flow: Flow[Any], script: Sequence[Reply]) -> None:
         self.calls: list[Call] = []
         self.slept: list[float] = []
         self.emitted: list[Any] = []
         self.raised: ClientError | None = None
         replies = list(script)
-        reply: object = None
-        error = None
+        reply: Reply = None
         try:
-            while (effect := resume(flow, reply, error)) is not None:
-                reply = error = None
+            while (effect := resume(flow, reply)) is not None:
+                reply = None
                 match effect:
                     case Emit(value):
                         self.emitted.append(value)
@@ -93,22 +93,20 @@ class Run:
                         if isinstance(effect, Call):
                             self.calls.append(effect)
                         reply = replies.pop(0)
-                        if isinstance(reply, httpx.TransportError):
-                            error = reply
         except ClientError as raised:
             self.raised = raised
         assert not replies, "it ended before its script"
 
 
-def sample(*script: Answer | Exception, seconds: float = 60) -> Run:
+def sample(*script: Reply, seconds: float = 60) -> Run:
     return Run(flows.sample(SampleRequest(labels=(1, 2), n=2), Patience(seconds)), script)
 
 
-def stream(*script: Answer | bytes | Exception) -> Run:
+def stream(*script: Reply) -> Run:
     return Run(flows.stream(TrajectoryRequest(), Patience(60)), script)
 
 
-def watch(*script: Answer | bytes | Exception) -> Run:
+def watch(*script: Reply) -> Run:
     return Run(flows.watch("a/b", Patience(60)), script)
 
 

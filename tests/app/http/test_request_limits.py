@@ -50,7 +50,7 @@ def test_a_bug_is_a_logged_problem_with_the_requests_id(caplog: pytest.LogCaptur
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["x-request-id"] == "mine"
     assert "a bug" not in answer.json()["title"] and "lost" not in answer.text
-    assert "GET /broken, request mine" in caplog.text and "KeyError" in caplog.text
+    assert "GET /broken failed, request mine" in caplog.text and "KeyError" in caplog.text
 
 
 @pytest.mark.parametrize("path", ["/read", "/nowhere", "/broken"])
@@ -70,7 +70,7 @@ def test_a_body_up_to_the_limit_is_read() -> None:
 def test_a_body_that_says_it_is_larger_is_refused() -> None:
     answer = ask("POST", "/read", b" " * 101, headers=JSON)
     assert answer.status_code == 413
-    assert answer.json()["detail"] == "the body is larger than this server's 100 bytes"
+    assert answer.json()["detail"] == "the body is larger than this server allows: 100 bytes"
 
 
 async def chunks(count: int) -> AsyncIterator[bytes]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
+from app.jobs.database import parse_url
 from app.jobs.result_store import ResultStore
 from app.jobs.store import Store
 from tests.app.jobs.fakes import FakePool
@@ -22,6 +23,15 @@ def results(tmp_path: Path) -> ResultStore:
     made = ResultStore(str(tmp_path / "results"))
     made.open()
     return made
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[Store]:
+    """A database with its tables, of each kind that there is."""
+    opened = Store(parse_url(database))
+    await opened.open()
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture

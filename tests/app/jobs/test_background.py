@@ -16,6 +16,7 @@ import pytest
 from app.jobs import background, webhook
 from app.jobs.background import Background
 from app.jobs.errors import BadAddress, StorageUnavailable
+from app.jobs.leases import Leases
 from app.jobs.store import Quota, Store
 from app.jobs.tables import Job
 from tests.app.jobs.fakes import FakePool, make_job, make_plan, make_settings
@@ -184,7 +185,7 @@ async def test_whatever_goes_wrong_the_storage_is_opened_again(
 ) -> None:
     async with opened(tmp_path, pool) as running:
         with monkeypatch.context() as broken:
-            broken.setattr(Store, "claim", None)
+            broken.setattr(Leases, "claim", None)
             running.wake()
             await until(lambda: not is_open(running) and "of the server's own" in reason(running))
         await until(lambda: is_open(running))

@@ -1,5 +1,6 @@
 """The databases themselves: which are taken, what they promise, and how their errors are told."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from sqlalchemy.exc import IntegrityError
 
 from app.jobs.database import make_engine, migrate, parse_url, translated
 from app.jobs.errors import StorageFull, StorageUnavailable
+from app.jobs.store import Store
 from app.jobs.tables import Base
+from tests.app.jobs.rows import LEASE, create, job
 
 
 def test_migrations_make_the_tables_that_the_code_expects_and_run_again(database: str) -> None:
@@ -90,3 +93,17 @@ def test_other_databases_are_refused(url: str, reason: str) -> None:
 def test_postgresql_is_reached_by_its_asynchronous_driver() -> None:
     parsed = parse_url("postgresql://user@host/name")
     assert parsed == URL.create("postgresql+psycopg", "user", host="host", database="name")
+
+
+@pytest.mark.anyio
+async def test_a_call_of_sqlite_is_carried_through_although_its_caller_is_cancelled(
+    sqlite: Store,
+) -> None:
+    """Half a transaction would keep everybody else from writing."""
+    made = await create(sqlite, job())
+    claim = asyncio.create_task(sqlite.leases.claim("me", "us", LEASE))
+    await asyncio.sleep(0)
+    claim.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await claim
+    assert (await sqlite.get(made.id)).owner == "me"

@@ -87,7 +87,7 @@ async def test_a_webhook_needs_a_secret_and_a_public_address(
 ) -> None:
     url = "http://127.0.0.1:9/"
     jobs = Jobs(make_settings(tmp_path), pool.as_pool())
-    with pytest.raises(NoWebhooks, match="no secret to sign webhooks with"):
+    with pytest.raises(NoWebhooks, match="no secret to sign them with"):
         await submit(jobs, make_plan(), url=url)
     jobs = Jobs(make_settings(tmp_path, webhook_secret="a secret"), pool.as_pool())
     with pytest.raises(BadWebhook, match=r'X-Webhook-URL: "http://127.* it is a private address'):

@@ -94,7 +94,7 @@ def test_without_a_secret_or_to_a_private_address_there_is_no_webhook(
 
     flags = [f"--checkpoint={tiny}", "--runtime=eager"]
     with Server(tmp_path / "server.log", *flags) as server:
-        assert "no secret to sign webhooks with" in refusal(server, "http://example.com")
+        assert "no secret to sign them with" in refusal(server, "http://example.com")
     flags.append(f"--webhook-secret={SECRET}")
     with Server(tmp_path / "server.log", *flags) as server:
         detail = refusal(server, "http://127.0.0.1:9/")

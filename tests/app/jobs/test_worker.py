@@ -41,7 +41,7 @@ async def working(
 ) -> AsyncIterator[Worker]:
     """A worker that runs as long as the block lasts."""
     with ThreadPoolExecutor(2) as threads:
-        made = Worker(store, results, pool.as_pool(), threads, terms)
+        made = Worker(store.leases, results, pool.as_pool(), threads, terms)
         task = asyncio.create_task(made.run())
         try:
             yield made
@@ -183,7 +183,7 @@ async def test_an_error_of_the_servers_own_fails_the_job_with_the_reason(
     await add(sqlite, job)
     async with working(sqlite, results, pool):
         found = await until_status(sqlite, job, "failed")
-    assert str(found.detail).startswith("an error of the server's own: ")
+    assert str(found.detail).startswith("an error in the server: ")
     assert "validation errors for Plan" in str(found.detail)
 
 
@@ -200,7 +200,7 @@ async def test_a_server_that_stops_gives_its_jobs_back(
 
         await until(holds)
     assert (await sqlite.get(job.id)).lease_until is None
-    assert await sqlite.claim("other", maker(MODEL), 60.0) is not None
+    assert await sqlite.leases.claim("other", maker(MODEL), 60.0) is not None
 
 
 async def test_the_files_of_a_job_that_is_deleted_in_its_turn_can_be_removed(
@@ -237,20 +237,20 @@ async def test_a_heartbeat_keeps_the_lease_of_a_long_turn(
     pool.is_stuck = True
     job = await add(sqlite, make_job(make_plan()))
     beats: list[str] = []
-    extend = sqlite.extend
+    extend = sqlite.leases.extend
 
     async def counted(leased: Job, seconds: float) -> None:
         await extend(leased, seconds)
         beats.append(leased.id)
 
-    monkeypatch.setattr(sqlite, "extend", counted)
+    monkeypatch.setattr(sqlite.leases, "extend", counted)
 
     async def holds() -> bool:
         return len(beats) > 1
 
     async with working(sqlite, results, pool, dataclasses.replace(TERMS, lease_seconds=1.5)):
         await until(holds)
-        assert await sqlite.claim("other", maker(MODEL), 60.0) is None
+        assert await sqlite.leases.claim("other", maker(MODEL), 60.0) is None
     assert pool.asked == [3, 4, 5], "and it is one turn"
     assert set(beats) == {job.id}
 

@@ -244,7 +244,7 @@ def test_the_same_key_and_body_give_the_same_job(jobs: Server) -> None:
         jobs.client.post("/sample", json=body, headers=key),
         submit(jobs, body, "/denoise-trajectory", **key),
     ):
-        assert "'a job' came with another request before" in problem(other, 422)
+        assert "'a job' was used with another request before" in problem(other, 422)
     jobs.client.delete(first.headers["Location"])
     assert submit(jobs, body, **key).json()["id"] != first.json()["id"]
 

@@ -18,6 +18,7 @@ from app.generation import encoding
 from app.jobs import worker
 from app.jobs.database import parse_url
 from app.jobs.errors import StorageUnavailable
+from app.jobs.leases import Leases
 from app.jobs.representations import STREAMS, Stored
 from app.jobs.result_store import ResultStore
 from app.jobs.store import Quota, Store
@@ -169,7 +170,7 @@ class Death:
 class Mortal:
     """The storage of a process that dies: each method is one call."""
 
-    def __init__(self, storage: Store | ResultStore, death: Death) -> None:
+    def __init__(self, storage: Leases | ResultStore, death: Death) -> None:
         self._storage, self._death = storage, death
 
     def __getattr__(self, name: str) -> Any:
@@ -207,7 +208,7 @@ async def live(
     terms = Terms(
         uuid4().hex, chunk=2, lease_seconds=60.0, expiry_seconds=3600.0, idle_seconds=60.0
     )
-    mortal = cast(Store, Mortal(store, death)), cast(ResultStore, Mortal(results, death))
+    mortal = cast(Leases, Mortal(store.leases, death)), cast(ResultStore, Mortal(results, death))
     with ThreadPoolExecutor(2) as threads:
         running = asyncio.create_task(Worker(*mortal, pool.as_pool(), threads, terms).run())
         async with asyncio.timeout(30):
@@ -227,8 +228,8 @@ async def die_and_finish(
     job = await store.create(make_job(plan), None, seed=7, server=quota, client=quota)
     came = []
     for death in [*deaths, Death(0, is_after=True)]:
-        await store.release_all()  # the dead process' lease has run out
-        missing = await store.missing(await store.get(job.id), limit=100)
+        await store.leases.release_all()  # the dead process' lease has run out
+        missing = await store.leases.missing(await store.get(job.id), limit=100)
         died, made = await live(store, results, job.id, death)
         came.append(died)
         assert set(made) <= {plan.submit.indices[number] for number in missing}, "made twice"

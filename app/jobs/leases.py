@@ -1,0 +1,156 @@
+"""Who runs which job: a job is run by the process that holds its lease, turn by turn.
+
+Every claim gives the job a new fence, a number, and a change under the lease is made only while the
+job still has that fence: a process that lost its lease without noticing changes nothing.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import undefer
+
+from app.jobs.database import Database, time_in, transaction
+from app.jobs.errors import LostLease
+from app.jobs.tables import UNFINISHED, Job, Sample, Status
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """A sample whose file is whole in the result store. The fields are those of `tables.Sample`."""
+
+    number: int
+    size: int
+    first_crc: int
+    second_crc: int
+
+
+class Leases:
+    """The turns of jobs in one database. Every method raises StorageUnavailable; methods that write
+    raise StorageFull too."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @transaction
+    async def claim(self, owner: str, made_by: str, lease_seconds: float) -> Job | None:
+        """Lease the job that waited longest for its turn, of those that `made_by` can run and that
+        nobody holds; the job with its plan, or None."""
+        async with self.database.writing() as session:
+            at = await time_in(session)
+            job = await session.scalar(
+                select(Job)
+                .where(Job.status.in_(UNFINISHED), Job.made_by == made_by)
+                .where(or_(Job.lease_until.is_(None), Job.lease_until < at))
+                .order_by(Job.turn_at)
+                .limit(1)
+                .options(undefer(Job.plan))
+                .with_for_update(skip_locked=True)  # two that claim at once get different jobs
+            )
+            if job is None:
+                return None
+            # The rate counts from here: nothing is known of the speed of the owner before.
+            if job.owner != owner:
+                job.resumed_at, job.resumed_done = at, job.done
+            job.status, job.owner, job.detail = "running", owner, None
+            job.started_at = job.started_at or at
+            job.lease_until, job.fence = at + lease_seconds, job.fence + 1
+            return job
+
+    @transaction
+    async def extend(self, job: Job, lease_seconds: float) -> None:
+        """Hold the lease for `lease_seconds` from now on. Raises LostLease."""
+        async with self.database.writing() as session:
+            until = await time_in(session) + lease_seconds
+            await _change(session, job, {"lease_until": until})
+
+    @transaction
+    async def missing(self, job: Job, limit: int) -> list[int]:
+        """Numbers of the first samples that are not kept, `limit` at most."""
+        kept_query = select(Sample.number).where(
+            Sample.job_id == job.id, Sample.number >= job.next_number
+        )
+        async with self.database.reading() as session:
+            kept = set(await session.scalars(kept_query))
+        # A chunk's samples finish in any order, so after a crash there may be gaps.
+        numbers = (i for i in range(job.next_number, job.total) if i not in kept)
+        return [number for number, _ in zip(numbers, range(limit), strict=False)]
+
+    @transaction
+    async def record(self, job: Job, kept: Sequence[Kept]) -> None:
+        """Note that these samples are whole in the result store. Raises LostLease."""
+        rows = [{"job_id": job.id, **dataclasses.asdict(sample)} for sample in kept]
+        async with self.database.writing() as session:
+            await _change(session, job, {"done": Job.done + len(rows)})
+            await session.execute(insert(Sample), rows)
+
+    @transaction
+    async def end_turn(
+        self, job: Job, next_number: int, seconds: float, expiry_seconds: float
+    ) -> None:
+        """Give the lease back after `seconds` of work. As every sample before `next_number` is
+        kept, the job waits for its next turn, or it is finished.
+
+        Raises LostLease.
+        """
+        async with self.database.writing() as session:
+            at = await time_in(session)
+            changes: dict[str, Any] = {
+                "next_number": next_number,
+                "run_seconds": Job.run_seconds + seconds,
+                "turn_at": at,
+                "lease_until": None,
+                "expires_at": at + expiry_seconds,  # a job that still makes progress is kept
+            }
+            if next_number == job.total:
+                taken = select(func.sum(Sample.size)).where(Sample.job_id == job.id)
+                changes["stored_bytes"] = await session.scalar(taken)
+                changes |= _ended(job, "finished", at)
+            await _change(session, job, changes)
+
+    @transaction
+    async def release(self, job: Job, detail: str | None) -> None:
+        """Give the lease back in the middle of a turn, and note why. Raises LostLease."""
+        async with self.database.writing() as session:
+            changes = {"lease_until": None, "turn_at": await time_in(session), "detail": detail}
+            await _change(session, job, changes)
+
+    @transaction
+    async def leave(self, job: Job) -> None:
+        """Stop writing for a job whose lease is lost: if it has been deleted, its files can be
+        removed now."""
+        deleted = Job.id == job.id, Job.owner == job.owner, Job.status == "deleted"
+        async with self.database.writing() as session:
+            await session.execute(update(Job).where(*deleted).values(lease_until=None))
+
+    @transaction
+    async def fail(self, job: Job, reason: str) -> None:
+        """Note that the job cannot be finished, and why. Raises LostLease."""
+        async with self.database.writing() as session:
+            at = await time_in(session)
+            await _change(
+                session, job, {"lease_until": None, "detail": reason, **_ended(job, "failed", at)}
+            )
+
+    @transaction
+    async def release_all(self) -> None:
+        """End every lease; for when their holders are known to be dead."""
+        async with self.database.writing() as session:
+            await session.execute(
+                update(Job).where(Job.lease_until.is_not(None)).values(lease_until=None)
+            )
+
+
+async def _change(session: AsyncSession, job: Job, changes: dict[str, Any]) -> None:
+    """Change a job under its lease. Raises LostLease."""
+    statement = update(Job).where(Job.id == job.id, Job.fence == job.fence).values(changes)
+    changed = cast(CursorResult[Any], await session.execute(statement))
+    if changed.rowcount != 1:
+        raise LostLease(job.id)
+
+
+def _ended(job: Job, status: Status, at: float) -> dict[str, Any]:
+    due = None if job.webhook_url is None else at
+    return {"status": status, "finished_at": at, "webhook_due": due}

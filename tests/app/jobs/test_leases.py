@@ -1,0 +1,94 @@
+"""Turns of jobs under leases and fences, on SQLite and PostgreSQL."""
+
+import asyncio
+
+import pytest
+
+from app.jobs.errors import LostLease
+from app.jobs.store import Store
+from tests.app.jobs.rows import LEASE, WEEK, claimed, create, job, kept
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_job_runs_turn_by_turn_until_it_is_finished(store: Store) -> None:
+    made = await create(store, job(total=4))
+    turn = await claimed(store)
+    assert (turn.id, turn.plan) == (made.id, "the plan")
+    assert await store.leases.missing(turn, 3) == [0, 1, 2]
+    await store.leases.record(turn, kept(2, 0))
+    await store.leases.record(turn, kept(1))
+    await store.leases.end_turn(turn, 3, 1.5, WEEK)
+    turn = await claimed(store)
+    assert await store.leases.missing(turn, 3) == [3]
+    await store.leases.record(turn, kept(3))
+    await store.leases.end_turn(turn, 4, 0.5, WEEK)
+    assert await store.leases.claim("me", "us", LEASE) is None
+    done = await store.get(made.id)
+    assert (done.status, done.done, done.run_seconds) == ("finished", 4, 2.0)
+    assert done.stored_bytes == 10 + 11 + 12 + 13, "what it takes, not what was reserved"
+    index = await store.index(made.id)
+    assert index.size.tolist() == [10, 11, 12, 13]
+    assert index.first_crc.tolist() == [0, 1, 2, 3]
+    assert index.second_crc.tolist() == [0, 2, 4, 6]
+
+
+async def test_after_a_crash_only_what_is_missing_is_left(store: Store) -> None:
+    await create(store, job(total=6))
+    turn = await claimed(store, lease=0.0)  # dies with a lease that ends at once
+    await store.leases.record(turn, kept(0, 2, 3))
+    turn = await claimed(store, "other")
+    assert await store.leases.missing(turn, 2) == [1, 4]
+    await store.leases.record(turn, kept(1, 4))
+    await store.leases.end_turn(turn, 5, 1.0, WEEK)
+    assert await store.leases.missing(await claimed(store), 10) == [5]
+
+
+async def test_a_leased_job_is_nobody_elses_until_the_lease_ends(store: Store) -> None:
+    made = await create(store, job())
+    mine = await claimed(store, "me")
+    assert await store.leases.claim("other", "us", LEASE) is None
+    await store.leases.extend(mine, 0.0)
+    theirs = await claimed(store, "other")
+    assert theirs.id == made.id
+    for attempt in (
+        store.leases.extend(mine, LEASE),
+        store.leases.record(mine, kept(0)),
+        store.leases.end_turn(mine, 4, 1.0, WEEK),
+        store.leases.release(mine, None),
+        store.leases.fail(mine, "no"),
+    ):
+        with pytest.raises(LostLease):
+            await attempt
+    assert (await store.get(made.id)).done == 0, "what the fence refused changed nothing"
+    await store.leases.record(theirs, kept(0))
+
+
+async def test_jobs_take_turns_and_nobody_runs_what_another_model_has_to(store: Store) -> None:
+    first, second = await create(store, job()), await create(store, job())
+    await create(store, job(made_by="them"))
+    order = []
+    for _ in range(4):
+        turn = await claimed(store)
+        order.append(turn.id)
+        await store.leases.release(turn, "waits")
+    assert order == [first.id, second.id] * 2
+    assert (await store.get(first.id)).detail == "waits"
+
+
+async def test_many_who_claim_at_once_get_different_jobs(store: Store) -> None:
+    made = {(await create(store, job())).id for _ in range(5)}
+    claims = await asyncio.gather(*(store.leases.claim(f"{i}", "us", LEASE) for i in range(8)))
+    found = [claim.id for claim in claims if claim is not None]
+    assert len(found) == len(set(found)) <= 5
+    while (late := await store.leases.claim("late", "us", LEASE)) is not None:
+        found.append(late.id)  # PostgreSQL may skip a row that another one is just looking at
+    assert set(found) == made
+
+
+async def test_a_failed_job_says_why_and_is_not_run_again(store: Store) -> None:
+    made = await create(store, job())
+    await store.leases.fail(await claimed(store), "sample 3 is not a number")
+    found = await store.get(made.id)
+    assert (found.status, found.detail) == ("failed", "sample 3 is not a number")
+    assert await store.leases.claim("me", "us", LEASE) is None
