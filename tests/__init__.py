@@ -1,4 +1,4 @@
-"""The tests, in the layout of the code: tests/app and tests/diffusion have a module for each module.
+"""The tests, in the layout of the code: tests/app and tests/diffusion have one module for each.
 
 tests/app/service asks a whole server over HTTP, tests/benchmarks and the modules beside this one
 what is in no package.

@@ -13,15 +13,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from app.engine.batch import Batch
 from app.engine.job import Chain, Job
 from app.engine.latency_curve import LatencyCurve
 from app.engine.runner import Call, ChainStep, Runner
 from app.engine.runtime import Lanes
-from app.engine.scheduler import Batch
 from app.wire.messages import Submit
 from diffusion.config import ProcessConfig
+from diffusion.guidance import Conditioning
 from diffusion.process import Process
-from diffusion.samplers import Conditioning, make_table, sample
+from diffusion.samplers import make_table, sample
 
 SHAPE = (1, 2, 3)
 SIZES = (2, 4, 8)
