@@ -187,7 +187,9 @@ async def test_whatever_goes_wrong_the_storage_is_opened_again(
         with monkeypatch.context() as broken:
             broken.setattr(Leases, "claim", None)
             running.wake()
-            await until(lambda: not is_open(running) and "of the server's own" in reason(running))
+            await until(
+                lambda: not is_open(running) and "an error in the server" in reason(running)
+            )
         await until(lambda: is_open(running))
 
 
