@@ -1,4 +1,4 @@
-"""The request and response bodies of the HTTP contract: the only home of its field names."""
+"""The bodies of requests and answers: the only home of the HTTP contract's field names."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -8,43 +8,46 @@ from pydantic import BaseModel, ConfigDict, Field
 MAX_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader keeps exact."""
 Integers = Annotated[list[Annotated[int, Field(ge=0)]], Field(fail_fast=True)]
-"""Checked up to the first wrong one: a body has room for half a million."""
+"""Integers from 0 up, checked up to the first wrong one: a body has room for half a million."""
 
 
 class SampleRequest(BaseModel):
-    """What to generate. Everything has a default."""
+    """What to generate. Every field has a default."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    n: int = Field(1, ge=1, description="Number of images; `GET /model` names the limit.")
+    n: int = Field(1, ge=1, description="Number of images. `GET /model` has the limit.")
     seed: int | None = Field(
         None, ge=0, le=MAX_INTEGER,
         description="The same seed gives the same bytes. null: the server draws one and names it.",
     )  # fmt: skip
     first_index: int = Field(
         0, ge=0, le=MAX_INTEGER,
-        description="The samples made are first_index .. first_index+n-1 of this seed.",
+        description="The images are numbers first_index .. first_index + n - 1 of this seed.",
     )  # fmt: skip
     sampler: Literal["ddpm", "ddim", "dpmpp"] = Field(
-        "ddpm", description="Algorithm 2 of the paper; DDIM; DPM-Solver++(2M)."
+        "ddpm", description="ddpm: Algorithm 2 of the paper; ddim: DDIM; dpmpp: DPM-Solver++(2M)."
     )
     steps: int | None = Field(
-        None, ge=1, description="Kept timesteps, 1..T. Default: T for ddpm, 50 ddim, 20 dpmpp."
+        None,
+        ge=1,
+        description="Number of timesteps kept, 1..T. null: T for ddpm, 50 for ddim, 20 for dpmpp.",
     )
     eta: float = Field(
         0.0, ge=0, le=1, allow_inf_nan=False,
-        description="ddim only: 0 adds no noise, 1 as much as ddpm.",
+        description="ddim only: the noise of each step, from 0 (none) to 1 (as much as ddpm).",
     )  # fmt: skip
     variance: Literal["fixed_small", "fixed_large"] | None = Field(
         None,
-        description="ddpm only: sigma_t. Default: the checkpoint's; fixed_small when steps < T.",
+        description="ddpm only: sigma_t. null: the checkpoint's, or fixed_small when steps < T.",
     )
     labels: Annotated[int, Field(ge=0)] | Integers | None = Field(
-        None, description="Class-conditional checkpoints: one label for all, or n of them."
+        None,
+        description="Class-conditional checkpoints only: one label for all images, or n of them.",
     )
     guidance: float = Field(
         0.0, ge=0, le=20, allow_inf_nan=False,
-        description="Classifier-free guidance w: (1+w) eps(x,t,label) - w eps(x,t).",
+        description="Classifier-free guidance w: eps = (1 + w) eps(x, t, label) - w eps(x, t).",
     )  # fmt: skip
 
 
@@ -52,15 +55,17 @@ class TrajectoryRequest(SampleRequest):
     """What to generate, and which states on the way to show."""
 
     frames: int = Field(
-        11, ge=2, description="States shown, evenly spaced, x_T the first and x_0 the last."
+        11, ge=2, description="Number of states to show, evenly spaced: x_T first, x_0 last."
     )
     timesteps: Integers | None = Field(
-        None, min_length=1, description="Instead of frames: the t to show, 0..T; 0 is the result."
+        None,
+        min_length=1,
+        description="Instead of frames: the t to show, 0..T. T is noise, 0 the image.",
     )
 
 
 class Timing(BaseModel):
-    """Seconds from arrival to the first step, and from there to the last."""
+    """Seconds from the request's arrival to its first step, and from there to its last."""
 
     queued_s: float
     compute_s: float
@@ -71,12 +76,12 @@ class Sample(BaseModel):
 
     index: int
     label: int | None
-    png: str = Field(description="The PNG, base64.")
-    sha256: str = Field(description="Of the PNG's bytes.")
+    png: str = Field(description="The image as PNG, in base64.")
+    sha256: str = Field(description="SHA-256 of the PNG's bytes, in hex.")
 
 
 class Header(BaseModel):
-    """What every JSON answer begins with; the fields that repeat it."""
+    """What every JSON answer begins with. Its seed, sampler and steps are those that were used."""
 
     id: str
     model: str
@@ -86,22 +91,22 @@ class Header(BaseModel):
 
 
 class SampleResponse(Header):
-    """`POST /sample` as JSON."""
+    """The answer of `POST /sample` as JSON."""
 
     samples: list[Sample]
     timing: Timing
 
 
 class Frame(BaseModel):
-    """The state at t, and what the model makes of that very state (eq. 15, clipped)."""
+    """The state x_t, and the image that the model expects from it (eq. 15, clipped)."""
 
-    t: int = Field(description="As in the paper: T is pure noise, 0 the image.")
-    x_t: str = Field(description="PNG, base64.")
-    x0_hat: str = Field(description="PNG, base64.")
+    t: int = Field(description="Counted as in the paper: T is pure noise, 0 the image.")
+    x_t: str = Field(description="The state as PNG, in base64.")
+    x0_hat: str = Field(description="The expected image as PNG, in base64.")
 
 
 class Trajectory(BaseModel):
-    """One image's way from noise."""
+    """The way of one image from noise."""
 
     index: int
     label: int | None
@@ -109,30 +114,30 @@ class Trajectory(BaseModel):
 
 
 class TrajectoryResponse(Header):
-    """`POST /denoise-trajectory` as JSON."""
+    """The answer of `POST /denoise-trajectory` as JSON."""
 
     trajectories: list[Trajectory]
     timing: Timing
 
 
 class JobStatus(Header):
-    """How far a job is: in answers, events and webhooks."""
+    """How far a job is, as answers, events and webhooks tell it."""
 
     kind: Literal["sample", "denoise-trajectory"]
     status: Literal["waiting", "running", "finished", "failed", "expired"]
-    detail: str | None = Field(description="Why it failed, or what it waits for.")
-    total: int = Field(description="Samples asked for.")
-    done: int = Field(description="Samples that are made and stored.")
-    rate: float | None = Field(description="Samples a second, since it began or went on.")
+    detail: str | None = Field(description="Why the job failed, or what it waits for.")
+    total: int = Field(description="Number of images asked for.")
+    done: int = Field(description="Number of images that are made and stored.")
+    rate: float | None = Field(description="Images a second since the job began, or went on.")
     left_s: float | None = Field(description="Seconds left at that rate.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    expires_at: datetime = Field(description="When it and its result are removed.")
+    expires_at: datetime = Field(description="When the job and its result are removed.")
 
 
 class Limits(BaseModel):
-    """What a request may ask for."""
+    """The limits of requests and jobs: the settings of the same names."""
 
     max_samples: int
     max_frames: int
@@ -151,50 +156,59 @@ class Limits(BaseModel):
 
 
 class Model(BaseModel):
-    """`GET /model`."""
+    """The answer of `GET /model`: the checkpoint, how well it was measured, and how it runs."""
 
     name: str
-    image_shape: list[int] = Field(description="C, H, W.")
-    num_timesteps: int = Field(description="T.")
+    image_shape: list[int] = Field(description="Channels, height and width.")
+    num_timesteps: int = Field(description="T, the number of steps of the full chain.")
     schedule: str
-    alpha_bar_T: float = Field(description="What is left of the image at T.")
+    alpha_bar_T: float = Field(
+        description="alpha_bar at t = T: the share of the image's variance that is left."
+    )
     alpha_bar: list[float] = Field(description="alpha_bar_t (eq. 4) for t = 0..T; 1 at t = 0.")
     variance: str
     clip: float | None
-    classes: list[str] = Field(description="The labels' names, from label 0; empty: unconditional.")
-    null_label: int | None = Field(description="Set: labels may be left out, guidance works.")
+    classes: list[str] = Field(
+        description="Names of the labels, from 0 on. Empty: the model is unconditional."
+    )
+    null_label: int | None = Field(
+        description="The label that means none. null: every request needs labels."
+    )
     parameters: int
-    sha256: str = Field(description="Of the weights file.")
+    sha256: str = Field(description="SHA-256 of the weights file, in hex.")
     data: str | None
-    command: str | None = Field(description="That trained it.")
+    command: str | None = Field(description="The command that trained it.")
     trained: dict[str, object]
-    quality: dict[str, object] = Field(description="As measured, with the commands.")
+    quality: dict[str, object] = Field(description="What was measured of it, with the commands.")
     runtime: str
     precision: str
     device: str
     batch_sizes: list[int] = Field(
-        description="Those in use, up to the knee of the curve below; with two batches at once, on "
-        "a CPU, of both together."
+        description="Network rows in one step, for each size of batch that is in use. Where two "
+        "batches run at once, both together."
     )
     step_seconds: dict[str, float] = Field(
-        description="Seconds of a DDPM step by batch size, measured at warm-up."
+        description="Seconds that a DDPM step takes, by batch size, measured at the start."
     )
     batch_invariant: bool = Field(
-        description="Measured at warm-up: a sample's bytes do not depend on what it runs beside."
+        description="Whether an image's bytes are the same whatever runs beside it, as measured "
+        "at the start."
     )
-    needs_key: bool = Field(description="Requests need an API key, `Authorization: Bearer`.")
+    needs_key: bool = Field(
+        description="Whether requests need an API key: `Authorization: Bearer KEY`."
+    )
     limits: Limits
 
 
 class Readiness(BaseModel):
-    """`GET /readyz`, when it can serve."""
+    """The answer of `GET /readyz` when the server can serve."""
 
     status: str
-    reasons: list[str] = Field(description="Why not; empty here, in the problem of a 503 not.")
+    reasons: list[str] = Field(description="Empty here; the problem of a 503 has the reasons.")
 
 
 class ProblemBody(BaseModel):
-    """RFC 9457 problem details."""
+    """A problem, as RFC 9457 describes it."""
 
     type: str
     title: str
