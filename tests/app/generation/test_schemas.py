@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.generation.schemas import MAX_INTEGER, SampleRequest, TrajectoryRequest
+from app.generation.schemas import SampleRequest, TrajectoryRequest
+
+MAX_INTEGER = 9_007_199_254_740_991
+"""Number.MAX_SAFE_INTEGER of JavaScript."""
 
 
 def wrong(body: dict[str, Any]) -> list[tuple[tuple[int | str, ...], str]]:
