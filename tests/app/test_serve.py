@@ -69,7 +69,7 @@ def test_it_announces_itself_when_it_is_ready_and_drains_when_it_stops() -> None
 def test_an_engine_that_can_never_start_ends_the_server(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    server = uvicorn.Server(uvicorn.Config(no_app))
+    server = uvicorn.Server(uvicorn.Config(no_app, log_config=None))
     stop(server, "there is no such checkpoint")
     assert server.should_exit
     assert capsys.readouterr().err == "ddpm serve: there is no such checkpoint\n"

@@ -39,6 +39,10 @@ class FakePool:
         self.is_stuck = False  # no event ever comes
         self.is_loaded = True
 
+    async def is_asked(self) -> bool:
+        """Has a turn come as far as the engine?"""
+        return bool(self.asked)
+
     @property
     def model(self) -> ModelInfo:
         if not self.is_loaded:

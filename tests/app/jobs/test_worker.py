@@ -193,12 +193,7 @@ async def test_a_server_that_stops_gives_its_jobs_back(
     pool.is_stuck = True
     job = await add(sqlite, make_job(make_plan()))
     async with working(sqlite, results, pool):
-        await until_status(sqlite, job, "running")
-
-        async def holds() -> bool:
-            return bool(pool.asked)
-
-        await until(holds)
+        await until(pool.is_asked)
     assert (await sqlite.get(job.id)).lease_until is None
     assert await sqlite.leases.claim("other", maker(MODEL), 60.0) is not None
 
@@ -209,7 +204,7 @@ async def test_the_files_of_a_job_that_is_deleted_in_its_turn_can_be_removed(
     pool.is_stuck = True
     job = await add(sqlite, make_job(make_plan()))
     async with working(sqlite, results, pool) as running:
-        await until_status(sqlite, job, "running")
+        await until(pool.is_asked)
         await sqlite.delete(job.id)
         await running.cancel(job.id)
         assert await sqlite.to_purge() == [job.id]

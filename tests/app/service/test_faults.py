@@ -18,7 +18,7 @@ from app import cli
 from app.engine.__main__ import load
 from app.wire.options import Options
 from diffusion.checkpoint import CheckpointError
-from diffusion.sampling import RequestError
+from diffusion.devices import DeviceError
 from tests.app.http.test_metrics import read
 from tests.app.server import REAL, Server, free_port
 from tests.tiny import save_tiny
@@ -72,7 +72,7 @@ def test_sigterm_lets_running_requests_finish(tmp_path: Path) -> None:
 
 def refusal(checkpoint: Path | str, device: str = "cpu", runtime: str = "eager") -> str:
     """Why an engine cannot start with these options."""
-    with pytest.raises((CheckpointError, RequestError, RuntimeError)) as caught:
+    with pytest.raises((CheckpointError, DeviceError, RuntimeError)) as caught:
         load(Options(str(checkpoint), device, runtime, threads=1, max_batch=4))
     return str(caught.value)
 
