@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 ARGS   ?=
 WORKERS ?= 2
-PYTEST  = $(BIN)/python -m pytest --numprocesses=$(WORKERS)
+PYTEST  = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --no-loadscope-reorder
 
 .PHONY: help serve test test-all coverage check fix browser test-browser test-container postgres test-postgres lock clean
 

@@ -21,6 +21,20 @@ GROUPS = {
     "tests/benchmarks/": "timed",  # one after the other
 }
 """Modules whose tests share what takes long to make, or must not run beside each other."""
+LONGEST = (
+    "tests/app/service/test_faults_under_load",
+    "tests/app/playground/",
+    "tests/app/routes/",
+    "tests/app/service/",
+    "tests/benchmarks/",
+    "tests/diffusion/openvino/",
+    "tests/app/engine/test_main",
+    "tests/app/engine/test_runtime",
+    "tests/diffusion/training/",
+    "tests/app/engine/",
+    "tests/app/client/",
+)
+"""What takes longest comes first: else one worker is left with it in the end."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,13 +49,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a browser or PostgreSQL."""
+    """Mark what needs a browser or PostgreSQL, and put the longest modules first."""
+    items.sort(key=place)
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "browser" in fixtures:
             item.add_marker("browser")
         if "postgres" in fixtures or "[postgresql" in item.nodeid:
             item.add_marker("postgres")
+
+
+def place(item: pytest.Item) -> int:
+    """The place of a test in LONGEST; those that are not in it come last, in their order."""
+    places = (i for i, start in enumerate(LONGEST) if item.nodeid.startswith(start))
+    return next(places, len(LONGEST))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

@@ -37,7 +37,7 @@ def test_without_a_key_nothing_is_generated(keyed: Server, headers: dict[str, st
         assert answer.status_code == 401
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.headers["www-authenticate"] == "Bearer"
-        assert "one of this server's API keys" in answer.json()["detail"]
+        assert "one of its API keys" in answer.json()["detail"]
     assert keyed.client.get("/readyz").status_code == 200, "what tells no secret needs no key"
 
 
