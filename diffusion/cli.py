@@ -189,8 +189,7 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
 def _add_export(commands: Any) -> None:
     parser = _command(
         commands, "export", _export,
-        "Write a checkpoint in the diffusers format: of a run (its average of weights, EMA), or of "
-        "another\ncheckpoint.",
+        "Write a run's averaged weights (EMA), or another checkpoint, as a diffusers folder.",
         "ddpm export runs/mnist models/mine --name mine",
     )
     add = parser.add_argument

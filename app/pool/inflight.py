@@ -83,7 +83,7 @@ class InFlight:
                 event = await self._events.get()
         except TimeoutError:
             done, n = len(self.submit.indices) - len(self.missing), len(self.submit.indices)
-            raise TooLate(f"{done} of {n} samples were done in the time that there was") from None
+            raise TooLate(f"only {done} of {n} samples were done in the time allowed") from None
         if isinstance(event, Refused):
             raise event
         self._last = event

@@ -91,14 +91,15 @@ class EnginePool:
 
         Raises NotReady without a ready engine, ClientOverLimit or Overloaded without room.
         """
-        self._admit(submit)
+        self.check_room(submit)
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
         engine = min(self.ready_engines, key=lambda engine: engine.backlog)
         inflight = InFlight(submit, deadline, engine, self._count)
         engine.submit(inflight)
         return inflight
 
-    def _admit(self, submit: Submit) -> None:
+    def check_room(self, submit: Submit) -> None:
+        """Raise what `submit` would raise for this job now. It reserves nothing."""
         if self.is_draining:
             raise NotReady("the server is shutting down")
         if not self.ready_engines:

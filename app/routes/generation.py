@@ -112,14 +112,16 @@ async def denoise_trajectory(
 async def accept(request: Request, body: SampleRequest, client: str, services: Services) -> Plan:
     """Plan the request; with an Idempotency-Key that came before, with the same seed as then.
 
-    Raises InvalidField, AnswerTooLarge, NotReady, or what `Jobs.remember` does.
+    Raises InvalidField, AnswerTooLarge, NotReady, what `Jobs.remember` does, and with a key what
+    `EnginePool.check_room` does.
     """
     refuse_webhook(request)
     record, model = RequestRecord.of(request.scope), services.pool.model
     request_id, limits = record.request_id, services.settings
     accepted = plan(body, model, limits, client=client, request_id=request_id)
     key = idempotency_key(request, body, client)
-    if key is not None:  # only a request that can be carried out takes its key
+    if key is not None:
+        services.pool.check_room(accepted.submit)  # a request that is refused takes no key
         seed = await services.jobs.remember(key, accepted.submit.seed)
         if seed != accepted.submit.seed:
             accepted = plan(body, model, limits, client=client, seed=seed, request_id=request_id)

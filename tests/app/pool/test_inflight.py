@@ -83,7 +83,7 @@ def test_a_job_that_is_not_done_at_its_deadline_is_too_late() -> None:
     async def run() -> None:
         inflight, _, _ = made(deadline=asyncio.get_running_loop().time())
         inflight.accept(Finished("job", 5, b""))
-        with pytest.raises(TooLate, match="1 of 3 samples"):
+        with pytest.raises(TooLate, match="only 1 of 3 samples"):
             await read(inflight)
             await read(inflight)
 
