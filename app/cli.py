@@ -7,12 +7,9 @@ import argparse
 import importlib.metadata
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from diffusion import __version__
-
-MODELS = Path(__file__).resolve().parent.parent / "models"
-"""`diffusion.checkpoint.MODELS`, which would load torch."""
+from diffusion.folders import MODELS
 
 Command = Callable[[argparse.Namespace], None]
 

@@ -33,13 +33,12 @@ from diffusion.config import (
     check_channels,
     from_dict,
 )
+from diffusion.folders import MODELS
 from diffusion.parameterization import EpsModel
 from diffusion.process import Process
 from diffusion.scheduler_json import read_scheduler, scheduler_json
 from diffusion.unet import UNet
 
-MODELS = Path(__file__).resolve().parent.parent / "models"
-"""The checkpoints that come with the project."""
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CARD = "model_card.json"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}

@@ -128,7 +128,10 @@ def batches(
 def _labels(checkpoint: Checkpoint, request: Request) -> Tensor | None:
     """What the network is told, (n,) int64; None for unconditional models. Raises LabelError."""
     known = Labels(len(checkpoint.classes), checkpoint.card.null_label)
-    one_for_all = request.labels is not None and len(request.labels) == 1
-    labels = request.labels[0] if request.labels and one_for_all else request.labels
-    told = known.for_network(known.for_each(labels, request.n, request.guidance))
+    match request.labels:
+        case [one_for_all]:
+            each = known.for_each(one_for_all, request.n, request.guidance)
+        case labels:
+            each = known.for_each(labels, request.n, request.guidance)
+    told = known.for_network(each)
     return None if told is None else torch.tensor(told)

@@ -8,7 +8,6 @@ STEP_SECONDS, whatever is in it; jobs take turns.
 import hashlib
 import json
 import logging
-import select
 import signal
 import socket
 import sys
@@ -19,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from app import logs
+from app.wire.channel import Disconnected, SocketChannel
 from app.wire.flight_recorder import FlightRecorder, Place
 from app.wire.messages import (
-    HEADER,
     Cancel,
     Counts,
     Done,
@@ -32,52 +31,12 @@ from app.wire.messages import (
     Pause,
     Ready,
     Submit,
-    decode,
-    encode,
 )
 from app.wire.options import Options
+from diffusion.folders import MODELS
 
-MODELS = Path(__file__).parent.parent / "models"
 COUNT_SECONDS = 1.0
 log = logging.getLogger(__name__)
-
-
-class Disconnected(Exception):
-    """The API process is gone."""
-
-
-class Channel:
-    """Messages over a blocking socket. Raises Disconnected."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._buffer = bytearray()
-
-    def send(self, *messages: Message) -> None:
-        try:
-            self._connection.sendall(b"".join(map(encode, messages)))
-        except OSError as error:
-            raise Disconnected from error
-
-    def receive(self, *, wait: bool) -> Iterator[Message]:
-        """What has arrived; with `wait`, at least something."""
-        ready, _, _ = select.select([self._connection], [], [], None if wait else 0)
-        if ready:
-            try:
-                received = self._connection.recv(1 << 20)
-            except ConnectionError as error:
-                raise Disconnected from error
-            if not received:
-                raise Disconnected
-            self._buffer += received
-        while len(self._buffer) >= HEADER.size:
-            (size,) = HEADER.unpack_from(self._buffer)
-            end = HEADER.size + size
-            if len(self._buffer) < end:
-                return
-            body = bytes(self._buffer[HEADER.size : end])
-            del self._buffer[:end]
-            yield decode(body)
 
 
 class Chain:
@@ -128,7 +87,11 @@ class FakeEngine:
     """Takes one step at a time, and listens before each."""
 
     def __init__(
-        self, channel: Channel, recorder: FlightRecorder, model: ModelInfo, step_seconds: float
+        self,
+        channel: SocketChannel,
+        recorder: FlightRecorder,
+        model: ModelInfo,
+        step_seconds: float,
     ) -> None:
         self.channel = channel
         self.recorder = recorder
@@ -269,7 +232,7 @@ def main() -> None:
     step_seconds = float(sys.argv.pop(1))
     fd, recorder_fd, options = Options.parse()
     logs.configure(options.log_format)
-    channel = Channel(socket.socket(fileno=fd))
+    channel = SocketChannel(socket.socket(fileno=fd))
     model = describe(options, step_seconds)
     try:
         channel.send(Ready(model))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from diffusion.checkpoint import MODELS, open_checkpoint
+from diffusion.checkpoint import open_checkpoint
+from diffusion.folders import MODELS
 from diffusion.sampling import Request, Source, generate
 from diffusion.spacing import SamplerName
 

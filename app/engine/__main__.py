@@ -12,19 +12,19 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
 
 import torch
 
 from app import logs
 from app.engine.engine import Engine
-from app.engine.lane_threads import Disconnected, LaneThreads
+from app.engine.lane_threads import LaneThreads
 from app.engine.latency_curve import LatencyCurve
 from app.engine.runner import Runner
 from app.engine.runtime import Runtime, make_runtime
 from app.engine.warmup import invariant_sizes, step_seconds
+from app.wire.channel import Disconnected, SocketChannel
 from app.wire.flight_recorder import FlightRecorder
-from app.wire.messages import HEADER, Message, ModelInfo, Ready, Unusable, decode, encode
+from app.wire.messages import ModelInfo, Ready, Unusable
 from app.wire.options import Options
 from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from diffusion.devices import pick_device
@@ -35,43 +35,6 @@ log = logging.getLogger(__name__)
 PICTURE_CHANNELS = (1, 3)
 END_SECONDS = 10.0
 """Time that running steps have once the API process is gone."""
-
-
-class SocketChannel:
-    """Messages over a blocking socket. Raises Disconnected once the API process is gone."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._buffer = bytearray()
-
-    def send(self, *messages: Message) -> None:
-        """Send them all at once: each time that the API process wakes takes time from the
-        network."""
-        if not messages:
-            return
-        try:
-            self._connection.sendall(b"".join(map(encode, messages)))
-        except OSError as error:
-            raise Disconnected from error
-
-    def receive(self, *, wait: bool) -> Iterator[Message]:
-        """Yield what has arrived; with `wait`, at least something."""
-        ready, _, _ = select.select([self._connection], [], [], None if wait else 0)
-        if ready:
-            try:
-                received = self._connection.recv(1 << 20)
-            except ConnectionError as error:  # it went away with messages unread
-                raise Disconnected from error
-            if not received:
-                raise Disconnected
-            self._buffer += received
-        while len(self._buffer) >= HEADER.size:
-            (size,) = HEADER.unpack_from(self._buffer)
-            if len(self._buffer) < HEADER.size + size:
-                return
-            body = bytes(self._buffer[HEADER.size : HEADER.size + size])
-            del self._buffer[: HEADER.size + size]
-            yield decode(body)
 
 
 def outlive_for(seconds: float, connection: socket.socket) -> None:

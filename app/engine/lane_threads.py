@@ -14,12 +14,9 @@ COUNT_SECONDS = 1.0
 """Time between two reports of the engine's counts."""
 
 
-class Disconnected(Exception):
-    """There is nobody to work for any more."""
-
-
 class Channel(Protocol):
-    """A connection to whoever gives the engine work. Its methods raise Disconnected."""
+    """A connection to whoever gives the engine work. Its methods raise `wire.channel.Disconnected`
+    once there is nobody any more."""
 
     def send(self, *messages: Message) -> None:
         """Tell what came of the work."""

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from app.engine.engine import Engine
-from app.engine.lane_threads import Disconnected, LaneThreads
+from app.engine.lane_threads import LaneThreads
 from app.engine.latency_curve import LatencyCurve
 from app.engine.runner import Runner
 from app.engine.runtime import Runtime
+from app.wire.channel import Disconnected
 from app.wire.messages import Done, Failed, Message, Submit
 from diffusion.openvino.model import examples
 from diffusion.parameterization import EpsModel

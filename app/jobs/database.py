@@ -23,6 +23,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.jobs.errors import StorageFull, StorageUnavailable
 from app.jobs.tables import now
+from app.settings import check_database_url
 from app.tasks import finish
 
 BUSY_SECONDS = 30.0
@@ -102,21 +103,18 @@ async def time_in(session: AsyncSession) -> float:
 def parse_url(text: str) -> URL:
     """The URL of a job database: `sqlite:///FILE` or `postgresql://…`. Raises ValueError for any
     other, and without the driver."""
+    check_database_url(text)
     try:
         url = make_url(text)
     except ArgumentError as error:
         raise ValueError(f"not a database URL: {error}") from None
-    if url.drivername not in ("sqlite", "postgresql"):
-        raise ValueError(f"{url.drivername!r} is not sqlite or postgresql")
-    if url.drivername == "sqlite" and not url.database:
-        raise ValueError("it names no file: sqlite:///FILE")
-    if url.drivername == "postgresql":
-        try:
-            import psycopg  # noqa: F401 - an extra: is it there?
-        except ImportError:
-            raise ValueError("PostgreSQL needs the extra 'postgres'") from None
-        return url.set(drivername="postgresql+psycopg")
-    return url
+    if is_sqlite(url):
+        return url
+    try:
+        import psycopg  # noqa: F401 - an extra, which may be there without its library
+    except ImportError as error:
+        raise ValueError(f"PostgreSQL cannot be used: {error}") from None
+    return url.set(drivername="postgresql+psycopg")
 
 
 def database_url(jobs_url: str, folder: Path) -> URL:

@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-from diffusion.checkpoint import MODELS
 from diffusion.data import datasets
 from diffusion.data.readers import DataError, Images
 from diffusion.evaluation import evaluate, features
@@ -11,6 +10,7 @@ from diffusion.evaluation.cache import Parts
 from diffusion.evaluation.classifier import Classifier, load_classifier, save_classifier, train
 from diffusion.evaluation.plan import Evaluation, Sampler, Settings
 from diffusion.evaluation.report import check_plots, write
+from diffusion.folders import MODELS
 from diffusion.sampling import Source
 
 CLASSIFIER_EPOCHS = 5

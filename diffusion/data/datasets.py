@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from diffusion.cache_folder import cache_folder
 from diffusion.data.readers import (
     DataError,
     Images,
@@ -29,6 +28,7 @@ from diffusion.data.readers import (
     read_npz,
     zip_files,
 )
+from diffusion.folders import cache_folder
 
 log = logging.getLogger(__name__)
 

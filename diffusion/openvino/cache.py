@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from diffusion import parameterization, unet, unet_blocks
-from diffusion.cache_folder import cache_folder
+from diffusion.folders import cache_folder
 from diffusion.openvino import fusion
 from diffusion.parameterization import EpsModel
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 MAX_FILES = 32
 MAX_BYTES = 1 << 30
-"""Of all files together; the ones used least recently are removed."""
+"""What the folder may hold; the files used least recently are removed."""
 HEADER = struct.Struct("<32sQ")
 
 

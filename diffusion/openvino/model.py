@@ -17,19 +17,20 @@ from diffusion.parameterization import EpsModel
 
 LANES = 2
 TOLERANCE = 1e-3
-"""Of eps_hat, which is about 1: between the network as it is and with merged norms."""
+"""How far eps_hat, which is about 1, may differ between the network as it is and with merged
+norms."""
 
 
 class CompiledModel:
-    """What an EpsModel computes: eps_hat (B,C,H,W) from x_t, t (B,) and label (B,) or None.
+    """Computes what an EpsModel does: eps_hat (B,C,H,W) from x_t, t (B,) and label (B,) or None.
 
-    Compiled anew for each B, when it is first seen. A batch is split among the threads where its
-    size allows: rows of their own keep them busier than parts of the same layers, at the end of
-    each of which all would wait for all.
+    It is compiled for each B, when that is first seen. A batch is split among the threads where its
+    size allows: with rows of its own a thread is busier than with a part of every layer, at whose
+    end it would wait for the others.
 
-    Two batches at once, each on half of the threads, keep them busier still: no thread waits for
-    the other half's, nor for what the caller does between two batches. `run` does one of them, on a
-    lane, one of `num_lanes`.
+    Two batches at once, each on half of the threads, keep the threads busier still: none waits for
+    the other half's, nor for what the caller does between two batches. `run` computes one of them,
+    on one of `num_lanes` lanes.
     """
 
     def __init__(self, model: EpsModel, threads: int) -> None:

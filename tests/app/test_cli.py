@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from app import cli
-from diffusion import __version__, checkpoint
+from diffusion import __version__
+from diffusion.folders import MODELS
 from tests.tiny import save_tiny
 
 LIGHT = [["serve", "--help"], ["--help"], ["--version"], []]
@@ -83,7 +84,7 @@ def test_the_version_names_what_runs_the_network_and_where_the_models_are(
         f"ddpm {__version__}",
         "torch 2.13.0",
         "openvino not installed",
-        f"built-in models {checkpoint.MODELS}",
+        f"built-in models {MODELS}",
     ]
 
 

@@ -14,7 +14,6 @@ from diffusers import DDPMPipeline, DDPMScheduler
 from safetensors.torch import load_file, save_file
 
 from diffusion.checkpoint import (
-    MODELS,
     WEIGHTS,
     Checkpoint,
     CheckpointError,
@@ -24,6 +23,7 @@ from diffusion.checkpoint import (
     save_checkpoint,
 )
 from diffusion.config import ProcessConfig
+from diffusion.folders import MODELS
 from diffusion.process import Process
 from tests.tiny import save_tiny
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from app.engine.__main__ import SocketChannel
+from app.wire.channel import SocketChannel
 from app.wire.flight_recorder import FlightRecorder
 from app.wire.messages import Submit
 from app.wire.options import Options

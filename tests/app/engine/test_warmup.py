@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.engine.lane_threads import Disconnected
 from app.engine.runner import Call
 from app.engine.warmup import Rehearsal, step_seconds
+from app.wire.channel import Disconnected
 from app.wire.messages import Done
 from tests.app.engine.conftest import Bench
 

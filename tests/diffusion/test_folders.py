@@ -1,10 +1,14 @@
-"""Where downloads and converted networks are kept."""
+"""Where the project's models are, and where downloads and converted networks are kept."""
 
 from pathlib import Path
 
 import pytest
 
-from diffusion.cache_folder import cache_folder
+from diffusion.folders import MODELS, cache_folder
+
+
+def test_the_models_that_come_with_the_project_are_there() -> None:
+    assert {"mnist", "cifar10"} <= {path.name for path in MODELS.iterdir()}
 
 
 def test_it_is_in_the_folder_that_the_user_has_chosen_for_caches(

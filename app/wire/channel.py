@@ -1,0 +1,49 @@
+"""Messages over a blocking socket: an engine's end of the connection to its API process."""
+
+import select
+import socket
+from collections.abc import Iterator
+
+from app.wire.messages import HEADER, Message, decode, encode
+
+
+class Disconnected(Exception):
+    """There is nobody at the other end any more."""
+
+
+class SocketChannel:
+    """Sends and receives messages. Its methods raise Disconnected once the other end is gone."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._buffer = bytearray()
+
+    def send(self, *messages: Message) -> None:
+        """Send them all at once: each time that the API process wakes takes time from the
+        network."""
+        if not messages:
+            return
+        try:
+            self._connection.sendall(b"".join(map(encode, messages)))
+        except OSError as error:
+            raise Disconnected from error
+
+    def receive(self, *, wait: bool) -> Iterator[Message]:
+        """Yield what has arrived; with `wait`, at least something."""
+        ready, _, _ = select.select([self._connection], [], [], None if wait else 0)
+        if ready:
+            try:
+                received = self._connection.recv(1 << 20)
+            except ConnectionError as error:  # it went away with messages unread
+                raise Disconnected from error
+            if not received:
+                raise Disconnected
+            self._buffer += received
+        while len(self._buffer) >= HEADER.size:
+            (size,) = HEADER.unpack_from(self._buffer)
+            end = HEADER.size + size
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[HEADER.size : end])
+            del self._buffer[:end]
+            yield decode(body)

@@ -1,0 +1,63 @@
+"""Messages over a socket, however its bytes are cut, up to the end of the connection."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from app.wire.channel import Disconnected, SocketChannel
+from app.wire.messages import Cancel, Finished, Message, Pause, encode
+
+MESSAGES: list[Message] = [Cancel("a"), Finished("b", 1, b"\0" * 1000), Pause("c", True)]
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[SocketChannel, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield SocketChannel(ours), theirs
+
+
+def test_messages_arrive_whole_however_their_bytes_are_cut(
+    ends: tuple[SocketChannel, socket.socket],
+) -> None:
+    channel, other = ends
+    received: list[Message] = []
+    wire = b"".join(map(encode, MESSAGES))
+    for start in range(0, len(wire), 7):
+        other.sendall(wire[start : start + 7])
+        received += channel.receive(wait=True)
+    assert received == MESSAGES
+
+
+def test_what_is_sent_together_arrives_in_order(ends: tuple[SocketChannel, socket.socket]) -> None:
+    channel, other = ends
+    channel.send(*MESSAGES)
+    channel.send()
+    assert list(SocketChannel(other).receive(wait=True)) == MESSAGES
+
+
+def test_without_waiting_there_may_be_nothing(ends: tuple[SocketChannel, socket.socket]) -> None:
+    channel, _ = ends
+    assert list(channel.receive(wait=False)) == []
+
+
+def test_an_end_that_is_gone_is_told_in_either_direction(
+    ends: tuple[SocketChannel, socket.socket],
+) -> None:
+    channel, other = ends
+    other.close()
+    with pytest.raises(Disconnected):
+        list(channel.receive(wait=True))
+    with pytest.raises(Disconnected):
+        channel.send(Cancel("a"))
+
+
+def test_an_end_that_left_with_messages_unread_is_gone_too(
+    ends: tuple[SocketChannel, socket.socket],
+) -> None:
+    channel, other = ends
+    channel.send(Cancel("a"))
+    other.close()
+    with pytest.raises(Disconnected):
+        list(channel.receive(wait=True))
