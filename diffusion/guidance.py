@@ -33,8 +33,8 @@ def guided(model: Model, x_t: Tensor, t: Tensor, condition: Conditioning) -> Ten
         return out
     if label is None or null_label is None:
         raise ValueError("guidance: needs a label and a model trained with label dropout")
+    # a second call at the same x_t, with the null label
     out_null = model(x_t, t, torch.full_like(label, null_label))
-    # Two calls, one with the label and one with the null label, at the same x_t
     w_rows = torch.full((len(x_t),), w, dtype=torch.float64, device=x_t.device)
     return combine_guided(out, out_null, w_rows, num_channels=x_t.shape[1])
 
