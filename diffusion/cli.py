@@ -1,4 +1,4 @@
-"""The commands that need no web server: train, sample, evaluate and export.
+"""The commands that need no web server: data, train, sample, evaluate and export.
 
 Only their flags are here, built without PyTorch, so that `--help` answers at once; what a command
 does is in `diffusion.commands`.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from diffusion.config import FeaturesName, RuntimeName
+from diffusion.config import Crop, FeaturesName, RuntimeName
 from diffusion.spacing import SamplerName
 from diffusion.training.errors import TrainingError
 
@@ -23,7 +23,8 @@ Run = Callable[[argparse.Namespace], None]
 
 
 def add_commands(commands: Any) -> None:
-    """Add train, sample, evaluate and export to argparse's sub-parsers `commands`."""
+    """Add the commands to argparse's sub-parsers `commands`."""
+    _add_data(commands)
     _add_train(commands)
     _add_sample(commands)
     _add_evaluate(commands)
@@ -63,6 +64,44 @@ def _command(
 
 # One line for a flag and its type, and the next for its help:
 # fmt: off
+
+
+def _add_data(commands: Any) -> None:
+    parser = _command(
+        commands, "data", _data,
+        "Show a data set as training will see it: splits, classes, sizes, what is left out.",
+        "ddpm data photos/ --size 64 --grid sheet.png",
+    )
+    parser.add_argument("data", metavar="DATA",
+        help="data set by name, path to images, or a configuration (.toml) with a [data] table")
+    add = parser.add_argument_group("the output").add_argument
+    add("--json", action="store_true", help="print JSON (default: text for people)")
+    add("--grid", type=Path, metavar="FILE",
+        help="write a contact sheet, a row for each class, to this .png, .jpg or .webp")
+    _add_reading(parser)
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how images are read, as the table [data] of a configuration does."""
+    add = parser.add_argument_group("how images are read").add_argument
+    add("--size", type=int, nargs="+", metavar="PIXELS",
+        help="side, or height and width, that all images get (default: as they are)")
+    add("--crop", choices=get_args(Crop), default="center",
+        help="how an image of another shape gets there: center and random cut the longer side, pad "
+        "fills up the shorter one, none distorts (default: %(default)s)")
+    add("--background", default="white", metavar="COLOUR",
+        help="colour behind transparent pixels, and of padding (default: %(default)s)")
+    add("--channels", type=int, choices=(1, 3),
+        help="1 for grey, 3 for RGB (default: 1 if all images are grey, else 3)")
+    add("--holdout", type=_number, default=0, metavar="SHARE|COUNT",
+        help="training images to set aside as the test split (default: none)")
+    add("--labels", default="auto", metavar="auto|none|NAME",
+        help="auto finds the labels; NAME is a table's column or an .npz's array (default: auto)")
+
+
+def _number(text: str) -> int | float:
+    """A whole number, or else a share."""
+    return int(text) if text.isdecimal() else float(text)
 
 
 def _add_train(commands: Any) -> None:
@@ -229,6 +268,12 @@ def _add_device(group: argparse._ArgumentGroup) -> None:
 
 # fmt: on
 # Each imports what it runs, and PyTorch with it, only now.
+
+
+def _data(args: argparse.Namespace) -> None:
+    from diffusion.commands import data
+
+    data.run(args)
 
 
 def _train(args: argparse.Namespace) -> None:

@@ -20,6 +20,10 @@ RuntimeName = Literal["auto", "openvino", "eager"]
 """What runs the network: OpenVINO, or PyTorch operation by operation; `auto` chooses."""
 FeaturesName = Literal["auto", "classifier", "inception"]
 """What an evaluation measures distances in; `auto` chooses."""
+Crop = Literal["center", "random", "none", "pad"]
+"""How a picture of another shape is brought to one size; see `DataConfig`."""
+MAX_SIDE = 16_384
+"""Pixels of an image's side, at most."""
 T = TypeVar("T")
 
 
@@ -173,10 +177,43 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class DataConfig:
+    """The data set, and how its pictures become images of one size and number of channels.
+
+    `crop` says how a picture gets to `size`: `center` and `random` scale it and cut the longer
+    side, in the middle or at a place that follows from its name; `pad` fills up the shorter side
+    with `background`; `none` scales both sides, and distorts.
+    """
+
+    path: str = "cifar10"  # a built-in data set, or a path
+    size: int | tuple[int, int] | None = None  # side, or (H, W), in pixels; None: as they are
+    crop: Crop = "center"
+    background: str = "white"  # behind transparent pixels, and of padding; as CSS writes colours
+    channels: int | None = None  # 1 or 3; None: what the network takes
+    holdout: int | float = 0  # training images set aside as the test split: a share, or a count
+    labels: str = "auto"  # auto, none, or the name of a table's column or an .npz's array
+
+    def __post_init__(self) -> None:
+        require(bool(self.path), "path", self.path, "a built-in data set or a path")
+        sides = self.size_hw
+        allowed = sides is None or all(1 <= side <= MAX_SIDE for side in sides)
+        require(allowed, "size", self.size, f"1..{MAX_SIDE}, or two of them: [height, width]")
+        require(self.channels in (None, 1, 3), "channels", self.channels, "1 or 3, or left out")
+        share = 0 <= self.holdout < 1 or self.holdout == int(self.holdout) >= 1
+        require(share, "holdout", self.holdout, "a share below 1, or a whole number of images")
+        require(bool(self.labels), "labels", self.labels, "auto, none, or a name")
+
+    @property
+    def size_hw(self) -> tuple[int, int] | None:
+        """(H, W) in pixels."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that a training run is defined by. Raises ConfigError if its parts do not fit."""
 
-    data: str = "cifar10"  # a built-in data set, or a path
+    data: DataConfig = field(default_factory=DataConfig)  # a text is its path
     process: ProcessConfig = field(default_factory=ProcessConfig)
     unet: UNetConfig = field(default_factory=UNetConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -244,6 +281,8 @@ def from_dict(cls: type[T], values: dict[str, Any]) -> T:
 
 
 def _convert(name: str, hint: Any, value: Any) -> Any:
+    if hint is DataConfig and isinstance(value, str):  # data = "mnist", in short
+        return DataConfig(value)
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return from_dict(typing.cast(type, hint), value)
     if isinstance(value, list):

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from diffusion.data import datasets
-from diffusion.data.readers import DataError, Images
+from diffusion.data.images import DataError, Images
 from diffusion.evaluation import evaluate, features
 from diffusion.evaluation.cache import Parts
 from diffusion.evaluation.classifier import Classifier, load_classifier, save_classifier, train

@@ -56,7 +56,7 @@ def export_run(run: Path, out: Path, card: ModelCard) -> None:
         card,
         null_label=null_label(config),
         classes=tuple(meta["classes"]) if config.unet.num_class_embeds else (),
-        data=card.data or config.data,
+        data=card.data or Path(config.data.path).name,
         trained={**_trained(meta, config), **card.trained},
     )
     save_checkpoint(out, model, config.process, filled)

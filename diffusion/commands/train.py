@@ -3,6 +3,7 @@
 import argparse
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from diffusion import pixels
 from diffusion.checkpoint import Checkpoint, ModelCard, open_checkpoint
 from diffusion.commands.export import export_run
-from diffusion.config import Config
+from diffusion.config import Config, DataConfig, to_dict
 from diffusion.data import datasets
 from diffusion.guidance import Conditioning
 from diffusion.parameterization import EpsModel
@@ -31,9 +32,11 @@ def run(args: argparse.Namespace) -> None:
     Raises CheckpointError, ConfigError, DataError, DeviceError or TrainingError.
     """
     config = Config.read(args.config)
+    data = replace(config.data, path=args.data) if args.data else config.data
     with distributed.join(args.device) as (worker, device):
         with worker.first_goes_first():  # it downloads what the others then find
-            images = datasets.load(args.data or config.data, "train", strict=args.strict)
+            channels = config.unet.in_channels
+            images = datasets.load(data, "train", channels=channels, strict=args.strict)
         start = open_checkpoint(args.start) if args.start else None
         first = start.load() if start else None
         trainer = Trainer(config, images, args.out, device, worker, first)
@@ -41,11 +44,15 @@ def run(args: argparse.Namespace) -> None:
         with logs as writer:
             trainer.run(writer, write_sample_grid, args.until)
     if worker.is_first:
-        _finish(args, config, trainer, start)
+        _finish(args, config, data, trainer, start)
 
 
 def _finish(
-    args: argparse.Namespace, config: Config, trainer: Trainer, start: Checkpoint | None
+    args: argparse.Namespace,
+    config: Config,
+    data: DataConfig,
+    trainer: Trainer,
+    start: Checkpoint | None,
 ) -> None:
     """Draw the losses; export the model, or tell how to go on."""
     if (args.out / "log.jsonl").exists():
@@ -58,9 +65,9 @@ def _finish(
         return
     card = ModelCard(
         name=args.name or args.config.stem,
-        data=Path(args.data).name if args.data else config.data,
+        data=Path(data.path).name,
         command=f"ddpm train {args.config}" + (f" --start {args.start}" if start else ""),
-        trained={"start": _history(start)} if start else {},
+        trained={"data": to_dict(data)} | ({"start": _history(start)} if start else {}),
     )
     export_run(args.out, args.out / "model", card)
     print(f"model written to {args.out / 'model'}; try: ddpm sample {args.out / 'model'}")

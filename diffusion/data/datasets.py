@@ -1,178 +1,161 @@
-"""Data sets by name, which are downloaded once and verified, or by path.
+"""A data set by name or by path, as `[data]` of a configuration describes it.
 
-`load("mnist")` fetches from the public address into the cache; `load("./path")` reads a folder of
-images or of IDX files, a zip of images, or an .npz.
+`load("mnist")` fetches from the public address into the cache. A path leads to a folder or zip of
+images, a folder of IDX files, an .npz, or a data set of the Hub's (Parquet or Arrow).
 """
 
-import hashlib
 import logging
-import os
-import tarfile
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from diffusion.data.readers import (
-    DataError,
-    Images,
-    Split,
-    folder_files,
-    read_idx_folder,
-    read_images,
-    read_npz,
-    zip_files,
-)
+from diffusion.config import DataConfig
+from diffusion.data import tables
+from diffusion.data.arrangement import Place, number, number_labels
+from diffusion.data.arrays import Arrays, is_idx_folder, read_idx_folder, read_npz
+from diffusion.data.built_in import BUILT_IN
+from diffusion.data.decoding import hold_out, read_pictures
+from diffusion.data.files import HIDDEN
+from diffusion.data.images import DataError, DataSet, Images, Split
+from diffusion.data.picture import colour
+from diffusion.data.sources import Source, arrays_source, folder_source, labels_of, zip_source
 from diffusion.folders import cache_folder
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file at a public address, and the SHA-256 that its bytes must have."""
-
-    url: str
-    sha256: str
-
-    @property
-    def name(self) -> str:
-        """The last part of the address: its name in the cache."""
-        return self.url.rsplit("/", 1)[1]
+SHOWN = 10
+"""How many of the files that were left out are logged, each with its reason."""
 
 
-MNIST_URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
-FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-IDX_SHA256 = {
-    MNIST_URL: {
-        "train-images": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-        "train-labels": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-        "t10k-images": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-        "t10k-labels": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-    },
-    FASHION_URL: {
-        "train-images": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-        "train-labels": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-        "t10k-images": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-        "t10k-labels": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-    },
-}
-CIFAR10 = RemoteFile(
-    "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",  # not the pickled version
-    "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-)
-DIGITS = tuple("0123456789")
-FASHION_CLASSES = (
-    "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"
-)  # fmt: skip
-CIFAR10_CLASSES = (
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
-)  # fmt: skip
+def load(
+    data: DataConfig | str,
+    split: Split = "train",
+    *,
+    channels: int | None = None,
+    strict: bool = False,
+) -> Images:
+    """Read one split of a data set, and log what was left out of it.
 
-
-def load(source: str, split: Split = "train", *, strict: bool = False) -> Images:
-    """Read a split of a data set: of a built-in name, or of what is at the path `source`.
-
-    Raises DataError where that is missing or damaged. An image file that cannot be decoded is
-    reported and left out, or raises DataError too if `strict`.
+    `channels` is what the network takes; None: what the images have. Raises DataError where the
+    data set is missing or damaged, or, if `strict`, where any file could not be read; NoSplitError
+    where it has no such split.
     """
-    if source in BUILT_IN:
-        return BUILT_IN[source](cache_folder(), split)
-    path = Path(source)
-    if path.is_dir():
-        subfolder = path / split
-        if any(path.glob("*idx3-ubyte*")):
-            return read_idx_folder(path, split)
-        return read_images(folder_files(subfolder if subfolder.is_dir() else path), strict)
-    if not path.is_file():
+    config = DataConfig(data) if isinstance(data, str) else data
+    found = read(config, channels, only=split if config.path in BUILT_IN else None)
+    unreadable = [each for each in found.left_out if each.why != HIDDEN]
+    if strict and unreadable:
+        raise DataError(f"{unreadable[0].path}: {unreadable[0].why}")
+    for each in unreadable[:SHOWN]:
+        log.warning("left out %s: %s", each.path, each.why)
+    if len(unreadable) > SHOWN:
+        log.warning("left out %d more; `ddpm data` lists them", len(unreadable) - SHOWN)
+    return found.split(split)
+
+
+def read(config: DataConfig, channels: int | None = None, only: Split | None = None) -> DataSet:
+    """Read all splits of a data set, or one of a built-in one. Raises DataError."""
+    _check_background(config)
+    arrays, classes = _arrays(config, only)
+    if arrays is None:
+        source = _source(config)
+    elif _is_final(arrays, config, channels):
+        return _of_arrays(arrays, classes, config)
+    else:
+        source = arrays_source(arrays, _stamp(config.path), classes)
+    if config.labels == "none":
+        bare = [replace(e, place=Place(e.place.split, None)) for e in source.entries]
+        source = replace(source, entries=bare, classes=())
+    return read_pictures(hold_out(source, config.holdout), config, channels)
+
+
+def _check_background(config: DataConfig) -> None:
+    try:
+        colour(config.background)
+    except ValueError:
+        raise DataError(
+            f"[data] background: {config.background!r} is not allowed; it is a colour such as "
+            "white, #ffffff or rgb(255, 255, 255)"
+        ) from None
+
+
+def _arrays(
+    config: DataConfig, only: Split | None
+) -> tuple[Mapping[Split, Arrays] | None, tuple[str, ...] | None]:
+    """The splits of a data set that is arrays already, and the names of its classes, if known."""
+    path = Path(config.path)
+    if config.path in BUILT_IN:
+        built_in = BUILT_IN[config.path]
+        splits: tuple[Split, ...] = ("train", "test") if only is None else (only,)
+        return {s: built_in.read(cache_folder(), s) for s in splits}, built_in.classes
+    if path.is_dir() and is_idx_folder(path):
+        return read_idx_folder(path), None
+    if path.is_file() and path.suffix.lower() == ".npz":
+        key = None if config.labels in ("auto", "none") else config.labels
+        return read_npz(path, key), None
+    return None, None
+
+
+def _source(config: DataConfig) -> Source:
+    """The pictures of a data set that is files or tables."""
+    path = Path(config.path)
+    if not path.exists():
         names = ", ".join(BUILT_IN)
-        raise DataError(f"data: {source!r} is neither a built-in data set ({names}) nor a path")
-    if path.suffix == ".npz":
-        return read_npz(path)
-    if path.suffix == ".zip":
-        return read_images(zip_files(path, split), strict)
-    raise DataError(f"data: {path} is not a folder, a .zip of images or an .npz")
+        raise DataError(
+            f"data: {config.path!r} is neither a built-in data set ({names}) nor a path"
+        )
+    if tables.is_tables(path):
+        return tables.source(path, config.labels)
+    if config.labels not in ("auto", "none"):
+        raise DataError(
+            f"[data] labels: {config.labels!r} is not allowed; image files have `auto` (by their "
+            "folders) or `none`"
+        )
+    if path.is_dir():
+        return folder_source(path)
+    if path.is_file() and path.suffix.lower() == ".zip":
+        return zip_source(path)
+    raise DataError(
+        f"data: {path} is not a folder, a .zip of images, an .npz or a .parquet; unpack another "
+        "archive first"
+    )
 
 
-def _mnist(cache: Path, split: Split) -> Images:
-    return _idx_set(cache / "mnist", MNIST_URL, split, DIGITS)
+def _stamp(path: str) -> tuple[int | str, ...]:
+    """What changes when an array's file does: a built-in data set never does."""
+    if path in BUILT_IN:
+        return (path,)
+    status = Path(path).stat()
+    return (str(Path(path).resolve()), status.st_size, status.st_mtime_ns)
 
 
-def _fashion_mnist(cache: Path, split: Split) -> Images:
-    return _idx_set(cache / "fashion-mnist", FASHION_URL, split, FASHION_CLASSES)
+def _is_final(arrays: Mapping[Split, Arrays], config: DataConfig, channels: int | None) -> bool:
+    """Are the arrays already as they are to be?"""
+    C, *size = next(iter(arrays.values())).pixels.shape[1:]
+    return (
+        not config.holdout
+        and config.size_hw in (None, tuple(size))
+        and (config.channels or channels) in (None, C)
+        and C in (1, 3)
+        and len({part.pixels.shape[1:] for part in arrays.values()}) == 1
+    )
 
 
-def _idx_set(folder: Path, url: str, split: Split, classes: tuple[str, ...]) -> Images:
-    prefix = "train" if split == "train" else "t10k"
-    for kind, suffix in (("images", "idx3-ubyte.gz"), ("labels", "idx1-ubyte.gz")):
-        sha256 = IDX_SHA256[url][f"{prefix}-{kind}"]
-        fetch(RemoteFile(f"{url}{prefix}-{kind}-{suffix}", sha256), folder)
-    images = read_idx_folder(folder, split)
-    return Images(images.pixels, images.labels, classes)
-
-
-def _cifar10(cache: Path, split: Split) -> Images:
-    archive = fetch(CIFAR10, cache / "cifar10")
-    prefix = "data_batch_" if split == "train" else "test_batch"
-    records = []
-    with tarfile.open(archive) as tar:
-        members = sorted(tar.getmembers(), key=lambda member: member.name)
-        for member in members:
-            file = tar.extractfile(member) if prefix in member.name else None
-            if file is not None:  # label byte, then 3 x 32 x 32 pixels
-                records.append(np.frombuffer(file.read(), np.uint8).reshape(-1, 1 + 3072))
-    data = torch.from_numpy(np.concatenate(records))
-    return Images(data[:, 1:].reshape(-1, 3, 32, 32), data[:, 0].long(), CIFAR10_CLASSES)
-
-
-BUILT_IN: dict[str, Callable[[Path, Split], Images]] = {
-    "mnist": _mnist,
-    "fashion-mnist": _fashion_mnist,
-    "cifar10": _cifar10,
-}
-
-
-def fetch(file: RemoteFile, folder: Path) -> Path:
-    """Return the file's path in `folder`, downloaded and verified if it is not there already.
-
-    Raises DataError on a failed download or a wrong SHA-256.
-    """
-    path = folder / file.name
-    if path.exists():
-        if _sha256(path) == file.sha256:
-            return path
-        log.warning("%s is damaged; it is downloaded again", path)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as partial:
-        try:
-            _download(file.url, partial)
-            actual = _sha256(Path(partial.name))
-            if actual != file.sha256:
-                raise DataError(f"{file.url}: SHA-256 is {actual}, not {file.sha256} as published")
-            os.replace(partial.name, path)
-        except httpx.HTTPError as error:
-            raise DataError(f"{file.url}: download failed: {error}") from error
-        finally:
-            Path(partial.name).unlink(missing_ok=True)
-    return path
-
-
-def _download(url: str, out: "tempfile._TemporaryFileWrapper[bytes]") -> None:
-    with httpx.stream("GET", url, follow_redirects=True, timeout=60) as response:
-        response.raise_for_status()
-        total = int(response.headers.get("content-length", 0)) or None
-        with tqdm(total=total, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[1]) as bar:
-            for chunk in response.iter_raw():
-                out.write(chunk)
-                bar.update(len(chunk))
-    out.flush()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _of_arrays(
+    arrays: Mapping[Split, Arrays], classes: tuple[str, ...] | None, config: DataConfig
+) -> DataSet:
+    given = {split: labels_of(part) for split, part in arrays.items()}
+    if config.labels == "none":
+        given = {split: [None] * len(labels) for split, labels in given.items()}
+    classes = classes or number_labels(given)
+    splits, sizes = {}, Counter[tuple[int, int]]()
+    for split, part in arrays.items():
+        numbers = number(given[split], classes)
+        labels = None if numbers is None else torch.tensor(numbers, dtype=torch.int64)
+        pixels = torch.from_numpy(np.require(part.pixels, requirements=["C", "W"]))
+        splits[split] = Images(pixels, labels, classes)
+        sizes[pixels.shape[2], pixels.shape[3]] += len(pixels)
+    return DataSet(splits, dict(sizes))

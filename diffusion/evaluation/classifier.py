@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from diffusion import pixels
 from diffusion.data import datasets
-from diffusion.data.readers import DataError, Images
+from diffusion.data.images import DataError, Images
 from diffusion.training.randomness import generator_at
 
 WEIGHTS = "classifier.safetensors"

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from diffusion import pixels
 from diffusion.bound import BoundTerms, bound
-from diffusion.data.readers import Images
+from diffusion.data.images import Images
 from diffusion.evaluation.plan import Evaluation
 from diffusion.evaluation.quality import choose
 from diffusion.evaluation.rate_distortion import rate_distortion, reconstructions

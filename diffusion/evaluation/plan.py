@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from diffusion import pixels
 from diffusion.bound import Reverse
-from diffusion.data.readers import Images
+from diffusion.data.images import Images
 from diffusion.evaluation.cache import EvaluationError, Parts
 from diffusion.evaluation.classifier import Classifier
 from diffusion.evaluation.features import Features

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffusion import pixels
 from diffusion.config import Config
-from diffusion.data.readers import Images
+from diffusion.data.images import Images
 from diffusion.process import Process
 from diffusion.training.randomness import Stream, generator_at
 from diffusion.training.timestep_sampler import Importance, Uniform

@@ -80,6 +80,8 @@ def remove_unfinished(run: Path) -> None:
 
 def check_same_run(run: Path, saved: dict[str, Any], config: Config) -> None:
     """Raise TrainingError where the configuration `saved` in a run's state is not `config`."""
+    if isinstance(saved.get("data"), str):  # as older versions wrote it
+        saved = {**saved, "data": {"path": saved["data"]}}
     _check_same(saved, json.loads(json.dumps(to_dict(config))), run)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from diffusion.config import Config, TrainingConfig, to_dict
-from diffusion.data.readers import Images
+from diffusion.data.images import Images
 from diffusion.devices import describe_machine
 from diffusion.process import Process
 from diffusion.training import states

@@ -9,6 +9,7 @@ import pytest
 from diffusion.config import (
     Config,
     ConfigError,
+    DataConfig,
     ProcessConfig,
     TrainingConfig,
     UNetConfig,
@@ -74,3 +75,31 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path.write_text("data = ")
     with pytest.raises(ConfigError, match=f"{path}: Invalid value"):
         Config.read(path)
+
+
+def test_the_data_are_a_table_or_in_short_a_path() -> None:
+    assert from_dict(Config, {"data": "mnist"}).data == DataConfig("mnist")
+    table = {"path": "photos", "size": [32, 48], "crop": "pad", "background": "black",
+             "channels": 3, "holdout": 0.1, "labels": "none"}  # fmt: skip
+    config = from_dict(Config, {"data": table}).data
+    assert config.size_hw == (32, 48) and config.crop == "pad" and config.holdout == 0.1
+    assert DataConfig(size=7).size_hw == (7, 7) and DataConfig().size_hw is None
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"path": ""}, "path: '' is not allowed"),
+        ({"size": 0}, "size: 0 is not allowed; it must be 1..16384"),
+        ({"size": [1, 2, 3]}, "size: .1, 2, 3. is not allowed"),
+        ({"crop": "middle"}, "crop: 'middle' is not allowed; it must be one of 'center'"),
+        ({"channels": 2}, "channels: 2 is not allowed; it must be 1 or 3"),
+        ({"holdout": -1}, "holdout: -1 is not allowed; it must be a share below 1"),
+        ({"holdout": 1.5}, "holdout: 1.5 is not allowed"),
+        ({"labels": ""}, "labels: '' is not allowed"),
+        ({"pth": "x"}, "pth: unknown field; known are path, size"),
+    ],
+)
+def test_impossible_data_are_refused_by_name(table: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_dict(Config, {"data": table})

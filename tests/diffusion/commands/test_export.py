@@ -9,7 +9,7 @@ from app.cli import main
 from diffusion.checkpoint import open_checkpoint
 from diffusion.config import Config
 from diffusion.data import datasets
-from diffusion.data.readers import Images
+from diffusion.data.images import Images
 from diffusion.training.states import saved_states
 from diffusion.training.trainer import Trainer
 from tests.tiny import save_tiny
@@ -39,7 +39,7 @@ def test_a_run_is_exported_with_its_averaged_weights(run: Path, tmp_path: Path) 
 def arguments(run: Path) -> tuple[Config, Images, Path]:
     """What the trainer of a run is made of."""
     meta = json.loads((saved_states(run)[-1] / "state.json").read_text())
-    data = meta["config"]["data"]
+    data = meta["config"]["data"]["path"]
     return Config.read(Path(data).parent / "tiny.toml"), datasets.load(data), run
 
 

@@ -1,121 +1,134 @@
-"""Downloads, for real, from a server on this machine: verified, cached, and never half done."""
+"""A data set by its path, whatever is there, and what is said of it."""
 
-import gzip
-import hashlib
-import http.server
-import io
-import tarfile
-import threading
-from collections.abc import Iterator
-from functools import partial
+import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from diffusion.data import datasets
-from diffusion.data.datasets import RemoteFile, fetch, load
-from diffusion.data.readers import DataError
-from tests.diffusion.data.test_readers import LABELS, PIXELS, idx
-
-
-class Site:
-    """A folder served over HTTP, and the paths that were asked for."""
-
-    def __init__(self, folder: Path, url: str, asked: list[str]) -> None:
-        self.folder, self.url, self.asked = folder, url, asked
-
-    def put(self, name: str, content: bytes) -> RemoteFile:
-        (self.folder / name).write_bytes(content)
-        return RemoteFile(self.url + name, hashlib.sha256(content).hexdigest())
+from diffusion.config import DataConfig
+from diffusion.data.datasets import SHOWN, load, read
+from diffusion.data.images import DataError, NoSplitError
+from tests.diffusion.data.samples import LABELS, PIXELS, idx, png, put, zipped
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    folder = tmp_path / "site"
-    folder.mkdir()
-    asked: list[str] = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            super().do_GET()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(Handler, directory=str(folder))
-    ) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield Site(folder, f"http://127.0.0.1:{server.server_port}/", asked)
-        server.shutdown()
-        thread.join()
+def folder(tmp_path: Path) -> Path:
+    files = {f"train/{name}/{i}.png": png(i) for name in ("cat", "dog") for i in range(2)}
+    return put(tmp_path / "images", files | {"test/cat/0.png": png(9)})
 
 
-def test_a_file_is_fetched_once_and_then_taken_from_the_cache(site: Site, tmp_path: Path) -> None:
-    file = site.put("data.bin", b"hello")
-    for _ in range(2):
-        assert fetch(file, tmp_path / "cache").read_bytes() == b"hello"
-    assert site.asked == ["/data.bin"]
+@pytest.fixture
+def npz(tmp_path: Path) -> Path:
+    np.savez(tmp_path / "a.npz", images=PIXELS, labels=LABELS)
+    return tmp_path / "a.npz"
 
 
-def test_a_damaged_cached_file_is_fetched_again(site: Site, tmp_path: Path) -> None:
-    file = site.put("data.bin", b"hello")
-    fetch(file, tmp_path / "cache").write_bytes(b"hel")
-    assert fetch(file, tmp_path / "cache").read_bytes() == b"hello"
+def test_a_folder_of_images(folder: Path) -> None:
+    assert load(str(folder)).classes == ("cat", "dog")
+    assert len(load(str(folder), "test")) == 1
 
 
-def test_other_bytes_than_published_are_refused_and_not_kept(site: Site, tmp_path: Path) -> None:
-    file = site.put("data.bin", b"hello")
-    (site.folder / "data.bin").write_bytes(b"evil!")
-    with pytest.raises(DataError, match="data.bin: SHA-256 is .* as published"):
-        fetch(file, tmp_path / "cache")
-    assert not list((tmp_path / "cache").iterdir())
+@pytest.mark.parametrize("name", ["a.zip", "a.ZIP"])
+def test_a_zip_of_images(name: str, tmp_path: Path) -> None:
+    path = zipped(tmp_path / name, {"a/0.png": png(), "b/0.png": png()})
+    assert load(str(path)).classes == ("a", "b")
 
 
-def test_a_failed_download_names_the_address_and_leaves_nothing(site: Site, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="missing.bin: download failed: .*404"):
-        fetch(RemoteFile(site.url + "missing.bin", "0"), tmp_path / "cache")
-    assert not list((tmp_path / "cache").iterdir())
+def test_a_folder_of_idx_files(tmp_path: Path) -> None:
+    files = {"train-images-idx3-ubyte": idx(PIXELS), "train-labels-idx1-ubyte": idx(LABELS)}
+    images = load(str(put(tmp_path / "m", files)))
+    np.testing.assert_array_equal(images.pixels[:, 0], PIXELS)
+    assert images.classes == ("0", "1", "2")
 
 
-def test_mnist_and_fashion_mnist_come_as_published_files(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_npz(npz: Path) -> None:
+    images = load(str(npz))
+    np.testing.assert_array_equal(images.pixels[:, 0], PIXELS)
+    assert images.labels is not None and images.labels.tolist() == [2, 0, 1]
+
+
+def test_the_labels_of_an_npz_may_be_names(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=PIXELS, labels=np.array(["b", "a", "b"]))
+    images = load(str(tmp_path / "a.npz"))
+    assert images.classes == ("a", "b")
+    assert images.labels is not None and images.labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("label", [-1, 10**8])
+def test_labels_out_of_range_are_refused(label: int, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=PIXELS, labels=np.array([0, 1, label]))
+    with pytest.raises(DataError, match=f"the label {label} is not allowed"):
+        load(str(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [({"size": 8}, (3, 1, 8, 8)), ({"channels": 3}, (3, 3, 4, 4)), ({}, (3, 1, 4, 4))],
+)
+def test_arrays_are_scaled_and_converted_like_files(
+    options: dict[str, Any], shape: tuple[int, ...], npz: Path
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    hashes = {}
-    for prefix in ("train", "t10k"):
-        for kind, dims, array in (("images", 3, PIXELS), ("labels", 1, LABELS)):
-            name = f"{prefix}-{kind}-idx{dims}-ubyte.gz"
-            hashes[f"{prefix}-{kind}"] = site.put(name, gzip.compress(idx(array))).sha256
-    monkeypatch.setattr(datasets, "IDX_SHA256", {site.url: hashes})
-    for name, constant in (("mnist", "MNIST_URL"), ("fashion-mnist", "FASHION_URL")):
-        monkeypatch.setattr(datasets, constant, site.url)
-        for split in ("train", "test"):
-            images = load(name, split)  # type: ignore[arg-type]
-            np.testing.assert_array_equal(images.pixels[:, 0], PIXELS)
-            assert len(images.classes) == 10
+    assert read(DataConfig(str(npz), **options)).split("train").pixels.shape == shape
 
 
-def test_cifar10_comes_from_its_binary_archive(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_arrays_become_what_the_network_takes(npz: Path) -> None:
+    images = load(str(npz), channels=3)
+    assert images.pixels.shape == (3, 3, 4, 4)
+    np.testing.assert_array_equal(images.pixels[:, 1], PIXELS)
+
+
+def test_images_of_arrays_can_be_held_out(npz: Path) -> None:
+    data = read(DataConfig(str(npz), holdout=1, labels="none"))
+    assert (len(data.split("train")), len(data.split("test"))) == (2, 1)
+
+
+def test_labels_can_be_left_out(folder: Path, npz: Path) -> None:
+    for path in (folder, npz):
+        images = load(DataConfig(str(path), labels="none"))
+        assert images.labels is None and images.classes == ()
+
+
+def test_files_have_no_named_labels(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"\[data\] labels: 'fine' is not allowed; image files"):
+        load(DataConfig(str(folder), labels="fine"))
+
+
+def test_a_missing_split_is_never_another_one(tmp_path: Path) -> None:
+    for name in ("train", "val"):
+        put(tmp_path / "a", {f"{name}/x/0.png": png(), f"{name}/y/0.png": png()})
+    assert load(str(tmp_path / "a"), "val").classes == ("x", "y")
+    with pytest.raises(NoSplitError, match="no test split, only train, val"):
+        load(str(tmp_path / "a"), "test")
+    flat = put(tmp_path / "b", {"0.png": png()})
+    with pytest.raises(NoSplitError):
+        load(str(flat), "test")
+
+
+def test_what_was_left_out_is_logged_or_refused_if_strict(
+    folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    pixels = np.random.default_rng(0).integers(0, 256, (6, 3072), np.uint8)
-    labels = np.array([3, 1, 4, 1, 5, 9], np.uint8)
-    records = np.concatenate([labels[:, None], pixels], axis=1)
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, part in (("data_batch_2", records[2:4]), ("data_batch_1", records[:2]),
-                           ("test_batch", records[4:])):  # fmt: skip
-            info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}.bin")
-            info.size = part.nbytes
-            tar.addfile(info, io.BytesIO(part.tobytes()))
-    monkeypatch.setattr(datasets, "CIFAR10", site.put("cifar-10-binary.tar.gz", buffer.getvalue()))
-    train, test = load("cifar10"), load("cifar10", "test")
-    np.testing.assert_array_equal(train.pixels.flatten(1), pixels[:4])
-    assert train.labels is not None and train.labels.tolist() == [3, 1, 4, 1]
-    assert test.labels is not None and test.labels.tolist() == [5, 9]
-    assert train.classes[3] == "cat"
+    put(folder, {f"train/cat/x{i:02}.png": b"x" for i in range(SHOWN + 3)} | {".hidden.png": b""})
+    with caplog.at_level(logging.WARNING):
+        assert len(load(str(folder))) == 4
+    assert caplog.text.count("left out train/cat/x") == SHOWN
+    assert "left out 3 more" in caplog.text and "hidden" not in caplog.text
+    with pytest.raises(DataError, match="train/cat/x00.png: not a readable image"):
+        load(str(folder), strict=True)
+
+
+def test_what_is_neither_name_nor_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'nothing' is neither a built-in data set .mnist, fashion"):
+        load("nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="found no images"):
+        load(str(tmp_path / "empty"))
+    put(tmp_path, {"a.tar": b""})
+    with pytest.raises(DataError, match="a.tar is not a folder, a .zip of images, an .npz or"):
+        load(str(tmp_path / "a.tar"))
+
+
+def test_a_background_that_is_no_colour_is_refused_before_reading() -> None:
+    with pytest.raises(DataError, match=r"\[data\] background: 'wite' is not allowed; .* white"):
+        read(DataConfig("nothing", background="wite"))

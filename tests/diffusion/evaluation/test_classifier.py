@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from diffusion.data.readers import Images
+from diffusion.data.images import Images
 from diffusion.evaluation.classifier import Classifier, accuracy, load_classifier, measure, train
 
 SHIPPED = Path(__file__).parents[3] / "models" / "mnist-classifier"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from diffusion.data.readers import Images
+from diffusion.data.images import Images
 from diffusion.process import Process
 from diffusion.training.batches import Batches
 from tests.diffusion.training.test_trainer import CONFIG, images, with_training

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from diffusion.config import Config, ProcessConfig, TrainingConfig, UNetConfig
-from diffusion.data.readers import Images
+from diffusion.config import Config, DataConfig, ProcessConfig, TrainingConfig, UNetConfig
+from diffusion.data.images import Images
 from diffusion.training.errors import TrainingError
 from diffusion.training.states import saved_states
 from diffusion.training.timestep_sampler import HISTORY
@@ -20,7 +20,7 @@ from diffusion.training.trainer import Trainer, learning_rate
 from diffusion.unet import UNet
 
 CONFIG = Config(
-    data="made up",
+    data=DataConfig("made up"),
     process=ProcessConfig(num_timesteps=100),
     unet=UNetConfig(
         sample_size=8,

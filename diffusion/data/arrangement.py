@@ -1,0 +1,153 @@
+"""Which split and class an image belongs to, from its path; and which images are held out.
+
+    train/cat/0.png            a split, then a class
+    cat/0.png                  no splits: all are training images
+    mydata/train/cat/0.png     folders that wrap everything are looked through
+
+Paths are relative to the folder or archive.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from diffusion.data.images import DataError, Split
+
+SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""The folders that are splits, in any case of letters."""
+MAX_LABEL = 99_999
+"""The largest label that is a number: the network has a row of weights for every label up to it."""
+
+Label = str | int
+
+
+@dataclass(frozen=True)
+class Place:
+    """The split of an image, and its label: None where it has none."""
+
+    split: Split
+    label: Label | None
+
+
+def arrange(paths: Sequence[PurePosixPath]) -> list[Place | None]:
+    """Find the place of each image; None: it is in no split, although others are.
+
+    A label is the path of the folders below the split. None of the images has one where some
+    training image lies in no folder of its own.
+    """
+    depth = wrapping(paths)
+    inner = [path.parts[depth:] for path in paths]
+    if not _has_splits(inner):
+        return _labelled([("train", parts[:-1]) for parts in inner])
+    return _labelled(
+        [
+            (SPLIT_NAMES[parts[0].lower()], parts[1:-1]) if _in_split(parts) else None
+            for parts in inner
+        ]
+    )
+
+
+def wrapping(paths: Sequence[PurePosixPath]) -> int:
+    """Count the folders on top that all images are in, and that are no splits."""
+    depth = 0
+    while paths:
+        tops = {path.parts[depth] if len(path.parts) > depth + 1 else "" for path in paths}
+        top = tops.pop()
+        if tops or not top or top.lower() in SPLIT_NAMES:
+            break
+        depth += 1
+    return depth
+
+
+def _in_split(parts: Sequence[str]) -> bool:
+    return len(parts) > 1 and parts[0].lower() in SPLIT_NAMES
+
+
+def _has_splits(inner: Sequence[Sequence[str]]) -> bool:
+    """Are the top folders splits? One named `train` that lies beside `bus` and `car` is a class."""
+    tops = {parts[0].lower() for parts in inner if len(parts) > 1}
+    splits = {SPLIT_NAMES[top] for top in tops & SPLIT_NAMES.keys()}
+    return "train" in splits and (len(splits) > 1 or tops <= SPLIT_NAMES.keys())
+
+
+def _labelled(found: Sequence[tuple[Split, Sequence[str]] | None]) -> list[Place | None]:
+    training = [place[1] for place in found if place and place[0] == "train"]
+    labelled = bool(training) and all(training)
+    return [
+        place and Place(place[0], ("/".join(place[1]) or None) if labelled else None)
+        for place in found
+    ]
+
+
+def number_labels(labels: Mapping[Split, Sequence[Label | None]]) -> tuple[str, ...]:
+    """Return the names of the classes in the order of their numbers; () where there are none.
+
+    The training split's labels are the classes: in the order of numbers where all of them are
+    numbers, else of names. Where they are whole numbers already, these stay, and the classes are 0
+    up to the largest. Raises DataError for a label that training lacks, or that is out of range.
+    """
+    training = labels.get("train", ())
+    if not training or None in training:
+        return ()
+    known = set(training)
+    if all(isinstance(label, int) for label in known):
+        numbers = [int(label) for label in known if label is not None]
+        if min(numbers) < 0 or max(numbers) > MAX_LABEL:
+            wrong = min(numbers) if min(numbers) < 0 else max(numbers)
+            raise DataError(f"data: the label {wrong} is not allowed; labels are 0..{MAX_LABEL}")
+        classes = tuple(str(k) for k in range(max(numbers) + 1))
+    else:
+        names = sorted(map(str, known))
+        numeric = all(name.isascii() and name.isdecimal() for name in names)
+        classes = tuple(sorted(names, key=int) if numeric else names)
+    for split, own in labels.items():
+        lacking = {str(label) for label in own if label is not None} - set(classes)
+        if lacking:
+            raise DataError(
+                f"data: the {split} split has the class {min(lacking)!r}, which the training split "
+                f"lacks; that has {_few(classes)}"
+            )
+    return classes
+
+
+def number(labels: Sequence[Label | None], classes: Sequence[str]) -> list[int] | None:
+    """Return the labels as numbers of the classes; None where there are none, or one lacks."""
+    if not classes or None in labels:
+        return None
+    numbers = {name: k for k, name in enumerate(classes)}
+    return [label if isinstance(label, int) else numbers[str(label)] for label in labels]
+
+
+def _few(classes: Sequence[str]) -> str:
+    shown = ", ".join(classes[:5])
+    return f"{shown} and {len(classes) - 5} more" if len(classes) > 5 else shown
+
+
+def held_out(names: Sequence[str], holdout: int | float) -> set[int]:
+    """Choose which of the images set aside are the test split, by a hash of their names.
+
+    A share (below 1) takes each image whose hash is below it: who adds images moves no other one
+    to the other split. A count takes the images with the smallest hashes. Raises DataError where
+    nothing would be left on one side.
+    """
+    hashes = [hashlib.sha256(name.encode()).digest() for name in names]
+    if holdout < 1:
+        limit = int(holdout * 2**64)
+        chosen = {i for i, h in enumerate(hashes) if int.from_bytes(h[:8], "big") < limit}
+    else:
+        chosen = set(sorted(range(len(names)), key=lambda i: hashes[i])[: int(holdout)])
+    if not 0 < len(chosen) < len(names):
+        raise DataError(
+            f"[data] holdout: {holdout} of {len(names)} training images sets "
+            f"{'none' if not chosen else 'all of them'} aside; both splits need images"
+        )
+    return chosen

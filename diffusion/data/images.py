@@ -1,0 +1,57 @@
+"""What a data set is, once it is read: its splits, and what was left out of them."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+class DataError(ValueError):
+    """A data set is missing, damaged or of the wrong shape; the message says which and why."""
+
+
+class NoSplitError(DataError):
+    """The data set has no such split."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of one split. They may be memory-mapped, and larger than the memory."""
+
+    pixels: Tensor  # uint8 (N,C,H,W)
+    labels: Tensor | None  # int64 (N,)
+    classes: tuple[str, ...] = ()  # the labels' names
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file, folder or row that is not among the images, and the reason."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """All splits of a data set, and what reading it brought to light."""
+
+    splits: dict[Split, Images]
+    sizes: dict[tuple[int, int], int] = field(default_factory=dict)  # images of each (H, W) found
+    left_out: tuple[LeftOut, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def split(self, name: Split) -> Images:
+        """Return a split. Raises NoSplitError where there is none of that name."""
+        if name not in self.splits:
+            found = ", ".join(self.splits)
+            raise NoSplitError(
+                f"data: there is no {name} split, only {found}; put images into a folder {name}/, "
+                "or set [data] holdout to set training images aside as the test split"
+            )
+        return self.splits[name]
