@@ -1,4 +1,4 @@
-"""The commands that need no web server: data, train, sample, evaluate and export.
+"""The commands that need no web server: data, init, train, sample, evaluate and export.
 
 Only their flags are here, built without PyTorch, so that `--help` answers at once; what a command
 does is in `diffusion.commands`.
@@ -25,6 +25,7 @@ Run = Callable[[argparse.Namespace], None]
 def add_commands(commands: Any) -> None:
     """Add the commands to argparse's sub-parsers `commands`."""
     _add_data(commands)
+    _add_init(commands)
     _add_train(commands)
     _add_sample(commands)
     _add_evaluate(commands)
@@ -97,6 +98,21 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         help="training images to set aside as the test split (default: none)")
     add("--labels", default="auto", metavar="auto|none|NAME",
         help="auto finds the labels; NAME is a table's column or an .npz's array (default: auto)")
+
+
+def _add_init(commands: Any) -> None:
+    parser = _command(
+        commands, "init", _init,
+        "Write a configuration to start from, fitted to a data set and this machine.",
+        "ddpm init photos/ --out photos.toml",
+    )
+    parser.add_argument("data", metavar="DATA", help="data set by name, or path to images")
+    add = parser.add_argument_group("the output").add_argument
+    add("--out", type=Path, metavar="FILE",
+        help="configuration to write (default: the data's name with .toml)")
+    add("--force", action="store_true", help="replace a file that exists")
+    _add_reading(parser)
+    _add_device(parser.add_argument_group("what will run the network"))
 
 
 def _number(text: str) -> int | float:
@@ -274,6 +290,12 @@ def _data(args: argparse.Namespace) -> None:
     from diffusion.commands import data
 
     data.run(args)
+
+
+def _init(args: argparse.Namespace) -> None:
+    from diffusion.commands import init
+
+    init.run(args)
 
 
 def _train(args: argparse.Namespace) -> None:

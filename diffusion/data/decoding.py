@@ -20,7 +20,7 @@ from tqdm import tqdm
 from diffusion.config import DataConfig
 from diffusion.data.arrangement import Place, held_out, number, number_labels
 from diffusion.data.files import UnreadableError
-from diffusion.data.images import SPLITS, DataError, DataSet, Images, LeftOut, Split
+from diffusion.data.images import SPLITS, DataError, DataSet, Images, LeftOut, SizesError, Split
 from diffusion.data.packed import Rows, pack, packed_folder
 from diffusion.data.picture import Form, Look, PictureError, colour, convert, decode, look
 from diffusion.data.sources import Entry, Source
@@ -130,15 +130,16 @@ def _no_images(source: Source) -> str:
 
 
 def _one_size(good: Sequence[tuple[Entry, Look]]) -> tuple[int, int]:
-    """Return the size of all pictures. Raises DataError, with examples, where they differ."""
+    """Return the size of all pictures. Raises SizesError, with examples, where they differ."""
     examples: dict[tuple[int, int], str] = {}
     for entry, seen in good:
         examples.setdefault(seen.size, entry.name)
     if len(examples) > 1:
         shown = ", ".join(f"{name} {W}x{H}" for (H, W), name in list(examples.items())[:3])
-        raise DataError(
+        raise SizesError(
             f"data: the images have {len(examples)} different sizes ({shown}); set [data] size, "
-            "and crop if they are not to be cut in the middle"
+            "and crop if they are not to be cut in the middle",
+            Counter(seen.size for _, seen in good),
         )
     return next(iter(examples))
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from diffusion.config import Crop
 
@@ -97,6 +97,8 @@ def _refusing() -> Iterator[None]:
         yield
     except PictureError:
         raise
+    except UnidentifiedImageError as error:
+        raise PictureError("not an image of a format that is known") from error
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PictureError(f"not a readable image: {reason}") from error

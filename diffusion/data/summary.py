@@ -14,6 +14,8 @@ CHUNK = 4096
 """Images whose pixels are in memory together, since all of them may not fit."""
 SHOWN = 10
 """Lines of one kind that are printed; the JSON has all of them."""
+SIZES = 5
+"""Sizes that are printed."""
 SHEET_CLASSES = 20
 SHEET_COLUMNS = 10
 LEAST_SIDE, LARGEST_SIDE = 48, 160
@@ -94,7 +96,7 @@ def as_text(name: str, facts: Mapping[str, Any]) -> str:
     found_sizes = [f"{w} x {h} ({n})" for h, w, n in facts["sizes_found"]]
     lines += [
         "",
-        f"sizes found  {_shortened(found_sizes)}",
+        f"sizes found  {_shortened(found_sizes[:SIZES], len(found_sizes))}",
         f"mean         {_numbers(facts['mean'])}  (in [-1, 1])",
         f"deviation    {_numbers(facts['std'])}",
     ]
@@ -110,9 +112,9 @@ def _listed(classes: Mapping[str, int]) -> str:
     return _shortened([f"{name}: {count}" for name, count in classes.items()])
 
 
-def _shortened(items: list[str]) -> str:
-    more = f", and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return ", ".join(items[:SHOWN]) + more
+def _shortened(items: list[str], total: int | None = None) -> str:
+    hidden = (total or len(items)) - len(items[:SHOWN])
+    return ", ".join(items[:SHOWN]) + (f", and {hidden} more" if hidden else "")
 
 
 def _numbers(values: list[float]) -> str:

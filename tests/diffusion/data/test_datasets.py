@@ -114,7 +114,7 @@ def test_what_was_left_out_is_logged_or_refused_if_strict(
         assert len(load(str(folder))) == 4
     assert caplog.text.count("left out train/cat/x") == SHOWN
     assert "left out 3 more" in caplog.text and "hidden" not in caplog.text
-    with pytest.raises(DataError, match="train/cat/x00.png: not a readable image"):
+    with pytest.raises(DataError, match="train/cat/x00.png: not an image"):
         load(str(folder), strict=True)
 
 
