@@ -210,7 +210,7 @@ def _mapped(path: Path, archive: zipfile.ZipFile, name: str, size: int) -> Array
                 f"{path}: {name} takes {size / 1e9:.1f} GB unpacked, and {folder} has "
                 f"{free / 1e9:.1f} GB left"
             )
-        mapped: Array = np.load(archive.extract(name, folder), mmap_mode="c", allow_pickle=False)
+        mapped: Array = np.load(archive.extract(name, folder), mmap_mode="r", allow_pickle=False)
         return mapped
 
 

@@ -16,11 +16,11 @@ import torch
 from diffusion.config import DataConfig
 from diffusion.data import tables
 from diffusion.data.arrangement import Place, number, number_labels
-from diffusion.data.arrays import Arrays, is_idx_folder, read_idx_folder, read_npz
+from diffusion.data.arrays import MAX_IN_MEMORY, Arrays, is_idx_folder, read_idx_folder, read_npz
 from diffusion.data.built_in import BUILT_IN
 from diffusion.data.decoding import hold_out, read_pictures
 from diffusion.data.files import HIDDEN
-from diffusion.data.images import DataError, DataSet, Images, Split
+from diffusion.data.images import DataError, DataSet, Images, Split, as_tensor
 from diffusion.data.picture import colour
 from diffusion.data.sources import Source, arrays_source, folder_source, labels_of, zip_source
 from diffusion.folders import cache_folder
@@ -141,6 +141,10 @@ def _is_final(arrays: Mapping[Split, Arrays], config: DataConfig, channels: int 
         and (config.channels or channels) in (None, C)
         and C in (1, 3)
         and len({part.pixels.shape[1:] for part in arrays.values()}) == 1
+        and all(
+            part.pixels.flags.c_contiguous or part.pixels.nbytes <= MAX_IN_MEMORY
+            for part in arrays.values()
+        )
     )
 
 
@@ -155,7 +159,7 @@ def _of_arrays(
     for split, part in arrays.items():
         numbers = number(given[split], classes)
         labels = None if numbers is None else torch.tensor(numbers, dtype=torch.int64)
-        pixels = torch.from_numpy(np.require(part.pixels, requirements=["C", "W"]))
+        pixels = as_tensor(np.ascontiguousarray(part.pixels))
         splits[split] = Images(pixels, labels, classes)
         sizes[pixels.shape[2], pixels.shape[3]] += len(pixels)
     return DataSet(splits, dict(sizes))

@@ -20,7 +20,16 @@ from tqdm import tqdm
 from diffusion.config import DataConfig
 from diffusion.data.arrangement import Place, held_out, number, number_labels
 from diffusion.data.files import UnreadableError
-from diffusion.data.images import SPLITS, DataError, DataSet, Images, LeftOut, SizesError, Split
+from diffusion.data.images import (
+    SPLITS,
+    DataError,
+    DataSet,
+    Images,
+    LeftOut,
+    SizesError,
+    Split,
+    as_tensor,
+)
 from diffusion.data.packed import Rows, pack, packed_folder
 from diffusion.data.picture import Form, Look, PictureError, colour, convert, decode, look
 from diffusion.data.sources import Entry, Source
@@ -29,7 +38,9 @@ VERSION = 1
 """Of the rules by which pictures are read. A new one makes the packed copies of old ones void."""
 FACTS = "facts.json"
 WINDOW = 1024
-"""Pictures that are handed to the threads together."""
+"""Pictures that are handed to the threads together, at most."""
+WINDOW_BYTES = 256 << 20
+"""Bytes of decoded pictures that wait to be written, at most."""
 
 Array = np.ndarray
 R = TypeVar("R")
@@ -89,17 +100,23 @@ def _channels(data: DataSet) -> int:
     return next(iter(data.splits.values())).pixels.shape[1]
 
 
-def in_threads(work: Callable[[Entry], R], entries: Sequence[Entry], title: str) -> Iterator[R]:
-    """Yield what `work` returns for each entry, in order, from as many threads as PyTorch has."""
+def in_threads(
+    work: Callable[[Entry], R], entries: Sequence[Entry], title: str, size: int = 1
+) -> Iterator[R]:
+    """Yield what `work` returns for each entry, in order, from as many threads as PyTorch has.
+
+    `size` is that of one result in bytes, so that not too many wait.
+    """
     rest = iter(entries)
+    window = min(WINDOW, max(WINDOW_BYTES // size, torch.get_num_threads()))
     with (
         ThreadPoolExecutor(torch.get_num_threads()) as pool,
         tqdm(total=len(entries), desc=title, unit="image", leave=False) as bar,
         # Pillow's warnings (of a decompression bomb, above all) become errors of their picture
         warnings.catch_warnings(action="error"),
     ):
-        while window := list(islice(rest, WINDOW)):
-            for result in pool.map(work, window):
+        while chosen := list(islice(rest, window)):
+            for result in pool.map(work, chosen):
                 yield result
                 bar.update()
 
@@ -185,7 +202,8 @@ def _write_rows(
     rows: Rows, entries: Sequence[Entry], form: Form, left_out: list[LeftOut]
 ) -> Iterator[Entry]:
     """Write the pictures of a split, and yield those that could be decoded."""
-    decoded = in_threads(lambda entry: _decode(entry, form), entries, "reading images")
+    size = math.prod((form.channels, *(form.size or ())))
+    decoded = in_threads(lambda entry: _decode(entry, form), entries, "reading images", size)
     for entry, pixels in zip(entries, decoded, strict=True):
         if isinstance(pixels, str):
             left_out.append(LeftOut(entry.name, pixels))
@@ -231,8 +249,7 @@ def _read(folder: Path) -> DataSet:
     for split in SPLITS:
         if split not in facts["labels"]:
             continue
-        # Copy on write: PyTorch wants memory that could be written to
-        pixels = torch.from_numpy(np.load(folder / f"{split}.npy", mmap_mode="c"))
+        pixels = as_tensor(np.load(folder / f"{split}.npy", mmap_mode="r"))
         labels = facts["labels"][split]
         splits[split] = Images(
             pixels,

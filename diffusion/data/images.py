@@ -1,8 +1,11 @@
 """What a data set is, once it is read: its splits, and what was left out of them."""
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+import torch
 from torch import Tensor
 
 Split = Literal["train", "val", "test"]
@@ -35,6 +38,16 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+
+def as_tensor(pixels: np.ndarray) -> Tensor:
+    """Wrap an array, which may be mapped and larger than the memory, without copying it.
+
+    It is not to be written to.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(pixels)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from diffusion.config import DataConfig
+from diffusion.data import datasets
 from diffusion.data.datasets import SHOWN, load, read
 from diffusion.data.images import DataError, NoSplitError
 from tests.diffusion.data.samples import LABELS, PIXELS, idx, png, put, zipped
@@ -132,3 +133,17 @@ def test_what_is_neither_name_nor_path_is_refused(tmp_path: Path) -> None:
 def test_a_background_that_is_no_colour_is_refused_before_reading() -> None:
     with pytest.raises(DataError, match=r"\[data\] background: 'wite' is not allowed; .* white"):
         read(DataConfig("nothing", background="wite"))
+
+
+def test_an_array_larger_than_memory_is_packed_and_not_turned_in_memory(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    colour = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+    np.savez(tmp_path / "a.npz", images=colour)
+    load(str(tmp_path / "a.npz"))
+    assert not cache.exists()
+    monkeypatch.setattr(datasets, "MAX_IN_MEMORY", 10)
+    np.testing.assert_array_equal(
+        load(str(tmp_path / "a.npz")).pixels, colour.transpose(0, 3, 1, 2)
+    )
+    assert len(list((cache / "packed").iterdir())) == 1
