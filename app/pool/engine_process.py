@@ -157,15 +157,19 @@ class EngineProcess:
 
     async def _spawn(self) -> tuple[asyncio.StreamReader, asyncio.subprocess.Process]:
         ours, theirs = socket.socketpair()
-        self._recorder = recorder = FlightRecorder.create()
-        with theirs:
-            fds = [theirs.fileno(), recorder.fd]
-            self._process = process = await asyncio.create_subprocess_exec(
-                *self._command, *map(str, fds), *self.options.arguments(), pass_fds=fds
-            )
-        self._is_hung = False
-        self.pid = process.pid
-        reader, self._writer = await asyncio.open_connection(sock=ours)
+        try:
+            self._recorder = recorder = FlightRecorder.create()
+            with theirs:
+                fds = [theirs.fileno(), recorder.fd]
+                self._process = process = await asyncio.create_subprocess_exec(
+                    *self._command, *map(str, fds), *self.options.arguments(), pass_fds=fds
+                )
+            self._is_hung = False
+            self.pid = process.pid
+            reader, self._writer = await asyncio.open_connection(sock=ours)
+        except BaseException:  # a server that stops while an engine starts cancels this
+            ours.close()
+            raise
         return reader, process
 
     async def _read(self, reader: asyncio.StreamReader) -> bool:

@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -350,3 +351,28 @@ async def test_a_death_is_logged_with_the_requests_in_flight(
     (record,) = [record for record in caplog.records if "died" in record.message]
     assert record.message.endswith("died with 2 jobs in flight")
     assert vars(record)["requests"] == ["first", "second"]
+
+
+async def test_an_engine_that_is_stopped_while_it_starts_leaves_no_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[socket.socket] = []
+    pair = socket.socketpair
+
+    def socketpair() -> tuple[socket.socket, socket.socket]:
+        made.extend(pair())
+        return made[-2], made[-1]
+
+    async def never(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(module.socket, "socketpair", socketpair)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", never)
+    told = Told()
+    engine = EngineProcess(OPTIONS, 60, told.unusable.append, told.count_ready)
+    engine.start()
+    while not made:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)
+    await engine.stop()
+    assert [end.fileno() for end in made] == [-1, -1]
