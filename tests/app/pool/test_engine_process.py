@@ -366,7 +366,7 @@ async def test_an_engine_that_is_stopped_while_it_starts_leaves_no_socket(
     async def never(*_: object, **__: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(module.socket, "socketpair", socketpair)
+    monkeypatch.setattr("app.pool.engine_process.socket.socketpair", socketpair)
     monkeypatch.setattr(asyncio, "create_subprocess_exec", never)
     told = Told()
     engine = EngineProcess(OPTIONS, 60, told.unusable.append, told.count_ready)
