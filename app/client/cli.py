@@ -12,8 +12,8 @@ from app.client.connection import Client
 from app.client.errors import ClientError
 from app.client.requests import SampleRequest
 from app.client.results import Array
-from diffusion import pixels
 from diffusion.labels import spread
+from diffusion.output import Output
 
 
 class RemoteError(ValueError):
@@ -21,7 +21,11 @@ class RemoteError(ValueError):
 
 
 def sample(args: argparse.Namespace) -> None:
-    """Sample on the server that the flags name. Raises RemoteError, ValueError for a bad URL."""
+    """Sample on the server that the flags name.
+
+    Raises RemoteError, OutputError, and ValueError for a bad URL.
+    """
+    output = Output.at(args.out, force=args.force)
     # Nothing that is asked for is ignored in silence.
     for name, value in (("device", args.device), ("runtime", args.runtime)):
         if value != "auto":
@@ -33,7 +37,7 @@ def sample(args: argparse.Namespace) -> None:
             images = _fetch(client, args)
         except ClientError as error:
             raise RemoteError(f"{args.server}: {error}") from error
-    pixels.write_images(args.out, images)
+    output.write(images)
     print(f"{args.n} samples of {args.checkpoint} on {args.server} written to {args.out}")
 
 
