@@ -1,6 +1,5 @@
 """Where images go: checked before they are made, and written whole or not at all."""
 
-import os
 import re
 import tempfile
 from dataclasses import dataclass
@@ -89,8 +88,11 @@ def check_writable(path: Path) -> None:
     above = whole if whole.is_dir() else next(at for at in whole.parents if at.exists())
     if not above.is_dir():
         raise OutputError(path, f"{above} is a file, not a folder")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise OutputError(path, f"the folder {above} may not be written to")
+    try:
+        tempfile.TemporaryFile(dir=above).close()  # only this proves it
+    except OSError as error:
+        reason = f"the folder {above} cannot be written to: {error.strerror}"
+        raise OutputError(path, reason) from error
 
 
 def _kind(path: Path) -> Literal["array", "grid", "folder"]:

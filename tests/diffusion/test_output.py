@@ -1,5 +1,6 @@
 """Where images go: refused before any are made, and never half written."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -130,9 +131,14 @@ def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_may_not_be_written_to_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.access", lambda path, _: path != tmp_path)
+    def refuse(dir: Path) -> None:
+        assert dir == tmp_path
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    expected = f"the folder {tmp_path} cannot be written to: Permission denied"
     for name in ("a.png", "no/such/a.npz", "many"):
-        assert refusal(tmp_path / name) == f"the folder {tmp_path} may not be written to"
+        assert refusal(tmp_path / name) == expected
 
 
 def test_a_name_that_the_file_system_does_not_take_is_refused(tmp_path: Path) -> None:
