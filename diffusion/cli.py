@@ -224,14 +224,7 @@ def _add_runtime(parser: argparse.ArgumentParser, batch_size: str) -> None:
     add("--runtime", default="auto", choices=get_args(RuntimeName),
         help="openvino is the faster on a CPU, eager is PyTorch; auto is openvino where it is "
         "installed and the device a CPU (default: %(default)s)")
-    add("--batch-size", type=_positive, default=64, metavar="COUNT", help=batch_size)
-
-
-def _positive(text: str) -> int:
-    """The number in a flag that must be 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it must be 1 or more")
-    return int(text)
+    add("--batch-size", type=int, default=64, metavar="COUNT", help=batch_size)
 
 
 def _add_device(group: argparse._ArgumentGroup) -> None:

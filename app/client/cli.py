@@ -32,6 +32,8 @@ def sample(args: argparse.Namespace) -> None:
             raise RemoteError(
                 f"{name}: {value!r} is not allowed with --server: the server has its own"
             )
+    if args.batch_size < 1:
+        raise RemoteError(f"batch_size: {args.batch_size} is not allowed: it must be 1 or more")
     with Client(args.server, api_key=os.environ.get("DDPM_API_KEY")) as client:
         try:
             images = _fetch(client, args)
@@ -59,7 +61,7 @@ def _requests(args: argparse.Namespace, max_samples: int) -> Iterator[SampleRequ
     """Split the samples into requests that the server allows. No sample depends on its request."""
     one_label = args.label[0] if args.label and len(args.label) == 1 else None
     labels = spread(args.label, args.n) if args.label and one_label is None else None
-    size = max(1, min(args.batch_size, max_samples))
+    size = min(args.batch_size, max_samples)
     for start in range(0, max(1, args.n), size):  # with no samples at all, the server refuses
         n = min(size, args.n - start)
         yield SampleRequest(

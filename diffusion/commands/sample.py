@@ -5,7 +5,7 @@ import argparse
 from diffusion import pixels, sampling
 from diffusion.checkpoint import open_checkpoint
 from diffusion.output import Output
-from diffusion.sampling import Request, Source
+from diffusion.sampling import Request, RequestError, Source
 
 
 def run(args: argparse.Namespace) -> None:
@@ -29,6 +29,8 @@ def run(args: argparse.Namespace) -> None:
     checkpoint = open_checkpoint(args.checkpoint)
     output.check_channels(checkpoint.unet.in_channels)
     request.check(checkpoint)
+    if args.batch_size < 1:
+        raise RequestError(f"batch_size: {args.batch_size} is not allowed: it must be 1 or more")
     source = Source.of(checkpoint, args.device, args.runtime)
     x_0 = sampling.generate(source, request, args.batch_size).numpy()
     output.write(pixels.to_uint8(x_0))

@@ -67,6 +67,7 @@ def test_more_than_a_request_may_have_is_asked_for_in_parts(
             "labels: [1, 2] is not allowed: 2 labels for n = 16",
         ),
         (["tiny", "--out=a.v2"], "out: 'a.v2' is not allowed: the ending must be .png for a grid"),
+        (["tiny", "--batch-size=0"], "batch_size: 0 is not allowed: it must be 1 or more"),
         (["tiny", "--n=0"], "URL: 422 Invalid request: n: "),
         (["tiny", "--eta=0.5"], "URL: 422 Invalid request: eta: "),
         (["tiny", "--label", "10"], "URL: 422 Invalid request: labels: "),

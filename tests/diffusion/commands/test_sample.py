@@ -60,6 +60,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--out=there.png"], "out: 'there.png' is not allowed: the file exists; --force replaces"),
         (["--out=there.png/a.png"], "there.png is a file, not a folder"),
         (["--n=0"], "n: 0 is not allowed: it must be 1.."),
+        (["--batch-size=0"], "batch_size: 0 is not allowed: it must be 1 or more"),
         (["--seed=-1"], "seed: -1 is not allowed: it must be 0..9007199254740991"),
         (["--eta=0.5"], "eta: 0.5 is not allowed: it applies to ddim, not to ddpm"),
         (["--label=2"], "labels: 2 is not allowed: this model has labels 0..1"),
@@ -80,16 +81,6 @@ def test_what_cannot_be_is_refused_in_one_line_before_the_work(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("ddpm: ") and message in line
     assert [path.name for path in tmp_path.iterdir()] == ["there.png"]
-
-
-@pytest.mark.parametrize("size", ["0", "-1", "x"])
-def test_a_batch_has_one_image_or_more(
-    tiny: Path, size: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as end:
-        main(["sample", str(tiny), f"--batch-size={size}"])
-    assert end.value.code == 2
-    assert f"--batch-size: {size!r} is not allowed: it must be 1 or more" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("network")
