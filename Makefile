@@ -6,7 +6,7 @@ ARGS   ?=
 WORKERS ?= 2
 PYTEST  = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --no-loadscope-reorder
 
-.PHONY: help serve test test-all coverage check fix browser test-browser test-container postgres test-postgres lock clean
+.PHONY: help serve test test-all coverage check fix browser test-browser test-container test-wheel postgres test-postgres lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -40,6 +40,9 @@ test-browser: browser  ## test the page in a browser
 
 test-container: $(VENV)/.installed-dev  ## build the container image and ask it for images
 	$(BIN)/python -m tests.container $(ARGS)
+
+test-wheel: $(VENV)/.installed-dev  ## install the wheel in an empty environment, and use it from there
+	$(BIN)/python -m tests.wheel $(ARGS)
 
 postgres: $(VENV)/.installed-dev  ## install PostgreSQL for the tests of jobs, where there is none (root, apt-get)
 	$(BIN)/python -m tests.postgres

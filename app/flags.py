@@ -5,7 +5,8 @@ from typing import Any
 
 from pydantic_settings import CliSettingsSource
 
-from app.settings import GROUPS, PREFIX, Settings
+from app.environment import PREFIX
+from app.settings import GROUPS, Settings
 
 METAVARS = {
     "str": "TEXT",

@@ -4,6 +4,7 @@ import sys
 
 import httpx
 
+from app.address import local_url
 from app.settings import Settings
 
 TIMEOUT_SECONDS = 4
@@ -12,10 +13,11 @@ TIMEOUT_SECONDS = 4
 def main() -> int:
     """Ask /readyz on the port that the server's own settings name; 0 when it is ready, else 1."""
     settings = Settings()  # from the environment, as in a container; flags are not seen
-    host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host
+    url = local_url(settings.host, settings.port) + "readyz"
     try:
-        response = httpx.get(f"http://{host}:{settings.port}/readyz", timeout=TIMEOUT_SECONDS)
-    except httpx.HTTPError as error:
+        # Not through a proxy: the server is on this machine.
+        response = httpx.get(url, timeout=TIMEOUT_SECONDS, trust_env=False)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(response.text + "\n")

@@ -9,13 +9,16 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app.http.access_log import AccessLog
+from app.http.cors import Cors
 from app.http.metrics import Metrics
+from app.http.request_id import RequestId
 from app.http.request_limits import RequestLimits
+from app.http.root_path import RootPath
 from app.jobs.database import database_url
 from app.jobs.service import Jobs
 from app.pool.engine_process import COMMAND
 from app.pool.pool import Bounds, EnginePool, Limits
-from app.routes import errors, generation, jobs, page, system
+from app.routes import errors, generation, jobs, openapi, page, system
 from app.routes.dependencies import Services
 from app.settings import SettingError, Settings
 from app.wire.options import Options
@@ -59,6 +62,7 @@ def create_app(
         redoc_url=None,
         # Traces, where the OTEL_... variables say; metrics are Prometheus', logs go to stderr.
         telemetry={"auto_configure": True, "metrics": False, "logs": False},
+        generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,  # a redirect would send the client to wherever its Host says
         lifespan=lifespan,
     )
@@ -66,16 +70,35 @@ def create_app(
     app.include_router(generation.router)
     app.include_router(jobs.router)
     app.include_router(system.router)
-    page.install(app)
+    page.install(app, settings.root_path)
+    add_middleware(app, settings, services.metrics)
+    errors.install(app)
+    app.openapi_schema = openapi.complete(app.openapi())
+    check_root_path(app, settings.root_path)
+    return app
+
+
+def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    """Put around the routes what every request passes, the innermost first."""
     app.add_middleware(
         RequestLimits,
         max_request_bytes=settings.max_request_bytes,
         body_seconds=settings.body_seconds,
     )
-    # Added last, it is outermost: it also sees what RequestLimits refuses.
-    app.add_middleware(AccessLog, metrics=services.metrics)
-    errors.install(app)
-    return app
+    if settings.origins:
+        app.add_middleware(Cors, origins=settings.origins)  # pages may read refusals, too
+    app.add_middleware(RequestId)
+    app.add_middleware(AccessLog, metrics=metrics)  # sees what all these refuse
+    if settings.root_path:
+        app.add_middleware(RootPath, root=settings.root_path)
+
+
+def check_root_path(app: FastAPI, root: str) -> None:
+    """Raise SettingError for a path that is one of the service's own: with a proxy that strips it,
+    it would be unclear which of the two a client asks for."""
+    paths = [*app.openapi()["paths"], *(getattr(route, "path", "") for route in app.routes)]
+    if root and any(path == root or path.startswith(f"{root}/") for path in paths):
+        raise SettingError("root_path", root, "it is a path of the service itself; choose another")
 
 
 def check_storage(settings: Settings) -> None:

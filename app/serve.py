@@ -6,15 +6,17 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
 import uvicorn
 
 from app import logs
+from app.address import listen, local_url
+from app.environment import service_variables, unknown_variables
 from app.http.uvicorn_protocol import patient_protocol
 from app.main import create_app
 from app.pool.engine_process import COMMAND
-from app.settings import Settings, unknown_variables
+from app.settings import Settings
 
 ANSWER_SECONDS = 5
 """Seconds at shutdown for sending the last answers, after requests have been given up."""
@@ -29,11 +31,7 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
     """
     logs.configure(settings.log_format)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # its INFO lines are about itself
-    for name in unknown_variables(os.environ):
-        log.warning(
-            "the environment variable %s is not a setting; `ddpm serve --help` lists all settings",
-            name,
-        )
+    warn_of(os.environ)
     app = create_app(settings, lambda reason: stop(server, reason), engine_command or COMMAND)
     pool = app.state.services.pool
     server = Server(
@@ -41,6 +39,7 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
             app,
             host=settings.host,
             port=settings.port,
+            timeout_keep_alive=settings.keep_alive_seconds,
             timeout_graceful_shutdown=settings.shutdown_seconds + ANSWER_SECONDS,
             server_header=False,
             http=patient_protocol(settings.body_seconds),
@@ -52,11 +51,28 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
         drain=lambda: pool.drain(settings.shutdown_seconds),
         on_ready=log_address if settings.log_format == "json" else print_address,
     )
+    sockets = listen(settings.host, settings.port)  # refused before a model is loaded
     for stopping in (signal.SIGINT, signal.SIGTERM):
         # uvicorn shuts down on these, then raises them again; the second time they do nothing.
         signal.signal(stopping, lambda *_: None)
-    server.run()
+    server.run(sockets)
     return 1 if pool.unusable else 0
+
+
+def warn_of(variables: Mapping[str, str]) -> None:
+    """Log a warning of the environment `variables` that look like settings and are not."""
+    for name in unknown_variables(variables, Settings.model_fields):
+        log.warning(
+            "the environment variable %s is not a setting; `ddpm serve --help` lists all settings",
+            name,
+        )
+    services = service_variables(variables)
+    if services:
+        log.warning(
+            "ignored %s: Kubernetes makes these variables for a Service named ddpm, unless "
+            "`enableServiceLinks: false`",
+            ", ".join(services),
+        )
 
 
 class Server(uvicorn.Server):
@@ -95,7 +111,7 @@ class Server(uvicorn.Server):
         await self._until_ready()
         # The socket knows the port: port 0 in the settings means any free one.
         port = self.servers[0].sockets[0].getsockname()[1]
-        self._on_ready(page_url(self.config.host, port))
+        self._on_ready(local_url(self.config.host, port))
 
 
 def print_address(url: str) -> None:
@@ -106,13 +122,6 @@ def print_address(url: str) -> None:
 def log_address(url: str) -> None:
     """Log where the page is, for a program that reads only JSON lines."""
     log.info("ready", extra={"url": url})
-
-
-def page_url(host: str, port: int) -> str:
-    """The playground's address for a browser on the machine of a server that listens on `host`."""
-    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-    host = everywhere.get(host, host)
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def stop(server: uvicorn.Server, reason: str) -> None:

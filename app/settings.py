@@ -4,18 +4,25 @@ This module loads no database, file system or network library: the container's h
 the settings every ten seconds.
 """
 
-import os
-from collections.abc import Iterable
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.environment import PREFIX, OwnVariables
+from diffusion.cores import available_cores
 
 Positive = Annotated[int, Field(ge=1)]
-PREFIX = "DDPM_"
+ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+ORIGIN = re.compile(
+    r"(?!https://[^:]+:443$|http://[^:]+:80$)"
+    r"[a-z][a-z0-9+.-]*://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?"
+)
+"""What a browser sends as Origin."""
 MIN_KEY = 16
 """Characters of an API key, at least."""
 
@@ -36,12 +43,46 @@ class ServerSettings(BaseSettings):
     port: int = Field(
         8000, ge=0, le=65535, description="port to listen on, 0..65535; 0: any free port"
     )
+    root_path: str = Field(
+        "",
+        description="path under which a reverse proxy offers the server, such as /ddpm; empty: at "
+        "the top",
+    )
+    cors_origins: str = Field(
+        "",
+        description="origins whose pages may use the server from a browser, such as "
+        "https://lab.example.org, separated by commas; *: every origin; empty: none but its own",
+    )
+    keep_alive_seconds: Positive = Field(
+        75,
+        description="seconds that an idle connection is kept open; more than those of a proxy or "
+        "balancer in front",
+    )
     log_format: Literal["text", "json"] = Field(
         "text", description="log lines on stderr: text for people, json for programs"
     )
     shutdown_seconds: Positive = Field(
         30, description="seconds that running requests have to finish after SIGTERM"
     )
+
+    @field_validator("root_path")
+    @classmethod
+    def _check_root_path(cls, value: str) -> str:
+        path = value.rstrip("/")
+        if path and not ROOT_PATH.fullmatch(path):
+            raise ValueError("it must be a path such as /ddpm, of letters, digits and ._~-")
+        return path
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_cors_origins(cls, value: str) -> str:
+        for origin in _split(value):
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is not *, nor an origin as browsers write it: https://HOST or "
+                    "http://HOST:PORT, in small letters, without a path or a scheme's own port"
+                )
+        return value
 
 
 class ModelSettings(BaseSettings):
@@ -62,7 +103,8 @@ class ModelSettings(BaseSettings):
         0,
         ge=0,
         le=1024,
-        description="CPU threads of each engine, 0..1024; 0: all cores, divided among the engines",
+        description="CPU threads of each engine, 0..1024; 0: all cores that the server may use, "
+        "divided among the engines",
     )
     max_batch: int = Field(
         16,
@@ -203,6 +245,11 @@ class Settings(SecuritySettings, JobSettings, LimitSettings, ModelSettings, Serv
         return _split(self.api_keys.get_secret_value())
 
     @property
+    def origins(self) -> list[str]:
+        """The origins whose pages may use the server from a browser; `*`: every one."""
+        return _split(self.cors_origins)
+
+    @property
     def results_url(self) -> str:
         """The folder or URL of jobs' results."""
         return self.jobs_results or str(self.jobs_folder / "results")
@@ -222,8 +269,20 @@ class Settings(SecuritySettings, JobSettings, LimitSettings, ModelSettings, Serv
     @property
     def threads_per_engine(self) -> int:
         """CPU threads of each engine."""
-        cores = len(os.sched_getaffinity(0))
-        return self.threads or max(1, cores // len(self.devices))
+        return self.threads or max(1, available_cores() // len(self.devices))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - what OwnVariables replaces
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Where pydantic looks for values; the first that has one wins."""
+        own = OwnVariables(settings_cls)
+        return init_settings, own, dotenv_settings, file_secret_settings
 
 
 GROUPS: dict[str, type[BaseSettings]] = {
@@ -254,14 +313,6 @@ def check_database_url(text: str) -> None:
         raise ValueError("it names no file: sqlite:///FILE")
     if scheme == "postgresql" and find_spec("psycopg") is None:
         raise ValueError("PostgreSQL needs the extra 'postgres'")
-
-
-def unknown_variables(names: Iterable[str]) -> list[str]:
-    """Those of the variables `names` that have the prefix and are no setting: probably misspelt."""
-    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
-    return sorted(
-        name for name in names if name.upper().startswith(PREFIX) and name.upper() not in known
-    )
 
 
 def _split(text: str) -> list[str]:

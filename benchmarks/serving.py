@@ -26,7 +26,6 @@ import dataclasses
 import importlib.util
 import json
 import math
-import os
 import platform
 import sys
 import tempfile
@@ -45,6 +44,7 @@ from benchmarks.load import Client, ClosedLoop, Request, poisson_schedule
 from benchmarks.servers import Kind, Memory, Running, litserve, lock, ours, paused, running
 from benchmarks.serving_report import Latencies, OpenLoop, Report, Saturation, tables
 from benchmarks.tables import finite
+from diffusion.cores import available_cores
 
 DDIM = {"sampler": "ddim", "steps": 50, "labels": 3}
 SMALL = Request("/sample", {**DDIM, "n": 1})
@@ -184,7 +184,7 @@ async def steps_taken(server: Running, seconds: float) -> tuple[float, dict[int,
 def bare_loop(server: Running, plan: Plan) -> BareLoop:
     """Of our server's batch sizes, on as many threads as its engine has by default."""
     sizes = httpx.get(f"{server.url}/model").raise_for_status().json()["batch_sizes"]
-    threads = len(os.sched_getaffinity(0))
+    threads = available_cores()
     return BareLoop(plan.checkpoint, plan.runtime, plan.device, threads, sizes)
 
 
@@ -238,7 +238,7 @@ def machine(device: str) -> dict[str, Any]:
     found = [name for name in names if importlib.util.find_spec(name)]
     return {
         "cpu": processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": available_cores(),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "versions": {name: version(name) for name in found},
     }

@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from diffusion import pixels
 from diffusion.config import Config, UNetConfig
+from diffusion.cores import available_cores
 from diffusion.data import datasets
 from diffusion.training.trainer import Trainer
 
@@ -222,7 +223,7 @@ def main(argv: list[str] | None = None) -> None:
             save_every=10**9,
         ),
     )  # fmt: skip
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(available_cores())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         images = write_images(config.unet, folder / "images")

@@ -1,4 +1,5 @@
-"""Folders that are written whole or not at all, even if the process is killed meanwhile."""
+"""Files and folders that are written whole or not at all, even if the process is killed
+meanwhile."""
 
 import os
 import shutil
@@ -6,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 @contextmanager
@@ -34,6 +36,26 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A block with an empty file to fill, which takes the place of `path` when the block ends.
+
+    When the block raises, or the process is killed, `path` stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
+    partial = Path(name)
+    try:
+        with open(descriptor, "wb") as file:
+            yield file
+        partial.chmod(0o644)  # mkstemp writes for its user alone
+        sync(partial)
+        partial.replace(path)
+        sync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -16,8 +16,9 @@ from diffusion.spacing import SamplerName
 from diffusion.training.errors import TrainingError
 
 SUMMARY = "Train, sample from, evaluate and export denoising diffusion models."
-USER_ERRORS = (TrainingError, ValueError)
-"""What a user can mend: every other error class of the package is a ValueError."""
+USER_ERRORS = (TrainingError, ValueError, OSError)
+"""What a user can mend: every other error class of the package is a ValueError, and an OSError
+names the file and the reason."""
 
 Run = Callable[[argparse.Namespace], None]
 
@@ -166,6 +167,8 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, default=Path("samples.png"), metavar="PATH",
         help="where the images go: a grid in one .png, an array in an .npz, or a folder of PNGs "
         "(default: %(default)s)")
+    add("--force", action="store_true",
+        help="replace the images that are there already (default: refuse to)")
     add("--n", type=int, default=16, metavar="COUNT",
         help="images to make (default: %(default)s)")
     add("--label", type=int, nargs="+", metavar="LABEL",
@@ -249,7 +252,9 @@ def _add_export(commands: Any) -> None:
     )
     add = parser.add_argument
     add("source", help="folder of a run, or a checkpoint's folder or built-in name")
-    add("out", type=Path, help="folder to write; a checkpoint that is there is replaced")
+    add("out", type=Path, help="folder to write")
+    add("--force", action="store_true",
+        help="replace a checkpoint that is there already (default: refuse to)")
 
     add = parser.add_argument_group("the model card").add_argument
     add("--name", help="name of the model (default: a checkpoint's own; of a run, OUT's)")

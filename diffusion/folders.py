@@ -6,8 +6,11 @@ Imports no torch, so that a command can name these folders without loading it.
 import os
 from pathlib import Path
 
-MODELS = Path(__file__).resolve().parent.parent / "models"
-"""The checkpoints that come with the project."""
+_PACKAGE = Path(__file__).resolve().parent
+_INSTALLED = _PACKAGE / "models"
+MODELS = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "models"
+"""The checkpoints that come with the project: in the package where that was installed from a wheel,
+else beside it in the repository."""
 
 
 def cache_folder() -> Path:

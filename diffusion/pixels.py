@@ -4,7 +4,6 @@ NumPy only (torch is not imported), so that a server process can encode images w
 """
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = np.ndarray
+PICTURE_CHANNELS = (1, 3)
+"""Channels of images that are pictures: grey, RGB."""
 
 
 def to_model(pixels: "Tensor") -> "Tensor":
@@ -50,19 +51,3 @@ def tile(images: Array, columns: int | None = None) -> Array:
 def picture(pixels: Array) -> Image.Image:
     """Make a Pillow image of uint8 (H,W,C): grey (mode L) for C = 1, RGB for C = 3."""
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-
-
-def write_images(path: Path, images: Array) -> None:
-    """Write images uint8 (n,H,W,C) as `path` says by its ending.
-
-    .npz: an array `images`. Another ending, such as .png: a grid in one picture. None: a folder of
-    PNGs, 000000.png and so on.
-    """
-    if path.suffix == ".npz":
-        np.savez_compressed(path, images=images)
-    elif path.suffix:
-        picture(tile(images)).save(path)
-    else:
-        path.mkdir(parents=True, exist_ok=True)
-        for i, image in enumerate(images):
-            picture(image).save(path / f"{i:06d}.png")

@@ -19,6 +19,10 @@ from diffusion.process import Process
 from diffusion.samplers import SamplerTable, make_table, sample
 from diffusion.spacing import SamplerName, default_steps, default_variance
 
+MAX_INTEGER = 2**53 - 1
+"""The largest seed and index: those of the HTTP API, whose images are the same."""
+MAX_GUIDANCE = 20
+
 
 class RequestError(ValueError):
     """A request does not fit the checkpoint; the message names the field."""
@@ -43,7 +47,14 @@ class Source:
 
         Raises CheckpointError, DeviceError, or RequestError where the runtime cannot be had.
         """
-        checkpoint = open_checkpoint(source)
+        return cls.of(open_checkpoint(source), device, runtime)
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, device: str, runtime: RuntimeName) -> Self:
+        """Load a checkpoint whose folder has been read.
+
+        Raises CheckpointError, DeviceError, or RequestError where the runtime cannot be had.
+        """
         target = pick_device(device)
         process = Process.from_config(checkpoint.process)
         model = checkpoint.eps_model(target)
@@ -69,7 +80,7 @@ class Request:
     None means a default: no label, and what `diffusion.spacing` gives for steps and variance.
     """
 
-    seed: int  # 0 .. 2^63-1
+    seed: int  # 0 .. 2^53-1, as over HTTP
     n: int  # samples
     first_index: int = 0  # among those of the seed: sample i of a seed is always the same
     labels: list[int] | None = None  # one for all, or one for each
@@ -78,6 +89,22 @@ class Request:
     eta: float = 0.0  # of ddim
     variance: Variance | None = None  # of ddpm
     guidance: float = 0.0  # strength w; 0: none
+
+    def check(self, checkpoint: Checkpoint) -> None:
+        """Raise RequestError or LabelError, which name the field, where this asks for what
+        `checkpoint`, or the sampler, does not have."""
+        T = checkpoint.process.num_timesteps
+        _between("n", self.n, 1, MAX_INTEGER)
+        _between("seed", self.seed, 0, MAX_INTEGER)
+        _between("first_index", self.first_index, 0, MAX_INTEGER - self.n + 1)
+        if self.num_steps is not None:
+            _between("steps", self.num_steps, 1, T)
+        _between("eta", self.eta, 0, 1)
+        _between("guidance", self.guidance, 0, MAX_GUIDANCE)
+        for name, value, owner in (("eta", self.eta, "ddim"), ("variance", self.variance, "ddpm")):
+            if value and self.sampler != owner:
+                raise _refused(name, value, f"it applies to {owner}, not to {self.sampler}")
+        _labels(checkpoint, self)
 
     def table(self, process: Process, trained: Variance) -> SamplerTable:
         """Make the sampler asked for; `trained` is the checkpoint's variance.
@@ -93,10 +120,10 @@ class Request:
 def generate(source: Source, request: Request, batch_size: int = 64) -> Tensor:
     """Make all samples of a request, with a progress bar: x_0 (n,C,H,W) float32 on the CPU.
 
-    Raises LabelError where labels or guidance do not fit the checkpoint.
+    Raises RequestError or LabelError where the request does not fit the checkpoint.
     """
+    request.check(source.checkpoint)  # refused before a bar is drawn
     num_steps = len(request.table(source.process, source.checkpoint.process.variance))
-    _labels(source.checkpoint, request)  # refused before a bar is drawn
     with tqdm(total=request.n * num_steps, desc="sampling", unit="row") as bar:
         return torch.cat(list(batches(source, request, batch_size, bar.update)))
 
@@ -135,3 +162,13 @@ def _labels(checkpoint: Checkpoint, request: Request) -> Tensor | None:
             each = known.for_each(labels, request.n, request.guidance)
     told = known.for_network(each)
     return None if told is None else torch.tensor(told)
+
+
+def _between(name: str, value: float, least: int, most: int) -> None:
+    """Raise RequestError unless least <= value <= most; NaN is not."""
+    if not least <= value <= most:
+        raise _refused(name, value, f"it must be {least}..{most}")
+
+
+def _refused(name: str, value: object, reason: str) -> RequestError:
+    return RequestError(f"{name}: {value!r} is not allowed: {reason}")

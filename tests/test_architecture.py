@@ -16,12 +16,16 @@ CORE = "diffusion"
 MAY_IMPORT: dict[str, set[str]] = {
     # the service
     "app.cli": {"app.client", "app.flags", "app.serve", "app.settings", CORE, "diffusion.cli"},
-    "app.serve": {"app.http", "app.logs", "app.main", "app.pool", "app.settings"},
+    "app.serve": {
+        "app.address", "app.environment", "app.http", "app.logs", "app.main", "app.pool",
+        "app.settings",
+    },
     "app.main": {
         "app.http", "app.jobs", "app.pool", "app.routes", "app.settings", "app.wire", CORE,
     },
-    "app.flags": {"app.settings"},
-    "app.health": {"app.settings"},
+    "app.flags": {"app.environment", "app.settings"},
+    "app.health": {"app.address", "app.settings"},
+    "app.address": {"app.settings"},
     "app.routes": {
         "app.generation", "app.http", "app.jobs", "app.pool", "app.settings", "app.wire",
     },
@@ -32,7 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app.engine": {"app.logs", "app.wire", CORE, "diffusion.openvino"},
     "app.wire": {CORE},
     "app.client": {CORE},
-    "app.settings": set(),
+    "app.settings": {"app.environment", CORE},
+    "app.environment": set(),
     "app.logs": set(),
     "app.tasks": set(),
     # the science
@@ -52,7 +57,8 @@ a line higher up of the same tree."""
 
 LIGHT_MODULES = {
     "app/wire/messages.py": {"diffusion.config", "diffusion.spacing"},
-    "app/settings.py": set(),
+    "app/settings.py": {"app.environment", "diffusion.cores"},
+    "app/environment.py": set(),
     "app/pool/errors.py": set(),
     "app/generation/errors.py": set(),
     "app/jobs/errors.py": set(),

@@ -12,8 +12,8 @@ from app.client.connection import Client
 from app.client.errors import ClientError
 from app.client.requests import SampleRequest
 from app.client.results import Array
-from diffusion import pixels
 from diffusion.labels import spread
+from diffusion.output import Output
 
 
 class RemoteError(ValueError):
@@ -21,19 +21,25 @@ class RemoteError(ValueError):
 
 
 def sample(args: argparse.Namespace) -> None:
-    """Sample on the server that the flags name. Raises RemoteError, ValueError for a bad URL."""
+    """Sample on the server that the flags name.
+
+    Raises RemoteError, OutputError, and ValueError for a bad URL.
+    """
+    output = Output.at(args.out, force=args.force)
     # Nothing that is asked for is ignored in silence.
     for name, value in (("device", args.device), ("runtime", args.runtime)):
         if value != "auto":
             raise RemoteError(
                 f"{name}: {value!r} is not allowed with --server: the server has its own"
             )
+    if args.batch_size < 1:
+        raise RemoteError(f"batch_size: {args.batch_size} is not allowed: it must be 1 or more")
     with Client(args.server, api_key=os.environ.get("DDPM_API_KEY")) as client:
         try:
             images = _fetch(client, args)
         except ClientError as error:
             raise RemoteError(f"{args.server}: {error}") from error
-    pixels.write_images(args.out, images)
+    output.write(images)
     print(f"{args.n} samples of {args.checkpoint} on {args.server} written to {args.out}")
 
 
@@ -55,7 +61,7 @@ def _requests(args: argparse.Namespace, max_samples: int) -> Iterator[SampleRequ
     """Split the samples into requests that the server allows. No sample depends on its request."""
     one_label = args.label[0] if args.label and len(args.label) == 1 else None
     labels = spread(args.label, args.n) if args.label and one_label is None else None
-    size = max(1, min(args.batch_size, max_samples))
+    size = min(args.batch_size, max_samples)
     for start in range(0, max(1, args.n), size):  # with no samples at all, the server refuses
         n = min(size, args.n - start)
         yield SampleRequest(

@@ -28,11 +28,11 @@ from app.wire.messages import ModelInfo, Ready, Unusable
 from app.wire.options import Options
 from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from diffusion.devices import pick_device
+from diffusion.pixels import PICTURE_CHANNELS
 from diffusion.process import Process
 
 log = logging.getLogger(__name__)
 
-PICTURE_CHANNELS = (1, 3)
 END_SECONDS = 10.0
 """Time that running steps have once the API process is gone."""
 

@@ -1,7 +1,7 @@
 """The bodies of requests and answers: the only home of the HTTP contract's field names."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,10 +11,21 @@ Integers = Annotated[list[Annotated[int, Field(ge=0)]], Field(fail_fast=True)]
 """Integers from 0 up, checked up to the first wrong one: a body has room for half a million."""
 
 
+def tell_defaults(schema: dict[str, Any]) -> None:
+    """Say each field's default in its description, not as JSON Schema's `default`: generators of
+    typed clients, such as openapi-typescript, then have every request name the field."""
+    for field in schema["properties"].values():
+        default = field.pop("default", None)
+        if default is not None:
+            field["description"] += f" Default: {default}."
+
+
 class SampleRequest(BaseModel):
     """What to generate. Every field has a default."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, json_schema_extra=tell_defaults
+    )
 
     n: int = Field(1, ge=1, description="Number of images. `GET /model` has the limit.")
     seed: int | None = Field(
@@ -207,11 +218,21 @@ class Readiness(BaseModel):
     reasons: list[str] = Field(description="Empty here; the problem of a 503 has the reasons.")
 
 
+class FieldError(BaseModel):
+    """One field that is wrong."""
+
+    field: str
+    value: Any = Field(None, description="What the request has there, shortened.")
+    message: str = Field(description="What is allowed.")
+
+
 class ProblemBody(BaseModel):
     """A problem, as RFC 9457 describes it."""
+
+    model_config = ConfigDict(title="Problem")
 
     type: str
     title: str
     status: int
     detail: str
-    errors: list[dict[str, object]] | None = None
+    errors: list[FieldError] = Field([], description="The fields that are wrong, if any are.")

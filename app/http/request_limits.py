@@ -1,34 +1,30 @@
-"""What holds for every request: it has an id, its body has limits of size and time and must be
-JSON, and it gets an answer whatever fails."""
+"""What holds for every request: its body has limits of size and time and must be JSON, and it gets
+an answer whatever fails."""
 
 import asyncio
 import logging
-import re
-import uuid
 from collections.abc import MutableMapping
 from typing import Any
 from urllib.parse import quote
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars
 
-from app.http.problems import Problem
+from app.http.problems import Problem, shorten
 from app.http.request_log import RequestRecord
 
 log = logging.getLogger(__name__)
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+CHARSETS = ("utf-8", "utf8", "us-ascii")
+"""The encodings of text that are UTF-8, as JSON must be (RFC 8259)."""
 
 
 class RequestLimits:
     """ASGI middleware that refuses what no handler should see, and answers what none has caught.
 
     A body over the limits is answered with 413 or 408, one that is not JSON with 415, and an
-    exception that nobody has caught with 500. HEAD is answered as GET is, without the body. Every
-    answer has an X-Request-ID: the client's own if it is 1..128 letters, digits and ._:-
-    characters, else a new one.
+    exception that nobody has caught with 500. HEAD is answered as GET is, without the body.
     """
 
     def __init__(self, app: ASGIApp, max_request_bytes: int, body_seconds: int) -> None:
@@ -40,21 +36,12 @@ class RequestLimits:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        RequestRecord.of(scope).request_id = request_id
-        with bound_contextvars(request_id=request_id):
-            await self._answer(scope, receive, _Answer(send, request_id), headers)
-
-    async def _answer(
-        self, scope: Scope, receive: Receive, answer: "_Answer", headers: Headers
-    ) -> None:
+        answer = _Answer(send)
         # The server's own scope still says HEAD, by which it leaves the body out.
         RequestRecord.of(scope).is_head = scope["method"] == "HEAD"
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         try:
-            self._check_headers(headers)
+            self._check_headers(Headers(scope=scope))
             await self.app(asked, _Body(receive, self.max_request_bytes, self.body_seconds), answer)
         except Exception as error:
             if answer.started:
@@ -74,10 +61,25 @@ class RequestLimits:
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self.max_request_bytes:
             raise Problem(413, too_large(self.max_request_bytes))
-        has_body = length != "0" or "transfer-encoding" in headers
-        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if has_body and media_type != "application/json":
-            raise Problem(415, f"Content-Type: {media_type!r}; it must be application/json")
+        if length != "0" or "transfer-encoding" in headers:
+            _check_is_json(headers)
+
+
+def _check_is_json(headers: Headers) -> None:
+    """Raise Problem 415 where a body's headers say that it is not plain JSON."""
+    media_type, *parameters = (
+        part.strip().lower() for part in headers.get("content-type", "").split(";")
+    )
+    if media_type != "application/json":
+        raise Problem(415, f"Content-Type: {shorten(media_type)}; it must be application/json")
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset" and value.strip(' "') not in CHARSETS:
+            raise Problem(415, f"Content-Type: {shorten(parameter)}; JSON must be in UTF-8")
+    encoding = ", ".join(headers.getlist("content-encoding")).strip().lower()
+    if encoding not in ("", "identity"):
+        detail = f"Content-Encoding: {shorten(encoding)}; send the body as it is, not compressed"
+        raise Problem(415, detail, headers={"Accept-Encoding": "identity"})
 
 
 def too_large(limit: int) -> str:
@@ -115,15 +117,12 @@ class _Body:
 
 
 class _Answer:
-    """An ASGI send channel that adds X-Request-ID and knows whether the answer has started."""
+    """An ASGI send channel that knows whether the answer has started."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send) -> None:
         self._send = send
-        self._request_id = request_id
         self.started = False
 
     async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.started = True
-            MutableHeaders(scope=message)["X-Request-ID"] = self._request_id
+        self.started = True
         await self._send(message)

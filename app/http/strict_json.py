@@ -12,10 +12,13 @@ from app.http.problems import shorten
 
 MAX_DEPTH = 16
 """Levels of lists and objects inside each other; no request needs more than two."""
+MAX_EXACT = 2**53
+"""Up to here a float that has no fraction is one integer and no other."""
 
 
 def loads(body: bytes) -> Any:
-    """The value of a JSON text in UTF-8 (RFC 8259).
+    """The value of a JSON text in UTF-8 (RFC 8259). 1.0 and 1e0 are the integer 1, as JSON Schema
+    has it: some languages write every number so.
 
     Raises json.JSONDecodeError, also for what Python's own reader accepts: another encoding, a
     name that appears twice in an object, NaN and Infinity, numbers out of range, and nesting
@@ -25,7 +28,7 @@ def loads(body: bytes) -> Any:
         value = json.loads(
             body.decode(),
             object_pairs_hook=_unique,
-            parse_float=_finite,
+            parse_float=_number,
             parse_constant=_no_number,
         )
         _check_depth(value)
@@ -72,11 +75,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _finite(text: str) -> float:
+def _number(text: str) -> float:
     number = float(text)  # 1e999 becomes infinity, without an error
     if math.isinf(number):
         raise ValueError(f"{text[:80]} is out of range")
-    return number
+    return int(number) if number.is_integer() and abs(number) <= MAX_EXACT else number
 
 
 def _no_number(text: str) -> NoReturn:

@@ -7,6 +7,7 @@ submitted again to the next one, and the outputs are the same: a client sees onl
 import asyncio
 import dataclasses
 import logging
+import os
 import signal
 import socket
 import sys
@@ -35,8 +36,9 @@ from app.wire.options import Options
 
 log = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-m", "app.engine")
-"""What starts an engine, before its arguments."""
+COMMAND = (sys.executable, "-P", "-m", "app.engine")
+"""What starts an engine, before its arguments. Without -P it would be another `app`, where one lies
+in the working directory."""
 RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0)
 """Pauses before starting again, by the number of starts in a row that never got ready; the last
 one repeats."""
@@ -162,8 +164,9 @@ class EngineProcess:
             with theirs:
                 fds = [theirs.fileno(), recorder.fd]
                 self._process = process = await asyncio.create_subprocess_exec(
-                    *self._command, *map(str, fds), *self.options.arguments(), pass_fds=fds
-                )
+                    *self._command, *map(str, fds), *self.options.arguments(),
+                    pass_fds=fds, env=same_modules(),
+                )  # fmt: skip
             self._is_hung = False
             self.pid = process.pid
             reader, self._writer = await asyncio.open_connection(sock=ours)
@@ -295,6 +298,11 @@ class Watchdog:
             self._seen, self.still_seconds = state, 0.0
         else:
             self.still_seconds += WATCH_SECONDS
+
+
+def same_modules() -> dict[str, str]:
+    """The environment in which another Python finds its modules where this one does."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 async def end(process: asyncio.subprocess.Process) -> int:

@@ -83,5 +83,7 @@ def refuse_webhook(request: Request) -> None:
 def idempotency_key(request: Request, body: SampleRequest, client: str) -> Key | None:
     """The request's Idempotency-Key. Raises BadKey."""
     header, is_job = request.headers.get("idempotency-key"), preferences(request).respond_async
-    path, body_json = request.url.path, body.model_dump_json()
+    # Without a proxy's prefix, which may be another one after a restart.
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    body_json = body.model_dump_json()
     return read_key(header, client, path, body_json, is_job=is_job)

@@ -143,7 +143,8 @@ async def accept_job(
     key = idempotency_key(request, body, client)
     webhook_url = request.headers.get("x-webhook-url")
     status = await services.jobs.submit(client, kind, accepted, key, webhook_url)
-    headers = {"Location": f"/jobs/{status.id}", "Preference-Applied": "respond-async"}
+    location = f"{request.scope['root_path']}/jobs/{status.id}"
+    headers = {"Location": location, "Preference-Applied": "respond-async"}
     return JSONResponse(status.model_dump(mode="json"), 202, headers=headers)
 
 

@@ -45,7 +45,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(check_ow
     responses=openapi.JOB_RESPONSES,
     openapi_extra=openapi.KEY_OR_NONE,
 )
-async def status(job_id: str, services: ServicesDep) -> JobStatus:
+async def get_job(job_id: str, services: ServicesDep) -> JobStatus:
     """A job's status and progress; `detail` says why it failed or what it waits for."""
     return await services.jobs.status(job_id)
 
@@ -57,7 +57,7 @@ async def status(job_id: str, services: ServicesDep) -> JobStatus:
     responses=openapi.RESULT_RESPONSES,
     openapi_extra=openapi.KEY_OR_NONE,
 )
-async def result(job_id: str, request: Request, services: ServicesDep) -> Response:
+async def get_job_result(job_id: str, request: Request, services: ServicesDep) -> Response:
     """The same bytes as the synchronous answer. A zip or npz can be fetched in ranges, so that an
     interrupted download can be resumed."""
     stored = await services.jobs.result(job_id)
@@ -82,7 +82,7 @@ async def result(job_id: str, request: Request, services: ServicesDep) -> Respon
     responses=openapi.EVENTS_RESPONSES,
     openapi_extra=openapi.KEY_OR_NONE,
 )
-async def events(
+async def follow_job(
     job_id: str,
     services: ServicesDep,
     last_event_id: Annotated[str | None, Header()] = None,
@@ -106,7 +106,7 @@ async def events(
     responses=openapi.NO_JOB,
     openapi_extra=openapi.KEY_OR_NONE,
 )
-async def delete(job_id: str, services: ServicesDep) -> None:
+async def delete_job(job_id: str, services: ServicesDep) -> None:
     """Stops the job at the next step and removes its files. After that, its id is unknown (404)."""
     await services.jobs.delete(job_id)
 

@@ -3,11 +3,13 @@
 from typing import Any
 
 from app.generation.schemas import JobStatus, ProblemBody
+from app.http.problems import MEDIA_TYPE
 
 Responses = dict[int | str, dict[str, Any]]
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAAA…"
-PROBLEM = {"application/problem+json": {"schema": ProblemBody.model_json_schema()}}
+SCHEMAS = "#/components/schemas/"
+PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": f"{SCHEMAS}Problem"}}}
 HEADER = {
     "id": "5f0c4ad2a8d64c1c9d3f0a5c9b2f7e11",
     "model": "mnist",
@@ -46,6 +48,22 @@ REQUEST_HEADERS = [
 
 KEY_OR_NONE: dict[str, Any] = {"security": [{}]}
 """Makes the API key optional in the document: only a server with keys needs one."""
+
+
+def complete(document: dict[str, Any]) -> dict[str, Any]:
+    """FastAPI's document with the schema of problems, which it does not know of, instead of those
+    of its own errors, which this server never sends."""
+    schemas = document["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            unsent = operation["responses"].get("422", {}).get("content", {})
+            if "application/json" in unsent:
+                del operation["responses"]["422"]
+    problem = ProblemBody.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
+    schemas.update(problem.pop("$defs"), Problem=problem)
+    return document
 
 
 def _body(examples: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Any]:
@@ -204,8 +222,8 @@ RESULT_RESPONSES: Responses = {
         },
     },
     206: {
-        "description": "The part of a zip or npz that Range asks for.",
-        "content": {"application/zip": _BINARY, "application/x-npz": _BINARY},
+        # Without its content: a generator of clients warns of a type that it cannot parse.
+        "description": "The part of a zip or npz that Range asks for, of the same media type.",
     },
     **_problem(406, "The server offers no representation that Accept allows."),
     **_problem(409, "The job is not finished yet, or it failed."),

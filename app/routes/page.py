@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -40,12 +40,26 @@ class Assets(StaticFiles):
         return response
 
 
-def install(app: FastAPI) -> None:
-    """Serve the page at / and its files under /playground."""
+def install(app: FastAPI, root_path: str = "") -> None:
+    """Serve the page at / and its files under /playground.
+
+    Its addresses are relative: it works behind a proxy that strips `root_path`.
+    """
 
     # At / itself, where people look; the files elsewhere, away from the names of endpoints.
     @app.get("/", include_in_schema=False)
     async def playground() -> Response:
+        if root_path:
+            return page_below(root_path)
         return FileResponse(FILES / "index.html", headers=PAGE_HEADERS)
 
     app.mount("/playground", Assets(directory=FILES), name="playground")
+
+
+def page_below(root_path: str) -> Response:
+    """The page, which says where it is: a browser may have asked for it without the last slash, and
+    relative addresses would then lead elsewhere."""
+    html = (FILES / "index.html").read_text(encoding="utf-8")
+    html = html.replace("<head>", f'<head>\n  <base href="{root_path}/">', 1)
+    policy = CONTENT_SECURITY_POLICY.replace("base-uri 'none'", "base-uri 'self'")
+    return HTMLResponse(html, headers={**PAGE_HEADERS, "Content-Security-Policy": policy})

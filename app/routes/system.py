@@ -16,7 +16,7 @@ router = APIRouter(tags=["system"])
 
 
 @router.get("/model", summary="Describe the model", responses={**openapi.OK, **openapi.NOT_READY})
-async def model(services: ServicesDep) -> Model:
+async def get_model(services: ServicesDep) -> Model:
     """The model's origin and measured quality, how it is run, and the limits of requests."""
     settings = services.settings
     limits = Limits.model_validate({name: getattr(settings, name) for name in Limits.model_fields})
@@ -27,7 +27,7 @@ async def model(services: ServicesDep) -> Model:
 
 
 @router.get("/livez", summary="Is the process alive?", responses=openapi.OK)
-async def livez() -> dict[str, str]:
+async def get_liveness() -> dict[str, str]:
     """200 as long as the server runs, even if its queue is full."""
     return {"status": "alive"}
 
@@ -38,7 +38,7 @@ async def livez() -> dict[str, str]:
     response_model=Readiness,
     responses={**openapi.OK, **openapi.NOT_READY},
 )
-async def readyz(services: ServicesDep) -> Response:
+async def get_readiness(services: ServicesDep) -> Response:
     """200 if at least one engine is ready; else 503 with the state of each engine."""
     pool = services.pool
     states = [f"engine {i} is {engine.status}" for i, engine in enumerate(pool.engines)]
@@ -58,6 +58,6 @@ async def readyz(services: ServicesDep) -> Response:
     response_class=PlainTextResponse,
     responses=openapi.OK,
 )
-async def metrics(services: ServicesDep) -> Response:
+async def get_metrics(services: ServicesDep) -> Response:
     """Metrics for Prometheus: the queue, requests, samples, and the engines' steps."""
     return Response(services.metrics.text(), media_type=CONTENT_TYPE_LATEST)

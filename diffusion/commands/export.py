@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from diffusion.checkpoint import ModelCard, find_checkpoint, open_checkpoint, save_checkpoint
 from diffusion.config import Config, from_dict
 from diffusion.evaluation.report import ReportError, read_quality
+from diffusion.output import OutputError, check_writable
 from diffusion.training.batches import null_label
 from diffusion.training.states import saved_states
 from diffusion.unet import UNet
@@ -19,8 +20,9 @@ from diffusion.unet import UNet
 def run(args: argparse.Namespace) -> None:
     """Write the checkpoint that the flags ask for.
 
-    Raises CheckpointError, or ReportError where a report is not of these weights.
+    Raises OutputError, CheckpointError, or ReportError where a report is not of these weights.
     """
+    check_out(args.out, force=args.force)
     if saved_states(Path(args.source)):
         if args.report:
             raise ReportError(
@@ -30,6 +32,21 @@ def run(args: argparse.Namespace) -> None:
     else:
         _export_checkpoint(args)
     print(f"checkpoint written to {args.out}")
+
+
+def check_out(out: Path, *, force: bool) -> None:
+    """Raise OutputError unless a checkpoint can be written to the folder `out`.
+
+    One that is there is replaced with `force` alone, and anything else never: a folder is replaced
+    as a whole.
+    """
+    check_writable(out)
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / "model_index.json").is_file():
+        raise OutputError(out, "it exists, and is not a checkpoint")
+    if not force:
+        raise OutputError(out, "the checkpoint exists; --force replaces it")
 
 
 def _export_checkpoint(args: argparse.Namespace) -> None:

@@ -3,14 +3,18 @@
 import argparse
 
 from diffusion import pixels, sampling
-from diffusion.sampling import Request, Source
+from diffusion.checkpoint import open_checkpoint
+from diffusion.output import Output
+from diffusion.sampling import Request, RequestError, Source
 
 
 def run(args: argparse.Namespace) -> None:
     """Generate the images that the flags ask for and write them.
 
-    Raises CheckpointError, DeviceError or RequestError, before anything is written.
+    Raises OutputError, CheckpointError, RequestError, LabelError or DeviceError; before anything is
+    computed, unless the disk is full.
     """
+    output = Output.at(args.out, force=args.force)
     request = Request(
         seed=args.seed,
         n=args.n,
@@ -22,7 +26,12 @@ def run(args: argparse.Namespace) -> None:
         variance=args.variance,
         guidance=args.guidance,
     )
-    source = Source.open(args.checkpoint, args.device, args.runtime)
+    checkpoint = open_checkpoint(args.checkpoint)
+    output.check_channels(checkpoint.unet.in_channels)
+    request.check(checkpoint)
+    if args.batch_size < 1:
+        raise RequestError(f"batch_size: {args.batch_size} is not allowed: it must be 1 or more")
+    source = Source.of(checkpoint, args.device, args.runtime)
     x_0 = sampling.generate(source, request, args.batch_size).numpy()
-    pixels.write_images(args.out, pixels.to_uint8(x_0))
-    print(f"{args.n} samples of {source.checkpoint.name} written to {args.out}")
+    output.write(pixels.to_uint8(x_0))
+    print(f"{args.n} samples of {checkpoint.name} written to {args.out}")

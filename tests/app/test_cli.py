@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,16 +17,30 @@ from diffusion import __version__
 from diffusion.folders import MODELS
 from tests.tiny import save_tiny
 
+ROOT = Path(__file__).parent.parent.parent
 LIGHT = [["serve", "--help"], ["--help"], ["--version"], []]
 
 
-def test_the_last_line_is_the_address_once_it_can_serve(tmp_path: Path) -> None:
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A working directory in which another project has modules of our names."""
+    folder = tmp_path / "elsewhere"
+    for name in ("app", "diffusion", "torch"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text("raise SystemExit('not ours')")
+    return folder
+
+
+def test_the_last_line_is_the_address_once_it_can_serve_from_wherever_it_is_started(
+    tmp_path: Path, elsewhere: Path
+) -> None:
     folder = save_tiny(tmp_path / "tiny")
     flags = ["--port=0", f"--checkpoint={folder}", "--runtime=eager"]
-    command = [sys.executable, "-m", "app.cli", "serve", *flags]
+    # As the script `ddpm` starts it: what Python finds first is not the working directory.
+    command = [sys.executable, "-P", "-m", "app.cli", "serve", *flags]
     server = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=elsewhere,
+        env={**os.environ, "PYTHONUNBUFFERED": "", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     try:
         assert server.stdout is not None
@@ -45,11 +60,32 @@ def test_a_variable_that_sets_nothing_is_warned_of() -> None:
     assert "the environment variable DDPM_PROT is not a setting" in ended.stderr
 
 
+def test_the_address_of_a_kubernetes_service_is_ignored_with_one_warning() -> None:
+    service = {"DDPM_PORT": "tcp://10.0.0.1:8000", "DDPM_SERVICE_HOST": "10.0.0.1"}
+    ended = refused(service)
+    assert ended.stderr.count("Kubernetes makes these variables") == 1
+    assert "is not a setting" not in ended.stderr
+    assert "nowhere: no such folder" in ended.stderr, "it went on"
+
+
+def test_a_port_in_use_is_one_line_before_any_engine_is_started(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert cli.main(["serve", f"--port={port}", "--checkpoint=nowhere"]) == 2
+    line = f"ddpm serve: port: {port}: another program listens there, on 127.0.0.1"
+    assert capsys.readouterr().err.startswith(line)
+
+
 @pytest.mark.parametrize(
     ("flag", "line"),
     [
         ("--port=x", "port: 'x': Input should be a valid integer"),
         ("--jobs-url=mysql://x", "jobs_url: 'mysql://x': 'mysql' is not sqlite or postgresql"),
+        ("--host=192.0.2.1", "host: '192.0.2.1': this machine has no such address"),
+        ("--root-path=/jobs", "root_path: '/jobs': it is a path of the service itself"),
+        ("--cors-origins=x", "cors_origins: 'x': 'x' is not *, nor an origin"),
         ("--jobs-results=odd://x", "jobs_results: 'odd://x': Protocol not known: odd"),
         ("--api-keys=guessable", "api_keys: (not shown): every key must have at least 16"),
     ],

@@ -56,3 +56,15 @@ def test_a_database_that_passes_the_settings_and_not_the_driver_is_refused(
     with pytest.raises(SettingError, match="no such thing") as error:
         check_storage(Settings(jobs_url="sqlite:///jobs.sqlite"))
     assert error.value.name == "jobs_url"
+
+
+@pytest.mark.parametrize("root", ["/jobs", "/model", "/docs", "/playground", "/openapi.json"])
+def test_a_proxys_prefix_is_no_path_of_the_service(root: str) -> None:
+    with pytest.raises(SettingError, match="it is a path of the service itself") as error:
+        create_app(Settings(root_path=root), on_unusable=print)
+    assert (error.value.name, error.value.value) == ("root_path", root)
+
+
+@pytest.mark.parametrize("root", ["/ddpm", "/job", "/jobs2", "/a/jobs"])
+def test_it_may_be_any_other(root: str) -> None:
+    assert create_app(Settings(root_path=root), on_unusable=print)

@@ -7,20 +7,17 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from app.serve import Server, log_address, page_url, print_address, stop
+from app.serve import Server, log_address, print_address, stop, warn_of
 
 
-@pytest.mark.parametrize(
-    ("host", "url"),
-    [
-        ("127.0.0.1", "http://127.0.0.1:8000/"),
-        ("0.0.0.0", "http://127.0.0.1:8000/"),
-        ("::", "http://[::1]:8000/"),
-        ("example.org", "http://example.org:8000/"),
-    ],
-)
-def test_the_address_is_one_that_a_browser_here_can_open(host: str, url: str) -> None:
-    assert page_url(host, 8000) == url
+def test_misspelt_variables_are_warned_of_each_and_those_of_kubernetes_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    service = {"DDPM_PORT": "tcp://10.0.0.1:8000", "DDPM_SERVICE_HOST": "10.0.0.1"}
+    warn_of({**service, "DDPM_PROT": "9000", "DDPM_HOST": "::"})
+    misspelt, kubernetes = (line.message for line in caplog.records)
+    assert misspelt.startswith("the environment variable DDPM_PROT is not a setting")
+    assert kubernetes.startswith("ignored DDPM_PORT, DDPM_SERVICE_HOST: Kubernetes makes these")
 
 
 def test_the_address_is_a_sentence_for_people_and_a_line_for_programs(

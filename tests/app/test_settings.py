@@ -7,18 +7,13 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.settings import SECRETS, Settings, check_database_url, unknown_variables
+from app.settings import SECRETS, Settings, check_database_url
 
 
 def test_variables_have_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DDPM_PORT", "9000")
     monkeypatch.setenv("PORT", "9001")
     assert Settings().port == 9000
-
-
-def test_variables_that_set_nothing_are_found() -> None:
-    names = ["DDPM_PORT", "ddpm_max_batch", "DDPM_MAX_BATCHES", "DDPM_API_KEY", "HOME"]
-    assert unknown_variables(names) == ["DDPM_API_KEY", "DDPM_MAX_BATCHES"]
 
 
 def test_the_documented_defaults() -> None:
@@ -50,10 +45,58 @@ def test_a_device_of_another_name_is_refused(device: str) -> None:
 
 
 def test_the_threads_are_divided_among_the_engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)))
+    monkeypatch.setattr("app.settings.available_cores", lambda: 12)
     assert Settings(device="cuda:0,cuda:1,cpu").threads_per_engine == 4
     assert Settings(device="cpu,cpu").threads_per_engine == 12
     assert Settings(device="cpu", threads=1).threads_per_engine == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [("", ""), ("/", ""), ("/ddpm", "/ddpm"), ("/ddpm/", "/ddpm"), ("/a/b-c.d", "/a/b-c.d")],
+)
+def test_a_root_path_has_no_slash_at_its_end(given: str, path: str) -> None:
+    assert Settings(root_path=given).root_path == path
+
+
+@pytest.mark.parametrize("path", ["ddpm", "//evil.example", "/a//b", "/a b", "/ä", '/"><script>'])
+def test_what_is_no_plain_path_is_refused(path: str) -> None:
+    with pytest.raises(ValidationError, match="it must be a path such as /ddpm"):
+        Settings(root_path=path)
+
+
+def test_origins_are_as_browsers_write_them() -> None:
+    assert Settings().origins == []
+    listed = "https://lab.example.org, http://localhost:8888,http://[::1]:3000, *"
+    assert Settings(cors_origins=listed).origins == [
+        "https://lab.example.org", "http://localhost:8888", "http://[::1]:3000", "*",
+    ]  # fmt: skip
+    assert Settings(cors_origins="vscode-webview://0a1b").origins == ["vscode-webview://0a1b"]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "lab.example.org",
+        "https://lab.example.org/",
+        "https://lab.example.org/notebook",
+        "https://Lab.example.org",
+        "https://*.example.org",
+        "https://lab.example.org:443",
+        "http://lab.example.org:80",
+        "null",
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
+    with pytest.raises(ValidationError, match="nor an origin as browsers write it"):
+        Settings(cors_origins=f"https://good.example.org,{origin}")
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "x"])
+def test_an_idle_connection_is_kept_for_a_second_or_more(seconds: object) -> None:
+    assert Settings().keep_alive_seconds == 75
+    with pytest.raises(ValidationError):
+        Settings(keep_alive_seconds=seconds)
 
 
 def test_every_key_is_long_enough_to_be_one() -> None:

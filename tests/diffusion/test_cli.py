@@ -73,6 +73,7 @@ def test_the_defaults_of_sample_are_those_of_a_request() -> None:
     ("error", "status", "message"),
     [
         (ValueError("steps: too many"), 2, "ddpm: steps: too many\n"),
+        (OSError(28, "No space left", "a.bin"), 2, "ddpm: [Errno 28] No space left: 'a.bin'\n"),
         (TrainingError("step 3: not finite"), 2, "ddpm: step 3: not finite\n"),
         (KeyboardInterrupt(), 130, "ddpm: interrupted\n"),
     ],
@@ -108,7 +109,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ["sample", "{tiny}", "--label", "1"],
             "labels: 1 is not allowed: this model is",
         ),
-        (["sample", "{tiny}", "--steps", "51"], "steps: 51 is not allowed; it must be 1..50"),
+        (["sample", "{tiny}", "--steps", "51"], "steps: 51 is not allowed: it must be 1..50"),
         (["sample", "{tiny}", "--guidance", "1"], "guidance: 1.0 is not allowed: it needs labels"),
         (["sample", "{tiny}", "--device", "cuda:9"], "device: 'cuda:9' cannot be used"),
         (["train", "nowhere.toml", "--out", "{tmp}/run"], "nowhere.toml: "),

@@ -1,5 +1,6 @@
 """From a checkpoint and a request to images: what is refused, and what is made."""
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -119,3 +120,38 @@ def test_a_model_without_a_null_label_needs_one(tmp_path: Path) -> None:
         generate(source, Request(0, 1))
     with pytest.raises(LabelError, match="guidance: .* it needs labels, and a model trained with"):
         generate(source, Request(0, 1, labels=[0], guidance=1.0))
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request(0, n=0), "n: 0 is not allowed: it must be 1..9007199254740991"),
+        (Request(-1, n=1), "seed: -1 is not allowed: it must be 0..9007199254740991"),
+        (Request(2**53, n=1), "seed: 9007199254740992 is not allowed"),
+        (Request(0, n=1, first_index=-1), "first_index: -1 is not allowed: it must be 0..9007"),
+        (Request(0, n=2, first_index=2**53 - 1), "it must be 0..9007199254740990"),
+        (Request(0, n=1, num_steps=0), "steps: 0 is not allowed: it must be 1..50"),
+        (Request(0, n=1, num_steps=51), "steps: 51 is not allowed: it must be 1..50"),
+        (Request(0, n=1, sampler="ddim", eta=1.5), "eta: 1.5 is not allowed: it must be 0..1"),
+        (Request(0, n=1, sampler="ddim", eta=math.nan), "eta: nan is not allowed"),
+        (Request(0, n=1, eta=0.5), "eta: 0.5 is not allowed: it applies to ddim, not to ddpm"),
+        (
+            Request(0, n=1, sampler="dpmpp", variance="fixed_large"),
+            "variance: 'fixed_large' is not allowed: it applies to ddpm, not to dpmpp",
+        ),
+        (Request(0, n=1, labels=[1], guidance=20.5), "guidance: 20.5 is not allowed: it must be"),
+        (Request(0, n=1, labels=[2]), "labels: 2 is not allowed: this model has labels 0..1"),
+        (Request(0, n=3, labels=[0, 1]), "2 labels for n = 3 images; give one, or n of them"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused_by_its_name(
+    labelled: Source, request_: Request, message: str
+) -> None:
+    with pytest.raises((RequestError, LabelError), match=re.escape(message)):
+        request_.check(labelled.checkpoint)
+
+
+def test_the_largest_seed_and_index_are_allowed(labelled: Source) -> None:
+    Request(2**53 - 1, n=1, first_index=2**53 - 1).check(labelled.checkpoint)
+    with pytest.raises(RequestError):
+        Request(2**53 - 1, n=2, first_index=2**53 - 1).check(labelled.checkpoint)

@@ -66,6 +66,8 @@ def test_more_than_a_request_may_have_is_asked_for_in_parts(
             ["tiny", "--label", "1", "2"],
             "labels: [1, 2] is not allowed: 2 labels for n = 16",
         ),
+        (["tiny", "--out=a.v2"], "out: 'a.v2' is not allowed: the ending must be .png for a grid"),
+        (["tiny", "--batch-size=0"], "batch_size: 0 is not allowed: it must be 1 or more"),
         (["tiny", "--n=0"], "URL: 422 Invalid request: n: "),
         (["tiny", "--eta=0.5"], "URL: 422 Invalid request: eta: "),
         (["tiny", "--label", "10"], "URL: 422 Invalid request: labels: "),
@@ -79,10 +81,23 @@ def test_what_cannot_be_is_one_line_and_status_2(
     message: str,
 ) -> None:
     out = tmp_path / "out.png"
-    assert ddpm(*flags, f"--out={out}", f"--server={tiny_server.url}") == 2
+    assert ddpm(f"--out={out}", *flags, f"--server={tiny_server.url}") == 2
     expected = "ddpm: " + message.replace("URL", tiny_server.url)
     assert expected in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_file_that_is_there_is_replaced_with_force_alone(
+    tiny_server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.png"
+    out.touch()
+    flags = ["tiny", "--n=1", "--steps=1", f"--out={out}"]
+    nobody = f"--server=http://127.0.0.1:{free_port()}"
+    assert ddpm(*flags, nobody) == 2
+    assert "the file exists; --force replaces it" in capsys.readouterr().err, "before it is asked"
+    assert ddpm(*flags, f"--server={tiny_server.url}", "--force") == 0
+    assert out.read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_server_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

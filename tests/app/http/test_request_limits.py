@@ -1,6 +1,7 @@
 """What holds for every answer, without any engine."""
 
 import asyncio
+import gzip
 import logging
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
@@ -9,6 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 
+from app.http.request_id import RequestId
 from app.http.request_limits import RequestLimits
 from app.routes import errors
 
@@ -25,6 +27,7 @@ def ask(
     app = FastAPI()
     errors.install(app)
     app.add_middleware(RequestLimits, max_request_bytes=100, body_seconds=1)
+    app.add_middleware(RequestId)
 
     @app.get("/broken")
     async def broken() -> None:
@@ -51,16 +54,6 @@ def test_a_bug_is_a_logged_problem_with_the_requests_id(caplog: pytest.LogCaptur
     assert answer.headers["x-request-id"] == "mine"
     assert "a bug" not in answer.json()["title"] and "lost" not in answer.text
     assert "GET /broken failed, request mine" in caplog.text and "KeyError" in caplog.text
-
-
-@pytest.mark.parametrize("path", ["/read", "/nowhere", "/broken"])
-def test_every_answer_has_an_id(path: str) -> None:
-    assert len(ask("GET", path).headers["x-request-id"]) == 32
-
-
-@pytest.mark.parametrize("odd", ["a b", "x" * 129, "<script>", "a/b"])
-def test_an_id_that_is_odd_is_replaced(odd: str) -> None:
-    assert ask("GET", "/read", headers={"X-Request-ID": odd}).headers["x-request-id"] != odd
 
 
 def test_a_body_up_to_the_limit_is_read() -> None:
@@ -100,6 +93,43 @@ def test_a_body_that_is_not_json_is_refused(media_type: str) -> None:
     answer = ask("POST", "/read", b"{}", headers={"Content-Type": media_type})
     assert answer.status_code == 415
     assert "it must be application/json" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/json",
+        "Application/JSON; charset=UTF-8",
+        'application/json;charset="utf-8"',
+        "application/json; charset=us-ascii",
+        "application/json; profile=x",
+    ],
+)
+def test_json_may_say_that_it_is_in_utf_8(media_type: str) -> None:
+    assert ask("POST", "/read", b"{}", headers={"Content-Type": media_type}).json() == 2
+
+
+@pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", ""])
+def test_json_that_says_it_is_in_another_encoding_is_refused(charset: str) -> None:
+    headers = {"Content-Type": f"application/json; charset={charset}"}
+    answer = ask("POST", "/read", b"{}", headers=headers)
+    assert answer.status_code == 415
+    assert answer.json()["detail"].endswith("JSON must be in UTF-8")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "GZIP", "identity, gzip", "x" * 200])
+@pytest.mark.parametrize("body", [b"{}", gzip.compress(b"{}")], ids=["plain", "compressed"])
+def test_a_body_that_says_it_is_compressed_is_refused(encoding: str, body: bytes) -> None:
+    answer = ask("POST", "/read", body, headers={**JSON, "Content-Encoding": encoding})
+    assert answer.status_code == 415
+    assert answer.json()["detail"].startswith(f'Content-Encoding: "{encoding.lower()[:70]}')
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
+def test_a_body_that_says_it_is_as_it_is_is_read(encoding: str) -> None:
+    headers = {**JSON, "Content-Encoding": encoding}
+    assert ask("POST", "/read", b"{}", headers=headers).json() == 2
 
 
 def test_head_is_answered_as_get_is() -> None:

@@ -49,3 +49,25 @@ def test_a_name_may_come_again_in_another_object() -> None:
     assert loads(b'{"a": {"a": 1}, "b": [{"a": 2}, {"a": 3}]}')
     with pytest.raises(json.JSONDecodeError, match='the name "a" appears twice'):
         loads(b'[{"b": {"a": 1, "\\u0061": 2}}]')
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1.0", 1),
+        ("1e0", 1),
+        ("-3.0", -3),
+        ("25E-1", 2.5),
+        ("9007199254740991.0", 2**53 - 1),
+        ("[1.0, [2.0]]", [1, [2]]),
+        ('{"n": 1.0}', {"n": 1}),
+    ],
+)
+def test_a_number_without_a_fraction_is_an_integer(text: str, value: object) -> None:
+    read = loads(text.encode())
+    assert repr(read) == repr(value)
+
+
+@pytest.mark.parametrize("text", ["1.5", "1e300", "18014398509481984.0"])
+def test_what_is_no_integer_or_not_an_exact_one_stays_a_float(text: str) -> None:
+    assert isinstance(loads(text.encode()), float)

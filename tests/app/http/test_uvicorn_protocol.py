@@ -11,6 +11,7 @@ import pytest
 
 from tests.app.raw_http import Answer, connect, request
 from tests.app.server import Server
+from tests.conftest import ServerFor
 from tests.tiny import save_tiny
 
 CLIENTS = 500
@@ -25,7 +26,7 @@ HALF_A_BODY = (
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("slow")
     flags = [f"--checkpoint={save_tiny(folder / 'tiny')}", "--runtime=eager", "--body-seconds=2"]
-    with Server(folder / "server.log", *flags) as server:
+    with Server(folder / "server.log", *flags, "--keep-alive-seconds=3") as server:
         yield server
 
 
@@ -92,6 +93,20 @@ def test_a_head_that_does_not_come_ends_the_connection(tiny: Server, beginning: 
         assert Answer(connection).status == 200
         connection.sendall(beginning)
         assert is_closed(connection)
+
+
+def test_an_idle_connection_is_kept_for_longer_than_a_head_may_take(server_for: ServerFor) -> None:
+    server = server_for("--body-seconds=1")  # and 75 seconds of keep-alive
+    with connect(server) as kept, connect(server) as silent:
+        kept.sendall(request("GET", "/livez"))
+        assert Answer(kept).status == 200
+        assert is_closed(silent)
+        with connect(server) as another:
+            assert is_closed(another), "its second has begun after the answer, and is over"
+        kept.sendall(request("GET", "/livez"))
+        assert Answer(kept).status == 200
+        kept.sendall(b"G")  # from here on the second counts again
+        assert is_closed(kept)
 
 
 def test_a_body_that_goes_on_after_its_answer_does_not_keep_the_connection(tiny: Server) -> None:

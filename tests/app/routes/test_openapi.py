@@ -4,7 +4,10 @@ Status, content type, headers and body of each answer must be as documented, wha
 """
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from schemathesis import Case
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from app.generation.schemas import SampleRequest, TrajectoryRequest
 from app.main import create_app
 from app.settings import Settings
 from tests.app.server import Server
@@ -64,6 +68,59 @@ def contract(server_for: ServerFor, tiny: Path) -> Server:
 
 def test_the_document_served_is_the_one_checked_here(contract: Server) -> None:
     assert contract.client.get("/openapi.json").json() == json.loads(json.dumps(document))
+
+
+def operations() -> Iterator[dict[str, Any]]:
+    """What the document says of each method of each path."""
+    for methods in document["paths"].values():
+        yield from methods.values()
+
+
+def test_every_operation_has_a_short_name_of_its_own() -> None:
+    assert sorted(operation["operationId"] for operation in operations()) == [
+        "delete_job", "denoise_trajectory", "follow_job", "get_job", "get_job_result",
+        "get_liveness", "get_metrics", "get_model", "get_readiness", "sample",
+    ]  # fmt: skip
+
+
+def test_every_error_is_the_one_schema_of_problems() -> None:
+    problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    errors = [
+        answer["content"]
+        for operation in operations()
+        for status, answer in operation["responses"].items()
+        if int(status) >= 400
+    ]
+    assert errors and all(error == {"application/problem+json": problem} for error in errors)
+
+
+def test_a_problem_lists_the_fields_that_are_wrong() -> None:
+    schemas = document["components"]["schemas"]
+    assert schemas["Problem"]["required"] == ["type", "title", "status", "detail"]
+    items = schemas["Problem"]["properties"]["errors"]["items"]
+    assert items == {"$ref": "#/components/schemas/FieldError"}
+    assert set(schemas["FieldError"]["properties"]) == {"field", "value", "message"}
+
+
+def test_the_frameworks_own_errors_which_are_never_sent_are_not_in_it() -> None:
+    assert "ValidationError" not in json.dumps(document)
+
+
+@pytest.mark.parametrize("model", [SampleRequest, TrajectoryRequest])
+def test_no_field_of_a_request_is_required_by_a_generated_type(model: type[SampleRequest]) -> None:
+    described = document["components"]["schemas"][model.__name__]
+    assert "required" not in described
+    assert described["properties"].keys() == model.model_fields.keys()
+    for name, field in described["properties"].items():
+        # openapi-typescript has a field with a `default` named in every request.
+        assert "default" not in field, name
+        default = model.model_fields[name].default
+        assert default is None or field["description"].endswith(f" Default: {default}."), name
+
+
+def test_every_reference_in_it_leads_somewhere() -> None:
+    names = re.findall(r'"\$ref": "#/components/schemas/(\w+)"', json.dumps(document))
+    assert set(names) <= document["components"]["schemas"].keys()
 
 
 @schema.parametrize()

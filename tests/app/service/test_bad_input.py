@@ -84,6 +84,41 @@ def test_a_value_of_the_wrong_kind_is_refused(server: Server, field: str, value:
     assert found["errors"][0]["field"].startswith(field)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"n": 2.0, "seed": 9007199254740991.0, "first_index": 0.0, "steps": 3e0}',
+        b'{"n": 2.0, "steps": 3.0, "labels": [1.0, 2]}',
+        b'{"n": 1.0, "steps": 3.0, "labels": 4.0, "guidance": 1.0}',
+    ],
+)
+def test_a_number_without_a_fraction_is_an_integer_in_every_field(
+    server: Server, body: bytes
+) -> None:
+    answer = post(server, body)
+    assert answer.status == 200, answer.body
+    answered, asked = json.loads(answer.body), json.loads(body)
+    assert len(answered["samples"]) == asked["n"]
+    assert answered["seed"] == asked.get("seed", answered["seed"])
+
+
+@pytest.mark.parametrize("times", [b"[50.0, 25.0, 0.0]", b"[5e1, 25, 0]"])
+def test_so_are_the_times_of_a_trajectory(server: Server, times: bytes) -> None:
+    body = b'{"steps": 50.0, "timesteps": ' + times + b"}"
+    answer = post(server, body, "/denoise-trajectory")
+    assert answer.status == 200, answer.body
+
+
+@pytest.mark.parametrize(
+    "field", ["n", "seed", "first_index", "steps", "labels", "frames", "timesteps"]
+)
+def test_a_number_with_a_fraction_is_not(server: Server, field: str) -> None:
+    for value in (b"1.5", b"[1.5]"):
+        body = b'{"' + field.encode() + b'": ' + value + b"}"
+        found = post(server, body, "/denoise-trajectory").problem(422)
+        assert found["errors"][0]["field"].startswith(field)
+
+
 @settings(derandomize=True, deadline=None, max_examples=150, database=None)
 @given(body=st.dictionaries(FIELDS, JSON_VALUES, min_size=1, max_size=3), path=st.booleans())
 def test_any_json_is_answered_or_refused(server: Server, body: dict[str, Any], path: bool) -> None:

@@ -114,9 +114,10 @@ def test_a_report_becomes_the_quality_on_the_card_of_those_weights(
     assert quality["samplers"]["ddim:4"]["recognised"] == run.report["samplers"][0]["recognised"]
     assert quality["command"].startswith(f"ddpm evaluate {tiny} --images 3 --samples 12")
     assert "more" not in quality
-    assert main(["export", str(tiny), str(model), "--report", str(path), str(path)]) == 0
+    again = ["--force", "--report", str(path), str(path)]
+    assert main(["export", str(tiny), str(model), *again]) == 0
     samples = {name: value for name, value in quality.items() if name != "bits_per_dim"}
     assert open_checkpoint(model).card.quality == {**quality, "more": [samples]}
     other = save_tiny(tmp_path / "other", num_classes=5)
-    assert main(["export", str(other), str(model), f"--report={path}"]) == 2
+    assert main(["export", str(other), str(model), "--force", f"--report={path}"]) == 2
     assert f"{path}: is of the weights {run.report['sha256']}, not" in capsys.readouterr().err

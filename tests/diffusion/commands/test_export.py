@@ -87,3 +87,49 @@ def test_a_checkpoint_of_the_flat_layout_becomes_one_of_folders(tmp_path: Path) 
     index = json.loads((tmp_path / "nested" / "model_index.json").read_text())
     assert index["unet"] == ["diffusers", "UNet2DModel"]
     assert open_checkpoint(tmp_path / "nested").sha256
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return save_tiny(tmp_path / "tiny")
+
+
+def test_a_checkpoint_that_is_there_is_replaced_with_force_alone(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "no" / "such" / "out")
+    assert main(["export", str(tiny), out, "--name=first"]) == 0
+    assert main(["export", str(tiny), out, "--name=second"]) == 2
+    expected = f"ddpm: out: {out!r} is not allowed: the checkpoint exists; --force replaces it\n"
+    assert capsys.readouterr().err == expected
+    assert open_checkpoint(out).name == "first"
+    assert main(["export", str(tiny), out, "--name=second", "--force"]) == 0
+    assert open_checkpoint(out).name == "second"
+
+
+def test_a_checkpoint_may_take_its_own_place(tiny: Path) -> None:
+    sha256 = open_checkpoint(tiny).sha256
+    assert main(["export", str(tiny), str(tiny), "--name=renamed", "--force"]) == 0
+    renamed = open_checkpoint(tiny)
+    assert (renamed.name, renamed.sha256) == ("renamed", sha256)
+
+
+@pytest.mark.parametrize("flags", [[], ["--force"]], ids=["without force", "with force"])
+def test_a_folder_of_other_files_is_never_replaced(
+    tiny: Path, tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "thesis.tex").touch()
+    for out in (home, home / "thesis.tex"):
+        assert main(["export", str(tiny), str(out), *flags]) == 2
+        assert "it exists, and is not a checkpoint" in capsys.readouterr().err
+    assert main(["export", str(tiny), str(home / "thesis.tex" / "out"), *flags]) == 2
+    assert "thesis.tex is a file, not a folder" in capsys.readouterr().err
+    assert [path.name for path in home.iterdir()] == ["thesis.tex"]
+
+
+def test_an_empty_folder_is_filled(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["export", str(tiny), str(tmp_path / "empty")]) == 0
+    assert open_checkpoint(tmp_path / "empty").name == "tiny"

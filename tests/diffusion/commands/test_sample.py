@@ -1,4 +1,4 @@
-"""`ddpm sample`: the same images as a grid, an array or a folder."""
+"""`ddpm sample`: the same images as a grid, an array or a folder; refusals before the work."""
 
 from pathlib import Path
 
@@ -40,3 +40,71 @@ def test_the_images_are_the_same_in_every_kind_of_file(
             np.testing.assert_array_equal(np.asarray(image), a["images"][2, :, :, 0])
     with Image.open(tmp_path / "grid.png") as grid:
         assert grid.size == (16, 16)
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that must not be loaded, nor run."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("the work has begun")
+
+    monkeypatch.setattr(sampling.Source, "of", fail)
+
+
+@pytest.mark.usefixtures("network")
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--out=out.v2"], "out: 'out.v2' is not allowed: the ending must be .png for a grid"),
+        (["--out=there.png"], "out: 'there.png' is not allowed: the file exists; --force replaces"),
+        (["--out=there.png/a.png"], "there.png is a file, not a folder"),
+        (["--n=0"], "n: 0 is not allowed: it must be 1.."),
+        (["--batch-size=0"], "batch_size: 0 is not allowed: it must be 1 or more"),
+        (["--seed=-1"], "seed: -1 is not allowed: it must be 0..9007199254740991"),
+        (["--eta=0.5"], "eta: 0.5 is not allowed: it applies to ddim, not to ddpm"),
+        (["--label=2"], "labels: 2 is not allowed: this model has labels 0..1"),
+        (["--label", "0", "1"], "labels: [0, 1] is not allowed: 2 labels for n = 16"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line_before_the_work(
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.png").touch()
+    assert main(["sample", str(tiny), *flags]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ddpm: ") and message in line
+    assert [path.name for path in tmp_path.iterdir()] == ["there.png"]
+
+
+@pytest.mark.usefixtures("network")
+def test_five_channels_are_refused_as_a_picture_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    five = save_tiny(tmp_path / "five", channels=5)
+    assert main(["sample", str(five), f"--out={tmp_path / 'a.png'}"]) == 2
+    assert "the model's images have 5 channels; an array, .npz" in capsys.readouterr().err
+
+
+def test_five_channels_are_written_as_an_array(tmp_path: Path) -> None:
+    five = save_tiny(tmp_path / "five", channels=5)
+    flags = ["--n=1", "--sampler=ddim", "--steps=1", "--runtime=eager"]
+    assert main(["sample", str(five), f"--out={tmp_path / 'a.npz'}", *flags]) == 0
+    with np.load(tmp_path / "a.npz") as made:
+        assert made["images"].shape == (1, 8, 8, 5)
+
+
+def test_force_replaces_what_is_there_and_missing_folders_are_made(
+    tiny: Path, tmp_path: Path
+) -> None:
+    out = f"--out={tmp_path / 'no' / 'such' / 'a.png'}"
+    flags = [out, "--n=1", "--sampler=ddim", "--steps=1", "--runtime=eager"]
+    assert main(["sample", str(tiny), *flags]) == 0
+    assert main(["sample", str(tiny), *flags]) == 2
+    assert main(["sample", str(tiny), *flags, "--force"]) == 0
