@@ -73,7 +73,7 @@ def create_app(
         body_seconds=settings.body_seconds,
     )
     # Added last, it is outermost: it also sees what RequestLimits refuses.
-    app.add_middleware(AccessLog, metrics=services.metrics)
+    app.add_middleware(AccessLog, metrics=services.metrics, probes=system.PROBES)
     errors.install(app)
     return app
 
@@ -108,6 +108,7 @@ def make_services(
             threads=settings.threads_per_engine,
             max_batch=settings.max_batch,
             log_format=settings.log_format,
+            log_level=settings.log_level,
         )
         for device in settings.devices
     ]

@@ -16,7 +16,7 @@ CORE = "diffusion"
 MAY_IMPORT: dict[str, set[str]] = {
     # the service
     "app.cli": {"app.client", "app.flags", "app.serve", "app.settings", CORE, "diffusion.cli"},
-    "app.serve": {"app.http", "app.logs", "app.main", "app.pool", "app.settings"},
+    "app.serve": {"app.http", "app.logs", "app.main", "app.pool", "app.settings", CORE},
     "app.main": {
         "app.http", "app.jobs", "app.pool", "app.routes", "app.settings", "app.wire", CORE,
     },

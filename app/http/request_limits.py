@@ -17,7 +17,7 @@ from structlog.contextvars import bound_contextvars
 from app.http.problems import Problem
 from app.http.request_log import RequestRecord
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ddpm.server")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
