@@ -12,6 +12,7 @@ from app.client.effects import STALL_SECONDS, Answer, Call, Part, Read
 from app.client.errors import (
     BrokenAnswer,
     ClientError,
+    NotFound,
     ProblemError,
     TimedOut,
     Unreachable,
@@ -129,7 +130,9 @@ def _refused(call: Call, answer: Answer) -> ProblemError:
     """The error for an answer other than 2xx."""
     failure = from_answer(answer.status, answer.headers, answer.content, answer.address)
     failure.job_id = call.job_id
-    if answer.status in NO_SUCH_PATH and call.job_id is None:  # the service has all other paths
+    if isinstance(failure, NotFound) and call.job_id is not None:
+        failure.detail += "; it may have been cancelled or deleted"
+    elif answer.status in NO_SUCH_PATH:  # the service has all other paths
         failure.detail = f"there is no ddpm server at {answer.address.removesuffix(call.path)}"
     return failure
 

@@ -81,7 +81,8 @@ def _pick(kind: type[T], body: Mapping[str, Any]) -> T:
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     missing = [name for name in names if name not in body]
     if missing:
-        raise BrokenAnswer(f"{kind.__name__} without {', '.join(missing)}")
+        what = f"{kind.__name__} without {', '.join(missing)}"
+        raise BrokenAnswer(f"{what}: is the server of another version?")
     return kind(**{name: body[name] for name in names})
 
 
