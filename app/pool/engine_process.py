@@ -182,7 +182,7 @@ class EngineProcess:
             )
         self._is_hung = False
         self.pid = process.pid
-        log.info("engine %s is starting on %s", self.pid, self.options.device)
+        log.info("engine %s is starting; device: %s", self.pid, self.options.device)
         reader, self._writer = await asyncio.open_connection(sock=ours)
         return reader, process
 

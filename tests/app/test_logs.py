@@ -61,7 +61,7 @@ def test_the_start_is_told_step_by_step_and_nothing_twice(logging_server: Server
     events = [line["event"] for line in start if line["event"] != "answered"]
     assert events[0].startswith("starting ddpm ")
     assert f"listening on {logging_server.url}/; Ctrl-C stops the server" in events
-    assert any(event.endswith(" is starting on auto") for event in events)
+    assert any(event.endswith(" is starting; device: auto") for event in events)
     assert any(" is ready: " in event for event in events)
     assert len(events) == len(set(events))
     assert {line["logger"] for line in start} <= {"ddpm.server", "ddpm.access", "ddpm.engine"}

@@ -192,7 +192,7 @@ async def test_what_it_does_while_it_starts_is_its_state_and_in_the_log(
             await until(lambda: engine.starting == rounds[-1])
             assert engine.state == "starting: measuring, round 3 of 3"
             said = [f"engine {engine.pid}{end}" for end in (
-                " is starting on cpu", ": loading", ": measuring, round 1 of 3",
+                " is starting; device: cpu", ": loading", ": measuring, round 1 of 3",
             )]  # fmt: skip
     assert [record.message for record in caplog.records] == said, "each step once"
 
