@@ -1,7 +1,8 @@
 """The format of log lines: text for people, or JSON with one object on each line.
 
 All other modules log with the standard library and pass fields in `extra`. Fields that belong to
-every line of a request are bound with `structlog.contextvars`.
+every line of a request are bound with `structlog.contextvars`. The server's loggers are named by
+their subject: `ddpm.server`, `ddpm.access`, `ddpm.engine`, `ddpm.jobs` and `ddpm.openvino`.
 """
 
 import logging
@@ -14,13 +15,26 @@ from structlog.stdlib import ExtraAdder, ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 Format = Literal["text", "json"]
+Level = Literal["debug", "info", "warning", "error"]
+
+OURS = "ddpm"
+"""The logger above all of ours."""
+SUBJECTS = {"uvicorn": "ddpm.server", "alembic": "ddpm.jobs"}
+"""The names under which lines of libraries are shown, by the library's logger."""
 
 
-def configure(log_format: Format) -> None:
-    """Write what this process logs, from level INFO on, to standard error."""
+def configure(log_format: Format, level: Level = "info") -> None:
+    """Write what this process logs to standard error: our lines from `level` on.
+
+    Those of libraries are about themselves. They are written from WARNING on, or from INFO on where
+    ours are from DEBUG on.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter(log_format))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    number = logging.getLevelNamesMapping()[level.upper()]
+    of_libraries = logging.INFO if number == logging.DEBUG else max(number, logging.WARNING)
+    logging.basicConfig(level=of_libraries, handlers=[handler], force=True)
+    logging.getLogger(OURS).setLevel(number)
     logging.captureWarnings(True)
 
 
@@ -34,6 +48,7 @@ def formatter(log_format: Format) -> logging.Formatter:
             ExtraAdder(),
             structlog.processors.TimeStamper("iso"),
             _without_colours,
+            _by_subject,
         ],
         processors=[ProcessorFormatter.remove_processors_meta, *_renderers(log_format)],
     )
@@ -53,4 +68,11 @@ def _renderers(log_format: Format) -> list[Processor]:
 def _without_colours(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Drop uvicorn's second copy of a message, with escape sequences for a terminal's colours."""
     event.pop("color_message", None)
+    return event
+
+
+def _by_subject(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Name a library's lines as ours of the same subject: `uvicorn.error` has all its lines."""
+    library = str(event["logger"]).partition(".")[0]
+    event["logger"] = SUBJECTS.get(library, event["logger"])
     return event

@@ -88,7 +88,8 @@ def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     if settings.origins:
         app.add_middleware(Cors, origins=settings.origins)  # pages may read refusals, too
     app.add_middleware(RequestId)
-    app.add_middleware(AccessLog, metrics=metrics)  # sees what all these refuse
+    # It sees what all these refuse.
+    app.add_middleware(AccessLog, metrics=metrics, probes=system.PROBES)
     if settings.root_path:
         app.add_middleware(RootPath, root=settings.root_path)
 
@@ -131,6 +132,7 @@ def make_services(
             threads=settings.threads_per_engine,
             max_batch=settings.max_batch,
             log_format=settings.log_format,
+            log_level=settings.log_level,
         )
         for device in settings.devices
     ]

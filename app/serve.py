@@ -16,11 +16,13 @@ from app.environment import service_variables, unknown_variables
 from app.http.uvicorn_protocol import patient_protocol
 from app.main import create_app
 from app.pool.engine_process import COMMAND
+from app.pool.pool import EnginePool
 from app.settings import Settings
+from diffusion import __version__
 
 ANSWER_SECONDS = 5
 """Seconds at shutdown for sending the last answers, after requests have been given up."""
-log = logging.getLogger(__name__)
+log = logging.getLogger("ddpm.server")
 
 
 def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
@@ -29,11 +31,11 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
     Engines are started by `engine_command`; None: by our own. Raises SettingError before anything
     runs.
     """
-    logs.configure(settings.log_format)
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # its INFO lines are about itself
+    logs.configure(settings.log_format, settings.log_level)
     warn_of(os.environ)
     app = create_app(settings, lambda reason: stop(server, reason), engine_command or COMMAND)
     pool = app.state.services.pool
+    log.info("starting ddpm %s: the model is %s", __version__, settings.checkpoint)
     server = Server(
         uvicorn.Config(
             app,
@@ -48,7 +50,7 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
             reset_contextvars=True,  # else a pipelined request would find its predecessor's
         ),
         until_ready=pool.has_been_ready.wait,
-        drain=lambda: pool.drain(settings.shutdown_seconds),
+        drain=lambda: drain(pool, settings.shutdown_seconds),
         on_ready=log_address if settings.log_format == "json" else print_address,
     )
     sockets = listen(settings.host, settings.port)  # refused before a model is loaded
@@ -56,6 +58,7 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
         # uvicorn shuts down on these, then raises them again; the second time they do nothing.
         signal.signal(stopping, lambda *_: None)
     server.run(sockets)
+    log.info("stopped")
     return 1 if pool.unusable else 0
 
 
@@ -97,8 +100,17 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and announce the address once the server is ready."""
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except SystemExit:  # uvicorn has logged why
+            log.error(
+                "cannot listen on %s, port %s: choose another --port (0: any free one) or --host",
+                self.config.host,
+                self.config.port,
+            )
+            raise
         if self.started:
+            log.info("listening on %s; Ctrl-C stops the server", self._url)
             self._announcing = asyncio.create_task(self._announce())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -109,9 +121,23 @@ class Server(uvicorn.Server):
 
     async def _announce(self) -> None:
         await self._until_ready()
+        self._on_ready(self._url)
+
+    @property
+    def _url(self) -> str:
         # The socket knows the port: port 0 in the settings means any free one.
         port = self.servers[0].sockets[0].getsockname()[1]
-        self._on_ready(local_url(self.config.host, port))
+        return local_url(self.config.host, port)
+
+
+async def drain(pool: EnginePool, seconds: int) -> None:
+    """Take no new job from now on, and give those that run `seconds`; says so in the log."""
+    images = pool.queued_samples
+    if images:
+        log.info("stopping: the %d unfinished images have %d s", images, seconds)
+    else:
+        log.info("stopping")
+    await pool.drain(seconds)
 
 
 def print_address(url: str) -> None:

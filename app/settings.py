@@ -61,6 +61,11 @@ class ServerSettings(BaseSettings):
     log_format: Literal["text", "json"] = Field(
         "text", description="log lines on stderr: text for people, json for programs"
     )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info",
+        description="least level of the log lines; debug also shows health checks and the lines "
+        "of libraries",
+    )
     shutdown_seconds: Positive = Field(
         30, description="seconds that running requests have to finish after SIGTERM"
     )

@@ -36,7 +36,7 @@ from app.wire.options import Options
 from diffusion.folders import MODELS
 
 COUNT_SECONDS = 1.0
-log = logging.getLogger(__name__)
+log = logging.getLogger("ddpm.engine")
 
 
 class Chain:
@@ -231,7 +231,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     step_seconds = float(sys.argv.pop(1))
     fd, recorder_fd, options = Options.parse()
-    logs.configure(options.log_format)
+    logs.configure(options.log_format, options.log_level)
     channel = SocketChannel(socket.socket(fileno=fd))
     model = describe(options, step_seconds)
     try:

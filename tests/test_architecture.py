@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app.cli": {"app.client", "app.flags", "app.serve", "app.settings", CORE, "diffusion.cli"},
     "app.serve": {
         "app.address", "app.environment", "app.http", "app.logs", "app.main", "app.pool",
-        "app.settings",
+        "app.settings", CORE,
     },
     "app.main": {
         "app.http", "app.jobs", "app.pool", "app.routes", "app.settings", "app.wire", CORE,

@@ -10,11 +10,14 @@ It needs httpx, numpy, pillow and tqdm, but neither the server's packages nor to
 
 from app.client.connection import AsyncClient, Client
 from app.client.errors import (
+    BadGateway,
     BrokenAnswer,
     ClientError,
     Conflict,
     Gone,
     InvalidRequest,
+    JobCancelled,
+    JobFailed,
     NotAcceptable,
     NotFound,
     OverLimit,
@@ -34,6 +37,7 @@ from app.client.results import Frame, Job, Model, Sample, Samples, Trajectories
 
 __all__ = [
     "AsyncClient",
+    "BadGateway",
     "BrokenAnswer",
     "Client",
     "ClientError",
@@ -42,6 +46,8 @@ __all__ = [
     "Gone",
     "InvalidRequest",
     "Job",
+    "JobCancelled",
+    "JobFailed",
     "Model",
     "NotAcceptable",
     "NotFound",

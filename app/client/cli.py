@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from app.client.connection import Client
-from app.client.errors import ClientError
+from app.client.errors import ClientError, ProblemError
 from app.client.requests import SampleRequest
 from app.client.results import Array
 from diffusion.labels import spread
@@ -37,8 +37,10 @@ def sample(args: argparse.Namespace) -> None:
     with Client(args.server, api_key=os.environ.get("DDPM_API_KEY")) as client:
         try:
             images = _fetch(client, args)
-        except ClientError as error:
+        except ProblemError as error:
             raise RemoteError(f"{args.server}: {error}") from error
+        except ClientError as error:  # which names the address itself
+            raise RemoteError(str(error)) from error
     output.write(images)
     print(f"{args.n} samples of {args.checkpoint} on {args.server} written to {args.out}")
 

@@ -1,18 +1,18 @@
 """The two clients: each method performs one flow."""
 
-import os
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from contextlib import aclosing, closing, contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, closing
 from pathlib import Path
-from typing import BinaryIO, Self, TypeVar
+from typing import Self, TypeVar
 
 import httpx
-from tqdm import tqdm
 
-from app.client import flows
+from app.client import flows, job_flows
+from app.client.arguments import headers, seconds, server_url
 from app.client.effects import Flow
 from app.client.patience import Patience
 from app.client.perform import perform, perform_async
+from app.client.progress import job_bar, partial_file, transfer_bar
 from app.client.requests import SampleRequest, TrajectoryRequest
 from app.client.results import Frame, Job, Model, Samples, Trajectories
 
@@ -32,8 +32,12 @@ class Client:
     class of the problem's status, Unreachable, TimedOut or BrokenAnswer. Threads may share a
     client.
 
+    `url` is the address of the page; a path is that below which a proxy has put the server.
     `api_key` is sent with every request. `transport` replaces the network, for tests and proxies.
-    Raises ValueError for a `url` that is not http:// or https://.
+    Raises ValueError for an argument that cannot be right.
+
+    Ctrl-C, or interrupting a notebook's cell, ends the call. What `sample`, `trajectory` or
+    `stream` asked for is cancelled on the server with it; a job goes on.
     """
 
     def __init__(
@@ -44,9 +48,9 @@ class Client:
         timeout: float = TIMEOUT_SECONDS,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._timeout = timeout
+        self._timeout = seconds(timeout)
         self._http = httpx.Client(
-            base_url=_checked(url), headers=_headers(api_key), transport=transport
+            base_url=server_url(url), headers=headers(api_key), transport=transport
         )
 
     def __enter__(self) -> Self:
@@ -86,25 +90,28 @@ class Client:
         webhook_url: str | None = None,
     ) -> Job:
         """Start a job, kept on the server's disk. The same key and request give the same job."""
-        return self._one(flows.submit(request, self._patience, idempotency_key, webhook_url))
+        return self._one(job_flows.submit(request, self._patience, idempotency_key, webhook_url))
 
     def job(self, job: Job | str) -> Job:
         """Return a job's status now."""
-        return self._one(flows.status(_id(job), self._patience))
+        return self._one(job_flows.status(_id(job), self._patience))
 
     def watch(self, job: Job | str, *, timeout: float | None = None) -> Iterator[Job]:
         """Yield the job's status whenever it changes, until the job is finished. `timeout` is in
         seconds, for the whole call.
 
-        Raises ServerError when it failed, Gone when it expired, NotFound when it was cancelled.
+        Raises JobFailed, JobCancelled, Gone when it expired, and NotFound when it is not there.
         """
-        return perform(self._http, flows.watch(_id(job), Patience(self._timeout, timeout)))
+        return perform(self._http, job_flows.watch(_id(job), Patience(self._timeout, timeout)))
 
     def wait(self, job: Job | str, *, timeout: float | None = None, progress: bool = True) -> Job:
-        """Return the finished job; until then, show a progress bar. Raises what `watch` does."""
-        with _progress("images", "image", progress) as show:
+        """Return the finished job; until then, show a progress bar. Raises what `watch` does.
+
+        Ctrl-C ends the waiting, not the job: `cancel` does that.
+        """
+        with job_bar(progress) as show:
             for state in self.watch(job, timeout=timeout):
-                show(state.done, state.total)
+                show(state)
         return state
 
     def result(self, job: Job | str) -> Samples | Trajectories:
@@ -112,7 +119,7 @@ class Client:
 
         Raises Conflict when the job is not finished.
         """
-        return self._one(flows.result(_id(job), self._patience))
+        return self._one(job_flows.result(_id(job), self._patience))
 
     def download(self, job: Job | str, path: str | Path, *, progress: bool = True) -> Path:
         """Save a finished job's result: .zip, .npz, .json, .png, .gif, .webp or .apng, by suffix.
@@ -121,16 +128,16 @@ class Client:
         path. Raises ValueError for another suffix.
         """
         target = Path(path)
-        media_type = flows.media_type_of(target)
-        with _part(target, _id(job)) as file, _progress(target.name, "B", progress) as show:
-            flow = flows.download(_id(job), file, media_type, self._patience)
+        media_type = job_flows.media_type_of(target)
+        with partial_file(target, _id(job)) as file, transfer_bar(target.name, progress) as show:
+            flow = job_flows.download(_id(job), file, media_type, self._patience)
             for transfer in perform(self._http, flow):
-                show(transfer.done, transfer.total)
+                show(transfer)
         return target
 
     def cancel(self, job: Job | str) -> None:
         """Stop a job, and remove it with its result. Raises NotFound when there is no such job."""
-        self._one(flows.cancel(_id(job), self._patience))
+        self._one(job_flows.cancel(_id(job), self._patience))
 
     @property
     def _patience(self) -> Patience:
@@ -144,7 +151,9 @@ class Client:
 class AsyncClient:
     """`Client` for asyncio: its methods are awaited; `stream` and `watch` are for `async for`.
 
-    Files are written, and pictures decoded, on the event loop, one block or answer at a time.
+    It belongs to the event loop in which it is first used. Cancelling a task that awaits it does
+    what Ctrl-C does with a Client. Files are written, and pictures decoded, on the event loop, one
+    block or answer at a time.
     """
 
     def __init__(
@@ -155,9 +164,9 @@ class AsyncClient:
         timeout: float = TIMEOUT_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._timeout = timeout
+        self._timeout = seconds(timeout)
         self._http = httpx.AsyncClient(
-            base_url=_checked(url), headers=_headers(api_key), transport=transport
+            base_url=server_url(url), headers=headers(api_key), transport=transport
         )
 
     async def __aenter__(self) -> Self:
@@ -198,24 +207,28 @@ class AsyncClient:
         webhook_url: str | None = None,
     ) -> Job:
         """Start a job, kept on the server's disk. The same key and request give the same job."""
-        return await self._one(flows.submit(request, self._patience, idempotency_key, webhook_url))
+        return await self._one(
+            job_flows.submit(request, self._patience, idempotency_key, webhook_url)
+        )
 
     async def job(self, job: Job | str) -> Job:
         """Return a job's status now."""
-        return await self._one(flows.status(_id(job), self._patience))
+        return await self._one(job_flows.status(_id(job), self._patience))
 
     def watch(self, job: Job | str, *, timeout: float | None = None) -> AsyncGenerator[Job, None]:
         """Yield the job's status whenever it changes: see `Client.watch`."""
-        return perform_async(self._http, flows.watch(_id(job), Patience(self._timeout, timeout)))
+        return perform_async(
+            self._http, job_flows.watch(_id(job), Patience(self._timeout, timeout))
+        )
 
     async def wait(
         self, job: Job | str, *, timeout: float | None = None, progress: bool = True
     ) -> Job:
         """Return the finished job; until then, show a progress bar. Raises what `watch` does."""
-        with _progress("images", "image", progress) as show:
+        with job_bar(progress) as show:
             async with aclosing(self.watch(job, timeout=timeout)) as states:
                 async for state in states:
-                    show(state.done, state.total)
+                    show(state)
         return state
 
     async def result(self, job: Job | str) -> Samples | Trajectories:
@@ -223,22 +236,22 @@ class AsyncClient:
 
         Raises Conflict when the job is not finished.
         """
-        return await self._one(flows.result(_id(job), self._patience))
+        return await self._one(job_flows.result(_id(job), self._patience))
 
     async def download(self, job: Job | str, path: str | Path, *, progress: bool = True) -> Path:
         """Save a finished job's result as a file: see `Client.download`."""
         target = Path(path)
-        media_type = flows.media_type_of(target)
-        with _part(target, _id(job)) as file, _progress(target.name, "B", progress) as show:
-            flow = flows.download(_id(job), file, media_type, self._patience)
+        media_type = job_flows.media_type_of(target)
+        with partial_file(target, _id(job)) as file, transfer_bar(target.name, progress) as show:
+            flow = job_flows.download(_id(job), file, media_type, self._patience)
             async with aclosing(perform_async(self._http, flow)) as transfers:
                 async for transfer in transfers:
-                    show(transfer.done, transfer.total)
+                    show(transfer)
         return target
 
     async def cancel(self, job: Job | str) -> None:
         """Stop a job, and remove it with its result. Raises NotFound when there is no such job."""
-        await self._one(flows.cancel(_id(job), self._patience))
+        await self._one(job_flows.cancel(_id(job), self._patience))
 
     @property
     def _patience(self) -> Patience:
@@ -249,50 +262,5 @@ class AsyncClient:
             return await anext(values)
 
 
-def _checked(url: str) -> httpx.URL:
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ValueError(f"url: {url!r} is not allowed: {error}") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError(f"url: {url!r} is not allowed: it must begin with http:// or https://")
-    return parsed
-
-
-def _headers(api_key: str | None) -> dict[str, str]:
-    # Ranges count bytes as they are sent, so nothing may be compressed on the way.
-    headers = {"Accept-Encoding": "identity"}
-    return headers if api_key is None else {**headers, "Authorization": f"Bearer {api_key}"}
-
-
 def _id(job: Job | str) -> str:
     return job if isinstance(job, str) else job.id
-
-
-@contextmanager
-def _part(target: Path, job_id: str) -> Generator[BinaryIO, None, None]:
-    """Open a file that becomes `target` when the block succeeds. After an error it is kept, to be
-    continued: a job's result never changes."""
-    part = target.with_name(f"{target.name}.{job_id}.part")
-    try:
-        with part.open("ab") as file:
-            yield file
-    except BaseException:  # also Ctrl-C, after which people continue a download
-        if not part.stat().st_size:
-            part.unlink()
-        raise
-    os.replace(part, target)
-
-
-@contextmanager
-def _progress(
-    name: str, unit: str, is_shown: bool
-) -> Generator[Callable[[int, int | None], None], None, None]:
-    """Draw a progress bar; gives a function that takes what is done and the total, if known."""
-    with tqdm(desc=name, unit=unit, unit_scale=unit == "B", disable=not is_shown) as bar:
-
-        def show(done: int, total: int | None) -> None:
-            bar.total = total
-            bar.update(done - bar.n)  # back, when a download starts again
-
-        yield show

@@ -21,7 +21,7 @@ class Call:
     """Sends a request; the reply is an Answer.
 
     `seconds` is the longest time without a byte. The content of a `stream` is read with `Read`,
-    unless its status is an error.
+    unless its status is an error. `job_id` is the job's, where the call is about one.
     """
 
     method: str
@@ -30,15 +30,18 @@ class Call:
     body: Mapping[str, Any] | None = None
     stream: bool = False
     seconds: float = STALL_SECONDS
+    job_id: str | None = None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The reply to a Call. The headers' names are in lower case."""
+    """The reply to a Call. The headers' names are in lower case. `address` is what was asked, as
+    errors name it."""
 
     status: int
     headers: Mapping[str, str]
     content: bytes = b""
+    address: str = "the server"
 
 
 @dataclass(frozen=True)

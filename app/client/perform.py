@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import httpx
 
+from app.client.arguments import shown
 from app.client.effects import Answer, Call, Effect, Emit, Flow, Read, Reply, Sleep, resume
 
 T = TypeVar("T")
@@ -121,4 +122,4 @@ def _request(http: httpx.Client | httpx.AsyncClient, call: Call) -> httpx.Reques
 
 def _answer(response: httpx.Response, content: bytes) -> Answer:
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return Answer(response.status_code, headers, content)
+    return Answer(response.status_code, headers, content, shown(response.url))

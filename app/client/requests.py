@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-import numpy as np
-
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRequest:
@@ -30,9 +28,10 @@ class SampleRequest:
     guidance: float = 0.0
 
     def body(self) -> dict[str, Any]:
-        """Build the JSON object to send, without the fields that are None."""
+        """Build the JSON object to send, without the fields that are None. Raises ValueError for a
+        value that JSON cannot carry."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: _plain(value) for name, value in given.items() if value is not None}
+        return {name: _plain(name, value) for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +46,14 @@ class TrajectoryRequest(SampleRequest):
     timesteps: Sequence[int] | None = None
 
 
-def _plain(value: Any) -> Any:
-    """Turn NumPy's numbers and arrays, ranges and tuples into numbers and lists, which JSON can
-    carry. The server checks the values."""
-    if isinstance(value, np.generic | np.ndarray):
+def _plain(name: str, value: Any) -> Any:
+    """Turn the numbers and arrays of NumPy and PyTorch, ranges and tuples into numbers and lists,
+    which JSON can carry. The server checks the values."""
+    if isinstance(value, str | int | float | None):
+        return value
+    if hasattr(value, "tolist"):
         return value.tolist()
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(entry) for entry in value]
-    return value
+    if isinstance(value, Sequence):
+        return [_plain(name, entry) for entry in value]
+    reason = "it must be a number, a text, or a list or array of numbers"
+    raise ValueError(f"{name}: {value!r} is not allowed: {reason}")

@@ -1,26 +1,20 @@
-"""The results that a client returns, and the functions that read them from an answer's bytes."""
+"""The results that a client returns. They can be pickled and copied, and a notebook shows them."""
 
-import base64
-import hashlib
 import io
-import json
-import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from app.client.errors import BrokenAnswer
+from app.client import display
 from diffusion import pixels
 
 Array = np.ndarray
-T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sample:
     """One image, the sample `index` of its seed. `png` has the bytes that the server made."""
 
@@ -31,10 +25,21 @@ class Sample:
     @property
     def image(self) -> Image.Image:
         """The image as a PIL image of mode L or RGB."""
-        return _picture(self.png)
+        return decode_png(self.png)
+
+    def __repr__(self) -> str:
+        return f"Sample(index={self.index}, label={self.label}, png=<{len(self.png)} bytes>)"
+
+    def _repr_png_(self) -> bytes:
+        return display.png(self.image)
+
+    def _repr_html_(self) -> str:
+        label = "" if self.label is None else f", label {self.label}"
+        caption = f"image {self.index}{label}"
+        return display.figure(display.picture(self.image, caption), caption)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Samples:
     """The images of one seed, in index order, and how they were made.
 
@@ -59,16 +64,37 @@ class Samples:
     @property
     def array(self) -> Array:
         """The images as one uint8 array (n,H,W,C)."""
-        # A grey image has no axis of channels.
-        return np.stack([np.atleast_3d(np.asarray(image)) for image in self.images])
+        return _stacked(self.samples)
 
     @property
     def grid(self) -> Image.Image:
         """The images side by side in one near-square PIL image."""
         return pixels.picture(pixels.tile(self.array))
 
+    def __repr__(self) -> str:
+        return f"Samples({self._summary})"
 
-@dataclass(frozen=True)
+    def _repr_png_(self) -> bytes:
+        return display.png(self._first_grid)
+
+    def _repr_html_(self) -> str:
+        n = len(self.samples)
+        left_out = f"; the first {display.MAX_IMAGES} are shown" if n > display.MAX_IMAGES else ""
+        caption = f"{self._summary}, {self.compute_s:.1f} s{left_out}"
+        return display.figure(display.picture(self._first_grid, self._summary), caption)
+
+    @property
+    def _summary(self) -> str:
+        images = display.number_of(len(self.samples), "image")
+        steps = display.number_of(self.steps, "step")
+        return f"{images} of {self.model}, seed {self.seed}, {self.sampler} with {steps}"
+
+    @property
+    def _first_grid(self) -> Image.Image:
+        return pixels.picture(pixels.tile(_stacked(self.samples[: display.MAX_IMAGES])))
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class Trajectories:
     """The states of images on their way from noise.
 
@@ -90,8 +116,46 @@ class Trajectories:
         """x_t clipped to [-1, 1], as PIL images: a list for each sample, an image for each t."""
         return [[pixels.picture(x) for x in pixels.to_uint8(states)] for states in self.x_t]
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Trajectories):
+            return NotImplemented
+        mine, others = vars(self), vars(other)
+        return all(np.array_equal(mine[name], others[name]) for name in mine)
 
-@dataclass(frozen=True)
+    __hash__ = None  # type: ignore[assignment]  # as for other objects with arrays
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.x_t.shape))
+        return f"Trajectories({self._summary}; x_t and x0_hat are float32 {shape})"
+
+    def _repr_png_(self) -> bytes:
+        return display.png(self._strip)
+
+    def _repr_html_(self) -> str:
+        shown = ", ".join(str(self.t[k]) for k in self._columns)
+        n = len(self.x_t)
+        left_out = f"; the first {display.MAX_ROWS} are shown" if n > display.MAX_ROWS else ""
+        caption = f"{self._summary}{left_out}; from left to right, t = {shown}"
+        return display.figure(display.picture(self._strip, self._summary), caption)
+
+    @property
+    def _summary(self) -> str:
+        images = display.number_of(len(self.x_t), "image")
+        return f"{images} of seed {self.seed}, t = {self.t[0]} .. {self.t[-1]}"
+
+    @property
+    def _columns(self) -> list[int]:
+        """Which frames the strip shows."""
+        return display.spread(len(self.t), display.MAX_COLUMNS)
+
+    @property
+    def _strip(self) -> Image.Image:
+        """x_t as a film strip: a row for each sample, a column for each frame."""
+        states = pixels.to_uint8(self.x_t[: display.MAX_ROWS, self._columns])
+        return pixels.picture(pixels.tile(states.reshape(-1, *states.shape[2:]), states.shape[1]))
+
+
+@dataclass(frozen=True, repr=False)
 class Frame:
     """One sample's state at t, and the model's prediction of the image from it, both clipped."""
 
@@ -101,13 +165,27 @@ class Frame:
     x_t: Image.Image
     x0_hat: Image.Image
 
+    def __repr__(self) -> str:
+        return f"Frame(seed={self.seed}, index={self.index}, t={self.t})"
 
-@dataclass(frozen=True)
+    def _repr_png_(self) -> bytes:
+        both = np.concatenate([np.atleast_3d(np.asarray(x)) for x in (self.x_t, self.x0_hat)], 1)
+        return display.png(pixels.picture(both))
+
+    def _repr_html_(self) -> str:
+        pictures = display.picture(self.x_t, "x_t") + " " + display.picture(self.x0_hat, "x0_hat")
+        caption = f"x_t and x0_hat of image {self.index} of seed {self.seed} at t = {self.t}"
+        return display.figure(pictures, caption)
+
+
+@dataclass(frozen=True, repr=False)
 class Job:
     """A job's status at the time that the server sent it.
 
     `done` of `total` samples are made and stored, `rate` of them per second, and about `left_s`
-    seconds are left. `detail` says why the job failed, or what it waits for.
+    seconds are left, as long as the job runs at that rate; both are None while nobody knows, as
+    after a restart of the server until its first samples. `detail` says why the job failed, or what
+    it waits for.
     """
 
     id: str
@@ -125,8 +203,24 @@ class Job:
     created_at: datetime
     expires_at: datetime
 
+    def __repr__(self) -> str:
+        return f"Job({self.id}: {self.kind} of {self.model}, seed {self.seed}, {self.state})"
 
-@dataclass(frozen=True)
+    def _repr_html_(self) -> str:
+        bar = display.progress(self.done, self.total)
+        what = f"{self.kind} of {self.model}, seed {self.seed}, {self.sampler}"
+        rows = [("job", self.id), ("what", what), ("state", self.state)]
+        return f"{bar}{display.table(rows)}"
+
+    @property
+    def state(self) -> str:
+        """The status in words, with what is done, what is left, and `detail`."""
+        left = "" if self.left_s is None else f", about {display.duration(self.left_s)} left"
+        detail = "" if self.detail is None else f": {self.detail}"
+        return f"{self.status}, {self.done} of {self.total} done{left}{detail}"
+
+
+@dataclass(frozen=True, repr=False)
 class Model:
     """The model that the server serves, and how it runs it.
 
@@ -155,6 +249,35 @@ class Model:
     batch_invariant: bool
     limits: dict[str, int]
 
+    def __repr__(self) -> str:
+        return f"Model({self.name}: {self._image}, {self._classes}, {self._runs})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("model", self.name),
+            ("image", self._image),
+            ("labels", self._classes),
+            ("parameters", f"{self.parameters:,}"),
+            ("steps", f"T = {self.num_timesteps}"),
+            ("trained on", self.data or "unknown"),
+            ("runs", self._runs),
+            ("weights", f"SHA-256 {self.sha256[:8]}…"),
+        ]
+        return display.table(rows)
+
+    @property
+    def _image(self) -> str:
+        channels, height, width = self.image_shape
+        return f"{width} x {height}, {'grey' if channels == 1 else 'RGB'}"
+
+    @property
+    def _classes(self) -> str:
+        return display.number_of(len(self.classes), "label") if self.classes else "no labels"
+
+    @property
+    def _runs(self) -> str:
+        return f"{self.runtime} on {self.device}"
+
 
 @dataclass(frozen=True)
 class Transfer:
@@ -164,82 +287,14 @@ class Transfer:
     total: int | None
 
 
-def read_samples(content: bytes) -> Samples:
-    """Read a JSON answer of /sample. Raises BrokenAnswer when it is damaged, which includes a PNG
-    that does not match its SHA-256."""
-    body = read_object(content)
-    try:
-        samples = tuple(_sample(entry) for entry in body["samples"])
-        return _pick(Samples, {**body, **body["timing"], "samples": samples})
-    except (KeyError, TypeError, ValueError) as error:
-        raise BrokenAnswer(f"not a list of samples: {error!r}") from error
-
-
-def read_trajectories(content: bytes, seed: int) -> Trajectories:
-    """Read an npz answer of /denoise-trajectory. Raises BrokenAnswer when it is damaged."""
-    try:
-        # A pickle could run code that the server, or who pretends to be it, has chosen.
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return _pick(Trajectories, {"seed": seed, **arrays})
-    except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
-        # RuntimeError: zipfile's for flags and methods that it cannot read
-        raise BrokenAnswer(f"not an npz archive: {error!r}") from error
-
-
-def read_frame(data: str, seed: int) -> Frame:
-    """Read the data of a `frame` event. Raises BrokenAnswer when it is damaged."""
-    body = read_object(data)
-    try:
-        pictures = {name: _picture(base64.b64decode(body[name])) for name in ("x_t", "x0_hat")}
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise BrokenAnswer(f"not a frame: {error!r}") from error
-    return _pick(Frame, {**body, **pictures, "seed": seed})
-
-
-def read_job(content: bytes | str) -> Job:
-    """Read a job's status in JSON. Raises BrokenAnswer when it is none."""
-    body = read_object(content)
-    try:
-        dates = {name: datetime.fromisoformat(body[name]) for name in ("created_at", "expires_at")}
-    except (KeyError, TypeError, ValueError) as error:
-        raise BrokenAnswer(f"not a job: {error!r}") from error
-    return _pick(Job, {**body, **dates})
-
-
-def read_model(content: bytes) -> Model:
-    """Read the answer of GET /model. Raises BrokenAnswer when it is no model."""
-    return _pick(Model, read_object(content))
-
-
-def read_object(content: bytes | str) -> dict[str, Any]:
-    """Read a JSON object. Raises BrokenAnswer for anything else."""
-    try:
-        body = json.loads(content)
-    except ValueError as error:
-        raise BrokenAnswer(f"not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise BrokenAnswer(f"not a JSON object: {str(body)[:80]}")
-    return body
-
-
-def _pick(kind: type[T], body: Mapping[str, Any]) -> T:
-    """Build a data class from an object. Other fields are ignored: a newer server may send more."""
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    missing = [name for name in names if name not in body]
-    if missing:
-        raise BrokenAnswer(f"{kind.__name__} without {', '.join(missing)}")
-    return kind(**{name: body[name] for name in names})
-
-
-def _sample(entry: Mapping[str, Any]) -> Sample:
-    png = base64.b64decode(entry["png"])
-    if hashlib.sha256(png).hexdigest() != entry["sha256"]:
-        reason = "it was damaged on its way: its SHA-256 does not match"
-        raise BrokenAnswer(f"image {entry['index']}: {reason}")
-    return Sample(entry["index"], entry["label"], png)
-
-
-def _picture(png: bytes) -> Image.Image:
+def decode_png(png: bytes) -> Image.Image:
+    """Decode a picture. Raises OSError, ValueError or SyntaxError when it is damaged."""
     image = Image.open(io.BytesIO(png))
     image.load()  # pillow decodes late: a damaged picture must be found here
     return image
+
+
+def _stacked(samples: tuple[Sample, ...]) -> Array:
+    """The samples' images as one uint8 array (n,H,W,C)."""
+    # A grey image has no axis of channels.
+    return np.stack([np.atleast_3d(np.asarray(sample.image)) for sample in samples])

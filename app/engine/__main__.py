@@ -21,17 +21,17 @@ from app.engine.lane_threads import LaneThreads
 from app.engine.latency_curve import LatencyCurve
 from app.engine.runner import Runner
 from app.engine.runtime import Runtime, make_runtime
-from app.engine.warmup import invariant_sizes, step_seconds
+from app.engine.warmup import Tell, invariant_sizes, step_seconds, tell_nobody
 from app.wire.channel import Disconnected, SocketChannel
 from app.wire.flight_recorder import FlightRecorder
-from app.wire.messages import ModelInfo, Ready, Unusable
+from app.wire.messages import ModelInfo, Ready, Starting, Unusable
 from app.wire.options import Options
 from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from diffusion.devices import pick_device
 from diffusion.pixels import PICTURE_CHANNELS
 from diffusion.process import Process
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ddpm.engine")
 
 END_SECONDS = 10.0
 """Time that running steps have once the API process is gone."""
@@ -47,12 +47,16 @@ def outlive_for(seconds: float, connection: socket.socket) -> None:
     os._exit(1)
 
 
-def load(options: Options, make_runner: type[Runner] = Runner) -> tuple[Engine, Ready]:
+def load(
+    options: Options, make_runner: type[Runner] = Runner, tell: Tell = tell_nobody
+) -> tuple[Engine, Ready]:
     """Load the checkpoint and warm up: the engine, and what to tell of its model.
 
-    Raises CheckpointError, ConfigError, DeviceError or RuntimeUnavailable.
+    `tell` is called with each step of the way. Raises CheckpointError, ConfigError, DeviceError or
+    RuntimeUnavailable.
     """
     torch.set_num_threads(options.threads)
+    tell(Starting(f"loading the checkpoint {options.checkpoint}"))
     checkpoint = open_checkpoint(options.checkpoint)
     if checkpoint.unet.in_channels not in PICTURE_CHANNELS:
         raise CheckpointError(
@@ -62,10 +66,11 @@ def load(options: Options, make_runner: type[Runner] = Runner) -> tuple[Engine, 
     process = Process.from_config(checkpoint.process)
     model = checkpoint.eps_model()
     device = pick_device(options.device)
+    tell(Starting(f"preparing the network for {device}"))
     runtime = make_runtime(options.runtime, model, device, options.threads, options.max_batch)
     if runtime.name == "openvino":
         torch.set_num_threads(1)  # its idle threads would spin beside OpenVINO's
-    invariant = invariant_sizes(runtime, model)
+    invariant = invariant_sizes(runtime, model, tell)
     runner = make_runner(
         runtime,
         invariant or runtime.batch_sizes,
@@ -74,7 +79,7 @@ def load(options: Options, make_runner: type[Runner] = Runner) -> tuple[Engine, 
         checkpoint.card.null_label,
     )
     is_conditional = checkpoint.unet.num_class_embeds is not None
-    measured = step_seconds(process, runner, is_conditional=is_conditional)
+    measured = step_seconds(process, runner, is_conditional=is_conditional, tell=tell)
     curve = measured.up_to_the_knee()
     runtime.keep(curve.sizes)
     runner.batch_sizes = curve.sizes
@@ -126,15 +131,19 @@ def describe(
 
 def main(make_runner: type[Runner] = Runner) -> None:
     """Run until the API process goes away."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the API process' to handle
+    for stopping in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # of a whole service: the API process' to handle
+        signal.signal(stopping, signal.SIG_IGN)
     fd, recorder_fd, options = Options.parse()
-    logs.configure(options.log_format)
+    logs.configure(options.log_format, options.log_level)
     connection = socket.socket(fileno=fd)
     channel = SocketChannel(connection)
     threading.Thread(target=outlive_for, args=(END_SECONDS, connection), daemon=True).start()
     try:
         try:
-            engine, ready = load(options, make_runner)
+            engine, ready = load(options, make_runner, channel.send)
             engine.on_step = FlightRecorder(recorder_fd).write
         except Exception as error:
             log.debug("engine cannot start", exc_info=error)

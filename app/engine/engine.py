@@ -21,7 +21,7 @@ from diffusion.process import Process
 from diffusion.samplers import SamplerTable, make_table
 from diffusion.spacing import SamplerName
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ddpm.engine")
 
 MAX_TABLES = 256
 """Samplers' tables that are kept for the next job."""

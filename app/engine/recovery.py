@@ -11,7 +11,7 @@ from app.engine.job import Chain, Job
 from app.engine.runner import Runner
 from app.engine.scheduler import Scheduler
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ddpm.engine")
 
 OUT_OF_MEMORY_SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "bad_alloc")
 

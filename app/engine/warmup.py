@@ -6,7 +6,7 @@ other rows: that is measured, with the model that is served.
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from app.engine.latency_curve import LatencyCurve
 from app.engine.runner import Runner
 from app.engine.runtime import Runtime
 from app.wire.channel import Disconnected
-from app.wire.messages import Done, Failed, Message, Submit
+from app.wire.messages import Done, Failed, Message, Starting, Submit
 from diffusion.openvino.model import examples
 from diffusion.parameterization import EpsModel
 from diffusion.process import Process
@@ -33,10 +33,16 @@ CONTENDER = 0.85
 above may always, since what else runs can only have made them look worse."""
 ROUNDS_SECONDS = 5.0
 """Time after which no further round begins, whether or not they agree."""
+Tell = Callable[[Starting], None]
+"""Told of what the engine is doing while it starts."""
+
+
+def tell_nobody(_: Starting) -> None:
+    """Tell nobody what the engine is doing."""
 
 
 @torch.inference_mode()
-def invariant_sizes(runtime: Runtime, model: EpsModel) -> tuple[int, ...]:
+def invariant_sizes(runtime: Runtime, model: EpsModel, tell: Tell = tell_nobody) -> tuple[int, ...]:
     """The batch sizes in which a row has the same bytes, wherever it is and whatever it is beside.
 
     Measured: the same rows in every size and at several places, against the smallest size. Empty
@@ -47,7 +53,8 @@ def invariant_sizes(runtime: Runtime, model: EpsModel) -> tuple[int, ...]:
     x_t, t, label = inputs[0], inputs[1], inputs[2] if len(inputs) == 3 else None
     expected: dict[int, Tensor] = {}
     agreeing = []
-    for size in runtime.batch_sizes:
+    for place, size in enumerate(runtime.batch_sizes, start=1):
+        tell(Starting("preparing the network, batch size", place, len(runtime.batch_sizes)))
         agrees = True
         for start in range(0, largest, max(1, size // 2)):
             rows = torch.arange(start, start + size, device=x_t.device) % largest
@@ -59,7 +66,9 @@ def invariant_sizes(runtime: Runtime, model: EpsModel) -> tuple[int, ...]:
     return tuple(agreeing)
 
 
-def step_seconds(process: Process, runner: Runner, *, is_conditional: bool) -> LatencyCurve:
+def step_seconds(
+    process: Process, runner: Runner, *, is_conditional: bool, tell: Tell = tell_nobody
+) -> LatencyCurve:
     """Seconds of one DDPM step for each of the runner's batch sizes, as the engine takes it: on all
     lanes of the runtime, with everything that it does besides.
 
@@ -67,7 +76,9 @@ def step_seconds(process: Process, runner: Runner, *, is_conditional: bool) -> L
     shortest is nearest to what the step itself takes, and two starts find the same. Raises
     RuntimeError when a step cannot be taken.
     """
-    rehearsal = Rehearsal(runner.batch_sizes, process.num_timesteps, is_conditional=is_conditional)
+    rehearsal = Rehearsal(
+        runner.batch_sizes, process.num_timesteps, is_conditional=is_conditional, tell=tell
+    )
     no_size_is_better = LatencyCurve({size: float(size) for size in runner.batch_sizes})
     with contextlib.suppress(Disconnected):
         LaneThreads(rehearsal, Engine(process, runner, no_size_is_better)).serve()
@@ -78,11 +89,15 @@ class Rehearsal:
     """An engine's first jobs: one at a time, of every size in turn, until it is sure which sizes
     are worth having."""
 
-    def __init__(self, sizes: Sequence[int], T: int, *, is_conditional: bool) -> None:
+    def __init__(
+        self, sizes: Sequence[int], T: int, *, is_conditional: bool, tell: Tell = tell_nobody
+    ) -> None:
         self.seconds: dict[int, list[float]] = {size: [] for size in sizes}  # of a step, by size
         self._largest = max(sizes)
         self._T = T
         self._is_conditional = is_conditional
+        self._tell = tell
+        self._rounds_begun = 0
         self._jobs = self._rounds()
         self._running: Submit | None = None
 
@@ -126,6 +141,9 @@ class Rehearsal:
         return [size for size, rate in rates.items() if size >= knee or rate >= enough]
 
     def _round(self, sizes: Iterable[int]) -> Iterator[Submit]:
+        self._rounds_begun += 1
+        at_least = max(self._rounds_begun, FULL_ROUNDS + AGREEING_ROUNDS)
+        self._tell(Starting("measuring its speed, round", self._rounds_begun, at_least))
         for size in sizes:
             yield Submit(
                 id=f"warm-up {size}",

@@ -1,6 +1,7 @@
 """One log line and one count for every request, whatever its outcome."""
 
 import logging
+from collections.abc import Collection
 from dataclasses import asdict
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -9,19 +10,21 @@ from app.http import tracing
 from app.http.metrics import Metrics
 from app.http.request_log import RequestRecord
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ddpm.access")
 
 
 class AccessLog:
     """The outermost ASGI middleware: observes each request up to the end of its answer.
 
     It logs the request, counts it under its route's path, describes its span, and notes when the
-    client disconnects before the end of the answer.
+    client disconnects before the end of the answer. The lines of `probes`, which are paths of
+    routes that machines ask again and again, are of level DEBUG.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, probes: Collection[str] = ()) -> None:
         self.app = app
         self.metrics = metrics
+        self.probes = probes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,7 +52,8 @@ class AccessLog:
             # A path that is no route's is the client's: a label for each would have no end.
             route = getattr(scope.get("route"), "path", "other")
             self.metrics.count(route, status, record)
-            log.info("answered", extra=_fields(scope, record, status))
+            level = logging.DEBUG if route in self.probes else logging.INFO
+            log.log(level, "answered", extra=_fields(scope, record, status))
 
 
 def _fields(scope: Scope, record: RequestRecord, status: str) -> dict[str, object]:

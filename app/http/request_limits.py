@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.http.problems import Problem, shorten
 from app.http.request_log import RequestRecord
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ddpm.server")
 
 CHARSETS = ("utf-8", "utf8", "us-ascii")
 """The encodings of text that are UTF-8, as JSON must be (RFC 8259)."""

@@ -27,7 +27,7 @@ from app.pool.pool import EnginePool
 from app.settings import Settings
 from app.tasks import end, together
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ddpm.jobs")
 
 OPEN_SECONDS = 5.0
 """Pause before the storage is opened again."""

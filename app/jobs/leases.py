@@ -16,6 +16,10 @@ from app.jobs.database import Database, time_in, transaction
 from app.jobs.errors import LostLease
 from app.jobs.tables import UNFINISHED, Job, Sample, Status
 
+STOPPED: dict[str, Any] = {"lease_until": None, "resumed_at": None}
+"""What changes when a job is given back in the middle of a turn: until the next claim nobody runs
+it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
@@ -51,8 +55,9 @@ class Leases:
             )
             if job is None:
                 return None
-            # The rate counts from here: nothing is known of the speed of the owner before.
-            if job.owner != owner:
+            # The rate counts from here: nothing is known of the speed of the owner before, and
+            # while nobody ran the job, it made no progress.
+            if job.owner != owner or job.resumed_at is None:
                 job.resumed_at, job.resumed_done = at, job.done
             job.status, job.owner, job.detail = "running", owner, None
             job.started_at = job.started_at or at
@@ -114,8 +119,8 @@ class Leases:
     async def release(self, job: Job, detail: str | None) -> None:
         """Give the lease back in the middle of a turn, and note why. Raises LostLease."""
         async with self.database.writing() as session:
-            changes = {"lease_until": None, "turn_at": await time_in(session), "detail": detail}
-            await _change(session, job, changes)
+            at = await time_in(session)
+            await _change(session, job, {**STOPPED, "turn_at": at, "detail": detail})
 
     @transaction
     async def leave(self, job: Job) -> None:
@@ -138,9 +143,8 @@ class Leases:
     async def release_all(self) -> None:
         """End every lease; for when their holders are known to be dead."""
         async with self.database.writing() as session:
-            await session.execute(
-                update(Job).where(Job.lease_until.is_not(None)).values(lease_until=None)
-            )
+            runs = or_(Job.lease_until.is_not(None), Job.status.in_(UNFINISHED))
+            await session.execute(update(Job).where(runs).values(STOPPED))
 
 
 async def _change(session: AsyncSession, job: Job, changes: dict[str, Any]) -> None:

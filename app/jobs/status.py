@@ -12,10 +12,7 @@ from app.pool.pool import EnginePool
 
 def describe(job: Job, at: float, pool: EnginePool) -> JobStatus:
     """A job's status at the time `at` of the database's clock; `pool` would have to run it here."""
-    # Since its present owner began: the time in which nobody ran it says nothing of the speed.
-    seconds = at - job.resumed_at if job.resumed_at is not None else 0.0
-    made = job.done - job.resumed_done
-    rate = made / seconds if made and seconds > 0 and job.status == "running" else None
+    rate = _rate(job, at)
     return JobStatus(
         **json.loads(job.header),
         kind=job.kind,
@@ -30,6 +27,16 @@ def describe(job: Job, at: float, pool: EnginePool) -> JobStatus:
         finished_at=job.finished_at and _date(job.finished_at),
         expires_at=_date(job.expires_at),
     )
+
+
+def _rate(job: Job, at: float) -> float | None:
+    """Samples a second since the job's present owner began; None when nobody runs it, or nothing is
+    made yet. The time in which nobody ran it says nothing of the speed."""
+    owner_is_dead = job.lease_until is not None and job.lease_until < at
+    if job.status != "running" or job.resumed_at is None or owner_is_dead:
+        return None
+    made, seconds = job.done - job.resumed_done, at - job.resumed_at
+    return made / seconds if made and seconds > 0 else None
 
 
 def _obstacle(job: Job, pool: EnginePool) -> str | None:

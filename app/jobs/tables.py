@@ -53,7 +53,7 @@ class Job(Base):
     started_at: Mapped[float | None] = mapped_column(Double)
     finished_at: Mapped[float | None] = mapped_column(Double)
     expires_at: Mapped[float] = mapped_column(Double)
-    resumed_at: Mapped[float | None] = mapped_column(Double)  # by its present owner
+    resumed_at: Mapped[float | None] = mapped_column(Double)  # by its present owner, if it runs
     resumed_done: Mapped[int] = mapped_column(Integer, default=0)
     run_seconds: Mapped[float] = mapped_column(Double, default=0.0)
 

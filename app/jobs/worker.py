@@ -30,7 +30,7 @@ from app.pool.pool import EnginePool
 from app.tasks import end, together
 from app.wire.messages import Done, Failed, Finished, Frame, ModelInfo
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ddpm.jobs")
 
 A = TypeVar("A")
 T = TypeVar("T")

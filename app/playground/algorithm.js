@@ -1,16 +1,12 @@
 // Algorithm 2, line by line, with the numbers that the server computed.
 
-import { ask } from "./api.js";
 import { find, make } from "./dom.js";
-import { paint, readNpz } from "./pixels.js";
+import { paint } from "./pixels.js";
 import { Player } from "./player.js";
-import { singleBody } from "./request.js";
 import { Schedule, digits } from "./schedule.js";
 import { Task } from "./task.js";
 
-const TURNS = 40;
 const SECONDS = 30;
-const FIRST_T = 0.25; // of T: where an image begins to show
 /** A number after a dot: a negative one in parentheses. @param {string} text */
 const factor = (text) => (text.startsWith("−") ? `(${text})` : text);
 /** The value that is white: noise is seldom beyond 2.5. */
@@ -24,12 +20,15 @@ const KNOWN_FROM = { x_t: 1, eps: 2, z: 3, x_prev: 4 };
  */
 
 export class Algorithm {
-  /** @param {any} model @param {import("./task.js").Tell} tell */
-  constructor(model, tell) {
+  /**
+   * @param {any} model
+   * @param {import("./task.js").Tell} tell
+   * @param {import("./example.js").Example} example
+   */
+  constructor(model, tell, example) {
     this.model = model;
+    this.example = example;
     this.schedule = new Schedule(model.alpha_bar);
-    // A learned sigma differs from pixel to pixel and is not sent; the fixed one can be shown.
-    this.variance = model.variance === "learned_range" ? "fixed_small" : model.variance;
     this.lines = [...document.querySelectorAll("#algorithm-lines li")];
     this.figures = [...document.querySelectorAll("#algorithm-pictures figure")];
     this.count = find("#algorithm-count");
@@ -48,20 +47,16 @@ export class Algorithm {
     find("#algorithm-note").textContent = this.#note();
   }
 
-  /** @param {import("./request.js").Request} request */
-  run(request) {
-    const { sampler: _, steps: __, eta: ___, ...body } = singleBody(request, this.model);
-    const timesteps = this.#times().flatMap((t) => [t, t - 1]);
-    return this.task.start({ ...body, variance: this.variance, timesteps });
+  run() {
+    return this.task.start(null);
   }
 
-  /** @param {object} body @param {AbortSignal} signal */
-  async #work(body, signal) {
+  /** @param {null} _ @param {AbortSignal} signal */
+  async #work(_, signal) {
     const { T } = this.schedule;
     this.count.textContent = `The server is taking ${T} steps …`;
     try {
-      const response = await ask("denoise-trajectory", { body, accept: "application/x-npz", signal });
-      this.turns = this.#turns(readNpz(await response.arrayBuffer()));
+      this.turns = this.#turns(await this.example.states(signal));
     } finally {
       this.count.textContent = "";
     }
@@ -75,16 +70,8 @@ export class Algorithm {
     this.player.reset(this.moments.length);
     this.moments.forEach(() => this.player.add());
     this.player.finish();
-    const start = this.moments.findIndex(({ line, turn }) => line === 4 && this.turns[turn].t <= FIRST_T * T);
+    const start = this.moments.findIndex(({ line, turn }) => line === 4 && this.turns[turn].t <= this.schedule.half);
     this.player.seek(Math.max(start, 0));
-  }
-
-  /** The turns asked for, T..1, evenly spaced. */
-  #times() {
-    const { T } = this.schedule;
-    const turns = Math.max(1, Math.min(TURNS, T, Math.floor(this.model.limits.max_frames / 2)));
-    const times = Array.from({ length: turns }, (_, k) => Math.round(T - (k * (T - 1)) / Math.max(1, turns - 1)));
-    return [...new Set(times)];
   }
 
   /**
@@ -99,7 +86,7 @@ export class Algorithm {
       const k = times.indexOf(t);
       return arrays[name].data.subarray(k * size, (k + 1) * size);
     };
-    return this.#times().map((t) => {
+    return this.example.times().map((t) => {
       const { signal, noise, sigma } = this.#scales(t);
       const [x_t, x_0_hat, x_prev] = [image("x_t", t), image("x0_hat", t), image("x_t", t - 1)];
       const eps = x_t.map((value, i) => (value - signal * x_0_hat[i]) / noise);
@@ -123,7 +110,7 @@ export class Algorithm {
       noise: schedule.noise(t),
       outer: 1 / Math.sqrt(alpha),
       inner: (1 - alpha) / schedule.noise(t),
-      sigma: schedule.sigma(t, this.variance),
+      sigma: schedule.sigma(t, this.example.variance),
     };
   }
 

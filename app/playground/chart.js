@@ -1,4 +1,5 @@
 // alpha_bar_t and the noise level over t, T on the left as in the paper's Fig. 2, with a playhead.
+// Both are relative, without a unit; t counts steps of the forward process.
 
 import { find, make } from "./dom.js";
 import { digits } from "./schedule.js";
@@ -22,11 +23,29 @@ export class Chart {
     this.time = make("output");
     find(".legend", root).replaceChildren(
       make("span", { class: "is-time" }, make("var", {}, "t"), " = ", this.time),
-      make("span", { class: "is-signal" }, make("var", { class: "bar-over" }, "α"), make("sub", {}, "t"), " = ", this.alphaBar),
-      make("span", { class: "is-noise" }, "noise level √(1 − ", make("var", { class: "bar-over" }, "α"), make("sub", {}, "t"), ") = ", this.level));
-    find(".plot", root).replaceChildren(this.#curves(), this.head,
-      make("span", { class: "end is-left" }, `t = ${schedule.T}, noise`),
-      make("span", { class: "end is-right" }, "0, image"));
+      make("span", { class: "is-signal" }, "image ", make("var", { class: "bar-over" }, "α"), make("sub", {}, "t"), " = ", this.alphaBar),
+      make("span", { class: "is-noise" }, "noise √(1 − ", make("var", { class: "bar-over" }, "α"), make("sub", {}, "t"), ") = ", this.level));
+    find(".plot", root).replaceChildren(this.#curves(), this.head, ...this.#axes());
+  }
+
+  /** Numbers at both axes, and what they count. */
+  #axes() {
+    const { T } = this.schedule;
+    const marks = [...new Set([T, 0.75 * T, 0.5 * T, 0.25 * T, 0].map(Math.round))].map((t) => {
+      const mark = make("span", { class: "mark is-x" }, String(t));
+      mark.style.left = `${100 * (1 - t / T)}%`;
+      return mark;
+    });
+    for (const value of [1, 0.5, 0]) {
+      const mark = make("span", { class: "mark is-y" }, String(value));
+      mark.style.top = `${100 * (1 - value)}%`;
+      marks.push(mark);
+    }
+    return [
+      ...marks,
+      make("span", { class: "axis is-y" }, "relative size, no unit"),
+      make("span", { class: "axis is-x" }, "timestep ", make("var", {}, "t"), `, in steps: ${T} is noise, 0 the image`),
+    ];
   }
 
   /** Move the playhead. @param {number} t */
@@ -55,6 +74,7 @@ export class Chart {
       path.setAttribute("d", d);
       svg.append(path);
     };
+    add("grid", "M0,0.5 L1,0.5");
     add("area is-signal", `M${alphaBar} L0,1 L1,1 Z`);
     add("line is-signal", `M${alphaBar}`);
     add("line is-noise", `M${line((t) => schedule.noise(t))}`);

@@ -15,9 +15,14 @@ const ROWS = /** @type {[keyof typeof NAMES, number][]} */ ([
 /** @typedef {import("./api.js").Frame} Frame */
 
 export class Compare {
-  /** @param {any} model @param {import("./task.js").Tell} tell */
-  constructor(model, tell) {
+  /**
+   * @param {any} model
+   * @param {import("./task.js").Tell} tell
+   * @param {import("./example.js").Example} example
+   */
+  constructor(model, tell, example) {
     this.model = model;
+    this.variance = example.variance; // so that Algorithm 2 makes the image of the other lessons
     this.count = find("#compare-count");
     this.body = find("#compare-table tbody");
     /** @type {{image: HTMLImageElement, frame: Frame}[]} */
@@ -42,7 +47,10 @@ export class Compare {
     this.#head(frames);
     const rows = new Map(ROWS.map(([sampler, steps]) => {
       const kept = Math.min(steps, T);
-      return [`${NAMES[sampler]}, ${kept} ${kept === 1 ? "step" : "steps"}`, { sampler, steps: kept }];
+      return [
+        `${NAMES[sampler]}, ${kept} ${kept === 1 ? "step" : "steps"}`,
+        { sampler, steps: kept, ...(sampler === "ddpm" ? { variance: this.variance } : {}) },
+      ];
     }));
     this.body.replaceChildren();
     try {

@@ -1,22 +1,24 @@
 // The forward process on one image, as in the paper's Fig. 2.
 
-import { ask } from "./api.js";
 import { Chart } from "./chart.js";
 import { find } from "./dom.js";
 import { normals, paint, readPicture } from "./pixels.js";
-import { singleBody } from "./request.js";
 import { Schedule, digits } from "./schedule.js";
 import { Mendable, Task } from "./task.js";
 import { mixture } from "./watch.js";
 
-const QUICK = { sampler: "dpmpp", steps: 20 };
-const FIRST_T = 0.3; // of T: half gone, half there
 const SEED = 1;
 
 export class Forward {
-  /** @param {any} model @param {import("./task.js").Tell} tell */
-  constructor(model, tell) {
+  /**
+   * @param {any} model
+   * @param {import("./task.js").Tell} tell
+   * @param {import("./example.js").Example} example
+   */
+  constructor(model, tell, example) {
     this.model = model;
+    this.example = example;
+    this.count = find("#forward-count");
     this.schedule = new Schedule(model.alpha_bar);
     this.chart = new Chart(find("#forward-timeline"), this.schedule);
     this.slider = find("#forward-slider");
@@ -26,7 +28,7 @@ export class Forward {
     this.eps = normals(model.image_shape.reduce((/** @type {number} */ a, /** @type {number} */ b) => a * b), SEED);
     const { T } = this.schedule;
     this.slider.max = String(T - 1);
-    this.slider.value = String(T - Math.max(1, Math.round(FIRST_T * T)));
+    this.slider.value = String(T - this.schedule.half);
     this.slider.addEventListener("input", () => this.#show());
     this.task = new Task(find("#forward"), this.#work.bind(this), tell);
     const file = find("#forward-file");
@@ -35,21 +37,25 @@ export class Forward {
     });
   }
 
-  /** @param {import("./request.js").Request} request */
-  run(request) {
-    return this.task.start({ body: { ...singleBody(request, this.model), ...QUICK } });
+  run() {
+    return this.task.start({});
   }
 
-  /** @param {{body?: Record<string, any>, file?: Blob}} source @param {AbortSignal} signal */
-  async #work({ body, file }, signal) {
-    if (body) {
-      const steps = Math.min(QUICK.steps, this.schedule.T);
-      const { eta: _, variance: __, ...plain } = body; // of other samplers
-      file = await (await ask("sample", { body: { ...plain, steps }, accept: "image/png", signal })).blob();
+  /** The user's own picture, or the one that all lessons show. @param {{file?: Blob}} source @param {AbortSignal} signal */
+  async #work({ file }, signal) {
+    if (file) {
+      this.count.textContent = "";
+      this.x_0 = await readPicture(file, this.model.image_shape).catch(() => {
+        throw new Mendable("This file is not a picture that the browser can read.");
+      });
+    } else {
+      this.count.textContent = `The server is taking ${this.schedule.T} steps …`;
+      try {
+        this.x_0 = await this.example.image(signal);
+      } finally {
+        if (!signal.aborted) this.count.textContent = "";
+      }
     }
-    this.x_0 = await readPicture(/** @type {Blob} */ (file), this.model.image_shape).catch(() => {
-      throw new Mendable("This file is not a picture that the browser can read.");
-    });
     this.#show();
   }
 

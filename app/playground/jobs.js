@@ -155,8 +155,15 @@ function progressText({ status, done, total, left_s, sampler, steps, detail }) {
   const how = `${sampler}, ${steps} ${steps === 1 ? "step" : "steps"}`;
   if (status === "finished") return `${how} · finished`;
   if (!NOT_ENDED.has(status)) return `${how} · ${status}${detail ? `: ${detail}` : ""}`;
-  const left = left_s === null ? "" : ` · about ${Math.ceil(left_s)} s left`;
+  const left = left_s === null ? "" : ` · about ${duration(left_s)} left`;
   return `${how} · ${done} of ${total}${left}${detail ? ` · ${detail}` : ""}`;
+}
+
+/** A time in words, about. @param {number} seconds */
+function duration(seconds) {
+  if (seconds < 100) return `${Math.ceil(seconds)} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 100 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 /** @returns {string[]} */

@@ -10,6 +10,13 @@ export class Schedule {
     return this.table.length - 1;
   }
 
+  /** Where about half of the image's variance is left: noise and image can both be seen. */
+  get half() {
+    const times = this.table.map((_, t) => t).slice(1);
+    const distance = (/** @type {number} */ t) => Math.abs(this.table[t] - 0.5);
+    return times.reduce((best, t) => (distance(t) < distance(best) ? t : best));
+  }
+
   /** What is left of the image's variance (eq. 4). @param {number} t */
   alphaBar(t) {
     return this.table[t];

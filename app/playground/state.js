@@ -75,6 +75,7 @@ export class State {
 
 /** @param {any} model  GET /model */
 export function showModel(model) {
+  find("#model-name").textContent = model.name;
   const bits = model.quality?.bits_per_dim?.test?.total;
   find("#state-model").replaceChildren(...rows({
     Name: model.name,

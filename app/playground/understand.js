@@ -3,12 +3,14 @@
 import { Algorithm } from "./algorithm.js";
 import { Compare } from "./compare.js";
 import { find } from "./dom.js";
+import { Example } from "./example.js";
 import { Forward } from "./forward.js";
 
 export class Understand {
   /** @param {any} model @param {import("./request.js").Form} form */
   constructor(model, form) {
     this.title = "Understand";
+    this.example = new Example(model);
     /** @type {Map<Element, Forward | Algorithm | Compare>} */
     this.lessons = new Map();
     /** @type {import("./task.js").Tell} */
@@ -18,9 +20,9 @@ export class Understand {
       if (errors.length) this.observer.disconnect();
     };
     for (const [id, lesson] of Object.entries({
-      forward: new Forward(model, tell),
-      algorithm: new Algorithm(model, tell),
-      compare: new Compare(model, tell),
+      forward: new Forward(model, tell, this.example),
+      algorithm: new Algorithm(model, tell, this.example),
+      compare: new Compare(model, tell, this.example),
     })) {
       this.lessons.set(find(`#${id}`), lesson);
     }
@@ -35,6 +37,7 @@ export class Understand {
   /** @param {import("./request.js").Request} request */
   async run(request) {
     this.request = request;
+    this.example.choose(request);
     this.observer.disconnect(); // and observed again, it reports what is in sight now
     for (const [root, lesson] of this.lessons) {
       lesson.task.cancel();

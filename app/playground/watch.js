@@ -25,6 +25,7 @@ export class Watch {
     this.formula = find("#watch-formula");
     this.count = find("#watch-count");
     this.strip = find("#watch-strip");
+    this.note = find("#watch-note");
     /** @type {Frame[]} */
     this.frames = [];
     this.player = new Player(find("#watch-timeline"), this.#show.bind(this));
@@ -78,15 +79,16 @@ export class Watch {
     this.guess.alt = `The model's prediction of the image${name}`;
   }
 
-  /** Eleven of the frames, x_t above what the model makes of it. */
+  /** Eleven of the frames, x_t above what the model makes of it, and t below. */
   #drawStrip() {
     const last = this.frames.length - 1;
     const picked = Array.from({ length: STRIP }, (_, k) => this.frames[Math.round((k * last) / (STRIP - 1))]);
-    this.strip.replaceChildren(...picked.flatMap(({ x_t, x0_hat }, k) => [x_t, x0_hat].map((png, row) => {
-      const image = make("img", { src: pngSource(png), alt: "" });
-      image.style.gridArea = `${row + 1} / ${k + 1}`;
-      return image;
-    })));
+    this.strip.replaceChildren(...picked.flatMap(({ t, x_t, x0_hat }, k) => {
+      const cells = [...[x_t, x0_hat].map((png) => make("img", { src: pngSource(png), alt: "" })), make("span", {}, String(t))];
+      cells.forEach((cell, row) => (cell.style.gridArea = `${row + 1} / ${k + 1}`));
+      return cells;
+    }));
+    this.note.hidden = false;
   }
 }
 

@@ -11,10 +11,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from app.pool.inflight import InFlight
-from app.wire.flight_recorder import FlightRecorder, Place
+from app.pool.watchdog import Watchdog
+from app.wire.flight_recorder import FlightRecorder
 from app.wire.messages import (
     HEADER,
     Cancel,
@@ -28,13 +30,14 @@ from app.wire.messages import (
     ModelInfo,
     Pause,
     Ready,
+    Starting,
     Unusable,
     decode,
     encode,
 )
 from app.wire.options import Options
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ddpm.engine")
 
 COMMAND = (sys.executable, "-P", "-m", "app.engine")
 """What starts an engine, before its arguments. Without -P it would be another `app`, where one lies
@@ -48,6 +51,8 @@ START_SECONDS = 900.0
 """Time after which an engine that is still not ready is started again."""
 WATCH_SECONDS = 0.5
 """Time between two looks at the process."""
+TELL_SECONDS = 2.0
+"""Time after which a step of the start that goes on is logged again."""
 HIGH_WATER, LOW_WATER = 8 << 20, 2 << 20
 """Bytes of events waiting for a reader: above the first its job pauses, until below the second."""
 
@@ -69,6 +74,7 @@ class EngineProcess:
         self.hang_seconds = hang_seconds
         self.model: ModelInfo | None = None
         self.status = "starting"
+        self.starting: Starting | None = None  # what it does before it is ready
         self.pid: int | None = None
         self.restarts = 0
         self.hangs = 0
@@ -82,12 +88,18 @@ class EngineProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._recorder: FlightRecorder | None = None
         self._is_hung = False
+        self._told_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def is_ready(self) -> bool:
         """Can it take steps now?"""
         return self.status == "ready"
+
+    @property
+    def state(self) -> str:
+        """The status, and what the engine does while it starts."""
+        return f"{self.status}: {self.starting}" if self.starting else self.status
 
     @property
     def max_batch(self) -> int:
@@ -163,12 +175,14 @@ class EngineProcess:
             self._recorder = recorder = FlightRecorder.create()
             with theirs:
                 fds = [theirs.fileno(), recorder.fd]
+                # In a session of its own: Ctrl-C and signals to a group are for this process.
                 self._process = process = await asyncio.create_subprocess_exec(
                     *self._command, *map(str, fds), *self.options.arguments(),
-                    pass_fds=fds, env=same_modules(),
+                    pass_fds=fds, env=same_modules(), start_new_session=True,
                 )  # fmt: skip
             self._is_hung = False
             self.pid = process.pid
+            log.info("engine %s is starting; device: %s", self.pid, self.options.device)
             reader, self._writer = await asyncio.open_connection(sock=ours)
         except BaseException:  # a server that stops while an engine starts cancels this
             ours.close()
@@ -189,6 +203,8 @@ class EngineProcess:
 
     def _handle(self, message: Message) -> None:
         match message:
+            case Starting():
+                self._tell(message)
             case Ready(model):
                 self._welcome(model)
             case Unusable(reason) if self.model is None:
@@ -210,12 +226,23 @@ class EngineProcess:
                     else:
                         self.keep_pace(inflight)
 
+    def _tell(self, starting: Starting) -> None:
+        """Log what the engine does while it starts: each step once, a long one now and then."""
+        now = time.monotonic()
+        is_new = self.starting is None or starting.step != self.starting.step
+        is_due = is_new or now - self._told_at > TELL_SECONDS
+        self._told_at = now if is_due else self._told_at
+        self.starting = starting
+        level = logging.INFO if is_due else logging.DEBUG
+        log.log(level, "engine %s: %s", self.pid, starting)
+
     def _welcome(self, model: ModelInfo) -> None:
         if self.model is not None and self.model.sha256 != model.sha256:
             self._give_up("the checkpoint's weights have changed on disk; restart the server")
             return
         self.model = model
         self.status = "ready"
+        self.starting = None
         log.info("engine %s is ready: %s on %s", self.pid, model.name, model.device)
         self._on_ready()
         for inflight in self.inflight.values():
@@ -225,7 +252,7 @@ class EngineProcess:
 
     async def _watch(self) -> None:
         """Kill the process when it hangs; `_keep_running` starts another."""
-        watchdog = Watchdog()
+        watchdog = Watchdog(WATCH_SECONDS)
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             process, recorder = self._process, self._recorder
@@ -250,6 +277,7 @@ class EngineProcess:
 
     def _after_death(self, *, was_killed: bool) -> None:
         self.status = "restarting"
+        self.starting = None
         self.restarts += 1
         log.error(
             "engine %s died with %d jobs in flight", self.pid, len(self.inflight),
@@ -263,41 +291,10 @@ class EngineProcess:
             self._recorder.close()
             self._recorder = None
         for inflight in list(self.inflight.values()):
-            last = self._last_event(inflight, places, was_killed=was_killed)
+            last = inflight.ending(places, was_killed=was_killed)
             if last is not None:
                 inflight.accept(last)
                 del self.inflight[inflight.submit.id]
-
-    @staticmethod
-    def _last_event(
-        inflight: InFlight, places: Mapping[str, Place], *, was_killed: bool
-    ) -> Done | Failed | None:
-        """How a job ends with its engine, if it does: only its Done was lost, or it is to blame."""
-        job_id = inflight.submit.id
-        if not inflight.missing:
-            return Done(job_id, 0.0, 0.0)
-        if job_id not in places:
-            return None
-        reason = inflight.blame(places[job_id], was_killed=was_killed)
-        return None if reason is None else Failed(job_id, reason)
-
-
-class Watchdog:
-    """Counts for how long an engine has done nothing that can be seen. Only looks are counted, so
-    time in which this process itself did not run is not: what stops the whole machine for a while
-    stops both."""
-
-    def __init__(self) -> None:
-        self.still_seconds = 0.0
-        self._seen: tuple[int, bool, int] | None = None
-
-    def look(self, state: tuple[int, bool, int], *, may_rest: bool) -> None:
-        """Look at the engine every WATCH_SECONDS: its pid, whether it is ready, and the oldest step
-        that it runs. An engine that `may_rest` need not change these."""
-        if may_rest or state != self._seen:
-            self._seen, self.still_seconds = state, 0.0
-        else:
-            self.still_seconds += WATCH_SECONDS
 
 
 def same_modules() -> dict[str, str]:

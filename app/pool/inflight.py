@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, Self
 
@@ -122,6 +122,17 @@ class InFlight:
                 f"step {place.position + 1} of sample {place.sample}"
             )
         return None
+
+    def ending(self, places: Mapping[str, Place], *, was_killed: bool) -> Done | Failed | None:
+        """How this job ends with its engine, which died at `places`, if it does: only its Done was
+        lost, or it is to blame."""
+        job_id = self.submit.id
+        if not self.missing:
+            return Done(job_id, 0.0, 0.0)
+        if job_id not in places:
+            return None
+        reason = self.blame(places[job_id], was_killed=was_killed)
+        return None if reason is None else Failed(job_id, reason)
 
     def remainder(self) -> Submit:
         """The job for the next engine: without the samples that are finished. Its time so far

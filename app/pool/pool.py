@@ -79,7 +79,8 @@ class EnginePool:
         for engine in self.engines:
             if engine.model is not None:
                 return engine.model
-        raise NotReady("the model is being loaded")
+        doing = next((f": {engine.starting}" for engine in self.engines if engine.starting), "")
+        raise NotReady(f"the model is being loaded{doing}")
 
     @property
     def queued_samples(self) -> int:

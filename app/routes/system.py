@@ -12,6 +12,8 @@ from app.routes import openapi
 from app.routes.dependencies import ServicesDep
 from app.routes.errors import RESTART_SECONDS
 
+PROBES = ("/livez", "/readyz", "/metrics")
+"""Paths that machines ask again and again: their log lines are of level DEBUG."""
 router = APIRouter(tags=["system"])
 
 
@@ -41,7 +43,7 @@ async def get_liveness() -> dict[str, str]:
 async def get_readiness(services: ServicesDep) -> Response:
     """200 if at least one engine is ready; else 503 with the state of each engine."""
     pool = services.pool
-    states = [f"engine {i} is {engine.status}" for i, engine in enumerate(pool.engines)]
+    states = [f"engine {i} is {engine.state}" for i, engine in enumerate(pool.engines)]
     # First: a server that shuts down gets no new requests, although its engines are ready.
     if pool.is_draining:
         states = ["the server is shutting down"]

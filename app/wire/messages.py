@@ -100,6 +100,19 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
+class Starting:
+    """What an engine that is not ready yet does: `step` in words, of which `done` of `total` parts
+    are begun; `total` is 0 where it has none that can be counted."""
+
+    step: str
+    done: int = 0
+    total: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.step} {self.done} of {self.total}" if self.total else self.step
+
+
+@dataclass(frozen=True)
 class Ready:
     """The model is loaded and warm."""
 
@@ -187,11 +200,12 @@ class Counts:
 
 
 Event = Frame | Finished | Done | Failed
-Message = Submit | Cancel | Pause | Ready | Unusable | Limited | Counts | Event
+Message = Submit | Cancel | Pause | Starting | Ready | Unusable | Limited | Counts | Event
 KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
-        Submit, Cancel, Pause, Ready, Unusable, Limited, Counts, Frame, Finished, Done, Failed,
+        Submit, Cancel, Pause, Starting, Ready, Unusable, Limited, Counts, Frame, Finished, Done,
+        Failed,
     )
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ class Options:
     threads: int
     max_batch: int
     log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     def arguments(self) -> list[str]:
         """The options as flags, which `parse` reads."""

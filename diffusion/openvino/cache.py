@@ -22,7 +22,7 @@ from diffusion.folders import cache_folder
 from diffusion.openvino import fusion
 from diffusion.parameterization import EpsModel
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ddpm.openvino")
 
 MAX_FILES = 32
 MAX_BYTES = 1 << 30
@@ -41,6 +41,7 @@ def load_or_convert(model: EpsModel, convert: Callable[[EpsModel], Any]) -> Any:
         return convert(model)
     if kept is not None:
         return kept
+    log.info("converting the network for OpenVINO; the next start finds it in %s", path.parent)
     graph = convert(model)
     try:
         _write(path, graph)

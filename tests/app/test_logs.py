@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def test_every_request_is_one_json_line(logging_server: Server) -> None:
     assert line.pop("timestamp").endswith("Z")
     assert len(line.pop("job")) == 32
     assert line == {
-        "event": "answered", "level": "info", "logger": "app.http.access_log", "request_id": "mine",
+        "event": "answered", "level": "info", "logger": "ddpm.access", "request_id": "mine",
         "client": "127.0.0.1", "method": "POST", "path": "/sample", "status": 200,
         "n": 2, "steps": 3, "sampler": "ddpm",
     }  # fmt: skip
@@ -53,6 +54,29 @@ def test_every_request_is_one_json_line(logging_server: Server) -> None:
 def test_where_it_listens_is_a_line_as_well(logging_server: Server) -> None:
     (line,) = lines(logging_server, event="ready")
     assert line["url"] == f"{logging_server.url}/"
+
+
+def test_the_start_is_told_step_by_step_and_nothing_twice(logging_server: Server) -> None:
+    start = lines(logging_server, level="info")
+    events = [line["event"] for line in start if line["event"] != "answered"]
+    assert events[0].startswith("starting ddpm ")
+    assert f"listening on {logging_server.url}/; Ctrl-C stops the server" in events
+    assert any(event.endswith(" is starting; device: auto") for event in events)
+    assert any(" is ready: " in event for event in events)
+    assert len(events) == len(set(events))
+    assert {line["logger"] for line in start} <= {"ddpm.server", "ddpm.access", "ddpm.engine"}
+
+
+def test_probes_are_shown_to_those_who_debug_alone(server_for: ServerFor, plain: Path) -> None:
+    flags = [f"--checkpoint={plain}", "--log-format=json"]
+    quiet, talkative = server_for(*flags), server_for(*flags, "--log-level=debug")
+    for server in (quiet, talkative):
+        for path in ("/livez", "/readyz", "/metrics", "/model"):
+            assert server.client.get(path).status_code == 200
+    lines(quiet, path="/model")
+    assert "/livez" not in quiet.log.read_text()
+    for path in ("/livez", "/readyz", "/metrics"):
+        assert lines(talkative, path=path)[0]["level"] == "debug"
 
 
 def test_a_refused_request_is_a_line_with_the_reason(logging_server: Server) -> None:
@@ -85,7 +109,7 @@ def test_the_engines_lines_name_the_request(plain: Path, tmp_path: Path) -> None
             "/sample", json={"steps": 5, "seed": 666}, headers={"X-Request-ID": "hopeless"}
         )
         assert answer.status_code == 500
-        (line,) = lines(server, logger="app.engine.engine", request_id="hopeless")
+        (line,) = lines(server, logger="ddpm.engine", request_id="hopeless")
         assert line["reason"] == "sample 0 is not a number after step 4 of 5"
         (line,) = lines(server, event="answered", request_id="hopeless")
         assert (line["status"], line["dropped"]) == (500, "internal_error")
@@ -106,6 +130,49 @@ def test_the_death_of_an_engine_names_the_requests_it_held(logging_server: Serve
     assert line["requests"] == ["long"]
     (line,) = lines(logging_server, event="answered", request_id="long")
     assert line["status"] == 200
+
+
+@pytest.fixture
+def _configured() -> Iterator[None]:
+    """Leaves the loggers as they were."""
+    root, ours = logging.getLogger(), logging.getLogger(logs.OURS)
+    before = root.handlers[:], root.level, ours.level
+    yield
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    ours.setLevel(before[2])
+    logging.captureWarnings(False)
+
+
+@pytest.mark.usefixtures("_configured")
+@pytest.mark.parametrize(
+    ("level", "ours", "libraries"),
+    [
+        ("debug", logging.DEBUG, logging.INFO),
+        ("info", logging.INFO, logging.WARNING),
+        ("error", logging.ERROR, logging.ERROR),
+    ],
+)
+def test_libraries_say_less_than_we_do(level: logs.Level, ours: int, libraries: int) -> None:
+    logs.configure("text", level)
+    assert logging.getLogger("ddpm.engine").getEffectiveLevel() == ours
+    for library in ("uvicorn.error", "alembic.runtime.migration", "httpx"):
+        assert logging.getLogger(library).getEffectiveLevel() == libraries
+
+
+@pytest.mark.parametrize(
+    ("logger", "shown"),
+    [
+        ("ddpm.access", "ddpm.access"),
+        ("uvicorn.error", "ddpm.server"),
+        ("alembic.runtime.migration", "ddpm.jobs"),
+        ("httpx", "httpx"),
+    ],
+)
+def test_a_librarys_line_is_named_and_formed_like_ours(logger: str, shown: str) -> None:
+    line = json.loads(formatted("json", "hello", name=logger, color_message="\x1b[1mhello"))
+    assert line.pop("timestamp")
+    assert line == {"event": "hello", "level": "info", "logger": shown}
 
 
 def formatted(log_format: logs.Format, message: str, **fields: object) -> str:

@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+import socket
+from typing import cast
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from app.serve import Server, log_address, print_address, stop, warn_of
+from app.pool.pool import EnginePool
+from app.serve import Server, drain, log_address, print_address, stop, warn_of
 
 
 def test_misspelt_variables_are_warned_of_each_and_those_of_kubernetes_at_once(
@@ -61,6 +64,37 @@ def test_it_announces_itself_when_it_is_ready_and_drains_when_it_stops() -> None
     address, draining = told
     assert address.startswith("http://127.0.0.1:") and address != "http://127.0.0.1:0/"
     assert draining == "draining"
+
+
+def test_an_address_in_use_is_told_with_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = uvicorn.Config(
+            no_app, port=taken.getsockname()[1], lifespan="off", log_config=None
+        )
+        server = Server(config, asyncio.Event().wait, print, drain=lambda: asyncio.sleep(0))
+        with pytest.raises(SystemExit):
+            asyncio.run(server.serve())
+    assert f"cannot listen on 127.0.0.1, port {config.port}: choose another" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [(0, "stopping"), (3, "stopping: the 3 unfinished images have 30 s")],
+)
+def test_when_it_stops_it_says_what_it_waits_for(
+    images: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Pool:
+        queued_samples = images
+        drained: list[float] = []
+
+        async def drain(self, seconds: float) -> None:
+            self.drained.append(seconds)
+
+    pool = Pool()
+    with caplog.at_level(logging.INFO, "ddpm.server"):
+        asyncio.run(drain(cast(EnginePool, pool), 30))
+    assert (caplog.messages, pool.drained) == ([said], [30])
 
 
 def test_an_engine_that_can_never_start_ends_the_server(

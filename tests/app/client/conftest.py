@@ -71,12 +71,16 @@ class Breaking(httpx.HTTPTransport):
         return response
 
 
-class Torn(httpx.SyncByteStream):
-    """A body up to some byte, then a broken connection."""
+RESET = httpx.ReadError("the connection was reset")
 
-    def __init__(self, body: Any, after: int) -> None:
+
+class Torn(httpx.SyncByteStream):
+    """A body up to some byte, then an error: a broken connection."""
+
+    def __init__(self, body: Any, after: int, error: BaseException = RESET) -> None:
         self.body = body
         self.after = after
+        self.error = error
 
     def __iter__(self) -> Iterator[bytes]:
         left = self.after
@@ -84,7 +88,7 @@ class Torn(httpx.SyncByteStream):
             yield block[:left]
             left -= len(block)
             if left <= 0:
-                raise httpx.ReadError("the connection was reset")
+                raise self.error
 
     def close(self) -> None:
         self.body.close()

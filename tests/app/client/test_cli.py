@@ -103,7 +103,7 @@ def test_a_file_that_is_there_is_replaced_with_force_alone(
 def test_a_server_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     assert ddpm("tiny", f"--server={url}") == 2
-    assert f"ddpm: {url}: no connection to the server" in capsys.readouterr().err
+    assert f"ddpm: {url} cannot be reached: nothing listens there" in capsys.readouterr().err
     assert ddpm("tiny", "--server=localhost") == 2
     assert "ddpm: url: 'localhost' is not allowed" in capsys.readouterr().err
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +15,7 @@ from app.client import (
     Client,
     Conflict,
     InvalidRequest,
+    JobCancelled,
     NotFound,
     SampleRequest,
     Samples,
@@ -23,7 +25,7 @@ from app.client import (
     Unauthorized,
     Unreachable,
 )
-from tests.app.client.conftest import Connect
+from tests.app.client.conftest import Connect, Torn
 from tests.app.server import Server, free_port
 from tests.conftest import ServerFor
 from tests.tiny import save_tiny
@@ -173,8 +175,35 @@ def test_waiting_ends_when_its_time_is_over_or_the_job_is_gone(client: Any) -> N
     with pytest.raises(Conflict, match="of 5000"):
         client.result(job)
     client.cancel(job)
-    with pytest.raises(NotFound, match="cancelled"):
+    with pytest.raises(JobCancelled, match=f"job {job.id} was cancelled") as caught:
         list(states)
+    assert caught.value.job_id == job.id
+
+
+class Interrupted(httpx.HTTPTransport):
+    """Ctrl-C in the middle of the second answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.methods: list[str] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.methods.append(request.method)
+        response = super().handle_request(request)
+        if len(self.methods) == 2:
+            response.stream = Torn(response.stream, 1, KeyboardInterrupt())
+        return response
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_job(tiny_server: Server) -> None:
+    transport = Interrupted()
+    with Client(tiny_server.url, transport=transport) as client:
+        job = client.submit(ENDLESS)
+        with pytest.raises(KeyboardInterrupt):
+            client.wait(job, progress=False)
+        assert client.job(job).status in ("waiting", "running")
+        assert transport.methods == ["POST", "GET", "GET"], "nothing was cancelled"
+        client.cancel(job)
 
 
 def test_waiting_outlives_the_server(connect: Connect, checkpoint: Path, tmp_path: Path) -> None:
@@ -288,8 +317,9 @@ def test_a_key_is_sent_as_a_bearer_token(
 
 
 def test_a_server_that_is_not_there_is_said_at_once(connect: Connect) -> None:
-    with pytest.raises(Unreachable):
-        connect(f"http://127.0.0.1:{free_port()}").sample()
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(Unreachable, match=f"^{url} cannot be reached: nothing listens there"):
+        connect(url).sample()
     with pytest.raises(ValueError, match=r"url: 'localhost:8000' is not allowed"):
         connect("localhost:8000")
     with pytest.raises(ValueError, match=r"url: 'http://a:b' is not allowed"):

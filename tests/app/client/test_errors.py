@@ -1,6 +1,7 @@
 """From an answer that is not 2xx to the exception that the caller gets."""
 
 import json
+import pickle
 
 import pytest
 
@@ -30,6 +31,7 @@ PROBLEM = {
         (429, "OverLimit"),
         (500, "ServerError"),
         (503, "Unavailable"),
+        (502, "BadGateway"),
         (504, "TooLate"),
         (507, "StorageFull"),
         (418, "ProblemError"),
@@ -54,14 +56,40 @@ def test_the_status_of_the_answer_counts_not_that_in_its_body() -> None:
     assert from_answer(503, {}, json.dumps(PROBLEM).encode()).status == 503
 
 
-def test_the_text_of_a_proxy_is_the_detail_cut_to_200_bytes() -> None:
-    error = from_answer(502, {}, b" <html>bad gateway \xff" + b"x" * 300)
-    assert error.detail == "<html>bad gateway \N{REPLACEMENT CHARACTER}" + "x" * 180
-    assert (error.title, error.errors, error.request_id) == ("Error", (), None)
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        (b"<html><title>502\n Bad Gateway</title>", "a web page ('502 Bad Gateway')"),
+        (b"<H1>Nothing here</H1>", "a web page ('Nothing here')"),
+        (b"<html>?</html>", "a web page"),
+        (
+            b"no upstream \xff" + b"x" * 300,
+            "text ('no upstream \N{REPLACEMENT CHARACTER}" + "x" * 187 + "'), ",
+        ),
+        (b"[1]", "text ('[1]')"),
+        (b'{"detail": "Not Found"}', """text ('{"detail": "Not Found"}')"""),
+        (b"", "an empty answer"),
+    ],
+    ids=["titled", "headed", "untitled", "text", "a list", "another API's", "empty"],
+)
+def test_the_answer_of_another_program_is_told_as_such_and_cut(content: bytes, form: str) -> None:
+    error = from_answer(502, {}, content, "http://a:1/sample")
+    assert type(error) is errors.BadGateway
+    assert error.detail.startswith(f"http://a:1/sample answered with {form}")
+    assert "which this service does not send" in error.detail
+    assert (error.title, error.errors, error.request_id) == ("Bad Gateway", (), None)
 
 
-def test_json_that_is_no_object_is_text() -> None:
-    assert from_answer(500, {}, b"[1]").detail == "[1]"
+def test_a_status_without_a_name_is_an_error_all_the_same() -> None:
+    assert str(from_answer(599, {}, b"")).startswith("599 Error: the server answered with an empty")
+
+
+def test_errors_cross_to_other_processes_whole() -> None:
+    headers = {"x-request-id": "abc", "retry-after": "7"}
+    error = from_answer(422, headers, json.dumps(PROBLEM).encode())
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+    assert str(pickle.loads(pickle.dumps(errors.Unreachable("away")))) == "away"
 
 
 def test_a_retry_after_that_is_a_date_tells_no_seconds() -> None:

@@ -23,6 +23,13 @@ def test_zero_is_given_and_none_is_not() -> None:
     assert (body["seed"], body["labels"], body["eta"]) == (0, 0, 0.0)
 
 
+class Tensor:
+    """What PyTorch's have in common with NumPy's arrays."""
+
+    def tolist(self) -> list[int]:
+        return [8, 9]
+
+
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
@@ -31,13 +38,21 @@ def test_zero_is_given_and_none_is_not() -> None:
         (range(3), [0, 1, 2]),
         ((4, 5), [4, 5]),
         ([np.int64(6), 7], [6, 7]),
-        ("89", "89"),  # wrong: it is the server that says so
+        (Tensor(), [8, 9]),
+        ([1.5], [1.5]),  # wrong: it is the server that says so
+        ("89", "89"),
     ],
-    ids=["array", "scalar", "range", "tuple", "list of scalars", "text"],
+    ids=["array", "scalar", "range", "tuple", "list of scalars", "tensor", "fractions", "text"],
 )
 def test_the_body_is_plain_json(labels: Any, expected: Any) -> None:
     body = SampleRequest(n=2, labels=labels).body()
     assert json.loads(json.dumps(body))["labels"] == expected
+
+
+@pytest.mark.parametrize("labels", [{1, 2}, (k for k in (1, 2)), [object()]])
+def test_what_json_cannot_carry_is_refused_by_name(labels: Any) -> None:
+    with pytest.raises(ValueError, match=r"^labels: .* is not allowed: it must be a number"):
+        SampleRequest(labels=labels).body()
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
-"""From an answer's bytes to what the client returns, and what is said of a broken answer."""
+"""Results as people meet them: at the prompt, in a notebook, copied and pickled."""
 
-import base64
-import hashlib
+import copy
+import dataclasses
 import io
-import json
+import pickle
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,18 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.client.errors import BrokenAnswer
-from app.client.results import (
-    read_frame,
-    read_job,
-    read_model,
-    read_object,
-    read_samples,
-    read_trajectories,
-)
+from app.client import display
+from app.client.results import Frame, Job, Model, Sample, Samples, Trajectories
 
 PIXELS = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
 """Two colour images, 3 rows of 4 pixels."""
+EVIL = "<script>alert('1')</script>"
 
 
 def png(image: np.ndarray) -> bytes:
@@ -31,164 +25,137 @@ def png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def text(content: bytes) -> str:
-    return base64.b64encode(content).decode()
+SAMPLE = Sample(5, 3, png(PIXELS[0]))
+SAMPLES = Samples("abc", "mnist", 7, "ddim", 20, (SAMPLE, Sample(6, None, png(PIXELS[1]))), 0.5, 2)
+TRAJECTORIES = Trajectories(
+    7,
+    np.array([5, 6]),
+    np.array([-1, 3]),
+    np.array([1000, 500, 0]),
+    np.zeros((2, 3, 1, 4, 5), np.float32),
+    np.ones((2, 3, 1, 4, 5), np.float32),
+)
+FRAME = Frame(7, 5, 500, *(Image.fromarray(image) for image in PIXELS))
+JOB = Job(
+    "abc", "sample", "mnist", 7, "ddim", 20, "running", None, 10, 3, 1.5, 4.7,
+    datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC),
+)  # fmt: skip
+MODEL = Model(
+    "mnist", [1, 28, 28], 1000, "linear", [1.0] * 1001, "fixed_small", list("0123456789"), 10,
+    1_114_498, "4a49eeda" * 8, "mnist", "ddpm train", {}, {}, "openvino", "float32", "cpu", True,
+    {"max_samples": 256},
+)  # fmt: skip
+RESULTS: list[Any] = [SAMPLE, SAMPLES, TRAJECTORIES, FRAME, JOB, MODEL]
+PICTURES: list[Any] = [SAMPLE, SAMPLES, TRAJECTORIES, FRAME]
 
 
-def entry(index: int, image: np.ndarray) -> dict[str, Any]:
-    content = png(image)
-    digest = hashlib.sha256(content).hexdigest()
-    return {"index": index, "label": None, "png": text(content), "sha256": digest}
+def shown(result: Any) -> Image.Image:
+    """The picture of a result in a notebook."""
+    return Image.open(io.BytesIO(result._repr_png_()))
 
 
-def answer(images: np.ndarray = PIXELS, **changes: Any) -> bytes:
-    body = {
-        "id": "abc", "model": "m", "seed": 7, "sampler": "ddim", "steps": 5,
-        "samples": [entry(5 + i, image) for i, image in enumerate(images)],
-        "timing": {"queued_s": 0.5, "compute_s": 2.0},
-    }  # fmt: skip
-    return json.dumps({**body, **changes}).encode()
-
-
-def npz(**changes: Any) -> bytes:
-    arrays = {
-        "index": np.array([5]), "label": np.array([-1]), "t": np.array([2, 0]),
-        "x_t": np.full((1, 2, 1, 2, 2), 3.0, np.float32),
-        "x0_hat": np.zeros((1, 2, 1, 2, 2), np.float32),
-    }  # fmt: skip
-    buffer = io.BytesIO()
-    np.savez(buffer, **{**arrays, **changes})
-    return buffer.getvalue()
-
-
-JOB = {
-    "id": "abc", "kind": "sample", "model": "m", "seed": 7, "sampler": "ddim", "steps": 5,
-    "status": "running", "detail": None, "total": 10, "done": 3, "rate": 1.5, "left_s": 4.7,
-    "created_at": "2026-01-02T03:04:05Z", "expires_at": "2026-01-03T03:04:05Z",
-}  # fmt: skip
-
-
-def test_samples_are_read_with_their_pixels() -> None:
-    samples = read_samples(answer())
-    assert (samples.id, samples.seed, samples.queued_s, samples.compute_s) == ("abc", 7, 0.5, 2.0)
-    assert [(sample.index, sample.label) for sample in samples.samples] == [(5, None), (6, None)]
-    assert samples.samples[0].png == png(PIXELS[0])
-    assert np.array_equal(samples.array, PIXELS)
-    assert np.array_equal(np.asarray(samples.images[1]), PIXELS[1])
-    assert np.array_equal(np.asarray(samples.grid), np.concatenate(list(PIXELS), axis=1))
-
-
-def test_grey_images_have_one_channel() -> None:
-    samples = read_samples(answer(PIXELS[..., 0]))
-    assert samples.images[0].mode == "L"
-    assert np.array_equal(samples.array, PIXELS[..., :1])
-
-
-def test_a_picture_that_was_damaged_on_its_way_is_named() -> None:
-    damaged = {**entry(5, PIXELS[0]), "sha256": "0" * 64}
-    with pytest.raises(BrokenAnswer, match="image 5: .*SHA-256 does not match"):
-        read_samples(answer(samples=[damaged]))
-
-
-def test_fields_that_a_newer_server_sends_are_ignored() -> None:
-    assert read_samples(answer(mood="fine")) == read_samples(answer())
+def name(result: object) -> str:
+    return type(result).__name__
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    ("result", "text"),
     [
-        ({"samples": None}, "not a list of samples"),
-        ({"samples": [{}]}, "not a list of samples: KeyError"),
-        ({"timing": {"queued_s": 0.0}}, "Samples without compute_s"),
+        (SAMPLE, f"Sample(index=5, label=3, png=<{len(SAMPLE.png)} bytes>)"),
+        (SAMPLES, "Samples(2 images of mnist, seed 7, ddim with 20 steps)"),
+        (
+            TRAJECTORIES,
+            "Trajectories(2 images of seed 7, t = 1000 .. 0; x_t and x0_hat are float32 2x3x1x4x5)",
+        ),
+        (FRAME, "Frame(seed=7, index=5, t=500)"),
+        (JOB, "Job(abc: sample of mnist, seed 7, running, 3 of 10 done, about 5 s left)"),
+        (MODEL, "Model(mnist: 28 x 28, grey, 10 labels, openvino on cpu)"),
     ],
-    ids=["no list", "no entry", "no time"],
+    ids=name,
 )
-def test_an_answer_without_what_the_contract_promises_says_what_is_missing(
-    changes: dict[str, Any], reason: str
+def test_at_the_prompt_a_result_is_one_line(result: object, text: str) -> None:
+    assert repr(result) == text
+
+
+@pytest.mark.parametrize("result", RESULTS, ids=name)
+def test_a_result_is_the_same_when_it_is_copied_or_pickled(result: object) -> None:
+    assert copy.deepcopy(result) == result
+    assert pickle.loads(pickle.dumps(result)) == result
+    assert result != "something else"
+
+
+@pytest.mark.parametrize("field", ["seed", "t", "x_t"])
+def test_trajectories_differ_where_a_number_does(field: str) -> None:
+    changed = dataclasses.replace(TRAJECTORIES, **{field: getattr(TRAJECTORIES, field) + 1})
+    assert changed != TRAJECTORIES
+
+
+@pytest.mark.parametrize(
+    ("result", "size"),
+    [(SAMPLE, (32, 24)), (SAMPLES, (64, 24)), (TRAJECTORIES, (120, 64)), (FRAME, (64, 24))],
+    ids=["Sample", "Samples", "Trajectories", "Frame"],
+)
+def test_a_notebook_shows_pictures_whose_pixels_are_squares(
+    result: Any, size: tuple[int, int]
 ) -> None:
-    with pytest.raises(BrokenAnswer, match=reason):
-        read_samples(answer(**changes))
+    assert shown(result).size == size
+    assert np.array_equal(np.asarray(shown(SAMPLE)), PIXELS[0].repeat(8, axis=0).repeat(8, axis=1))
+
+
+@pytest.mark.parametrize("result", PICTURES, ids=name)
+def test_a_notebook_shows_what_a_picture_is_beneath_it(result: Any) -> None:
+    html = result._repr_html_()
+    assert "image-rendering: pixelated" in html
+    assert "<figcaption>" in html and 'alt="' in html
+
+
+def test_of_many_images_the_first_are_shown_and_that_is_said() -> None:
+    many = dataclasses.replace(SAMPLES, samples=(SAMPLE,) * 300)
+    assert shown(many).size == (10 * 4 * 8, 10 * 3 * 8)
+    assert "300 images of mnist" in many._repr_html_()
+    assert "; the first 100 are shown" in many._repr_html_()
+    assert "shown" not in SAMPLES._repr_html_()
+
+
+def test_of_a_long_trajectory_some_states_are_shown_from_the_noise_to_the_image() -> None:
+    t = np.arange(1000, -1, -1)
+    states = np.zeros((9, 1001, 1, 2, 2), np.float32)
+    states[:, -1] = 1
+    long = Trajectories(7, np.arange(9), np.full(9, -1), t, states, states)
+    assert shown(long).size == (11 * 2 * 8, 8 * 2 * 8)
+    assert np.asarray(shown(long))[0, [0, -1]].tolist() == [128, 255]
+    caption = long._repr_html_().partition("<figcaption>")[2]
+    assert "t = 1000, 900, 800, 700, 600, 500, 400, 300, 200, 100, 0" in caption
+    assert "the first 8 are shown" in caption
+
+
+def test_a_job_is_a_bar_and_its_state() -> None:
+    html = JOB._repr_html_()
+    assert '<progress max="10" value="3"></progress>' in html
+    assert "running, 3 of 10 done, about 5 s left" in html
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
-    [(b"<html>", "not JSON"), (b"[1]", r"not a JSON object: \[1\]"), (b"\xff", "not JSON")],
-)
-def test_what_is_no_json_object_is_broken(content: bytes, reason: str) -> None:
-    with pytest.raises(BrokenAnswer, match=reason):
-        read_object(content)
-
-
-def test_trajectories_are_read_with_the_states_not_clipped() -> None:
-    read = read_trajectories(npz(), seed=7)
-    assert (read.seed, read.index.tolist(), read.label.tolist()) == (7, [5], [-1])
-    assert read.t.tolist() == [2, 0]
-    assert read.x_t.shape == read.x0_hat.shape == (1, 2, 1, 2, 2)
-    assert read.x_t.max() == 3.0
-
-
-def test_the_pictures_of_a_trajectory_are_clipped() -> None:
-    ((noisy, clean),) = read_trajectories(npz(), seed=7).images
-    assert noisy.mode == "L"
-    assert np.asarray(noisy).min() == np.asarray(clean).max() == 255
-
-
-ENTRY = npz().index(b"PK\1\2")
-"""Where the archive's list of its files begins: the version that reads a file, its flags and its
-method follow after 6, 8 and 10 bytes."""
-
-
-def with_byte(place: int, value: int) -> bytes:
-    whole = npz()
-    return whole[:place] + bytes([value]) + whole[place + 1 :]
-
-
-@pytest.mark.parametrize(
-    "content",
+    ("changes", "state"),
     [
-        b"",
-        b"<html>",
-        npz()[:200],
-        npz().replace(b"\0\0\x40\x40", b"\0\0\0\0", 1),
-        with_byte(ENTRY + 6, 255),
-        with_byte(ENTRY + 8, 1),
-        with_byte(ENTRY + 10, 99),
+        ({"left_s": None}, "running, 3 of 10 done"),
+        ({"left_s": 6418.9}, "running, 3 of 10 done, about 1 h 47 min left"),
+        (
+            {"left_s": None, "detail": "waits for the engine"},
+            "running, 3 of 10 done: waits for the engine",
+        ),
     ],
-    ids=["nothing", "text", "cut", "other numbers", "version", "encrypted", "method"],
 )
-def test_a_damaged_archive_is_broken(content: bytes) -> None:
-    with pytest.raises(BrokenAnswer, match="not an npz archive"):
-        read_trajectories(content, seed=7)
+def test_a_jobs_state_is_told_in_words(changes: dict[str, Any], state: str) -> None:
+    assert dataclasses.replace(JOB, **changes).state == state
 
 
-def test_an_archive_of_something_else_is_broken() -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, images=PIXELS)
-    with pytest.raises(BrokenAnswer, match="Trajectories without index, label, t, x_t, x0_hat"):
-        read_trajectories(buffer.getvalue(), seed=7)
-
-
-def test_a_frame_is_two_pictures_of_one_sample_at_t() -> None:
-    body = {"index": 5, "t": 40, "x_t": text(png(PIXELS[0])), "x0_hat": text(png(PIXELS[1]))}
-    frame = read_frame(json.dumps(body), seed=7)
-    assert (frame.seed, frame.index, frame.t) == (7, 5, 40)
-    assert np.array_equal(np.asarray(frame.x_t), PIXELS[0])
-    assert np.array_equal(np.asarray(frame.x0_hat), PIXELS[1])
-    for changes in ({"x_t": "?"}, {"x_t": None}, {"x0_hat": text(png(PIXELS[1])[:40])}):
-        with pytest.raises(BrokenAnswer, match="not a frame"):
-            read_frame(json.dumps({**body, **changes}), seed=7)
-
-
-def test_a_jobs_status_has_times_with_a_zone() -> None:
-    job = read_job(json.dumps(JOB))
-    assert (job.id, job.done, job.total, job.left_s) == ("abc", 3, 10, 4.7)
-    assert job.created_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    with pytest.raises(BrokenAnswer, match="not a job"):
-        read_job(json.dumps({**JOB, "created_at": "yesterday"}))
-    with pytest.raises(BrokenAnswer, match="not a job: KeyError"):
-        read_job(b"{}")
-
-
-def test_what_is_no_model_is_broken() -> None:
-    with pytest.raises(BrokenAnswer, match="Model without name, image_shape"):
-        read_model(b"{}")
+def test_nothing_that_a_server_says_is_markup() -> None:
+    results: list[Any] = [
+        dataclasses.replace(SAMPLES, model=EVIL),
+        dataclasses.replace(JOB, detail=EVIL, model=EVIL),
+        dataclasses.replace(MODEL, name=EVIL, data=EVIL),
+    ]
+    for result in results:
+        html = result._repr_html_()
+        assert "<script" not in html and display.escape(EVIL) in html

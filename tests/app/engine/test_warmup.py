@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from app.engine.runner import Call
-from app.engine.warmup import Rehearsal, step_seconds
+from app.engine.warmup import Rehearsal, invariant_sizes, step_seconds
 from app.wire.channel import Disconnected
-from app.wire.messages import Done
+from app.wire.messages import Done, Starting
 from tests.app.engine.conftest import Bench
 
 
@@ -20,10 +20,25 @@ def test_the_steps_that_are_timed_leave_nothing_behind(
 ) -> None:
     made: Bench = request.getfixturevalue(bench)
     runner = made.engine.runner
-    curve = step_seconds(made.process, runner, is_conditional=bench == "conditional")
+    told: list[Starting] = []
+    curve = step_seconds(
+        made.process, runner, is_conditional=bench == "conditional", tell=told.append
+    )
     assert curve.sizes == runner.batch_sizes
     assert all(curve.seconds(size) > 0 for size in curve.sizes)
     assert not len(runner)
+    assert [step.done for step in told] == list(range(1, len(told) + 1)), "every round is told"
+    assert all(step.done <= step.total for step in told)
+
+
+def test_each_batch_size_that_is_prepared_is_told(unconditional: Bench) -> None:
+    told: list[Starting] = []
+    sizes = invariant_sizes(unconditional.runtime, unconditional.model, told.append)
+    assert sizes == (4, 8)
+    assert [str(step) for step in told] == [
+        "preparing the network, batch size 1 of 2",
+        "preparing the network, batch size 2 of 2",
+    ]
 
 
 def test_sizes_for_which_there_is_no_memory_are_left_out(

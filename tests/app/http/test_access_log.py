@@ -43,7 +43,9 @@ class Route:
     path = "/sample"
 
 
-def run(app: Any, caplog: pytest.LogCaptureFixture) -> tuple[dict[str, Any], str]:
+def run(
+    app: Any, caplog: pytest.LogCaptureFixture, probes: tuple[str, ...] = ()
+) -> tuple[dict[str, Any], str]:
     """The fields of the log line, and the metrics, after one request to `app`."""
 
     async def receive() -> Message:
@@ -53,9 +55,9 @@ def run(app: Any, caplog: pytest.LogCaptureFixture) -> tuple[dict[str, Any], str
         pass
 
     metrics = Metrics(NoEngines())
-    with caplog.at_level(logging.INFO, "app.http.access_log"):
+    with caplog.at_level(logging.DEBUG, "ddpm.access"):
         try:
-            asyncio.run(AccessLog(app, metrics)({**SCOPE}, receive, send))
+            asyncio.run(AccessLog(app, metrics, probes)({**SCOPE}, receive, send))
         except KeyError:
             pass
     (line,) = caplog.records
@@ -86,3 +88,14 @@ def test_a_client_that_leaves_before_its_answer_is_counted_as_lost(
 def test_a_request_that_fails_is_logged_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
     line, _ = run(fail, caplog)
     assert line["status"] is None
+
+
+def test_only_the_requests_of_probes_are_left_to_those_who_debug(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    line, metrics = run(answer, caplog, probes=("/livez",))
+    assert line["levelname"] == "INFO"
+    caplog.clear()
+    line, metrics = run(answer, caplog, probes=("/livez", "/sample"))
+    assert line["levelname"] == "DEBUG"
+    assert 'ddpm_requests_total{path="/sample",status="200"} 1.0' in metrics, "they count as others"

@@ -76,6 +76,22 @@ async def test_jobs_take_turns_and_nobody_runs_what_another_model_has_to(store: 
     assert (await store.get(first.id)).detail == "waits"
 
 
+async def test_the_time_in_which_nobody_runs_a_job_does_not_count(store: Store) -> None:
+    made = await create(store, job())
+    turn = await claimed(store)
+    await store.leases.record(turn, kept(0))
+    await store.leases.end_turn(turn, 1, 1.0, WEEK)
+    assert (await store.get(made.id)).resumed_at is not None, "it runs, though not just now"
+    await store.leases.release(await claimed(store), "the server stops")
+    assert (await store.get(made.id)).resumed_at is None
+    again = await claimed(store)  # by the same owner, who waited for its engine
+    assert again.resumed_at is not None
+    assert again.resumed_done == 1
+    await store.leases.end_turn(again, 1, 1.0, WEEK)
+    await store.leases.release_all()  # after a crash between two turns
+    assert (await store.get(made.id)).resumed_at is None
+
+
 async def test_many_who_claim_at_once_get_different_jobs(store: Store) -> None:
     made = {(await create(store, job())).id for _ in range(5)}
     claims = await asyncio.gather(*(store.leases.claim(f"{i}", "us", LEASE) for i in range(8)))

@@ -17,6 +17,7 @@ def job(**fields: Any) -> Job:
     known = {
         "status": "running", "done": 4, "resumed_at": 95.0, "resumed_done": 2, "created_at": 90.0,
         "started_at": 91.0, "finished_at": None, "expires_at": 1000.0, "detail": None,
+        "lease_until": 110.0,
     }  # fmt: skip
     for name, value in {**known, **fields}.items():
         setattr(made, name, value)
@@ -26,6 +27,15 @@ def job(**fields: Any) -> Job:
 def test_the_rate_is_that_of_the_present_owner(pool: FakePool) -> None:
     found = describe(job(), 100.0, pool.as_pool())
     assert (found.rate, found.left_s, found.detail) == (0.4, 15.0, None)
+
+
+def test_between_two_turns_the_rate_is_known_all_the_same(pool: FakePool) -> None:
+    assert describe(job(lease_until=None), 100.0, pool.as_pool()).rate == 0.4
+
+
+def test_once_its_owner_is_dead_its_rate_says_nothing(pool: FakePool) -> None:
+    found = describe(job(lease_until=99.0), 100.0, pool.as_pool())
+    assert (found.rate, found.left_s) == (None, None)
 
 
 @pytest.mark.parametrize(

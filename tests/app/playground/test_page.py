@@ -331,6 +331,77 @@ def test_the_forward_process_ends_in_the_image(page: Page, tiny: Server) -> None
     assert previous != page.locator("#forward-t").evaluate(pixels)
 
 
+PIXELS = "canvas => [...canvas.getContext('2d').getImageData(0, 0, 8, 8).data]"
+PICTURE = """image => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 8, height: 8 });
+  canvas.getContext("2d").drawImage(image, 0, 0);
+  return [...canvas.getContext("2d").getImageData(0, 0, 8, 8).data];
+}"""
+
+
+def test_all_lessons_show_one_image_which_is_asked_for_once(page: Page, tiny: Server) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.headers.get("accept", "")))
+    page.goto(tiny.url + "/?view=understand&labels=1&seed=42")
+    settle(page, "understand")
+    image = page.locator("#forward-0").evaluate(PIXELS)
+    page.locator("#algorithm-player input").press("End")
+    assert page.locator("canvas[data-part=x_prev]").evaluate(PIXELS) == image
+    algorithm_2 = page.get_by_role("img", name="DDPM, 50 steps, t = 0", exact=True)
+    assert algorithm_2.first.evaluate(PICTURE) == pytest.approx(image, abs=1)  # it is rounded
+    assert asked.count("application/x-npz") == 1
+
+
+def test_a_picture_of_ones_own_stays_while_the_lessons_image_is_made(
+    page: Page, tiny: Server
+) -> None:
+    held: list[Route] = []
+    page.route("**/denoise-trajectory", lambda route: held.append(route))
+    page.goto(tiny.url + "/?view=understand&labels=1&seed=42")
+    expect(page.locator("#forward-count")).to_have_text("The server is taking 50 steps …")
+    content = tiny.post("/sample", {"seed": 5, "labels": 3, "steps": 10}, "image/png").content
+    file: Any = {"name": "mine.png", "mimeType": "image/png", "buffer": content}
+    page.locator("#forward-file").set_input_files(file)
+    expect(page.locator("#forward-formula b")).to_have_count(2)
+    expect(page.locator("#forward-count")).to_be_empty()
+    mine = page.locator("#forward-0").evaluate(PIXELS)
+    page.locator("#algorithm").scroll_into_view_if_needed()
+    held[0].continue_()
+    expect(page.locator("#algorithm-count")).to_contain_text("iterations")
+    assert page.locator("#forward-0").evaluate(PIXELS) == mine
+    page.unroute_all()
+
+
+def test_the_lessons_begin_where_half_of_the_image_is_left(page: Page, tiny: Server) -> None:
+    alpha_bar = tiny.client.get("/model").json()["alpha_bar"]
+    half = min(range(1, 51), key=lambda t: abs(alpha_bar[t] - 0.5))
+    page.goto(tiny.url + "/?view=understand&labels=1&seed=42")
+    expect(page.locator("#forward-timeline .is-time output")).to_have_text(str(half))
+    page.locator("#algorithm").scroll_into_view_if_needed()
+    expect(page.locator("#algorithm-count")).to_contain_text("iterations")
+    line_2 = page.locator("#algorithm-lines li[data-line='2'] output").text_content() or ""
+    assert half - 2 < int(line_2.removeprefix("t = ")) <= half
+
+
+def test_the_model_has_its_name_at_the_top_and_axes_have_theirs(page: Page, tiny: Server) -> None:
+    for view, timeline in (("watch", "#watch-timeline"), ("understand", "#forward-timeline")):
+        page.goto(tiny.url + f"/?view={view}&labels=1&seed=42&sampler=ddim&steps=10&frames=11")
+        expect(page.get_by_role("button", name=re.compile("^tiny"))).to_be_visible()
+        axes = page.locator(f"{timeline} .axis")
+        expect(axes).to_have_text(
+            ["relative size, no unit", "timestep t, in steps: 50 is noise, 0 the image"]
+        )
+        marks = page.locator(f"{timeline} .mark")
+        expect(marks).to_have_text(["50", "38", "25", "13", "0", "1", "0.5", "0"])
+
+
+def test_the_strip_names_the_t_of_each_column(page: Page, tiny: Server) -> None:
+    page.goto(tiny.url + "/" + WATCH)
+    finished(page)
+    expect(page.locator("#watch-strip span")).to_have_text([str(t) for t in range(50, -1, -5)])
+    expect(page.locator("#watch-note")).to_be_visible()
+
+
 def test_a_file_that_is_no_picture_is_refused_kindly(page: Page, tiny: Server) -> None:
     page.goto(tiny.url + "/?view=understand&labels=1&seed=42")
     file: Any = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"not a picture"}

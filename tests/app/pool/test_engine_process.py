@@ -31,6 +31,7 @@ from app.wire.messages import (
     Message,
     Pause,
     Ready,
+    Starting,
     Submit,
     Unusable,
     decode,
@@ -180,6 +181,38 @@ async def test_it_becomes_ready_runs_a_job_and_ends_when_it_is_stopped() -> None
     assert engine.status == "stopped"
     assert not Path(f"/proc/{pid}").exists()
     assert (engine.restarts, engine.hangs, told.unusable) == (0, 0, [])
+
+
+async def test_what_it_does_while_it_starts_is_its_state_and_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rounds = [Starting("measuring, round", k, 3) for k in (1, 2, 3)]
+    with caplog.at_level(logging.INFO, "ddpm.engine"):
+        async with started(script(tmp_path, Starting("loading"), *rounds)) as (engine, _):
+            assert engine.state == "starting"
+            await until(lambda: engine.starting == rounds[-1])
+            assert engine.state == "starting: measuring, round 3 of 3"
+            said = [f"engine {engine.pid}{end}" for end in (
+                " is starting; device: cpu", ": loading", ": measuring, round 1 of 3",
+            )]  # fmt: skip
+    assert [record.message for record in caplog.records] == said, "each step once"
+
+
+async def test_once_it_is_ready_it_starts_no_more(tmp_path: Path) -> None:
+    async with started(script(tmp_path, Starting("loading"), Ready(MODEL))) as (engine, _):
+        await until(lambda: engine.is_ready)
+        assert engine.state == "ready"
+        script(tmp_path, Starting("loading"))
+        kill(engine)
+        await until(lambda: engine.starting)
+        assert engine.state == "restarting: loading"
+
+
+async def test_a_signal_to_the_group_of_the_server_does_not_reach_it() -> None:
+    async with started(fake()) as (engine, _):
+        await until(lambda: engine.is_ready)
+        assert engine.pid is not None
+        assert os.getpgid(engine.pid) == engine.pid != os.getpgid(0)
 
 
 async def test_a_job_that_comes_before_it_is_ready_is_run_once_it_is() -> None:

@@ -133,6 +133,18 @@ def test_deaths_at_many_places_end_it_too() -> None:
     assert reasons[:-1] == [None] * (MAX_DEATHS - 1) and reasons[-1] is not None
 
 
+def test_with_its_engine_ends_what_is_done_or_to_blame_and_nothing_else() -> None:
+    done, _, _ = made()
+    for index in SUBMIT.indices:
+        done.accept(Finished("job", index, b""))
+    assert done.ending({}, was_killed=False) == Done("job", 0.0, 0.0), "only the word was lost"
+    other, _, _ = made()
+    assert other.ending({"another": HERE}, was_killed=False) is None
+    for _ in range(TRIES - 1):
+        assert other.ending({"job": HERE}, was_killed=False) is None
+    assert isinstance(other.ending({"job": HERE}, was_killed=False), Failed)
+
+
 def test_what_it_still_costs_falls_with_each_finished_sample() -> None:
     inflight, _, _ = made()
     assert (inflight.steps, inflight.cost) == (30, 30)

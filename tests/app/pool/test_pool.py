@@ -11,7 +11,7 @@ from app.pool.engine_process import EngineProcess
 from app.pool.errors import ClientOverLimit, NotReady, Overloaded, Refused, TooLate
 from app.pool.inflight import InFlight
 from app.pool.pool import Bounds, EnginePool, Limits
-from app.wire.messages import Done, Event, Failed, Finished, Submit
+from app.wire.messages import Done, Event, Failed, Finished, Starting, Submit
 from app.wire.options import Options
 from tests.model_info import MODEL
 
@@ -109,6 +109,9 @@ def test_before_an_engine_is_ready_nothing_is_known_and_nothing_admitted() -> No
         _ = pool.model
     assert not pool.has_been_ready.is_set()
     second = engines(pool)[1]
+    second.starting = Starting("loading")
+    with pytest.raises(NotReady, match="^the model is being loaded: loading$"):
+        _ = pool.model
     second.get_ready()
     assert pool.has_been_ready.is_set()
     assert pool.model is MODEL

@@ -1,8 +1,14 @@
 """What the server says of itself, and its documentation without any outside network."""
 
+import asyncio
 import re
 from typing import Any
 
+import httpx
+
+from app.main import create_app
+from app.settings import Settings
+from app.wire.messages import Starting
 from diffusion.checkpoint import open_checkpoint
 from tests.app.server import Server
 
@@ -26,6 +32,22 @@ def test_model_says_what_is_served_and_how(server: Server) -> None:
 def test_it_is_alive_and_ready(server: Server) -> None:
     assert server.client.get("/livez").json() == {"status": "alive"}
     assert server.client.get("/readyz").json() == {"status": "ready", "reasons": []}
+
+
+def test_while_it_starts_it_says_what_it_does() -> None:
+    app = create_app(Settings(), on_unusable=print)  # whose engines nobody starts
+    app.state.services.pool.engines[0].starting = Starting("measuring its speed, round", 3, 8)
+
+    async def ask(path: str) -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.get(path)
+
+    answer = asyncio.run(ask("/readyz"))
+    doing = "measuring its speed, round 3 of 8"
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert answer.json()["reasons"] == [f"engine 0 is starting: {doing}"]
+    assert asyncio.run(ask("/model")).json()["detail"] == f"the model is being loaded: {doing}"
 
 
 def test_the_docs_page_and_its_assets_come_from_this_server(server: Server) -> None:

@@ -9,6 +9,7 @@ from app.wire.messages import (
     Frame,
     Message,
     Ready,
+    Starting,
     Submit,
     decode,
     encode,
@@ -23,6 +24,8 @@ MESSAGES: list[Message] = [
     Finished("a", 3, b"\0" * 8),
     Done("a", 0.5, 2.0),
     Failed("a", "why"),
+    Starting("loading"),
+    Starting("measuring, round", 3, 8),
     Ready(MODEL),
 ]
 
@@ -38,3 +41,8 @@ def test_every_message_survives_the_wire() -> None:
 def test_the_cost_of_a_job_is_known_before_it_runs() -> None:
     assert Submit("a", 1, (0, 1), (1, 1), "ddim", 50, guidance=1.0).cost == 2 * 50 * 2
     assert Submit("a", 1, (0, 1), None, "ddpm", 1000).cost == 2000
+
+
+def test_what_an_engine_does_while_it_starts_is_told_in_words() -> None:
+    assert str(Starting("loading the checkpoint mnist")) == "loading the checkpoint mnist"
+    assert str(Starting("measuring its speed, round", 3, 8)) == "measuring its speed, round 3 of 8"

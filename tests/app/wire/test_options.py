@@ -19,7 +19,9 @@ def parsed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, int, 
     "options",
     [
         OPTIONS,
-        dataclasses.replace(OPTIONS, device="cuda:1", runtime="eager", log_format="json"),
+        dataclasses.replace(
+            OPTIONS, device="cuda:1", runtime="eager", log_format="json", log_level="debug"
+        ),
         dataclasses.replace(OPTIONS, checkpoint="/a folder/with = and -- in it"),
         dataclasses.replace(OPTIONS, checkpoint="-starts-like-a-flag"),
     ],
@@ -34,7 +36,7 @@ def test_the_options_survive_the_command_line(
 def test_every_option_is_a_flag_of_its_name() -> None:
     assert OPTIONS.arguments() == [
         "--checkpoint=mnist", "--device=cpu", "--runtime=auto", "--threads=2", "--max_batch=64",
-        "--log_format=text",
+        "--log_format=text", "--log_level=info",
     ]  # fmt: skip
 
 
