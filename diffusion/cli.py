@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from diffusion.config import Crop, FeaturesName, RuntimeName
 from diffusion.spacing import SamplerName
-from diffusion.training.errors import TrainingError
+from diffusion.training.errors import Interrupted, TrainingError
 
 SUMMARY = "Train, sample from, evaluate and export denoising diffusion models."
 USER_ERRORS = (TrainingError, ValueError, OSError)
@@ -36,7 +36,8 @@ def add_commands(commands: Any) -> None:
 def run_command(args: argparse.Namespace) -> int:
     """Run a parsed command and return its exit status.
 
-    What a user can mend is one line on standard error, and status 2; Ctrl-C is status 130.
+    What a user can mend is one line on standard error, and status 2. What a signal ended has the
+    status 128 and its number: 130 for Ctrl-C.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
@@ -47,6 +48,10 @@ def run_command(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("ddpm: interrupted", file=sys.stderr)
         return 130
+    except Interrupted as error:
+        if str(error):
+            print(f"ddpm: {error}", file=sys.stderr)
+        return 128 + error.number
     return 0
 
 
@@ -131,13 +136,21 @@ def _add_train(commands: Any) -> None:
         help="configuration, a TOML file; see configs/ for examples")
 
     add = parser.add_argument_group("the run").add_argument
-    add("--out", type=Path, required=True, metavar="FOLDER",
-        help="folder of the run; if it holds a run already, that one is continued")
+    add("--out", type=Path, metavar="FOLDER",
+        help="folder of the run; if it holds a run already, that one is continued (default: none, "
+        "which only --dry-run takes)")
     add("--name", help="name of the model (default: the configuration's file name)")
     add("--start", metavar="CHECKPOINT",
         help="checkpoint to take the first weights from (default: random weights)")
+    add("--num-steps", type=int, metavar="COUNT",
+        help="steps of the run, to make it longer or shorter than it was, also when it is finished "
+        "(default: as many as it has; of a new run, the configuration's)")
     add("--until", type=int, metavar="STEP",
         help="stop after this step and continue another time (default: train to the end)")
+    add("--no-samples", action="store_true",
+        help="draw no samples on the way (default: as often as sample_every says)")
+    add("--dry-run", action="store_true",
+        help="say what the run would do, time a step and write nothing (default: train)")
 
     add = parser.add_argument_group("the data").add_argument
     add("--data", metavar="NAME|PATH",

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
+from diffusion.presets import PRESETS
+
 Schedule = Literal["linear", "scaled_linear", "cosine", "log_snr", "table"]
 Variance = Literal["fixed_small", "fixed_large", "learned_range"]
 Prediction = Literal["eps", "x_0", "v"]
@@ -235,15 +237,41 @@ class Config:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a TOML file. Raises ConfigError naming the file and the field."""
+        """Read a TOML file, in which the network and `num_steps` must be given.
+
+        Raises ConfigError naming the file and the field.
+        """
         try:
             values = tomllib.loads(path.read_text())
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: {error}") from error
         try:
-            return from_dict(cls, values)
+            return from_dict(cls, _complete(values))
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
+
+
+def _complete(values: dict[str, Any]) -> dict[str, Any]:
+    """Put a preset's fields in its place.
+
+    Raises ConfigError where a file leaves out what no default should decide: the default network,
+    diffusers', has 274 million parameters, and the paper trained for 800,000 steps.
+    """
+    unet, training = values.get("unet", {}), values.get("training", {})
+    if not (isinstance(unet, dict) and isinstance(training, dict)):
+        return values  # refused for their types
+    names = ", ".join(map(repr, PRESETS))
+    if not unet.keys() & {"preset", "block_out_channels"}:
+        raise ConfigError(
+            f"unet: the network is missing; give [unet] a preset, one of {names}, or "
+            "block_out_channels and the other fields"
+        )
+    if "num_steps" not in training:
+        raise ConfigError("training.num_steps: missing; give [training] the number of steps")
+    preset = unet.get("preset")
+    require(preset in (None, *PRESETS), "unet.preset", preset, f"one of {names}")
+    own = {name: value for name, value in unet.items() if name != "preset"}
+    return {**values, "unet": {**(PRESETS[preset] if preset else {}), **own}}
 
 
 def check_channels(unet: UNetConfig, process: ProcessConfig) -> None:

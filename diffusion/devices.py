@@ -31,3 +31,13 @@ def describe_machine(device: torch.device) -> str:
     if device.type == "cuda":
         parts.append(torch.cuda.get_device_name(device))
     return ", ".join(parts)
+
+
+def total_memory(device: torch.device) -> int | None:
+    """Return the memory of a GPU, or of this machine for its CPU, in bytes; None if not known."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return None

@@ -1,129 +1,253 @@
 """`ddpm train`: a run, its logs and pictures on the way, and the checkpoint at its end."""
 
 import argparse
+import os
+import shlex
+import signal
 import sys
-from contextlib import nullcontext
-from dataclasses import replace
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from safetensors import SafetensorError
 
-from diffusion import pixels
 from diffusion.checkpoint import Checkpoint, ModelCard, open_checkpoint
 from diffusion.commands.export import export_run
 from diffusion.config import Config, DataConfig, to_dict
 from diffusion.data import datasets
-from diffusion.guidance import Conditioning
-from diffusion.parameterization import EpsModel
-from diffusion.samplers import make_table, sample
-from diffusion.spacing import default_steps
-from diffusion.training import distributed
+from diffusion.training import distributed, states
+from diffusion.training.checks import check_folder, check_room, check_until, memory_errors_told
+from diffusion.training.distributed import Worker
+from diffusion.training.errors import Interrupted, TrainingError
+from diffusion.training.lock import locked
 from diffusion.training.plots import draw_losses
-from diffusion.training.trainer import Trainer, Writer
+from diffusion.training.run_log import Writer
+from diffusion.training.sample_grid import draw_samples
+from diffusion.training.schedule import settle_length
+from diffusion.training.stopping import listening
+from diffusion.training.summary import parameters, summary
+from diffusion.training.terminal import Lasting
+from diffusion.training.trainer import Trainer
+from diffusion.training.words import duration
 
-GRID_ROWS = 8
+
+@dataclass(frozen=True)
+class Job:
+    """What a process has been asked to do, and what it has to do it with."""
+
+    args: argparse.Namespace
+    config: Config
+    data: DataConfig
+    start: Checkpoint | None
+    worker: Worker
+    device: torch.device
 
 
 def run(args: argparse.Namespace) -> None:
     """Train as the flags ask; at the last step write the checkpoint to OUT/model.
 
-    Raises CheckpointError, ConfigError, DataError, DeviceError or TrainingError.
+    Raises CheckpointError, ConfigError, DataError, DeviceError or TrainingError, and Interrupted
+    where a signal ended the run after its state was saved.
     """
     config = Config.read(args.config)
+    if args.out is None and not args.dry_run:
+        raise TrainingError("--out: the folder of the run is missing; only --dry-run needs none")
     data = replace(config.data, path=args.data) if args.data else config.data
+    start = open_checkpoint(args.start) if args.start else None
     with distributed.join(args.device) as (worker, device):
-        with worker.first_goes_first():  # it downloads what the others then find
-            channels = config.unet.in_channels
-            images = datasets.load(data, "train", channels=channels, strict=args.strict)
-        start = open_checkpoint(args.start) if args.start else None
-        first = start.load() if start else None
-        trainer = Trainer(config, images, args.out, device, worker, first)
-        logs = _summary_writer(args.out / "tensorboard") if worker.is_first else nullcontext()
-        with logs as writer:
-            trainer.run(writer, write_sample_grid, args.until)
+        job = Job(args, config, data, start, worker, device)
+        if args.dry_run:
+            _try_a_step(job)
+        else:
+            with _alone_in(args.out) if worker.is_first else nullcontext():
+                _train(job)
+
+
+def _try_a_step(job: Job) -> None:
+    """Say what a run would do, and how long a step takes. Nothing is written."""
+    trainer = _prepare(job, job.args.out or Path(os.devnull))
+    with memory_errors_told(job.config.training):
+        first, second = _step_seconds(trainer), _step_seconds(trainer)
+    if job.worker.is_first:
+        num_steps = trainer.config.training.num_steps
+        _say(f"a step took {second:.3g} s, and the first one, which also loads code, {first:.3g} s")
+        _say(f"at that pace {num_steps:,} steps take about {duration(num_steps * second)}")
+
+
+def _step_seconds(trainer: Trainer) -> float:
+    """Take a step, and return how long it took."""
+    started = time.monotonic()
+    trainer.train_step()
+    if trainer.device.type == "cuda":
+        torch.cuda.synchronize(trainer.device)
+    return time.monotonic() - started
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """A block in which the folder of the run can be written to, and no other process does."""
+    check_folder(out)
+    with locked(out):
+        yield
+
+
+def _train(job: Job) -> None:
+    """Train, write what a run leaves behind, and raise Interrupted where a signal came."""
+    args, worker = job.args, job.worker
+    trainer = _prepare(job, args.out)
+    if worker.is_first and not trainer.is_done:
+        check_room(args.out, parameters(trainer))
+    with listening(silent=not worker.is_first) as stop:
+        with memory_errors_told(job.config.training), _tensorboard(trainer) as writer:
+            on_sample = None if args.no_samples else partial(draw_samples, stop=stop)
+            number = trainer.run(writer, on_sample, args.until, stop)
+        if worker.is_first:
+            _finish(trainer, _card(job))
+        number = number or stop.number
+    if number:
+        raise Interrupted(number, _ended_by(number, args, trainer) if worker.is_first else "")
+    if worker.is_first and not trainer.is_done:
+        _say(f"stopped at step {trainer.step} of {trainer.config.training.num_steps}")
+        _say(f"go on with: {_command(args, worker, until=False)}")
+
+
+def _prepare(job: Job, out: Path) -> Trainer:
+    """Read the data and the state that the run goes on from, and say what it is going to do."""
+    args, worker = job.args, job.worker
+    reached = states.reached(out)
+    config, note = settle_length(job.config, reached, args.num_steps)
+    check_until(args.until, reached)
+    first = job.start.load() if job.start else None
+    with worker.first_goes_first():  # it downloads what the others then find
+        channels = config.unet.in_channels
+        images = datasets.load(job.data, "train", channels=channels, strict=args.strict)
+    with memory_errors_told(config.training):
+        trainer = Trainer(config, images, out, job.device, worker, first)
+        told = [summary(trainer), *([note] if note else [])]
     if worker.is_first:
-        _finish(args, config, data, trainer, start)
+        _say("\n".join(told))
+    return trainer
 
 
-def _finish(
-    args: argparse.Namespace,
-    config: Config,
-    data: DataConfig,
-    trainer: Trainer,
-    start: Checkpoint | None,
-) -> None:
-    """Draw the losses; export the model, or tell how to go on."""
-    if (args.out / "log.jsonl").exists():
-        _draw_losses(args.out)
-    if trainer.step < config.training.num_steps:
-        print(
-            f"stopped at step {trainer.step} of {config.training.num_steps}; "
-            "the same command continues"
-        )
-        return
-    card = ModelCard(
+def _card(job: Job) -> ModelCard:
+    """What only the command line knows of the model that a run makes."""
+    args, start = job.args, job.start
+    named = replace(job.data, path=Path(job.data.path).name)  # not where it is on this machine
+    history = {}
+    if start:  # how the weights came about that the run starts from
+        card = start.card
+        history = {"sha256": start.sha256, "command": card.command, "trained": card.trained}
+    return ModelCard(
         name=args.name or args.config.stem,
-        data=Path(data.path).name,
-        command=f"ddpm train {args.config}" + (f" --start {args.start}" if start else ""),
-        trained={"data": to_dict(data)} | ({"start": _history(start)} if start else {}),
+        data=named.path,
+        command=_shown("ddpm train", args, ("start", "data", "num_steps")),
+        trained={"data": to_dict(named)} | ({"start": history} if history else {}),
     )
-    export_run(args.out, args.out / "model", card)
-    print(f"model written to {args.out / 'model'}; try: ddpm sample {args.out / 'model'}")
 
 
-def _history(start: Checkpoint) -> dict[str, Any]:
-    """How the weights came about that a run started from, for the model card."""
-    card = start.card
-    return {"sha256": start.sha256, "command": card.command, "trained": card.trained}
+def _finish(trainer: Trainer, card: ModelCard) -> None:
+    """Export the model of a run that has taken its last step, and draw the losses."""
+    run, model = trainer.folder, trainer.folder / "model"
+    if trainer.is_done:
+        _export(run, model, card)
+        _say(f"model written to {model}; try: ddpm sample {model}")
+    if (run / "log.jsonl").exists():
+        _draw_losses(run)
+
+
+def _export(run: Path, model: Path, card: ModelCard) -> None:
+    try:
+        export_run(run, model, card)
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(
+            f"the model cannot be written to {model}: {error}; the run is whole: mend that, and "
+            f"the same command writes it, or `ddpm export {run} FOLDER` does"
+        ) from error
+
+
+def _ended_by(number: int, args: argparse.Namespace, trainer: Trainer) -> str:
+    """What a signal ended, and how to go on."""
+    name = signal.Signals(number).name
+    if trainer.is_done:
+        return f"{name}: the run was done, and its model is in {args.out / 'model'}"
+    return (
+        f"{name}: stopped after step {trainer.step} of {trainer.config.training.num_steps}, which "
+        f"is saved in {args.out}; go on with:\n  {_command(args, trainer.worker)}"
+    )
+
+
+def _command(args: argparse.Namespace, worker: Worker, *, until: bool = True) -> str:
+    """The command line that goes on with a run."""
+    program = "ddpm train"
+    if worker.count > 1:
+        here = os.environ.get("LOCAL_WORLD_SIZE", worker.count)
+        program = f"torchrun --nproc-per-node {here} -m diffusion train"
+    flags = ["out", "name", "start", "data", "num_steps", "no_samples", "strict"]
+    if args.device != "auto":
+        flags.append("device")
+    return _shown(program, args, [*flags, "until"] if until else flags)
+
+
+def _shown(program: str, args: argparse.Namespace, flags: Sequence[str]) -> str:
+    """A command line with those of the flags that are set."""
+    words = [str(args.config)]
+    for flag in flags:
+        value = getattr(args, flag)
+        if value not in (None, False):
+            words.append("--" + flag.replace("_", "-"))
+            words.extend([] if value is True else [str(value)])
+    return f"{program} {shlex.join(words)}"
 
 
 def _draw_losses(folder: Path) -> None:
-    """Write FOLDER/loss.png, where matplotlib is installed."""
+    """Write FOLDER/loss.png, where matplotlib is installed. A failure is only reported."""
     try:
         draw_losses(folder)
     except ImportError:
-        print(
-            "matplotlib is not installed, so loss.png is not drawn; install the extra `train`",
-            file=sys.stderr,
-        )
+        _warn("matplotlib is not installed, so loss.png is not drawn; install the extra `train`")
+    except Exception as error:  # whatever it is: the run is saved, and worth more than a picture
+        _warn(f"loss.png is not drawn: {error}")
 
 
-def _summary_writer(folder: Path) -> Any:
-    """A TensorBoard writer; where tensorboard is not installed a hint, and a block with None."""
+@contextmanager
+def _tensorboard(trainer: Trainer) -> Iterator[Writer | None]:
+    """A block with a TensorBoard writer that goes on after the trainer's step, at which TensorBoard
+    then cuts off what came before. None in workers that write nothing, and, with a hint, where
+    there is no TensorBoard."""
+    writer = _summary_writer(trainer) if trainer.worker.is_first else None
+    try:
+        yield writer
+    finally:
+        if writer is not None:
+            try:
+                writer.close()
+            except OSError as error:
+                _warn(f"the last scalars are missing in TensorBoard: {error}")
+
+
+def _summary_writer(trainer: Trainer) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(trainer.folder / "tensorboard"), purge_step=trainer.step + 1)
     except ImportError:
-        print(
+        _warn(
             "tensorboard is not installed, so scalars go to log.jsonl only; install the extra "
-            "`train`",
-            file=sys.stderr,
+            "`train`"
         )
-        return nullcontext()
-    return SummaryWriter(str(folder))
+    except OSError as error:
+        _warn(f"scalars go to log.jsonl only: {error}")
+    return None
 
 
-def write_sample_grid(trainer: Trainer, writer: Writer | None) -> None:
-    """Write samples/step-….png, and add it to TensorBoard: what the averaged weights make.
+def _say(message: str) -> None:
+    print(message, file=Lasting(sys.stdout))
 
-    A column for each label, DDIM with 50 steps. The noise is always the same, so that pictures of
-    different steps can be compared.
-    """
-    labels = len(trainer.batches.data.classes) if trainer.batches.is_conditional else 0
-    columns = labels or GRID_ROWS
-    indices = torch.arange(columns * GRID_ROWS, device=trainer.device)
-    label = indices % columns if labels else None
-    T = trainer.process.num_timesteps
-    table = make_table(trainer.process, "ddim", default_steps("ddim", T))
-    shape, clip = trainer.config.unet.image_shape, trainer.config.process.clip
-    model = EpsModel(trainer.ema.model, trainer.process, trainer.config.process.prediction)
-    model.to(trainer.device)
-    seeds = torch.zeros_like(indices)
-    *_, last = sample(model, table, seeds, indices, shape, Conditioning(label), clip)
-    grid = pixels.tile(pixels.to_uint8(last.x_t.cpu().numpy()), columns)
-    folder = trainer.folder / "samples"
-    folder.mkdir(exist_ok=True)
-    pixels.picture(grid).save(folder / f"step-{trainer.step:08d}.png")
-    if writer is not None:
-        writer.add_image("samples", np.moveaxis(grid, -1, 0), trainer.step)
+
+def _warn(message: str) -> None:
+    print(message, file=Lasting(sys.stderr))

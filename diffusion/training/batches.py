@@ -28,6 +28,10 @@ class Batch:
         """Return the i-th of `count` equal parts of the batch."""
         return self._each(lambda tensor: tensor.chunk(count)[i])
 
+    def rows(self, index: Tensor) -> "Batch":
+        """Return the images of these indices, int64 (B,)."""
+        return self._each(lambda tensor: tensor[index])
+
     def to(self, device: torch.device) -> "Batch":
         """Copy the batch to a device."""
         return self._each(lambda tensor: tensor.to(device))

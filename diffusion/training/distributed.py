@@ -49,6 +49,14 @@ class Worker:
         dist.all_gather(all_values, own)
         return torch.cat(all_values)
 
+    def largest(self, own: int) -> int:
+        """Return the largest of all workers' numbers, the same to each of them."""
+        if self.count == 1:
+            return own
+        number = torch.tensor(own)  # on the CPU, so that no worker waits for its GPU
+        dist.all_reduce(number, dist.ReduceOp.MAX)
+        return int(number)
+
     def share(self, model: nn.Module) -> nn.Module:
         """Wrap the model so that its gradients are averaged over all workers.
 
@@ -82,7 +90,8 @@ def join(device: str) -> Iterator[tuple[Worker, torch.device]]:
     picked = pick_device(device)
     if picked.type == "cuda":
         torch.cuda.set_device(picked)
-    dist.init_process_group("nccl" if picked.type == "cuda" else "gloo")
+    # Gloo averages what is on the CPU, NCCL what is on a GPU
+    dist.init_process_group("cpu:gloo,cuda:nccl" if picked.type == "cuda" else "gloo")
     try:
         yield Worker(dist.get_rank(), dist.get_world_size()), picked
     finally:

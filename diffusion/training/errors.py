@@ -3,3 +3,14 @@
 
 class TrainingError(RuntimeError):
     """Training cannot start or go on; the message says why. The last saved state is whole."""
+
+
+class Interrupted(Exception):
+    """A signal, `number`, ended a run after its state was saved; the message says how to go on.
+
+    It is empty in all workers but the first.
+    """
+
+    def __init__(self, number: int, message: str = "") -> None:
+        super().__init__(message)
+        self.number = number

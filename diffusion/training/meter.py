@@ -1,6 +1,8 @@
 """What a training run tells of itself in its log: means since the last log line."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -8,9 +10,39 @@ from torch import Tensor
 
 from diffusion.training.batches import Batch
 from diffusion.training.losses import Losses
+from diffusion.training.words import duration
 
 QUARTILES = 4
 """Into how many equal ranges of t L_simple is told apart in the log."""
+
+
+PACE_STEPS = 10
+"""After so many steps it is said how long a run will take."""
+
+
+class Pace:
+    """How fast a run goes that begins after the step `start`.
+
+    Its first step does not count: it may compile the network, and takes memory for the first time.
+    """
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+        self.first_done = 0.0
+        self.seconds = 0.0  # a step takes
+
+    def note(self, step: int) -> bool:
+        """Take the time of a step that is done; True once, after PACE_STEPS of them."""
+        now, done = time.monotonic(), step - self.start
+        if done == 1:
+            self.first_done = now
+        if done == PACE_STEPS:
+            self.seconds = (now - self.first_done) / (PACE_STEPS - 1)
+        return done == PACE_STEPS
+
+    def left(self, steps: int) -> str:
+        """Return how long so many more steps will take, in words."""
+        return f"about {duration(steps * self.seconds)} left, at {self.seconds:.3g} s a step"
 
 
 @dataclass
@@ -36,6 +68,13 @@ class Meter:
         self.weights.append(batch.weight)
         self.losses.append(losses.total)
         self.simple.append(losses.simple)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """A block whose time does not count for images/s: in it nothing is trained on."""
+        before = time.monotonic()
+        yield
+        self.started += time.monotonic() - before
 
     def scalars(self) -> dict[str, float]:
         """Return the means so far, by their names in the log, and start anew."""

@@ -1,24 +1,9 @@
 """A run's log as a picture, loss.png, which is drawn anew whenever training stops."""
 
-import contextlib
-import json
 from pathlib import Path
 
 from diffusion.training.meter import QUARTILES
-
-
-def read_log(run: Path) -> dict[int, dict[str, float]]:
-    """Read the scalars of a run's log.jsonl, by step.
-
-    A resumed run logs again the steps since its last state; the newer line counts. A line that a
-    killed process left unfinished is passed over.
-    """
-    entries: dict[int, dict[str, float]] = {}
-    for line in (run / "log.jsonl").read_text().splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            entry = json.loads(line)
-            entries[entry.pop("step")] = entry
-    return dict(sorted(entries.items()))
+from diffusion.training.run_log import read_log
 
 
 def draw_losses(run: Path) -> Path:

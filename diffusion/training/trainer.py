@@ -5,52 +5,36 @@ are dropped and which units (and of the losses so far, where t is drawn by impor
 run needs no generator's state, and gives the same weights as one that was never stopped.
 """
 
-import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from diffusion.config import Config, TrainingConfig, to_dict
+from diffusion.config import Config, to_dict
 from diffusion.data.images import Images
 from diffusion.devices import describe_machine
 from diffusion.process import Process
 from diffusion.training import states
-from diffusion.training.batches import Batch, Batches, null_label
+from diffusion.training.batches import Batch, Batches
+from diffusion.training.checks import check_data, check_shares, copy_weights
 from diffusion.training.distributed import Worker, averaging
 from diffusion.training.ema import EMA
 from diffusion.training.errors import TrainingError
 from diffusion.training.losses import Losses, Objective
-from diffusion.training.meter import Meter
+from diffusion.training.meter import Meter, Pace
 from diffusion.training.randomness import Stream, generator_at
+from diffusion.training.run_log import Writer, append, cut_back
+from diffusion.training.schedule import learning_rate
 from diffusion.training.states import State
+from diffusion.training.stopping import Stop
+from diffusion.training.terminal import progress_bar, tell
 from diffusion.unet import UNet, initialise
 
-log = logging.getLogger(__name__)
-
+OnSample = Callable[["Trainer", Writer | None], None]
 ALONE = Worker()
-
-
-def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Return the learning rate of a step: a linear warm-up, then constant, as in the paper, or a
-    cosine down to 0 at `num_steps`."""
-    # Appendix B: 2e-4, constant. Its code warms up over 5000 steps; the cosine is not the paper's.
-    warmup = min(1.0, (step + 1) / max(config.warmup_steps, 1))
-    if config.decay == "none":
-        return config.learning_rate * warmup
-    progress = torch.tensor(step / config.num_steps * torch.pi)
-    return config.learning_rate * warmup * 0.5 * (1 + torch.cos(progress).item())
-
-
-class Writer(Protocol):
-    """What is used of TensorBoard's SummaryWriter."""
-
-    def add_scalar(self, tag: str, value: float, step: int, /) -> None: ...
-    def add_image(self, tag: str, image: Any, step: int, /) -> None: ...
 
 
 class Trainer:
@@ -70,8 +54,8 @@ class Trainer:
         worker: Worker = ALONE,
         start: UNet | None = None,
     ) -> None:
-        _check_data(config, data)
-        _check_shares(config.training, worker)
+        check_data(config, data)
+        check_shares(config.training, worker.count)
         self.config = config
         self.folder = folder
         self.device = torch.device(device)
@@ -83,7 +67,7 @@ class Trainer:
         self.model = UNet(config.unet)
         initialise(self.model)
         if start is not None:
-            _copy_weights(start, self.model)
+            copy_weights(start, self.model)
         self.model.to(self.device)
         if config.training.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -99,39 +83,79 @@ class Trainer:
         self._network = worker.share(network)
         self._objective = Objective(config, self.process, self.model, self._network)
         self._meter = Meter(self.process.num_timesteps, workers=worker.count)
-        with worker.first_goes_first():  # it removes unfinished states, which others must not see
-            self._resume()
+        self._resume()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has taken its last step."""
+        return self.step == self.config.training.num_steps
+
+    @property
+    def images_at_once(self) -> int:
+        """How many images this worker runs the network on at once: its part of a batch."""
+        training = self.config.training
+        return training.batch_size // (training.accumulate * self.worker.count)
 
     def run(
         self,
         writer: Writer | None = None,
-        on_sample: Callable[["Trainer", Writer | None], None] | None = None,
+        on_sample: OnSample | None = None,
         until: int | None = None,
-    ) -> None:
-        """Train up to `num_steps`, or only up to the step `until`.
+        stop: Stop | None = None,
+    ) -> int:
+        """Train up to `num_steps`, only up to the step `until`, or until a `stop` is asked for.
 
         On the way states are saved, scalars logged, and `on_sample` called, as often as
-        `config.training` says. Raises TrainingError as `train_step` does.
+        `config.training` says. Returns the number of the signal that stopped the run, 0 for none;
+        it is the same for all workers. Raises TrainingError as `train_step` and `save` do.
         """
-        training = self.config.training
+        training, first = self.config.training, self.worker.is_first
         last = min(training.num_steps, until or training.num_steps)
-        first = self.worker.is_first
-        bar = tqdm(
-            total=training.num_steps, initial=self.step, unit="step", desc="training",
-            disable=not first,
-        )  # fmt: skip
+        signal = 0
+        if first:
+            self._prepare_folder()
+        bar = progress_bar(training.num_steps, "training", initial=self.step, shown=first)
         with bar:
-            while self.step < last:  # Algorithm 1, lines 1 and 6: repeat … until converged
+            pace = Pace(self.step)
+            while self.step < last and not signal:  # Algorithm 1, lines 1 and 6: repeat … until …
                 self.train_step()
                 bar.update()
+                signal = self.worker.largest(stop.number if stop else 0)
                 if self.step % training.log_every == 0:
                     self._log(bar, writer)
                 if not first:  # the others only train
                     continue
-                if on_sample and training.sample_every and self.step % training.sample_every == 0:
-                    on_sample(self, writer)
-                if self.step % training.save_every == 0 or self.step == last:
-                    self.save()
+                if pace.note(self.step):
+                    tell(bar, pace.left(last - self.step))
+                samples = on_sample is not None and self._is_time_for_samples()
+                with self._meter.paused():
+                    if samples or signal or self._is_time_to_save(last):
+                        self.save()
+                    if on_sample and samples and not signal:  # what may fail comes last
+                        on_sample(self, writer)
+        return signal
+
+    def _prepare_folder(self) -> None:
+        """Make the folder agree with the state that the run goes on from.
+
+        Raises TrainingError where it cannot be changed.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            states.remove_unfinished(self.folder)
+            cut_back(self.folder, self.step)
+            for saved in states.saved_states(self.folder)[-1:]:
+                states.set_num_steps(saved, self.config.training.num_steps)
+        except OSError as error:
+            raise TrainingError(f"out: {self.folder} cannot be changed: {error}") from error
+
+    def _is_time_to_save(self, last: int) -> bool:
+        return self.step == last or self.step % self.config.training.save_every == 0
+
+    def _is_time_for_samples(self) -> bool:
+        training = self.config.training
+        is_time = self.is_done or self.step % max(training.sample_every, 1) == 0
+        return training.sample_every > 0 and is_time
 
     def train_step(self) -> None:
         """Take one step of Algorithm 1, lines 2-5.
@@ -160,7 +184,8 @@ class Trainer:
         if not bool(torch.isfinite(norm)):
             raise TrainingError(
                 f"step {self.step}: the loss or its gradient is not finite (norm {norm.item()}); "
-                f"lower the learning rate and resume from the last state in {self.folder}"
+                "try a lower learning_rate in a new run, from the start or from this run's "
+                f"weights: `ddpm export {self.folder} CHECKPOINT`, and --start CHECKPOINT"
             )
         self._meter.norms.append(norm.detach())
         # 5: the gradient descent step
@@ -194,15 +219,15 @@ class Trainer:
         scalars = self._meter.scalars()
         if not self.worker.is_first:
             return
-        bar.set_postfix(loss=f"{scalars['loss']:.4f}", img_s=f"{scalars['images_per_second']:.0f}")
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps({"step": self.step, **scalars}) + "\n")
-        if writer is not None:
-            for tag, value in scalars.items():
-                writer.add_scalar(tag, value, self.step)
+        shown = {"loss": f"{scalars['loss']:.4f}", "img_s": f"{scalars['images_per_second']:.0f}"}
+        bar.set_postfix(shown, refresh=False)
+        append(self.folder, writer, self.step, scalars)
 
     def save(self) -> None:
-        """Write the whole state, or nothing; all states but the last KEEP_STATES are removed."""
+        """Write the whole state, or nothing; all states but the last KEEP_STATES are removed.
+
+        Raises TrainingError where it cannot be written.
+        """
         states.write(
             self.folder,
             State(
@@ -214,6 +239,7 @@ class Trainer:
                 facts={
                     "config": to_dict(self.config),
                     "classes": list(self.batches.data.classes),
+                    "images": len(self.batches.data),
                     "torch": str(torch.__version__),
                     "machine": self._machine(),
                 },
@@ -228,64 +254,13 @@ class Trainer:
 
     def _resume(self) -> None:
         """Continue from the last state of the folder, if there is one."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self.worker.is_first:
-            states.remove_unfinished(self.folder)
         saved = states.saved_states(self.folder)
         if not saved:
             return
         state = states.read(saved[-1])
-        states.check_same_run(self.folder, state.facts["config"], self.config)
+        states.check_same_run(self.folder, state.facts, self.config, self.batches.data)
         self.model.load_state_dict(state.model)
         self.ema.model.load_state_dict(state.ema)
         self.batches.times.load(state.timesteps)
         states.load_optimizer(self.optimizer, list(self.model.parameters()), state.optimizer)
         self.step = state.step
-        log.info("resumed from %s", saved[-1])
-
-
-def _copy_weights(start: UNet, model: UNet) -> None:
-    """Copy all weights; those of v stay the model's own where `start` learned no variance.
-
-    Raises TrainingError where the networks differ in anything else.
-    """
-    weights, own = start.state_dict(), model.state_dict()
-    if own["conv_out.weight"].shape[0] == 2 * weights["conv_out.weight"].shape[0]:
-        # The first half of the last layer's channels gives eps_hat, the second v
-        for name in ("conv_out.weight", "conv_out.bias"):
-            weights[name] = torch.cat([weights[name], own[name][len(weights[name]) :]])
-    for name in own.keys() | weights.keys():
-        here, there = (
-            tuple(state[name].shape) if name in state else "missing" for state in (own, weights)
-        )
-        if here != there:
-            raise TrainingError(
-                f"start: its network is not the configuration's: {name} is {there} there, "
-                f"{here} here"
-            )
-    model.load_state_dict(weights)
-
-
-def _check_shares(training: TrainingConfig, worker: Worker) -> None:
-    parts = training.accumulate * worker.count
-    if training.batch_size % parts:
-        raise TrainingError(
-            f"batch_size: {training.batch_size} is not a multiple of {parts}: {worker.count} "
-            f"workers, each running its share in {training.accumulate} parts"
-        )
-
-
-def _check_data(config: Config, data: Images) -> None:
-    shape = tuple(data.pixels.shape[1:])
-    if shape != config.unet.image_shape:
-        raise TrainingError(
-            f"data: the images are {shape}, but the network takes {config.unet.image_shape}"
-        )
-    rows = config.unet.num_class_embeds
-    if rows is None:
-        return
-    if data.labels is None:
-        raise TrainingError("num_class_embeds: it is set, but the data has no labels")
-    wanted = int(data.labels.max()) + 1 + (null_label(config) is not None)
-    if rows != wanted:
-        raise TrainingError(f"num_class_embeds: {rows}, but the data needs {wanted}")

@@ -10,7 +10,7 @@ import pytest
 from app.cli import main
 from diffusion import cli
 from diffusion.sampling import Request
-from diffusion.training.errors import TrainingError
+from diffusion.training.errors import Interrupted, TrainingError
 from tests.tiny import save_tiny
 
 COMMANDS = ["train", "sample", "evaluate", "export"]
@@ -76,6 +76,8 @@ def test_the_defaults_of_sample_are_those_of_a_request() -> None:
         (OSError(28, "No space left", "a.bin"), 2, "ddpm: [Errno 28] No space left: 'a.bin'\n"),
         (TrainingError("step 3: not finite"), 2, "ddpm: step 3: not finite\n"),
         (KeyboardInterrupt(), 130, "ddpm: interrupted\n"),
+        (Interrupted(15, "SIGTERM: stopped"), 143, "ddpm: SIGTERM: stopped\n"),
+        (Interrupted(2), 130, ""),
     ],
 )
 def test_what_a_user_can_mend_is_one_line_and_a_status(
@@ -113,6 +115,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["sample", "{tiny}", "--guidance", "1"], "guidance: 1.0 is not allowed: it needs labels"),
         (["sample", "{tiny}", "--device", "cuda:9"], "device: 'cuda:9' cannot be used"),
         (["train", "nowhere.toml", "--out", "{tmp}/run"], "nowhere.toml: "),
+        (["train", "configs/mnist.toml"], "--out: the folder of the run is missing; only --dry-"),
         (["export", "nowhere", "{tmp}/out"], "nowhere: no such folder"),
     ],
 )

@@ -16,6 +16,7 @@ from diffusion.config import (
     from_dict,
     to_dict,
 )
+from diffusion.presets import PRESETS
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 
@@ -103,3 +104,42 @@ def test_the_data_are_a_table_or_in_short_a_path() -> None:
 def test_impossible_data_are_refused_by_name(table: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         from_dict(Config, {"data": table})
+
+
+def read(tmp_path: Path, text: str) -> Config:
+    path = tmp_path / "a.toml"
+    path.write_text(text)
+    return Config.read(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('data = "mnist"', "unet: the network is missing; give .* 'small', 'medium', 'paper'"),
+        ("[unet]\nsample_size = 28", "unet: the network is missing"),
+        ('[unet]\npreset = "small"', "training.num_steps: missing; give"),
+        (
+            '[unet]\npreset = "huge"\n[training]\nnum_steps = 1',
+            "unet.preset: 'huge' is not allowed; it must be one of 'small', 'medium', 'paper'",
+        ),
+        ("[unet]\npreset = []\n[training]\nnum_steps = 1", r"unet.preset: \[\] is not allowed"),
+        ("unet = 3", "unet: 3 is not allowed"),
+    ],
+)
+def test_a_file_must_name_the_network_and_the_number_of_steps(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, text)
+
+
+def test_fields_beside_a_preset_take_the_place_of_its_own(tmp_path: Path) -> None:
+    text = '[unet]\npreset = "small"\nsample_size = 28\ndropout = 0.2\n[training]\nnum_steps = 9'
+    config = read(tmp_path, text)
+    assert config.unet.block_out_channels == tuple(PRESETS["small"]["block_out_channels"])
+    assert (config.unet.sample_size, config.unet.dropout) == (28, 0.2)
+    assert config.training.num_steps == 9
+
+
+def test_what_a_run_has_stored_needs_no_preset() -> None:
+    assert from_dict(Config, {}) == Config(), "as older versions did, which had all by default"

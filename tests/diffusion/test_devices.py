@@ -1,11 +1,12 @@
 """Which device is picked by name, and how a machine is named."""
 
+import os
 import platform
 
 import pytest
 import torch
 
-from diffusion.devices import DeviceError, describe_machine, pick_device
+from diffusion.devices import DeviceError, describe_machine, pick_device, total_memory
 
 
 @pytest.mark.parametrize(("has_gpu", "device"), [(True, "cuda"), (False, "cpu")])
@@ -34,3 +35,21 @@ def test_a_machine_is_named_by_its_kind_and_cores_and_the_gpu_in_use(
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
     assert describe_machine(torch.device("cpu")) == "x86_64, 16 cores"
     assert describe_machine(torch.device("cuda:1")) == "x86_64, 16 cores, GPU 1"
+
+
+def test_the_memory_of_this_machine_is_known_where_the_system_tells_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
+    assert total_memory(torch.device("cpu")) == 4_096_000
+    monkeypatch.delattr(os, "sysconf")
+    assert total_memory(torch.device("cpu")) is None
+
+
+def test_the_memory_of_a_gpu_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Properties:
+        total_memory = 80 * 10**9
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties)
+    assert total_memory(torch.device("cuda:0")) == 80 * 10**9

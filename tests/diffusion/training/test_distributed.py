@@ -25,6 +25,7 @@ import sys
 import time
 from pathlib import Path
 from diffusion.training import distributed
+from diffusion.training.stopping import listening
 from tests.diffusion.training.test_trainer import Trainer, images, with_training
 
 with distributed.join("cpu") as (worker, device):
@@ -32,8 +33,11 @@ with distributed.join("cpu") as (worker, device):
     trainer = Trainer(config, images(), Path(sys.argv[1]), device, worker)
     step, pause = trainer.train_step, float(sys.argv[2])
     trainer.train_step = lambda: (step(), time.sleep(pause))
-    trainer.run()
-    assert not trainer._meter.losses, "nothing piles up in a worker that does not log"
+    with listening() as stop:
+        number = trainer.run(stop=stop)
+    if not number:
+        assert not trainer._meter.losses, "nothing piles up in a worker that does not log"
+    (Path(sys.argv[1]) / f"worker-{worker.rank}").write_text(f"{trainer.step} {number}")
 """
 STEPS = 40
 PAUSE_SECONDS = 0.05
@@ -106,6 +110,25 @@ def test_a_killed_worker_ends_the_job_and_it_resumes_to_the_same_weights(
         assert torch.equal(tensor, killed[name]), name
 
 
+def test_all_workers_stop_at_the_same_step_whichever_is_asked_to(
+    script: Path, whole: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "stopped"
+    launcher = torchrun(script, run, PAUSE_SECONDS)
+    while launcher.poll() is None and not saved_states(run):
+        time.sleep(0.01)
+    os.kill(list(workers_of(launcher.pid))[-1], signal.SIGTERM)
+    assert launcher.wait(60) == 0
+    told = [(run / f"worker-{rank}").read_text() for rank in (0, 1)]
+    last = saved_states(run)[-1]
+    assert told == [f"{int(last.name[5:])} {int(signal.SIGTERM)}"] * 2
+    assert last.name < f"step-{STEPS:08d}", "it was not done already"
+    assert torchrun(script, run, 0).wait(120) == 0
+    expected, resumed = state(whole), state(run)
+    for name, tensor in expected.items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
 def test_a_batch_that_the_workers_cannot_share_is_refused(tmp_path: Path) -> None:
     config = with_training(batch_size=8, accumulate=2)
     with pytest.raises(TrainingError, match="8 is not a multiple of 6: 3 workers, each"):
@@ -115,5 +138,6 @@ def test_a_batch_that_the_workers_cannot_share_is_refused(tmp_path: Path) -> Non
 def test_alone_nothing_is_shared_and_nobody_waits() -> None:
     worker, model = Worker(), torch.nn.Linear(1, 1)
     assert worker.is_first and worker.share(model) is model
+    assert worker.largest(7) == 7
     with worker.first_goes_first():
         pass

@@ -1,11 +1,11 @@
-"""A run's log: what is read of it, and its picture."""
+"""A run's log as a picture."""
 
 import json
 from pathlib import Path
 
 from PIL import Image
 
-from diffusion.training.plots import draw_losses, read_log
+from diffusion.training.plots import draw_losses
 
 
 def log(run: Path, *lines: str) -> None:
@@ -14,14 +14,6 @@ def log(run: Path, *lines: str) -> None:
 
 def entry(step: int, loss: float) -> str:
     return json.dumps({"step": step, "loss": loss, "loss_by_t/quartile_1": loss / 2})
-
-
-def test_of_a_step_that_was_logged_twice_the_newer_line_counts(tmp_path: Path) -> None:
-    log(tmp_path, entry(50, 1.0), entry(100, 0.5), '{"step": 150, "lo', entry(100, 0.4))
-    assert {step: scalars["loss"] for step, scalars in read_log(tmp_path).items()} == {
-        50: 1.0,
-        100: 0.4,
-    }
 
 
 def test_the_curve_is_a_picture_in_the_folder_of_the_run(tmp_path: Path) -> None:

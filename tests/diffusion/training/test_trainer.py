@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,9 @@ from diffusion.config import Config, DataConfig, ProcessConfig, TrainingConfig, 
 from diffusion.data.images import Images
 from diffusion.training.errors import TrainingError
 from diffusion.training.states import saved_states
+from diffusion.training.stopping import Stop
 from diffusion.training.timestep_sampler import HISTORY
-from diffusion.training.trainer import Trainer, learning_rate
+from diffusion.training.trainer import Trainer
 from diffusion.unet import UNet
 
 CONFIG = Config(
@@ -194,7 +196,8 @@ def test_a_loss_that_is_not_finite_stops_before_any_weight_is_touched(tmp_path: 
     with torch.no_grad():
         trainer.model.conv_in.bias[0] = math.nan
     before = [p.clone() for p in trainer.model.parameters()]
-    with pytest.raises(TrainingError, match="step 2: the loss or its gradient is not finite"):
+    message = "step 2: the loss or its gradient is not finite .* try a lower learning_rate in a new"
+    with pytest.raises(TrainingError, match=message):
         trainer.train_step()
     for now, then in zip(trainer.model.parameters(), before, strict=True):
         assert torch.equal(now.nan_to_num(), then.nan_to_num())
@@ -255,14 +258,6 @@ def test_data_that_does_not_fit_the_network_is_refused(
         Trainer(CONFIG, data, tmp_path)
 
 
-def test_the_learning_rate_warms_up_then_stays_or_falls_as_a_cosine() -> None:
-    config = TrainingConfig(num_steps=100, warmup_steps=10, learning_rate=1.0)
-    assert [learning_rate(config, step) for step in (0, 4, 9, 50, 99)] == [0.1, 0.5, 1, 1, 1]
-    cosine = dataclasses.replace(config, decay="cosine")
-    assert learning_rate(cosine, 50) == pytest.approx(0.5)
-    assert learning_rate(cosine, 99) < 0.001
-
-
 def test_bfloat16_trains_float32_weights(tmp_path: Path) -> None:
     trainer = Trainer(with_training(precision="bfloat16"), images(), tmp_path)
     trainer.train_step()
@@ -320,3 +315,122 @@ def test_a_start_of_another_network_is_refused(tmp_path: Path) -> None:
     message = r"start: its network .* class_embedding.weight is missing there, \(4, 32\) here"
     with pytest.raises(TrainingError, match=message):
         Trainer(CONFIG, images(), tmp_path, start=UNet(unet))
+
+
+def stopped_by(number: int) -> Stop:
+    stop = Stop()
+    stop.number = number
+    return stop
+
+
+def test_a_stop_ends_a_run_after_its_step_with_a_saved_state(tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, images(), tmp_path)
+    assert trainer.run(stop=stopped_by(15)) == 15
+    assert [path.name for path in saved_states(tmp_path)] == ["step-00000001"]
+    assert Trainer(CONFIG, images(), tmp_path).run() == 0
+    Trainer(CONFIG, images(), tmp_path / "whole").run()
+    assert_same_state(tmp_path, tmp_path / "whole")
+
+
+def test_a_run_that_is_done_needs_no_stop(tmp_path: Path) -> None:
+    Trainer(CONFIG, images(), tmp_path).run()
+    assert Trainer(CONFIG, images(), tmp_path).run(stop=stopped_by(2)) == 0
+
+
+def logged_steps(run: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_no_step_is_logged_twice_by_a_run_that_was_killed(tmp_path: Path) -> None:
+    config = with_training(log_every=1)
+
+    class Killed(Exception):
+        pass
+
+    trainer = Trainer(config, images(), tmp_path)
+    step = trainer.train_step
+
+    def train_step() -> None:
+        if trainer.step == 3:
+            raise Killed
+        step()
+
+    trainer.train_step = train_step  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        trainer.run()
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 4, "lo')
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 4
+    resumed = Trainer(config, images(), tmp_path)
+    assert resumed.step == 2
+    resumed.run()
+    assert logged_steps(tmp_path) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_trainer_changes_nothing_in_its_folder_before_it_runs(tmp_path: Path) -> None:
+    unfinished = tmp_path / "states" / ".step-00000001.partial"
+    unfinished.mkdir(parents=True)
+    (tmp_path / "log.jsonl").write_text('{"step": 7, "loss": 1}\n')
+    trainer = Trainer(CONFIG, images(), tmp_path)
+    trainer.train_step()
+    assert unfinished.exists() and logged_steps(tmp_path) == [7]
+    trainer.run()
+    assert not unfinished.exists()
+
+
+def test_a_run_of_another_length_goes_on_and_remembers_it(tmp_path: Path) -> None:
+    cosine = with_training(decay="cosine")
+    Trainer(cosine, images(), tmp_path).run()
+    for num_steps in (8, 9, 9):
+        longer = with_training(decay="cosine", num_steps=num_steps)
+        trainer = Trainer(longer, images(), tmp_path)
+        trainer.run()
+        assert trainer.step == num_steps and trainer.is_done
+        saved = json.loads((saved_states(tmp_path)[-1] / "state.json").read_text())
+        assert saved["config"]["training"]["num_steps"] == num_steps
+
+
+def test_a_run_cut_short_where_it_is_remembers_that_too(tmp_path: Path) -> None:
+    Trainer(CONFIG, images(), tmp_path).run(until=4)
+    Trainer(with_training(num_steps=4), images(), tmp_path).run()
+    saved = json.loads((saved_states(tmp_path)[-1] / "state.json").read_text())
+    assert (saved["step"], saved["config"]["training"]["num_steps"]) == (4, 4)
+
+
+def sampled(run: Path, **fields: object) -> list[tuple[int, str]]:
+    """At which steps a run draws samples, each with the last state on disk by then."""
+    seen = []
+
+    def on_sample(trainer: Trainer, writer: object) -> None:
+        assert writer is None
+        seen.append((trainer.step, saved_states(run)[-1].name))
+
+    Trainer(with_training(**fields), images(), run).run(on_sample=on_sample)
+    return seen
+
+
+def test_samples_come_after_the_state_is_saved_and_at_the_last_step(tmp_path: Path) -> None:
+    seen = sampled(tmp_path / "some", sample_every=4, save_every=5)
+    assert seen == [(4, "step-00000004"), (6, "step-00000006")]
+    assert sampled(tmp_path / "none", sample_every=0) == []
+
+
+def test_a_run_that_is_asked_to_stop_draws_no_samples(tmp_path: Path) -> None:
+    trainer = Trainer(with_training(sample_every=1), images(), tmp_path)
+    trainer.run(on_sample=lambda *_: pytest.fail("drawn"), stop=stopped_by(2))
+    assert trainer.step == 1
+
+
+def test_after_ten_steps_the_time_left_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Trainer(with_training(num_steps=9), images(), tmp_path / "short").run()
+    assert capsys.readouterr().out == ""
+    Trainer(with_training(num_steps=12), images(), tmp_path / "long").run()
+    assert re.fullmatch(r"about \d+ s left, at \S+ s a step\n", capsys.readouterr().out)
+
+
+def test_a_folder_that_cannot_be_changed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").mkdir()
+    with pytest.raises(TrainingError, match=f"out: {tmp_path} cannot be changed: "):
+        Trainer(CONFIG, images(), tmp_path).run()
