@@ -30,6 +30,10 @@ class DataError(ValueError):
     """A data set is missing, damaged or of the wrong shape; the message says which and why."""
 
 
+class NoSplitError(DataError):
+    """The data set has no such split."""
+
+
 @dataclass(frozen=True)
 class Images:
     """A data set, or one split of it."""
