@@ -9,7 +9,7 @@ from diffusion.data.readers import DataError, Images, NoSplitError
 from diffusion.evaluation import evaluate, features
 from diffusion.evaluation.cache import Parts
 from diffusion.evaluation.checks import check_data, check_folder, check_samplers
-from diffusion.evaluation.draws import choose
+from diffusion.evaluation.draws import choose, real_images, sample_labels
 from diffusion.evaluation.judge import find_judge
 from diffusion.evaluation.plan import OLDER_KEYS, Evaluation, Sampler, Settings
 from diffusion.evaluation.plots import check_plots
@@ -30,24 +30,16 @@ def run(args: argparse.Namespace) -> None:
     check_plots()
     features.check(args.features)
     source = Source.open(args.checkpoint, args.device, args.runtime)
-    checkpoint, T = source.checkpoint, source.process.num_timesteps
+    checkpoint = source.checkpoint
     data = args.data or checkpoint.card.data
     if data is None:
         raise DataError(f"data: the model card of {args.checkpoint} names none; give --data")
-    settings = Settings(
-        num_images=args.images,
-        num_samples=args.samples,
-        samplers=tuple(Sampler.parse(text, T) for text in args.sampler),
-        seed=args.seed,
-        batch_size=args.batch_size,
-        num_terms=args.terms,
-        num_train_images=args.train_images,
-        num_full=args.full,
-        labels=args.labels,
-    )
+    settings = _settings(args, source.process.num_timesteps)
     check_samplers(checkpoint, settings.samplers)
     train, test = datasets.load(data, "train"), _test_split(data)
     check_data(checkpoint, train, test)
+    labels = sample_labels(args.samples, len(checkpoint.classes), args.labels, train.labels)
+    real = real_images(train, args.samples if labels is None else labels, args.seed)
     check_folder(args.out)
     judge = find_judge(args.classifier, data, train, test, args.out)
     some = train.pixels[choose(len(train), FITTED, seed=0)]
@@ -61,12 +53,26 @@ def run(args: argparse.Namespace) -> None:
         "runtime": source.runtime,
     }
     parts = Parts(args.out, key, {**OLDER_KEYS, "classifier": key["classifier"]})
-    measured = evaluate.run(Evaluation(source, train, test, judge, extract, settings, parts))
-    report = {"command": command(args, settings), **measured}
+    evaluation = Evaluation(source, train, test, labels, real, judge, extract, settings, parts)
+    report = {"command": command(args, settings), **evaluate.run(evaluation)}
     for caveat in report["warnings"]:
         log.warning("%s", caveat)
     print(summary(report))
     print(f"report written to {write(report, args.out)}")
+
+
+def _settings(args: argparse.Namespace, num_timesteps: int) -> Settings:
+    return Settings(
+        num_images=args.images,
+        num_samples=args.samples,
+        samplers=tuple(Sampler.parse(text, num_timesteps) for text in args.sampler),
+        seed=args.seed,
+        batch_size=args.batch_size,
+        num_terms=args.terms,
+        num_train_images=args.train_images,
+        num_full=args.full,
+        labels=args.labels,
+    )
 
 
 def _test_split(data: str) -> Images | None:

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from diffusion.config import LabelMix
+from diffusion.data.readers import Images
 from diffusion.evaluation.cache import EvaluationError
 from diffusion.training.randomness import generator_at
 
@@ -71,6 +72,21 @@ class Draws:
     overlap: float  # what share of all images of a label is in an overlapping set, at most
 
 
+class RealImages(NamedTuple):
+    """The training images that samples are compared with, by their indices; the two share none."""
+
+    reference: Tensor  # a random half, that distances are measured from
+    draws: Draws  # sets of the other half, that the floor is measured with
+
+
+def real_images(images: Images, wanted: Tensor | int, seed: int) -> RealImages:
+    """Choose the reference, and the sets that the floor is measured with, for samples of the labels
+    `wanted` (N,), or of only so many. Raises EvaluationError where a label has too few images."""
+    order = torch.randperm(len(images), generator=generator_at(seed, Stream.HALVES, 0))
+    half = len(order) // 2
+    return RealImages(order[:half], draw_sets(order[half:], images.labels, wanted, seed))
+
+
 def draw_sets(pool: Tensor, labels: Tensor | None, wanted: Tensor | int, seed: int) -> Draws:
     """Draw NUM_DRAWS sets from the indices `pool` (M,) of a data set with `labels`.
 
@@ -87,7 +103,8 @@ def draw_sets(pool: Tensor, labels: Tensor | None, wanted: Tensor | int, seed: i
         for label, group in zip(kinds.tolist(), groups, strict=True):
             if not len(group):
                 raise EvaluationError(
-                    f"data: too few training images of label {label} to compare samples with"
+                    f"data: too few training images of label {label} to compare samples with; "
+                    "--labels data asks only for labels that the data have"
                 )
     kind = _kind(groups, counts)
     pairs = enumerate(zip(groups, counts, strict=True))

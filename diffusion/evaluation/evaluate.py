@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from diffusion import __version__, pixels
 from diffusion.evaluation.caveats import caveats
-from diffusion.evaluation.draws import Draws, Stream, draw_sets
 from diffusion.evaluation.features import Features
 from diffusion.evaluation.frechet import DistanceTo, moments
 from diffusion.evaluation.likelihood import (
@@ -41,7 +40,6 @@ from diffusion.evaluation.quality import (
     sample_grid,
 )
 from diffusion.sampling import Request, Source, batches
-from diffusion.training.randomness import generator_at
 
 Array = np.ndarray
 FEATURES_PART = 1000
@@ -49,12 +47,8 @@ FEATURES_PART = 1000
 
 
 def run(evaluation: Evaluation) -> dict[str, Any]:
-    """Measure everything: the report in JSON types, but for `grids`, uint8 (H,W,C) by name.
-
-    Raises EvaluationError where the data have too few images of a label.
-    """
+    """Measure everything: the report in JSON types, but for `grids`, uint8 (H,W,C) by name."""
     settings, source = evaluation.settings, evaluation.source
-    reference, draws = _real_images(evaluation)
     # What runs the network, counted in rows
     with tqdm(total=evaluation.rows, desc="evaluating", unit="row") as bar:
         bounds = {split: measure_bound(evaluation, split, bar) for split in evaluation.splits}
@@ -63,7 +57,7 @@ def run(evaluation: Evaluation) -> dict[str, Any]:
         shown = list(bounds)[-1]  # the test split, where there is one
         decoded, progressive = decoding(evaluation, shown)
     # Distances, beside those of real images
-    real, floor = _compare_real(evaluation, reference, draws)
+    real, floor = _compare_real(evaluation)
     rows = []
     grids = {"progressive": progressive}
     for sampler, samples in made.items():
@@ -93,28 +87,16 @@ def run(evaluation: Evaluation) -> dict[str, Any]:
         "features": evaluation.features.name,
         "dimensions": real.distance.reference.mean.numel(),
         "classifier": _accuracy(evaluation),
-        "floor": {**floor, "labels": _label_mix(evaluation, draws)},
+        "floor": {**floor, "labels": _label_mix(evaluation)},
         "samplers": rows,
         "nearest": near,
     }
     return {**report, "warnings": caveats(report), "grids": grids}
 
 
-def _real_images(evaluation: Evaluation) -> tuple[Tensor, Draws]:
-    """The indices of the training images that are the reference, a random half, and of the sets of
-    the other half that the floor is measured with."""
-    images, settings = evaluation.train, evaluation.settings
-    order = torch.randperm(len(images), generator=generator_at(settings.seed, Stream.HALVES, 0))
-    half = len(order) // 2
-    labels = evaluation.labels
-    wanted = settings.num_samples if labels is None else labels
-    return order[:half], draw_sets(order[half:], images.labels, wanted, settings.seed)
-
-
-def _compare_real(
-    evaluation: Evaluation, reference: Tensor, draws: Draws
-) -> tuple[Reference, dict[str, Any]]:
+def _compare_real(evaluation: Evaluation) -> tuple[Reference, dict[str, Any]]:
     """The reference for all samples, and the floor."""
+    reference, draws = evaluation.real
     images, count = evaluation.train.pixels, evaluation.settings.num_samples
     parts = extract(evaluation, "real", images, reference)
     some: list[Tensor] = []  # the first so many, kept; the whole half may not fit in memory
@@ -141,9 +123,9 @@ def _class_names(evaluation: Evaluation) -> list[str]:
     return list(checkpoint.classes if checkpoint.card.classes or len(names) != count else names)
 
 
-def _label_mix(evaluation: Evaluation, draws: Draws) -> str:
+def _label_mix(evaluation: Evaluation) -> str:
     """How the labels of the real images were chosen."""
-    return "data" if draws.labels is None else evaluation.settings.labels
+    return "data" if evaluation.real.draws.labels is None else evaluation.settings.labels
 
 
 def _accuracy(evaluation: Evaluation) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from diffusion.config import LabelMix
 from diffusion.data.readers import Images
 from diffusion.evaluation.cache import EvaluationError, Parts
 from diffusion.evaluation.classifier import Classifier
-from diffusion.evaluation.draws import sample_labels
+from diffusion.evaluation.draws import RealImages
 from diffusion.evaluation.features import Features
 from diffusion.evaluation.judge import Judge
 from diffusion.sampling import Source
@@ -131,6 +131,10 @@ class Evaluation:
     source: Source
     train: Images
     test: Images | None  # None: the data have no test split
+    labels: (
+        Tensor | None
+    )  # (N,), that each sampler's samples are asked for; None: the model has none
+    real: RealImages
     judge: Judge | None  # None: nothing recognises labels
     features: Features
     settings: Settings
@@ -151,12 +155,6 @@ class Evaluation:
     def splits(self) -> dict[str, Images]:
         """The splits that the data have, by name."""
         return {"train": self.train, **({} if self.test is None else {"test": self.test})}
-
-    @property
-    def labels(self) -> Tensor | None:
-        """The labels (N,) that each sampler's samples are asked for; None: the model has none."""
-        count, mix = self.settings.num_samples, self.settings.labels
-        return sample_labels(count, len(self.source.checkpoint.classes), mix, self.train.labels)
 
     def images(self, of: Images, index: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return x_0 (B,C,H,W) and labels (B,) of the images at `index`, on the device.

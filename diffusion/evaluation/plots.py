@@ -42,10 +42,10 @@ def svg(figure: Any) -> str:
     return text[text.index("<svg") :]
 
 
-def _axes(columns: int) -> tuple[Any, Any]:
+def _axes(columns: int, width: float = 5.0) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5 * columns, 3.5), layout="constrained")
+    figure = Figure(figsize=(width * columns, 3.5), layout="constrained")
     return figure, figure.subplots(1, columns)
 
 
@@ -70,7 +70,7 @@ def terms(by_t: Mapping[str, list[float]]) -> Any:
 
 def by_steps(report: Mapping[str, Any]) -> Any:
     """Draw each sampler's distance against its steps, with its interval, above the floor."""
-    figure, axes = _axes(1)
+    figure, axes = _axes(1, width=7.5)
     by_name: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     for row in report["samplers"]:
         name, _, rest = row["sampler"].partition(":")
@@ -90,5 +90,7 @@ def by_steps(report: Mapping[str, Any]) -> Any:
     axes.axhline(floor, color="grey", linestyle=":", label="floor")
     axes.axhspan(max(floor - deviation, floor / 2), floor + deviation, color="grey", alpha=0.2)
     axes.set(xlabel="steps", ylabel="Fréchet distance", xscale="log", yscale="log")
-    axes.legend()
+    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatter("{x:g}")  # not 8 x 10^-1
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -34,10 +34,10 @@ MIXES = {
 }
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
 table { border-collapse: collapse; display: block; overflow-x: auto; margin: 1rem 0; }
-td, th { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align: right;
+td, th { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap; font-variant-numeric: tabular-nums; }
 th { font-weight: 600; }
 td:first-child, th:first-child { text-align: left; padding-left: 0; }
@@ -101,7 +101,7 @@ def page(report: Mapping[str, Any], grids: Mapping[str, Array]) -> str:
 
 def _origin(report: Mapping[str, Any]) -> list[str]:
     """What was measured, by which command and version, when and where; older reports say less."""
-    data = ", ".join(f"{count} {split}" for split, count in report.get("data", {}).items())
+    data = ", ".join(f"{count:,} {split}" for split, count in report.get("data", {}).items())
     facts = {
         "command": f"<code>{html.escape(str(report['command']))}</code>",
         "date": report.get("date"),
@@ -185,7 +185,8 @@ def _samples_section(report: Mapping[str, Any], grids: Mapping[str, Array]) -> l
     by_class = tables.by_class(report)
     return [
         "<h2>Samples</h2>",
-        f"<p>{_floor(report)} {_accuracy(report)} {TIMES}</p>",
+        f"<p>{_floor(report)}</p>",
+        f"<p>{_accuracy(report)}</p>",
         _table(tables.samples(report)),
         _figure(svg(by_steps(report)), "Fréchet distance against the number of steps."),
         *(
@@ -193,6 +194,8 @@ def _samples_section(report: Mapping[str, Any], grids: Mapping[str, Array]) -> l
             for row in samplers
         ),
         *([] if by_class is None else [f"<h3>{by_class.title}</h3>", _table(by_class)]),
+        f"<h3>Time</h3><p>{TIMES}</p>",
+        _table(tables.times(report)),
     ]
 
 
@@ -208,7 +211,8 @@ def _floor(report: Mapping[str, Any]) -> str:
         f"{KINDS[floor['kind']]}. Samples and sets have the same labels, "
         f"{MIXES[floor['labels']]}. In brackets: 95% intervals (bootstrap for the distance, Wilson "
         "for shares). The distance falls with the number of images; that for N → ∞ is "
-        "extrapolated (FID_infinity; Chong &amp; Forsyth 2020)."
+        "extrapolated (FID_infinity; Chong &amp; Forsyth 2020), and for real images 0, but for "
+        "another mix of classes than the data's."
     )
 
 

@@ -23,7 +23,7 @@ class Measured(NamedTuple):
         if self.interval is not None and self.interval[0] < self.interval[1]:
             low, high = self.interval
             digits = _digits((high - low) / 2)
-            return f"{self.value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+            return f"{self.value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
         return number(self.value)
 
 
@@ -75,36 +75,41 @@ def bound(report: Mapping[str, Any]) -> Table:
 def estimators(report: Mapping[str, Any]) -> Table | None:
     """Make the table that compares the two estimators of the bound; None where only one was used.
 
-    Its second row is of all images, and the others of those that both were used on.
+    Its last row is of all images, and the others of those that both were used on.
     """
     found = report.get("estimators")
     if not found:
         return None
     terms, all_images = report["settings"]["num_terms"], report["bound"]["test"]
-    rows: list[tuple[Cell, ...]] = [
+    rows = [
         ("all terms of each image", found["images"], Measured(found["full"], found["full_error"])),
         (
-            f"{terms} terms of each, all images", all_images["images"],
-            Measured(all_images["total"], all_images["standard_error"]),
+            f"{terms} terms of each, the same images",
+            found["images"],
+            Measured(found["terms"], found["terms_error"]),
         ),
-        (f"{terms} terms of each", found["images"], Measured(found["terms"], found["terms_error"])),
         (
-            "difference on the same images", found["images"],
+            "the difference of these",
+            found["images"],
             Measured(found["difference"], found["difference_error"]),
         ),
-    ]  # fmt: skip
+        (
+            f"{terms} terms of each, all images",
+            all_images["images"],
+            Measured(all_images["total"], all_images["standard_error"]),
+        ),
+    ]
     return Table("Two estimators of the bound", ("estimator", "images", "bits/dim"), tuple(rows))
 
 
 SAMPLES = {  # the row's key, and the column's title
     "frechet": "Fréchet distance",
-    "frechet_infinity": "the same, N → ∞",
+    "frechet_infinity": "for N → ∞",
     "precision": "precision",
     "recall": "recall",
-    "recognised": "recognised as their label",
-    "images_per_second": "images/s",
-    "processor_seconds": "CPU s",
+    "recognised": "recognised",
 }
+TIMES = {"images_per_second": "images/s", "processor_seconds": "CPU s"}
 
 
 def samples(report: Mapping[str, Any]) -> Table:
@@ -121,6 +126,13 @@ def samples(report: Mapping[str, Any]) -> Table:
     return Table(
         "Samples", ("sampler:steps", "images", *(SAMPLES[key] for key in shown)), tuple(rows)
     )
+
+
+def times(report: Mapping[str, Any]) -> Table:
+    """Make the table of how long the samplers took."""
+    shown = [key for key in TIMES if any(key in row for row in report["samplers"])]
+    rows = [(row["sampler"], *(row.get(key) for key in shown)) for row in report["samplers"]]
+    return Table("Time", ("sampler:steps", *(TIMES[key] for key in shown)), tuple(rows))
 
 
 def _measured(row: Mapping[str, Any], key: str) -> Cell:
@@ -147,7 +159,7 @@ def by_class(report: Mapping[str, Any]) -> Table | None:
 
 def tables(report: Mapping[str, Any]) -> list[Table]:
     """Make all tables of a report."""
-    made = (bound(report), estimators(report), samples(report), by_class(report))
+    made = (bound(report), estimators(report), samples(report), by_class(report), times(report))
     return [table for table in made if table is not None]
 
 
@@ -190,7 +202,7 @@ def _csv_rows(table: Table) -> Iterator[tuple[object, ...]]:
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "±": r"$\pm$", "…": r"\ldots{}", "→": r"$\to$", "∞": r"$\infty$",
+    "±": r"$\pm$", "…": r"\ldots{}", "–": "--", "→": r"$\to$", "∞": r"$\infty$",
 }  # fmt: skip
 
 

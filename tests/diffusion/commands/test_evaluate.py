@@ -89,6 +89,16 @@ def test_three_images_are_refused_with_the_least_number(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_label_without_images_is_refused_before_the_work(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    three = save_tiny(tmp_path / "three", num_classes=3)
+    assert main(arguments(three, data, tmp_path / "out")) == 2
+    assert "data: too few training images of label 2" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main(arguments(three, data, tmp_path / "out", "--labels=data")) == 0
+
+
 def test_the_command_on_the_report_makes_it_again(run: Run) -> None:
     words = shlex.split(run.report["command"])
     assert words[:2] == ["ddpm", "evaluate"]

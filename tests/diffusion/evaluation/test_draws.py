@@ -3,8 +3,15 @@
 import pytest
 import torch
 
+from diffusion.data.readers import Images
 from diffusion.evaluation.cache import EvaluationError
-from diffusion.evaluation.draws import NUM_DRAWS, choose, draw_sets, sample_labels
+from diffusion.evaluation.draws import (
+    NUM_DRAWS,
+    choose,
+    draw_sets,
+    real_images,
+    sample_labels,
+)
 
 LABELS = torch.tensor([0] * 600 + [1] * 300 + [2] * 100)
 POOL = torch.randperm(1000, generator=torch.Generator().manual_seed(0))[:800]
@@ -71,3 +78,12 @@ def test_images_are_chosen_at_random_and_fewer_are_a_part_of_more() -> None:
     assert not torch.equal(choose(100, 10, seed=0), torch.arange(10))
     assert torch.equal(choose(100, 50, seed=0)[:10], choose(100, 10, seed=0))
     assert sorted(choose(5, 9, seed=0).tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_the_reference_is_a_half_of_which_no_image_measures_the_floor() -> None:
+    images = Images(torch.zeros(1000, 1, 1, 1, dtype=torch.uint8), LABELS)
+    for wanted in (torch.arange(12) % 3, torch.arange(300) % 3, 400):
+        reference, draws = real_images(images, wanted, seed=0)
+        assert len(reference.unique()) == 500
+        assert not set(reference.tolist()) & set(torch.cat(draws.indices).tolist())
+        assert counts(LABELS[reference]) == pytest.approx([300, 150, 50], abs=30), "at random"

@@ -75,4 +75,4 @@ def test_two_estimators_stand_side_by_side(tiny: Path, data: Path, tmp_path: Pat
     evaluate(tiny, data, tmp_path / "report", *flags)
     shown = (tmp_path / "report" / "report.html").read_text()
     assert "the two differ by" in shown
-    assert "<td>difference on the same images</td><td>4</td>" in shown
+    assert "<td>the difference of these</td><td>4</td>" in shown

@@ -20,14 +20,14 @@ TABLE = Table(
 
 def test_numbers_have_four_digits_and_their_spread() -> None:
     assert as_text(TABLE).splitlines() == [
-        "what  images                share",
-        "a_b       12        0.512 ± 0.012",
-        "100%       7  0.25 (0.12 to 0.50)",
-        "c          -             1.23e-04",
+        "what  images             share",
+        "a_b       12     0.512 ± 0.012",
+        "100%       7  0.25 (0.12–0.50)",
+        "c          -          1.23e-04",
     ]
     assert str(Measured(0.000613, error=0.0000963)) == "0.000613 ± 0.000096"
     assert str(Measured(123.4, error=56.7)) == "123 ± 57"
-    assert str(Measured(1.0, interval=(0.98113, 1.0))) == "1.0000 (0.9811 to 1.0000)"
+    assert str(Measured(1.0, interval=(0.98113, 1.0))) == "1.0000 (0.9811–1.0000)"
     assert str(Measured(0.5, error=0.0)) == str(Measured(0.5, interval=(0.5, 0.5))) == "0.5"
 
 
@@ -35,7 +35,7 @@ def test_latex_is_escaped() -> None:
     lines = as_latex([TABLE]).splitlines()
     assert r"  \caption{Shares \& more}" in lines
     assert r"    a\_b & 12 & 0.512 $\pm$ 0.012 \\" in lines
-    assert r"    100\% & 7 & 0.25 (0.12 to 0.50) \\" in lines
+    assert r"    100\% & 7 & 0.25 (0.12--0.50) \\" in lines
     assert lines[2] == r"  \begin{tabular}{lrr}"
 
 
@@ -54,7 +54,7 @@ def test_the_floor_stands_above_the_samplers(run: Run) -> None:
     assert [row[0] for row in found.rows] == ["real images (floor)", "ddim:4", "dpmpp:3"]
     floor, ddim = (dict(zip(found.columns, row, strict=True)) for row in found.rows[:2])
     assert floor["recall"].error == run.report["floor"]["recall_deviation"]
-    assert floor["recognised as their label"] is None
+    assert floor["recognised"] is None
     distance = ddim["Fréchet distance"]
     assert distance.interval == tuple(run.report["samplers"][0]["frechet_interval"])
 
@@ -75,7 +75,14 @@ def test_the_two_estimators_are_told_where_both_were_used(run: Run) -> None:
     settings = {**run.report["settings"], "num_terms": 10}
     made = tables.estimators({**run.report, "estimators": found, "settings": settings})
     assert made is not None and [row[0] for row in made.rows] == [
-        "all terms of each image", "10 terms of each, all images", "10 terms of each",
-        "difference on the same images",
+        "all terms of each image", "10 terms of each, the same images", "the difference of these",
+        "10 terms of each, all images",
     ]  # fmt: skip
-    assert made.rows[3][2] == Measured(0.1, 0.05)
+    assert made.rows[2][2] == Measured(0.1, 0.05)
+
+
+def test_times_are_told_apart_from_quality(run: Run) -> None:
+    row = run.report["samplers"][0]
+    assert tables.times(run.report).rows[0] == (
+        "ddim:4", row["images_per_second"], row["processor_seconds"]
+    )  # fmt: skip
