@@ -60,7 +60,7 @@ def run(evaluation: Evaluation) -> dict[str, Any]:
     real, floor = _compare_real(evaluation)
     rows = []
     grids = {"progressive": progressive}
-    for sampler, samples in made.items():
+    for sampler, samples in tqdm(made.items(), desc="comparing", unit="sampler", leave=False):
         features = torch.cat(list(extract(evaluation, sampler.file_name, samples.pixels)))
         measured = quality(evaluation.classifier, samples, features, real, settings.seed)
         rows.append({"sampler": str(sampler), **measured})
