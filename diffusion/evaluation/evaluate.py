@@ -21,14 +21,7 @@ from diffusion import __version__, pixels
 from diffusion.evaluation.caveats import caveats
 from diffusion.evaluation.features import Features
 from diffusion.evaluation.frechet import DistanceTo, moments
-from diffusion.evaluation.likelihood import (
-    agreement,
-    by_timestep,
-    decoding,
-    measure_bound,
-    measure_full,
-    summary,
-)
+from diffusion.evaluation.likelihood import measure_likelihood
 from diffusion.evaluation.neighbours import Manifold
 from diffusion.evaluation.plan import Evaluation, Sampler
 from diffusion.evaluation.quality import (
@@ -48,18 +41,14 @@ FEATURES_PART = 1000
 
 def run(evaluation: Evaluation) -> dict[str, Any]:
     """Measure everything: the report in JSON types, but for `grids`, uint8 (H,W,C) by name."""
-    settings, source = evaluation.settings, evaluation.source
+    settings = evaluation.settings
     # What runs the network, counted in rows
     with tqdm(total=evaluation.rows, desc="evaluating", unit="row") as bar:
-        bounds = {split: measure_bound(evaluation, split, bar) for split in evaluation.splits}
-        full = measure_full(evaluation, bar)
+        likelihood, progressive = measure_likelihood(evaluation, bar)
         made = {s: draw(evaluation, s, bar) for s in settings.samplers}
-        shown = list(bounds)[-1]  # the test split, where there is one
-        decoded, progressive = decoding(evaluation, shown)
     # Distances, beside those of real images
     real, floor = _compare_real(evaluation)
-    rows = []
-    grids = {"progressive": progressive}
+    rows, grids = [], {"progressive": progressive}
     for sampler, samples in tqdm(made.items(), desc="comparing", unit="sampler", leave=False):
         features = torch.cat(list(extract(evaluation, sampler.file_name, samples.pixels)))
         measured = quality(evaluation.classifier, samples, features, real, settings.seed)
@@ -68,22 +57,9 @@ def run(evaluation: Evaluation) -> dict[str, Any]:
     first = next(iter(made.values()))
     test = None if evaluation.test is None else evaluation.test.pixels
     near, grids["nearest"] = memorisation(first.pixels, evaluation.train.pixels, test)
-    # The report
     report: dict[str, Any] = {
-        "checkpoint": source.checkpoint.name,
-        "sha256": source.checkpoint.sha256,
-        "version": __version__,
-        "date": _date(evaluation),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, "
-        f"{source.device}, {source.runtime}",
-        "settings": settings.key(),
-        "data": {name: len(images) for name, images in evaluation.splits.items()},
-        "classes": _class_names(evaluation),
-        "bound": {name: summary(terms) for name, terms in bounds.items()},
-        "estimators": None if full is None else agreement(bounds["test"], full),
-        "curves_of": shown,
-        "by_timestep": by_timestep(bounds[shown]),
-        "progressive": decoded,
+        **_origin(evaluation),
+        **likelihood,
         "features": evaluation.features.name,
         "dimensions": real.distance.reference.mean.numel(),
         "classifier": _accuracy(evaluation),
@@ -92,6 +68,22 @@ def run(evaluation: Evaluation) -> dict[str, Any]:
         "nearest": near,
     }
     return {**report, "warnings": caveats(report), "grids": grids}
+
+
+def _origin(evaluation: Evaluation) -> dict[str, Any]:
+    """What the numbers are of, and where, when and with what they were made."""
+    source = evaluation.source
+    return {
+        "checkpoint": source.checkpoint.name,
+        "sha256": source.checkpoint.sha256,
+        "version": __version__,
+        "date": _date(evaluation),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, "
+        f"{source.device}, {source.runtime}",
+        "settings": evaluation.settings.key(),
+        "data": {name: len(images) for name, images in evaluation.splits.items()},
+        "classes": _class_names(evaluation),
+    }
 
 
 def _compare_real(evaluation: Evaluation) -> tuple[Reference, dict[str, Any]]:

@@ -20,20 +20,34 @@ SHOWN_TIMES = (1.0, 0.6, 0.4, 0.3, 0.2, 0.15, 0.1, 0.06, 0.03, 0.01, 0.0)
 """The states at which they are shown, as shares of the chain."""
 
 
-def measure_bound(evaluation: Evaluation, split: str, bar: "tqdm[Any]") -> BoundTerms:
-    """Compute the bound of images of a split, chosen at random, given their labels."""
+def measure_likelihood(evaluation: Evaluation, bar: "tqdm[Any]") -> tuple[dict[str, Any], Array]:
+    """Measure the bound of images of each split, chosen at random, given their labels.
+
+    Returns a report's part in JSON types, and the picture of `decoding`.
+    """
     settings = evaluation.settings
-    count = settings.train_images if split == "train" else settings.num_images
-    return _measure(evaluation, split, f"bound-{split}", count, evaluation.num_terms, bar)
-
-
-def measure_full(evaluation: Evaluation, bar: "tqdm[Any]") -> BoundTerms | None:
-    """Compute all terms of the first `num_full` of those test images, with the same draws of x_t;
-    None where none are asked for."""
-    count, T = evaluation.settings.num_full, evaluation.source.process.num_timesteps
-    if not count or evaluation.test is None:
-        return None
-    return _measure(evaluation, "test", "bound-full", count, T, bar)
+    counts = {"train": settings.train_images, "test": settings.num_images}
+    bounds = {
+        split: _measure(
+            evaluation, split, f"bound-{split}", counts[split], evaluation.num_terms, bar
+        )
+        for split in evaluation.splits
+    }
+    estimators = None
+    if settings.num_full and evaluation.test is not None:
+        # All terms of the first of those test images, with the same draws of x_t
+        T = evaluation.source.process.num_timesteps
+        full = _measure(evaluation, "test", "bound-full", settings.num_full, T, bar)
+        estimators = agreement(bounds["test"], full)
+    shown = list(bounds)[-1]  # the test split, where there is one
+    decoded, picture = decoding(evaluation, shown)
+    return {
+        "bound": {name: summary(terms) for name, terms in bounds.items()},
+        "estimators": estimators,
+        "curves_of": shown,
+        "by_timestep": by_timestep(bounds[shown]),
+        "progressive": decoded,
+    }, picture
 
 
 def _measure(
