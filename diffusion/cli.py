@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from diffusion.config import Crop, FeaturesName, RuntimeName
+from diffusion.config import Crop, FeaturesName, LabelMix, RuntimeName
 from diffusion.spacing import SamplerName
 from diffusion.training.errors import Interrupted, TrainingError
 
@@ -238,20 +238,29 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say how much of the bound and of the samples is measured, and by what."""
     add = parser.add_argument_group("the bound").add_argument
     add("--images", type=int, default=100, metavar="COUNT",
-        help="images of each split, for the bound (default: %(default)s)")
+        help="images of each split, chosen at random, for the bound (default: %(default)s)")
     add("--terms", type=int, metavar="COUNT",
         help="terms of the bound computed for each image, drawn at random: with fewer, more images "
         "fit in the same time (default: all T)")
+    add("--train-images", type=int, metavar="COUNT",
+        help="images of the training split, for the bound (default: as --images)")
+    add("--full", type=int, default=0, metavar="COUNT",
+        help="test images that are measured with all terms, beside --terms, to show that both give "
+        "the same bound (default: %(default)s)")
 
     add = parser.add_argument_group("the samples").add_argument
     add("--samples", type=int, default=500, metavar="COUNT",
-        help="images to make with each sampler (default: %(default)s)")
+        help="images to make with each sampler, 10 or more (default: %(default)s)")
+    add("--labels", default="balanced", choices=get_args(LabelMix),
+        help="labels of samples, and of the real images beside them: as many of each, or as often "
+        "as the data have them (default: %(default)s)")
     add("--sampler", nargs="+", default=["ddpm", "ddim", "dpmpp"], metavar="SAMPLER",
         help="samplers to compare, each NAME, NAME:STEPS or NAME:STEPS@GUIDANCE "
         "(default: ddpm ddim dpmpp)")
     add("--features", default="auto", choices=get_args(FeaturesName),
         help="features that distances are measured in; auto is inception where its weights are "
-        "stored, else classifier (default: %(default)s)")
+        "stored, else classifier, and random, an untrained network, for data without labels "
+        "(default: %(default)s)")
     add("--classifier", type=Path, metavar="FOLDER",
         help="classifier to recognise labels with (default: the built-in one for the data, or one "
         "that is trained first)")

@@ -20,12 +20,14 @@ Variance = Literal["fixed_small", "fixed_large", "learned_range"]
 Prediction = Literal["eps", "x_0", "v"]
 RuntimeName = Literal["auto", "openvino", "eager"]
 """What runs the network: OpenVINO, or PyTorch operation by operation; `auto` chooses."""
-FeaturesName = Literal["auto", "classifier", "inception"]
+FeaturesName = Literal["auto", "classifier", "inception", "random"]
 """What an evaluation measures distances in; `auto` chooses."""
 Crop = Literal["center", "random", "none", "pad"]
 """How a picture of another shape is brought to one size; see `DataConfig`."""
 MAX_SIDE = 16_384
 """Pixels of an image's side, at most."""
+LabelMix = Literal["balanced", "data"]
+"""How often an evaluation asks for each label: equally often, or as often as the data have it."""
 T = TypeVar("T")
 
 

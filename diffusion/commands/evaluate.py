@@ -1,66 +1,105 @@
 """`ddpm evaluate`: a report on a model's bound and samples."""
 
 import argparse
-from pathlib import Path
+import logging
+import shlex
 
+from diffusion.checkpoint import Checkpoint
+from diffusion.config import DataConfig, from_dict, to_dict
 from diffusion.data import datasets
-from diffusion.data.images import DataError, Images
+from diffusion.data.images import DataError, Images, NoSplitError
 from diffusion.evaluation import evaluate, features
 from diffusion.evaluation.cache import Parts
-from diffusion.evaluation.classifier import Classifier, load_classifier, save_classifier, train
-from diffusion.evaluation.plan import Evaluation, Sampler, Settings
-from diffusion.evaluation.report import check_plots, write
-from diffusion.folders import MODELS
+from diffusion.evaluation.checks import check_data, check_folder, check_samplers
+from diffusion.evaluation.draws import choose, real_images, sample_labels
+from diffusion.evaluation.judge import find_judge
+from diffusion.evaluation.plan import OLDER_KEYS, Evaluation, Sampler, Settings
+from diffusion.evaluation.plots import check_plots
+from diffusion.evaluation.report import summary, write
 from diffusion.sampling import Source
 
-CLASSIFIER_EPOCHS = 5
-"""Passes over the data of a classifier that is trained because none is at hand."""
+log = logging.getLogger(__name__)
+FITTED = 500
+"""Training images that the features of an untrained network are scaled by."""
 
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate as the flags ask, and write the report.
 
-    Raises CheckpointError, DataError, DeviceError, EvaluationError, FeaturesError, ReportError or
-    RequestError.
+    What cannot be done as asked is refused before the work. Raises CheckpointError, DataError,
+    DeviceError, EvaluationError, FeaturesError, ReportError or RequestError.
     """
     check_plots()
+    features.check(args.features)
     source = Source.open(args.checkpoint, args.device, args.runtime)
-    data = args.data or source.checkpoint.card.data
-    if data is None:
-        raise DataError(f"data: the model card of {args.checkpoint} names none; give --data")
-    T = source.process.num_timesteps
-    settings = Settings(
-        num_images=args.images,
-        num_samples=args.samples,
-        samplers=tuple(Sampler.parse(text, T) for text in args.sampler),
-        seed=args.seed,
-        batch_size=args.batch_size,
-        num_terms=args.terms,
-    )
-    train_images, test_images = (datasets.load(data, split) for split in ("train", "test"))
-    args.out.mkdir(parents=True, exist_ok=True)
-    classifier = _find_classifier(args.classifier, Path(data).name, train_images, args.out)
-    extract = features.pick(args.features, classifier)
+    checkpoint = source.checkpoint
+    data = data_of(checkpoint, args.data)
+    settings = _settings(args, source.process.num_timesteps)
+    check_samplers(checkpoint, settings.samplers)
+    channels = checkpoint.unet.in_channels
+    train, test = datasets.load(data, "train", channels=channels), _test_split(data, channels)
+    check_data(checkpoint, train, test)
+    labels = sample_labels(args.samples, len(checkpoint.classes), args.labels, train.labels)
+    real = real_images(train, args.samples if labels is None else labels, args.seed)
+    check_folder(args.out)
+    judge = find_judge(args.classifier, data.path, train, test, args.out)
+    some = train.pixels[choose(len(train), FITTED, seed=0)]
+    extract = features.pick(args.features, None if judge is None else judge.classifier, some)
     key = {
-        "sha256": source.checkpoint.sha256,
-        "data": data,
+        "sha256": checkpoint.sha256,
+        "data": data.path if data == DataConfig(data.path) else to_dict(data),
         **settings.key(),
         "features": extract.name,
+        "classifier": None if judge is None else judge.sha256,
         "runtime": source.runtime,
     }
-    parts = Parts(args.out, key)
-    measured = evaluate.run(
-        Evaluation(source, train_images, test_images, classifier, extract, settings, parts)
-    )
-    flags = f"{settings.flags()} --features {args.features}"
-    report = {"command": f"ddpm evaluate {args.checkpoint} {flags}", **measured}
+    parts = Parts(args.out, key, {**OLDER_KEYS, "classifier": key["classifier"]})
+    evaluation = Evaluation(source, train, test, labels, real, judge, extract, settings, parts)
+    report = {"command": command(args, settings), **evaluate.run(evaluation)}
+    for caveat in report["warnings"]:
+        log.warning("%s", caveat)
+    print(summary(report))
     print(f"report written to {write(report, args.out)}")
 
 
-def _find_classifier(given: Path | None, data: str, images: Images, out: Path) -> Classifier:
-    """The classifier given; else the built-in one for that data; else one trained on it, which is
-    kept in `out`."""
-    built_in, trained = MODELS / f"{data}-classifier", out / "classifier"
-    if given is None and not built_in.is_dir() and not trained.is_dir():
-        save_classifier(train(images, CLASSIFIER_EPOCHS), trained, {"data": data})
-    return load_classifier(given or (built_in if built_in.is_dir() else trained))
+def _settings(args: argparse.Namespace, num_timesteps: int) -> Settings:
+    return Settings(
+        num_images=args.images,
+        num_samples=args.samples,
+        samplers=tuple(Sampler.parse(text, num_timesteps) for text in args.sampler),
+        seed=args.seed,
+        batch_size=args.batch_size,
+        num_terms=args.terms,
+        num_train_images=args.train_images,
+        num_full=args.full,
+        labels=args.labels,
+    )
+
+
+def data_of(checkpoint: Checkpoint, path: str | None) -> DataConfig:
+    """Return the data that a model was trained on, read in the same way: at `path`, or where its
+    card says.
+
+    Raises DataError where neither names a place, and ConfigError for a card that is not ours.
+    """
+    card = checkpoint.card
+    if path is None and card.data is None:
+        raise DataError(f"data: the model card of {checkpoint.name} names none; give --data")
+    return from_dict(DataConfig, {**card.trained.get("data", {}), "path": path or card.data})
+
+
+def _test_split(data: DataConfig, channels: int) -> Images | None:
+    try:
+        return datasets.load(data, "test", channels=channels)
+    except NoSplitError:
+        return None
+
+
+def command(args: argparse.Namespace, settings: Settings) -> str:
+    """Write the command line that makes this report again."""
+    flags = [f"ddpm evaluate {shlex.quote(args.checkpoint)} {settings.flags()}"]
+    flags.append(f"--features {args.features}")
+    for name in ("data", "classifier", "out"):
+        if getattr(args, name) is not None:
+            flags.append(f"--{name} {shlex.quote(str(getattr(args, name)))}")
+    return " ".join(flags)

@@ -17,10 +17,13 @@ class EvaluationError(ValueError):
 class Parts:
     """The finished parts of an evaluation in its folder, each an .npz of its own.
 
-    `key`, in JSON types, is everything that the results depend on.
+    `key`, in JSON types, is everything that the results depend on. `older` says what the names were
+    that older versions did not write.
     """
 
-    def __init__(self, folder: Path, key: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, key: Mapping[str, Any], older: Mapping[str, Any] | None = None
+    ) -> None:
         """Raises EvaluationError where the folder holds parts of an evaluation with another key."""
         self.folder = folder
         wanted = json.loads(json.dumps(key))
@@ -30,7 +33,7 @@ class Parts:
             partial = path.with_suffix(".partial")
             partial.write_text(json.dumps(wanted, indent=2) + "\n")
             partial.rename(path)
-        found = json.loads(path.read_text())
+        found = {**(older or {}), **json.loads(path.read_text())}
         for name, value in wanted.items():
             if found.get(name) != value:
                 raise EvaluationError(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -26,6 +27,8 @@ from diffusion.training.randomness import generator_at
 WEIGHTS = "classifier.safetensors"
 SHIFT = 2
 """Augmentation: each training image is moved by up to so many pixels in both directions."""
+PART = 500
+"""Images whose labels are found at once."""
 ORDER = 0
 """The stream of random numbers that the order of the images is drawn from, in each epoch anew."""
 
@@ -62,40 +65,57 @@ def load_classifier(folder: Path) -> Classifier:
     """Read what `save_classifier` wrote, in evaluation mode. Raises DataError where it is not."""
     if not (folder / WEIGHTS).is_file():
         raise DataError(f"{folder}: no classifier here ({WEIGHTS} is missing)")
-    state = load_file(folder / WEIGHTS)
-    channels = state["features.0.weight"].shape[1]
-    model = Classifier(channels, len(state["head.bias"]))
-    model.load_state_dict(state)
+    try:
+        state = load_file(folder / WEIGHTS)
+        channels = state["features.0.weight"].shape[1]
+        model = Classifier(channels, len(state["head.bias"]))
+        model.load_state_dict(state)
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{folder / WEIGHTS}: not a classifier's weights: {reason}") from error
     return model.eval()
 
 
 @torch.no_grad()
-def classify(model: Classifier, x: Tensor) -> Tensor:
-    """Return the most likely label (N,) of each image of x (N,C,H,W), in [-1, 1]."""
-    return torch.cat([model(part).argmax(dim=1) for part in x.split(500)])
+def classify(model: Classifier, images: Tensor) -> Tensor:
+    """Return the most likely label (N,) of each image, uint8 (N,C,H,W)."""
+    parts = images.split(PART)
+    return torch.cat([model(pixels.to_model(part)).argmax(dim=1) for part in parts])
 
 
-def accuracy(model: Classifier, images: Images) -> float:
-    """Return the share of the images whose label is recognised. Raises DataError without labels."""
-    found = classify(model.eval(), pixels.to_model(images.pixels))
-    return (found == _labels(images)).double().mean().item()
+def accuracy(model: Classifier, images: Images, among: Tensor | None = None) -> float:
+    """Return the share of the images, or of those at the indices `among`, whose label is
+    recognised. Raises DataError without labels."""
+    labels = _labels(images)
+    right = 0
+    for index in (torch.arange(len(images)) if among is None else among).split(PART):
+        right += int((classify(model.eval(), images.pixels[index]) == labels[index]).sum())
+    return right / (len(images) if among is None else len(among))
 
 
-def train(images: Images, num_epochs: int, batch_size: int = 128, seed: int = 0) -> Classifier:
-    """Fit a classifier with Adam, one cycle of the learning rate and random shifts.
+def train(
+    images: Images,
+    num_epochs: int,
+    batch_size: int = 128,
+    seed: int = 0,
+    among: Tensor | None = None,
+) -> Classifier:
+    """Fit a classifier to the images, or to those at the indices `among`, with Adam, one cycle of
+    the learning rate and random shifts.
 
     Raises DataError for images without labels.
     """
     torch.manual_seed(seed)
-    batch_size = min(batch_size, len(images))
     labels = _labels(images)
+    among = torch.arange(len(images)) if among is None else among
+    batch_size = min(batch_size, len(among))
     model = Classifier(images.pixels.shape[1], int(labels.max()) + 1)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    steps = num_epochs * (len(images) // batch_size)
+    steps = num_epochs * (len(among) // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
     bar = tqdm(total=steps, desc="training the classifier", unit="step")
     for epoch in range(num_epochs):
-        order = torch.randperm(len(images), generator=generator_at(seed, ORDER, epoch))
+        order = among[torch.randperm(len(among), generator=generator_at(seed, ORDER, epoch))]
         for index in order[: len(order) // batch_size * batch_size].split(batch_size):
             x = _shift(pixels.to_model(images.pixels[index]))
             loss = F.cross_entropy(model(x), labels[index], label_smoothing=0.05)
@@ -135,9 +155,9 @@ class Recognition:
     by_label: list[float]  # the share of each label that was asked for, in order
 
 
-def measure(classifier: Classifier, x_0: Tensor, labels: Tensor) -> Recognition:
-    """Compare the labels recognised in samples x_0 (N,C,H,W) with those asked for (N,)."""
-    right = classify(classifier, x_0) == labels
+def measure(classifier: Classifier, samples: Tensor, labels: Tensor) -> Recognition:
+    """Compare the labels recognised in samples uint8 (N,C,H,W) with those asked for (N,)."""
+    right = classify(classifier, samples) == labels
     by_label = [right[labels == k].double().mean().item() for k in labels.unique().tolist()]
     return Recognition(int(right.sum()), len(right), by_label)
 

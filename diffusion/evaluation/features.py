@@ -1,15 +1,15 @@
-"""The features in which sets of images are compared: a classifier's, or those of Inception-v3, as
-FID has them."""
+"""The features in which sets of images are compared: a classifier's, those of Inception-v3, as FID
+has them, or those of an untrained network."""
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffusion import pixels
 from diffusion.config import FeaturesName
@@ -39,17 +39,41 @@ class Features:
         return torch.cat([self.extract(part) for part in images.split(self.batch_size)])
 
 
-def pick(name: FeaturesName, classifier: Classifier) -> Features:
+def pick(name: FeaturesName, classifier: Classifier | None, images: Tensor) -> Features:
     """Return the features of that name; `auto` is Inception's where its weights are stored, else
-    the classifier's.
+    the classifier's, and `random` where there is none.
 
-    Raises FeaturesError where those named are not available.
+    `images` uint8 (N,C,H,W) are some of the data. Raises FeaturesError where the features named are
+    not available.
     """
     if name == "inception" or (name == "auto" and inception_weights().is_file()):
         return inception(inception_weights())
+    if name == "random" or (name == "auto" and classifier is None):
+        return untrained(images)
     if name not in get_args(FeaturesName):
         raise FeaturesError(f"features: {name!r} is not one of {', '.join(get_args(FeaturesName))}")
+    if classifier is None:
+        raise FeaturesError(
+            "features: classifier: there is none, and one cannot be trained on data without "
+            "labels; give --classifier, or --features random or inception"
+        )
     return of_classifier(classifier)
+
+
+def untrained(images: Tensor) -> Features:
+    """Return the features of an untrained network, whose weights are random and always the same.
+
+    They tell sets apart without labels (Naeem et al. 2020, "Reliable fidelity and diversity metrics
+    for generative models"). The scale of each layer is that of `images` uint8 (N,C,H,W).
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        network = Classifier(images.shape[1], 1)
+        for layer in network.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.momentum = None  # the averages are those of the images alone
+        network(pixels.to_model(images))
+    return replace(of_classifier(network.eval()), name="an untrained network's last layer")
 
 
 def of_classifier(classifier: Classifier) -> Features:
@@ -67,12 +91,36 @@ def inception_weights() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
 
 
+def check(name: FeaturesName) -> None:
+    """Raise FeaturesError where features of that name cannot be had: better before the work."""
+    if name == "inception":
+        _library(inception_weights())
+
+
 def inception(weights: Path) -> Features:
     """Return the 2048 pooled features of Inception-v3, by torch-fidelity, from its weights' file.
 
     Grey images are given to it as three equal channels. Raises FeaturesError where the weights or
     the library are missing, or the file holds something else.
     """
+    make = _library(weights)
+    try:
+        with _tensors_only():
+            network = make("inception", ["2048"], str(weights))
+    except Exception as error:  # whatever the library meets in a file that is not its own
+        reason = "not a file of Inception's weights"
+        raise FeaturesError(f"features: inception: {weights}: {reason}") from error
+
+    def extract(images: Tensor) -> Tensor:
+        (made,) = network(images.expand(-1, 3, -1, -1))
+        return torch.as_tensor(made)
+
+    return Features("Inception-v3's 2048 pooled features (torch-fidelity)", 50, extract)
+
+
+def _library(weights: Path) -> Callable[..., Any]:
+    """torch-fidelity's class of the network. Raises FeaturesError where it, or the weights, are
+    missing."""
     if not weights.is_file():
         raise FeaturesError(
             f"features: inception: {weights} is missing; it is published with torch-fidelity's "
@@ -85,18 +133,8 @@ def inception(weights: Path) -> Features:
             f"features: inception: torch-fidelity cannot be imported ({error}); install the extra "
             "`inception`, with the torchvision that belongs to this torch"
         ) from error
-    try:
-        with _tensors_only():
-            network = FeatureExtractorInceptionV3("inception", ["2048"], str(weights))
-    except Exception as error:  # whatever the library meets in a file that is not its own
-        reason = "not a file of Inception's weights"
-        raise FeaturesError(f"features: inception: {weights}: {reason}") from error
-
-    def extract(images: Tensor) -> Tensor:
-        (made,) = network(images.expand(-1, 3, -1, -1))
-        return torch.as_tensor(made)
-
-    return Features("Inception-v3's 2048 pooled features (torch-fidelity)", 50, extract)
+    found: Callable[..., Any] = FeatureExtractorInceptionV3
+    return found
 
 
 @contextmanager

@@ -6,19 +6,25 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from diffusion import pixels
 from diffusion.bound import Reverse
+from diffusion.config import LabelMix
 from diffusion.data.images import Images
 from diffusion.evaluation.cache import EvaluationError, Parts
 from diffusion.evaluation.classifier import Classifier
+from diffusion.evaluation.draws import RealImages
 from diffusion.evaluation.features import Features
+from diffusion.evaluation.judge import Judge
 from diffusion.sampling import Source
 from diffusion.spacing import SamplerName, default_steps
 
 Array = np.ndarray
+LEAST_SAMPLES = 10
+"""Samples below which nothing can be said of their distance: each of its parts needs two."""
 
 
 class Sampler(NamedTuple):
@@ -56,7 +62,7 @@ class Sampler(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is measured. Raises EvaluationError for less than can be measured."""
+    """How much is measured. Raises EvaluationError for what cannot be measured."""
 
     num_images: int  # of each split, for the bound
     num_samples: int  # made with each sampler
@@ -64,28 +70,58 @@ class Settings:
     seed: int = 0
     batch_size: int = 64
     num_terms: int | None = None  # of the bound, computed for each image; None: all
+    num_train_images: int | None = None  # of the training split, for the bound; None: num_images
+    num_full: int = 0  # test images that are measured with all terms too
+    labels: LabelMix = "balanced"
 
     def __post_init__(self) -> None:
         for flag, value, least in (
             ("images", self.num_images, 1),
-            ("samples", self.num_samples, 2),  # a covariance needs two
+            ("train-images", self.train_images, 1),
+            ("samples", self.num_samples, LEAST_SAMPLES),
             ("batch-size", self.batch_size, 1),
             ("terms", self.num_terms or 2, 2),  # the decoder's, and one more of the chain
+            ("full", self.num_full, 0),
+            ("seed", self.seed, 0),
         ):
             if value < least:
                 raise EvaluationError(f"{flag}: {value} is not allowed; it must be {least} or more")
+        if self.num_full and self.num_terms is None:
+            raise EvaluationError("full: all terms are measured already; give --terms, too")
+        if self.num_full > self.num_images:
+            reason = f"it must be at most the images, {self.num_images}"
+            raise EvaluationError(f"full: {self.num_full} is not allowed; {reason}")
+        for sampler in self.samplers:
+            if self.samplers.count(sampler) > 1:
+                raise EvaluationError(f"sampler: {str(sampler)!r} is given twice")
+
+    @property
+    def train_images(self) -> int:
+        """Images of the training split that the bound is measured on."""
+        return self.num_images if self.num_train_images is None else self.num_train_images
 
     def key(self) -> dict[str, Any]:
-        """Return all settings in JSON types: what tells one evaluation from another."""
+        """Return the settings in JSON types: what tells one evaluation from another."""
         return {**asdict(self), "samplers": [str(sampler) for sampler in self.samplers]}
 
     def flags(self) -> str:
         """Return the flags that give `ddpm evaluate` these settings."""
-        terms = "" if self.num_terms is None else f"--terms {self.num_terms} "
-        return (
-            f"--images {self.num_images} {terms}--samples {self.num_samples} --seed {self.seed} "
-            f"--batch-size {self.batch_size} --sampler {' '.join(map(str, self.samplers))}"
+        optional = (
+            ("terms", self.num_terms, None),
+            ("train-images", self.num_train_images, None),
+            ("full", self.num_full, 0),
         )
+        given = "".join(f"--{name} {value} " for name, value, usual in optional if value != usual)
+        labels = "" if self.labels == "balanced" else f"--labels {self.labels} "
+        return (
+            f"--images {self.num_images} {given}--samples {self.num_samples} {labels}"
+            f"--seed {self.seed} --batch-size {self.batch_size} "
+            f"--sampler {' '.join(map(str, self.samplers))}"
+        )
+
+
+OLDER_KEYS = {"num_train_images": None, "num_full": 0, "labels": "balanced"}
+"""What settings were in evaluations of versions that had no such settings."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +130,12 @@ class Evaluation:
 
     source: Source
     train: Images
-    test: Images
-    classifier: Classifier
+    test: Images | None  # None: the data have no test split
+    labels: (
+        Tensor | None
+    )  # (N,), that each sampler's samples are asked for; None: the model has none
+    real: RealImages
+    judge: Judge | None  # None: nothing recognises labels
     features: Features
     settings: Settings
     parts: Parts
@@ -106,25 +146,42 @@ class Evaluation:
         process = self.source.checkpoint.process
         return Reverse(self.source.model, self.source.process, process.variance, process.clip)
 
+    @property
+    def classifier(self) -> Classifier | None:
+        """The network that recognises labels; None: nothing does."""
+        return None if self.judge is None else self.judge.classifier
+
+    @property
+    def splits(self) -> dict[str, Images]:
+        """The splits that the data have, by name."""
+        return {"train": self.train, **({} if self.test is None else {"test": self.test})}
+
     def images(self, of: Images, index: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return x_0 (B,C,H,W) and labels (B,) of the images at `index`, on the device.
 
-        The labels are None for unconditional models, and for data without them.
+        The labels are None for unconditional models, and "no label" for data without them.
         """
-        device = self.source.device
-        label = None
-        if self.source.checkpoint.classes and of.labels is not None:
-            label = of.labels[index].to(device)
-        return pixels.to_model(of.pixels[index]).to(device), label
+        device, checkpoint = self.source.device, self.source.checkpoint
+        x_0 = pixels.to_model(of.pixels[index]).to(device)
+        if not checkpoint.classes:
+            return x_0, None
+        if of.labels is None:
+            null_label = checkpoint.card.null_label or 0
+            return x_0, torch.full((len(index),), null_label, device=device)
+        return x_0, of.labels[index].to(device)
 
     @property
     def rows(self) -> int:
         """The rows of all calls of the network, an image in a step each: what the progress bar
         counts."""
         settings = self.settings
-        splits = sum(min(settings.num_images, len(images)) for images in (self.train, self.test))
-        steps = sum(sampler.num_steps for sampler in settings.samplers)
-        return splits * self.num_terms + settings.num_samples * steps
+        terms = [
+            (self.train, settings.train_images, self.num_terms),
+            (self.test, settings.num_images, self.num_terms),
+            (self.test, settings.num_full, self.source.process.num_timesteps),
+        ]
+        bound = sum(n * min(count, len(of)) for of, count, n in terms if of is not None)
+        return bound + settings.num_samples * sum(s.num_steps for s in settings.samplers)
 
     @property
     def num_terms(self) -> int:

@@ -1,7 +1,7 @@
 """How good samples are: how far from the data, whether recognised as their label, or copied."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from diffusion import pixels
-from diffusion.evaluation import frechet
+from diffusion.evaluation import neighbours
 from diffusion.evaluation.classifier import Classifier, measure
-from diffusion.evaluation.frechet import Moments, frechet_distance, precision_recall
+from diffusion.evaluation.draws import Draws, Stream, choose
+from diffusion.evaluation.frechet import DistanceTo
+from diffusion.evaluation.neighbours import Manifold, precision_recall
+from diffusion.evaluation.resampling import infinite, interval, wilson
 from diffusion.training.randomness import generator_at
 
 Array = np.ndarray
@@ -19,13 +22,10 @@ NEIGHBOURS = 50
 """How many samples are shown beside their nearest training image."""
 COLUMNS = 25
 """Images in a row of that picture."""
-
-
-class Stream(IntEnum):
-    """What an evaluation chooses at random; each from a stream of its own."""
-
-    IMAGES = 0  # the images that are measured or shown
-    HALVES = 1  # which training images are the reference, and which measure the floor
+GRID = 20
+"""Rows and columns of a grid of samples, at most."""
+PART = 1000
+"""Training images that are held in memory together."""
 
 
 @dataclass(frozen=True)
@@ -40,85 +40,124 @@ class Samples:
 
 @dataclass(frozen=True)
 class Reference:
-    """One half of the training images, and the floor: how far images of the other half are from it.
+    """One half of the training images, as samples and the floor's images are compared with it."""
 
-    Samples as good as new data are about as far away as the floor.
+    distance: DistanceTo  # from the whole half
+    manifold: Manifold  # of as many of its images as there are samples
+
+
+def measure_floor(real: Reference, draws: Draws, features: Sequence[Tensor]) -> dict[str, Any]:
+    """Measure what samples as good as new data would score: the mean over sets of real images.
+
+    `features` (N,D) are those of the sets in `draws`, none of whose images is in the reference.
+    Returns the report's floor in JSON types, each mean with the deviation of the sets.
     """
+    measured: dict[str, list[float]] = {"frechet": [], "precision": [], "recall": []}
+    limits = []
+    for which, found in zip(draws.indices, features, strict=True):
+        measured["frechet"].append(real.distance(found))
+        limits.append(infinite(real.distance, found, draws.labels))
+        # An image that is there twice is its own nearest neighbour
+        different = found[_first_of_each(which)] if draws.kind == "repeating" else found
+        covered = precision_recall(real.manifold, different)
+        measured["precision"].append(covered.precision)
+        measured["recall"].append(covered.recall)
+    told = [limit for limit in limits if limit is not None]
+    if told:
+        measured["frechet_infinity"] = told
+    # Sets without repetition that take a share f of all vary by 1 - f less than others would
+    # (Cochran 1977, the finite population correction)
+    scale = (1 - draws.overlap) ** -0.5
+    spread = {
+        key: value
+        for name, values in measured.items()
+        for key, value in (
+            (name, float(np.mean(values))),
+            (f"{name}_deviation", float(np.std(values, ddof=1)) * scale),
+        )
+    }
+    return {"images": len(features[0]), "draws": len(features), "kind": draws.kind, **spread}
 
-    features: Tensor  # (N,D)
-    moments: Moments
-    floor: float
-    num_floor: int  # images that the floor was measured with
 
-    @classmethod
-    def of(cls, features: Tensor, other: Tensor) -> "Reference":
-        """Make a reference of features (N,D) of one half, and (M,D) of images of the other half."""
-        moments = frechet.moments(features)
-        floor = frechet_distance(frechet.moments(other), moments)
-        return cls(features, moments, floor, len(other))
-
-
-def halves(images: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return a random half of the images (N,C,H,W), and `count` of the other half, at most all."""
-    order = torch.randperm(len(images), generator=generator_at(seed, Stream.HALVES, 0))
-    half = len(order) // 2
-    return images[order[:half]], images[order[half:][:count]]
+def _first_of_each(which: Tensor) -> Tensor:
+    """The first place of each different number of `which` (N,)."""
+    return torch.from_numpy(np.unique(which.numpy(), return_index=True)[1])
 
 
 def quality(
-    classifier: Classifier, samples: Samples, features: Tensor, real: Reference
+    classifier: Classifier | None, samples: Samples, features: Tensor, real: Reference, seed: int
 ) -> dict[str, Any]:
     """Compare one sampler's images, with features (N,D), with the training images.
 
-    Returns a report's row in JSON types: distances, times, and how many labels are recognised.
+    Returns a report's row in JSON types: distances, times, and, where there is a classifier, how
+    many labels are recognised.
     """
-    precision, recall = precision_recall(real.features[: len(features)], features)
+    covered = precision_recall(real.manifold, features)
+    generator = generator_at(seed, Stream.RESAMPLES, 0)
     found: dict[str, Any] = {
         "images": len(features),
-        "frechet": frechet_distance(frechet.moments(features), real.moments),
-        "precision": precision,
-        "recall": recall,
+        "frechet": real.distance(features),
+        "frechet_interval": list(interval(real.distance, features, samples.labels, generator)),
+        "frechet_infinity": infinite(real.distance, features, samples.labels),
+        "precision": covered.precision,
+        "recall": covered.recall,
         "seconds": samples.seconds,
         "processor_seconds": samples.processor_seconds,
         "images_per_second": len(features) / samples.seconds,
     }
-    if samples.labels is not None:
-        x_0 = pixels.to_model(samples.pixels)
-        result = measure(classifier, x_0, samples.labels)
+    if samples.labels is not None and classifier is not None:
+        result = measure(classifier, samples.pixels, samples.labels)
         found["recognised"] = result.recognised / result.total
+        found["recognised_interval"] = list(wilson(result.recognised, result.total))
         found["recognised_by_label"] = result.by_label
+        found["recognised_labels"] = samples.labels.unique().tolist()
     return found
 
 
-def memorisation(samples: Tensor, train: Tensor, test: Tensor) -> tuple[dict[str, Any], Array]:
-    """Measure how near samples are to their nearest training images, and test images to theirs.
+def memorisation(
+    samples: Tensor, train: Tensor, test: Tensor | None
+) -> tuple[dict[str, Any], Array]:
+    """Measure how near samples are to their nearest training images, and test images, where there
+    are any, to theirs.
 
     All images are uint8 (N,C,H,W), distances RMSE on the 0..255 scale. Returns the numbers, and a
     picture of samples, each above its nearest training image.
     """
-    count = min(NEIGHBOURS, len(samples), len(test))
+    count = min(NEIGHBOURS, len(samples), NEIGHBOURS if test is None else len(test))
     columns = min(COLUMNS, count)
     count -= count % columns
     scale = train[0].numel() ** -0.5
-    flat = train.flatten(1).float()
-    found = frechet.nearest(samples[:count].flatten(1).float(), flat)
-    held_out = test[choose(len(test), count, seed=0)].flatten(1).float()
-    usual = frechet.nearest(held_out, flat)
-    pairs = [samples[:count], train[found.which]]
-    rows = [p[i : i + columns] for i in range(0, count, columns) for p in pairs]
+    found = neighbours.nearest(samples[:count].flatten(1).float(), _flat(train))
     numbers = {
         "images": count,
         "samples_median": (found.distance * scale).median().item(),
         "samples_least": (found.distance * scale).min().item(),
-        "test_median": (usual.distance * scale).median().item(),
-        "test_least": (usual.distance * scale).min().item(),
     }
+    if test is not None:
+        held_out = test[choose(len(test), count, seed=0)].flatten(1).float()
+        usual = neighbours.nearest(held_out, _flat(train))
+        numbers["test_median"] = (usual.distance * scale).median().item()
+        numbers["test_least"] = (usual.distance * scale).min().item()
+    pairs = [samples[:count], train[found.which]]
+    rows = [p[i : i + columns] for i in range(0, count, columns) for p in pairs]
     return numbers, grid(torch.cat(rows), columns)
 
 
-def choose(size: int, count: int, seed: int) -> Tensor:
-    """Draw `count` of the indices 0..size-1 without repetition, at most all: int64."""
-    return torch.randperm(size, generator=generator_at(seed, Stream.IMAGES, 0))[:count]
+def _flat(images: Tensor) -> Iterator[Tensor]:
+    """Images (N,C,H,W) in parts (n,C*H*W), float32."""
+    return (part.flatten(1).float() for part in images.split(PART))
+
+
+def sample_grid(samples: Samples) -> Array:
+    """Lay out the first samples in one picture (H,W,C): a row for each label where there are two or
+    more, in order, else 20 to a row."""
+    images, labels = samples.pixels, samples.labels
+    kinds = [] if labels is None else labels.unique().tolist()[:GRID]
+    if labels is None or len(kinds) < 2:
+        return grid(images[: GRID * GRID], min(GRID, len(images)))
+    rows = [images[labels == label][:GRID] for label in kinds]
+    columns = min(len(row) for row in rows)
+    return grid(torch.cat([row[:columns] for row in rows]), columns)
 
 
 def grid(images: Tensor, columns: int) -> Array:

@@ -33,6 +33,7 @@ def evaluate(tiny: Path, data: Path, out: Path, *flags: str) -> Run:
 
 
 def without_times(report: dict[str, Any]) -> dict[str, Any]:
-    """What two evaluations of the same settings have in common."""
+    """What two evaluations of the same settings have in common, wherever they are written."""
     rows = [{k: v for k, v in row.items() if "second" not in k} for row in report["samplers"]]
-    return {**report, "samplers": rows}
+    command = report["command"].split(" --out ")[0]
+    return {**report, "samplers": rows, "date": None, "command": command}

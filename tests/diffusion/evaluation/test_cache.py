@@ -41,3 +41,11 @@ def test_a_folder_with_parts_of_another_computation_is_refused(tmp_path: Path) -
     Parts(tmp_path, KEY)
     with pytest.raises(EvaluationError, match="holds an evaluation with seed = 0, not 1"):
         Parts(tmp_path, {**KEY, "seed": 1})
+
+
+def test_what_an_older_version_did_not_write_is_what_it_did(tmp_path: Path) -> None:
+    Parts(tmp_path, KEY)
+    older = {"labels": "balanced"}
+    Parts(tmp_path, {**KEY, "labels": "balanced"}, older)
+    with pytest.raises(EvaluationError, match="with labels = 'balanced', not 'data'"):
+        Parts(tmp_path, {**KEY, "labels": "data"}, older)

@@ -8,7 +8,8 @@ import torch
 
 from diffusion.evaluation import features
 from diffusion.evaluation.classifier import Classifier
-from diffusion.evaluation.features import FeaturesError, inception, of_classifier, pick
+from diffusion.evaluation.features import FeaturesError, check, inception, of_classifier, pick
+from diffusion.evaluation.frechet import DistanceTo, moments
 
 REASON = "torch-fidelity, or a torchvision built for this torch, is not installed"
 
@@ -40,9 +41,30 @@ def test_the_classifiers_are_averages_of_its_last_convolution(classifier: Classi
 def test_auto_is_the_classifier_without_inceptions_weights(
     classifier: Classifier, hub: Path
 ) -> None:
-    assert pick("auto", classifier).name == of_classifier(classifier).name
+    assert pick("auto", classifier, images(4)).name == of_classifier(classifier).name
     with pytest.raises(FeaturesError, match=f"inception: {hub}/.* is missing"):
-        pick("inception", classifier)
+        pick("inception", classifier, images(4))
+    with pytest.raises(FeaturesError, match=f"inception: {hub}/.* is missing"):
+        check("inception")
+
+
+@pytest.mark.usefixtures("hub")
+def test_without_a_classifier_auto_is_an_untrained_network() -> None:
+    assert pick("auto", None, images(4)).name == "an untrained network's last layer"
+    with pytest.raises(FeaturesError, match="features: classifier: there is none"):
+        pick("classifier", None, images(4))
+    check("classifier")
+
+
+def test_an_untrained_network_is_always_the_same_and_tells_sets_apart() -> None:
+    data = images(200)
+    before = torch.get_rng_state()
+    extract, again = pick("random", None, data[:100]), pick("random", None, data[:100])
+    assert torch.equal(torch.get_rng_state(), before), "nobody else's random numbers move on"
+    torch.testing.assert_close(extract(data), again(data), rtol=0, atol=0)
+    distance = DistanceTo(moments(extract(data[:100])))
+    darker = data[100:] // 4
+    assert distance(extract(darker)) > 3 * distance(extract(data[100:]))
 
 
 class Harm:
@@ -80,7 +102,7 @@ def test_inceptions_are_the_librarys(
         network = kind("random", ["2048"])
     hub.mkdir(parents=True)
     torch.save(network.state_dict(), hub / features.INCEPTION_FILE)
-    made = pick("auto", classifier)
+    made = pick("auto", classifier, images(4))
     assert made.name.startswith("Inception-v3")
     grey, (expected,) = images(2), network(images(2).expand(-1, 3, -1, -1))
     torch.testing.assert_close(made(grey), expected)

@@ -6,13 +6,7 @@ import torch
 from scipy.linalg import sqrtm
 from torch import Tensor
 
-from diffusion.evaluation.frechet import (
-    Moments,
-    frechet_distance,
-    moments,
-    nearest,
-    precision_recall,
-)
+from diffusion.evaluation.frechet import DistanceTo, Moments, moments
 
 
 def features(count: int, size: int = 6, seed: int = 0) -> Tensor:
@@ -21,11 +15,29 @@ def features(count: int, size: int = 6, seed: int = 0) -> Tensor:
     return torch.randn(count, size, generator=generator) @ mix + mix[0]
 
 
+def frechet_distance(a: Moments, b: Moments) -> float:
+    return DistanceTo(a).of(b)
+
+
 def test_moments_are_those_of_numpy() -> None:
     made = features(50)
     found = moments(made)
     np.testing.assert_allclose(found.mean, made.double().numpy().mean(axis=0))
     np.testing.assert_allclose(found.covariance, np.cov(made.double().numpy(), rowvar=False))
+
+
+def test_moments_of_parts_are_those_of_the_whole() -> None:
+    made = features(50) + 1e6  # a sum of squares would lose the spread
+    whole, parts = moments(made), moments(iter([made[:1], made[1:20], made[20:]]))
+    torch.testing.assert_close(parts, whole)
+    torch.testing.assert_close(moments(made[:, :1]).covariance, whole.covariance[:1, :1])
+
+
+def test_fewer_samples_than_dimensions_have_the_distance_of_their_moments() -> None:
+    distance = DistanceTo(moments(features(80, size=30)))
+    for count in (2, 12, 29, 31):
+        few = features(count, size=30, seed=1)
+        assert distance(few) == pytest.approx(distance.of(moments(few)), rel=1e-6)
 
 
 def test_the_distance_of_two_gaussians_on_the_axes_is_that_of_means_and_deviations() -> None:
@@ -44,6 +56,7 @@ def test_the_distance_equals_the_published_formula_with_a_matrix_root() -> None:
         a.covariance.trace() + b.covariance.trace() - 2 * np.trace(root)
     )
     assert frechet_distance(a, b) == pytest.approx(expected.item(), rel=1e-6)
+    assert DistanceTo(a)(features(90, seed=1)) == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_a_set_is_at_no_distance_from_itself_even_when_features_are_constant() -> None:
@@ -57,36 +70,3 @@ def test_the_distance_of_two_halves_falls_with_their_size() -> None:
         return frechet_distance(moments(made[:count]), moments(made[count:]))
 
     assert floor(100) > 3 * floor(2000)
-
-
-def test_equal_sets_have_precision_and_recall_1_and_distant_ones_0() -> None:
-    made = features(60)
-    assert precision_recall(made, made) == (1, 1)
-    assert precision_recall(made, made + 1000) == (0, 0)
-
-
-def test_samples_of_one_mode_of_two_are_precise_and_recall_half() -> None:
-    real = torch.cat([features(100), features(100, seed=1) + 1000])
-    found = precision_recall(real, features(3000)[:100])
-    assert found.precision > 0.8
-    assert 0.2 < found.recall < 0.51
-
-
-def test_precision_and_recall_by_hand() -> None:
-    real = torch.tensor([[0.0], [1.0], [3.0]])  # radii to the nearest: 1, 1, 2
-    samples = torch.tensor([[-0.5], [4.9], [5.1], [9.0]])  # radii 5.4, 0.2, 0.2, 3.9
-    assert precision_recall(real, samples, k=1) == pytest.approx((2 / 4, 3 / 3))
-
-
-def test_nearest_is_found_across_chunks() -> None:
-    references = features(2500)
-    order = torch.randperm(2500, generator=torch.Generator().manual_seed(2))
-    found = nearest(references[order] + 1e-6, references)
-    assert torch.equal(found.which, order)
-    assert found.distance.max() < 1e-4
-
-
-def test_a_set_smaller_than_the_neighbourhood_reaches_to_its_farthest_point() -> None:
-    few = torch.tensor([[0.0], [3.0]])
-    points = torch.tensor([[-2.5], [5.5], [7.0]])
-    assert precision_recall(few, points).precision == pytest.approx(2 / 3)

@@ -7,9 +7,18 @@ import pytest
 import torch
 
 from diffusion.evaluation.classifier import Classifier
-from diffusion.evaluation.features import of_classifier
-from diffusion.evaluation.frechet import frechet_distance, moments
-from diffusion.evaluation.quality import Reference, Samples, halves, memorisation, quality
+from diffusion.evaluation.draws import NUM_DRAWS, draw_sets
+from diffusion.evaluation.features import Features, of_classifier
+from diffusion.evaluation.frechet import DistanceTo, moments
+from diffusion.evaluation.neighbours import Manifold, precision_recall
+from diffusion.evaluation.quality import (
+    Reference,
+    Samples,
+    measure_floor,
+    memorisation,
+    quality,
+    sample_grid,
+)
 
 
 def images(count: int, seed: int, low: int = 0, high: int = 256) -> torch.Tensor:
@@ -23,14 +32,17 @@ def classifier() -> Classifier:
     return Classifier(1, 2).eval()
 
 
-def reference(classifier: Classifier, train: torch.Tensor, count: int) -> Reference:
-    half, other = halves(train, count, seed=0)
-    extract = of_classifier(classifier)
-    return Reference.of(extract(half), extract(other))
+def reference(features: Features, train: torch.Tensor, count: int) -> tuple[Reference, Any]:
+    """A reference of half of the images, and the floor of sets of the other half."""
+    half, other = train.chunk(2)
+    real = Reference(DistanceTo(moments(features(half))), Manifold(features(half[:count])))
+    draws = draw_sets(torch.arange(len(other)), None, count, seed=0)
+    return real, measure_floor(real, draws, [features(other[i]) for i in draws.indices])
 
 
 def measured(classifier: Classifier, samples: Samples, real: Reference) -> dict[str, Any]:
-    return quality(classifier, samples, of_classifier(classifier)(samples.pixels), real)
+    features = of_classifier(classifier)(samples.pixels)
+    return quality(classifier, samples, features, real, seed=0)
 
 
 def test_copies_of_training_images_are_found_out() -> None:
@@ -47,32 +59,82 @@ def test_the_distance_to_the_nearest_is_in_grey_levels() -> None:
     assert found["test_median"] == pytest.approx(9)
 
 
-def test_the_floor_is_between_halves_that_share_no_image(classifier: Classifier) -> None:
-    train = images(60, 0)
-    half, other = halves(train, count=20, seed=3)
-    assert (len(half), len(other)) == (30, 20)
-    rows = [tuple(image.flatten().tolist()) for image in torch.cat([half, other])]
-    assert len(set(rows)) == 50
-    assert set(rows) <= {tuple(image.flatten().tolist()) for image in train}
+def test_without_a_test_split_only_samples_are_told() -> None:
+    train = images(40, 0)
+    found, _ = memorisation(train[:3], train, None)
+    assert found["samples_median"] == 0 and "test_median" not in found
+
+
+def test_the_floor_is_the_mean_and_deviation_of_real_sets(classifier: Classifier) -> None:
     extract = of_classifier(classifier)
-    real = Reference.of(extract(half), extract(other))
-    assert real.floor == frechet_distance(moments(extract(other)), moments(extract(half))) > 0
-    assert real.num_floor == 20
+    real, floor = reference(extract, images(440, 0), count=20)
+    assert (floor["images"], floor["draws"], floor["kind"]) == (20, NUM_DRAWS, "disjoint")
+    draws = draw_sets(torch.arange(220), None, 20, seed=0)
+    sets = [extract(images(440, 0)[220:][which]) for which in draws.indices]
+    distances = [real.distance(found) for found in sets]
+    assert floor["frechet"] == pytest.approx(np.mean(distances))
+    assert floor["frechet_deviation"] == pytest.approx(np.std(distances, ddof=1))
+    shares = [precision_recall(real.manifold, found) for found in sets]
+    assert floor["precision"] == pytest.approx(np.mean([s.precision for s in shares]))
+    assert floor["recall_deviation"] == pytest.approx(np.std([s.recall for s in shares], ddof=1))
+    assert "frechet_infinity" not in floor, "20 images are fewer than 128 dimensions"
 
 
-def test_samples_like_the_data_are_near_the_floor_and_others_far(classifier: Classifier) -> None:
-    real = reference(classifier, images(400, 0), count=100)
-    like = measured(classifier, Samples(images(100, 1), None, 2.0), real)
-    dark = measured(classifier, Samples(images(100, 2, high=60), None, 2.0), real)
-    assert like["frechet"] < 3 * real.floor < dark["frechet"]
-    assert like["precision"] > dark["precision"]
-    assert (like["images"], like["images_per_second"]) == (100, 50.0)
+def test_new_samples_like_the_data_score_as_the_floor_and_others_do_not(
+    classifier: Classifier,
+) -> None:
+    real, floor = reference(of_classifier(classifier), images(800, 0), count=150)
+    like = measured(classifier, Samples(images(150, 1), None, 2.0), real)
+    dark = measured(classifier, Samples(images(150, 2, high=60), None, 2.0), real)
+    for name in ("frechet", "precision", "recall", "frechet_infinity"):
+        assert abs(like[name] - floor[name]) < 5 * floor[f"{name}_deviation"], name
+        assert abs(dark[name] - floor[name]) > 10 * floor[f"{name}_deviation"], name
+    low, high = like["frechet_interval"]
+    assert low <= like["frechet"] <= high < dark["frechet_interval"][0]
+    assert (like["images"], like["images_per_second"]) == (150, 75.0)
     assert "recognised" not in like
 
 
+def test_sets_that_share_images_vary_as_much_as_sets_that_do_not() -> None:
+    """Their deviation alone would be too small, by what they share."""
+    random = torch.Generator().manual_seed(0)
+    data = torch.randn(20, 450, 4, generator=random).double()
+    reference = torch.randn(2000, 4, generator=random).double() + 0.3
+    real = Reference(DistanceTo(moments(reference)), Manifold(reference[:20]))
+    told = []
+    for pool in data:
+        draws = draw_sets(torch.arange(450), None, 300, seed=0)
+        assert draws.kind == "overlapping"
+        floor = measure_floor(real, draws, [pool[which] for which in draws.indices])
+        told.append(floor["frechet_deviation"])
+    apart = [real.distance(pool[:300]) for pool in data]
+    assert np.mean(told) == pytest.approx(np.std(apart, ddof=1), rel=0.3)
+
+
+def test_sets_that_repeat_images_cover_the_data_as_far_as_their_different_images_do(
+    classifier: Classifier,
+) -> None:
+    _, floor = reference(of_classifier(classifier), images(80, 0), count=80)
+    assert floor["kind"] == "repeating"
+    assert floor["recall"] > 0.3, "not shrunk to nothing by images that are their own neighbours"
+
+
 def test_samples_are_recognised_by_the_label_asked_for(classifier: Classifier) -> None:
-    real = reference(classifier, images(60, 0), count=20)
+    real, _ = reference(of_classifier(classifier), images(60, 0), count=20)
     made = images(30, 1)
     labels = classifier(made.float() / 127.5 - 1).argmax(dim=1)
-    assert measured(classifier, Samples(made, labels, 1.0), real)["recognised"] == 1
+    right = measured(classifier, Samples(made, labels, 1.0), real)
+    assert right["recognised"] == 1 and right["recognised_labels"] == labels.unique().tolist()
+    assert right["recognised_interval"] == pytest.approx([0.886, 1], abs=1e-3)
     assert measured(classifier, Samples(made, 1 - labels, 1.0), real)["recognised"] == 0
+    features = of_classifier(classifier)(made)
+    assert "recognised" not in quality(None, Samples(made, labels, 1.0), features, real, seed=0)
+
+
+def test_a_grid_has_a_row_for_each_class() -> None:
+    made = images(30, 0)
+    grid = sample_grid(Samples(made, torch.arange(30) % 3, 1.0))
+    assert grid.shape == (3 * 8, 10 * 8, 1)
+    np.testing.assert_array_equal(grid[8:16, 8:16, 0], made[4, 0])
+    assert sample_grid(Samples(images(450, 0), None, 1.0)).shape == (20 * 8, 20 * 8, 1)
+    assert sample_grid(Samples(made[:3], None, 1.0)).shape == (8, 3 * 8, 1)

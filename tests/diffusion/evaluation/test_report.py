@@ -1,45 +1,51 @@
-"""A report as files: the page that shows it all, the plots, and the summary for a model card."""
+"""A report as files: the page that shows it all, and its tables and pictures beside it."""
 
 import copy
-import json
 import re
 from pathlib import Path
 
 import numpy as np
-import pytest
-from PIL import Image
 
-from diffusion.evaluation.report import ReportError, page, read_quality
+from diffusion import __version__
+from diffusion.evaluation.report import page, summary
+from diffusion.evaluation.tables import Measured
 from tests.diffusion.evaluation.runs import Run, evaluate
+
+PICTURE = np.zeros((8, 8, 1), np.uint8)
 
 
 def test_the_page_shows_it_all_and_loads_nothing_from_elsewhere(run: Run) -> None:
     page = (run.folder / "report.html").read_text()
     assert page.count("<svg") == 3 and page.count("<img") == 4
-    assert f"{run.report['bound']['test']['total']:.4g}" in page
-    assert "The floor is that of 12 images" in page
+    bound = run.report["bound"]["test"]
+    assert str(Measured(bound["total"], bound["standard_error"])) in page
+    assert "10 sets of 12 real images of the other half" in page
     assert all(row["sampler"] in page for row in run.report["samplers"])
     sources = re.findall(r"""(?:src|href)=["']([^"'#]+)""", page)
     assert sources and all(source.startswith("data:") for source in sources)
 
 
-def test_every_picture_is_a_file_too(run: Run) -> None:
-    for name in ("ddim-4", "dpmpp-3", "nearest", "progressive"):
-        with Image.open(run.folder / f"{name}.png") as grid:
-            assert grid.width >= 8
-    for name in ("rate-distortion", "terms", "distance-by-steps"):
-        with Image.open(run.folder / f"{name}.png") as plot:
-            assert plot.width > 500
+def test_the_page_says_what_was_measured_how_and_how_to_cite_it(run: Run) -> None:
+    page = (run.folder / "report.html").read_text()
+    assert f"ddpm-service {__version__}" in page and run.report["date"] in page
+    assert run.report["command"].startswith("ddpm evaluate ")
+    assert run.report["command"] in page and run.report["machine"] in page
+    assert "<td>dark</td>" in page, "classes by their names"
+    assert "@inproceedings{chong2020effectively" in page
+    for caveat in run.report["warnings"]:
+        assert caveat in page
 
 
-def test_curves_over_t_are_drawn_only_where_every_t_has_a_term(
-    tiny: Path, data: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "report"
-    evaluate(tiny, data, out, "--terms=2", "--samples=2", "--sampler", "ddim:1")
-    assert not (out / "terms.png").exists() and not (out / "rate-distortion.png").exists()
-    page = (out / "report.html").read_text()
-    assert "No curves over t" in page and "Progressive coding" not in page
+def test_tables_and_entries_are_files_too(run: Run) -> None:
+    assert "\\begin{tabular}" in (run.folder / "report.tex").read_text()
+    assert "\nSamples,ddim:4,Fréchet distance," in (run.folder / "report.csv").read_text()
+    assert "@inproceedings{ho2020denoising" in (run.folder / "report.bib").read_text()
+
+
+def test_a_terminal_gets_the_bound_the_accuracy_and_the_samples(run: Run) -> None:
+    shown = summary(run.report)
+    assert "bits/dim" in shown and "real images (floor)" in shown and "ddim:4" in shown
+    assert "The classifier recognises " in shown and "of 12 test images" in shown
 
 
 def test_the_times_on_the_page_say_what_they_count(run: Run) -> None:
@@ -51,26 +57,22 @@ def test_the_times_on_the_page_say_what_they_count(run: Run) -> None:
 def test_a_report_of_an_older_version_is_shown_without_what_it_lacks(run: Run) -> None:
     report = copy.deepcopy(run.report)
     for row in report["samplers"]:
-        del row["processor_seconds"], row["recognised"]
-    picture = np.zeros((8, 8, 1), np.uint8)
+        for name in ("processor_seconds", *(key for key in row if key.startswith("recognised"))):
+            del row[name]
+        del row["frechet_interval"], row["frechet_infinity"]
+    report["floor"] = {"images": 12, "frechet": 1.5}
+    for name in ("version", "date", "data", "classes", "estimators", "curves_of", "classifier"):
+        del report[name]
+    del report["warnings"], report["dimensions"]
     names = ["progressive", "nearest", *(row["sampler"] for row in report["samplers"])]
-    shown = page(report, dict.fromkeys(names, picture))
+    shown = page(report, dict.fromkeys(names, PICTURE))
     assert "<th>images/s</th></tr>" in shown and "CPU s</th>" not in shown
+    assert "The floor is that of 12 images of the other half" in shown
 
 
-def test_a_report_is_summed_up_for_the_card_of_its_weights_alone(run: Run) -> None:
-    path = run.folder / "report.json"
-    quality = read_quality([path], run.report["sha256"])
-    assert quality["bits_per_dim"] == run.report["bound"]
-    assert quality["samplers"].keys() == {"ddim:4", "dpmpp:3"}
-    assert "seconds" not in quality["samplers"]["ddim:4"]
-    with pytest.raises(ReportError, match="is of the weights .*, not of these, 0000"):
-        read_quality([path], "0000")
-
-
-@pytest.mark.parametrize("text", ["{}", "[", json.dumps({"sha256": "0000"})])
-def test_a_file_that_is_no_report_is_refused(text: str, tmp_path: Path) -> None:
-    path = tmp_path / "report.json"
-    path.write_text(text)
-    with pytest.raises(ReportError, match="not a report of `ddpm evaluate`"):
-        read_quality([path], "0000")
+def test_two_estimators_stand_side_by_side(tiny: Path, data: Path, tmp_path: Path) -> None:
+    flags = ("--images=6", "--terms=10", "--full=4", "--samples=10", "--sampler", "ddim:1")
+    evaluate(tiny, data, tmp_path / "report", *flags)
+    shown = (tmp_path / "report" / "report.html").read_text()
+    assert "the two differ by" in shown
+    assert "<td>the difference of these</td><td>4</td>" in shown

@@ -1,0 +1,52 @@
+"""What an evaluation measured, summed up for a checkpoint's model card."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ON_CARD = (
+    "images", "frechet", "frechet_interval", "frechet_infinity", "precision", "recall",
+    "recognised", "recognised_interval",
+)  # fmt: skip
+"""The keys of a sampler's row that go on a model card."""
+ALSO_ON_CARD = ("version", "date", "features", "estimators", "classifier", "warnings")
+"""Further keys of a report that go there; older versions had none of them."""
+
+
+class ReportError(ValueError):
+    """A report cannot be used; the message says why."""
+
+
+def read_quality(paths: Sequence[Path], sha256: str) -> dict[str, Any]:
+    """Sum up a report.json for a model card; of further ones, under `more`, only their samples.
+
+    Raises ReportError for a file that is no report, or a report of weights of another SHA-256.
+    """
+    first, *more = (_read_quality(path, sha256) for path in paths)
+    for further in more:
+        for name in ("bits_per_dim", "estimators"):
+            further.pop(name, None)
+    return {**first, "more": more} if more else first
+
+
+def _read_quality(path: Path, sha256: str) -> dict[str, Any]:
+    try:
+        report = json.loads(path.read_text())
+        found = report["sha256"]
+        quality = {
+            "command": report["command"],
+            "machine": report["machine"],
+            "bits_per_dim": report["bound"],
+            **{name: report[name] for name in ALSO_ON_CARD if report.get(name)},
+            "frechet_floor": report["floor"],
+            "samplers": {
+                row["sampler"]: {name: row[name] for name in ON_CARD if name in row}
+                for row in report["samplers"]
+            },
+        }
+    except (OSError, KeyError, ValueError) as error:
+        raise ReportError(f"{path}: not a report of `ddpm evaluate`: {error!r}") from error
+    if found != sha256:
+        raise ReportError(f"{path}: is of the weights {found}, not of these, {sha256}")
+    return quality

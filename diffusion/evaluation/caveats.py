@@ -1,0 +1,68 @@
+"""What a reader must know before believing a report's numbers: one sentence for each doubt."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+LEAST_ACCURACY = 0.9
+"""A classifier that recognises fewer held-out images than this judges samples badly."""
+MOST_ERRORS = 3
+"""Standard errors by which two estimators of one number may differ."""
+
+
+def caveats(report: Mapping[str, Any]) -> list[str]:
+    """List what weakens the numbers of a report, or is missing from it, in whole sentences."""
+    return [*_of_the_bound(report), *_of_the_classifier(report), *_of_the_distances(report)]
+
+
+def _of_the_bound(report: Mapping[str, Any]) -> Iterator[str]:
+    if "test" not in report["bound"]:
+        yield (
+            "The data have no test split: the bound is of training images alone, and nothing tells "
+            "whether the model has learned them by heart."
+        )
+    found = report["estimators"]
+    if found and found["difference_error"]:
+        errors = abs(found["difference"]) / found["difference_error"]
+        if errors > MOST_ERRORS:
+            yield (
+                f"The two estimators of the bound differ by {errors:.1f} standard errors: do not "
+                "believe either before you know why."
+            )
+
+
+def _of_the_classifier(report: Mapping[str, Any]) -> Iterator[str]:
+    found = report["classifier"]
+    if not report["classes"]:
+        return
+    if not any("recognised" in row for row in report["samplers"]):
+        yield (
+            "Recognition is left out: no classifier is at hand, and one cannot be trained on these "
+            "data (without labels, or smaller than 8x8 pixels)."
+        )
+    elif found is None:
+        yield "It is not known how well the classifier recognises images that it has not seen."
+    elif found["accuracy"] < LEAST_ACCURACY:
+        yield (
+            f"The classifier recognises only {found['accuracy']:.1%} of held-out images: what it "
+            "says of samples, and distances in its features, mean little."
+        )
+
+
+def _of_the_distances(report: Mapping[str, Any]) -> Iterator[str]:
+    floor = report["floor"]
+    if floor["images"] < report["dimensions"]:
+        yield (
+            f"{floor['images']} samples are fewer than the {report['dimensions']} dimensions of "
+            "the features: the distance is mostly that of the small number, and cannot be "
+            "extrapolated."
+        )
+    if floor["kind"] == "repeating":
+        yield (
+            "The data have hardly more images than there are samples, or fewer: the floor's sets "
+            "hold some images more than once, which makes the floor too high."
+        )
+    if report["classes"] and floor["labels"] == "data" != report["settings"]["labels"]:
+        yield (
+            "The data have no labels: the floor's images have the data's mix of classes, samples "
+            "as many of each."
+        )

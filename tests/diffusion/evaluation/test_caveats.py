@@ -1,0 +1,51 @@
+"""What a reader is warned of, and that there is no warning without a reason."""
+
+from typing import Any
+
+import pytest
+
+from diffusion.evaluation.caveats import caveats
+
+SOUND: dict[str, Any] = {
+    "bound": {"train": {}, "test": {}},
+    "estimators": {"difference": 0.01, "difference_error": 0.01},
+    "classes": ["a", "b"],
+    "classifier": {"accuracy": 0.95, "images": 100, "of": "test"},
+    "samplers": [{"recognised": 0.9}],
+    "floor": {"images": 200, "kind": "disjoint", "labels": "balanced"},
+    "settings": {"labels": "balanced"},
+    "dimensions": 128,
+}
+
+
+def test_a_sound_report_has_none() -> None:
+    assert caveats(SOUND) == []
+    assert caveats({**SOUND, "estimators": None}) == []
+    assert caveats({**SOUND, "classes": [], "classifier": None, "samplers": [{}]}) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "warning"),
+    [
+        ({"bound": {"train": {}}}, "The data have no test split"),
+        (
+            {"estimators": {"difference": -0.08, "difference_error": 0.02}},
+            "The two estimators of the bound differ by 4.0 standard errors",
+        ),
+        ({"samplers": [{}]}, "Recognition is left out"),
+        ({"classifier": None}, "It is not known how well the classifier"),
+        (
+            {"classifier": {"accuracy": 0.899, "images": 100, "of": "test"}},
+            "The classifier recognises only 89.9% of held-out images",
+        ),
+        (
+            {"floor": {**SOUND["floor"], "images": 127}},
+            "127 samples are fewer than the 128 dimensions of the features",
+        ),
+        ({"floor": {**SOUND["floor"], "kind": "repeating"}}, "makes the floor too high"),
+        ({"floor": {**SOUND["floor"], "labels": "data"}}, "The data have no labels: the floor's"),
+    ],
+)
+def test_each_doubt_is_told(changed: dict[str, Any], warning: str) -> None:
+    (found,) = caveats({**SOUND, **changed})
+    assert warning in found

@@ -1,0 +1,64 @@
+"""What is refused before any work, with what is wrong and what is allowed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffusion.checkpoint import open_checkpoint
+from diffusion.data.images import Images
+from diffusion.evaluation.cache import EvaluationError
+from diffusion.evaluation.checks import check_data, check_folder, check_samplers
+from diffusion.evaluation.plan import Sampler
+from tests.tiny import save_tiny
+
+
+def images(count: int, labels: int | None = 2, size: int = 8, channels: int = 1) -> Images:
+    pixels = torch.zeros(count, channels, size, size, dtype=torch.uint8)
+    return Images(pixels, None if labels is None else torch.arange(count) % labels)
+
+
+def test_guidance_needs_a_null_label(tiny: Path, tmp_path: Path) -> None:
+    guided = [Sampler("ddim", 4, 2.5)]
+    check_samplers(open_checkpoint(tiny), guided)
+    plain = open_checkpoint(save_tiny(tmp_path / "plain", num_classes=2))
+    with pytest.raises(EvaluationError, match="sampler: 'ddim:4@2.5': the model has no null label"):
+        check_samplers(plain, guided)
+
+
+def test_three_images_are_refused_with_the_least_number(tiny: Path) -> None:
+    check_data(open_checkpoint(tiny), images(8), None)
+    with pytest.raises(EvaluationError, match="3 training images are too few; 8 or more"):
+        check_data(open_checkpoint(tiny), images(3), images(3))
+
+
+def test_images_of_another_shape_are_refused(tiny: Path) -> None:
+    reason = "the test images are 9x9 of 1 channel, but the model makes 8x8 of 1 channel"
+    with pytest.raises(EvaluationError, match=reason):
+        check_data(open_checkpoint(tiny), images(8), images(2, size=9))
+    with pytest.raises(EvaluationError, match="training images are 8x8 of 3 channels"):
+        check_data(open_checkpoint(tiny), images(8, channels=3), None)
+
+
+def test_labels_that_the_model_does_not_know_are_refused(tiny: Path) -> None:
+    reason = r"the training images have the label 2, but the model only 0\.\.1"
+    with pytest.raises(EvaluationError, match=reason):
+        check_data(open_checkpoint(tiny), images(9, labels=3), None)
+
+
+def test_without_labels_a_model_needs_a_null_label(tiny: Path, tmp_path: Path) -> None:
+    check_data(open_checkpoint(tiny), images(9, labels=None), None)
+    check_data(open_checkpoint(save_tiny(tmp_path / "uncond")), images(9, labels=None), None)
+    plain = open_checkpoint(save_tiny(tmp_path / "plain", num_classes=2))
+    with pytest.raises(EvaluationError, match="have no labels, and the model cannot do without"):
+        check_data(plain, images(9, labels=None), None)
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
+    check_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir() and not list((tmp_path / "a" / "b").iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(EvaluationError, match=r"out: .*/file cannot be written to: File exists"):
+        check_folder(tmp_path / "file")
+    with pytest.raises(EvaluationError, match="out: /proc/report cannot be written to"):
+        check_folder(Path("/proc/report"))
