@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
     features.check(args.features)
     source = Source.open(args.checkpoint, args.device, args.runtime)
     checkpoint = source.checkpoint
-    data = data_of(checkpoint, args.data)
+    data = data_of(checkpoint, args.data, args.checkpoint)
     settings = _settings(args, source.process.num_timesteps)
     check_samplers(checkpoint, settings.samplers)
     channels = checkpoint.unet.in_channels
@@ -76,15 +76,16 @@ def _settings(args: argparse.Namespace, num_timesteps: int) -> Settings:
     )
 
 
-def data_of(checkpoint: Checkpoint, path: str | None) -> DataConfig:
+def data_of(checkpoint: Checkpoint, path: str | None, name: str) -> DataConfig:
     """Return the data that a model was trained on, read in the same way: at `path`, or where its
     card says.
 
-    Raises DataError where neither names a place, and ConfigError for a card that is not ours.
+    `name` is what the user calls it. Raises DataError where neither names a place, and ConfigError
+    for a card that is not ours.
     """
     card = checkpoint.card
     if path is None and card.data is None:
-        raise DataError(f"data: the model card of {checkpoint.name} names none; give --data")
+        raise DataError(f"data: the model card of {name} names none; give --data")
     return from_dict(DataConfig, {**card.trained.get("data", {}), "path": path or card.data})
 
 

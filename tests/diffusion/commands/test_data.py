@@ -42,9 +42,9 @@ def test_flags_read_as_the_table_data_does(
 def test_a_configuration_is_read_as_training_reads_it(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "a.toml").write_text(
-        f'[data]\npath = "{folder}"\nsize = 8\n[unet]\nsample_size = 8\n[training]\nnum_steps = 1\n'
-    )
+    data = f'[data]\npath = "{folder}"\nsize = 8\n'
+    network = '[unet]\npreset = "small"\nsample_size = 8\n[training]\nnum_steps = 1\n'
+    (tmp_path / "a.toml").write_text(data + network)
     assert ddpm(str(tmp_path / "a.toml"), "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["size"] == [8, 8] and facts["channels"] == 3

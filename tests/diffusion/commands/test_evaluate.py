@@ -205,8 +205,8 @@ def test_the_data_are_read_as_they_were_for_training(tiny: Path) -> None:
     table = {"path": "photos", "size": [8, 8], "crop": "pad", "holdout": 0.1}
     card = replace(checkpoint.card, data="photos", trained={"data": table})
     trained = replace(checkpoint, card=card)
-    assert data_of(trained, None) == DataConfig("photos", (8, 8), "pad", holdout=0.1)
-    assert data_of(trained, "/elsewhere").path == "/elsewhere"
-    assert data_of(trained, "/elsewhere").crop == "pad"
+    assert data_of(trained, None, "mine") == DataConfig("photos", (8, 8), "pad", holdout=0.1)
+    assert data_of(trained, "/elsewhere", "mine").path == "/elsewhere"
+    assert data_of(trained, "/elsewhere", "mine").crop == "pad"
     with pytest.raises(DataError, match="names none; give --data"):
-        data_of(replace(checkpoint, card=replace(card, data=None)), None)
+        data_of(replace(checkpoint, card=replace(card, data=None)), None, "mine")

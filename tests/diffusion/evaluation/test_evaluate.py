@@ -76,7 +76,7 @@ def test_real_images_in_the_place_of_samples_score_as_the_floor(
         yield pixels.to_model(real_images(torch.tensor(request.labels), seed=1).pixels)
 
     loaded = {"train": many, "test": test}
-    monkeypatch.setattr(datasets, "load", lambda _, split: loaded[split])
+    monkeypatch.setattr(datasets, "load", lambda _, split, **__: loaded[split])
     monkeypatch.setattr("diffusion.evaluation.evaluate.batches", like_the_data)
     flags = ("--samples=160", "--batch-size=160", "--sampler", "ddim:3", "--images=1", "--terms=2")
     report = evaluate(tiny, data, tmp_path / "report", *flags).report
@@ -97,7 +97,7 @@ def without(split_or_labels: str) -> Callable[[str, str], Images]:
     """A reader of data sets that have no test split, or no labels."""
     load = datasets.load
 
-    def read(source: str, split: Any) -> Images:
+    def read(source: Any, split: Any, **_: Any) -> Images:
         if split_or_labels == split:
             raise NoSplitError(f"{source} has no {split} split")
         images = load(source, split)
@@ -167,7 +167,7 @@ def test_labels_as_frequent_as_in_the_data_are_asked_for_and_compared(
 ) -> None:
     images = datasets.load(str(data), "train")
     skewed = Images(images.pixels[:30], images.labels[:30], images.classes)  # 20 and 10
-    monkeypatch.setattr(datasets, "load", lambda *_: skewed)
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: skewed)
     report = evaluate(tiny, data, tmp_path / "report", "--labels=data").report
     assert report["floor"]["labels"] == "data"
     row = report["samplers"][0]
@@ -196,7 +196,7 @@ def test_data_that_do_not_fit_in_memory_are_read_in_parts(
 
     plain = real_images(torch.arange(6000) % 2)
     watched = Images(plain.pixels.as_subclass(Watched), plain.labels, plain.classes)
-    monkeypatch.setattr(datasets, "load", lambda *_: watched)
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: watched)
     monkeypatch.setattr("diffusion.evaluation.judge.EPOCHS", 1)
     evaluate(tiny, data, tmp_path / "report", "--images=1", "--terms=2", "--sampler", "ddim:1")
     assert 0 < largest <= 1000

@@ -155,7 +155,7 @@ def test_without_a_place_to_write_it_is_converted_every_time(
     folder.parent.mkdir(parents=True)
     folder.write_text("a file where the folder should be")
     converter = Converter()
-    with caplog.at_level(logging.DEBUG, "diffusion"):
+    with caplog.at_level(logging.DEBUG, "ddpm.openvino"):
         for _ in range(2):
             assert load_or_convert(model, converter.convert) is not None
     assert converter.calls == 2
