@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from diffusion import __version__
 from diffusion.folders import MODELS
 
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, by the shells' custom: 128 and the signal's number."""
 Command = Callable[[argparse.Namespace], None]
 
 
@@ -19,7 +21,11 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     # Its flags are made of the settings, which the other commands need not load.
     if argv[:1] == ["serve"]:
-        return serve(argv[1:])
+        try:
+            return serve(argv[1:])
+        except KeyboardInterrupt:  # while it loads: later the server handles it
+            print("ddpm serve: interrupted before it was listening", file=sys.stderr)
+            return INTERRUPTED
     parser = make_parser()
     args = parser.parse_args(argv)
     if args.version:

@@ -35,7 +35,6 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
     warn_of(os.environ)
     app = create_app(settings, lambda reason: stop(server, reason), engine_command or COMMAND)
     pool = app.state.services.pool
-    log.info("starting ddpm %s: the model is %s", __version__, settings.checkpoint)
     server = Server(
         uvicorn.Config(
             app,
@@ -54,6 +53,7 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
         on_ready=log_address if settings.log_format == "json" else print_address,
     )
     sockets = listen(settings.host, settings.port)  # refused before a model is loaded
+    log.info("starting ddpm %s: the model is %s", __version__, settings.checkpoint)
     for stopping in (signal.SIGINT, signal.SIGTERM):
         # uvicorn shuts down on these, then raises them again; the second time they do nothing.
         signal.signal(stopping, lambda *_: None)

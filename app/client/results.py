@@ -183,8 +183,8 @@ class Job:
     """A job's status at the time that the server sent it.
 
     `done` of `total` samples are made and stored, `rate` of them per second, and about `left_s`
-    seconds are left, as long as the job runs at that rate; both are None while nobody knows, as
-    after a restart of the server until its first samples. `detail` says why the job failed, or what
+    seconds are left at that rate. Both are None while nobody knows, which is at first, and again
+    after a restart of the server. `detail` says why the job failed, or what
     it waits for.
     """
 

@@ -21,7 +21,7 @@ def describe(job: Job, at: float, pool: EnginePool) -> JobStatus:
         total=job.total,
         done=job.done,
         rate=rate and round(rate, 3),
-        left_s=rate and round((job.total - job.done) / rate, 1),
+        left_s=rate and round(_seconds_left(job, rate, at), 1),
         created_at=_date(job.created_at),
         started_at=job.started_at and _date(job.started_at),
         finished_at=job.finished_at and _date(job.finished_at),
@@ -30,13 +30,22 @@ def describe(job: Job, at: float, pool: EnginePool) -> JobStatus:
 
 
 def _rate(job: Job, at: float) -> float | None:
-    """Samples a second since the job's present owner began; None when nobody runs it, or nothing is
-    made yet. The time in which nobody ran it says nothing of the speed."""
+    """Samples a second over the turns that have ended since the job's present owner began; None
+    when nobody runs the job, or no turn has ended yet.
+
+    The time in which nobody ran it says nothing of the speed. Within a turn the samples are
+    finished together, so the first ones say nothing of it, either.
+    """
     owner_is_dead = job.lease_until is not None and job.lease_until < at
     if job.status != "running" or job.resumed_at is None or owner_is_dead:
         return None
-    made, seconds = job.done - job.resumed_done, at - job.resumed_at
-    return made / seconds if made and seconds > 0 else None
+    made, seconds = job.next_number - job.resumed_done, job.turn_at - job.resumed_at
+    return made / seconds if made > 0 and seconds > 0 else None
+
+
+def _seconds_left(job: Job, rate: float, at: float) -> float:
+    """Seconds until the job is finished at that rate, counted from the end of its last turn."""
+    return max(0.0, (job.total - job.next_number) / rate - (at - job.turn_at))
 
 
 def _obstacle(job: Job, pool: EnginePool) -> str | None:

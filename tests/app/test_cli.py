@@ -55,6 +55,17 @@ def test_the_last_line_is_the_address_once_it_can_serve_from_wherever_it_is_star
     assert server.returncode == 0
 
 
+def test_ctrl_c_while_it_loads_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(_: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "serve", load)
+    assert cli.main(["serve"]) == 130
+    assert capsys.readouterr().err == "ddpm serve: interrupted before it was listening\n"
+
+
 def test_a_variable_that_sets_nothing_is_warned_of() -> None:
     ended = refused({"DDPM_PROT": "9000"})
     assert "the environment variable DDPM_PROT is not a setting" in ended.stderr

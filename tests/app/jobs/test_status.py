@@ -11,13 +11,14 @@ from tests.app.jobs.fakes import FakePool, make_job, make_plan
 
 
 def job(**fields: Any) -> Job:
-    """A job of 10 samples that began 5 seconds before the time 100 with 2 of them."""
+    """A job of 10 samples that was taken up 5 seconds before the time 100 with 2 of them. One turn
+    has ended, at 99, with the fourth; of the next turn there is one sample."""
     made = make_job(make_plan(n=10))
     made.header = json.dumps(make_plan(n=10).header)
     known = {
-        "status": "running", "done": 4, "resumed_at": 95.0, "resumed_done": 2, "created_at": 90.0,
+        "status": "running", "done": 5, "resumed_at": 95.0, "resumed_done": 2, "created_at": 90.0,
         "started_at": 91.0, "finished_at": None, "expires_at": 1000.0, "detail": None,
-        "lease_until": 110.0,
+        "lease_until": 110.0, "next_number": 4, "turn_at": 99.0,
     }  # fmt: skip
     for name, value in {**known, **fields}.items():
         setattr(made, name, value)
@@ -26,11 +27,21 @@ def job(**fields: Any) -> Job:
 
 def test_the_rate_is_that_of_the_present_owner(pool: FakePool) -> None:
     found = describe(job(), 100.0, pool.as_pool())
-    assert (found.rate, found.left_s, found.detail) == (0.4, 15.0, None)
+    assert (found.rate, found.left_s, found.detail) == (0.5, 11.0, None)
 
 
 def test_between_two_turns_the_rate_is_known_all_the_same(pool: FakePool) -> None:
-    assert describe(job(lease_until=None), 100.0, pool.as_pool()).rate == 0.4
+    assert describe(job(lease_until=None), 100.0, pool.as_pool()).rate == 0.5
+
+
+def test_the_first_samples_of_a_turn_do_not_change_the_estimate(pool: FakePool) -> None:
+    few, many = (describe(job(done=done), 101.0, pool.as_pool()) for done in (4, 9))
+    assert few.left_s == many.left_s == 10.0
+
+
+def test_a_turn_that_takes_longer_than_thought_does_not_end_in_the_past(pool: FakePool) -> None:
+    found = describe(job(lease_until=None), 1000.0, pool.as_pool())
+    assert found.left_s == 0.0
 
 
 def test_once_its_owner_is_dead_its_rate_says_nothing(pool: FakePool) -> None:
@@ -39,7 +50,13 @@ def test_once_its_owner_is_dead_its_rate_says_nothing(pool: FakePool) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"status": "waiting"}, {"done": 2}, {"resumed_at": None}, {"resumed_at": 100.0}]
+    "fields",
+    [
+        {"status": "waiting"},
+        {"next_number": 2},
+        {"resumed_at": None},
+        {"resumed_at": 99.5},  # after the last turn: a restart
+    ],
 )
 def test_without_progress_there_is_no_rate(fields: dict[str, Any], pool: FakePool) -> None:
     found = describe(job(**fields), 100.0, pool.as_pool())
