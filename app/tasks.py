@@ -1,6 +1,8 @@
 """Running asyncio tasks so that none is left behind."""
 
 import asyncio
+import math
+import time
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
@@ -39,15 +41,23 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
         raise asyncio.CancelledError
 
 
-async def finish(work: Coroutine[Any, Any, T]) -> T:
+async def finish(work: Coroutine[Any, Any, T], patience: float = math.inf) -> T:
     """The result of `work`, which runs to its end: if this is cancelled meanwhile, the cancellation
-    is raised after that."""
-    task, is_cancelled = asyncio.ensure_future(work), False
-    while not task.done():
+    is raised after that.
+
+    `patience` is how many seconds a cancellation waits for that end, at most; then `work` is left
+    to itself.
+    """
+    task, is_cancelled, deadline = asyncio.ensure_future(work), False, math.inf
+    while not task.done() and time.monotonic() < deadline:
+        left = deadline - time.monotonic()
         try:
-            await asyncio.wait({task})
+            await asyncio.wait({task}, timeout=None if math.isinf(left) else left)
         except asyncio.CancelledError:
-            is_cancelled = True
+            if not is_cancelled:
+                is_cancelled, deadline = True, time.monotonic() + patience
+    if not task.done():
+        raise asyncio.CancelledError
     if is_cancelled:
         if not task.cancelled():
             task.exception()  # it is seen, so that nobody logs it as lost

@@ -27,7 +27,7 @@ from app.jobs.result_store import ResultStore, encode_image, encode_trajectory, 
 from app.jobs.tables import Job
 from app.pool.errors import Refused
 from app.pool.pool import EnginePool
-from app.tasks import end, together
+from app.tasks import end, finish, together
 from app.wire.messages import Done, Failed, Finished, Frame, ModelInfo
 
 log = logging.getLogger("ddpm.jobs")
@@ -44,6 +44,9 @@ RECORD_SECONDS = 0.25
 """Finished samples are recorded together, this often."""
 REFUSED_SECONDS = 1.0
 """Pause while there is no engine, or no room in its queue."""
+SETTLE_SECONDS = 3.0
+"""How long a server that stops waits for the database to note what becomes of a job. Without the
+note the job waits until its lease runs out."""
 RETRY_SECONDS = 5.0
 """Pause after an error of the storage."""
 
@@ -165,7 +168,8 @@ class Worker:
             async with self._heartbeat(job):
                 await self._advance(job)
         except (Exception, asyncio.CancelledError) as error:
-            return await asyncio.shield(self._settle(job, error))
+            # A server that stops cancels this again and again, until it ends
+            return await finish(self._settle(job, error), SETTLE_SECONDS)
         return 0.0
 
     async def _settle(self, job: Job, error: BaseException) -> float:

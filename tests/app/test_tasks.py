@@ -84,3 +84,22 @@ def test_what_finishes_gives_its_result_or_its_error() -> None:
     assert asyncio.run(finish(give(3))) == 3
     with pytest.raises(ValueError, match="nothing"):
         asyncio.run(finish(give(0)))
+
+
+def test_what_does_not_finish_is_left_to_itself_when_patience_is_over() -> None:
+    async def run() -> None:
+        done = asyncio.Event()
+        caller = asyncio.create_task(finish(wait_for(done), patience=0.05))
+        await asyncio.sleep(0.01)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        (left,) = asyncio.all_tasks() - {asyncio.current_task()}
+        done.set()
+        await left
+        assert not left.cancelled()
+
+    async def wait_for(done: asyncio.Event) -> None:
+        await done.wait()
+
+    asyncio.run(run())

@@ -17,7 +17,7 @@ from app.jobs.tables import Job
 from app.jobs.worker import PLANS, Terms, Worker, maker
 from app.pool.errors import Overloaded
 from app.pool.pool import Bounds, Limits
-from app.tasks import end
+from app.tasks import AGAIN_SECONDS, end
 from diffusion import pixels
 from tests.app.jobs.fakes import MODEL, STEPS, FakePool, make_job, make_plan, state, whole
 
@@ -196,6 +196,23 @@ async def test_a_server_that_stops_gives_its_jobs_back(
         await until(pool.is_asked)
     assert (await sqlite.get(job.id)).lease_until is None
     assert await sqlite.leases.claim("other", maker(MODEL), 60.0) is not None
+
+
+async def test_a_job_is_given_back_however_slow_the_database_is(
+    sqlite: Store, results: ResultStore, pool: FakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = sqlite.leases.release
+
+    async def slow(job: Job, detail: str | None) -> None:
+        await asyncio.sleep(2.5 * AGAIN_SECONDS)  # meanwhile the turn is cancelled twice more
+        await release(job, detail)
+
+    monkeypatch.setattr(sqlite.leases, "release", slow)
+    pool.is_stuck = True
+    job = await add(sqlite, make_job(make_plan()))
+    async with working(sqlite, results, pool):
+        await until(pool.is_asked)
+    assert (await sqlite.get(job.id)).lease_until is None
 
 
 async def test_the_files_of_a_job_that_is_deleted_in_its_turn_can_be_removed(
