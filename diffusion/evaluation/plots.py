@@ -90,6 +90,10 @@ def by_steps(report: Mapping[str, Any]) -> Any:
     axes.axhline(floor, color="grey", linestyle=":", label="floor")
     axes.axhspan(max(floor - deviation, floor / 2), floor + deviation, color="grey", alpha=0.2)
     axes.set(xlabel="steps", ylabel="Fréchet distance", xscale="log", yscale="log")
+    shown = sorted({steps for points in by_name.values() for steps, _ in points})
+    axes.set_xlim(shown[0] / 1.5, shown[-1] * 1.5)
+    axes.set_xticks([], minor=True)
+    axes.set_xticks(shown, map(str, shown))
     for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         formatter("{x:g}")  # not 8 x 10^-1
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))

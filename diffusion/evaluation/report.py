@@ -37,8 +37,8 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
 table { border-collapse: collapse; display: block; overflow-x: auto; margin: 1rem 0; }
-td, th { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
-  white-space: nowrap; font-variant-numeric: tabular-nums; }
+td, th { font-size: .92rem; padding: .3rem .5rem; border-bottom: 1px solid var(--line);
+  text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 th { font-weight: 600; }
 td:first-child, th:first-child { text-align: left; padding-left: 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; }
@@ -222,7 +222,7 @@ def _accuracy(report: Mapping[str, Any]) -> str:
     if not found:
         return ""
     of = {
-        "test": f"{found['images']} test images",
+        "test": f"{found['images']:,} test images",
         "train, held out": f"{found['images']} training images that were held out",
     }.get(found["of"], "the images that its own card tells of")
     return f"The classifier recognises {found['accuracy']:.2%} of {of}."
