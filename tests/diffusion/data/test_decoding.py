@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from diffusion.config import DataConfig
-from diffusion.data import decoding
+from diffusion.data import decoding, forms
 from diffusion.data.decoding import hold_out, in_threads, read_pictures
 from diffusion.data.images import DataError, DataSet
 from diffusion.data.sources import folder_source
@@ -92,7 +92,9 @@ def test_an_animation_is_told_of(tmp_path: Path) -> None:
     frames = [Image.new("L", (4, 4), value) for value in (5, 200)]
     (tmp_path / "a").mkdir()
     frames[0].save(tmp_path / "a" / "0.gif", save_all=True, append_images=frames[1:])
-    assert read(tmp_path / "a").warnings == ("1 animated image is read as the first frame alone",)
+    assert read(tmp_path / "a").warnings == (
+        "1 animated or many-paged image is read as the first frame or page alone",
+    )
 
 
 def test_a_class_that_only_the_test_split_has_is_refused_before_decoding(tmp_path: Path) -> None:
@@ -132,7 +134,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(name)
         return ramp()[None].repeat(form.channels, 0)
 
-    monkeypatch.setattr(decoding, "decode", decode)
+    monkeypatch.setattr(forms, "decode", decode)
     return names
 
 

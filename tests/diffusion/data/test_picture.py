@@ -115,9 +115,9 @@ def test_the_first_frame_of_an_animation_is_taken() -> None:
     frames = [Image.new("L", (2, 2), value) for value in (5, 200)]
     buffer = io.BytesIO()
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
-    assert look(buffer.getvalue()).is_animated
+    assert look(buffer.getvalue()).has_frames
     assert read(buffer.getvalue(), GREY).max() == 5
-    assert not look(png()).is_animated
+    assert not look(png()).has_frames
 
 
 WIDE = Image.fromarray(np.repeat(np.array([[0, 100, 200]], np.uint8), 10, axis=1).repeat(10, 0))
