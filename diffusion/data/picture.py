@@ -109,8 +109,8 @@ def decode(raw: bytes, form: Form, name: str) -> Array:
         image = _open(raw)
         image.load()
         turn = TURNS.get(_orientation(image, raw))
-        image = _eight_bits(image)
-        return convert(image if turn is None else image.transpose(turn), form, name)
+        shallow = _eight_bits(image)
+        return convert(shallow if turn is None else shallow.transpose(turn), form, name)
 
 
 @contextmanager
