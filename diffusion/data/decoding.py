@@ -2,7 +2,6 @@
 
 import json
 import math
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,6 @@ from typing import Any, TypeVar
 import numpy as np
 import PIL
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from diffusion.config import DataConfig
@@ -30,7 +28,7 @@ from diffusion.data.images import (
     as_tensor,
 )
 from diffusion.data.packed import Rows, kept, pack, packed_folder
-from diffusion.data.picture import Form, Look, colour
+from diffusion.data.picture import Form, Look, colour, only_bombs_warned_of
 from diffusion.data.sources import Entry, Source
 
 VERSION = 2
@@ -94,19 +92,27 @@ def _read_anew(
     source: Source, config: DataConfig, wanted: int | None, own: Path, asked: Path
 ) -> DataSet:
     """Decode all pictures into a packed copy: `own` if it has as many channels as they have."""
-    with warnings.catch_warnings(action="ignore"):  # Pillow's, of whatever a camera does wrong
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        looks = list(in_threads(look_at, source.entries, "looking at images"))
-        pairs = list(zip(source.entries, looks, strict=True))
-        unusable = [LeftOut(entry.name, seen) for entry, seen in pairs if isinstance(seen, str)]
-        good = [(entry, seen) for entry, seen in pairs if isinstance(seen, Look)]
-        if not any(entry.place.split == "train" for entry, _ in good):
-            raise DataError(_no_images(source, unusable))
+    good, unusable = _usable(source)
+    with only_bombs_warned_of():
         natural = most_channels(good)
         size = config.size_hw or one_size(good)
-        form = Form(wanted or natural, size, config.crop, colour(config.background))
-        target = own if form.channels == natural else asked
-        return _decode_all(source, good, unusable, form, target)
+    form = Form(wanted or natural, size, config.crop, colour(config.background))
+    target = own if form.channels == natural else asked
+    return _decode_all(source, good, unusable, form, target)
+
+
+def _usable(source: Source) -> tuple[list[Seen], list[LeftOut]]:
+    """Tell the pictures that can be used from the others, by their headers.
+
+    Raises DataError where there are none to train on.
+    """
+    looks = in_threads(look_at, source.entries, "looking at images")
+    pairs = list(zip(source.entries, looks, strict=True))
+    unusable = [LeftOut(entry.name, seen) for entry, seen in pairs if isinstance(seen, str)]
+    good = [(entry, seen) for entry, seen in pairs if isinstance(seen, Look)]
+    if not any(entry.place.split == "train" for entry, _ in good):
+        raise DataError(_no_images(source, unusable))
+    return good, unusable
 
 
 def _key(
@@ -140,6 +146,7 @@ def in_threads(
         ThreadPoolExecutor(torch.get_num_threads()) as pool,
         # None: not where nobody sees it, as in a log
         tqdm(total=len(entries), desc=title, unit="image", leave=False, disable=None) as bar,
+        only_bombs_warned_of(),
     ):
         while chosen := list(islice(rest, window)):
             for result in pool.map(work, chosen):

@@ -83,8 +83,7 @@ def converted(decoded: Sequence[Look], form: Form) -> list[str]:
         told.append(f"{_count(other, 'grey image')} converted to RGB")
     several = sum(seen.has_frames for seen in decoded)
     if several:
-        title = "animated or many-paged image"
-        told.append(f"{_count(several, title)} read as the first frame or page alone")
+        told.append(f"{_count(several, 'image')} read as the first of several frames or pages")
     return told
 
 

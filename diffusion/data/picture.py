@@ -17,6 +17,7 @@ and a program may import it alone.
 
 import hashlib
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,6 +112,18 @@ def decode(raw: bytes, form: Form, name: str) -> Array:
         turn = TURNS.get(_orientation(image, raw))
         shallow = _eight_bits(image)
         return convert(shallow if turn is None else shallow.transpose(turn), form, name)
+
+
+@contextmanager
+def only_bombs_warned_of() -> Iterator[None]:
+    """Make Pillow's warning of a decompression bomb an error of its picture, and ignore the others:
+    cameras and programs do many things wrong that leave the pixels whole.
+
+    This holds for all threads of the process.
+    """
+    with warnings.catch_warnings(action="ignore"):
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
 
 
 @contextmanager

@@ -171,7 +171,7 @@ def test_an_animation_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     frames[0].save(tmp_path / "a" / "0.gif", save_all=True, append_images=frames[1:])
     assert read(tmp_path / "a").warnings == (
-        "1 animated or many-paged image is read as the first frame or page alone",
+        "1 image is read as the first of several frames or pages",
     )
 
 

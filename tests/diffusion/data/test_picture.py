@@ -4,6 +4,7 @@ import io
 import random
 import struct
 import tracemalloc
+import warnings
 import zlib
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from diffusion.config import Crop
 from diffusion.data import picture
-from diffusion.data.picture import Form, PictureError, colour, decode, look
+from diffusion.data.picture import Form, PictureError, colour, decode, look, only_bombs_warned_of
 from tests.diffusion.data.samples import encoded, png, ramp
 
 GREY, RGB = Form(1), Form(3)
@@ -385,6 +386,13 @@ def test_damaged_files_are_refused_whatever_pillow_makes_of_them() -> None:
     assert 100 < refused < 700
     with pytest.raises(PictureError, match="not an image of a format that is known"):
         read(b"")
+
+
+def test_only_the_warning_of_a_bomb_is_an_error() -> None:
+    with only_bombs_warned_of():
+        warnings.warn("Corrupt EXIF data", stacklevel=1)
+        with pytest.raises(Image.DecompressionBombWarning):
+            warnings.warn("", Image.DecompressionBombWarning, stacklevel=1)
 
 
 def test_colours_are_written_as_in_css() -> None:
