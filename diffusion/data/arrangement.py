@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from diffusion.data.images import DataError, Split
+from diffusion.data.names import as_bytes
 
 SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
@@ -42,7 +43,8 @@ def arrange(paths: Sequence[PurePosixPath]) -> list[Place | None]:
     """Find the place of each image; None: it is in no split, although others are.
 
     A label is the path of the folders below the split. None of the images has one where some
-    training image lies in no folder of its own.
+    training image lies in no folder of its own. Raises DataError for splits without a training
+    split.
     """
     depth = wrapping(paths)
     inner = [path.parts[depth:] for path in paths]
@@ -73,10 +75,21 @@ def _in_split(parts: Sequence[str]) -> bool:
 
 
 def _has_splits(inner: Sequence[Sequence[str]]) -> bool:
-    """Are the top folders splits? One named `train` that lies beside `bus` and `car` is a class."""
-    tops = {parts[0].lower() for parts in inner if len(parts) > 1}
-    splits = {SPLIT_NAMES[top] for top in tops & SPLIT_NAMES.keys()}
-    return "train" in splits and (len(splits) > 1 or tops <= SPLIT_NAMES.keys())
+    """Are the top folders splits? One that lies beside folders of other names is a class.
+
+    Raises DataError where there are splits, but none to train on.
+    """
+    tops = {parts[0] for parts in inner if len(parts) > 1}
+    names = sorted(top for top in tops if top.lower() in SPLIT_NAMES)
+    splits = {SPLIT_NAMES[name.lower()] for name in names}
+    if len(splits) < 2 and (not splits or len(names) < len(tops)):
+        return False
+    if "train" not in splits:
+        raise DataError(
+            f"data: found the {'folder' if len(names) == 1 else 'folders'} {', '.join(names)}, and "
+            "no folder train; rename the one that is to be trained on to train"
+        )
+    return True
 
 
 def _labelled(found: Sequence[tuple[Split, Sequence[str]] | None]) -> list[Place | None]:
@@ -139,7 +152,7 @@ def held_out(names: Sequence[str], holdout: int | float) -> set[int]:
     to the other split. A count takes the images with the smallest hashes. Raises DataError where
     nothing would be left on one side.
     """
-    hashes = [hashlib.sha256(name.encode()).digest() for name in names]
+    hashes = [hashlib.sha256(as_bytes(name)).digest() for name in names]
     if holdout < 1:
         limit = int(holdout * 2**64)
         chosen = {i for i, h in enumerate(hashes) if int.from_bytes(h[:8], "big") < limit}

@@ -48,9 +48,9 @@ def load(
     found = read(config, channels, only=split if config.path in BUILT_IN else None)
     unreadable = [each for each in found.left_out if each.why != HIDDEN]
     if strict and unreadable:
-        raise DataError(f"{unreadable[0].path}: {unreadable[0].why}")
+        raise DataError(str(unreadable[0]))
     for each in unreadable[:SHOWN]:
-        log.warning("left out %s: %s", each.path, each.why)
+        log.warning("left out %s", each)
     if len(unreadable) > SHOWN:
         log.warning("left out %d more; `ddpm data` lists them", len(unreadable) - SHOWN)
     return found.split(split)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,27 +13,25 @@ from typing import Any, TypeVar
 import numpy as np
 import PIL
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from diffusion.config import DataConfig
 from diffusion.data.arrangement import Place, held_out, number, number_labels
-from diffusion.data.files import UnreadableError
+from diffusion.data.forms import Seen, converted, decode_entry, look_at, most_channels, one_size
 from diffusion.data.images import (
     SPLITS,
     DataError,
     DataSet,
     Images,
     LeftOut,
-    SizesError,
     Split,
     as_tensor,
 )
-from diffusion.data.packed import Rows, pack, packed_folder
-from diffusion.data.picture import Form, Look, PictureError, colour, convert, decode, look
+from diffusion.data.packed import Rows, kept, pack, packed_folder
+from diffusion.data.picture import Form, Look, colour, only_bombs_warned_of
 from diffusion.data.sources import Entry, Source
 
-VERSION = 1
+VERSION = 2
 """Of the rules by which pictures are read. A new one makes the packed copies of old ones void."""
 FACTS = "facts.json"
 WINDOW = 1024
@@ -69,29 +66,65 @@ def read_pictures(source: Source, config: DataConfig, channels: int | None) -> D
     `channels` is what the network takes; None: what the pictures have. Raises DataError.
     """
     wanted = config.channels or channels
+    if wanted not in (None, 1, 3):
+        raise DataError(
+            f"[unet] in_channels: {wanted} is not allowed; images have 1 channel (grey) or 3 (RGB)"
+        )
     entries = sorted(source.entries, key=lambda entry: SPLITS.index(entry.place.split))
     # A copy with the pictures' own number of channels does for a network that takes as many
-    own, asked = (packed_folder(_key(entries, config, c)) for c in (config.channels, wanted))
-    for folder in (own, asked):
-        if (folder / FACTS).is_file() and wanted in (None, _channels(found := _read(folder))):
-            return found
-    looks = _look_at_all(entries)
-    pairs = list(zip(entries, looks, strict=True))
+    own, asked = (
+        packed_folder(_key(entries, source.classes, config, c)) for c in (config.channels, wanted)
+    )
+    for folder in dict.fromkeys((own, asked)):
+        found = kept(folder, _read)
+        if found is not None and wanted in (None, _channels(found)):
+            break
+    else:
+        found = _read_anew(replace(source, entries=entries), config, wanted, own, asked)
+    return replace(
+        found,
+        left_out=(*source.left_out, *found.left_out),
+        warnings=(*source.warnings, *found.warnings),
+    )
+
+
+def _read_anew(
+    source: Source, config: DataConfig, wanted: int | None, own: Path, asked: Path
+) -> DataSet:
+    """Decode all pictures into a packed copy: `own` if it has as many channels as they have."""
+    good, unusable = _usable(source)
+    with only_bombs_warned_of():
+        natural = most_channels(good)
+        size = config.size_hw or one_size(good)
+    form = Form(wanted or natural, size, config.crop, colour(config.background))
+    target = own if form.channels == natural else asked
+    return _decode_all(source, good, unusable, form, target)
+
+
+def _usable(source: Source) -> tuple[list[Seen], list[LeftOut]]:
+    """Tell the pictures that can be used from the others, by their headers.
+
+    Raises DataError where there are none to train on.
+    """
+    looks = in_threads(look_at, source.entries, "looking at images")
+    pairs = list(zip(source.entries, looks, strict=True))
     unusable = [LeftOut(entry.name, seen) for entry, seen in pairs if isinstance(seen, str)]
-    source = replace(source, left_out=[*source.left_out, *unusable])
     good = [(entry, seen) for entry, seen in pairs if isinstance(seen, Look)]
     if not any(entry.place.split == "train" for entry, _ in good):
-        raise DataError(_no_images(source))
-    natural = max(seen.channels for _, seen in good)
-    size = config.size_hw or _one_size(good)
-    form = Form(wanted or natural, size, config.crop, colour(config.background))
-    return _decode_all(source, good, form, own if form.channels == natural else asked)
+        raise DataError(_no_images(source, unusable))
+    return good, unusable
 
 
-def _key(entries: Sequence[Entry], config: DataConfig, channels: int | None) -> dict[str, Any]:
+def _key(
+    entries: Sequence[Entry],
+    classes: tuple[str, ...] | None,
+    config: DataConfig,
+    channels: int | None,
+) -> dict[str, Any]:
     return {
         "version": [VERSION, PIL.__version__],
         "form": [channels, config.size_hw, config.crop, config.background],
+        "classes": classes,
         "entries": [[e.name, e.place.split, e.place.label, *e.stamp] for e in entries],
     }
 
@@ -111,9 +144,9 @@ def in_threads(
     window = min(WINDOW, max(WINDOW_BYTES // size, torch.get_num_threads()))
     with (
         ThreadPoolExecutor(torch.get_num_threads()) as pool,
-        tqdm(total=len(entries), desc=title, unit="image", leave=False) as bar,
-        # Pillow's warnings (of a decompression bomb, above all) become errors of their picture
-        warnings.catch_warnings(action="error"),
+        # None: not where nobody sees it, as in a log
+        tqdm(total=len(entries), desc=title, unit="image", leave=False, disable=None) as bar,
+        only_bombs_warned_of(),
     ):
         while chosen := list(islice(rest, window)):
             for result in pool.map(work, chosen):
@@ -121,144 +154,106 @@ def in_threads(
                 bar.update()
 
 
-def _look_at_all(entries: Sequence[Entry]) -> list[Look | str]:
-    """What is known of each picture, or the reason why it cannot be used."""
-
-    def look_at(entry: Entry) -> Look | str:
-        try:
-            raw = entry.read()
-            if isinstance(raw, bytes):
-                return look(raw)
-            return Look(raw.shape[1:], 1 if len(raw) == 1 else 3, False)
-        except (PictureError, UnreadableError) as error:
-            return str(error)
-
-    return list(in_threads(look_at, entries, "looking at images"))
-
-
-def _no_images(source: Source) -> str:
-    """Say why there is nothing to read, by the first of what was left out."""
-    if not source.left_out:
+def _no_images(source: Source, unusable: Sequence[LeftOut]) -> str:
+    """Say why there is nothing to train on, by the first of what was left out."""
+    left_out = [*source.left_out, *unusable]
+    splits = {entry.place.split for entry in source.entries}
+    if splits and "train" not in splits:
+        return f"data: found no training images, only {', '.join(sorted(splits))}"
+    if not left_out:
         others = f"; {source.warnings[0]}" if source.warnings else ""
         return f"data: found no images{others}"
-    first, count = source.left_out[0], len(source.left_out)
-    more = f", and {count - 1} more" if count > 1 else ""
-    return f"data: found no images that can be read: {first.path}: {first.why}{more}"
-
-
-def _one_size(good: Sequence[tuple[Entry, Look]]) -> tuple[int, int]:
-    """Return the size of all pictures. Raises SizesError, with examples, where they differ."""
-    examples: dict[tuple[int, int], str] = {}
-    for entry, seen in good:
-        examples.setdefault(seen.size, entry.name)
-    if len(examples) > 1:
-        shown = ", ".join(f"{name} {W}x{H}" for (H, W), name in list(examples.items())[:3])
-        raise SizesError(
-            f"data: the images have {len(examples)} different sizes ({shown}); set [data] size, "
-            "and crop if they are not to be cut in the middle",
-            Counter(seen.size for _, seen in good),
-        )
-    return next(iter(examples))
+    more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+    return f"data: found no images that can be read: {left_out[0]}{more}"
 
 
 def _decode_all(
-    source: Source, good: Sequence[tuple[Entry, Look]], form: Form, target: Path
+    source: Source,
+    good: Sequence[Seen],
+    unusable: Sequence[LeftOut],
+    form: Form,
+    target: Path,
 ) -> DataSet:
-    """Write the packed copy: the images of each split, their labels, and what reading told."""
+    """Write the packed copy: the images of each split, their labels, and what decoding told.
+
+    What only the listing told is no part of it: that may change while the images stay.
+    """
     assert form.size is not None
     shape = (form.channels, *form.size)
-    splits = _by_split([entry for entry, _ in good])
+    splits = _by_split(good)
     classes = source.classes or number_labels(
-        {split: [entry.place.label for entry in own] for split, own in splits.items()}
+        {split: [entry.place.label for entry, _ in own] for split, own in splits.items()}
     )
 
     def write(folder: Path) -> None:
-        left_out = list(source.left_out)
+        left_out = list(unusable)
         labels: dict[Split, list[int] | None] = {}
-        for split, entries in splits.items():
+        decoded: list[Look] = []
+        for split, own in splits.items():
             with Rows(folder / f"{split}.npy", shape) as rows:
-                kept = list(_write_rows(rows, entries, form, left_out))
-            labels[split] = number([entry.place.label for entry in kept], classes)
+                written = list(_write_rows(rows, own, form, left_out))
+            if written:
+                labels[split] = number([entry.place.label for entry, _ in written], classes)
+            decoded += [seen for _, seen in written]
+        if "train" not in labels:
+            raise DataError(_no_images(source, left_out))
         facts = {
             "classes": classes,
             "labels": labels,
-            "sizes": [[*size, count] for size, count in Counter(s.size for _, s in good).items()],
+            "sizes": [[*size, count] for size, count in Counter(s.size for s in decoded).items()],
             "left_out": [[each.path, each.why] for each in left_out],
-            "warnings": [*source.warnings, *_converted(good, form)],
+            "warnings": converted(decoded, form),
         }
         (folder / FACTS).write_text(json.dumps(facts))
 
     return pack(target, len(good) * math.prod(shape), write, _read)
 
 
-def _by_split(entries: Sequence[Entry]) -> dict[Split, list[Entry]]:
-    splits: dict[Split, list[Entry]] = {}
-    for entry in entries:
-        splits.setdefault(entry.place.split, []).append(entry)
+def _by_split(good: Sequence[Seen]) -> dict[Split, list[Seen]]:
+    splits: dict[Split, list[Seen]] = {}
+    for entry, seen in good:
+        splits.setdefault(entry.place.split, []).append((entry, seen))
     return splits
 
 
 def _write_rows(
-    rows: Rows, entries: Sequence[Entry], form: Form, left_out: list[LeftOut]
-) -> Iterator[Entry]:
+    rows: Rows, good: Sequence[Seen], form: Form, left_out: list[LeftOut]
+) -> Iterator[Seen]:
     """Write the pictures of a split, and yield those that could be decoded."""
     size = math.prod((form.channels, *(form.size or ())))
-    decoded = in_threads(lambda entry: _decode(entry, form), entries, "reading images", size)
-    for entry, pixels in zip(entries, decoded, strict=True):
+    entries = [entry for entry, _ in good]
+    decoded = in_threads(lambda entry: decode_entry(entry, form), entries, "reading images", size)
+    for (entry, seen), pixels in zip(good, decoded, strict=True):
         if isinstance(pixels, str):
             left_out.append(LeftOut(entry.name, pixels))
         else:
             rows.append(pixels)
-            yield entry
-
-
-def _decode(entry: Entry, form: Form) -> Array | str:
-    """The pixels, uint8 (C,H,W), or the reason why there are none."""
-    try:
-        raw = entry.read()
-        if isinstance(raw, bytes):
-            return decode(raw, form, entry.name)
-        channels_last = raw[0] if len(raw) == 1 else np.moveaxis(raw, 0, -1)
-        return convert(Image.fromarray(np.ascontiguousarray(channels_last)), form, entry.name)
-    except (PictureError, UnreadableError) as error:
-        return str(error)
-
-
-def _converted(good: Sequence[tuple[Entry, Look]], form: Form) -> list[str]:
-    """Say what became of pictures that did not look like what they are now."""
-    told = []
-    other = sum(seen.channels != form.channels for _, seen in good)
-    if other and form.channels == 1:
-        told.append(f"{_count(other, 'colour image')} converted to grey")
-    elif other:
-        told.append(f"{_count(other, 'grey image')} converted to RGB")
-    animated = sum(seen.is_animated for _, seen in good)
-    if animated:
-        told.append(f"{_count(animated, 'animated image')} read as the first frame alone")
-    return told
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number} {name} is" if number == 1 else f"{number} {name}s are"
+            yield entry, seen
 
 
 def _read(folder: Path) -> DataSet:
-    """Map the images of a packed copy into memory."""
+    """Map the images of a packed copy into memory. What is damaged in it raises anything."""
     facts = json.loads((folder / FACTS).read_text())
-    splits: dict[Split, Images] = {}
-    for split in SPLITS:
-        if split not in facts["labels"]:
-            continue
-        pixels = as_tensor(np.load(folder / f"{split}.npy", mmap_mode="r"))
-        labels = facts["labels"][split]
-        splits[split] = Images(
-            pixels,
-            None if labels is None else torch.tensor(labels, dtype=torch.int64),
-            tuple(facts["classes"]),
-        )
+    splits = {
+        split: _read_split(folder / f"{split}.npy", facts["labels"][split], tuple(facts["classes"]))
+        for split in SPLITS
+        if split == "train" or split in facts["labels"]
+    }
     return DataSet(
         splits,
         {(H, W): count for H, W, count in facts["sizes"]},
         tuple(LeftOut(path, why) for path, why in facts["left_out"]),
         tuple(facts["warnings"]),
     )
+
+
+def _read_split(path: Path, labels: list[int] | None, classes: tuple[str, ...]) -> Images:
+    array = np.load(path, mmap_mode="r")
+    if array.dtype != np.uint8 or array.ndim != 4:
+        raise ValueError(f"{path.name} holds {array.dtype} {array.shape}")
+    numbers = None if labels is None else torch.tensor(labels, dtype=torch.int64)
+    if numbers is not None and (
+        numbers.shape != array.shape[:1] or not set(numbers.tolist()) <= set(range(len(classes)))
+    ):
+        raise ValueError(f"the labels of {path.name} do not fit")
+    return Images(as_tensor(array), numbers, classes)

@@ -1,14 +1,15 @@
 """Finding image files in a folder or a zip, without decoding them.
 
 Hidden files and the litter of operating systems and notebooks are left out, as is what is not a
-regular file. Links are followed; a loop of them is noticed.
+regular file. Links are followed; a loop of them is noticed, and so is a folder that is met again
+and again.
 """
 
 import os
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -25,6 +26,11 @@ HIDDEN = "hidden"
 """Why a file or folder is left out that nobody expects to be read."""
 MAX_BYTES = 512 << 20
 """Bytes of one image file, at most."""
+MAX_VISITS = 20
+"""How many paths may lead to one folder: as links, each of which doubles them, they never end."""
+
+Identity = tuple[int, int]
+"""A folder's device and inode: the same by whatever path."""
 
 
 class UnreadableError(Exception):
@@ -36,7 +42,8 @@ class File:
     """An image file, not read yet."""
 
     path: PurePosixPath  # in the folder or archive
-    stamp: tuple[int, ...]  # changes when the file does: size, and times or checksum
+    size: int  # in bytes
+    stamp: tuple[int, ...]  # changes when the file does
     read: Callable[[], bytes]  # raises UnreadableError
 
 
@@ -73,49 +80,78 @@ def list_folder(folder: Path) -> Listing:
     listing = Listing([])
     if not os.access(folder, os.R_OK | os.X_OK):
         raise DataError(f"data: {folder} cannot be read: permission denied")
-    for inner, path in _walk(folder, PurePosixPath(), [], listing.left_out):
-        why = _why_not(path)
+    for inner in _walk(folder, listing.left_out):
         if not is_image(inner):
             listing.others[inner.suffix.lower()] += 1
-        elif why:
-            listing.left_out.append(LeftOut(str(inner), why))
+            continue
+        found = file_in(folder, inner)
+        if isinstance(found, File):
+            listing.files.append(found)
         else:
-            status = path.stat()
-            stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-            listing.files.append(File(inner, stamp, partial(_read, path)))
+            listing.left_out.append(LeftOut(str(inner), found))
     listing.files.sort(key=lambda file: file.path.parts)
+    listing.left_out.sort(key=lambda each: each.path)
     return listing
 
 
-def _walk(
-    folder: Path, inner: PurePosixPath, above: Sequence[Path], left_out: list[LeftOut]
-) -> Iterator[tuple[PurePosixPath, Path]]:
-    """Yield all files below `folder`, links followed: their path inside, and on disk."""
-    real = folder.resolve()
-    if real in above:
-        left_out.append(LeftOut(str(inner), "a link to a folder that it lies in"))
-        return
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        left_out.append(LeftOut(str(inner), f"cannot be read: {error.strerror}"))
-        return
-    for entry in entries:
-        path, name = Path(entry.path), inner / entry.name
-        is_folder = entry.is_dir()
-        if is_hidden(entry.name):
-            if is_folder or is_image(name):
-                left_out.append(LeftOut(str(name), HIDDEN))
-        elif is_folder and is_image(name):
-            left_out.append(LeftOut(str(name), "a folder with the name of an image"))
-        elif is_folder:
-            yield from _walk(path, name, [*above, real], left_out)
-        else:
-            yield name, path
+def _walk(top: Path, left_out: list[LeftOut]) -> Iterator[PurePosixPath]:
+    """Yield the paths inside `top` of all files below it, links followed."""
+    visits: Counter[Identity] = Counter()
+    # A folder to be listed, and those that it lies in
+    waiting: list[tuple[PurePosixPath, tuple[Identity, ...]]] = [(PurePosixPath(), ())]
+    while waiting:
+        inner, above = waiting.pop()
+        try:
+            status = os.stat(top / inner)
+            identity = (status.st_dev, status.st_ino)
+            visits[identity] += 1
+            why = _why_no_further(identity, above, visits)
+            entries = [] if why else _in_reverse(top / inner)
+        except OSError as error:
+            why, entries = f"cannot be read: {error.strerror}", []
+        if why:
+            left_out.append(LeftOut(str(inner), why))
+        for entry in entries:
+            name = inner / entry.name
+            kind = _kind(entry)
+            if kind == "file":
+                yield name
+            elif kind == "folder":
+                waiting.append((name, (*above, identity)))
+            elif kind:
+                left_out.append(LeftOut(str(name), kind))
 
 
-def _why_not(path: Path) -> str:
-    """Return why a file is not to be opened, or ""."""
+def _in_reverse(folder: Path) -> list[os.DirEntry[str]]:
+    """List a folder so that its first subfolder waits last, and comes next."""
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name, reverse=True)
+
+
+def _why_no_further(
+    folder: Identity, above: tuple[Identity, ...], visits: Mapping[Identity, int]
+) -> str:
+    if folder in above:
+        return "a link to a folder that it lies in"
+    if visits[folder] > MAX_VISITS:
+        return f"a folder to which {MAX_VISITS} other paths lead already"
+    return ""
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """Return "file", "folder", why the entry is left out, or "" for what nobody misses."""
+    is_folder = os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+    has_suffix = is_image(PurePosixPath(entry.name))
+    if is_hidden(entry.name):
+        return HIDDEN if is_folder or has_suffix else ""
+    if is_folder and has_suffix:
+        return "a folder with the name of an image"
+    return "folder" if is_folder else "file"
+
+
+def file_in(folder: Path, inner: PurePosixPath) -> File | str:
+    """Return the file at a path inside a folder, or why it is not to be opened."""
+    path = folder / inner
     try:
         status = path.stat()
     except OSError as error:
@@ -123,7 +159,12 @@ def _why_not(path: Path) -> str:
         return "a link to nothing" if broken else f"cannot be read: {error.strerror}"
     if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for its writer for ever
         return "not a regular file"
-    return _too_large(status.st_size)
+    too_large = _too_large(status.st_size)
+    return too_large or File(inner, status.st_size, _stamp(status), partial(_read, path))
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _too_large(size: int) -> str:
@@ -144,6 +185,7 @@ class Zip:
         """Raises DataError for a file that is not a whole zip."""
         try:
             self._archive = zipfile.ZipFile(path)
+            self._stamp = _stamp(path.stat())
         except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise DataError(f"{path}: not a whole zip: {error}") from error
 
@@ -151,7 +193,7 @@ class Zip:
         """List the image files, by paths as they would have after unpacking."""
         listing, seen = Listing([]), set()
         for info in self._archive.infolist():
-            path = PurePosixPath(info.filename.replace("\\", "/"))  # as some Windows programs write
+            path = _unpacked(info)
             hidden = any(is_hidden(part) for part in path.parts if part != "..")
             if info.is_dir() or (hidden and not is_image(path)):
                 continue
@@ -162,8 +204,7 @@ class Zip:
             elif why:
                 listing.left_out.append(LeftOut(str(path), why))
             else:
-                stamp = (info.file_size, info.CRC)
-                listing.files.append(File(path, stamp, partial(self.read, info)))
+                listing.files.append(self._file(info))
         listing.files.sort(key=lambda file: file.path.parts)
         return listing
 
@@ -176,15 +217,29 @@ class Zip:
             return "encrypted"
         return _too_large(info.file_size)
 
-    def names(self) -> list[str]:
-        """List the paths of all members, as they are written in the archive."""
-        return self._archive.namelist()
+    def find(self, path: PurePosixPath) -> File | str | None:
+        """Return the member that unpacking would write to a path, or why it cannot be read; None
+        where there is none."""
+        for info in self._archive.infolist():
+            if _unpacked(info) == path and not info.is_dir():
+                return self._why_not(info, path, hidden=False) or self._file(info)
+        return None
 
-    def read(self, member: str | zipfile.ZipInfo) -> bytes:
-        """Return the bytes of a member. Raises UnreadableError where it is damaged or packed by an
-        unknown method."""
+    def _file(self, info: zipfile.ZipInfo) -> File:
+        stamp = (*self._stamp, info.file_size, info.CRC)
+        return File(_unpacked(info), info.file_size, stamp, partial(self._read, info))
+
+    def _read(self, info: zipfile.ZipInfo) -> bytes:
+        """Raises UnreadableError where the member is damaged, or packed by an unknown method."""
         try:
-            return self._archive.read(member)
+            with self._archive.open(info) as member:
+                # No more than was promised, and checked: a bomb would unpack to anything
+                return member.read(info.file_size)
         # Damaged members make zipfile and the decompressors raise more than BadZipFile
         except Exception as error:
             raise UnreadableError(f"cannot be unpacked: {error}") from error
+
+
+def _unpacked(info: zipfile.ZipInfo) -> PurePosixPath:
+    """The path that unpacking makes of a member's name, as some Windows programs write it too."""
+    return PurePosixPath(info.filename.replace("\\", "/"))

@@ -8,12 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffusion.data.names import printable
+
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 class DataError(ValueError):
-    """A data set is missing, damaged or of the wrong shape; the message says which and why."""
+    """A data set is missing, damaged or of the wrong shape; the message, one line, says which and
+    why."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class NoSplitError(DataError):
@@ -30,11 +36,21 @@ class SizesError(DataError):
 
 @dataclass(frozen=True)
 class Images:
-    """The images of one split. They may be memory-mapped, and larger than the memory."""
+    """The images of one split. They may be memory-mapped, and larger than the memory.
+
+    Raises DataError where there are none, or where they have no pixels.
+    """
 
     pixels: Tensor  # uint8 (N,C,H,W)
     labels: Tensor | None  # int64 (N,)
     classes: tuple[str, ...] = ()  # the labels' names
+
+    def __post_init__(self) -> None:
+        if 0 in self.pixels.shape:
+            shape = tuple(self.pixels.shape)
+            raise DataError(
+                f"data: images (N,C,H,W) of {shape} are not allowed; they have no pixels"
+            )
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -56,6 +72,9 @@ class LeftOut:
 
     path: str
     why: str
+
+    def __str__(self) -> str:
+        return printable(f"{self.path}: {self.why}")
 
 
 @dataclass(frozen=True)

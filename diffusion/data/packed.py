@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from diffusion.data.images import DataError
+from diffusion.data.names import printable
 from diffusion.folders import cache_folder
 
 log = logging.getLogger(__name__)
@@ -34,11 +35,29 @@ def packed_folder(key: Mapping[str, Any]) -> Path:
     return cache_folder() / "packed" / digest[:32]
 
 
+def kept(target: Path, read: Callable[[Path], T]) -> T | None:
+    """Return what `read` makes of a folder that was kept; None where there is none.
+
+    A damaged one is removed, and a warning says so. What `read` raises tells that it is damaged.
+    """
+    try:
+        return read(target) if target.is_dir() else None
+    # What was damaged, or belongs to another user, makes NumPy and JSON raise whatever they like
+    except Exception as error:
+        reason = printable(f"{type(error).__name__}: {error}")
+        log.warning(
+            "the decoded images in %s cannot be used, and are made anew: %s", target, reason
+        )
+        shutil.rmtree(target, ignore_errors=True)
+        return None
+
+
 def pack(target: Path, needed: int, write: Callable[[Path], None], read: Callable[[Path], T]) -> T:
     """Let `write` fill a folder, keep it as `target`, and return what `read` makes of it.
 
     Where the cache cannot be written to, the folder is a temporary one: what is memory-mapped from
-    it stays for as long as it is used. Raises DataError where `needed` bytes have no room.
+    it stays for as long as it is used. Raises DataError where `needed` bytes have no room, and what
+    `write` raises.
     """
     with _workspace(target.parent, needed) as folder:
         try:
@@ -50,7 +69,8 @@ def pack(target: Path, needed: int, write: Callable[[Path], None], read: Callabl
         try:
             folder.rename(target)
         except OSError:  # another process was first, or it is a temporary folder elsewhere
-            return read(target if target.is_dir() else folder)
+            found = kept(target, read)
+            return read(folder) if found is None else found
         return read(target)
 
 

@@ -2,12 +2,14 @@
 
 The rule for each question:
 
-- Depth. 16-bit grey is divided by 257, so that 0..65535 becomes 0..255. Pixels of 32 bits or of
-  floating point have no known range, and are refused.
-- Channels. A picture is grey if its mode is grey, or if all its colours are. Otherwise it is RGB.
+- Depth. 16-bit grey is divided by 257, so that 0..65535 becomes 0..255; 12-bit grey likewise. Of
+  16-bit colour the upper byte is taken. Signed pixels, and those of 32 bits or of floating point,
+  have no known range, and are refused.
+- Channels. A picture is grey if its mode is grey, or if all colours of its palette are that it
+  uses. Otherwise it is RGB.
 - Transparency. It is composited on the background.
-- Orientation. What a camera wrote in the EXIF data is done.
-- Animation. The first frame is taken.
+- Orientation. What a camera wrote in the EXIF data is done; damaged EXIF data say nothing.
+- Several frames or pages. The first one is taken.
 
 Nothing is decoded before its size is known from the header. No torch here: this runs in threads,
 and a program may import it alone.
@@ -15,23 +17,41 @@ and a program may import it alone.
 
 import hashlib
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageFile, UnidentifiedImageError
 
 from diffusion.config import Crop
+from diffusion.data.names import as_bytes
 
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""What is opened, whatever a file's name. Others of Pillow's formats start programs, as EPS."""
 MAX_PIXELS = 89_478_485
 """Pixels of one picture, at most: Pillow's own limit, 256 MiB as RGB."""
 GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 DEEP_FORMATS = {"PNG", "PPM", "JPEG2000"}
 """Where Pillow's mode I means 16 bits: these formats have no deeper grey."""
+STRIP_PIXELS = 1 << 20
+"""Pixels of 16 bits that are converted together, so that they take little memory."""
 
-ORIENTATION = 0x0112  # the EXIF tag
+BITS, PHOTOMETRIC, ORIENTATION, SAMPLE_FORMAT = 0x0102, 0x0106, 0x0112, 0x0153  # TIFF's tags
+WHITE_IS_ZERO, SIGNED = 0, 2  # their values
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+"""What turns a picture of each EXIF orientation upright."""
+ON_ITS_SIDE = (5, 6, 7, 8)
+PNG_NOTES = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+"""One of these is in every PNG that tells its orientation."""
+KEY_SCALES = {"L;2": 85, "L;4": 17}
+"""By how much Pillow multiplies a PNG's grey of 2 and 4 bits, but not its transparent level."""
 
 Array = np.ndarray
 Colour = tuple[int, int, int]
@@ -46,7 +66,7 @@ class Look(NamedTuple):
 
     size: tuple[int, int]  # (H, W), upright
     channels: int  # 1 or 3
-    is_animated: bool
+    has_frames: bool  # more than one, or pages
 
 
 @dataclass(frozen=True)
@@ -75,19 +95,35 @@ def look(raw: bytes) -> Look:
     """Read the header of an image file. Raises PictureError where it is not one to be used."""
     with _refusing():
         image = _open(raw)
+        channels = 1 if _is_grey(image) else 3
         size = (image.height, image.width)
-        if image.getexif().get(ORIENTATION) in (5, 6, 7, 8):  # those that lie on their side
+        if _orientation(image, raw) in ON_ITS_SIDE:
             size = (image.width, image.height)
-        channels = 1 if image.mode in GREY_MODES or _is_grey_palette(image) else 3
-        return Look(size, channels, getattr(image, "is_animated", False))
+        # The second picture in a camera's JPEG (MPO) is a preview, or for the other eye
+        has_frames = image.format != "MPO" and getattr(image, "is_animated", False)
+        return Look(size, channels, has_frames)
 
 
 def decode(raw: bytes, form: Form, name: str) -> Array:
     """Convert an image file to uint8 (C,H,W). Raises PictureError where that cannot be done."""
     with _refusing():
-        image = ImageOps.exif_transpose(_open(raw))
+        image = _open(raw)
         image.load()
-        return convert(image, form, name)
+        turn = TURNS.get(_orientation(image, raw))
+        shallow = _eight_bits(image)
+        return convert(shallow if turn is None else shallow.transpose(turn), form, name)
+
+
+@contextmanager
+def only_bombs_warned_of() -> Iterator[None]:
+    """Make Pillow's warning of a decompression bomb an error of its picture, and ignore the others:
+    cameras and programs do many things wrong that leave the pixels whole.
+
+    This holds for all threads of the process.
+    """
+    with warnings.catch_warnings(action="ignore"):
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
 
 
 @contextmanager
@@ -105,39 +141,104 @@ def _refusing() -> Iterator[None]:
 
 
 def convert(image: Image.Image, form: Form, name: str) -> Array:
-    """Convert a decoded picture to uint8 (C,H,W). Raises PictureError for pixels without a known
-    range."""
-    opaque = _opaque(_eight_bits(image), form.background)
-    shaped = opaque.convert("L" if form.channels == 1 else "RGB")
+    """Convert a decoded picture of 8 bits a channel to uint8 (C,H,W)."""
+    mode = "L" if form.channels == 1 else "RGB"
+    shaped = _opaque(image, form.background)
+    if shaped.mode != mode:
+        shaped = shaped.convert(mode)
     if form.size is not None and form.size != (shaped.height, shaped.width):
         shaped = _fit(shaped, form, name)
     pixels = np.asarray(shaped)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _open(raw: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(raw))
+def _open(raw: bytes) -> ImageFile.ImageFile:
+    image = Image.open(io.BytesIO(raw), formats=FORMATS)
     width, height = image.size
     if not 0 < width * height <= MAX_PIXELS:
         raise PictureError(f"{width} x {height} pixels; 1 to {MAX_PIXELS} are allowed")
-    if image.mode == "F" or (image.mode == "I" and image.format not in DEEP_FORMATS):
-        kind = "floating-point numbers" if image.mode == "F" else "32-bit numbers"
+    kind = _rangeless(image)
+    if kind:
         raise PictureError(f"its pixels are {kind}, whose range is not known; save 8 or 16 bits")
+    if image.format == "PNG" and "transparency" in image.info and image.tile:
+        image.info["transparency"] = _key(image.info["transparency"], str(image.tile[0].args))
     return image
+
+
+def _rangeless(image: Image.Image) -> str:
+    """Name the kind of numbers that the pixels are, if it does not tell what is white."""
+    if image.mode == "F":
+        return "floating-point numbers"
+    if SIGNED in _tag(image, SAMPLE_FORMAT, ()) and _tag(image, BITS, None) != (32,):
+        return "signed numbers"
+    return "32-bit numbers" if image.mode == "I" and image.format not in DEEP_FORMATS else ""
+
+
+def _tag(image: Image.Image, tag: int, default: Any) -> Any:
+    """Return the value of a TIFF's tag; the default where it lacks, or in another format."""
+    return image.tag_v2.get(tag, default) if hasattr(image, "tag_v2") else default
+
+
+def _key(key: Any, raw_mode: str) -> Any:
+    """Scale a PNG's transparent colour as Pillow scales the pixels that it is compared with."""
+    if raw_mode in KEY_SCALES:
+        return key * KEY_SCALES[raw_mode]
+    if raw_mode == "RGB;16B":
+        return tuple(value >> 8 for value in key)
+    return key
+
+
+def _orientation(image: Image.Image, raw: bytes) -> int:
+    """Return the EXIF orientation that is still to be undone; 1 is upright."""
+    if image.format == "TIFF":  # Pillow turns it itself: its size when opened, its pixels when read
+        return 1
+    # EXIF data may follow the pixels of a PNG, and Pillow decodes these to find out
+    if image.format == "PNG" and not any(note in raw for note in PNG_NOTES):
+        return 1
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # damaged EXIF data raise whatever they like; the pixels are whole
+        return 1
+
+
+def _is_grey(image: ImageFile.ImageFile) -> bool:
+    if image.mode in ("P", "PA"):
+        return _is_grey_palette(image)
+    # Pillow opens a PNG of 16-bit grey with alpha as RGBA
+    return image.mode in GREY_MODES or (bool(image.tile) and image.tile[0].args == "LA;16B")
 
 
 def _is_grey_palette(image: Image.Image) -> bool:
-    if image.mode not in ("P", "PA"):
-        return False
-    pixels = np.asarray(image.convert("RGB"))
-    return bool((pixels == pixels[..., :1]).all())
+    """Are all colours grey that the picture uses? Programs fill up the rest with anything."""
+    colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    coloured = np.flatnonzero((colours != colours[:, :1]).any(axis=1))
+    if not len(coloured):
+        return True
+    counts = np.array(image.histogram()[:256])  # those of the palette's numbers, without alpha
+    return not counts[coloured].any()
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        deep = np.asarray(image).astype(np.float64)
-        return Image.fromarray(np.round(deep / 257).astype(np.uint8))
-    return image
+    """Convert grey of 12 or 16 bits to 8, strip by strip; other pictures stay as they are."""
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return image
+    white = 4095 if _tag(image, BITS, None) == (12,) else 65535
+    key = image.info.get("transparency")
+    grey = np.empty((image.height, image.width), np.uint8)
+    alpha = None if key is None else np.empty_like(grey)
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        end = min(top + rows, image.height)
+        deep = np.asarray(image.crop((0, top, image.width, end))).astype(np.uint32)
+        grey[top:end] = (deep * 255 + white // 2) // white
+        if alpha is not None:
+            alpha[top:end] = np.where(deep == key, 0, 255)
+    if _tag(image, PHOTOMETRIC, None) == WHITE_IS_ZERO:
+        np.subtract(255, grey, out=grey)
+    shallow = Image.fromarray(grey)
+    if alpha is not None:
+        shallow.putalpha(Image.fromarray(alpha))
+    return shallow
 
 
 def _opaque(image: Image.Image, background: Colour) -> Image.Image:
@@ -151,28 +252,40 @@ def _fit(image: Image.Image, form: Form, name: str) -> Image.Image:
     assert form.size is not None
     H, W = form.size
     if form.crop == "none":
-        return _resize(image, (W, H))
+        return _resize(image, (W, H), (0, 0, W, H))
     choose = min if form.crop == "pad" else max
     scale = choose(W / image.width, H / image.height)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    scaled = _resize(image, size)
-    spare_x, spare_y = W - scaled.width, H - scaled.height  # negative where it is to be cut
+    width, height = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    spare_x, spare_y = W - width, H - height  # negative where it is to be cut
     if form.crop == "pad":
         fill = form.background if image.mode == "RGB" else _grey(form.background)
         canvas = Image.new(image.mode, (W, H), fill)
+        scaled = _resize(image, (width, height), (0, 0, width, height))
         canvas.paste(scaled, (spare_x // 2, spare_y // 2))
         return canvas
     left, top = -spare_x // 2, -spare_y // 2
     if form.crop == "random":
-        x, y = (int(b) / 255 for b in hashlib.sha256(name.encode()).digest()[:2])
+        x, y = (int(b) / 255 for b in hashlib.sha256(as_bytes(name)).digest()[:2])
         left, top = round(-spare_x * x), round(-spare_y * y)
-    return scaled.crop((left, top, left + W, top + H))
+    return _resize(image, (width, height), (left, top, left + W, top + H))
 
 
-def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Scale a picture: smaller by the mean over areas, larger by Lanczos' filter."""
+def _resize(
+    image: Image.Image, size: tuple[int, int], part: tuple[int, int, int, int]
+) -> Image.Image:
+    """Scale a picture to a size: smaller by the mean over areas, larger by Lanczos' filter.
+
+    Only the part of the result that is wanted (left, top, right, bottom) is made: that of a long
+    and thin picture would have no room in memory.
+    """
     smaller = size[0] * size[1] < image.width * image.height
-    return image.resize(size, Image.Resampling.BOX if smaller else Image.Resampling.LANCZOS)
+    x, y = image.width / size[0], image.height / size[1]
+    left, top, right, bottom = part
+    return image.resize(
+        (right - left, bottom - top),
+        Image.Resampling.BOX if smaller else Image.Resampling.LANCZOS,
+        (left * x, top * y, min(right * x, image.width), min(bottom * y, image.height)),
+    )
 
 
 def _grey(background: Colour) -> int:

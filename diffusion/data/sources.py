@@ -4,6 +4,7 @@ A source is a folder or zip of image files, arrays, or tables of a Hub data set.
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,12 +15,17 @@ import numpy as np
 
 from diffusion.data.arrangement import Label, Place, arrange, wrapping
 from diffusion.data.arrays import Arrays
-from diffusion.data.files import Listing, UnreadableError, Zip, list_folder
+from diffusion.data.files import File, Listing, UnreadableError, Zip, file_in, list_folder
 from diffusion.data.images import DataError, LeftOut, Split
 
 Array = np.ndarray
 STYLEGAN_LABELS = "dataset.json"
 """StyleGAN's data sets have their labels in this file: {"labels": [["00000/img0.png", 6], …]}."""
+MAX_LABELS_BYTES = 64 << 20
+"""Bytes of it, at most: labels for two million images. JSON takes many times as much in memory."""
+
+Find = Callable[[PurePosixPath], File | str | None]
+"""Returns the file at a path inside a folder or zip; why it cannot be read; None: there is none."""
 
 
 @dataclass(frozen=True)
@@ -44,38 +50,31 @@ class Source:
 
 def folder_source(folder: Path) -> Source:
     """List a folder of image files. Raises DataError."""
-    listing = list_folder(folder)
 
-    def read_text(inner: PurePosixPath) -> bytes | None:
-        path = folder / inner
-        return path.read_bytes() if path.is_file() else None
+    def find(inner: PurePosixPath) -> File | str | None:
+        return file_in(folder, inner) if os.path.lexists(folder / inner) else None
 
-    return _of_listing(listing, read_text)
+    return _of_listing(folder, list_folder(folder), find)
 
 
 def zip_source(path: Path) -> Source:
     """List the image files of a zip. Raises DataError."""
     archive = Zip(path)
-
-    def read_text(inner: PurePosixPath) -> bytes | None:
-        try:
-            return archive.read(str(inner)) if str(inner) in archive.names() else None
-        except UnreadableError as error:
-            raise DataError(f"{path}: {inner}: {error}") from error
-
-    return _of_listing(archive.listing(), read_text)
+    return _of_listing(path, archive.listing(), archive.find)
 
 
-def _of_listing(listing: Listing, read_text: Callable[[PurePosixPath], bytes | None]) -> Source:
+def _of_listing(data: Path, listing: Listing, find: Find) -> Source:
     """Give every file its place, by its path or by StyleGAN's file of labels."""
     paths = [file.path for file in listing.files]
-    places, left_out, entries = arrange(paths), list(listing.left_out), []
     top = PurePosixPath(*paths[0].parts[: wrapping(paths)]) if paths else PurePosixPath()
+    left_out, entries = list(listing.left_out), []
+    places = arrange(paths)
     for folder in (top, *top.parents):
-        raw = read_text(folder / STYLEGAN_LABELS)
-        if raw is not None:
+        found = find(folder / STYLEGAN_LABELS)
+        if found is not None:
             listing.others[".json"] -= 1
-            places = _stylegan_places(raw, [path.relative_to(folder) for path in paths], places)
+            inner = [path.relative_to(folder) for path in paths]
+            places = _stylegan_places(data / folder / STYLEGAN_LABELS, found, inner, places)
             break
     for file, place in zip(listing.files, places, strict=True):
         if place is None:
@@ -86,24 +85,42 @@ def _of_listing(listing: Listing, read_text: Callable[[PurePosixPath], bytes | N
 
 
 def _stylegan_places(
-    raw: bytes, paths: Sequence[PurePosixPath], places: Sequence[Place | None]
+    name: Path, file: File | str, paths: Sequence[PurePosixPath], places: Sequence[Place | None]
 ) -> list[Place | None]:
     """Replace the labels that the folders' names gave. Raises DataError for another format."""
-    try:
-        listed = json.loads(raw)["labels"]
-        labels: Mapping[str, Label] = dict(listed or {})
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DataError(f'{STYLEGAN_LABELS}: not {{"labels": [[path, number], …]}}') from error
-    wrong = next((v for v in labels.values() if type(v) is not int), None)
-    if wrong is not None:
-        raise DataError(f"{STYLEGAN_LABELS}: the label {wrong!r} is not a whole number")
-    missing = next((path for path in paths if labels and str(path) not in labels), None)
+    labels = _stylegan_labels(name, _small(name, file))
+    missing = next((path for path in paths if labels and path not in labels), None)
     if missing is not None:
-        raise DataError(f"{STYLEGAN_LABELS}: it has no label for {missing}")
+        raise DataError(f"{name}: it has no label for {missing}")
     return [
-        place and Place(place.split, labels.get(str(path)))
+        place and Place(place.split, labels.get(path))
         for path, place in zip(paths, places, strict=True)
     ]
+
+
+def _small(name: Path, file: File | str) -> bytes:
+    """Read a file of labels. Raises DataError, also where it would take too much memory."""
+    if isinstance(file, str):
+        raise DataError(f"{name}: {file}")
+    if file.size > MAX_LABELS_BYTES:
+        raise DataError(f"{name}: {file.size} bytes; at most {MAX_LABELS_BYTES} are allowed")
+    try:
+        return file.read()
+    except UnreadableError as error:
+        raise DataError(f"{name}: {error}") from error
+
+
+def _stylegan_labels(name: Path, raw: bytes) -> dict[PurePosixPath, int]:
+    """Read {"labels": [["00000/img0.png", 6], …]}, or null for none. Raises DataError."""
+    try:
+        listed = json.loads(raw)["labels"]
+        labels = {PurePosixPath(path.replace("\\", "/")): label for path, label in listed or ()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise DataError(f'{name}: not {{"labels": [[path, number], …]}}') from error
+    wrong = next((label for label in labels.values() if type(label) is not int), None)
+    if wrong is not None:
+        raise DataError(f"{name}: the label {wrong!r} is not a whole number")
+    return labels
 
 
 def arrays_source(

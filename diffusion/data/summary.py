@@ -9,9 +9,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from diffusion import pixels
 from diffusion.data.images import DataSet, Images
+from diffusion.data.names import printable
 
-CHUNK = 4096
-"""Images whose pixels are in memory together, since all of them may not fit."""
+CHUNK_BYTES = 64 << 20
+"""Bytes of the images that are in memory together, since all of them may not fit."""
 SHOWN = 10
 """Lines of one kind that are printed; the JSON has all of them."""
 SIZES = 5
@@ -20,6 +21,8 @@ SHEET_CLASSES = 20
 SHEET_COLUMNS = 10
 LEAST_SIDE, LARGEST_SIDE = 48, 160
 """Pixels of an image on the contact sheet: others are enlarged, or made smaller."""
+NAME_LENGTH = 40
+"""Characters of a class's name on the contact sheet."""
 WHITE = 255
 
 Array = np.ndarray
@@ -56,15 +59,15 @@ def class_counts(images: Images) -> dict[str, int]:
 
 def statistics(images: Images) -> tuple[list[float], list[float]]:
     """Compute mean and standard deviation of each channel, of pixels in [-1, 1]."""
-    count = len(images) * images.pixels[0, 0].numel()
-    total = torch.zeros(images.pixels.shape[1], dtype=torch.float64)
-    squares = total.clone()
-    for part in images.pixels.split(CHUNK):
-        x = pixels.to_model(part).double()
-        total += x.sum(dim=(0, 2, 3))
-        squares += x.square().sum(dim=(0, 2, 3))
-    mean = total / count
-    std = (squares / count - mean.square()).clamp(min=0).sqrt()
+    channels = images.pixels.shape[1]
+    counts = torch.zeros(channels, 256, dtype=torch.int64)  # of each level
+    for part in images.pixels.split(max(1, CHUNK_BYTES // images.pixels[0].numel())):
+        for c in range(channels):
+            counts[c] += torch.bincount(part[:, c].flatten(), minlength=256)
+    levels = pixels.to_model(torch.arange(256, dtype=torch.uint8)).double()
+    share = counts / counts.sum(dim=1, keepdim=True).double()
+    mean = share @ levels
+    std = (share @ levels.square() - mean.square()).clamp(min=0).sqrt()
     return [round(m, 4) for m in mean.tolist()], [round(s, 4) for s in std.tolist()]
 
 
@@ -86,7 +89,7 @@ def _lacks(data: DataSet) -> list[str]:
 
 
 def as_text(name: str, facts: Mapping[str, Any]) -> str:
-    """Write a summary for people."""
+    """Write a summary for people. What a terminal would obey in a name is written as an escape."""
     H, W = facts["size"]
     total = sum(split["images"] for split in facts["splits"].values())
     C = facts["channels"]
@@ -105,7 +108,7 @@ def as_text(name: str, facts: Mapping[str, Any]) -> str:
         if told:
             lines += ["", f"{title}:", *(f"  {line}" for line in told[:SHOWN])]
             lines += [f"  and {len(told) - SHOWN} more; --json lists all"] * (len(told) > SHOWN)
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _listed(classes: Mapping[str, int]) -> str:
@@ -135,7 +138,7 @@ def contact_sheet(images: Images) -> Image.Image:
     ]
     columns = max(1, *map(len, chosen))
     rows = [_tiled(images, index, columns) for index in chosen]
-    return _with_names(list(zip(names, rows, strict=True)))
+    return _with_names(list(zip(map(_short, names), rows, strict=True)))
 
 
 def _spread(index: torch.Tensor, count: int) -> torch.Tensor:
@@ -155,6 +158,11 @@ def _tiled(images: Images, index: torch.Tensor, columns: int | None) -> Array:
     step, factor = -(-side // LARGEST_SIDE), -(-LEAST_SIDE // side)
     scaled = chosen[:, ::step, ::step].repeat(factor, axis=1).repeat(factor, axis=2)
     return pixels.tile(scaled, columns)
+
+
+def _short(name: str) -> str:
+    shown = printable(name)
+    return shown if len(shown) <= NAME_LENGTH else f"{shown[: NAME_LENGTH - 3]}..."
 
 
 def _with_names(rows: list[tuple[str, Array]]) -> Image.Image:

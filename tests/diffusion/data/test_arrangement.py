@@ -52,6 +52,21 @@ def test_a_split_alone_is_a_split() -> None:
     assert places("train/a/0.png", "train/b/0.png") == ["train:a", "train:b"]
 
 
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["test/cat/0.png"], "folder test"),
+        (["test/cat/0.png", "0.png"], "folder test"),
+        (["Val/cat/0.png", "test/cat/0.png"], "folders Val, test"),
+        (["mine/valid/0.png", "mine/testing/0.png"], "folders testing, valid"),
+        (["val/0.png", "test/0.png", "extra/0.png"], "folders test, val"),
+    ],
+)
+def test_splits_without_one_to_train_on_are_refused(names: list[str], found: str) -> None:
+    with pytest.raises(DataError, match=f"found the {found}, and no folder train; rename"):
+        places(*names)
+
+
 def test_images_outside_the_splits_are_left_out() -> None:
     assert places("train/a/0.png", "test/a/0.png", "extra/0.png", "1.png") == [
         "train:a", "test:a", None, None,
@@ -61,6 +76,7 @@ def test_images_outside_the_splits_are_left_out() -> None:
 def test_a_class_may_be_called_train() -> None:
     found = places("bus/0.png", "car/0.png", "train/0.png")
     assert found == ["train:bus", "train:car", "train:train"]
+    assert places("bus/0.png", "test/0.png") == ["train:bus", "train:test"]
 
 
 def test_an_unlabelled_test_split_beside_a_labelled_training_split() -> None:
@@ -119,6 +135,10 @@ def test_a_count_holds_out_exactly_as_many_whatever_their_order() -> None:
     backwards = names[::-1]
     assert len(chosen) == 7
     assert {backwards[i] for i in held_out(backwards, 7)} == chosen
+
+
+def test_names_that_are_not_utf_8_can_be_held_out() -> None:
+    assert len(held_out(["\udce9.png", "\udce8.png", "é.png"], 1)) == 1
 
 
 @pytest.mark.parametrize(("holdout", "word"), [(1e-9, "none"), (3, "all of them"), (5, "all")])

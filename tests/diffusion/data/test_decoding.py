@@ -1,5 +1,8 @@
 """Pictures of one form: found sizes and channels, what is left out, and the copy for next time."""
 
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +11,11 @@ import pytest
 from PIL import Image
 
 from diffusion.config import DataConfig
-from diffusion.data import decoding
+from diffusion.data import decoding, forms
+from diffusion.data.arrangement import Place
 from diffusion.data.decoding import hold_out, in_threads, read_pictures
 from diffusion.data.images import DataError, DataSet
-from diffusion.data.sources import folder_source
+from diffusion.data.sources import Entry, Source, folder_source
 from tests.diffusion.data.samples import encoded, png, put, ramp
 
 
@@ -77,6 +81,80 @@ def test_a_picture_that_cannot_be_decoded_is_left_out_and_named(tmp_path: Path) 
     assert all(each.why.startswith("not a") for each in data.left_out)
 
 
+def truncated(image: Image.Image) -> bytes:
+    raw = encoded(image, "JPEG")
+    return raw[: len(raw) // 2]
+
+
+def noise(*shape: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, shape, np.uint8))
+
+
+def test_what_cannot_be_decoded_decides_neither_channels_nor_size(tmp_path: Path) -> None:
+    files = {"0.jpg": truncated(noise(32, 64, 3)), "1.png": png(7, (8, 8)), "2.png": png(9, (8, 8))}
+    data = read(put(tmp_path / "a", files))
+    assert data.split("train").pixels[:, :, 0, 0].tolist() == [[7], [9]]
+    assert data.sizes == {(8, 8): 2} and data.warnings == ()
+    assert [each.path for each in data.left_out] == ["0.jpg"]
+    assert read(tmp_path / "a", size=4).split("train").pixels.shape == (2, 1, 4, 4)
+
+
+def test_a_source_of_which_nothing_can_be_decoded_is_refused_and_leaves_no_copy(
+    tmp_path: Path, cache: Path
+) -> None:
+    folder = put(tmp_path / "a", {"train/0.jpg": truncated(noise(32, 32)), "test/0.png": png()})
+    for _ in range(2):
+        with pytest.raises(DataError, match="no images that can be read: train/0.jpg: not a reada"):
+            read(folder, size=4)
+    assert list((cache / "packed").iterdir()) == []
+
+
+def test_a_split_of_which_nothing_can_be_decoded_is_none(tmp_path: Path) -> None:
+    files = {"train/0.png": png(), "test/0.jpg": truncated(noise(32, 32))}
+    data = read(put(tmp_path / "a", files), size=4)
+    assert list(data.splits) == ["train"]
+    assert [each.path for each in data.left_out] == ["test/0.jpg"]
+
+
+def test_what_pillow_only_warns_of_is_read(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    raw = bytearray(encoded(noise(8, 8), "JPEG", exif))
+    start = raw.index(b"Exif\0\0") + 6
+    damaged = raw[: start + 8] + b"\xff" * 8 + raw[start + 16 :]
+    palette = noise(8, 8).quantize(16)
+    palette.info["transparency"] = bytes([0, 128] + [255] * 14)
+    data = read(put(tmp_path / "a", {"0.jpg": bytes(damaged), "1.png": encoded(palette)}))
+    assert len(data.split("train")) == 2 and data.left_out == ()
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_a_network_of_other_channels_is_refused(channels: int, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"in_channels: {channels} is not allowed; images have 1"):
+        read(put(tmp_path / "a", {"0.png": png()}), channels=channels)
+
+
+def test_a_source_without_training_images_is_refused_by_the_splits_that_it_has() -> None:
+    entries = [Entry("0", Place("test", None), (), png)]
+    with pytest.raises(DataError, match="found no training images, only test"):
+        read_pictures(Source(entries), DataConfig("a"), None)
+
+
+def test_names_that_are_not_utf_8_are_read(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xe9t\xe9/a.png")
+    folder = put(tmp_path / "a", {name: png(3, (8, 4)), "b/b.png": png(4, (4, 8))})
+    data = read(folder, size=4, crop="random")
+    assert data.split("train").classes == ("b", name.split("/")[0])
+    assert data.left_out == ()
+
+
+def test_no_progress_is_shown_where_there_is_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read(put(tmp_path / "a", {"0.png": png()}))
+    assert capsys.readouterr().err == ""
+
+
 def test_no_image_at_all_is_refused_with_the_first_reason(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match="no images that can be read: 0.png: not an image of .*, and 1 more"
@@ -92,7 +170,9 @@ def test_an_animation_is_told_of(tmp_path: Path) -> None:
     frames = [Image.new("L", (4, 4), value) for value in (5, 200)]
     (tmp_path / "a").mkdir()
     frames[0].save(tmp_path / "a" / "0.gif", save_all=True, append_images=frames[1:])
-    assert read(tmp_path / "a").warnings == ("1 animated image is read as the first frame alone",)
+    assert read(tmp_path / "a").warnings == (
+        "1 image is read as the first of several frames or pages",
+    )
 
 
 def test_a_class_that_only_the_test_split_has_is_refused_before_decoding(tmp_path: Path) -> None:
@@ -132,7 +212,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(name)
         return ramp()[None].repeat(form.channels, 0)
 
-    monkeypatch.setattr(decoding, "decode", decode)
+    monkeypatch.setattr(forms, "decode", decode)
     return names
 
 
@@ -173,6 +253,57 @@ def test_what_changed_is_read_anew(change: str, tmp_path: Path, decoded: list[st
         (folder / "1.png").unlink()
     read(folder, **choices.get(change, {}))
     assert len(decoded) > before
+
+
+def test_what_the_listing_tells_is_never_that_of_an_earlier_time(
+    tmp_path: Path, decoded: list[str]
+) -> None:
+    folder = put(tmp_path / "a", {"0.png": png(), "1.png": b"x"})
+    read(folder)
+    (folder / "broken.png").symlink_to(tmp_path / "nothing")
+    put(folder, {"notes.txt": b""})
+    data = read(folder)
+    assert [each.path for each in data.left_out] == ["broken.png", "1.png"]
+    assert data.warnings == ("1 file is not images (1 .txt)",)
+    (folder / "broken.png").unlink()
+    assert [each.path for each in read(folder).left_out] == ["1.png"]
+    assert len(decoded) == 1
+
+
+def damage_facts(folder: Path, **changed: Any) -> None:
+    facts = json.loads((folder / "facts.json").read_text())
+    (folder / "facts.json").write_text(json.dumps(facts | changed))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "facts.json").write_text("{}"),
+        lambda folder: (folder / "facts.json").write_text("[]"),
+        lambda folder: (folder / "facts.json").write_text("{"),
+        lambda folder: (folder / "facts.json").unlink(),
+        lambda folder: (folder / "train.npy").unlink(),
+        lambda folder: (folder / "train.npy").write_bytes(b""),
+        lambda folder: os.truncate(folder / "train.npy", 140),
+        lambda folder: np.save(folder / "train.npy", np.zeros((2, 1, 4, 4))),
+        lambda folder: damage_facts(folder, labels={}),
+        lambda folder: damage_facts(folder, labels={"train": [0]}),
+        lambda folder: damage_facts(folder, labels={"train": [0, 2]}),
+        lambda folder: damage_facts(folder, sizes=3),
+    ],
+)
+def test_a_damaged_copy_is_made_anew_with_a_warning(
+    damage: Callable[[Path], Any], tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = put(tmp_path / "a", {"x/0.png": png(5), "y/0.png": png(6)})
+    read(folder)
+    (copy,) = (cache / "packed").iterdir()
+    damage(copy)
+    for _ in range(2):
+        train = read(folder).split("train")
+        assert train.pixels[:, 0, 0, 0].tolist() == [5, 6]
+        assert train.labels is not None and train.labels.tolist() == [0, 1]
+    assert caplog.text.count("made anew") == 1
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux tells what is mapped")

@@ -1,13 +1,23 @@
 """Finding image files: what is hidden, broken or hostile is left out and named."""
 
 import os
+import struct
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from diffusion.data import files
-from diffusion.data.files import Listing, UnreadableError, Zip, is_hidden, list_folder
+from diffusion.data.files import (
+    MAX_VISITS,
+    File,
+    Listing,
+    UnreadableError,
+    Zip,
+    file_in,
+    is_hidden,
+    list_folder,
+)
 from diffusion.data.images import DataError
 from tests.diffusion.data.samples import png, put, zipped
 
@@ -74,6 +84,60 @@ def test_a_loop_of_links_ends(tmp_path: Path) -> None:
     listing = list_folder(tmp_path)
     assert names(listing) == ["a/b/0.png"]
     assert left_out(listing) == {"a/b/up": "a link to a folder that it lies in"}
+
+
+def test_two_links_may_lead_to_one_folder(tmp_path: Path) -> None:
+    put(tmp_path / "elsewhere", {"0.png": png()})
+    for split in ("train", "val", "test"):
+        (tmp_path / "data" / split).mkdir(parents=True)
+        (tmp_path / "data" / split / "cat").symlink_to(tmp_path / "elsewhere")
+    listing = list_folder(tmp_path / "data")
+    assert names(listing) == ["test/cat/0.png", "train/cat/0.png", "val/cat/0.png"]
+    assert listing.left_out == []
+
+
+def test_links_that_double_at_every_level_end_and_are_told_of(tmp_path: Path) -> None:
+    for level in range(30):
+        folder = tmp_path / f"d{level}"
+        folder.mkdir()
+        for name in ("x", "y"):
+            (folder / name).symlink_to(tmp_path / f"d{level + 1}")
+    put(tmp_path / "d30", {"0.png": png()})
+    listing = list_folder(tmp_path / "d0")
+    assert len(listing.files) == MAX_VISITS
+    assert names(listing)[0] == "x/" * 30 + "0.png"
+    assert set(left_out(listing).values()) == {
+        f"a folder to which {MAX_VISITS} other paths lead already"
+    }
+
+
+def test_folders_may_lie_deep_in_one_another(tmp_path: Path) -> None:
+    folder = tmp_path
+    for _ in range(1100):
+        folder /= "d"
+        os.mkdir(folder)
+    put(folder, {"0.png": png()})
+    try:
+        assert names(list_folder(tmp_path)) == ["d/" * 1100 + "0.png"]
+    finally:  # what removes the tests' folders goes down by recursion
+        (folder / "0.png").unlink()
+        for each in (folder, *folder.parents)[:1100]:
+            each.rmdir()
+
+
+def test_a_link_to_itself_is_left_out(tmp_path: Path) -> None:
+    for name in ("a.png", "b"):
+        (tmp_path / name).symlink_to(tmp_path / name)
+    listing = list_folder(tmp_path)
+    assert "symbolic links" in left_out(listing)["a.png"] and not listing.files
+
+
+def test_a_file_is_found_by_its_path_or_the_reason_is(tmp_path: Path) -> None:
+    put(tmp_path, {"a/x.json": b"{}"})
+    found = file_in(tmp_path, PurePosixPath("a/x.json"))
+    assert isinstance(found, File) and found.read() == b"{}" and found.size == 2
+    assert file_in(tmp_path, PurePosixPath("a")) == "not a regular file"
+    assert "No such file" in str(file_in(tmp_path, PurePosixPath("b")))
 
 
 def test_what_is_not_a_regular_file_is_left_out_and_not_opened(tmp_path: Path) -> None:
@@ -182,5 +246,33 @@ def test_a_file_that_is_no_zip_is_refused(content: bytes, tmp_path: Path) -> Non
         Zip(tmp_path / "a.zip")
 
 
-def test_the_members_names_are_known(tmp_path: Path) -> None:
-    assert Zip(zipped(tmp_path / "a.zip", {"x.json": b"{}"})).names() == ["x.json"]
+@pytest.mark.parametrize("name", ["x.json", "./x.json", "a/../x.json"])
+def test_a_member_is_found_by_the_path_that_unpacking_would_give_it(
+    name: str, tmp_path: Path
+) -> None:
+    found = Zip(zipped(tmp_path / "a.zip", {name: b"{}"})).find(PurePosixPath("x.json"))
+    if ".." in name:
+        assert found is None
+    else:
+        assert isinstance(found, File) and found.read() == b"{}" and found.size == 2
+
+
+def test_a_member_that_is_larger_than_it_promises_takes_no_more_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("0.png", bytes(10**6))
+    raw = bytearray(path.read_bytes())
+    central = raw.index(b"PK\1\2")
+    raw[central + 24 : central + 28] = struct.pack("<I", 100)
+    path.write_bytes(raw)
+    with pytest.raises(UnreadableError, match="cannot be unpacked"):
+        listed(path).files[0].read()
+
+
+def test_a_member_of_an_archive_that_was_written_anew_has_another_stamp(tmp_path: Path) -> None:
+    stamps = []
+    for time in (1, 2):
+        path = zipped(tmp_path / "a.zip", {"0.png": png()})
+        os.utime(path, (time, time))
+        stamps.append(listed(path).files[0].stamp)
+    assert stamps[0] != stamps[1]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diffusion.data.images import DataError
-from diffusion.data.packed import Rows, pack, packed_folder
+from diffusion.data.packed import Rows, kept, pack, packed_folder
 
 
 def write(folder: Path) -> None:
@@ -67,6 +67,51 @@ def test_who_comes_second_takes_what_the_first_wrote() -> None:
         (folder / "a").write_text("of the other")
 
     assert pack(folder, 5, write_as_another_does_so_too, read) == "of the other"
+
+
+def test_what_was_kept_is_found_again(caplog: pytest.LogCaptureFixture) -> None:
+    folder = packed_folder({})
+    assert kept(folder, read) is None
+    pack(folder, 5, write, read)
+    assert kept(folder, read) == "hello"
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("error", [ValueError("a\nb"), EOFError(), KeyError("labels"), OSError(5)])
+def test_what_is_damaged_is_removed_with_a_warning(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: Path) -> str:
+        raise error
+
+    folder = packed_folder({})
+    pack(folder, 5, write, read)
+    assert kept(folder, fail) is None
+    assert not folder.exists()
+    assert f"in {folder} cannot be used, and are made anew: {type(error).__name__}" in caplog.text
+
+
+def test_what_another_wrote_and_damaged_is_not_taken(caplog: pytest.LogCaptureFixture) -> None:
+    folder = packed_folder({})
+
+    def write_as_another_does_badly(own: Path) -> None:
+        write(own)
+        folder.mkdir()
+        (folder / "b").write_text("of the other")
+
+    assert pack(folder, 5, write_as_another_does_badly, read) == "hello"
+    assert "made anew" in caplog.text
+
+
+def test_a_cache_that_may_not_be_looked_into_is_done_without(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def forbidden(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_dir", forbidden)
+    assert kept(packed_folder({}), read) is None
+    assert "Permission denied" in caplog.text
 
 
 def test_what_a_killed_process_left_is_removed_a_day_later(cache: Path) -> None:

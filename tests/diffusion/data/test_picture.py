@@ -3,14 +3,18 @@
 import io
 import random
 import struct
+import tracemalloc
+import warnings
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from diffusion.config import Crop
-from diffusion.data.picture import Form, PictureError, colour, decode, look
+from diffusion.data import picture
+from diffusion.data.picture import Form, PictureError, colour, decode, look, only_bombs_warned_of
 from tests.diffusion.data.samples import encoded, png, ramp
 
 GREY, RGB = Form(1), Form(3)
@@ -94,9 +98,13 @@ def test_grey_becomes_rgb_and_rgb_grey_as_the_form_asks() -> None:
     assert read(png((7, 7, 7), mode="RGB"), GREY)[:, 0, 0].tolist() == [7]
 
 
+UPRIGHT = Image.fromarray(np.add.outer(np.arange(16) * 10, np.arange(24) * 4).astype(np.uint8))
+"""16 x 24, and darkest at the top left."""
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "JPEG", "WEBP", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_turned_as_its_camera_says(orientation: int) -> None:
-    upright = Image.fromarray(ramp(2, 3))
+def test_a_picture_is_turned_as_its_camera_says(orientation: int, format: str) -> None:
     # What a camera stores so that the orientation undoes it
     stored = {
         1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
@@ -106,18 +114,38 @@ def test_a_picture_is_turned_as_its_camera_says(orientation: int) -> None:
     }[orientation]  # fmt: skip
     exif = Image.Exif()
     exif[0x0112] = orientation
-    raw = encoded(upright if stored is None else upright.transpose(stored), exif=exif)
-    assert look(raw).size == (2, 3)
-    np.testing.assert_array_equal(read(raw, GREY)[0], ramp(2, 3))
+    raw = encoded(UPRIGHT if stored is None else UPRIGHT.transpose(stored), format, exif)
+    assert look(raw).size == (16, 24)
+    np.testing.assert_allclose(read(raw, GREY)[0].astype(int), np.asarray(UPRIGHT), atol=25)
+
+
+def test_damaged_exif_data_leave_the_picture_as_it_is() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    raw = bytearray(encoded(UPRIGHT, "JPEG", exif))
+    start = raw.index(b"Exif\0\0") + 6
+    raw[start : start + 4] = b"????"
+    assert look(bytes(raw)).size == (16, 24)
+    assert read(bytes(raw)).shape == (3, 16, 24)
+
+
+def test_a_png_may_tell_its_orientation_after_its_pixels() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    raw = encoded(UPRIGHT)
+    note = b"eXIf" + exif.tobytes()[6:]
+    chunk = struct.pack(">I", len(note) - 4) + note + struct.pack(">I", zlib.crc32(note))
+    late = raw[:-12] + chunk + raw[-12:]
+    assert look(late).size == (24, 16) == read(late).shape[1:]
 
 
 def test_the_first_frame_of_an_animation_is_taken() -> None:
     frames = [Image.new("L", (2, 2), value) for value in (5, 200)]
     buffer = io.BytesIO()
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
-    assert look(buffer.getvalue()).is_animated
+    assert look(buffer.getvalue()).has_frames
     assert read(buffer.getvalue(), GREY).max() == 5
-    assert not look(png()).is_animated
+    assert not look(png()).has_frames
 
 
 WIDE = Image.fromarray(np.repeat(np.array([[0, 100, 200]], np.uint8), 10, axis=1).repeat(10, 0))
@@ -164,14 +192,167 @@ def test_padding_has_the_colour_of_the_background() -> None:
     assert read(png((9, 9, 9), (4, 2), "RGB"), form)[:, 0, 0].tolist() == [1, 2, 3]
 
 
-def header(width: int, height: int) -> bytes:
-    """A PNG that promises a size and holds a few bytes."""
-    fields = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = [(b"IHDR", fields), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b"")]
+CROPS: list[Crop] = ["center", "random", "pad", "none"]
+
+
+@pytest.mark.parametrize("crop", CROPS)
+@pytest.mark.parametrize("size", [(7, 5), (40, 64), (33, 90)])
+def test_only_what_stays_is_scaled_and_is_as_if_all_was(crop: Crop, size: tuple[int, int]) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (31, 57), np.uint8)
+    made = decode(encoded(Image.fromarray(levels)), Form(1, size, crop), "a")[0]
+    H, W = size
+    choose = {"pad": min, "none": None}.get(crop, max)
+    scale = choose(W / 57, H / 31) if choose else 0
+    width, height = (round(57 * scale), round(31 * scale)) if scale else (W, H)
+    filter = Image.Resampling.BOX if width * height < 57 * 31 else Image.Resampling.LANCZOS
+    whole = np.asarray(Image.fromarray(levels).resize((width, height), filter)).astype(int)
+    if crop == "pad":
+        left, top = (W - width) // 2, (H - height) // 2
+        made = made[top : top + height, left : left + width]
+        offsets = [(0, 0)]
+    elif crop == "center":
+        offsets = [((height - H) // 2, (width - W) // 2)]
+    else:
+        offsets = [(y, x) for y in range(height - H + 1) for x in range(width - W + 1)]
+    h, w = made.shape
+    parts = [whole[y : y + h, x : x + w] for y, x in offsets]
+    assert min(abs(part - made).max() for part in parts) <= 1
+
+
+@pytest.mark.parametrize("crop", CROPS)
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1)])
+def test_a_long_and_thin_picture_takes_no_memory(
+    crop: Crop, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    resize = Image.Image.resize
+
+    def spy(self: Image.Image, size: tuple[int, int], *rest: Any) -> Image.Image:
+        made.append(size[0] * size[1])
+        return resize(self, size, *rest)
+
+    monkeypatch.setattr(Image.Image, "resize", spy)
+    assert read(png(9, size), Form(1, (64, 64), crop)).shape == (1, 64, 64)
+    assert max(made) <= 64 * 64
+
+
+def test_16_bits_are_converted_in_strips_with_few_bytes_a_pixel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(picture, "STRIP_PIXELS", 1000)
+    deep = np.arange(300 * 400, dtype=np.uint32).reshape(300, 400).astype(np.uint16)
+    raw = encoded(Image.fromarray(deep))
+    tracemalloc.start()
+    made = read(raw, GREY)[0]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(made, np.round(deep / 257))
+    assert peak < 5 * deep.size + len(raw)
+
+
+def png_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks
     )
+
+
+def one_row(bits: int, kind: int, width: int, row: bytes, key: bytes) -> bytes:
+    """A PNG of one row of pixels, of which those of a colour are transparent (tRNS)."""
+    fields = struct.pack(">IIBBBBB", width, 1, bits, kind, 0, 0, 0)
+    pixels = zlib.compress(b"\0" + row)
+    return png_chunks((b"IHDR", fields), (b"tRNS", key), (b"IDAT", pixels), (b"IEND", b""))
+
+
+@pytest.mark.parametrize(
+    ("bits", "row", "key", "levels"),
+    [
+        (1, b"\x40", 0, [255, 255]),
+        (2, b"\x18", 1, [0, 255, 170, 0]),
+        (4, b"\x5a", 5, [255, 170]),
+        (8, b"\x05\x0a", 5, [255, 10]),
+        (16, struct.pack(">HH", 300, 40_000), 300, [255, 156]),
+        (16, struct.pack(">HH", 300, 301), 300, [255, 1]),
+    ],
+)
+def test_a_grey_level_may_be_transparent(
+    bits: int, row: bytes, key: int, levels: list[int]
+) -> None:
+    raw = one_row(bits, 0, len(levels), row, struct.pack(">H", key))
+    assert look(raw).channels == 1
+    assert read(raw, GREY)[0, 0].tolist() == levels
+
+
+@pytest.mark.parametrize(("bits", "scale"), [(8, 1), (16, 257)])
+def test_a_colour_may_be_transparent(bits: int, scale: int) -> None:
+    kind = ">6B" if bits == 8 else ">6H"
+    row = struct.pack(kind, *(scale * level for level in (1, 2, 3, 4, 5, 6)))
+    raw = one_row(bits, 2, 2, row, struct.pack(">3H", *(scale * level for level in (1, 2, 3))))
+    assert read(raw)[:, 0].T.tolist() == [[255, 255, 255], [4, 5, 6]]
+
+
+def test_16_bit_grey_with_alpha_is_grey() -> None:
+    fields = struct.pack(">IIBBBBB", 2, 1, 16, 4, 0, 0, 0)
+    row = zlib.compress(b"\0" + struct.pack(">4H", 40_000, 65_535, 40_000, 0))
+    raw = png_chunks((b"IHDR", fields), (b"IDAT", row), (b"IEND", b""))
+    assert look(raw).channels == 1
+    assert read(raw, GREY)[0, 0].tolist() == [156, 255]
+
+
+def tiff(bits: int, photometric: int, sample_format: int, row: bytes, width: int) -> bytes:
+    """A TIFF of one row of grey."""
+    tags = [(256, width), (257, 1), (258, bits), (259, 1), (262, photometric), (273, 200),
+            (277, 1), (278, 1), (279, len(row)), (339, sample_format)]  # fmt: skip
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4
+    return head.ljust(200, b"\0") + row
+
+
+def test_12_bits_of_a_tiff_go_from_black_to_white() -> None:
+    raw = tiff(12, 1, 1, b"\x00\x0f\xff\x80\x00\x00", 4)  # 0, 4095, 2048, 0
+    assert read(raw, GREY)[0, 0].tolist() == [0, 255, 128, 0]
+
+
+@pytest.mark.parametrize(("bits", "white"), [(8, 255), (16, 65_535)])
+def test_zero_may_be_white_in_a_tiff(bits: int, white: int) -> None:
+    row = struct.pack("<3B" if bits == 8 else "<3H", 0, white // 5, white)
+    assert read(tiff(bits, 0, 1, row, 3), GREY)[0, 0].tolist() == [255, 204, 0]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_signed_pixels_are_refused(bits: int) -> None:
+    with pytest.raises(PictureError, match="its pixels are signed numbers"):
+        look(tiff(bits, 1, 2, bytes(8), 2))
+
+
+@pytest.mark.parametrize("format", ["TGA", "EPS", "ICO", "PCX"])
+def test_other_formats_are_not_opened_whatever_the_name(format: str) -> None:
+    for use in (look, read):
+        with pytest.raises(PictureError, match="not an image of a format that is known"):
+            use(encoded(Image.new("RGB", (16, 16)), format))
+
+
+def test_colours_of_a_palette_that_are_not_used_do_not_count() -> None:
+    image = Image.new("P", (2, 1), 0)
+    image.putpalette([3, 3, 3, 200, 0, 0])
+    assert look(encoded(image)).channels == 1
+    image.putpixel((1, 0), 1)
+    assert look(encoded(image)).channels == 3
+
+
+def test_only_the_first_of_several_pages_is_read_and_a_cameras_preview_is_no_page() -> None:
+    pages = [Image.new("L", (2, 2), value) for value in (5, 200)]
+    for format, several in (("TIFF", True), ("MPO", False)):
+        buffer = io.BytesIO()
+        pages[0].save(buffer, format, save_all=True, append_images=pages[1:])
+        assert look(buffer.getvalue()).has_frames == several
+        assert read(buffer.getvalue(), GREY).max() == 5
+
+
+def header(width: int, height: int) -> bytes:
+    """A PNG that promises a size and holds a few bytes."""
+    fields = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return png_chunks((b"IHDR", fields), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b""))
 
 
 @pytest.mark.parametrize("size", [(100_000, 100_000), (0, 5), (9460, 9460)])
@@ -205,6 +386,13 @@ def test_damaged_files_are_refused_whatever_pillow_makes_of_them() -> None:
     assert 100 < refused < 700
     with pytest.raises(PictureError, match="not an image of a format that is known"):
         read(b"")
+
+
+def test_only_the_warning_of_a_bomb_is_an_error() -> None:
+    with only_bombs_warned_of():
+        warnings.warn("Corrupt EXIF data", stacklevel=1)
+        with pytest.raises(Image.DecompressionBombWarning):
+            warnings.warn("", Image.DecompressionBombWarning, stacklevel=1)
 
 
 def test_colours_are_written_as_in_css() -> None:

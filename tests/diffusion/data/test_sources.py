@@ -1,11 +1,13 @@
 """A source's pictures: their places, by folders or by a file of labels."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from diffusion.data import sources
 from diffusion.data.arrays import Arrays
 from diffusion.data.images import DataError
 from diffusion.data.sources import Source, arrays_source, folder_source, labels_of, zip_source
@@ -51,6 +53,35 @@ def test_stylegan_has_its_labels_in_a_file_and_its_folders_are_none(
     )
     assert [entry.place.label for entry in source.entries] == [4, 0]
     assert source.warnings == []
+
+
+@pytest.mark.parametrize("prefix", ["./", "top\\", "top//"])
+def test_stylegans_file_is_found_by_the_path_that_unpacking_would_give_it(
+    prefix: str, tmp_path: Path
+) -> None:
+    content = SHARDS | stylegan([["00000/0.png", 4], ["00001\\1.png", 0]])
+    source = zip_source(
+        zipped(tmp_path / "a.zip", {prefix + name: raw for name, raw in content.items()})
+    )
+    assert [entry.place.label for entry in source.entries] == [4, 0]
+    assert source.warnings == []
+
+
+def test_stylegans_file_is_not_read_where_it_is_too_large_or_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = put(tmp_path / "large", SHARDS | {"dataset.json": b"{}"})
+    os.truncate(large / "dataset.json", 1 << 40)  # sparse
+    with pytest.raises(DataError, match="dataset.json: 1099511627776 bytes; at most"):
+        folder_source(large)
+    piped = put(tmp_path / "piped", SHARDS)
+    os.mkfifo(piped / "dataset.json")
+    with pytest.raises(DataError, match="dataset.json: not a regular file"):
+        folder_source(piped)
+    monkeypatch.setattr(sources, "MAX_LABELS_BYTES", 10)
+    with pytest.raises(DataError, match="dataset.json: 52 bytes; at most 10 are allowed"):
+        content = SHARDS | stylegan([["00000/0.png", 1], ["00001/1.png", 0]])
+        zip_source(zipped(tmp_path / "a.zip", content))
 
 
 def test_a_single_shard_of_stylegan_is_no_wrapping(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_what_a_user_may_miss_is_told() -> None:
 
 
 def test_statistics_are_those_of_numpy_for_each_channel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK", 3)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 3 * 3 * 4 * 5)  # three of them together
     pixels = np.random.default_rng(0).integers(0, 256, (10, 3, 4, 5), np.uint8)
     mean, std = statistics(Images(torch.from_numpy(pixels), None))
     x = pixels / 127.5 - 1
@@ -65,6 +65,24 @@ def test_the_text_is_short_however_much_there_is() -> None:
     assert "cat: 1, dog: 1" in text and "0.png: damaged" in text
     assert "and 90 more; --json lists all" in text and ", and 95 more" in text
     assert len(text.splitlines()) < 30
+
+
+def test_names_cannot_command_the_terminal_and_stay_on_one_line() -> None:
+    pixels = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+    labelled = Images(pixels, torch.tensor([0, 1]), ("a\nb", "\x1b[31mred\udce9"))
+    data = DataSet({"train": labelled}, {(4, 4): 2}, (LeftOut("x\n.png", "y\x07"),), ("z\r",))
+    text = as_text("p\n", summary(data))
+    assert r"a\nb: 1, \x1b[31mred\udce9: 1" in text and r"x\n.png: y\x07" in text
+    assert text.startswith(r"p\n: 2 images") and r"z\r" in text
+    assert text.replace("\n", "").isprintable()
+    assert summary(data)["left_out"] == [{"path": "x\n.png", "why": "y\x07"}]
+
+
+def test_a_sheet_has_room_for_any_name() -> None:
+    labelled = images([0, 1], [0, 1])
+    for name in ("a\nb", "\udce9", "x" * 100_000):
+        sheet = contact_sheet(Images(labelled.pixels, labelled.labels, ("cat", name)))
+        assert sheet.width < 1000
 
 
 def test_a_sheet_has_a_row_for_each_class() -> None:
