@@ -4,10 +4,11 @@ import argparse
 import json
 from pathlib import Path
 
-from diffusion.config import Config, ConfigError, DataConfig
+from diffusion.config import Config, DataConfig
 from diffusion.data import datasets
 from diffusion.data.images import DataError
 from diffusion.data.summary import as_text, contact_sheet, summary
+from diffusion.fields import ConfigError
 
 
 def run(args: argparse.Namespace) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from diffusion.commands.data import data_config
-from diffusion.config import ConfigError, DataConfig
+from diffusion.config import DataConfig
 from diffusion.data import datasets
 from diffusion.data.images import DataSet, SizesError
 from diffusion.devices import describe_machine, pick_device
+from diffusion.fields import ConfigError
 from diffusion.presets import PRESETS
 
 LEAST_FOR_HOLDOUT = 200

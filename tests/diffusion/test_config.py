@@ -6,16 +6,8 @@ from typing import Any
 
 import pytest
 
-from diffusion.config import (
-    Config,
-    ConfigError,
-    DataConfig,
-    ProcessConfig,
-    TrainingConfig,
-    UNetConfig,
-    from_dict,
-    to_dict,
-)
+from diffusion.config import Config, DataConfig, ProcessConfig, TrainingConfig, UNetConfig
+from diffusion.fields import ConfigError, from_dict, to_dict
 from diffusion.presets import PRESETS
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
@@ -36,16 +28,7 @@ def test_defaults_are_the_papers() -> None:
 @pytest.mark.parametrize(
     ("cls", "values", "message"),
     [
-        (Config, {"dat": "mnist"}, "dat: unknown field; known are data, process"),
-        (Config, {"training": {"seeds": 1}}, "seeds: unknown field"),
         (ProcessConfig, {"num_timesteps": 0}, "num_timesteps: 0 is not allowed; it must be at le"),
-        (
-            ProcessConfig,
-            {"num_timesteps": "9"},
-            "num_timesteps: '9' is not allowed; it must be int",
-        ),
-        (ProcessConfig, {"num_timesteps": True}, "num_timesteps: True is not allowed"),
-        (ProcessConfig, {"schedule": "magic"}, "it must be one of 'linear', 'scaled_linear'"),
         (ProcessConfig, {"beta_start": 1.5}, "beta_start: 1.5 is not allowed; it must be between"),
         (ProcessConfig, {"schedule": "table"}, "beta_table: '0 values' is not allowed"),
         (ProcessConfig, {"log_snr_min": 20.0}, "log_snr_min: 20.0 is not allowed; it must be bel"),
@@ -58,7 +41,6 @@ def test_defaults_are_the_papers() -> None:
         (TrainingConfig, {"ema_decay": 1.0}, "ema_decay: 1.0 is not allowed; it must be 0 or more"),
         (TrainingConfig, {"batch_size": 10, "accumulate": 3}, "accumulate: 3 .* divisor of batch"),
         (UNetConfig, {"block_out_channels": [8, 16]}, "down_block_types: .* must be 2 blocks"),
-        (UNetConfig, {"sample_size": [8, 8, 8]}, "sample_size: "),
         (Config, {"training": {"label_dropout": 0.1}}, "label_dropout: needs num_class_embeds"),
     ],
 )
