@@ -195,8 +195,9 @@ class DataConfig:
         allowed = sides is None or all(1 <= side <= MAX_SIDE for side in sides)
         require(allowed, "size", self.size, f"1..{MAX_SIDE}, or two of them: [height, width]")
         require(self.channels in (None, 1, 3), "channels", self.channels, "1 or 3, or left out")
-        share = 0 <= self.holdout < 1 or self.holdout == int(self.holdout) >= 1
-        require(share, "holdout", self.holdout, "a share below 1, or a whole number of images")
+        share = 0 <= self.holdout < 1  # nothing but a share may have a fraction, or be no number
+        fits = share or (self.holdout >= 1 and self.holdout % 1 == 0)
+        require(fits, "holdout", self.holdout, "a share below 1, or a whole number of images")
         require(bool(self.labels), "labels", self.labels, "auto, none, or a name")
 
     @classmethod
@@ -236,29 +237,44 @@ class Config:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a TOML file, in which the network and `num_steps` must be given.
+        """Read a TOML file, in which the data, the network and `num_steps` must be given.
 
         Raises ConfigError naming the file and the field.
         """
         try:
-            values = tomllib.loads(path.read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path}: {error}") from error
-        try:
-            return from_dict(cls, _complete(values))
+            if path.exists() and not path.is_file():  # to open a pipe would wait for its writer
+                raise ConfigError("not a regular file")
+            return cls.parse(path.read_text("utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: not text in UTF-8: {error}") from error
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read TOML, as `read` does a file. Raises ConfigError naming the line or the field."""
+        try:
+            values = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise ConfigError(str(error)) from error
+        return from_dict(cls, _complete(values))
 
 
 def _complete(values: dict[str, Any]) -> dict[str, Any]:
     """Put a preset's fields in its place.
 
-    Raises ConfigError where a file leaves out what no default should decide: the default network,
-    diffusers', has 274 million parameters, and the paper trained for 800,000 steps.
+    Raises ConfigError where a file leaves out what no default should decide: the data are one's
+    own, the default network, diffusers', has 274 million parameters, and the paper trained for
+    800,000 steps.
     """
-    unet, training = values.get("unet", {}), values.get("training", {})
-    if not (isinstance(unet, dict) and isinstance(training, dict)):
+    data, unet, training = (values.get(name, {}) for name in ("data", "unet", "training"))
+    tables = isinstance(data, dict | str), isinstance(unet, dict), isinstance(training, dict)
+    if not all(tables):
         return values  # refused for their types
+    if "path" not in data and not isinstance(data, str):
+        raise ConfigError("data.path: missing; give [data] a path, or the name of a data set")
     names = ", ".join(map(repr, PRESETS))
     if not unet.keys() & {"preset", "block_out_channels"}:
         raise ConfigError(

@@ -10,6 +10,15 @@ import typing
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+WORDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    dict: "a table",
+    types.NoneType: "left out",
+}
+"""What a field of a plain type may hold."""
 
 
 class ConfigError(ValueError):
@@ -41,10 +50,13 @@ def from_dict(cls: type[T], values: dict[str, Any]) -> T:
 
 
 def _convert(name: str, hint: Any, value: Any) -> Any:
-    if isinstance(value, str) and hasattr(hint, "from_text"):
-        return hint.from_text(value)
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return from_dict(typing.cast(type, hint), value)
+    try:
+        if isinstance(value, str) and hasattr(hint, "from_text"):
+            return hint.from_text(value)
+        if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+            return from_dict(typing.cast(type, hint), value)
+    except ConfigError as error:
+        raise ConfigError(f"{name}.{error}") from error
     if isinstance(value, list):
         value = tuple(value)
     require(_matches(hint, value), name, value, _describe(hint))
@@ -82,6 +94,18 @@ def _matches_plain(hint: Any, value: Any) -> bool:
 
 
 def _describe(hint: Any) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(map(repr, typing.get_args(hint)))
-    return hint.__name__ if isinstance(hint, type) else str(hint)
+    """The values that a type stands for, in words."""
+    options = typing.get_args(hint)
+    match typing.get_origin(hint):
+        case types.UnionType | typing.Union:
+            return " or ".join(
+                _describe(o) for o in options if o is not int or float not in options
+            )
+        case typing.Literal:
+            return "one of " + ", ".join(map(repr, options))
+        case builtins.tuple:
+            items = ["…" if option is ... else _describe(option) for option in options]
+            return f"[{', '.join(items)}]"
+    if dataclasses.is_dataclass(hint):
+        return "a text or a table" if hasattr(hint, "from_text") else "a table"
+    return WORDS.get(typing.get_origin(hint) or hint, str(hint))

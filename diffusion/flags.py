@@ -9,6 +9,8 @@ from typing import get_args
 
 from diffusion.config import Crop
 
+READING = "Beside a configuration they take the place of what its table [data] says."
+
 # One line for a flag and its type, and the next for its help:
 # fmt: off
 
@@ -20,7 +22,8 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("the output").add_argument
     add("--json", action="store_true", help="print JSON (default: text for people)")
     add("--grid", type=Path, metavar="FILE",
-        help="write a contact sheet, a row for each class, to this .png, .jpg or .webp")
+        help="write a contact sheet, a row for each class, to this .png, .jpg or .webp "
+        "(default: none)")
     _add_reading(parser)
 
 
@@ -30,7 +33,7 @@ def add_init(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("the output").add_argument
     add("--out", type=Path, metavar="FILE",
         help="configuration to write (default: the data's name with .toml)")
-    add("--force", action="store_true", help="replace a file that exists")
+    add("--force", action="store_true", help="replace a file that exists (default: refuse to)")
     _add_reading(parser)
     add_device(parser.add_argument_group("what will run the network"))
 
@@ -68,19 +71,19 @@ def add_train(parser: argparse.ArgumentParser) -> None:
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say how images are read, as the table [data] of a configuration does."""
-    add = parser.add_argument_group("how images are read").add_argument
+    add = parser.add_argument_group("how images are read", READING).add_argument
     add("--size", type=int, nargs="+", metavar="PIXELS",
         help="side, or height and width, that all images get (default: as they are)")
-    add("--crop", choices=get_args(Crop), default="center",
+    add("--crop", choices=get_args(Crop),
         help="how an image of another shape gets there: center and random cut the longer side, pad "
-        "fills up the shorter one, none distorts (default: %(default)s)")
-    add("--background", default="white", metavar="COLOUR",
-        help="colour behind transparent pixels, and of padding (default: %(default)s)")
+        "fills up the shorter one, none distorts (default: center)")
+    add("--background", metavar="COLOUR",
+        help="colour behind transparent pixels, and of padding (default: white)")
     add("--channels", type=int, choices=(1, 3),
         help="1 for grey, 3 for RGB (default: 1 if all images are grey, else 3)")
-    add("--holdout", type=_number, default=0, metavar="SHARE|COUNT",
+    add("--holdout", type=_number, metavar="SHARE|COUNT",
         help="training images to set aside as the test split (default: none)")
-    add("--labels", default="auto", metavar="auto|none|NAME",
+    add("--labels", metavar="auto|none|NAME",
         help="auto finds the labels; NAME is a table's column or an .npz's array (default: auto)")
 
 

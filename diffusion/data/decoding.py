@@ -6,7 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,9 +24,9 @@ from diffusion.data.images import (
     SPLITS,
     DataError,
     DataSet,
+    HoldoutError,
     Images,
     LeftOut,
-    SizesError,
     Split,
     as_tensor,
 )
@@ -47,20 +47,56 @@ R = TypeVar("R")
 
 
 def hold_out(source: Source, holdout: int | float) -> Source:
-    """Set training images aside as the test split. Raises DataError where there is one already."""
+    """Set training images aside as the test split.
+
+    Raises HoldoutError where there is one already, or where none can be set aside.
+    """
     if not holdout:
         return source
     splits = {entry.place.split for entry in source.entries}
     if "test" in splits:
-        raise DataError(
+        raise HoldoutError(
             f"[data] holdout: {holdout} is not allowed; the data set has a test split already"
         )
     training = [i for i, entry in enumerate(source.entries) if entry.place.split == "train"]
-    chosen = held_out([source.entries[i].name for i in training], holdout)
+    chosen = held_out(
+        [source.entries[i].name for i in training],
+        [source.entries[i].place.label for i in training],
+        holdout,
+    )
     entries = list(source.entries)
     for i in (training[k] for k in chosen):
         entries[i] = replace(entries[i], place=Place("test", entries[i].place.label))
     return replace(source, entries=entries)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of a data set before its pictures are decoded."""
+
+    sizes: Counter[tuple[int, int]]  # images of each (H, W)
+    images: Counter[Split]
+
+
+def look_through(source: Source) -> Survey:
+    """Read the headers of all pictures of a source. Raises DataError where none can be used."""
+    _, good = _usable(source)
+    sizes = Counter(seen.size for _, seen in good)
+    return Survey(sizes, Counter(entry.place.split for entry, _ in good))
+
+
+def _usable(source: Source) -> tuple[Source, list[tuple[Entry, Look]]]:
+    """Tell the pictures that can be used from the others, which are left out of the source.
+
+    Raises DataError where there are none to train on.
+    """
+    pairs = list(zip(source.entries, _look_at_all(source.entries), strict=True))
+    unusable = [LeftOut(entry.name, seen) for entry, seen in pairs if isinstance(seen, str)]
+    source = replace(source, left_out=[*source.left_out, *unusable])
+    good = [(entry, seen) for entry, seen in pairs if isinstance(seen, Look)]
+    if not any(entry.place.split == "train" for entry, _ in good):
+        raise DataError(_no_images(source))
+    return source, good
 
 
 def read_pictures(source: Source, config: DataConfig, channels: int | None) -> DataSet:
@@ -75,13 +111,7 @@ def read_pictures(source: Source, config: DataConfig, channels: int | None) -> D
     for folder in (own, asked):
         if (folder / FACTS).is_file() and wanted in (None, _channels(found := _read(folder))):
             return found
-    looks = _look_at_all(entries)
-    pairs = list(zip(entries, looks, strict=True))
-    unusable = [LeftOut(entry.name, seen) for entry, seen in pairs if isinstance(seen, str)]
-    source = replace(source, left_out=[*source.left_out, *unusable])
-    good = [(entry, seen) for entry, seen in pairs if isinstance(seen, Look)]
-    if not any(entry.place.split == "train" for entry, _ in good):
-        raise DataError(_no_images(source))
+    source, good = _usable(replace(source, entries=entries))
     natural = max(seen.channels for _, seen in good)
     size = config.size_hw or _one_size(good)
     form = Form(wanted or natural, size, config.crop, colour(config.background))
@@ -147,16 +177,15 @@ def _no_images(source: Source) -> str:
 
 
 def _one_size(good: Sequence[tuple[Entry, Look]]) -> tuple[int, int]:
-    """Return the size of all pictures. Raises SizesError, with examples, where they differ."""
+    """Return the size of all pictures. Raises DataError, with examples, where they differ."""
     examples: dict[tuple[int, int], str] = {}
     for entry, seen in good:
         examples.setdefault(seen.size, entry.name)
     if len(examples) > 1:
         shown = ", ".join(f"{name} {W}x{H}" for (H, W), name in list(examples.items())[:3])
-        raise SizesError(
+        raise DataError(
             f"data: the images have {len(examples)} different sizes ({shown}); set [data] size, "
-            "and crop if they are not to be cut in the middle",
-            Counter(seen.size for _, seen in good),
+            "and crop if they are not to be cut in the middle"
         )
     return next(iter(examples))
 
@@ -234,7 +263,7 @@ def _converted(good: Sequence[tuple[Entry, Look]], form: Form) -> list[str]:
         told.append(f"{_count(other, 'grey image')} converted to RGB")
     animated = sum(seen.is_animated for _, seen in good)
     if animated:
-        told.append(f"{_count(animated, 'animated image')} read as the first frame alone")
+        told.append(f"{_count(animated, 'image')} read as the first of several frames or pages")
     return told
 
 

@@ -15,6 +15,9 @@ class Source:
 
     path: str = "here"
 
+    def __post_init__(self) -> None:
+        require(bool(self.path), "path", self.path, "a path")
+
     @classmethod
     def from_text(cls, path: str) -> Self:
         return cls(path)
@@ -56,14 +59,20 @@ def test_a_text_may_stand_for_a_table() -> None:
     ("values", "message"),
     [
         ({"iner": {}}, "iner: unknown field; known are inner, source, rate"),
-        ({"inner": {"cont": 1}}, "cont: unknown field; known are count, is_on"),
-        ({"inner": {"count": "9"}}, "count: '9' is not allowed; it must be int"),
-        ({"inner": {"count": True}}, "count: True is not allowed"),
-        ({"inner": {"is_on": 1}}, "is_on: 1 is not allowed"),
-        ({"inner": 3}, "inner: 3 is not allowed"),
+        ({"inner": {"cont": 1}}, "inner.cont: unknown field; known are count, is_on"),
+        ({"inner": {"count": "9"}}, "inner.count: '9' is not allowed; it must be a whole number$"),
+        ({"inner": {"count": True}}, "inner.count: True is not allowed"),
+        ({"inner": {"is_on": 1}}, "inner.is_on: 1 is not allowed; it must be true or false$"),
+        ({"inner": 3}, "inner: 3 is not allowed; it must be a table$"),
+        ({"source": 3}, "source: 3 is not allowed; it must be a text or a table$"),
+        ({"source": ""}, "source.path: '' is not allowed; it must be a path"),
+        ({"limit": "x"}, "limit: 'x' is not allowed; it must be a number or left out$"),
         ({"kind": "oval"}, "kind: 'oval' is not allowed; it must be one of 'round', 'square'"),
-        ({"size": [8, 8, 8]}, "size: "),
-        ({"names": ["a", 1]}, "names: "),
+        (
+            {"size": [8, 8, 8]},
+            r"size: \(8, 8, 8\) is .* be a whole number or \[a whole number, a whole number\]$",
+        ),
+        ({"names": ["a", 1]}, r"names: \('a', 1\) is not allowed; it must be \[a text, …\]$"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(

@@ -22,3 +22,9 @@ def test_images_are_held_out_by_count_or_share(text: str, value: float) -> None:
 def test_a_size_is_one_side_or_two() -> None:
     assert parse("--size", "8").size == [8]
     assert parse("--size", "6", "8").size == [6, 8]
+
+
+def test_what_is_not_asked_for_is_left_to_the_configuration() -> None:
+    args = parse()
+    asked = (args.size, args.crop, args.background, args.channels, args.holdout, args.labels)
+    assert asked == (None,) * 6
