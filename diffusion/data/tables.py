@@ -203,16 +203,20 @@ def _labels(
     known: dict[object, str] = {}
     if classes is not None:
         known = {**dict(enumerate(classes)), **{name: name for name in classes}}
+    allowed = f"one of the {len(classes or ())} classes" if known else "a whole number or a text"
     found: list[Label | None] = []
     for row, value in enumerate(values):
-        if value is None or (classes and value == -1):
+        if isinstance(value, float) and value.is_integer():  # as pandas writes whole numbers
+            value = int(value)
+        if value is None or (known and value == -1):
             found.append(None)
-        elif not isinstance(value, int | str) or (known and value not in known):
-            kind = f"one of the {len(known) // 2} classes" if known else "a whole number or a text"
-            raise DataError(f"{where}: row {row}: the label {reprlib.repr(value)} is not {kind}")
-        else:
+        elif isinstance(value, int | str) and (not known or value in known):
             label = known.get(value, value)
             found.append(label if isinstance(label, str) else int(label))
+        else:
+            plain = isinstance(value, int | float | str)
+            shown = reprlib.repr(value) if plain else f"of type {type(value).__name__}"
+            raise DataError(f"{where}: row {row}: the label {shown} is not {allowed}")
     return found
 
 

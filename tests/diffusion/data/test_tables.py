@@ -133,11 +133,12 @@ def test_labels_without_names_are_whole_numbers_or_texts(tmp_path: Path) -> None
     pq.write_table(table(2, label=[0.5, 1.0]), tmp_path / "a.parquet")
     with pytest.raises(DataError, match="row 0: the label 0.5 is not a whole number or a text"):
         labels(tmp_path / "a.parquet")
-    with pytest.raises(DataError, match="a.parquet: image: row 0: the label .* is not") as refusal:
+    with pytest.raises(DataError, match="a.parquet: image: row 0: the label of type dict is not"):
         labels(tmp_path / "a.parquet", labels="image")
-    assert len(str(refusal.value)) < 200, "it does not show the whole picture"
     pq.write_table(table(2, label=[True, False]), tmp_path / "b.parquet")
     assert labels(tmp_path / "b.parquet") == {"train": (["1", "0"], [0, 1])}
+    pq.write_table(table(2, label=[2.0, 0.0]), tmp_path / "c.parquet")
+    assert labels(tmp_path / "c.parquet") == {"train": (["2", "0"], [0, 1])}
 
 
 def test_files_whose_classes_are_in_another_order_agree_by_their_names(tmp_path: Path) -> None:
