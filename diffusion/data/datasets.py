@@ -71,7 +71,15 @@ def survey(config: DataConfig) -> Survey:
     Raises DataError.
     """
     _check_background(config)
-    return look_through(_source(config, _arrays(config, None)))
+    arrays = _arrays(config, None)
+    if arrays is None:
+        return look_through(_source(config, None))
+    sizes, images = Counter[tuple[int, int]](), Counter[Split]()
+    for split, part in arrays.splits.items():
+        N, _, H, W = part.pixels.shape
+        sizes[H, W] += N
+        images[split] = N
+    return Survey(sizes, images)
 
 
 def _check_background(config: DataConfig) -> None:

@@ -52,6 +52,20 @@ def test_mnist_files_without_pixels_are_refused(shape: tuple[int, ...], tmp_path
         read_idx_folder(tmp_path)
 
 
+def test_a_damaged_gz_is_refused_wherever_the_damage_is(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 4, (20, 16, 16), np.uint8)
+    whole, path = gzip.compress(idx(noise)), tmp_path / "train-images-idx3-ubyte.gz"
+    refused = 0
+    for at in range(0, len(whole), 29):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        try:
+            read_idx(path)
+        except DataError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert refused > 10
+
+
 def test_a_stamp_changes_with_the_files_of_mnist(tmp_path: Path) -> None:
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(idx(PIXELS))

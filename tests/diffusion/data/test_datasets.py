@@ -122,7 +122,8 @@ def test_arrays_that_are_not_read_are_warned_of(options: dict[str, Any], tmp_pat
 
 def test_a_survey_counts_images_and_sizes(folder: Path, npz: Path) -> None:
     assert survey(DataConfig(str(folder))).images == {"train": 4, "test": 1}
-    assert survey(DataConfig(str(npz))).sizes == {(4, 4): 3}
+    found = survey(DataConfig(str(npz)))
+    assert found.sizes == {(4, 4): 3} and found.images == {"train": 3}
 
 
 def test_a_missing_split_is_never_another_one(tmp_path: Path) -> None:
