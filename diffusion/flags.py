@@ -9,7 +9,7 @@ from typing import get_args
 
 from diffusion.config import Crop
 
-READING = "Beside a configuration they take the place of what its table [data] says."
+BESIDE = "Beside a configuration they take the place of what its table [data] says."
 
 # One line for a flag and its type, and the next for its help:
 # fmt: off
@@ -24,7 +24,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     add("--grid", type=Path, metavar="FILE",
         help="write a contact sheet, a row for each class, to this .png, .jpg or .webp "
         "(default: none)")
-    _add_reading(parser)
+    _add_reading(parser, BESIDE)
 
 
 def add_init(parser: argparse.ArgumentParser) -> None:
@@ -69,9 +69,9 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     add_device(parser.add_argument_group("what runs the network"))
 
 
-def _add_reading(parser: argparse.ArgumentParser) -> None:
+def _add_reading(parser: argparse.ArgumentParser, note: str | None = None) -> None:
     """Add the flags that say how images are read, as the table [data] of a configuration does."""
-    add = parser.add_argument_group("how images are read", READING).add_argument
+    add = parser.add_argument_group("how images are read", note).add_argument
     add("--size", type=int, nargs="+", metavar="PIXELS",
         help="side, or height and width, that all images get (default: as they are)")
     add("--crop", choices=get_args(Crop),

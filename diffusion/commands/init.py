@@ -206,5 +206,5 @@ def _classes_line(train: Images) -> str:
     if train.labels is None:
         return ""
     classes, used = len(train.classes), len(train.labels.unique())
-    what = "the classes" if used == classes else f"labels 0..{classes - 1}, of which {used} occur,"
+    what = "the classes," if used == classes else f"labels 0..{classes - 1}, of which {used} occur,"
     return f'num_class_embeds = {classes + 1} # {what} and one more: "no label"\n'

@@ -156,13 +156,23 @@ def test_a_place_that_cannot_be_written_to_is_told_before_anything_is_read(
     assert f"--out: '{tmp_path}' is not allowed: it is not a file" in capsys.readouterr().err
 
 
-def test_labels_without_images_are_told_in_a_comment(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("last", "line"),
+    [
+        (1, 'num_class_embeds = 3 # the classes, and one more: "no label"'),
+        (
+            999,
+            'num_class_embeds = 1001 # labels 0..999, of which 2 occur, and one more: "no label"',
+        ),
+    ],
+)
+def test_a_comment_tells_what_the_network_has_labels_for(
+    last: int, line: str, tmp_path: Path
+) -> None:
     pixels = np.zeros((4, 8, 8), np.uint8)
-    np.savez(tmp_path / "a.npz", images=pixels, labels=np.array([0, 999, 0, 999]))
+    np.savez(tmp_path / "a.npz", images=pixels, labels=np.array([0, last, 0, last]))
     data, found = fit(DataConfig(str(tmp_path / "a.npz")), ON_CPU)
-    text = starter(data, found, ON_CPU, "a CPU", Path("a.toml"))
-    told = 'num_class_embeds = 1001 # labels 0..999, of which 2 occur, and one more: "no label"'
-    assert told in text.splitlines()
+    assert line in starter(data, found, ON_CPU, "a CPU", Path("a.toml")).splitlines()
 
 
 def test_the_last_class_may_have_no_image(init: Init, tmp_path: Path) -> None:
