@@ -26,13 +26,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from diffusion.atomic import atomic_folder
-from diffusion.config import (
-    ConfigError,
-    ProcessConfig,
-    UNetConfig,
-    check_channels,
-    from_dict,
-)
+from diffusion.config import ProcessConfig, UNetConfig, check_channels
+from diffusion.fields import ConfigError, from_dict
 from diffusion.folders import MODELS
 from diffusion.parameterization import EpsModel
 from diffusion.process import Process

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from diffusion.config import Crop, FeaturesName, LabelMix, RuntimeName
+from diffusion import flags
+from diffusion.config import FeaturesName, LabelMix, RuntimeName
 from diffusion.spacing import SamplerName
 from diffusion.training.errors import Interrupted, TrainingError
 
@@ -79,31 +80,7 @@ def _add_data(commands: Any) -> None:
         "Show a data set as training will see it: splits, classes, sizes, what is left out.",
         "ddpm data photos/ --size 64 --grid sheet.png",
     )
-    parser.add_argument("data", metavar="DATA",
-        help="data set by name, path to images, or a configuration (.toml) with a [data] table")
-    add = parser.add_argument_group("the output").add_argument
-    add("--json", action="store_true", help="print JSON (default: text for people)")
-    add("--grid", type=Path, metavar="FILE",
-        help="write a contact sheet, a row for each class, to this .png, .jpg or .webp")
-    _add_reading(parser)
-
-
-def _add_reading(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say how images are read, as the table [data] of a configuration does."""
-    add = parser.add_argument_group("how images are read").add_argument
-    add("--size", type=int, nargs="+", metavar="PIXELS",
-        help="side, or height and width, that all images get (default: as they are)")
-    add("--crop", choices=get_args(Crop), default="center",
-        help="how an image of another shape gets there: center and random cut the longer side, pad "
-        "fills up the shorter one, none distorts (default: %(default)s)")
-    add("--background", default="white", metavar="COLOUR",
-        help="colour behind transparent pixels, and of padding (default: %(default)s)")
-    add("--channels", type=int, choices=(1, 3),
-        help="1 for grey, 3 for RGB (default: 1 if all images are grey, else 3)")
-    add("--holdout", type=_number, default=0, metavar="SHARE|COUNT",
-        help="training images to set aside as the test split (default: none)")
-    add("--labels", default="auto", metavar="auto|none|NAME",
-        help="auto finds the labels; NAME is a table's column or an .npz's array (default: auto)")
+    flags.add_data(parser)
 
 
 def _add_init(commands: Any) -> None:
@@ -112,18 +89,7 @@ def _add_init(commands: Any) -> None:
         "Write a configuration to start from, fitted to a data set and this machine.",
         "ddpm init photos/ --out photos.toml",
     )
-    parser.add_argument("data", metavar="DATA", help="data set by name, or path to images")
-    add = parser.add_argument_group("the output").add_argument
-    add("--out", type=Path, metavar="FILE",
-        help="configuration to write (default: the data's name with .toml)")
-    add("--force", action="store_true", help="replace a file that exists")
-    _add_reading(parser)
-    _add_device(parser.add_argument_group("what will run the network"))
-
-
-def _number(text: str) -> int | float:
-    """A whole number, or else a share."""
-    return int(text) if text.isdecimal() else float(text)
+    flags.add_init(parser)
 
 
 def _add_train(commands: Any) -> None:
@@ -132,33 +98,7 @@ def _add_train(commands: Any) -> None:
         "Train a model (Algorithm 1), or continue a run where it stopped.",
         "ddpm train configs/mnist.toml --out runs/mnist",
     )
-    parser.add_argument("config", type=Path,
-        help="configuration, a TOML file; see configs/ for examples")
-
-    add = parser.add_argument_group("the run").add_argument
-    add("--out", type=Path, metavar="FOLDER",
-        help="folder of the run; if it holds a run already, that one is continued (default: none, "
-        "which only --dry-run takes)")
-    add("--name", help="name of the model (default: the configuration's file name)")
-    add("--start", metavar="CHECKPOINT",
-        help="checkpoint to take the first weights from (default: random weights)")
-    add("--num-steps", type=int, metavar="COUNT",
-        help="steps of the run, to make it longer or shorter than it was, also when it is finished "
-        "(default: as many as it has; of a new run, the configuration's)")
-    add("--until", type=int, metavar="STEP",
-        help="stop after this step and continue another time (default: train to the end)")
-    add("--no-samples", action="store_true",
-        help="draw no samples on the way (default: as often as sample_every says)")
-    add("--dry-run", action="store_true",
-        help="say what the run would do, time a step and write nothing (default: train)")
-
-    add = parser.add_argument_group("the data").add_argument
-    add("--data", metavar="NAME|PATH",
-        help="data set by name, or path to images (default: the configuration's)")
-    add("--strict", action="store_true",
-        help="stop at an image that cannot be read (default: leave it out and say so)")
-
-    _add_device(parser.add_argument_group("what runs the network"))
+    flags.add_train(parser)
 
 
 def _add_sample(commands: Any) -> None:
@@ -296,17 +236,12 @@ def _add_runtime(parser: argparse.ArgumentParser, batch_size: str) -> None:
     `batch_size` is the help of that flag.
     """
     group = parser.add_argument_group("what runs the network")
-    _add_device(group)
+    flags.add_device(group)
     add = group.add_argument
     add("--runtime", default="auto", choices=get_args(RuntimeName),
         help="openvino is the faster on a CPU, eager is PyTorch; auto is openvino where it is "
         "installed and the device a CPU (default: %(default)s)")
     add("--batch-size", type=int, default=64, metavar="COUNT", help=batch_size)
-
-
-def _add_device(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--device", default="auto", metavar="NAME",
-        help="auto, cpu, cuda or cuda:1 (default: auto, a GPU where there is one)")
 
 
 # fmt: on

@@ -3,16 +3,13 @@
 The standard library only, so that flags and settings can be checked without loading PyTorch.
 """
 
-import builtins
-import dataclasses
 import math
 import tomllib
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
+from diffusion.fields import ConfigError, from_dict, require
 from diffusion.presets import PRESETS
 
 Schedule = Literal["linear", "scaled_linear", "cosine", "log_snr", "table"]
@@ -28,11 +25,6 @@ MAX_SIDE = 16_384
 """Pixels of an image's side, at most."""
 LabelMix = Literal["balanced", "data"]
 """How often an evaluation asks for each label: equally often, or as often as the data have it."""
-T = TypeVar("T")
-
-
-class ConfigError(ValueError):
-    """A configuration has a wrong, missing or unknown value; the message names the field."""
 
 
 @dataclass(frozen=True)
@@ -203,9 +195,15 @@ class DataConfig:
         allowed = sides is None or all(1 <= side <= MAX_SIDE for side in sides)
         require(allowed, "size", self.size, f"1..{MAX_SIDE}, or two of them: [height, width]")
         require(self.channels in (None, 1, 3), "channels", self.channels, "1 or 3, or left out")
-        share = 0 <= self.holdout < 1 or self.holdout == int(self.holdout) >= 1
-        require(share, "holdout", self.holdout, "a share below 1, or a whole number of images")
+        share = 0 <= self.holdout < 1  # nothing but a share may have a fraction, or be no number
+        fits = share or (self.holdout >= 1 and self.holdout % 1 == 0)
+        require(fits, "holdout", self.holdout, "a share below 1, or a whole number of images")
         require(bool(self.labels), "labels", self.labels, "auto, none, or a name")
+
+    @classmethod
+    def from_text(cls, path: str) -> Self:
+        """The data set at a path, all else as it is by default: `data = "mnist"`, in short."""
+        return cls(path)
 
     @property
     def size_hw(self) -> tuple[int, int] | None:
@@ -239,29 +237,44 @@ class Config:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a TOML file, in which the network and `num_steps` must be given.
+        """Read a TOML file, in which the data, the network and `num_steps` must be given.
 
         Raises ConfigError naming the file and the field.
         """
         try:
-            values = tomllib.loads(path.read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path}: {error}") from error
-        try:
-            return from_dict(cls, _complete(values))
+            if path.exists() and not path.is_file():  # to open a pipe would wait for its writer
+                raise ConfigError("not a regular file")
+            return cls.parse(path.read_text("utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: not text in UTF-8: {error}") from error
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read TOML, as `read` does a file. Raises ConfigError naming the line or the field."""
+        try:
+            values = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise ConfigError(str(error)) from error
+        return from_dict(cls, _complete(values))
 
 
 def _complete(values: dict[str, Any]) -> dict[str, Any]:
     """Put a preset's fields in its place.
 
-    Raises ConfigError where a file leaves out what no default should decide: the default network,
-    diffusers', has 274 million parameters, and the paper trained for 800,000 steps.
+    Raises ConfigError where a file leaves out what no default should decide: the data are one's
+    own, the default network, diffusers', has 274 million parameters, and the paper trained for
+    800,000 steps.
     """
-    unet, training = values.get("unet", {}), values.get("training", {})
-    if not (isinstance(unet, dict) and isinstance(training, dict)):
+    data, unet, training = (values.get(name, {}) for name in ("data", "unet", "training"))
+    tables = isinstance(data, dict | str), isinstance(unet, dict), isinstance(training, dict)
+    if not all(tables):
         return values  # refused for their types
+    if "path" not in data and not isinstance(data, str):
+        raise ConfigError("data.path: missing; give [data] a path, or the name of a data set")
     names = ", ".join(map(repr, PRESETS))
     if not unet.keys() & {"preset", "block_out_channels"}:
         raise ConfigError(
@@ -285,73 +298,3 @@ def check_channels(unet: UNetConfig, process: ProcessConfig) -> None:
     allowed = f"{factor * unet.in_channels} for in_channels {unet.in_channels}, {process.variance}"
     fits = unet.out_channels == factor * unet.in_channels
     require(fits, "out_channels", unet.out_channels, allowed)
-
-
-def require(condition: bool, name: str, value: object, allowed: str) -> None:
-    """Raise ConfigError("name: value is not allowed; it must be …") unless `condition`."""
-    if not condition:
-        raise ConfigError(f"{name}: {value!r} is not allowed; it must be {allowed}")
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Convert a config dataclass to JSON types, from which `from_dict` makes it again."""
-    return dataclasses.asdict(config)
-
-
-def from_dict(cls: type[T], values: dict[str, Any]) -> T:
-    """Make a config dataclass, and those nested in it; lists become tuples.
-
-    Raises ConfigError on an unknown field or a value of the wrong type.
-    """
-    hints = typing.get_type_hints(cls)
-    unknown = sorted(values.keys() - hints.keys())
-    if unknown:
-        raise ConfigError(f"{unknown[0]}: unknown field; known are {', '.join(hints)}")
-    return cls(**{name: _convert(name, hints[name], value) for name, value in values.items()})
-
-
-def _convert(name: str, hint: Any, value: Any) -> Any:
-    if hint is DataConfig and isinstance(value, str):  # data = "mnist", in short
-        return DataConfig(value)
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return from_dict(typing.cast(type, hint), value)
-    if isinstance(value, list):
-        value = tuple(value)
-    require(_matches(hint, value), name, value, _describe(hint))
-    return float(value) if hint in (float, float | None) and value is not None else value
-
-
-def _matches(hint: Any, value: Any) -> bool:
-    """Is `value`, of JSON or TOML with tuples for lists, of the type that a field declares?"""
-    options = typing.get_args(hint)
-    match typing.get_origin(hint):
-        case types.UnionType | typing.Union:
-            return any(_matches(option, value) for option in options)
-        case typing.Literal:
-            return value in options
-        case builtins.tuple:
-            return isinstance(value, tuple) and _matches_tuple(options, value)
-        case builtins.dict:
-            return isinstance(value, dict)
-    return _matches_plain(hint, value)
-
-
-def _matches_tuple(items: tuple[Any, ...], value: tuple[Any, ...]) -> bool:
-    """Is `value` a tuple[items]? All items are of one type; with an ellipsis any number of them."""
-    if items[-1] is not ... and len(value) != len(items):
-        return False
-    return all(_matches(items[0], item) for item in value)
-
-
-def _matches_plain(hint: Any, value: Any) -> bool:
-    if hint in (None, types.NoneType):
-        return value is None
-    if isinstance(value, bool):  # which Python takes for an int
-        return hint is bool
-    return isinstance(value, (int, float) if hint is float else hint)
-
-
-def _describe(hint: Any) -> str:
-    if typing.get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(repr, typing.get_args(hint)))
-    return hint.__name__ if isinstance(hint, type) else str(hint)

@@ -26,8 +26,8 @@ OUR_PICTURE = re.compile(r"\d{6,}\.png")
 class OutputError(ValueError):
     """Nothing can be written to a path; the message names it, and says what to do."""
 
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"out: {str(path)!r} is not allowed: {reason}")
+    def __init__(self, path: Path, reason: str, name: str = "out") -> None:
+        super().__init__(f"{name}: {str(path)!r} is not allowed: {reason}")
 
 
 @dataclass(frozen=True)
@@ -82,17 +82,24 @@ class Output:
             raise OutputError(self.path, error.strerror or str(error)) from error
 
 
-def check_writable(path: Path) -> None:
+def check_file(path: Path, name: str) -> None:
+    """Raise OutputError, naming the flag `name`, unless a file can be written to `path`."""
+    if path.exists() and not path.is_file():
+        raise OutputError(path, "it is not a file", name)
+    check_writable(path, name)
+
+
+def check_writable(path: Path, name: str = "out") -> None:
     """Raise OutputError unless `path` is, or lies in, a folder that may be written to, or made."""
     whole = path.absolute()
     above = whole if whole.is_dir() else next(at for at in whole.parents if at.exists())
     if not above.is_dir():
-        raise OutputError(path, f"{above} is a file, not a folder")
+        raise OutputError(path, f"{above} is a file, not a folder", name)
     try:
         tempfile.TemporaryFile(dir=above).close()  # only this proves it
     except OSError as error:
         reason = f"the folder {above} cannot be written to: {error.strerror}"
-        raise OutputError(path, reason) from error
+        raise OutputError(path, reason, name) from error
 
 
 def _kind(path: Path) -> Literal["array", "grid", "folder"]:

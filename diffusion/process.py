@@ -14,7 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from diffusion.config import ConfigError, ProcessConfig
+from diffusion.config import ProcessConfig
+from diffusion.fields import ConfigError
 
 NOISE_LIMIT = 1e-3
 """A chain whose alpha_bar_T is above this does not end in noise."""

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from diffusion.config import ConfigError, Prediction, ProcessConfig, from_dict
+from diffusion.config import Prediction, ProcessConfig
+from diffusion.fields import ConfigError, from_dict
 from diffusion.process import Process
 
 SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}

@@ -5,7 +5,7 @@ import logging
 import shlex
 
 from diffusion.checkpoint import Checkpoint
-from diffusion.config import DataConfig, from_dict, to_dict
+from diffusion.config import DataConfig
 from diffusion.data import datasets
 from diffusion.data.images import DataError, Images, NoSplitError
 from diffusion.evaluation import evaluate, features
@@ -16,6 +16,7 @@ from diffusion.evaluation.judge import find_judge
 from diffusion.evaluation.plan import OLDER_KEYS, Evaluation, Sampler, Settings
 from diffusion.evaluation.plots import check_plots
 from diffusion.evaluation.report import summary, write
+from diffusion.fields import from_dict, to_dict
 from diffusion.sampling import Source
 
 log = logging.getLogger(__name__)

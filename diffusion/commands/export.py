@@ -9,8 +9,9 @@ from typing import Any
 from safetensors.torch import load_file
 
 from diffusion.checkpoint import ModelCard, find_checkpoint, open_checkpoint, save_checkpoint
-from diffusion.config import Config, from_dict
+from diffusion.config import Config
 from diffusion.evaluation.card import ReportError, read_quality
+from diffusion.fields import from_dict
 from diffusion.output import OutputError, check_writable
 from diffusion.training.batches import null_label
 from diffusion.training.states import saved_states

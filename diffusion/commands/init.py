@@ -2,17 +2,24 @@
 
 import argparse
 import json
+import shlex
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from diffusion.atomic import atomic_file
 from diffusion.commands.data import data_config
-from diffusion.config import ConfigError, DataConfig
+from diffusion.config import Config, DataConfig
 from diffusion.data import datasets
-from diffusion.data.images import DataSet, SizesError
+from diffusion.data.images import DataSet, HoldoutError, Images
 from diffusion.devices import describe_machine, pick_device
+from diffusion.fields import ConfigError, require
+from diffusion.output import check_file
 from diffusion.presets import PRESETS
+from diffusion.toml_text import toml_comment, toml_string
+from diffusion.training.checks import check_data
 
 LEAST_FOR_HOLDOUT = 200
 """Training images from which on some are set aside where there is no test split."""
@@ -37,55 +44,78 @@ ON_GPU = Effort("medium", side=64, largest_side=128, num_steps=100_000, precisio
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read the data, and write the configuration.
+    """Read the data, and write the configuration, if training takes it.
 
-    Raises ConfigError, DataError or DeviceError; nothing is written over unless asked for.
+    Raises ConfigError, DataError, DeviceError, OutputError or TrainingError; nothing is written
+    over unless asked for.
     """
     device = pick_device(args.device)
-    asked = data_config(args)
-    out = args.out or Path(f"{Path(args.data).stem or 'data'}.toml")
+    effort = ON_GPU if device.type == "cuda" else ON_CPU
+    asked = data_config(args, DataConfig(args.data))
+    _check(asked, effort)
+    out = args.out or Path(f"{Path(args.data).resolve().stem or 'data'}.toml")
     if out.exists() and not args.force:
         raise ConfigError(f"--out: {out} exists; --force replaces it")
-    effort = ON_GPU if device.type == "cuda" else ON_CPU
+    check_file(out, "--out")
     data, found = fit(asked, effort)
     text = starter(data, found, effort, describe_machine(device), out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text)
-    run_folder = Path("runs") / out.stem
+    check_data(Config.parse(text), found.split("train"))
+    with atomic_file(out.resolve()) as file:  # a link stays a link
+        file.write(text.encode())
+    shown, run_folder = (shlex.quote(toml_comment(str(p))) for p in (out, Path("runs") / out.stem))
     print(
-        f"written: {out}\nnext:\n"
-        f"  ddpm data {out} --grid sheet.png   # what training will see\n"
-        f"  ddpm train {out} --out {run_folder} --dry-run   # how long a step takes\n"
-        f"  ddpm train {out} --out {run_folder}"
+        f"written: {shown}\nnext:\n"
+        f"  ddpm data {shown} --grid sheet.png   # what training will see\n"
+        f"  ddpm train {shown} --out {run_folder} --dry-run   # how long a step takes\n"
+        f"  ddpm train {shown} --out {run_folder}"
     )
+
+
+def _check(asked: DataConfig, effort: Effort) -> None:
+    """Raise ConfigError for what no configuration can hold, or no network can have."""
+    for name in ("path", "background", "labels"):
+        value = getattr(asked, name)
+        try:
+            toml_string(value)
+        except UnicodeEncodeError:
+            flag = "DATA" if name == "path" else f"--{name}"
+            raise ConfigError(
+                f"{flag}: {value!r} is not allowed; a configuration is UTF-8, and can hold no "
+                "other text: rename it, or make a link to it"
+            ) from None
+    factor = _factor(effort)
+    fits = all(side % factor == 0 for side in asked.size_hw or ())
+    halved = f"which the network halves {factor.bit_length() - 1} times"
+    require(fits, "--size", asked.size, f"a multiple of {factor}, {halved}")
 
 
 def fit(asked: DataConfig, effort: Effort) -> tuple[DataConfig, DataSet]:
     """Choose what the data's options leave open: a size that the network can halve, a test split.
 
-    Raises DataError where the data cannot be read.
+    The size is chosen by the images' headers, before any is decoded. Raises DataError where the
+    data cannot be read.
     """
-    factor = _factor(effort)
+    there = datasets.survey(asked)
+    chosen = asked if asked.size is not None else replace(asked, size=_size(there.sizes, effort))
+    few = there.images["train"] < LEAST_FOR_HOLDOUT
+    if asked.holdout or there.images["test"] or few:
+        return chosen, datasets.read(chosen)
+    held_out = replace(chosen, holdout=HOLDOUT)
     try:
-        found = datasets.read(asked)
-        H, W = found.splits["train"].pixels.shape[2:]
-        sizes = {(H, W): 1}
-    except SizesError as error:
-        sizes = error.sizes
-    fits = len(sizes) == 1 and all(
-        side % factor == 0 and side <= effort.largest_side for side in next(iter(sizes))
-    )
-    chosen = asked
-    if not fits and asked.size is None:
-        shorter = statistics.median_low([min(size) for size, n in sizes.items() for _ in range(n)])
-        side = min(effort.side, max(1, round(shorter / factor)) * factor)
-        chosen = replace(asked, size=side)
-    if chosen != asked:
-        found = datasets.read(chosen)
-    if "test" not in found.splits and len(found.splits["train"]) >= LEAST_FOR_HOLDOUT:
-        chosen = replace(chosen, holdout=chosen.holdout or HOLDOUT)
-        found = datasets.read(chosen)
-    return chosen, found
+        return held_out, datasets.read(held_out)
+    except HoldoutError:  # as where each class has one image
+        return chosen, datasets.read(chosen)
+
+
+def _size(found: Mapping[tuple[int, int], int], effort: Effort) -> int | None:
+    """Choose the side that all images get; None where they are as the network can have them."""
+    factor = _factor(effort)
+    if len(found) == 1 and all(
+        side % factor == 0 and side <= effort.largest_side for side in next(iter(found))
+    ):
+        return None
+    shorter = statistics.median_low([min(size) for size, n in found.items() for _ in range(n)])
+    return min(effort.side, max(1, round(shorter / factor)) * factor)
 
 
 def _factor(effort: Effort) -> int:
@@ -102,15 +132,18 @@ def starter(data: DataConfig, found: DataSet, effort: Effort, machine: str, out:
     steps = min(effort.num_steps, max(LEAST_STEPS, MOST_LOOKS * len(train) // batch))
     looks = steps * batch // len(train)
     labels = f"{classes} classes" if classes else "no labels"
+    images = f"{len(train)} training images of {W} x {H} pixels, {labels}"
+    file, run_folder = shlex.quote(str(out)), shlex.quote(str(Path("runs") / out.stem))
+    run = toml_comment(f"ddpm train {file} --out {run_folder}")
     return f"""\
-# Where to start with {data.path}: {len(train)} training images of {W} x {H} pixels, {labels}.
+# Where to start with {toml_comment(data.path)}: {images}.
 # Written by `ddpm init` for this machine: {machine}.
 #
-#   ddpm train {out} --out runs/{out.stem} --dry-run     says how long a step takes
-#   ddpm train {out} --out runs/{out.stem}
+#   {run} --dry-run     says how long a step takes
+#   {run}
 
 [data]
-path = {json.dumps(data.path)}
+path = {toml_string(data.path)}
 {_data_lines(data, found)}
 [process]
 num_timesteps = 1000
@@ -123,7 +156,7 @@ sample_size = {H if H == W else [H, W]}
 in_channels = {C}
 out_channels = {C}
 {_unet_lines(PRESETS[effort.preset])}
-{_classes_line(classes)}
+{_classes_line(train)}
 [training]
 num_steps = {steps} # each image is seen about {looks} times
 batch_size = {batch}
@@ -155,7 +188,7 @@ def _data_lines(data: DataConfig, found: DataSet) -> str:
     for name in ("background", "channels", "labels"):
         value = getattr(data, name)
         if value != getattr(default, name):
-            lines.append(f"{name} = {json.dumps(value)}")
+            lines.append(f"{name} = {toml_string(value) if isinstance(value, str) else value}")
     if "test" in found.splits and not data.holdout:
         lines.append("# the data have a test split of their own")
     else:
@@ -169,7 +202,9 @@ def _unet_lines(preset: dict[str, Any]) -> str:
     return "\n".join(f"{name} = {json.dumps(value)}" for name, value in preset.items())
 
 
-def _classes_line(classes: int) -> str:
-    if not classes:
+def _classes_line(train: Images) -> str:
+    if train.labels is None:
         return ""
-    return f'num_class_embeds = {classes + 1} # the classes, and one more: "no label"\n'
+    classes, used = len(train.classes), len(train.labels.unique())
+    what = "the classes," if used == classes else f"labels 0..{classes - 1}, of which {used} occur,"
+    return f'num_class_embeds = {classes + 1} # {what} and one more: "no label"\n'

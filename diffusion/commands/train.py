@@ -18,8 +18,9 @@ from safetensors import SafetensorError
 
 from diffusion.checkpoint import Checkpoint, ModelCard, open_checkpoint
 from diffusion.commands.export import export_run
-from diffusion.config import Config, DataConfig, to_dict
+from diffusion.config import Config, DataConfig
 from diffusion.data import datasets
+from diffusion.fields import to_dict
 from diffusion.training import distributed, states
 from diffusion.training.checks import check_folder, check_room, check_until, memory_errors_told
 from diffusion.training.distributed import Worker

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from diffusion.data.images import DataError, Split
+from diffusion.data.images import DataError, HoldoutError, Split
 from diffusion.data.names import as_bytes
 
 SPLIT_NAMES: dict[str, Split] = {
@@ -106,12 +106,14 @@ def number_labels(labels: Mapping[Split, Sequence[Label | None]]) -> tuple[str, 
 
     The training split's labels are the classes: in the order of numbers where all of them are
     numbers, else of names. Where they are whole numbers already, these stay, and the classes are 0
-    up to the largest. Raises DataError for a label that training lacks, or that is out of range.
+    up to the largest. Raises DataError for a label that training lacks, or that is out of range,
+    and for numbers beside names.
     """
     training = labels.get("train", ())
     if not training or None in training:
         return ()
     known = set(training)
+    _check_one_kind(labels)
     if all(isinstance(label, int) for label in known):
         numbers = [int(label) for label in known if label is not None]
         if min(numbers) < 0 or max(numbers) > MAX_LABEL:
@@ -132,6 +134,15 @@ def number_labels(labels: Mapping[Split, Sequence[Label | None]]) -> tuple[str, 
     return classes
 
 
+def _check_one_kind(labels: Mapping[Split, Sequence[Label | None]]) -> None:
+    """Raise DataError where some labels are numbers and others names: 1 is not the class "1"."""
+    first = {type(label): (split, label) for split, own in labels.items() for label in own}
+    first.pop(type(None), None)
+    if len(first) > 1:
+        told = ", ".join(f"{label!r} in {split}" for split, label in first.values())
+        raise DataError(f"data: labels are both numbers and names ({told}); make them of one kind")
+
+
 def number(labels: Sequence[Label | None], classes: Sequence[str]) -> list[int] | None:
     """Return the labels as numbers of the classes; None where there are none, or one lacks."""
     if not classes or None in labels:
@@ -145,22 +156,29 @@ def _few(classes: Sequence[str]) -> str:
     return f"{shown} and {len(classes) - 5} more" if len(classes) > 5 else shown
 
 
-def held_out(names: Sequence[str], holdout: int | float) -> set[int]:
+def held_out(
+    names: Sequence[str], labels: Sequence[Label | None], holdout: int | float
+) -> set[int]:
     """Choose which of the images set aside are the test split, by a hash of their names.
 
-    A share (below 1) takes each image whose hash is below it: who adds images moves no other one
-    to the other split. A count takes the images with the smallest hashes. Raises DataError where
-    nothing would be left on one side.
+    Of each class the image with the largest hash stays, so that training lacks none. Of the others
+    a share (below 1) takes those whose hash is below it, and a count those with the smallest. Who
+    adds images moves no other one by a share, but that of a class whose hashes are all below it.
+    Raises HoldoutError where nothing would be set aside, or less than the count.
     """
     hashes = [hashlib.sha256(as_bytes(name)).digest() for name in names]
+    order = sorted(range(len(names)), key=lambda i: hashes[i])
+    staying = {labels[i]: i for i in order}  # the last of each label
+    free = [i for i in order if staying[labels[i]] != i]
     if holdout < 1:
         limit = int(holdout * 2**64)
-        chosen = {i for i, h in enumerate(hashes) if int.from_bytes(h[:8], "big") < limit}
+        chosen = [i for i in free if int.from_bytes(hashes[i][:8], "big") < limit]
     else:
-        chosen = set(sorted(range(len(names)), key=lambda i: hashes[i])[: int(holdout)])
-    if not 0 < len(chosen) < len(names):
-        raise DataError(
-            f"[data] holdout: {holdout} of {len(names)} training images sets "
-            f"{'none' if not chosen else 'all of them'} aside; both splits need images"
+        chosen = free[: int(holdout)]
+    if not chosen or len(chosen) < holdout:
+        raise HoldoutError(
+            f"[data] holdout: {holdout} is not allowed; of {len(names)} training images "
+            f"{len(free)} can be set aside, since one of each class stays, and {holdout} takes "
+            f"{len(chosen) or 'none'}"
         )
-    return chosen
+    return set(chosen)

@@ -6,7 +6,9 @@ import shutil
 import struct
 import tempfile
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,26 @@ class Arrays:
     labels: Array | None
 
 
+Stamp = tuple[int | str, ...]
+"""What changes when a file does."""
+
+
+@dataclass(frozen=True)
+class ArraySet:
+    """The splits of a data set that is arrays already."""
+
+    splits: dict[Split, Arrays]
+    stamp: Stamp
+    classes: tuple[str, ...] | None = None  # the labels' names, where they are known
+    warnings: tuple[str, ...] = ()
+
+
+def file_stamp(path: Path) -> Stamp:
+    """Return what tells a file from another one, and from itself after a change."""
+    status = path.stat()
+    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
 # IDX
 
 
@@ -40,13 +62,16 @@ def is_idx_folder(folder: Path) -> bool:
     return any(folder.glob("*idx3-ubyte*"))
 
 
-def read_idx_folder(folder: Path) -> dict[Split, Arrays]:
+def read_idx_folder(folder: Path) -> ArraySet:
     """Read the splits that a folder of MNIST's own files has. Raises DataError."""
-    return {
+    paths = [_idx_path(folder, split, dims) for split in IDX_PREFIXES for dims in (3, 1)]
+    stamp = [part for path in map(_either, paths) if path for part in file_stamp(path)]
+    splits = {
         split: read_idx_split(folder, split)
         for split in IDX_PREFIXES
         if split == "train" or _either(_idx_path(folder, split, 3))
     }
+    return ArraySet(splits, tuple(stamp))
 
 
 def read_idx_split(folder: Path, split: Split) -> Arrays:
@@ -62,6 +87,8 @@ def read_idx_split(folder: Path, split: Split) -> Arrays:
     if pixels.ndim != 3 or (read is not None and read.shape != (len(pixels),)):
         shape = None if read is None else read.shape
         raise DataError(f"{folder}: images {pixels.shape} and labels {shape} do not match")
+    if 0 in pixels.shape:
+        raise DataError(f"{path}: {pixels.shape} is not allowed; it holds no pixels")
     return Arrays(pixels[:, None], read)
 
 
@@ -90,7 +117,7 @@ def read_idx(path: Path) -> Array:
             # One byte more than there should be: a longer file is not read to its end
             raw = file.read(size + 1)
         return np.frombuffer(raw, np.uint8).reshape(shape)
-    except (OSError, EOFError, ValueError, OverflowError, struct.error) as error:
+    except (OSError, EOFError, ValueError, OverflowError, struct.error, zlib.error) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: not a whole IDX file: {error}") from error
@@ -98,71 +125,107 @@ def read_idx(path: Path) -> Array:
 
 # .npz
 
-KEYS: tuple[dict[Split, tuple[str, str]], ...] = (
-    {"train": ("images", "labels")},
-    {"train": ("images", "label")},
-    {  # MedMNIST
-        "train": ("train_images", "train_labels"),
-        "val": ("val_images", "val_labels"),
-        "test": ("test_images", "test_labels"),
-    },
-    {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")},  # Keras
-    {"train": ("arr_0", "arr_1")},  # the sample files of guided-diffusion
-)
-"""The keys of images and labels that are read: the first line whose keys of images are there."""
+KEYS: dict[Split, tuple[tuple[str, str], ...]] = {
+    "train": (
+        ("images", "labels"),
+        ("images", "label"),
+        ("train_images", "train_labels"),  # MedMNIST
+        ("x_train", "y_train"),  # Keras
+        ("arr_0", "arr_1"),  # the sample files of guided-diffusion
+    ),
+    "val": (("val_images", "val_labels"), ("x_val", "y_val")),
+    "test": (("test_images", "test_labels"), ("x_test", "y_test")),
+}
+"""The keys of each split's images and labels: the first pair that is there, else the first key of
+images."""
 
 
-def read_npz(path: Path, labels_key: str | None = None) -> dict[Split, Arrays]:
+def read_npz(path: Path, labels_key: str | None = None) -> ArraySet:
     """Read an .npz of images, uint8: (N,H,W), (N,H,W,C) or, where it is unmistakable, (N,C,H,W).
 
-    The labels are those of `KEYS`, or of the array named. Raises DataError, naming the keys found.
+    The labels are those of `KEYS`, or of the array named: it is the training split's, and another
+    split's has the same name but for `train`. Raises DataError, naming the keys found.
     """
+    with _refusing(f"{path}: not a whole .npz"), zipfile.ZipFile(path) as archive:
+        found = [name.removesuffix(".npy") for name in archive.namelist()]
+        chosen = _choose(path, found)
+        if labels_key:
+            if labels_key not in found:
+                raise DataError(
+                    f"[data] labels: {labels_key!r} is not an array of {path}; it has "
+                    f"{', '.join(sorted(found))}"
+                )
+            chosen = {s: (images, _of_split(labels_key, s)) for s, (images, _) in chosen.items()}
+        splits = {
+            split: _split(path, archive, images, labels if labels in found else "")
+            for split, (images, labels) in chosen.items()
+        }
+    unread = sorted(set(found).difference(*chosen.values()))
+    told = (f"not read: {', '.join(unread)} in the .npz",) if unread else ()
+    return ArraySet(splits, file_stamp(path), warnings=told)
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """A block whose errors are DataErrors: what a damaged file makes zipfile, the decompressors
+    and NumPy raise has no class in common."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            found = [name.removesuffix(".npy") for name in archive.namelist()]
-            chosen = _choose(path, found)
-            if labels_key and labels_key not in found:
-                raise DataError(f"[data] labels: {path} has no {labels_key!r}; it has {found}")
-            return {
-                split: _split(path, archive, images, labels_key or labels, found)
-                for split, (images, labels) in chosen.items()
-                if images in found
-            }
-    except (OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a whole .npz: {error}") from error
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{what}: {reason}") from error
 
 
-def _choose(path: Path, found: list[str]) -> Mapping[Split, tuple[str, str]]:
-    complete = [line for line in KEYS if line["train"][0] in found]
-    with_labels = [line for line in complete if line["train"][1] in found]
-    if not complete:
+def _choose(path: Path, found: Sequence[str]) -> dict[Split, tuple[str, str]]:
+    chosen: dict[Split, tuple[str, str]] = {}
+    for split, pairs in KEYS.items():
+        there = [pair for pair in pairs if pair[0] in found]
+        with_labels = [pair for pair in there if pair[1] in found]
+        if there:
+            chosen[split] = (with_labels or there)[0]
+    if "train" not in chosen:
         raise DataError(
             f"{path}: no images among its keys {', '.join(sorted(found)) or '(none)'}; they are "
             "read from `images`, `train_images`, `x_train` or `arr_0`"
         )
-    return (with_labels or complete)[0]
+    return chosen
 
 
-def _split(
-    path: Path, archive: zipfile.ZipFile, images: str, labels: str, found: list[str]
-) -> Arrays:
+def _of_split(key: str, split: Split) -> str:
+    """The name of a split's labels, by that of the training split's; "" where it says no split."""
+    own = key.replace("train", split)
+    return key if split == "train" else own if own != key else ""
+
+
+def _split(path: Path, archive: zipfile.ZipFile, images: str, labels: str) -> Arrays:
     pixels = _channels_first(path, images, _member(path, archive, images))
-    if labels not in found:
+    if not labels:
         return Arrays(pixels, None)
     array = _member(path, archive, labels)
     if array.ndim == 2 and array.shape[1] == 1:  # (N,1), as MedMNIST and Keras write labels
         array = array[:, 0]
-    if array.shape != (len(pixels),):
-        raise DataError(f"{path}: {labels} {array.shape}, but {len(pixels)} images")
-    return Arrays(pixels, _check_labels(path, labels, array))
+    N = len(pixels)
+    if array.shape != (N,):
+        raise DataError(
+            f"{path}: {labels}: {array.shape} is not allowed; the labels of {N} images are ({N},) "
+            f"or ({N}, 1)"
+        )
+    with _refusing(f"{path}: {labels}: not text in UTF-8"):
+        return Arrays(pixels, _check_labels(path, labels, array))
 
 
 def _check_labels(path: Path, key: str, array: Array) -> Array:
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8")
-    if array.dtype.kind == "f" and not np.array_equal(array, np.trunc(array)):
-        raise DataError(f"{path}: {key}: {array.dtype} is not allowed; labels are whole numbers")
-    if array.dtype.kind not in "biuU":
+    if array.dtype.kind == "U":
+        "".join(array.tolist()).encode()  # raises for what is no text
+    elif array.dtype.kind == "f":
+        wrong = array[~np.isfinite(array) | (array != np.trunc(array))]
+        if len(wrong):
+            raise DataError(f"{path}: {key}: {wrong[0]} is not allowed; labels are whole numbers")
+    elif array.dtype.kind not in "biu":
         raise DataError(
             f"{path}: {key}: {array.dtype} is not allowed; labels are whole numbers or strings"
         )
@@ -172,46 +235,46 @@ def _check_labels(path: Path, key: str, array: Array) -> Array:
 def _member(path: Path, archive: zipfile.ZipFile, key: str) -> Array:
     """Read an array; one that is too large for memory is unpacked to disk and mapped.
 
-    Its header is read first, so that no memory is taken for what is refused.
+    Its header is read first, so that neither memory nor disk is taken for what is refused.
     """
     name = f"{key}.npy" if f"{key}.npy" in archive.namelist() else key
-    try:
-        with archive.open(name) as member:
-            shape, dtype = _header(member)
-            size = math.prod(shape) * dtype.itemsize
-            if dtype.hasobject:
-                raise DataError(f"{path}: {key} holds Python objects (pickles), which are not read")
-            if size <= MAX_IN_MEMORY:
-                raw = member.read(size + 1)
-                return np.frombuffer(raw, dtype).reshape(shape)
-        return _mapped(path, archive, name, size)
-    except (ValueError, EOFError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: {key} is not a whole array: {error}") from error
-
-
-def _header(member: Any) -> tuple[tuple[int, ...], np.dtype]:
-    version = np.lib.format.read_magic(member)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
-    else:
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(member)
-    if fortran and len(shape) > 1:
-        raise DataError("it is in Fortran's order; save it with np.ascontiguousarray")
-    return shape, dtype
-
-
-def _mapped(path: Path, archive: zipfile.ZipFile, name: str, size: int) -> Array:
-    with tempfile.TemporaryDirectory(prefix="ddpm-") as folder:
-        free = shutil.disk_usage(folder).free
-        if size > free:
+    info = archive.getinfo(name)
+    with _refusing(f"{path}: {key}: not a whole array"), archive.open(info) as member:
+        shape, fortran, dtype = _header(member)
+        if dtype.hasobject:
+            raise DataError(f"{path}: {key} holds Python objects (pickles), which are not read")
+        size, there = math.prod(shape) * dtype.itemsize, info.file_size - member.tell()
+        if min(shape, default=0) < 0 or size != there:
             raise DataError(
-                f"{path}: {name} takes {size / 1e9:.1f} GB unpacked, and {folder} has "
-                f"{free / 1e9:.1f} GB left"
+                f"{path}: {key}: not a whole array: {dtype} {shape} takes {size} bytes, but it has "
+                f"{there}"
             )
-        mapped: Array = np.load(archive.extract(name, folder), mmap_mode="r", allow_pickle=False)
-        return mapped
+        if size <= MAX_IN_MEMORY:
+            flat = np.frombuffer(member.read(size), dtype)
+        else:
+            flat = _mapped(f"{path}: {key}", member, size, dtype)
+        return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
+
+
+def _header(member: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    if np.lib.format.read_magic(member) == (1, 0):
+        return np.lib.format.read_array_header_1_0(member)
+    return np.lib.format.read_array_header_2_0(member)
+
+
+def _mapped(what: str, member: Any, size: int, dtype: np.dtype) -> Array:
+    """Map the rest of a member, unpacked to a file that has no name and goes with the array."""
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise DataError(
+            f"{what} takes {size:,} bytes unpacked, and {folder} has {free:,} left; set TMPDIR to "
+            "a folder on a larger disk"
+        )
+    with tempfile.TemporaryFile() as file:
+        shutil.copyfileobj(member, file)
+        file.flush()
+        return np.memmap(file, dtype, "r")
 
 
 def _channels_first(path: Path, key: str, pixels: Array) -> Array:

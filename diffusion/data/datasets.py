@@ -6,7 +6,6 @@ images, a folder of IDX files, an .npz, or a data set of the Hub's (Parquet or A
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +15,9 @@ import torch
 from diffusion.config import DataConfig
 from diffusion.data import tables
 from diffusion.data.arrangement import Place, number, number_labels
-from diffusion.data.arrays import MAX_IN_MEMORY, Arrays, is_idx_folder, read_idx_folder, read_npz
+from diffusion.data.arrays import MAX_IN_MEMORY, ArraySet, is_idx_folder, read_idx_folder, read_npz
 from diffusion.data.built_in import BUILT_IN
-from diffusion.data.decoding import hold_out, read_pictures
+from diffusion.data.decoding import Survey, hold_out, look_through, read_pictures
 from diffusion.data.files import HIDDEN
 from diffusion.data.images import DataError, DataSet, Images, Split, as_tensor
 from diffusion.data.picture import colour
@@ -59,47 +58,67 @@ def load(
 def read(config: DataConfig, channels: int | None = None, only: Split | None = None) -> DataSet:
     """Read all splits of a data set, or one of a built-in one. Raises DataError."""
     _check_background(config)
-    arrays, classes = _arrays(config, only)
+    arrays = _arrays(config, only)
+    if arrays is not None and _is_final(arrays, config, channels):
+        return _of_arrays(arrays, config)
+    source = hold_out(_source(config, arrays), config.holdout)
+    return read_pictures(source, config, channels)
+
+
+def survey(config: DataConfig) -> Survey:
+    """Find out how many images there are, and of which sizes, without decoding them.
+
+    Raises DataError.
+    """
+    _check_background(config)
+    arrays = _arrays(config, None)
     if arrays is None:
-        source = _source(config)
-    elif _is_final(arrays, config, channels):
-        return _of_arrays(arrays, classes, config)
-    else:
-        source = arrays_source(arrays, _stamp(config.path), classes)
-    if config.labels == "none":
-        bare = [replace(e, place=Place(e.place.split, None)) for e in source.entries]
-        source = replace(source, entries=bare, classes=())
-    return read_pictures(hold_out(source, config.holdout), config, channels)
+        return look_through(_source(config, None))
+    sizes, images = Counter[tuple[int, int]](), Counter[Split]()
+    for split, part in arrays.splits.items():
+        N, _, H, W = part.pixels.shape
+        sizes[H, W] += N
+        images[split] = N
+    return Survey(sizes, images)
 
 
 def _check_background(config: DataConfig) -> None:
     try:
         colour(config.background)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise DataError(
-            f"[data] background: {config.background!r} is not allowed; it is a colour such as "
-            "white, #ffffff or rgb(255, 255, 255)"
+            f"[data] background: {config.background!r} is not allowed; it is an opaque colour such "
+            "as white, #ffffff or rgb(255, 255, 255)"
         ) from None
 
 
-def _arrays(
-    config: DataConfig, only: Split | None
-) -> tuple[Mapping[Split, Arrays] | None, tuple[str, ...] | None]:
-    """The splits of a data set that is arrays already, and the names of its classes, if known."""
+def _arrays(config: DataConfig, only: Split | None) -> ArraySet | None:
+    """The splits of a data set that is arrays already."""
     path = Path(config.path)
     if config.path in BUILT_IN:
+        _check_unnamed(config, "this data set has")
         built_in = BUILT_IN[config.path]
         splits: tuple[Split, ...] = ("train", "test") if only is None else (only,)
-        return {s: built_in.read(cache_folder(), s) for s in splits}, built_in.classes
+        read = {s: built_in.read(cache_folder(), s) for s in splits}
+        return ArraySet(read, (config.path,), built_in.classes)  # they never change
     if path.is_dir() and is_idx_folder(path):
-        return read_idx_folder(path), None
+        _check_unnamed(config, "MNIST's files have")
+        return read_idx_folder(path)
     if path.is_file() and path.suffix.lower() == ".npz":
-        key = None if config.labels in ("auto", "none") else config.labels
-        return read_npz(path, key), None
-    return None, None
+        return read_npz(path, None if config.labels in ("auto", "none") else config.labels)
+    return None
 
 
-def _source(config: DataConfig) -> Source:
+def _source(config: DataConfig, arrays: ArraySet | None) -> Source:
+    """The pictures of a data set, without their labels where none are wanted."""
+    source = _files(config) if arrays is None else arrays_source(arrays)
+    if config.labels != "none":
+        return source
+    bare = [replace(e, place=Place(e.place.split, None)) for e in source.entries]
+    return replace(source, entries=bare, classes=())
+
+
+def _files(config: DataConfig) -> Source:
     """The pictures of a data set that is files or tables."""
     path = Path(config.path)
     if not path.exists():
@@ -109,11 +128,7 @@ def _source(config: DataConfig) -> Source:
         )
     if tables.is_tables(path):
         return tables.source(path, config.labels)
-    if config.labels not in ("auto", "none"):
-        raise DataError(
-            f"[data] labels: {config.labels!r} is not allowed; image files have `auto` (by their "
-            "folders) or `none`"
-        )
+    _check_unnamed(config, "image files have")
     if path.is_dir():
         return folder_source(path)
     if path.is_file() and path.suffix.lower() == ".zip":
@@ -124,42 +139,39 @@ def _source(config: DataConfig) -> Source:
     )
 
 
-def _stamp(path: str) -> tuple[int | str, ...]:
-    """What changes when an array's file does: a built-in data set never does."""
-    if path in BUILT_IN:
-        return (path,)
-    status = Path(path).stat()
-    return (str(Path(path).resolve()), status.st_size, status.st_mtime_ns)
+def _check_unnamed(config: DataConfig, who: str) -> None:
+    """Raise DataError where a name of labels is set for data in which nothing could have it."""
+    if config.labels not in ("auto", "none"):
+        raise DataError(
+            f"[data] labels: {config.labels!r} is not allowed; {who} `auto` or `none`: a name is "
+            "that of a table's column or of an .npz's array"
+        )
 
 
-def _is_final(arrays: Mapping[Split, Arrays], config: DataConfig, channels: int | None) -> bool:
+def _is_final(arrays: ArraySet, config: DataConfig, channels: int | None) -> bool:
     """Are the arrays already as they are to be?"""
-    C, *size = next(iter(arrays.values())).pixels.shape[1:]
+    parts = list(arrays.splits.values())
+    C, *size = parts[0].pixels.shape[1:]
     return (
         not config.holdout
         and config.size_hw in (None, tuple(size))
         and (config.channels or channels) in (None, C)
         and C in (1, 3)
-        and len({part.pixels.shape[1:] for part in arrays.values()}) == 1
+        and len({part.pixels.shape[1:] for part in parts}) == 1
         and all(
-            part.pixels.flags.c_contiguous or part.pixels.nbytes <= MAX_IN_MEMORY
-            for part in arrays.values()
+            part.pixels.flags.c_contiguous or part.pixels.nbytes <= MAX_IN_MEMORY for part in parts
         )
     )
 
 
-def _of_arrays(
-    arrays: Mapping[Split, Arrays], classes: tuple[str, ...] | None, config: DataConfig
-) -> DataSet:
-    given = {split: labels_of(part) for split, part in arrays.items()}
-    if config.labels == "none":
-        given = {split: [None] * len(labels) for split, labels in given.items()}
-    classes = classes or number_labels(given)
+def _of_arrays(arrays: ArraySet, config: DataConfig) -> DataSet:
+    given = {split: labels_of(part) for split, part in arrays.splits.items()}
+    classes = () if config.labels == "none" else arrays.classes or number_labels(given)
     splits, sizes = {}, Counter[tuple[int, int]]()
-    for split, part in arrays.items():
+    for split, part in arrays.splits.items():
         numbers = number(given[split], classes)
         labels = None if numbers is None else torch.tensor(numbers, dtype=torch.int64)
         pixels = as_tensor(np.ascontiguousarray(part.pixels))
         splits[split] = Images(pixels, labels, classes)
         sizes[pixels.shape[2], pixels.shape[3]] += len(pixels)
-    return DataSet(splits, dict(sizes))
+    return DataSet(splits, dict(sizes), warnings=arrays.warnings)

@@ -5,7 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from diffusion.data.images import (
     SPLITS,
     DataError,
     DataSet,
+    HoldoutError,
     Images,
     LeftOut,
     Split,
@@ -44,20 +45,42 @@ R = TypeVar("R")
 
 
 def hold_out(source: Source, holdout: int | float) -> Source:
-    """Set training images aside as the test split. Raises DataError where there is one already."""
+    """Set training images aside as the test split.
+
+    Raises HoldoutError where there is one already, or where none can be set aside.
+    """
     if not holdout:
         return source
     splits = {entry.place.split for entry in source.entries}
     if "test" in splits:
-        raise DataError(
+        raise HoldoutError(
             f"[data] holdout: {holdout} is not allowed; the data set has a test split already"
         )
     training = [i for i, entry in enumerate(source.entries) if entry.place.split == "train"]
-    chosen = held_out([source.entries[i].name for i in training], holdout)
+    chosen = held_out(
+        [source.entries[i].name for i in training],
+        [source.entries[i].place.label for i in training],
+        holdout,
+    )
     entries = list(source.entries)
     for i in (training[k] for k in chosen):
         entries[i] = replace(entries[i], place=Place("test", entries[i].place.label))
     return replace(source, entries=entries)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of a data set before its pictures are decoded."""
+
+    sizes: Counter[tuple[int, int]]  # images of each (H, W)
+    images: Counter[Split]
+
+
+def look_through(source: Source) -> Survey:
+    """Read the headers of all pictures of a source. Raises DataError where none can be used."""
+    good, _ = _usable(source)
+    sizes = Counter(seen.size for _, seen in good)
+    return Survey(sizes, Counter(entry.place.split for entry, _ in good))
 
 
 def read_pictures(source: Source, config: DataConfig, channels: int | None) -> DataSet:

@@ -3,7 +3,6 @@
 What cannot be decoded has no say in it.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from diffusion.data.files import UnreadableError
-from diffusion.data.images import SizesError
+from diffusion.data.images import DataError
 from diffusion.data.picture import Form, Look, PictureError, convert, decode, look
 from diffusion.data.sources import Entry
 
@@ -50,7 +49,7 @@ def most_channels(good: Sequence[Seen]) -> int:
 
 
 def one_size(good: Sequence[Seen]) -> tuple[int, int]:
-    """Return the size of all pictures that can be decoded. Raises SizesError, with examples, where
+    """Return the size of all pictures that can be decoded. Raises DataError, with examples, where
     they differ."""
     by_size: dict[tuple[int, int], list[Entry]] = {}
     for entry, seen in good:
@@ -61,10 +60,9 @@ def one_size(good: Sequence[Seen]) -> tuple[int, int]:
         shown = ", ".join(
             f"{entries[0].name} {W}x{H}" for (H, W), entries in list(by_size.items())[:3]
         )
-        raise SizesError(
+        raise DataError(
             f"data: the images have {len(by_size)} different sizes ({shown}); set [data] size, "
-            "and crop if they are not to be cut in the middle",
-            Counter(seen.size for _, seen in good),
+            "and crop if they are not to be cut in the middle"
         )
     return found[0] if found else good[0][1].size
 

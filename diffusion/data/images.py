@@ -26,12 +26,8 @@ class NoSplitError(DataError):
     """The data set has no such split."""
 
 
-class SizesError(DataError):
-    """The images have different sizes, and none was set that they could get."""
-
-    def __init__(self, message: str, sizes: dict[tuple[int, int], int]) -> None:
-        super().__init__(message)
-        self.sizes = sizes  # how many images there are of each (H, W)
+class HoldoutError(DataError):
+    """No images can be set aside as the test split."""
 
 
 @dataclass(frozen=True)

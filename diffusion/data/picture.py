@@ -86,8 +86,13 @@ class Form:
 
 
 def colour(text: str) -> Colour:
-    """Read a colour as CSS writes it: white, #fff, rgb(255, 255, 255). Raises ValueError."""
-    red, green, blue = ImageColor.getrgb(text)[:3]
+    """Read an opaque colour as CSS writes it: white, #fff, rgb(255, 255, 255).
+
+    Raises ValueError, or OverflowError where a number is too large.
+    """
+    red, green, blue, *alpha = ImageColor.getrgb(text)
+    if alpha or not all(0 <= value <= 255 for value in (red, green, blue)):
+        raise ValueError(f"{text!r} is not an opaque colour with values of 0..255")
     return (red, green, blue)
 
 

@@ -5,7 +5,7 @@ A source is a folder or zip of image files, arrays, or tables of a Hub data set.
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from diffusion.data.arrangement import Label, Place, arrange, wrapping
-from diffusion.data.arrays import Arrays
+from diffusion.data.arrays import Arrays, ArraySet
 from diffusion.data.files import File, Listing, UnreadableError, Zip, file_in, list_folder
-from diffusion.data.images import DataError, LeftOut, Split
+from diffusion.data.images import DataError, LeftOut
 
 Array = np.ndarray
 STYLEGAN_LABELS = "dataset.json"
@@ -123,29 +123,20 @@ def _stylegan_labels(name: Path, raw: bytes) -> dict[PurePosixPath, int]:
     return labels
 
 
-def arrays_source(
-    arrays: Mapping[Split, Arrays], stamp: tuple[int | str, ...], classes: tuple[str, ...] | None
-) -> Source:
+def arrays_source(found: ArraySet) -> Source:
     """List the images of arrays, named by their numbers."""
     entries = []
-    for split, part in arrays.items():
+    for split, part in found.splits.items():
         labels = labels_of(part)
         for i in range(len(part.pixels)):
-            name = f"{split}/{i}"
-            entries.append(
-                Entry(
-                    name,
-                    Place(split, labels[i]),
-                    (*stamp, name),
-                    partial(part.pixels.__getitem__, i),
-                )
-            )
-    return Source(entries, classes)
+            name, read = f"{split}/{i}", partial(part.pixels.__getitem__, i)
+            entries.append(Entry(name, Place(split, labels[i]), (*found.stamp, name), read))
+    return Source(entries, found.classes, warnings=list(found.warnings))
 
 
 def labels_of(part: Arrays) -> list[Label | None]:
     """Return one label for each image of a split."""
     if part.labels is None:
         return [None] * len(part.pixels)
-    labels: Any = part.labels
-    return list(labels.tolist() if labels.dtype.kind == "U" else labels.astype(np.int64).tolist())
+    values: list[Any] = part.labels.tolist()
+    return [value if isinstance(value, str) else int(value) for value in values]

@@ -6,15 +6,20 @@
 """
 
 import json
+import reprlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from diffusion.data.arrangement import SPLIT_NAMES, Label, Place
-from diffusion.data.files import UnreadableError
+from diffusion.data.arrays import file_stamp
+from diffusion.data.files import UnreadableError, is_hidden, is_image
 from diffusion.data.images import DataError, Split
 from diffusion.data.sources import Entry, Source
 
@@ -25,11 +30,21 @@ GROUPS_IN_MEMORY = 4
 """Row groups of one Parquet file that are kept, since pictures are read in order."""
 
 
+@dataclass(frozen=True)
+class _Part:
+    """The rows of one file."""
+
+    name: str
+    entries: list[Entry]
+    classes: tuple[str, ...] | None  # the names of its classes, if it has them
+
+
 def is_tables(path: Path) -> bool:
-    """Is this a Parquet file, or a folder of Parquet or Arrow files?"""
+    """Is this a Parquet file, or a folder of Parquet or Arrow files? Tables beside images are what
+    somebody noted about these."""
     if path.is_file():
         return path.suffix.lower() == ".parquet"
-    return path.is_dir() and next(_files(path), None) is not None
+    return path.is_dir() and next(_files(path), None) is not None and not _has_images(path)
 
 
 def source(path: Path, labels: str) -> Source:
@@ -41,47 +56,84 @@ def source(path: Path, labels: str) -> Source:
         raise DataError(
             f"data: {path} needs pyarrow, which is not installed; install the extra `parquet`"
         )
-    entries: list[Entry] = []
-    classes: tuple[str, ...] | None = None
+    parts = []
     for file in [path] if path.is_file() else sorted(_files(path)):
-        try:
-            found, classes = _entries(
-                file, file.name if file == path else str(file.relative_to(path)), labels
-            )
-        except (OSError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"{file}: cannot be read: {error}") from error
-        entries += found
-    return Source(entries, classes)
+        name = file.name if file == path else str(file.relative_to(path))
+        with _refusing(file):
+            parts.append(_read(file, name, labels))
+    entries = [entry for part in parts for entry in part.entries]
+    told = _unlabelled(entries)
+    return Source(entries, None if told else _classes(parts), warnings=told)
+
+
+@contextmanager
+def _refusing(file: Path) -> Iterator[None]:
+    """A block whose errors are DataErrors: what a damaged file makes pyarrow raise has no class in
+    common."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{file}: cannot be read: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _files(folder: Path) -> Iterator[Path]:
     for pattern in ("*", "*/*"):
         for path in folder.glob(pattern):
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith((".", "cache-")):
+            is_table = path.suffix.lower() in SUFFIXES and not path.name.startswith((".", "cache-"))
+            if is_table and path.is_file():  # to open a pipe would wait for its writer for ever
                 yield path
 
 
-def _entries(file: Path, name: str, labels: str) -> tuple[list[Entry], tuple[str, ...] | None]:
-    """The rows of one file, and the names of its classes, if it has them."""
+def _has_images(folder: Path) -> bool:
+    inner = (PurePosixPath(path.relative_to(folder)) for path in folder.rglob("*"))
+    return any(is_image(path) and not any(map(is_hidden, path.parts)) for path in inner)
+
+
+def _unlabelled(entries: Sequence[Entry]) -> list[str]:
+    """Say so where some training rows have labels and others have none: then nothing has."""
+    training = [entry for entry in entries if entry.place.split == "train"]
+    bare = [entry.name for entry in training if entry.place.label is None]
+    if len(bare) in (0, len(training)):
+        return []
+    return [
+        f"{len(bare)} of {len(training)} training rows have no label, {bare[0]} the first, and so "
+        "the labels of the others are not used"
+    ]
+
+
+def _classes(parts: Sequence[_Part]) -> tuple[str, ...] | None:
+    """The names of the classes in the order of the files; None where some file has only labels."""
+    labelled = [part for part in parts if any(e.place.label is not None for e in part.entries)]
+    if not labelled or any(part.classes is None for part in labelled):
+        return None
+    return tuple(dict.fromkeys(name for part in labelled for name in part.classes or ()))
+
+
+def _read(file: Path, name: str, labels: str) -> _Part:
     table = _Arrow(file) if file.suffix.lower() == ".arrow" else _Parquet(file)
     features = _features(table.metadata)
     image = _image_column(name, table.columns, features)
-    label = _label_column(name, table.columns, features, labels)
-    classes = tuple(features.get(label or "", {}).get("names", ())) or None
-    values = [None] * table.num_rows if label is None else table.column(label)
-    split, status = _split(name), file.stat()
-    stamp = (name, status.st_size, status.st_mtime_ns)
-    return [
-        Entry(
-            f"{name}/{i}",
-            Place(split, _label(name, value, classes)),
-            (*stamp, i),
-            partial(table.picture, image, i),
-        )
-        for i, value in enumerate(values)
-    ], classes
+    column = _label_column(name, table.columns, features, labels)
+    for chosen in (image, column):
+        if table.columns.count(chosen or "") > 1:
+            raise DataError(f"{name}: the column {chosen!r} is there twice")
+    split, stamp = _split(name), file_stamp(file)
+    classes, places = None, [Place(split, None)] * table.num_rows
+    if column is not None:
+        where = f"{name}: {column}"
+        classes = _class_names(where, features.get(column, {}))
+        places = [Place(split, label) for label in _labels(where, table.column(column), classes)]
+    entries = [
+        Entry(f"{name}/{i}", place, (*stamp, i), partial(table.picture, image, i))
+        for i, place in enumerate(places)
+    ]
+    return _Part(name, entries, classes)
 
 
 def _split(name: str) -> Split:
@@ -99,7 +151,7 @@ def _features(metadata: Mapping[bytes, bytes] | None) -> dict[str, dict[str, Any
         found = json.loads((metadata or {}).get(b"huggingface", b"{}"))
         features = found.get("info", {}).get("features", {})
         return {name: value for name, value in features.items() if isinstance(value, dict)}
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return {}
 
 
@@ -131,24 +183,53 @@ def _label_column(
     return next(iter(named or typed), None)
 
 
-def _label(name: str, value: object, classes: Sequence[str] | None) -> Label | None:
-    """A label as it is stored; the Hub's -1 is the lack of one."""
-    if value is None or (classes and value == -1):
+def _class_names(where: str, feature: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The names of a column of class labels, if it has them."""
+    names = feature.get("names")
+    if feature.get("_type") != "ClassLabel" or names is None:
         return None
-    if not isinstance(value, (int, str)):
-        raise DataError(f"{name}: the label {value!r} is not a whole number or a string")
-    if classes and isinstance(value, int) and not 0 <= value < len(classes):
-        raise DataError(f"{name}: the label {value} is not one of the {len(classes)} classes")
-    return value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{where}: the names of its classes, {reprlib.repr(names)}, are no texts")
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise DataError(f"{where}: {twice!r} is the name of two classes")
+    return tuple(names)
+
+
+def _labels(
+    where: str, values: Sequence[object], classes: tuple[str, ...] | None
+) -> list[Label | None]:
+    """The labels of rows, by name where the classes have names; the Hub's -1 is the lack of one."""
+    known: dict[object, str] = {}
+    if classes is not None:
+        known = {**dict(enumerate(classes)), **{name: name for name in classes}}
+    allowed = f"one of the {len(classes or ())} classes" if known else "a whole number or a text"
+    found: list[Label | None] = []
+    for row, value in enumerate(values):
+        if isinstance(value, float) and value.is_integer():  # as pandas writes whole numbers
+            value = int(value)
+        if value is None or (known and value == -1):
+            found.append(None)
+        elif isinstance(value, int | str) and (not known or value in known):
+            label = known.get(value, value)
+            found.append(label if isinstance(label, str) else int(label))
+        else:
+            plain = isinstance(value, int | float | str)
+            shown = reprlib.repr(value) if plain else f"of type {type(value).__name__}"
+            raise DataError(f"{where}: row {row}: the label {shown} is not {allowed}")
+    return found
 
 
 class _Arrow:
     """A file that `save_to_disk` wrote. It is memory-mapped."""
 
     def __init__(self, path: Path) -> None:
+        """Raises what pyarrow does for a file that is damaged."""
         import pyarrow as pa
 
         self._table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+        # Places in a damaged file may lead anywhere in memory: to follow them ends the process
+        self._table.validate(full=True)
         self.metadata = self._table.schema.metadata
         self.columns: list[str] = self._table.column_names
         self.num_rows: int = self._table.num_rows
@@ -160,7 +241,7 @@ class _Arrow:
 
     def picture(self, column: str, row: int) -> bytes:
         """Return the bytes of an image file. Raises UnreadableError."""
-        return _bytes(self._table.column(column)[row].as_py())
+        return _bytes(self._table.column(column)[row])
 
 
 class _Parquet:
@@ -191,14 +272,21 @@ class _Parquet:
             group += 1
         with self._lock:
             values = self._group(column, group)
-        return _bytes(values[row].as_py())
+        if isinstance(values, UnreadableError):
+            raise values
+        return _bytes(values[row])
 
     def _read_group(self, column: str, group: int) -> Any:
-        return self._file.read_row_group(group, columns=[column]).column(column)
+        """The pictures of a group, or why there are none: it is read once for all its rows."""
+        try:
+            return self._file.read_row_group(group, columns=[column]).column(column)
+        except Exception as error:  # as in _refusing
+            return UnreadableError(f"its rows cannot be read: {_reason(error)}")
 
 
-def _bytes(value: Any) -> bytes:
+def _bytes(cell: Any) -> bytes:
     """The image file in a cell: its bytes, or a record of bytes and path."""
+    value = cell.as_py()
     raw = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(raw, bytes):
         raise UnreadableError("the table holds no image file there")

@@ -47,7 +47,8 @@ def check_data(config: Config, data: Images) -> None:
         return
     if data.labels is None:
         raise TrainingError("num_class_embeds: it is set, but the data has no labels")
-    wanted = int(data.labels.max()) + 1 + (null_label(config) is not None)
+    classes = max(len(data.classes), int(data.labels.max()) + 1)  # the last may have no image
+    wanted = classes + (null_label(config) is not None)
     if rows != wanted:
         raise TrainingError(f"num_class_embeds: {rows}, but the data needs {wanted}")
 

@@ -23,8 +23,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from diffusion.atomic import atomic_folder, sync
-from diffusion.config import Config, to_dict
+from diffusion.config import Config
 from diffusion.data.images import Images
+from diffusion.fields import to_dict
 from diffusion.training.errors import TrainingError
 from diffusion.training.schedule import Reached
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from diffusion.config import Config, to_dict
+from diffusion.config import Config
 from diffusion.data.images import Images
 from diffusion.devices import describe_machine
+from diffusion.fields import to_dict
 from diffusion.process import Process
 from diffusion.training import states
 from diffusion.training.batches import Batch, Batches

@@ -13,7 +13,7 @@ from diffusion.sampling import Request
 from diffusion.training.errors import Interrupted, TrainingError
 from tests.tiny import save_tiny
 
-COMMANDS = ["train", "sample", "evaluate", "export"]
+COMMANDS = ["data", "init", "train", "sample", "evaluate", "export"]
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from diffusion import pixels
-from diffusion.output import Output, OutputError
+from diffusion.output import Output, OutputError, check_file
 
 IMAGES = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 4, 4, 1)
 
@@ -179,3 +179,12 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_else(
         output.write(IMAGES)
     after = {path: (tmp_path / path).stat().st_mtime_ns for path in files(tmp_path)}
     assert {**after, name: 0} == {**before, name: 0}  # a folder's own time may change
+
+
+def test_a_file_that_cannot_be_written_is_told_by_the_name_of_its_flag(tmp_path: Path) -> None:
+    check_file(tmp_path / "new" / "a.png", "--grid")
+    with pytest.raises(OutputError, match="^--grid: .* is not allowed: it is not a file"):
+        check_file(tmp_path, "--grid")
+    (tmp_path / "a").touch()
+    with pytest.raises(OutputError, match="^--grid: .*a is a file, not a folder"):
+        check_file(tmp_path / "a" / "b.png", "--grid")

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from diffusion.checkpoint import WithoutInit
-from diffusion.config import UNetConfig, from_dict
+from diffusion.config import UNetConfig
+from diffusion.fields import from_dict
 from diffusion.presets import PRESETS
 from diffusion.unet import UNet
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from diffusion.config import ConfigError, ProcessConfig
+from diffusion.config import ProcessConfig
+from diffusion.fields import ConfigError
 from diffusion.process import (
     Process,
     cosine_beta,

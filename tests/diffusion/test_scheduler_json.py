@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from diffusion.config import ConfigError, ProcessConfig
+from diffusion.config import ProcessConfig
+from diffusion.fields import ConfigError
 from diffusion.process import Process
 from diffusion.scheduler_json import read_scheduler, scheduler_json
 

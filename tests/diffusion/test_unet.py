@@ -9,7 +9,8 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from diffusion.checkpoint import ModelCard, open_checkpoint, save_checkpoint
-from diffusion.config import Config, ConfigError, ProcessConfig, UNetConfig
+from diffusion.config import Config, ProcessConfig, UNetConfig
+from diffusion.fields import ConfigError
 from diffusion.unet import UNet, initialise
 
 ROOT = Path(__file__).parents[2]

@@ -51,6 +51,48 @@ def test_a_configuration_is_read_as_training_reads_it(
     assert facts["warnings"][0] == "4 grey images are converted to RGB"
 
 
+@pytest.fixture
+def toml(folder: Path, tmp_path: Path) -> Path:
+    """A configuration for images of 4 x 4 pixels, whose table has them made 8 x 8."""
+    data = f'[data]\npath = "{folder}"\nsize = 8\nholdout = 1\n'
+    network = '[unet]\npreset = "small"\nsample_size = 8\n[training]\nnum_steps = 1\n'
+    (tmp_path / "my.TOML").write_text(data + network)
+    return tmp_path / "my.TOML"
+
+
+def test_flags_take_the_place_of_what_a_configuration_says(
+    toml: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ddpm(str(toml), "--json", "--holdout", "2", "--labels", "none") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["splits"]["test"] == {"images": 2, "classes": {}} and facts["size"] == [8, 8]
+    assert ddpm(str(toml), "--json", "--holdout", "0") == 0
+    assert "test" not in json.loads(capsys.readouterr().out)["splits"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--size", "16"], "the images are (3, 16, 16), but the network takes (3, 8, 8); images"),
+        (["--channels", "1"], "the images are (1, 8, 8), but the network takes (3, 8, 8)"),
+    ],
+)
+def test_data_that_training_would_refuse_are_refused(
+    flags: list[str], message: str, toml: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ddpm(str(toml), *flags) == 2
+    told = capsys.readouterr()
+    assert message in told.err and told.out == ""
+
+
+def test_a_sheet_that_cannot_be_written_is_told_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sheet.png").mkdir()
+    assert ddpm("nothing", "--grid", str(tmp_path / "sheet.png")) == 2
+    assert f"--grid: '{tmp_path}/sheet.png' is not allowed: it is not a" in capsys.readouterr().err
+
+
 def test_a_contact_sheet_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = folder.parent / "new" / "sheet.png"
     assert ddpm(str(folder), "--grid", str(out)) == 0
@@ -66,6 +108,8 @@ def test_a_contact_sheet_is_written(folder: Path, capsys: pytest.CaptureFixture[
         ([".", "--size", "0"], "--size: 0 is not allowed; it must be 1..16384"),
         ([".", "--size", "1", "2", "3"], "--size: (1, 2, 3) is not allowed"),
         ([".", "--holdout", "1.5"], "--holdout: 1.5 is not allowed"),
+        ([".", "--holdout", "inf"], "--holdout: inf is not allowed; it must be a share below 1"),
+        ([".", "--holdout", "nan"], "--holdout: nan is not allowed"),
         ([".", "--background", "wite"], "'wite' is not allowed"),
         ([".", "--grid", "a.xyz"], "--grid: a.xyz is not allowed; the suffix is .png"),
         (["no.toml"], "no.toml"),

@@ -1,15 +1,19 @@
 """`ddpm init`: a configuration that fits the data, and can be trained as it is."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from app.cli import main
 from diffusion.commands.init import ON_CPU, ON_GPU, fit, starter
 from diffusion.config import Config, DataConfig
-from diffusion.data import datasets
+from diffusion.data import datasets, forms
+from diffusion.data.picture import Form
 from diffusion.training.trainer import Trainer
 from tests.diffusion.data.samples import png, put
 
@@ -94,6 +98,91 @@ def test_images_are_held_out_where_there_are_enough_and_no_test_split(tmp_path: 
     chosen = [fit(DataConfig(str(tmp_path / f"{name}.npz")), ON_CPU) for name in "abc"]
     assert [data.holdout for data, _ in chosen] == [0.1, 0, 0]
     assert 10 < len(chosen[0][1].split("test")) < 60
+
+
+def test_images_are_not_held_out_where_each_class_has_one(init: Init, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((250, 8, 8), np.uint8), labels=np.arange(250))
+    config = init(tmp_path / "a.npz")
+    assert config.data.holdout == 0 and config.unet.num_class_embeds == 251
+
+
+def test_a_size_is_chosen_before_anything_is_decoded(
+    init: Init, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: set[tuple[int, int] | None] = set()
+
+    def decode(_: bytes, form: Form, __: str) -> np.ndarray:
+        sizes.add(form.size)
+        return np.zeros((1, 32, 32), np.uint8)
+
+    monkeypatch.setattr(forms, "decode", decode)
+    init(folder(tmp_path / "images", [(400, 300)]))
+    assert sizes == {(32, 32)}
+
+
+@pytest.mark.parametrize("size", [["30"], ["1"], ["32", "30"]])
+def test_a_size_that_training_would_refuse_is_refused(
+    size: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, out = folder(tmp_path / "images", [(8, 8)]), tmp_path / "a.toml"
+    assert main(["init", str(images), "--out", str(out), "--device", "cpu", "--size", *size]) == 2
+    told = capsys.readouterr().err
+    assert "--size: " in told and "it must be a multiple of 4, which the network halves 2" in told
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["i😀", "café", "q\"'\\x", "new\nline", "\x01\x7f", "tab\t"])
+def test_any_path_and_any_name_of_the_file_can_be_written(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, out = folder(tmp_path / name, [(8, 8)]), tmp_path / f"{name}.toml"
+    assert main(["init", str(images), "--out", str(out), "--device", "cpu"]) == 0
+    assert Config.read(out).data.path == str(images)
+    assert capsys.readouterr().out.count("\n") == 5
+
+
+def test_a_path_that_is_no_text_is_refused_and_leaves_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.toml"
+    assert main(["init", f"{tmp_path}/\udce9", "--out", str(out), "--device", "cpu"]) == 2
+    assert "DATA: " in capsys.readouterr().err and not out.exists()
+
+
+def test_a_place_that_cannot_be_written_to_is_told_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", "nothing", "--out", str(tmp_path), "--force"]) == 2
+    assert f"--out: '{tmp_path}' is not allowed: it is not a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("last", "line"),
+    [
+        (1, 'num_class_embeds = 3 # the classes, and one more: "no label"'),
+        (
+            999,
+            'num_class_embeds = 1001 # labels 0..999, of which 2 occur, and one more: "no label"',
+        ),
+    ],
+)
+def test_a_comment_tells_what_the_network_has_labels_for(
+    last: int, line: str, tmp_path: Path
+) -> None:
+    pixels = np.zeros((4, 8, 8), np.uint8)
+    np.savez(tmp_path / "a.npz", images=pixels, labels=np.array([0, last, 0, last]))
+    data, found = fit(DataConfig(str(tmp_path / "a.npz")), ON_CPU)
+    assert line in starter(data, found, ON_CPU, "a CPU", Path("a.toml")).splitlines()
+
+
+def test_the_last_class_may_have_no_image(init: Init, tmp_path: Path) -> None:
+    features = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["a", "b", "c"]}}}}
+    table = pa.table({"image": [png(size=(8, 8))] * 4, "label": [0, 1, 0, 1]})
+    made = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+    pq.write_table(made, tmp_path / "a.parquet")
+    config = init(tmp_path / "a.parquet")
+    assert config.unet.num_class_embeds == 4
+    Trainer(config, datasets.load(config.data), tmp_path / "run")
 
 
 def test_a_gpu_gets_a_larger_network_and_larger_images(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """Splits and classes, from paths alone; and images that are held out."""
 
+import zlib
 from pathlib import PurePosixPath
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from diffusion.data.arrangement import Place, arrange, held_out, number, number_labels, wrapping
-from diffusion.data.images import DataError
+from diffusion.data.images import DataError, HoldoutError
 
 
 def paths(*names: str) -> list[PurePosixPath]:
@@ -108,6 +111,13 @@ def test_a_class_that_training_lacks_is_refused_by_name() -> None:
         number_labels({"train": [0, 1], "test": [7]})
 
 
+def test_numbers_beside_names_are_refused() -> None:
+    for labels in ({"train": [0, "a"]}, {"train": ["0", "1"], "test": [1]}):
+        with pytest.raises(DataError, match=r"both numbers and names \(.* in train, .* in t.*\)"):
+            number_labels(labels)  # type: ignore[arg-type]
+    assert number_labels({"train": ["a", "b"], "test": [None, "a"]}) == ("a", "b")
+
+
 @pytest.mark.parametrize("label", [-1, 100_000, 10**8])
 def test_a_label_out_of_range_is_refused(label: int) -> None:
     with pytest.raises(DataError, match=f"label {label} is not allowed; labels are 0..99999"):
@@ -121,30 +131,57 @@ def test_without_labels_there_are_no_classes() -> None:
     assert number(["a"], ()) is None
 
 
-def test_a_share_holds_out_about_as_many_and_the_same_ones_when_images_are_added() -> None:
+def chosen(names: list[str], holdout: float, classes: int = 0) -> set[str]:
+    """The names that are held out. An image's class follows from its name."""
+    labels = [zlib.crc32(name.encode()) % classes if classes else None for name in names]
+    return {names[i] for i in held_out(names, labels, holdout)}
+
+
+@pytest.mark.parametrize("classes", [0, 10])
+def test_a_share_holds_out_about_as_many_and_the_same_ones_when_images_are_added(
+    classes: int,
+) -> None:
     names = [f"{i}.png" for i in range(2000)]
-    chosen = {names[i] for i in held_out(names, 0.1)}
-    assert 150 < len(chosen) < 250
+    first = chosen(names, 0.1, classes)
+    assert 150 < len(first) < 250
     more = [f"new{i}.png" for i in range(500)] + names
-    assert {more[i] for i in held_out(more, 0.1)} & set(names) == chosen
+    assert chosen(more, 0.1, classes) & set(names) == first
 
 
 def test_a_count_holds_out_exactly_as_many_whatever_their_order() -> None:
     names = [f"{i}.png" for i in range(50)]
-    chosen = {names[i] for i in held_out(names, 7)}
-    backwards = names[::-1]
-    assert len(chosen) == 7
-    assert {backwards[i] for i in held_out(backwards, 7)} == chosen
+    assert len(chosen(names, 7, 5)) == 7
+    assert chosen(names[::-1], 7, 5) == chosen(names, 7, 5)
 
 
 def test_names_that_are_not_utf_8_can_be_held_out() -> None:
-    assert len(held_out(["\udce9.png", "\udce8.png", "é.png"], 1)) == 1
+    assert len(held_out(["\udce9.png", "\udce8.png", "é.png"], [None] * 3, 1)) == 1
 
 
-@pytest.mark.parametrize(("holdout", "word"), [(1e-9, "none"), (3, "all of them"), (5, "all")])
-def test_both_sides_need_images(holdout: float, word: str) -> None:
-    with pytest.raises(DataError, match=rf"holdout: {holdout} of 3 training images sets {word}"):
-        held_out(["a", "b", "c"], holdout)
+@settings(derandomize=True)
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=40),
+    st.one_of(st.integers(1, 40), st.floats(0.01, 0.99)),
+)
+def test_training_keeps_an_image_of_each_class(labels: list[int], holdout: float) -> None:
+    names = [f"{i}.png" for i in range(len(labels))]
+    try:
+        test = held_out(names, labels, holdout)
+    except HoldoutError:
+        return
+    assert test and {labels[i] for i in set(range(len(labels))) - test} == set(labels)
+
+
+@pytest.mark.parametrize(("holdout", "count"), [(1e-9, "none"), (3, "2"), (5, "2")])
+def test_what_cannot_be_set_aside_is_refused(holdout: float, count: str) -> None:
+    message = f"holdout: {holdout} is not allowed; of 3 training images 2 can .* takes {count}"
+    with pytest.raises(HoldoutError, match=message):
+        held_out(["a", "b", "c"], [None] * 3, holdout)
+
+
+def test_a_class_of_one_image_stays_in_training() -> None:
+    with pytest.raises(HoldoutError, match="of 3 training images 0 can be set aside"):
+        held_out(["a", "b", "c"], ["x", "y", "z"], 0.9)
 
 
 def test_a_place_tells_split_and_label() -> None:

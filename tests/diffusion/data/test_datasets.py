@@ -1,6 +1,7 @@
 """A data set by its path, whatever is there, and what is said of it."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from diffusion.config import DataConfig
 from diffusion.data import datasets
-from diffusion.data.datasets import SHOWN, load, read
+from diffusion.data.datasets import SHOWN, load, read, survey
 from diffusion.data.images import DataError, NoSplitError
 from tests.diffusion.data.samples import LABELS, PIXELS, idx, png, put, zipped
 
@@ -96,6 +97,35 @@ def test_files_have_no_named_labels(folder: Path) -> None:
         load(DataConfig(str(folder), labels="fine"))
 
 
+@pytest.mark.parametrize("path", ["mnist", "{tmp}/m"])
+def test_arrays_without_names_have_no_named_labels(path: str, tmp_path: Path) -> None:
+    put(tmp_path / "m", {"train-images-idx3-ubyte": idx(PIXELS)})
+    with pytest.raises(DataError, match=r"\[data\] labels: 'fine' is not allowed; .* `auto` or"):
+        read(DataConfig(path.format(tmp=tmp_path), labels="fine"))
+
+
+def test_a_file_of_arrays_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+    path = put(tmp_path / "m", {"train-images-idx3-ubyte": idx(PIXELS)}) / "train-images-idx3-ubyte"
+    config = DataConfig(str(tmp_path / "m"), size=2)
+    assert read(config).split("train").pixels.max() > 0
+    with path.open("r+b") as file:  # in place: the folder stays as it is
+        file.write(idx(np.zeros_like(PIXELS)))
+    assert read(config).split("train").pixels.max() == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"size": 2}])
+def test_arrays_that_are_not_read_are_warned_of(options: dict[str, Any], tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=PIXELS, masks=PIXELS)
+    data = read(DataConfig(str(tmp_path / "a.npz"), **options))
+    assert data.warnings == ("not read: masks in the .npz",)
+
+
+def test_a_survey_counts_images_and_sizes(folder: Path, npz: Path) -> None:
+    assert survey(DataConfig(str(folder))).images == {"train": 4, "test": 1}
+    found = survey(DataConfig(str(npz)))
+    assert found.sizes == {(4, 4): 3} and found.images == {"train": 3}
+
+
 def test_a_missing_split_is_never_another_one(tmp_path: Path) -> None:
     for name in ("train", "val"):
         put(tmp_path / "a", {f"{name}/x/0.png": png(), f"{name}/y/0.png": png()})
@@ -131,8 +161,10 @@ def test_what_is_neither_name_nor_path_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_background_that_is_no_colour_is_refused_before_reading() -> None:
-    with pytest.raises(DataError, match=r"\[data\] background: 'wite' is not allowed; .* white"):
-        read(DataConfig("nothing", background="wite"))
+    for colour in ("wite", "rgb(300,0,0)", f"rgb({'9' * 30},0,0)", "#12345678", "hsl(0,100%,999%)"):
+        message = rf"\[data\] background: {re.escape(repr(colour))} is not allowed; .* white"
+        with pytest.raises(DataError, match=message):
+            read(DataConfig("nothing", background=colour))
 
 
 def test_an_array_larger_than_memory_is_packed_and_not_turned_in_memory(

@@ -13,8 +13,8 @@ from PIL import Image
 from diffusion.config import DataConfig
 from diffusion.data import decoding, forms
 from diffusion.data.arrangement import Place
-from diffusion.data.decoding import hold_out, in_threads, read_pictures
-from diffusion.data.images import DataError, DataSet
+from diffusion.data.decoding import hold_out, in_threads, look_through, read_pictures
+from diffusion.data.images import DataError, DataSet, HoldoutError
 from diffusion.data.sources import Entry, Source, folder_source
 from tests.diffusion.data.samples import encoded, png, put, ramp
 
@@ -196,8 +196,17 @@ def test_training_images_are_set_aside_as_the_test_split(tmp_path: Path) -> None
 
 def test_a_test_split_of_its_own_leaves_nothing_to_hold_out(tmp_path: Path) -> None:
     folder = put(tmp_path / "a", {"train/0.png": png(), "test/0.png": png()})
-    with pytest.raises(DataError, match="holdout: 0.1 is not allowed; .* has a test split"):
+    with pytest.raises(HoldoutError, match="holdout: 0.1 is not allowed; .* has a test split"):
         hold_out(folder_source(folder), 0.1)
+
+
+def test_a_look_through_decodes_nothing(tmp_path: Path, decoded: list[str]) -> None:
+    files = {"train/0.png": png(), "train/1.png": png(size=(8, 2)), "test/0.png": png()}
+    found = look_through(folder_source(put(tmp_path / "a", files | {"train/2.png": b"x"})))
+    assert found.sizes == {(4, 4): 2, (2, 8): 1} and found.images == {"train": 2, "test": 1}
+    assert decoded == []
+    with pytest.raises(DataError, match="no images that can be read: 0.png"):
+        look_through(folder_source(put(tmp_path / "b", {"0.png": b"x"})))
 
 
 # The copy for next time

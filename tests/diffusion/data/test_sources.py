@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from diffusion.data import sources
-from diffusion.data.arrays import Arrays
-from diffusion.data.images import DataError
+from diffusion.data.arrays import Arrays, ArraySet
+from diffusion.data.images import DataError, Split
 from diffusion.data.sources import Source, arrays_source, folder_source, labels_of, zip_source
 from tests.diffusion.data.samples import LABELS, PIXELS, png, put, zipped
 
@@ -117,9 +117,10 @@ def test_a_file_of_labels_of_another_format_is_refused(
 
 
 def test_arrays_have_numbers_for_names() -> None:
-    source = arrays_source({"train": Arrays(PIXELS[:, None], LABELS)}, ("a", 1), ("x", "y", "z"))
+    arrays: dict[Split, Arrays] = {"train": Arrays(PIXELS[:, None], LABELS)}
+    source = arrays_source(ArraySet(arrays, ("a", 1), ("x", "y", "z"), ("not read: m",)))
     assert labels(source) == [(f"train/{i}", "train", label) for i, label in enumerate(LABELS)]
-    assert source.classes == ("x", "y", "z")
+    assert source.classes == ("x", "y", "z") and source.warnings == ["not read: m"]
     np.testing.assert_array_equal(source.entries[1].read(), PIXELS[1:2])
     assert source.entries[0].stamp == ("a", 1, "train/0")
 

@@ -1,9 +1,13 @@
 """Data sets of the Hub: Parquet files, and what `datasets` wrote with `save_to_disk`."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -11,8 +15,9 @@ import pytest
 from diffusion.config import DataConfig
 from diffusion.data import tables
 from diffusion.data.datasets import read
+from diffusion.data.files import UnreadableError
 from diffusion.data.images import DataError
-from tests.diffusion.data.samples import png
+from tests.diffusion.data.samples import png, put
 
 CLASSES = ["cat", "dog"]
 
@@ -113,13 +118,93 @@ def test_minus_one_is_the_hubs_lack_of_a_label(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([0, 7], "the label 7 is not one of the 2 classes"),
-        ([0.5, 1.0], "0.5 is not a whole number"),
+        ([0, 7], "a.parquet: label: row 1: the label 7 is not one of the 2 classes"),
+        ([0.5, 1.0], "row 0: the label 0.5 is not one of the 2 classes"),
+        (["cat", "cow"], "row 1: the label 'cow' is not one of the 2 classes"),
     ],
 )
 def test_labels_that_are_none_are_refused(given: list[Any], message: str, tmp_path: Path) -> None:
     pq.write_table(table(2, FEATURES, label=given), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=message):
+        labels(tmp_path / "a.parquet")
+
+
+def test_labels_without_names_are_whole_numbers_or_texts(tmp_path: Path) -> None:
+    pq.write_table(table(2, label=[0.5, 1.0]), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="row 0: the label 0.5 is not a whole number or a text"):
+        labels(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="a.parquet: image: row 0: the label of type dict is not"):
+        labels(tmp_path / "a.parquet", labels="image")
+    pq.write_table(table(2, label=[True, False]), tmp_path / "b.parquet")
+    assert labels(tmp_path / "b.parquet") == {"train": (["1", "0"], [0, 1])}
+    pq.write_table(table(2, label=[2.0, 0.0]), tmp_path / "c.parquet")
+    assert labels(tmp_path / "c.parquet") == {"train": (["2", "0"], [0, 1])}
+
+
+def test_files_whose_classes_are_in_another_order_agree_by_their_names(tmp_path: Path) -> None:
+    for i, names in enumerate((["cat", "dog"], ["dog", "cat"], ["eel", "dog", "fox"])):
+        features = {"label": {"_type": "ClassLabel", "names": names}}
+        pq.write_table(table(2, features, label=[0, 1]), tmp_path / f"train-{i}.parquet")
+    data = read(DataConfig(str(tmp_path))).split("train")
+    assert data.classes == ("cat", "dog", "eel", "fox")
+    assert [data.classes[k] for k in data.labels] == ["cat", "dog", "dog", "cat", "eel", "dog"]
+
+
+def test_names_in_one_file_and_numbers_in_another_are_refused(tmp_path: Path) -> None:
+    pq.write_table(table(1, label=["a"]), tmp_path / "train-0.parquet")
+    pq.write_table(table(1, label=[0]), tmp_path / "train-1.parquet")
+    with pytest.raises(DataError, match="labels are both numbers and names .'a' in train, 0 in tr"):
+        labels(tmp_path)
+    pq.write_table(table(1, FEATURES, label=[0]), tmp_path / "train-0.parquet")
+    with pytest.raises(DataError, match="both numbers and names .'cat' in train, 0 in train"):
+        labels(tmp_path)
+
+
+@pytest.mark.parametrize("missing", [None, -1])
+def test_the_first_row_without_a_label_is_told(missing: int | None, tmp_path: Path) -> None:
+    given = [0, 1, missing, missing]
+    pq.write_table(table(4, FEATURES, label=given), tmp_path / "a.parquet")
+    data = read(DataConfig(str(tmp_path / "a.parquet")))
+    assert data.split("train").labels is None and data.split("train").classes == ()
+    (told,) = data.warnings
+    assert told.startswith("2 of 4 training rows have no label, a.parquet/2 the first, and so")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["x", "x"], "a.parquet: label: 'x' is the name of two classes"),
+        ([3, 7], r"a.parquet: label: the names of its classes, \[3, 7\], are no texts"),
+        (3, "the names of its classes, 3, are no texts"),
+    ],
+)
+def test_names_of_classes_that_are_none_are_refused(
+    names: Any, message: str, tmp_path: Path
+) -> None:
+    features = {"label": {"_type": "ClassLabel", "names": names}}
+    pq.write_table(table(2, features, label=[0, 1]), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=message):
+        labels(tmp_path / "a.parquet")
+
+
+def test_classes_without_names_are_numbers(tmp_path: Path) -> None:
+    features = {"label": {"_type": "ClassLabel", "names": None}}
+    pq.write_table(table(2, features, label=[0, 1]), tmp_path / "a.parquet")
+    assert labels(tmp_path / "a.parquet")["train"][0] == ["0", "1"]
+
+
+@pytest.mark.parametrize("metadata", ["[" * 100_000, "[1]", "{", '{"info": 3}'])
+def test_metadata_that_says_nothing_is_passed_over(metadata: str, tmp_path: Path) -> None:
+    made = table(2, label=[1, 0]).replace_schema_metadata({"huggingface": metadata})
+    pq.write_table(made, tmp_path / "a.parquet")
+    assert labels(tmp_path / "a.parquet")["train"][0] == ["1", "0"]
+
+
+@pytest.mark.parametrize("twice", ["image", "label"])
+def test_a_column_that_is_there_twice_is_refused(twice: str, tmp_path: Path) -> None:
+    made = table(2, label=[0, 1])
+    pq.write_table(made.append_column(twice, made[twice]), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=f"a.parquet: the column '{twice}' is there twice"):
         labels(tmp_path / "a.parquet")
 
 
@@ -148,6 +233,65 @@ def test_without_pyarrow_the_extra_is_named(
     monkeypatch.setattr(tables, "find_spec", lambda _: None)
     with pytest.raises(DataError, match="needs pyarrow.*install the extra `parquet`"):
         labels(tmp_path / "a.parquet")
+
+
+def test_rows_of_a_damaged_group_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).bytes(20_000)
+    made = pa.table({"image": [noise, noise[::-1]]})
+    pq.write_table(made, tmp_path / "a.parquet", row_group_size=1, compression="snappy",
+                   use_dictionary=False)  # fmt: skip
+    whole = bytearray((tmp_path / "a.parquet").read_bytes())
+    whole[4:200] = b"\xff" * 196
+    (tmp_path / "a.parquet").write_bytes(whole)
+    entry = tables.source(tmp_path / "a.parquet", "none").entries[0]
+    with pytest.raises(UnreadableError, match="^its rows cannot be read: .+$"):
+        entry.read()
+    assert tables.source(tmp_path / "a.parquet", "none").entries[1].read() == noise[::-1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a child shows that no file ends the process")
+def test_no_damage_to_an_arrow_file_ends_the_process(tmp_path: Path) -> None:
+    path, made = tmp_path / "data-0.arrow", table(20, FEATURES, label=[0, 1] * 10)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, made.schema) as writer:
+        writer.write_table(made)
+    check = (
+        "import sys, random; from pathlib import Path; from diffusion.data import tables\n"
+        "from diffusion.data.files import UnreadableError\n"
+        "path = Path(sys.argv[1]); whole = path.read_bytes(); draw = random.Random(0)\n"
+        "for _ in range(300):\n"
+        "    raw = bytearray(whole)\n"
+        "    for _ in range(draw.randint(1, 3)):\n"
+        "        raw[draw.randrange(len(raw))] = draw.randrange(256)\n"
+        "    path.unlink(); path.write_bytes(raw)\n"
+        "    try:\n"
+        "        for entry in tables.source(path.parent, 'auto').entries: entry.read()\n"
+        "    except (ValueError, UnreadableError): pass\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", check, str(path)], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are Unix'")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.parquet")
+    assert not tables.is_tables(tmp_path) and not tables.is_tables(tmp_path / "a.parquet")
+
+
+def test_a_table_beside_images_is_none_of_the_data(tmp_path: Path) -> None:
+    put(tmp_path, {f"train/{name}/0.png": png() for name in ("cat", "dog")})
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "train" / "metadata.parquet")
+    data = read(DataConfig(str(tmp_path)))
+    assert data.split("train").classes == ("cat", "dog")
+    assert data.warnings == ("1 file is not images (1 .parquet)",)
+
+
+def test_a_file_of_equal_name_size_and_time_is_not_taken_for_another(tmp_path: Path) -> None:
+    for name, value in (("a", 10), ("b", 20)):
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table({"image": [png(value)]}), tmp_path / name / "train.parquet")
+        os.utime(tmp_path / name / "train.parquet", (0, 0))
+    assert labels(tmp_path / "a")["train"] == (None, [10])
+    assert labels(tmp_path / "b")["train"] == (None, [20])
 
 
 def test_a_folder_of_pictures_is_no_table(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffusion.config import UNetConfig, from_dict
+from diffusion.config import UNetConfig
+from diffusion.fields import from_dict
 from diffusion.openvino.fusion import merge_norms, merge_upsamplers
 from diffusion.unet import UNet
 from diffusion.unet_blocks import Upsample

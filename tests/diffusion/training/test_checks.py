@@ -11,6 +11,7 @@ import torch
 
 from diffusion.config import TrainingConfig
 from diffusion.training.checks import (
+    check_data,
     check_folder,
     check_room,
     check_shares,
@@ -44,6 +45,16 @@ def test_images_of_another_shape_are_refused_with_what_they_need(tmp_path: Path)
         wrong = dataclasses.replace(images(), pixels=torch.zeros(shape, dtype=torch.uint8))
         with pytest.raises(TrainingError, match=needed):
             Trainer(CONFIG, wrong, tmp_path)
+
+
+def test_a_class_without_images_needs_its_row_too() -> None:
+    data = dataclasses.replace(images(), classes=("a", "b", "c", "d"))
+    rows = len(data.classes) + (CONFIG.training.label_dropout > 0)
+    unet = dataclasses.replace(CONFIG.unet, num_class_embeds=rows)
+    check_data(dataclasses.replace(CONFIG, unet=unet), data)
+    fewer = dataclasses.replace(unet, num_class_embeds=rows - 1)
+    with pytest.raises(TrainingError, match=f"num_class_embeds: {rows - 1}, but the data needs"):
+        check_data(dataclasses.replace(CONFIG, unet=fewer), data)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from diffusion import noise
 from diffusion.bound import Reverse, bound, term
-from diffusion.config import Config, ConfigError, ProcessConfig, TrainingConfig, UNetConfig
+from diffusion.config import Config, ProcessConfig, TrainingConfig, UNetConfig
+from diffusion.fields import ConfigError
 from diffusion.parameterization import EpsModel
 from diffusion.process import Process
 from diffusion.training.batches import Batch

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from diffusion.config import Config, ConfigError, TrainingConfig
+from diffusion.config import Config, TrainingConfig
+from diffusion.fields import ConfigError
 from diffusion.training.errors import TrainingError
 from diffusion.training.schedule import Reached, learning_rate, settle_length
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from diffusion.config import Config, TrainingConfig, to_dict
+from diffusion.config import Config, TrainingConfig
 from diffusion.data.images import Images
+from diffusion.fields import to_dict
 from diffusion.training import states
 from diffusion.training.errors import TrainingError
 from diffusion.training.schedule import Reached

@@ -1,0 +1,111 @@
+"""Dataclasses made of the values of TOML and JSON, each field checked against its type.
+
+The standard library only, so that flags and settings can be checked without loading PyTorch.
+"""
+
+import builtins
+import dataclasses
+import types
+import typing
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+WORDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    dict: "a table",
+    types.NoneType: "left out",
+}
+"""What a field of a plain type may hold."""
+
+
+class ConfigError(ValueError):
+    """A configuration has a wrong, missing or unknown value; the message names the field."""
+
+
+def require(condition: bool, name: str, value: object, allowed: str) -> None:
+    """Raise ConfigError("name: value is not allowed; it must be …") unless `condition`."""
+    if not condition:
+        raise ConfigError(f"{name}: {value!r} is not allowed; it must be {allowed}")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Convert a config dataclass to JSON types, from which `from_dict` makes it again."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(cls: type[T], values: dict[str, Any]) -> T:
+    """Make a config dataclass, and those nested in it; lists become tuples.
+
+    Where a class has a `from_text`, a text may stand for it. Raises ConfigError on an unknown
+    field or a value of the wrong type.
+    """
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(values.keys() - hints.keys())
+    if unknown:
+        raise ConfigError(f"{unknown[0]}: unknown field; known are {', '.join(hints)}")
+    return cls(**{name: _convert(name, hints[name], value) for name, value in values.items()})
+
+
+def _convert(name: str, hint: Any, value: Any) -> Any:
+    try:
+        if isinstance(value, str) and hasattr(hint, "from_text"):
+            return hint.from_text(value)
+        if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+            return from_dict(typing.cast(type, hint), value)
+    except ConfigError as error:
+        raise ConfigError(f"{name}.{error}") from error
+    if isinstance(value, list):
+        value = tuple(value)
+    require(_matches(hint, value), name, value, _describe(hint))
+    return float(value) if hint in (float, float | None) and value is not None else value
+
+
+def _matches(hint: Any, value: Any) -> bool:
+    """Is `value`, of JSON or TOML with tuples for lists, of the type that a field declares?"""
+    options = typing.get_args(hint)
+    match typing.get_origin(hint):
+        case types.UnionType | typing.Union:
+            return any(_matches(option, value) for option in options)
+        case typing.Literal:
+            return value in options
+        case builtins.tuple:
+            return isinstance(value, tuple) and _matches_tuple(options, value)
+        case builtins.dict:
+            return isinstance(value, dict)
+    return _matches_plain(hint, value)
+
+
+def _matches_tuple(items: tuple[Any, ...], value: tuple[Any, ...]) -> bool:
+    """Is `value` a tuple[items]? All items are of one type; with an ellipsis any number of them."""
+    if items[-1] is not ... and len(value) != len(items):
+        return False
+    return all(_matches(items[0], item) for item in value)
+
+
+def _matches_plain(hint: Any, value: Any) -> bool:
+    if hint in (None, types.NoneType):
+        return value is None
+    if isinstance(value, bool):  # which Python takes for an int
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)
+
+
+def _describe(hint: Any) -> str:
+    """The values that a type stands for, in words."""
+    options = typing.get_args(hint)
+    match typing.get_origin(hint):
+        case types.UnionType | typing.Union:
+            return " or ".join(
+                _describe(o) for o in options if o is not int or float not in options
+            )
+        case typing.Literal:
+            return "one of " + ", ".join(map(repr, options))
+        case builtins.tuple:
+            items = ["…" if option is ... else _describe(option) for option in options]
+            return f"[{', '.join(items)}]"
+    if dataclasses.is_dataclass(hint):
+        return "a text or a table" if hasattr(hint, "from_text") else "a table"
+    return WORDS.get(typing.get_origin(hint) or hint, str(hint))

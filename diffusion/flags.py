@@ -1,0 +1,101 @@
+"""The flags of the commands that read data: data, init and train.
+
+Built without PyTorch, so that `--help` answers at once; `diffusion.cli` has the commands.
+"""
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from diffusion.config import Crop
+
+BESIDE = "Beside a configuration they take the place of what its table [data] says."
+
+# One line for a flag and its type, and the next for its help:
+# fmt: off
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `ddpm data`."""
+    parser.add_argument("data", metavar="DATA",
+        help="data set by name, path to images, or a configuration (.toml) with a [data] table")
+    add = parser.add_argument_group("the output").add_argument
+    add("--json", action="store_true", help="print JSON (default: text for people)")
+    add("--grid", type=Path, metavar="FILE",
+        help="write a contact sheet, a row for each class, to this .png, .jpg or .webp "
+        "(default: none)")
+    _add_reading(parser, BESIDE)
+
+
+def add_init(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `ddpm init`."""
+    parser.add_argument("data", metavar="DATA", help="data set by name, or path to images")
+    add = parser.add_argument_group("the output").add_argument
+    add("--out", type=Path, metavar="FILE",
+        help="configuration to write (default: the data's name with .toml)")
+    add("--force", action="store_true", help="replace a file that exists (default: refuse to)")
+    _add_reading(parser)
+    add_device(parser.add_argument_group("what will run the network"))
+
+
+def add_train(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `ddpm train`."""
+    parser.add_argument("config", type=Path,
+        help="configuration, a TOML file; see configs/ for examples")
+
+    add = parser.add_argument_group("the run").add_argument
+    add("--out", type=Path, metavar="FOLDER",
+        help="folder of the run; if it holds a run already, that one is continued (default: none, "
+        "which only --dry-run takes)")
+    add("--name", help="name of the model (default: the configuration's file name)")
+    add("--start", metavar="CHECKPOINT",
+        help="checkpoint to take the first weights from (default: random weights)")
+    add("--num-steps", type=int, metavar="COUNT",
+        help="steps of the run, to make it longer or shorter than it was, also when it is finished "
+        "(default: as many as it has; of a new run, the configuration's)")
+    add("--until", type=int, metavar="STEP",
+        help="stop after this step and continue another time (default: train to the end)")
+    add("--no-samples", action="store_true",
+        help="draw no samples on the way (default: as often as sample_every says)")
+    add("--dry-run", action="store_true",
+        help="say what the run would do, time a step and write nothing (default: train)")
+
+    add = parser.add_argument_group("the data").add_argument
+    add("--data", metavar="NAME|PATH",
+        help="data set by name, or path to images (default: the configuration's)")
+    add("--strict", action="store_true",
+        help="stop at an image that cannot be read (default: leave it out and say so)")
+
+    add_device(parser.add_argument_group("what runs the network"))
+
+
+def _add_reading(parser: argparse.ArgumentParser, note: str | None = None) -> None:
+    """Add the flags that say how images are read, as the table [data] of a configuration does."""
+    add = parser.add_argument_group("how images are read", note).add_argument
+    add("--size", type=int, nargs="+", metavar="PIXELS",
+        help="side, or height and width, that all images get (default: as they are)")
+    add("--crop", choices=get_args(Crop),
+        help="how an image of another shape gets there: center and random cut the longer side, pad "
+        "fills up the shorter one, none distorts (default: center)")
+    add("--background", metavar="COLOUR",
+        help="colour behind transparent pixels, and of padding (default: white)")
+    add("--channels", type=int, choices=(1, 3),
+        help="1 for grey, 3 for RGB (default: 1 if all images are grey, else 3)")
+    add("--holdout", type=_number, metavar="SHARE|COUNT",
+        help="training images to set aside as the test split (default: none)")
+    add("--labels", metavar="auto|none|NAME",
+        help="auto finds the labels; NAME is a table's column or an .npz's array (default: auto)")
+
+
+def _number(text: str) -> int | float:
+    """A whole number, or else a share."""
+    return int(text) if text.isdecimal() else float(text)
+
+
+def add_device(group: argparse._ArgumentGroup) -> None:
+    """Add the flag that says what runs the network."""
+    group.add_argument("--device", default="auto", metavar="NAME",
+        help="auto, cpu, cuda or cuda:1 (default: auto, a GPU where there is one)")
+
+
+# fmt: on
