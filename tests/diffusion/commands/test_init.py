@@ -109,15 +109,15 @@ def test_images_are_not_held_out_where_each_class_has_one(init: Init, tmp_path: 
 def test_a_size_is_chosen_before_anything_is_decoded(
     init: Init, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forms: set[tuple[int, int] | None] = set()
+    sizes: set[tuple[int, int] | None] = set()
 
     def decode(_: bytes, form: Form, __: str) -> np.ndarray:
-        forms.add(form.size)
+        sizes.add(form.size)
         return np.zeros((1, 32, 32), np.uint8)
 
     monkeypatch.setattr(decoding, "decode", decode)
     init(folder(tmp_path / "images", [(400, 300)]))
-    assert forms == {(32, 32)}
+    assert sizes == {(32, 32)}
 
 
 @pytest.mark.parametrize("size", [["30"], ["1"], ["32", "30"]])
