@@ -74,7 +74,7 @@ class ServerSettings(BaseSettings):
     @classmethod
     def _check_root_path(cls, value: str) -> str:
         path = value.rstrip("/")
-        if path and not ROOT_PATH.fullmatch(path):
+        if path and (not ROOT_PATH.fullmatch(path) or {".", ".."} & set(path.split("/"))):
             raise ValueError("it must be a path such as /ddpm, of letters, digits and ._~-")
         return path
 
@@ -216,8 +216,8 @@ class SecuritySettings(BaseSettings):
 
     api_keys: SecretStr = Field(
         SecretStr(""),
-        description=f"API keys of {MIN_KEY} or more characters, separated by commas; every "
-        "request needs one; empty: requests need none",
+        description=f"API keys of {MIN_KEY} or more characters, separated by commas: "
+        "requests for images and jobs need one; empty: none does",
     )
     webhook_secret: SecretStr = Field(
         SecretStr(""), description="key that signs webhooks; empty: jobs have no webhooks"
@@ -246,7 +246,7 @@ class Settings(SecuritySettings, JobSettings, LimitSettings, ModelSettings, Serv
 
     @property
     def keys(self) -> list[str]:
-        """The API keys; empty: requests need none."""
+        """The API keys; empty: no request does."""
         return _split(self.api_keys.get_secret_value())
 
     @property

@@ -59,7 +59,9 @@ def test_a_root_path_has_no_slash_at_its_end(given: str, path: str) -> None:
     assert Settings(root_path=given).root_path == path
 
 
-@pytest.mark.parametrize("path", ["ddpm", "//evil.example", "/a//b", "/a b", "/ä", '/"><script>'])
+@pytest.mark.parametrize(
+    "path", ["ddpm", "//evil.example", "/a//b", "/a b", "/ä", '/"><script>', "/../x", "/a/."]
+)
 def test_what_is_no_plain_path_is_refused(path: str) -> None:
     with pytest.raises(ValidationError, match="it must be a path such as /ddpm"):
         Settings(root_path=path)
