@@ -64,9 +64,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing into $(VENV); that may take a minute or more."
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing into $(VENV), with what the tests need; that may take a minute or more."
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino,postgres,train,dev]'
 	@touch $@ $(VENV)/.installed

@@ -63,7 +63,7 @@ def _refused(host: str, port: int, error: OSError) -> SettingError:
     """The setting that is at fault when no socket can be opened."""
     match error.errno:
         case errno.EADDRINUSE:
-            reason = f"another program listens there, on {host}; stop it, or choose another port"
+            reason = f"another program listens there, on {host}; stop it, or choose another --port"
             return SettingError("port", port, reason)
         case errno.EACCES | errno.EPERM:
             return SettingError("port", port, "this user may not listen on it; take one over 1023")

@@ -6,6 +6,7 @@ does is in `diffusion.commands`.
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -40,9 +41,14 @@ def run_command(args: argparse.Namespace) -> int:
     What a user can mend is one line on standard error, and status 2. What a signal ended has the
     status 128 and its number: 130 for Ctrl-C.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    logging.basicConfig(format="%(levelname)s %(message)s")  # of libraries: warnings alone
+    for ours in ("diffusion", "ddpm"):
+        logging.getLogger(ours).setLevel(logging.INFO)
     try:
         args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except USER_ERRORS as error:
         print(f"ddpm: {error}", file=sys.stderr)
         return 2

@@ -62,7 +62,9 @@ class Listing:
             return []
         kinds = ", ".join(f"{n} {kind or 'without a suffix'}" for kind, n in others.most_common())
         total = others.total()
-        return [f"{total} {'file is' if total == 1 else 'files are'} not images ({kinds})"]
+        return [
+            f"{total} {'file is not an image' if total == 1 else 'files are not images'} ({kinds})"
+        ]
 
 
 def is_hidden(name: str) -> bool:

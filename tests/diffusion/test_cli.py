@@ -1,6 +1,7 @@
 """The flags: what every command has to say for itself, and how it ends."""
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -139,3 +140,35 @@ def test_ddpm_has_these_commands_and_serve(capsys: pytest.CaptureFixture[str]) -
     assert end.value.code == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in (*COMMANDS, "serve"))
+
+
+def test_libraries_are_heard_from_warnings_on_and_we_from_info_on() -> None:
+    script = (
+        "import argparse, logging\n"
+        "from diffusion.cli import run_command\n"
+        "def run(_):\n"
+        "    for name in ('httpx', 'matplotlib.font_manager', 'diffusion.x', 'ddpm.openvino'):\n"
+        "        logging.getLogger(name).info('of %s', name)\n"
+        "run_command(argparse.Namespace(run=run))\n"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stderr
+    assert told.splitlines() == ["INFO of diffusion.x", "INFO of ddpm.openvino"]
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_quietly() -> None:
+    script = (
+        "import argparse\n"
+        "from diffusion.cli import run_command\n"
+        "def run(_):\n"
+        "    for i in range(100_000):\n"
+        "        print(i)\n"
+        "raise SystemExit(run_command(argparse.Namespace(run=run)))\n"
+    )
+    command = f'"{sys.executable}" -c "$SCRIPT" | head -n 1; exit "${{PIPESTATUS[0]}}"'
+    ended = subprocess.run(
+        ["bash", "-c", command],
+        env={**os.environ, "SCRIPT": script},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "0\n", "")

@@ -160,7 +160,7 @@ def test_no_image_at_all_is_refused_with_the_first_reason(tmp_path: Path) -> Non
         DataError, match="no images that can be read: 0.png: not an image of .*, and 1 more"
     ):
         read(put(tmp_path / "a", {"0.png": b"x", "1.png": b"y"}))
-    with pytest.raises(DataError, match="found no images; 1 file is not images"):
+    with pytest.raises(DataError, match="found no images; 1 file is not an image"):
         read(put(tmp_path / "b", {"a.txt": b"x"}))
     with pytest.raises(DataError, match="found no images$"):
         read(put(tmp_path / "c", {"x/.keep": b""}))
@@ -273,7 +273,7 @@ def test_what_the_listing_tells_is_never_that_of_an_earlier_time(
     put(folder, {"notes.txt": b""})
     data = read(folder)
     assert [each.path for each in data.left_out] == ["broken.png", "1.png"]
-    assert data.warnings == ("1 file is not images (1 .txt)",)
+    assert data.warnings == ("1 file is not an image (1 .txt)",)
     (folder / "broken.png").unlink()
     assert [each.path for each in read(folder).left_out] == ["1.png"]
     assert len(decoded) == 1

@@ -226,7 +226,7 @@ def test_paths_out_of_the_archive_and_doubles_and_hidden_ones_are_left_out(tmp_p
         "a.png": "twice in it",
         "__MACOSX/a.png": "hidden",
     }
-    assert listing.warnings() == ["1 file is not images (1 .txt)"]
+    assert listing.warnings() == ["1 file is not an image (1 .txt)"]
 
 
 def test_a_member_too_large_is_left_out_before_it_is_unpacked(

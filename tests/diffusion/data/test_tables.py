@@ -282,7 +282,7 @@ def test_a_table_beside_images_is_none_of_the_data(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "train" / "metadata.parquet")
     data = read(DataConfig(str(tmp_path)))
     assert data.split("train").classes == ("cat", "dog")
-    assert data.warnings == ("1 file is not images (1 .parquet)",)
+    assert data.warnings == ("1 file is not an image (1 .parquet)",)
 
 
 def test_a_file_of_equal_name_size_and_time_is_not_taken_for_another(tmp_path: Path) -> None:
