@@ -59,8 +59,8 @@ class Parts:
         if path.exists():
             try:
                 return _read(path)
-            except UNREADABLE as error:
-                log.warning("%s is damaged (%s); this part is made again", path, error)
+            except UNREADABLE:  # whose messages are about pickles
+                log.warning("%s is damaged; this part is made again", path)
         made = make()
         partial = path.with_suffix(".partial.npz")
         np.savez(partial, **made)  # type: ignore[arg-type]  # none is called allow_pickle
