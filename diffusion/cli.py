@@ -123,7 +123,7 @@ def _add_sample(commands: Any) -> None:
 def _add_images(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say which images `sample` makes, and where they go."""
     add = parser.add_argument_group("the images").add_argument
-    add("--out", type=Path, default=Path("samples.png"), metavar="PATH",
+    add("--out", type=flags.path, default=Path("samples.png"), metavar="PATH",
         help="where the images go: a grid in one .png, an array in an .npz, or a folder of PNGs "
         "(default: %(default)s)")
     add("--force", action="store_true",
@@ -172,7 +172,7 @@ def _add_evaluate(commands: Any) -> None:
 def _add_report(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say where an evaluation is written, and what it compares with."""
     add = parser.add_argument_group("the report").add_argument
-    add("--out", type=Path, required=True, metavar="FOLDER",
+    add("--out", type=flags.path, required=True, metavar="FOLDER",
         help="folder of the report; if it holds an unfinished one, that one is continued")
     add("--data", metavar="NAME|PATH",
         help="data set by name, or path to images (default: what the model was trained on)")
@@ -207,7 +207,7 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
         help="features that distances are measured in; auto is inception where its weights are "
         "stored, else classifier, and random, an untrained network, for data without labels "
         "(default: %(default)s)")
-    add("--classifier", type=Path, metavar="FOLDER",
+    add("--classifier", type=flags.path, metavar="FOLDER",
         help="classifier to recognise labels with (default: the built-in one for the data, or one "
         "that is trained first)")
 
@@ -220,13 +220,13 @@ def _add_export(commands: Any) -> None:
     )
     add = parser.add_argument
     add("source", help="folder of a run, or a checkpoint's folder or built-in name")
-    add("out", type=Path, help="folder to write")
+    add("out", type=flags.path, help="folder to write")
     add("--force", action="store_true",
         help="replace a checkpoint that is there already (default: refuse to)")
 
     add = parser.add_argument_group("the model card").add_argument
     add("--name", help="name of the model (default: a checkpoint's own; of a run, OUT's)")
-    add("--report", type=Path, nargs="+", default=[], metavar="REPORT",
+    add("--report", type=flags.path, nargs="+", default=[], metavar="REPORT",
         help="report.json of an evaluation of this checkpoint, to be summed up on its model card; "
         "more of them add their samplers (default: none)")
 

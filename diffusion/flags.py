@@ -21,7 +21,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         help="data set by name, path to images, or a configuration (.toml) with a [data] table")
     add = parser.add_argument_group("the output").add_argument
     add("--json", action="store_true", help="print JSON (default: text for people)")
-    add("--grid", type=Path, metavar="FILE",
+    add("--grid", type=path, metavar="FILE",
         help="write a contact sheet, a row for each class, to this .png, .jpg or .webp "
         "(default: none)")
     _add_reading(parser, BESIDE)
@@ -31,7 +31,7 @@ def add_init(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `ddpm init`."""
     parser.add_argument("data", metavar="DATA", help="data set by name, or path to images")
     add = parser.add_argument_group("the output").add_argument
-    add("--out", type=Path, metavar="FILE",
+    add("--out", type=path, metavar="FILE",
         help="configuration to write (default: the data's name with .toml)")
     add("--force", action="store_true", help="replace a file that exists (default: refuse to)")
     _add_reading(parser)
@@ -40,11 +40,11 @@ def add_init(parser: argparse.ArgumentParser) -> None:
 
 def add_train(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `ddpm train`."""
-    parser.add_argument("config", type=Path,
+    parser.add_argument("config", type=path,
         help="configuration, a TOML file; see configs/ for examples")
 
     add = parser.add_argument_group("the run").add_argument
-    add("--out", type=Path, metavar="FOLDER",
+    add("--out", type=path, metavar="FOLDER",
         help="folder of the run; if it holds a run already, that one is continued (default: none, "
         "which only --dry-run takes)")
     add("--name", help="name of the model (default: the configuration's file name)")
@@ -85,6 +85,14 @@ def _add_reading(parser: argparse.ArgumentParser, note: str | None = None) -> No
         help="training images to set aside as the test split (default: none)")
     add("--labels", metavar="auto|none|NAME",
         help="auto finds the labels; NAME is a table's column or an .npz's array (default: auto)")
+
+
+def path(text: str) -> Path:
+    """A file or folder. Raises ArgumentTypeError for no text, which `Path` takes for this folder:
+    an unset variable of a script."""
+    if not text:
+        raise argparse.ArgumentTypeError("'' is not allowed; it must be a path, as '.'")
+    return Path(text)
 
 
 def _number(text: str) -> int | float:

@@ -15,6 +15,9 @@ def server_url(url: str) -> httpx.URL:
 
     Raises ValueError for anything that is not http:// or https:// and a host.
     """
+    if not isinstance(url, str):
+        reason = "it must be a text that begins with http:// or https://"
+        raise ValueError(f"url: {url!r} is not allowed: {reason}")
     text = url.strip()
     try:
         parsed = httpx.URL(text)
@@ -30,6 +33,8 @@ def server_url(url: str) -> httpx.URL:
 def headers(api_key: str | None) -> dict[str, str]:
     """The headers of every request. Raises ValueError for a key that no header can carry; the
     message does not show it."""
+    if not isinstance(api_key, str | None):
+        raise ValueError(f"api_key: it must be a text or None, not {type(api_key).__name__}")
     # Ranges count bytes as they are sent, so nothing may be compressed on the way.
     found = {"Accept-Encoding": "identity"}
     key = (api_key or "").strip()
@@ -51,8 +56,10 @@ def seconds(timeout: float) -> float:
 
 def check_header(name: str, value: str) -> None:
     """Raise ValueError for the argument `name` if no header can carry its value."""
-    if not HEADER_TEXT.fullmatch(value):
-        reason = "it is sent in a header, which carries printable ASCII without spaces at its ends"
+    if not isinstance(value, str) or not HEADER_TEXT.fullmatch(value):
+        reason = (
+            "it must be a text that a header carries: printable ASCII without spaces at its ends"
+        )
         raise ValueError(f"{name}: {value!r} is not allowed: {reason}")
 
 

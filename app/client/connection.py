@@ -34,7 +34,8 @@ class Client:
 
     `url` is the address of the page; a path is that below which a proxy has put the server.
     `api_key` is sent with every request. `transport` replaces the network, for tests and proxies.
-    Raises ValueError for an argument that cannot be right.
+    Raises ValueError for an argument that cannot be right, as all methods do. After
+    `close` they raise RuntimeError.
 
     Ctrl-C, or interrupting a notebook's cell, ends the call. What `sample`, `trajectory` or
     `stream` asked for is cancelled on the server with it; a job goes on.
@@ -98,19 +99,20 @@ class Client:
 
     def watch(self, job: Job | str, *, timeout: float | None = None) -> Iterator[Job]:
         """Yield the job's status whenever it changes, until the job is finished. `timeout` is in
-        seconds, for the whole call.
+        seconds, above 0, for the whole call.
 
         Raises JobFailed, JobCancelled, Gone when it expired, and NotFound when it is not there.
         """
-        return perform(self._http, job_flows.watch(_id(job), Patience(self._timeout, timeout)))
+        return perform(self._http, job_flows.watch(_id(job), self._patience_for(timeout)))
 
     def wait(self, job: Job | str, *, timeout: float | None = None, progress: bool = True) -> Job:
         """Return the finished job; until then, show a progress bar. Raises what `watch` does.
 
         Ctrl-C ends the waiting, not the job: `cancel` does that.
         """
+        states = self.watch(job, timeout=timeout)
         with job_bar(progress) as show:
-            for state in self.watch(job, timeout=timeout):
+            for state in states:
                 show(state)
         return state
 
@@ -142,6 +144,9 @@ class Client:
     @property
     def _patience(self) -> Patience:
         return Patience(self._timeout)
+
+    def _patience_for(self, timeout: float | None) -> Patience:
+        return Patience(self._timeout, None if timeout is None else seconds(timeout))
 
     def _one(self, flow: Flow[T]) -> T:
         with closing(perform(self._http, flow)) as values:
@@ -217,16 +222,15 @@ class AsyncClient:
 
     def watch(self, job: Job | str, *, timeout: float | None = None) -> AsyncGenerator[Job, None]:
         """Yield the job's status whenever it changes: see `Client.watch`."""
-        return perform_async(
-            self._http, job_flows.watch(_id(job), Patience(self._timeout, timeout))
-        )
+        return perform_async(self._http, job_flows.watch(_id(job), self._patience_for(timeout)))
 
     async def wait(
         self, job: Job | str, *, timeout: float | None = None, progress: bool = True
     ) -> Job:
         """Return the finished job; until then, show a progress bar. Raises what `watch` does."""
+        changes = self.watch(job, timeout=timeout)
         with job_bar(progress) as show:
-            async with aclosing(self.watch(job, timeout=timeout)) as states:
+            async with aclosing(changes) as states:
                 async for state in states:
                     show(state)
         return state
@@ -257,10 +261,17 @@ class AsyncClient:
     def _patience(self) -> Patience:
         return Patience(self._timeout)
 
+    def _patience_for(self, timeout: float | None) -> Patience:
+        return Patience(self._timeout, None if timeout is None else seconds(timeout))
+
     async def _one(self, flow: Flow[T]) -> T:
         async with aclosing(perform_async(self._http, flow)) as values:
             return await anext(values)
 
 
 def _id(job: Job | str) -> str:
-    return job if isinstance(job, str) else job.id
+    """A job's id. Raises ValueError for anything that is neither a job nor an id."""
+    found = job.id if isinstance(job, Job) else job
+    if not isinstance(found, str) or found in ("", ".", ".."):  # of which paths would be others
+        raise ValueError(f"job: {job!r} is not allowed: it must be a Job, or the id of one")
+    return found

@@ -22,7 +22,7 @@ from app.client.effects import Answer, Call, Emit, Flow
 from app.client.errors import OverLimit, Unavailable, from_problem
 from app.client.events import Event, EventReader
 from app.client.patience import Patience
-from app.client.requests import SampleRequest, TrajectoryRequest
+from app.client.requests import SampleRequest, TrajectoryRequest, check_request
 from app.client.results import Frame, Model, Samples, Trajectories
 
 
@@ -34,12 +34,14 @@ def model(patience: Patience) -> Flow[Model]:
 
 def sample(request: SampleRequest, patience: Patience) -> Flow[Samples]:
     """POST /sample."""
+    check_request(request, "sample")
     answer = yield from answered(post("/sample", request), patience)
     yield Emit(reading.read_samples(answer.content))
 
 
 def trajectory(request: TrajectoryRequest, patience: Patience) -> Flow[Trajectories]:
     """POST /denoise-trajectory, as one answer."""
+    check_request(request, "trajectory")
     call = post("/denoise-trajectory", request, {"Accept": NPZ})
     answer = yield from answered(call, patience)
     yield Emit(reading.read_trajectories(answer.content, seed_of(answer)))
@@ -51,6 +53,7 @@ def stream(request: TrajectoryRequest, patience: Patience) -> Flow[Frame]:
     After a broken connection the request is sent again, with the seed that the first answer named:
     the frames are the same, and those that are known already are left out.
     """
+    check_request(request, "stream")
     known: set[tuple[int, int]] = set()
     was_reached = False
     while True:

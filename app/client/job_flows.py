@@ -32,7 +32,7 @@ from app.client.errors import (
 )
 from app.client.events import Event, EventReader
 from app.client.patience import Patience
-from app.client.requests import SampleRequest, TrajectoryRequest
+from app.client.requests import SampleRequest, TrajectoryRequest, check_request
 from app.client.results import Job, Samples, Trajectories, Transfer
 
 PARTIAL_CONTENT = 206
@@ -57,6 +57,7 @@ def submit(
 
     Raises ValueError for a key or an address that no header can carry.
     """
+    check_request(request, "submit")
     for name, value in (("idempotency_key", idempotency_key), ("webhook_url", webhook_url)):
         if value is not None:
             check_header(name, value)

@@ -114,6 +114,8 @@ class _AsyncPerformer:
 
 
 def _request(http: httpx.Client | httpx.AsyncClient, call: Call) -> httpx.Request:
+    if http.is_closed:
+        raise RuntimeError("this client is closed; make another")
     timeout = httpx.Timeout(call.seconds, connect=min(call.seconds, CONNECT_SECONDS))
     return http.build_request(
         call.method, call.path, headers=dict(call.headers), json=call.body, timeout=timeout

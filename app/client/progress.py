@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote
 
 from tqdm import tqdm
 
@@ -48,7 +49,7 @@ def transfer_bar(name: str, is_shown: bool) -> Generator[Callable[[Transfer], No
 def partial_file(target: Path, job_id: str) -> Generator[BinaryIO, None, None]:
     """Open a file that becomes `target` when the block succeeds. After an error it is kept, to be
     continued: a job's result never changes."""
-    part = target.with_name(f"{target.name}.{job_id}.part")
+    part = target.with_name(f"{target.name}.{quote(job_id, safe='')}.part")
     try:
         with part.open("ab") as file:
             yield file

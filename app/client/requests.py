@@ -1,5 +1,6 @@
 """The requests that a client can send."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -46,13 +47,38 @@ class TrajectoryRequest(SampleRequest):
     timesteps: Sequence[int] | None = None
 
 
+TAKEN = {
+    "sample": "a SampleRequest; `trajectory` and `stream` take a TrajectoryRequest",
+    "trajectory": "a TrajectoryRequest",
+    "stream": "a TrajectoryRequest",
+    "submit": "a SampleRequest or a TrajectoryRequest",
+}
+"""What each method of a client takes."""
+
+
+def check_request(request: object, method: str) -> None:
+    """Raise ValueError where the client's `method` does not take the request."""
+    is_trajectory = isinstance(request, TrajectoryRequest)
+    if method == "submit":
+        fits = isinstance(request, SampleRequest)
+    elif method == "sample":
+        fits = isinstance(request, SampleRequest) and not is_trajectory
+    else:
+        fits = is_trajectory
+    if not fits:
+        reason = f"{method} takes {TAKEN[method]}"
+        raise ValueError(f"request: {request!r} is not allowed: {reason}")
+
+
 def _plain(name: str, value: Any) -> Any:
     """Turn the numbers and arrays of NumPy and PyTorch, ranges and tuples into numbers and lists,
     which JSON can carry. The server checks the values."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name}: {value!r} is not allowed: it must be a finite number")
     if isinstance(value, str | int | float | None):
         return value
     if hasattr(value, "tolist"):
-        return value.tolist()
+        return _plain(name, value.tolist())
     if isinstance(value, Sequence):
         return [_plain(name, entry) for entry in value]
     reason = "it must be a number, a text, or a list or array of numbers"

@@ -3,14 +3,16 @@
 import argparse
 import logging
 import shlex
+from pathlib import Path
 
 from diffusion.checkpoint import Checkpoint
 from diffusion.config import DataConfig
 from diffusion.data import datasets
+from diffusion.data.built_in import BUILT_IN
 from diffusion.data.images import DataError, Images, NoSplitError
 from diffusion.evaluation import evaluate, features
 from diffusion.evaluation.cache import Parts
-from diffusion.evaluation.checks import check_data, check_folder, check_samplers
+from diffusion.evaluation.checks import check_data, check_folder, check_samplers, check_terms
 from diffusion.evaluation.draws import choose, real_images, sample_labels
 from diffusion.evaluation.judge import find_judge
 from diffusion.evaluation.plan import OLDER_KEYS, Evaluation, Sampler, Settings
@@ -35,7 +37,10 @@ def run(args: argparse.Namespace) -> None:
     source = Source.open(args.checkpoint, args.device, args.runtime)
     checkpoint = source.checkpoint
     data = data_of(checkpoint, args.data, args.checkpoint)
+    if args.data is None:
+        _check_here(data.path, args.checkpoint)
     settings = _settings(args, source.process.num_timesteps)
+    check_terms(checkpoint, settings.num_terms)
     check_samplers(checkpoint, settings.samplers)
     channels = checkpoint.unet.in_channels
     train, test = datasets.load(data, "train", channels=channels), _test_split(data, channels)
@@ -88,6 +93,15 @@ def data_of(checkpoint: Checkpoint, path: str | None, name: str) -> DataConfig:
     if path is None and card.data is None:
         raise DataError(f"data: the model card of {name} names none; give --data")
     return from_dict(DataConfig, {**card.trained.get("data", {}), "path": path or card.data})
+
+
+def _check_here(path: str, name: str) -> None:
+    """Raise DataError where the data that a card names are not here; `name` is the model's."""
+    if path not in BUILT_IN and not Path(path).exists():
+        raise DataError(
+            f"data: the model card of {name} names {path!r}, which is no built-in set, and not in "
+            "this folder; give --data, the path to the images"
+        )
 
 
 def _test_split(data: DataConfig, channels: int) -> Images | None:

@@ -5,6 +5,8 @@ from typing import Any
 
 LEAST_ACCURACY = 0.9
 """A classifier that recognises fewer held-out images than this judges samples badly."""
+LEAST_OF_SHARES = 1000
+"""Samples below which precision and recall mean little."""
 MOST_ERRORS = 3
 """Standard errors by which two estimators of one number may differ."""
 
@@ -44,7 +46,7 @@ def _of_the_classifier(report: Mapping[str, Any]) -> Iterator[str]:
     elif found["accuracy"] < LEAST_ACCURACY:
         yield (
             f"The classifier recognises only {found['accuracy']:.1%} of held-out images: what it "
-            "says of samples, and distances in its features, mean little."
+            "says of samples, and distances, precision and recall in its features, mean little."
         )
 
 
@@ -56,13 +58,30 @@ def _of_the_distances(report: Mapping[str, Any]) -> Iterator[str]:
             "the features: the distance is mostly that of the small number, and cannot be "
             "extrapolated."
         )
+    if floor["images"] < LEAST_OF_SHARES:
+        yield (
+            f"Precision and recall of {floor['images']} samples, fewer than {LEAST_OF_SHARES:,}, "
+            "mean little: the real images are then so far apart that noise may count as covered."
+        )
     if floor["kind"] == "repeating":
         yield (
-            "The data have hardly more images than there are samples, or fewer: the floor's sets "
-            "hold some images more than once, which makes the floor too high."
+            f"The data have hardly more images{_of_labels(report)} than there are samples, or "
+            "fewer: the floor's sets hold some images more than once, which makes the floor too "
+            "high."
         )
     if report["classes"] and floor["labels"] == "data" != report["settings"]["labels"]:
         yield (
             "The data have no labels: the floor's images have the data's mix of classes, samples "
             "as many of each."
         )
+
+
+def _of_labels(report: Mapping[str, Any]) -> str:
+    """Which labels the floor's sets hold images of more than once; "" where they have none."""
+    scarce, names = report["floor"]["scarce"], report["classes"]
+    if not scarce:
+        return ""
+    return f" of the label{'s' if len(scarce) > 1 else ''} " + ", ".join(
+        f"{label} ({names[label]})" if names[label] != str(label) else names[label]
+        for label in scarce
+    )

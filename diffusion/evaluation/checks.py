@@ -13,6 +13,14 @@ LEAST_IMAGES = 8
 """Training images below which their halves are too few to compare anything with."""
 
 
+def check_terms(checkpoint: Checkpoint, num_terms: int | None) -> None:
+    """Raise EvaluationError for more terms of the bound than the model's chain has."""
+    T = checkpoint.process.num_timesteps
+    if num_terms is not None and num_terms > T:
+        reason = f"it must be at most T, the steps of the model, {T}"
+        raise EvaluationError(f"terms: {num_terms} is not allowed; {reason}")
+
+
 def check_samplers(checkpoint: Checkpoint, samplers: Sequence[Sampler]) -> None:
     """Raise EvaluationError for guidance where the model has no null label."""
     for sampler in samplers:

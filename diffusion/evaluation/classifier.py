@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from diffusion import pixels
+from diffusion.atomic import atomic_folder
 from diffusion.data import datasets
 from diffusion.data.images import DataError, Images
 from diffusion.training.randomness import generator_at
 
 WEIGHTS = "classifier.safetensors"
+CARD = "classifier.json"
 SHIFT = 2
 """Augmentation: each training image is moved by up to so many pixels in both directions."""
 PART = 500
@@ -55,10 +57,14 @@ class Classifier(nn.Module):
 
 
 def save_classifier(model: Classifier, folder: Path, card: Mapping[str, object]) -> None:
-    """Write the weights to `folder`, and the card, how they came about, as classifier.json."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(model.state_dict(), folder / WEIGHTS)
-    (folder / "classifier.json").write_text(json.dumps(card, indent=2) + "\n")
+    """Write the weights to `folder`, and the card, how they came about, as classifier.json: both or
+    nothing. Raises DataError where they cannot be written."""
+    try:
+        with atomic_folder(folder) as partial:
+            save_file(model.state_dict(), partial / WEIGHTS)
+            (partial / CARD).write_text(json.dumps(card, indent=2) + "\n")
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{folder}: the classifier cannot be written: {error}") from error
 
 
 def load_classifier(folder: Path) -> Classifier:

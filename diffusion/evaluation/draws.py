@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from diffusion.evaluation.cache import EvaluationError
 from diffusion.training.randomness import generator_at
 
 Kind = Literal["disjoint", "overlapping", "repeating"]
+"""How sets are drawn, from the most images for a set to the fewest."""
 NUM_DRAWS = 10
 """Sets of real images that the floor is measured with."""
 MOST_OVERLAP = 0.9
@@ -61,15 +62,28 @@ def sample_labels(
 class Draws:
     """Sets of real images, each with as many images of each label as the samples have.
 
-    `disjoint` sets share no image. Where the data are too few for that, each set is drawn from all
-    of them anew: `overlapping` sets share images with one another, and `repeating` ones, of nearly
-    as many images as there are or more, hold some more than once.
+    Each label is drawn by itself. `disjoint` sets share no image. Where a label's images are too
+    few for that, those of each set are drawn from all of them anew: `overlapping` sets share images
+    with one another, and `repeating` ones, of nearly as many images as there are or more, hold some
+    more than once.
     """
 
     indices: tuple[Tensor, ...]  # each (N,), into the data set
     labels: Tensor | None  # (N,), the same for every set; None: drawn without regard to labels
-    kind: Kind
-    overlap: float  # what share of all images of a label is in an overlapping set, at most
+    kinds: dict[int, Kind]  # of each label; of 0 alone where labels are not regarded
+    own: float  # the variance among the sets, as a share of that of sets from endless data
+    common: float  # the variance of what they have in common, in the same unit
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the label that has the fewest images for its samples."""
+        return max(self.kinds.values(), key=get_args(Kind).index)
+
+    @property
+    def scarce(self) -> list[int]:
+        """The labels of which sets hold images more than once; none without labels."""
+        kinds = {} if self.labels is None else self.kinds
+        return [label for label, kind in kinds.items() if kind == "repeating"]
 
 
 class RealImages(NamedTuple):
@@ -95,42 +109,49 @@ def draw_sets(pool: Tensor, labels: Tensor | None, wanted: Tensor | int, seed: i
     """
     if isinstance(wanted, int) or labels is None:
         size = wanted if isinstance(wanted, int) else len(wanted)
-        groups, counts, found = [pool], [size], None
+        names, groups, counts, found = [0], [pool], [size], None
     else:
         kinds, sizes = wanted.unique(return_counts=True)
         groups = [pool[labels[pool] == label] for label in kinds]
-        counts, found = sizes.tolist(), kinds.repeat_interleave(sizes)
-        for label, group in zip(kinds.tolist(), groups, strict=True):
+        names, counts, found = kinds.tolist(), sizes.tolist(), kinds.repeat_interleave(sizes)
+        for label, group in zip(names, groups, strict=True):
             if not len(group):
                 raise EvaluationError(
                     f"data: too few training images of label {label} to compare samples with; "
                     "--labels data asks only for labels that the data have"
                 )
-    kind = _kind(groups, counts)
-    pairs = enumerate(zip(groups, counts, strict=True))
-    drawn = [_draw(group, count, kind, seed, which) for which, (group, count) in pairs]
-    shares = [count / len(group) for group, count in zip(groups, counts, strict=True)]
-    overlap = max(shares) if kind == "overlapping" else 0.0
-    indices = tuple(torch.cat(parts) for parts in zip(*drawn, strict=True))
-    return Draws(indices, found, kind, overlap)
+    parts = [_draw(g, n, seed, i) for i, (g, n) in enumerate(zip(groups, counts, strict=True))]
+    indices = tuple(torch.cat(each) for each in zip(*(part.sets for part in parts), strict=True))
+    weights = [count / sum(counts) for count in counts]
+    own = sum(w * part.own for w, part in zip(weights, parts, strict=True))
+    common = sum(w * part.common for w, part in zip(weights, parts, strict=True))
+    return Draws(
+        indices, found, {i: p.kind for i, p in zip(names, parts, strict=True)}, own, common
+    )
 
 
-def _kind(groups: list[Tensor], counts: list[int]) -> Kind:
-    pairs = list(zip(groups, counts, strict=True))
-    if all(len(group) >= NUM_DRAWS * count for group, count in pairs):
-        return "disjoint"
-    small = all(count <= MOST_OVERLAP * len(group) for group, count in pairs)
-    return "overlapping" if small else "repeating"
+class _Part(NamedTuple):
+    """One label's images for each set; the rest is as in Draws."""
+
+    sets: list[Tensor]
+    kind: Kind
+    own: float
+    common: float
 
 
-def _draw(group: Tensor, count: int, kind: Kind, seed: int, which: int) -> list[Tensor]:
-    """Draw `count` of a label's images for each set; `which` numbers the label."""
-    generator = generator_at(seed, Stream.DRAWS, which)
-    if kind == "disjoint":
+def _draw(group: Tensor, count: int, seed: int, which: int) -> _Part:
+    """Draw `count` of a label's images for each set; `which` numbers the label.
+
+    Sets without repetition that take a share f of all images vary by 1 - f of what others would
+    (Cochran 1977, the finite population correction); f is the variance of the mean of all images.
+    """
+    generator, share = generator_at(seed, Stream.DRAWS, which), count / len(group)
+    if len(group) >= NUM_DRAWS * count:
         order = torch.randperm(len(group), generator=generator)
-        return list(group[order[: NUM_DRAWS * count]].split(count))
-    if kind == "overlapping":
+        sets = list(group[order[: NUM_DRAWS * count]].split(count))
+        return _Part(sets, "disjoint", 1.0, 0.0)
+    if count <= MOST_OVERLAP * len(group):
         orders = [torch.randperm(len(group), generator=generator) for _ in range(NUM_DRAWS)]
-        return [group[order[:count]] for order in orders]
+        return _Part([group[order[:count]] for order in orders], "overlapping", 1 - share, share)
     chosen = torch.randint(len(group), (NUM_DRAWS, count), generator=generator)
-    return list(group[chosen])
+    return _Part(list(group[chosen]), "repeating", 1.0, share)

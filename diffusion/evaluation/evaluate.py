@@ -96,7 +96,7 @@ def _compare_real(evaluation: Evaluation) -> tuple[Reference, dict[str, Any]]:
     real = Reference(distance, Manifold(torch.cat(some)))
     # Each image's features once, however many sets it is in
     drawn = torch.cat(draws.indices).unique()
-    features = torch.cat(list(extract(evaluation, "draws", images, drawn)))
+    features = torch.cat(list(extract(evaluation, "floor", images, drawn)))
     sets = [features[torch.searchsorted(drawn, which)] for which in draws.indices]
     return real, measure_floor(real, draws, sets)
 

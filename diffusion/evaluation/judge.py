@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from diffusion.data.images import DataError, Images
 from diffusion.evaluation.classifier import (
+    CARD,
     WEIGHTS,
     Classifier,
     accuracy,
@@ -21,7 +23,7 @@ from diffusion.evaluation.draws import Stream
 from diffusion.folders import MODELS
 from diffusion.training.randomness import generator_at
 
-CARD = "classifier.json"
+log = logging.getLogger(__name__)
 EPOCHS = 5
 """Passes over the data of a classifier that is trained because none is at hand."""
 HELD_OUT = 0.1
@@ -61,7 +63,8 @@ def find_judge(
     given: Path | None, data: str, images: Images, test: Images | None, out: Path
 ) -> Judge | None:
     """Return the classifier given; else the built-in one for the data; else one trained on the
-    training `images`, which is kept in `out`. None where they have no labels to learn from.
+    training `images`, which is kept in `out`, and trained again where it is damaged.
+    None where they have no labels to learn from.
 
     Raises DataError where the one given cannot be read, or is for images of other channels.
     """
@@ -75,16 +78,33 @@ def find_judge(
     built_in, trained = MODELS / f"{Path(data).name}-classifier", out / "classifier"
     if built_in.is_dir() and (judge := _load(built_in)).channels == channels:
         return judge
-    if not trained.is_dir():
-        if images.labels is None or min(images.pixels.shape[2:]) < LEAST_SIZE:
-            return None
-        _train(data, images, test, trained)
+    if (kept := _kept(trained)) is not None:
+        return kept
+    if images.labels is None or min(images.pixels.shape[2:]) < LEAST_SIZE:
+        return None
+    _train(data, images, test, trained)
     return _load(trained)
+
+
+def _kept(folder: Path) -> Judge | None:
+    """The classifier that was trained before; None where there is none, or it is damaged."""
+    if not folder.exists():
+        return None
+    try:
+        return _load(folder)
+    except DataError as error:
+        log.warning("%s; another is trained", error)
+        return None
 
 
 def _load(folder: Path) -> Judge:
     classifier, card = load_classifier(folder), folder / CARD
-    known = json.loads(card.read_text()) if card.is_file() else {}
+    try:
+        known = json.loads(card.read_text()) if card.exists() else {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{card}: not a classifier's card: {error}") from error
+    if not isinstance(known, dict):
+        raise DataError(f"{card}: not a classifier's card: it must be a JSON object")
     return Judge(classifier, known, hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest())
 
 

@@ -19,10 +19,16 @@ from diffusion.evaluation.classifier import Classifier
 from diffusion.evaluation.draws import RealImages
 from diffusion.evaluation.features import Features
 from diffusion.evaluation.judge import Judge
-from diffusion.sampling import Source
+from diffusion.sampling import MAX_GUIDANCE, MAX_INTEGER, Source
 from diffusion.spacing import SamplerName, default_steps
 
 Array = np.ndarray
+WRITTEN = re.compile(r"([^:@]*)(?::([^:@]+))?(?:@([^:@]+))?")
+"""A sampler as text: its name, steps and guidance."""
+NUMBER = re.compile(r"[0-9]{1,15}")
+FRACTION = re.compile(r"[0-9]+(\.[0-9]+)?")
+MOST_SAMPLES = 10_000_000
+"""Samples above which their features would not fit in memory."""
 LEAST_SAMPLES = 10
 """Samples below which nothing can be said of their distance: each of its parts needs two."""
 
@@ -38,21 +44,31 @@ class Sampler(NamedTuple):
     def parse(cls, text: str, num_timesteps: int) -> "Sampler":
         """Read `ddpm`, `ddim:50` or `ddim:50@1.5`; without a number the steps are the default.
 
-        Raises EvaluationError for anything else, or more than `num_timesteps` steps.
+        Raises EvaluationError for anything else, more than `num_timesteps` steps, or a guidance
+        that is not 0..MAX_GUIDANCE.
         """
-        rest, _, guidance = text.partition("@")
-        name, _, steps = rest.partition(":")
+        found = WRITTEN.fullmatch(text)
+        if not found:
+            reason = "it must be NAME, NAME:STEPS, NAME@GUIDANCE or NAME:STEPS@GUIDANCE"
+            raise EvaluationError(f"sampler: {text!r} is not allowed; {reason}")
+        name, steps, guidance = found.groups()
         if name not in get_args(SamplerName):
             raise EvaluationError(f"sampler: {text!r}: {name!r} is not ddpm, ddim or dpmpp")
-        if steps and not (steps.isdecimal() and 1 <= int(steps) <= num_timesteps):
+        if steps is not None and not (NUMBER.fullmatch(steps) and 1 <= int(steps) <= num_timesteps):
             raise EvaluationError(f"sampler: {text!r}: steps must be 1..{num_timesteps}")
-        if guidance and not re.fullmatch(r"\d+(\.\d+)?", guidance):
-            raise EvaluationError(f"sampler: {text!r}: guidance must be a number, 0 or more")
+        if guidance is not None and not (
+            FRACTION.fullmatch(guidance) and float(guidance) <= MAX_GUIDANCE
+        ):
+            raise EvaluationError(f"sampler: {text!r}: guidance must be 0..{MAX_GUIDANCE}")
         kept = int(steps) if steps else default_steps(name, num_timesteps)  # type: ignore[arg-type]
         return cls(name, kept, float(guidance or 0))  # type: ignore[arg-type]
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.num_steps}" + (f"@{self.guidance:g}" if self.guidance else "")
+        if not self.guidance:
+            return f"{self.name}:{self.num_steps}"
+        # All digits, so that two strengths never have one name
+        strength = np.format_float_positional(self.guidance, trim="-")
+        return f"{self.name}:{self.num_steps}@{strength}"
 
     @property
     def file_name(self) -> str:
@@ -75,17 +91,20 @@ class Settings:
     labels: LabelMix = "balanced"
 
     def __post_init__(self) -> None:
-        for flag, value, least in (
-            ("images", self.num_images, 1),
-            ("train-images", self.train_images, 1),
-            ("samples", self.num_samples, LEAST_SAMPLES),
-            ("batch-size", self.batch_size, 1),
-            ("terms", self.num_terms or 2, 2),  # the decoder's, and one more of the chain
-            ("full", self.num_full, 0),
-            ("seed", self.seed, 0),
+        for flag, value, least, most in (
+            ("images", self.num_images, 1, MAX_INTEGER),
+            ("train-images", self.train_images, 1, MAX_INTEGER),
+            ("samples", self.num_samples, LEAST_SAMPLES, MOST_SAMPLES),
+            ("batch-size", self.batch_size, 1, MAX_INTEGER),
+            # The decoder's term, and one more of the chain
+            ("terms", 2 if self.num_terms is None else self.num_terms, 2, MAX_INTEGER),
+            ("full", self.num_full, 0, MAX_INTEGER),
+            ("seed", self.seed, 0, MAX_INTEGER),
         ):
             if value < least:
                 raise EvaluationError(f"{flag}: {value} is not allowed; it must be {least} or more")
+            if value > most:
+                raise EvaluationError(f"{flag}: {value} is not allowed; it must be {most} or less")
         if self.num_full and self.num_terms is None:
             raise EvaluationError("full: all terms are measured already; give --terms, too")
         if self.num_full > self.num_images:

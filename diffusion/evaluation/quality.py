@@ -65,18 +65,33 @@ def measure_floor(real: Reference, draws: Draws, features: Sequence[Tensor]) -> 
     told = [limit for limit in limits if limit is not None]
     if told:
         measured["frechet_infinity"] = told
-    # Sets without repetition that take a share f of all vary by 1 - f less than others would
-    # (Cochran 1977, the finite population correction)
-    scale = (1 - draws.overlap) ** -0.5
     spread = {
         key: value
         for name, values in measured.items()
         for key, value in (
             (name, float(np.mean(values))),
-            (f"{name}_deviation", float(np.std(values, ddof=1)) * scale),
+            (f"{name}_deviation", float(np.std(values, ddof=1)) * _scale(name, draws)),
         )
     }
-    return {"images": len(features[0]), "draws": len(features), "kind": draws.kind, **spread}
+    return {
+        "images": len(features[0]),
+        "draws": len(features),
+        "kind": draws.kind,
+        "scarce": draws.scarce,
+        **spread,
+    }
+
+
+def _scale(name: str, draws: Draws) -> float:
+    """What turns the deviation of sets that have images in common into that of fresh sets.
+
+    Precision is a mean over images, so its variance is that of the sets. A distance is 0 but for
+    chance, hence a square: of z = x + y, with x of variance a that differs among the sets, and y of
+    variance b that they have in common, z^2 varies among the sets by 2 a^2 + 4 a b on average, and
+    among fresh ones, with a = 1 and b = 0, by 2. Simulated recall follows that, too.
+    """
+    a, b = draws.own, draws.common
+    return float((a if name == "precision" else a**2 + 2 * a * b) ** -0.5)
 
 
 def _first_of_each(which: Tensor) -> Tensor:

@@ -24,9 +24,10 @@ TIMES = (
 )
 KINDS = {
     "disjoint": "no two of which share an image",
-    "overlapping": "each drawn anew from all of that half (bootstrapped), since the data are too "
-    "few for sets that share no image; the deviation is corrected for what they share",
-    "repeating": "each drawn with repetition (bootstrapped), since that half has fewer images",
+    "overlapping": "which share images where that half has too few for others; the deviation is "
+    "corrected for what they share",
+    "repeating": "which hold images more than once where that half has too few for others "
+    "(bootstrapped); the deviation is corrected for what they share",
 }
 MIXES = {
     "balanced": "as many of each class",

@@ -1,6 +1,7 @@
 """What a client sends, beside what the server takes."""
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,6 +54,14 @@ def test_the_body_is_plain_json(labels: Any, expected: Any) -> None:
 def test_what_json_cannot_carry_is_refused_by_name(labels: Any) -> None:
     with pytest.raises(ValueError, match=r"^labels: .* is not allowed: it must be a number"):
         SampleRequest(labels=labels).body()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, np.float64("inf"), np.array([1, math.nan])])
+@pytest.mark.parametrize("name", ["n", "eta", "labels"])
+def test_numbers_that_are_not_finite_are_refused_by_name(name: str, value: Any) -> None:
+    request: Any = SampleRequest(**{name: value})
+    with pytest.raises(ValueError, match=f"^{name}: .* is not allowed: it must be a finite number"):
+        request.body()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.cli import main
-from diffusion.checkpoint import open_checkpoint
+from diffusion.checkpoint import open_checkpoint, save_checkpoint
 from diffusion.commands.evaluate import data_of
 from diffusion.config import DataConfig
 from diffusion.data.images import DataError
@@ -29,9 +29,16 @@ from tests.tiny import save_tiny
         ("--terms=1", "terms: 1 is not allowed; it must be 2 or more"),
         ("--full=4", "full: all terms are measured already; give --terms, too"),
         ("--seed=-1", "seed: -1 is not allowed; it must be 0 or more"),
+        ("--seed=99999999999999999999", "it must be 9007199254740991 or less"),
+        ("--samples=1000000000000", "samples: 1000000000000 is not allowed; it must be 10000000"),
+        (
+            "--terms=51",
+            "terms: 51 is not allowed; it must be at most T, the steps of the",
+        ),
+        ("--sampler=ddim:", "sampler: 'ddim:' is not allowed; it must be NAME"),
     ],
 )
-def test_too_little_to_measure_is_refused_before_anything_is_written(
+def test_what_cannot_be_measured_is_refused_before_anything_is_written(
     flag: str,
     message: str,
     tiny: Path,
@@ -42,6 +49,27 @@ def test_too_little_to_measure_is_refused_before_anything_is_written(
     assert main(arguments(tiny, data, tmp_path / "out", flag)) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_no_text_in_place_of_a_folder_is_refused(
+    tiny: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments(tiny, data, Path(), "--out="))
+    assert end.value.code == 2
+    assert "argument --out: '' is not allowed; it must be a path" in capsys.readouterr().err
+
+
+def test_data_that_a_card_names_and_are_not_here_must_be_given(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = open_checkpoint(tiny)
+    card = replace(checkpoint.card, data="my-photos")
+    save_checkpoint(tmp_path / "mine", checkpoint.load(), checkpoint.process, card)
+    assert main(["evaluate", str(tmp_path / "mine"), f"--out={tmp_path / 'out'}"]) == 2
+    error = capsys.readouterr().err
+    assert f"data: the model card of {tmp_path / 'mine'} names 'my-photos', which is no" in error
+    assert "give --data, the path to the images" in error
 
 
 def test_without_the_plotting_library_it_says_so_before_the_work(

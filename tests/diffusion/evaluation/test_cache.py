@@ -49,3 +49,32 @@ def test_what_an_older_version_did_not_write_is_what_it_did(tmp_path: Path) -> N
     Parts(tmp_path, {**KEY, "labels": "balanced"}, older)
     with pytest.raises(EvaluationError, match="with labels = 'balanced', not 'data'"):
         Parts(tmp_path, {**KEY, "labels": "data"}, older)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 100, -30], ids=str)
+def test_a_damaged_part_is_made_again_with_a_warning(
+    keep: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts = Parts(tmp_path, KEY)
+    parts.get("a", lambda: {"x": np.arange(300)})
+    path = tmp_path / "a.npz"
+    path.write_bytes(path.read_bytes()[:keep])
+    again = parts.get("a", lambda: {"x": np.arange(3)})
+    np.testing.assert_array_equal(again["x"], [0, 1, 2])
+    assert f"{path} is damaged; this part is made again" in caplog.text
+    assert parts.get("a", dict)["x"].tolist() == [0, 1, 2]
+
+
+def test_text_in_place_of_a_part_is_one_that_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_text("not an archive")
+    assert Parts(tmp_path, KEY).get("a", lambda: {"x": np.arange(3)})["x"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", '{"seed"', "\x00\xff"])
+def test_a_key_that_cannot_be_read_is_refused_with_what_to_do(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.json"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(EvaluationError) as error:
+        Parts(tmp_path, KEY)
+    assert str(error.value).startswith(f"{path} is damaged (")
+    assert str(error.value).endswith("; give another folder, or remove this one")

@@ -12,7 +12,7 @@ SOUND: dict[str, Any] = {
     "classes": ["a", "b"],
     "classifier": {"accuracy": 0.95, "images": 100, "of": "test"},
     "samplers": [{"recognised": 0.9}],
-    "floor": {"images": 200, "kind": "disjoint", "labels": "balanced"},
+    "floor": {"images": 1000, "kind": "disjoint", "scarce": [], "labels": "balanced"},
     "settings": {"labels": "balanced"},
     "dimensions": 128,
 }
@@ -39,10 +39,25 @@ def test_a_sound_report_has_none() -> None:
             "The classifier recognises only 89.9% of held-out images",
         ),
         (
-            {"floor": {**SOUND["floor"], "images": 127}},
-            "127 samples are fewer than the 128 dimensions of the features",
+            {"dimensions": 2048},
+            "1000 samples are fewer than the 2048 dimensions of the features",
         ),
-        ({"floor": {**SOUND["floor"], "kind": "repeating"}}, "makes the floor too high"),
+        (
+            {"floor": {**SOUND["floor"], "images": 999}},
+            "Precision and recall of 999 samples, fewer than 1,000, mean little",
+        ),
+        (
+            {"floor": {**SOUND["floor"], "kind": "repeating"}},
+            "The data have hardly more images than there are samples, or fewer",
+        ),
+        (
+            {"floor": {**SOUND["floor"], "kind": "repeating", "scarce": [1]}},
+            "The data have hardly more images of the label 1 (b) than there are samples",
+        ),
+        (
+            {"floor": {**SOUND["floor"], "kind": "repeating", "scarce": [0, 1]}},
+            "more images of the labels 0 (a), 1 (b) than there are samples, or fewer",
+        ),
         ({"floor": {**SOUND["floor"], "labels": "data"}}, "The data have no labels: the floor's"),
     ],
 )

@@ -8,7 +8,7 @@ import torch
 from diffusion.checkpoint import open_checkpoint
 from diffusion.data.images import Images
 from diffusion.evaluation.cache import EvaluationError
-from diffusion.evaluation.checks import check_data, check_folder, check_samplers
+from diffusion.evaluation.checks import check_data, check_folder, check_samplers, check_terms
 from diffusion.evaluation.plan import Sampler
 from tests.tiny import save_tiny
 
@@ -24,6 +24,13 @@ def test_guidance_needs_a_null_label(tiny: Path, tmp_path: Path) -> None:
     plain = open_checkpoint(save_tiny(tmp_path / "plain", num_classes=2))
     with pytest.raises(EvaluationError, match="sampler: 'ddim:4@2.5': the model has no null label"):
         check_samplers(plain, guided)
+
+
+def test_more_terms_than_steps_are_refused(tiny: Path) -> None:
+    check_terms(open_checkpoint(tiny), None)
+    check_terms(open_checkpoint(tiny), 50)
+    with pytest.raises(EvaluationError, match="terms: 51 is not allowed; .* the model, 50"):
+        check_terms(open_checkpoint(tiny), 51)
 
 
 def test_three_images_are_refused_with_the_least_number(tiny: Path) -> None:

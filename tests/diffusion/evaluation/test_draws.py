@@ -35,7 +35,9 @@ def test_labels_are_balanced_or_as_frequent_as_in_the_data() -> None:
 def test_sets_have_the_labels_of_the_samples_and_share_no_image() -> None:
     wanted = torch.arange(12) % 3
     drawn = draw_sets(POOL, LABELS, wanted, seed=0)
-    assert (drawn.kind, drawn.overlap) == ("disjoint", 0) and len(drawn.indices) == NUM_DRAWS
+    assert (drawn.kind, drawn.own, drawn.common) == ("disjoint", 1, 0) and len(
+        drawn.indices
+    ) == NUM_DRAWS
     for which in drawn.indices:
         assert LABELS[which].tolist() == drawn.labels.tolist()
         assert counts(LABELS[which]) == counts(wanted) == [4, 4, 4]
@@ -44,19 +46,30 @@ def test_sets_have_the_labels_of_the_samples_and_share_no_image() -> None:
     assert set(together.tolist()) <= set(POOL.tolist())
 
 
-def test_too_few_images_for_that_are_drawn_anew_for_each_set() -> None:
+def test_too_few_images_of_a_label_for_that_are_drawn_anew_for_each_set() -> None:
     drawn = draw_sets(POOL, LABELS, torch.arange(60) % 3, seed=0)
-    assert drawn.kind == "overlapping"
-    assert drawn.overlap == 20 / int((LABELS[POOL] == 2).sum()), "the largest share of a label"
+    assert drawn.kinds == {0: "disjoint", 1: "disjoint", 2: "overlapping"}
+    assert (drawn.kind, drawn.scarce) == ("overlapping", [])
+    share = 20 / int((LABELS[POOL] == 2).sum())
+    assert drawn.common == pytest.approx(share / 3), "each label by its share of a set"
+    assert drawn.own == pytest.approx(1 - drawn.common)
     for which in drawn.indices:
         assert len(which.unique()) == 60 and counts(LABELS[which]) == [20, 20, 20]
 
 
-def test_fewer_images_than_samples_are_drawn_with_repetition() -> None:
-    drawn = draw_sets(POOL, LABELS, torch.arange(900) % 3, seed=0)
-    assert (drawn.kind, drawn.overlap) == ("repeating", 0)
+def test_fewer_images_of_a_label_than_samples_are_drawn_with_repetition() -> None:
+    drawn = draw_sets(POOL, LABELS, torch.arange(600) % 3, seed=0)
+    assert drawn.kinds == {0: "overlapping", 1: "overlapping", 2: "repeating"}
+    assert (drawn.kind, drawn.scarce) == ("repeating", [2])
     for which in drawn.indices:
-        assert counts(LABELS[which]) == [300, 300, 300] and len(which.unique()) < 900
+        assert counts(LABELS[which]) == [200, 200, 200]
+        assert [len(which[LABELS[which] == k].unique()) for k in (0, 1)] == [200, 200]
+        assert len(which[LABELS[which] == 2].unique()) < 200
+
+
+def test_without_labels_none_is_scarce() -> None:
+    drawn = draw_sets(POOL, None, 900, seed=0)
+    assert (drawn.kind, drawn.scarce, drawn.labels) == ("repeating", [], None)
 
 
 @pytest.mark.parametrize(("labels", "wanted"), [(LABELS, 20), (None, torch.arange(20) % 3)])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from diffusion.data.images import DataError, Images
 from diffusion.evaluation import classifier, judge
@@ -72,3 +73,44 @@ def test_data_without_labels_or_with_tiny_images_have_none(tmp_path: Path) -> No
     small = Images(stripes(40).pixels[:, :, :7, :7], stripes(40).labels)
     assert find_judge(None, "mine", small, None, tmp_path) is None
     assert not (tmp_path / "classifier").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("classifier.json", b""),
+        ("classifier.json", b"[]"),
+        ("classifier.safetensors", b""),
+        ("classifier.safetensors", None),
+    ],
+)
+def test_a_damaged_one_of_an_earlier_run_is_trained_again(
+    name: str, content: bytes | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved(tmp_path / "classifier")
+    path = tmp_path / "classifier" / name
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    found = find_judge(None, "mine", stripes(64), stripes(8), tmp_path)
+    assert found.card == {"data": "mine"}
+    assert "classifier" in caplog.text and "another is trained" in caplog.text
+
+
+def test_the_one_given_is_never_trained_again(tmp_path: Path) -> None:
+    card = saved(tmp_path / "given") / "classifier.json"
+    for content in ("", "[]"):
+        card.write_text(content)
+        with pytest.raises(DataError, match=f"{card}: not a classifier's card"):
+            find_judge(tmp_path / "given", "mine", stripes(64), None, tmp_path)
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_state: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(classifier, "save_file", full)
+    with pytest.raises(DataError, match="the classifier cannot be written: No space left"):
+        saved(tmp_path / "classifier")
+    assert not list(tmp_path.iterdir())

@@ -19,11 +19,26 @@ def test_a_sampler_is_a_name_its_steps_and_its_guidance() -> None:
         ("ddim:0", "steps must be 1..1000"),
         ("ddim:1001", "steps must be 1..1000"),
         ("ddim:many", "steps must be 1..1000"),
-        ("ddim:5@-1", "guidance must be a number, 0 or more"),
-        ("ddim:5@nan", "guidance must be a number, 0 or more"),
+        ("ddim:5@-1", "guidance must be 0..20"),
+        ("ddim:5@nan", "guidance must be 0..20"),
+        ("ddim:5@20.1", "guidance must be 0..20"),
+        ("ddim:5@" + "9" * 400, "guidance must be 0..20"),
+        ("ddim:" + "9" * 5000, "steps must be 1..1000"),
+        ("ddim:", "is not allowed; it must be NAME, NAME:STEPS, NAME@GUIDANCE or NAME:STEPS@"),
+        ("ddim:5@", "is not allowed; it must be NAME"),
+        ("ddim@", "is not allowed; it must be NAME"),
+        ("ddim:5:6", "is not allowed; it must be NAME"),
     ):
         with pytest.raises(EvaluationError, match=reason):
             Sampler.parse(wrong, 1000)
+
+
+def test_two_strengths_of_guidance_never_have_one_name() -> None:
+    near = [Sampler.parse(f"ddim:3@{text}", 1000) for text in ("1.0000001", "1.0000002", "1")]
+    assert len({sampler.file_name for sampler in near}) == len({str(s) for s in near}) == 3
+    assert near[2].file_name == "ddim-3@1", "as older folders have it"
+    for sampler in (*near, Sampler("ddim", 3, 0.00001)):
+        assert Sampler.parse(str(sampler), 1000) == sampler, "the report's command is read again"
 
 
 def settings(**changed: Any) -> Settings:
@@ -37,6 +52,10 @@ def settings(**changed: Any) -> Settings:
         ({"num_samples": 9}, "samples: 9 is not allowed; it must be 10 or more"),
         ({"num_terms": 1}, "terms: 1 is not allowed; it must be 2 or more"),
         ({"num_train_images": 0}, "train-images: 0 is not allowed; it must be 1 or more"),
+        ({"num_terms": 0}, "terms: 0 is not allowed; it must be 2 or more"),
+        ({"seed": 10**20}, "seed: 100000000000000000000 is not allowed; it must be 900"),
+        ({"num_samples": 10**12}, "samples: 1000000000000 is not allowed; it must be 10000000 or"),
+        ({"batch_size": 10**20}, "batch-size: 100000000000000000000 is not allowed; it must be 9"),
         ({"seed": -1}, "seed: -1 is not allowed; it must be 0 or more"),
         ({"num_full": 3}, "full: all terms are measured already; give --terms, too"),
         (

@@ -95,20 +95,45 @@ def test_new_samples_like_the_data_score_as_the_floor_and_others_do_not(
     assert "recognised" not in like
 
 
-def test_sets_that_share_images_vary_as_much_as_sets_that_do_not() -> None:
-    """Their deviation alone would be too small, by what they share."""
+@pytest.mark.parametrize(
+    ("pool", "kind"),
+    [
+        ([2000] * 10, "disjoint"),
+        ([60] * 10, "overlapping"),
+        ([23] * 10, "overlapping"),
+        ([23] + [2000] * 9, "overlapping"),
+        ([5] + [2000] * 9, "repeating"),
+    ],
+    ids=["enough", "a third", "nearly all", "one label nearly all", "one label repeats"],
+)
+def test_the_deviation_is_that_of_sets_that_share_nothing(pool: list[int], kind: str) -> None:
+    """That of the sets alone would be too small by what they share; and one label of which there
+    are few images must not count as if all labels were such."""
     random = torch.Generator().manual_seed(0)
-    data = torch.randn(20, 450, 4, generator=random).double()
-    reference = torch.randn(2000, 4, generator=random).double() + 0.3
-    real = Reference(DistanceTo(moments(reference)), Manifold(reference[:20]))
-    told = []
-    for pool in data:
-        draws = draw_sets(torch.arange(450), None, 300, seed=0)
-        assert draws.kind == "overlapping"
-        floor = measure_floor(real, draws, [pool[which] for which in draws.indices])
-        told.append(floor["frechet_deviation"])
-    apart = [real.distance(pool[:300]) for pool in data]
-    assert np.mean(told) == pytest.approx(np.std(apart, ddof=1), rel=0.3)
+    labels = torch.arange(10).repeat_interleave(torch.tensor(pool))
+
+    def normal(count: int) -> torch.Tensor:
+        return torch.randn(count, 8, generator=random).double()
+
+    whole = normal(10_000)
+    real = Reference(DistanceTo(moments(whole)), Manifold(whole[:200]))
+    told: dict[str, list[float]] = {"frechet": [], "precision": [], "recall": []}
+    for seed in range(15):
+        draws = draw_sets(torch.arange(len(labels)), labels, torch.arange(200) % 10, seed)
+        assert draws.kind == kind
+        images = normal(len(labels))
+        floor = measure_floor(real, draws, [images[which] for which in draws.indices])
+        for name, values in told.items():
+            values.append(floor[f"{name}_deviation"])
+    fresh = [normal(200) for _ in range(60)]
+    covered = [precision_recall(real.manifold, made) for made in fresh]
+    truth = {
+        "frechet": np.std([real.distance(made) for made in fresh]),
+        "precision": np.std([each.precision for each in covered]),
+        "recall": np.std([each.recall for each in covered]),
+    }
+    for name, values in told.items():
+        assert np.mean(values) == pytest.approx(truth[name], rel=0.3), name
 
 
 def test_sets_that_repeat_images_cover_the_data_as_far_as_their_different_images_do(
