@@ -108,7 +108,7 @@ def _train(job: Job) -> None:
             on_sample = None if args.no_samples else partial(draw_samples, stop=stop)
             number = trainer.run(writer, on_sample, args.until, stop)
         if worker.is_first:
-            _finish(trainer, _card(job))
+            _finish(trainer, _card(job, trainer.history))
         number = number or stop.number
     if number:
         raise Interrupted(number, _ended_by(number, args, trainer) if worker.is_first else "")
@@ -128,21 +128,25 @@ def _prepare(job: Job, out: Path) -> Trainer:
         channels = config.unet.in_channels
         images = datasets.load(job.data, "train", channels=channels, strict=args.strict)
     with memory_errors_told(config.training):
-        trainer = Trainer(config, images, out, job.device, worker, first)
+        history = _history(job.start) if job.start else None
+        trainer = Trainer(config, images, out, job.device, worker, first, history)
         told = [summary(trainer), *([note] if note else [])]
     if worker.is_first:
         _say("\n".join(told))
     return trainer
 
 
-def _card(job: Job) -> ModelCard:
-    """What only the command line knows of the model that a run makes."""
-    args, start = job.args, job.start
+def _history(start: Checkpoint) -> dict[str, Any]:
+    """How the weights came about that a run starts from."""
+    card = start.card
+    return {"sha256": start.sha256, "command": card.command, "trained": card.trained}
+
+
+def _card(job: Job, history: dict[str, Any] | None) -> ModelCard:
+    """What only the command line knows of the model that a run makes, and the `history` of the
+    weights that it started from."""
+    args = job.args
     named = replace(job.data, path=Path(job.data.path).name)  # not where it is on this machine
-    history = {}
-    if start:  # how the weights came about that the run starts from
-        card = start.card
-        history = {"sha256": start.sha256, "command": card.command, "trained": card.trained}
     return ModelCard(
         name=args.name or args.config.stem,
         data=named.path,

@@ -58,6 +58,32 @@ def test_the_card_tells_which_weights_a_run_started_from(
     }  # fmt: skip
 
 
+def test_a_run_keeps_the_start_that_it_began_with(
+    config: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", str(config), "--out", str(tmp_path / "run"), "--no-samples"]
+    start = ["--start", str(run / "model")]
+    assert main([*command, *start, "--until", "2"]) == 0
+    assert main([*command, "--until", "3"]) == 0
+    assert main([*command, *start]) == 0
+    first = open_checkpoint(run / "model").sha256
+    more = open_checkpoint(tmp_path / "run" / "model")
+    assert more.card.trained["start"]["sha256"] == first
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "exported")]) == 0
+    assert open_checkpoint(tmp_path / "exported").card.trained["start"]["sha256"] == first
+    assert main([*command, "--start", str(more.folder)]) == 2
+    told = capsys.readouterr().err
+    assert f"began with weights of SHA-256 {first}, not with those of {more.sha256}" in told
+
+
+def test_a_run_that_began_with_random_weights_has_no_start(
+    config: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--out", str(run), "--start", str(run / "model")]
+    assert main(["train", str(config), *flags]) == 2
+    assert f"start: {run} holds a run that began with random weights" in capsys.readouterr().err
+
+
 def test_training_may_stop_early_and_go_on_another_time(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
