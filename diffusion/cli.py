@@ -7,9 +7,10 @@ does is in `diffusion.commands`.
 import argparse
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TextIO, get_args
 
 from diffusion import flags
 from diffusion.config import FeaturesName, LabelMix, RuntimeName
@@ -40,9 +41,13 @@ def run_command(args: argparse.Namespace) -> int:
     What a user can mend is one line on standard error, and status 2. What a signal ended has the
     status 128 and its number: 130 for Ctrl-C.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    for name in ("diffusion", "ddpm"):  # libraries are heard from `warning` on
+        logging.getLogger(name).setLevel(logging.INFO)
     try:
-        args.run(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            args.run(args)
     except USER_ERRORS as error:
         print(f"ddpm: {error}", file=sys.stderr)
         return 2
@@ -54,6 +59,18 @@ def run_command(args: argparse.Namespace) -> int:
             print(f"ddpm: {error}", file=sys.stderr)
         return 128 + error.number
     return 0
+
+
+def _show_warning(  # with the parameters of warnings.showwarning
+    message: Warning | str,
+    category: type[Warning],  # noqa: ARG001
+    filename: str,  # noqa: ARG001
+    lineno: int,  # noqa: ARG001
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    """Log a warning in a line, without the place in the code that Python would name."""
+    logging.getLogger("diffusion").warning("%s", message)
 
 
 def _command(

@@ -22,15 +22,21 @@ from diffusion.config import Config, DataConfig
 from diffusion.data import datasets
 from diffusion.fields import to_dict
 from diffusion.training import distributed, states
-from diffusion.training.checks import check_folder, check_room, check_until, memory_errors_told
+from diffusion.training.checks import (
+    check_folder,
+    check_place,
+    check_room,
+    check_until,
+    memory_errors_told,
+)
 from diffusion.training.distributed import Worker
 from diffusion.training.errors import Interrupted, TrainingError
 from diffusion.training.lock import locked
 from diffusion.training.plots import draw_losses
 from diffusion.training.run_log import Writer
-from diffusion.training.sample_grid import draw_samples
+from diffusion.training.sample_grid import draw_missing, draw_samples
 from diffusion.training.schedule import settle_length
-from diffusion.training.stopping import listening
+from diffusion.training.stopping import ending_at_once, listening
 from diffusion.training.summary import parameters, summary
 from diffusion.training.terminal import Lasting
 from diffusion.training.trainer import Trainer
@@ -62,15 +68,18 @@ def run(args: argparse.Namespace) -> None:
     start = open_checkpoint(args.start) if args.start else None
     with distributed.join(args.device) as (worker, device):
         job = Job(args, config, data, start, worker, device)
-        if args.dry_run:
-            _try_a_step(job)
-        else:
-            with _alone_in(args.out) if worker.is_first else nullcontext():
-                _train(job)
+        with ending_at_once(silent=not worker.is_first):
+            if args.dry_run:
+                _try_a_step(job)
+            else:
+                with _alone_in(args.out) if worker.is_first else nullcontext():
+                    _train(job)
 
 
 def _try_a_step(job: Job) -> None:
     """Say what a run would do, and how long a step takes. Nothing is written."""
+    if job.args.out:
+        check_place(job.args.out)
     trainer = _prepare(job, job.args.out or Path(os.devnull))
     with memory_errors_told(job.config.training):
         first, second = _step_seconds(trainer), _step_seconds(trainer)
@@ -106,6 +115,8 @@ def _train(job: Job) -> None:
     with listening(silent=not worker.is_first) as stop:
         with memory_errors_told(job.config.training), _tensorboard(trainer) as writer:
             on_sample = None if args.no_samples else partial(draw_samples, stop=stop)
+            if on_sample and worker.is_first:
+                draw_missing(trainer, writer, stop)
             number = trainer.run(writer, on_sample, args.until, stop)
         if worker.is_first:
             _finish(trainer, _card(job, trainer.history))

@@ -132,7 +132,7 @@ class Trainer:
                     continue
                 if pace.note(self.step):
                     tell(bar, pace.left(last - self.step))
-                samples = on_sample is not None and self._is_time_for_samples()
+                samples = on_sample is not None and self.is_time_for_samples
                 with self._meter.paused():
                     if samples or signal or self._is_time_to_save(last):
                         self.save()
@@ -157,7 +157,9 @@ class Trainer:
     def _is_time_to_save(self, last: int) -> bool:
         return self.step == last or self.step % self.config.training.save_every == 0
 
-    def _is_time_for_samples(self) -> bool:
+    @property
+    def is_time_for_samples(self) -> bool:
+        """Whether samples are to be drawn after the step that the run has reached."""
         training = self.config.training
         is_time = self.is_done or self.step % max(training.sample_every, 1) == 0
         return training.sample_every > 0 and is_time
@@ -187,11 +189,7 @@ class Trainer:
         self.batches.prepare(self.step + 1)  # while a GPU is still at work on this one
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
         if not bool(torch.isfinite(norm)):
-            raise TrainingError(
-                f"step {self.step}: the loss or its gradient is not finite (norm {norm.item()}); "
-                "try a lower learning_rate in a new run, from the start or from this run's "
-                f"weights: `ddpm export {self.folder} CHECKPOINT`, and --start CHECKPOINT"
-            )
+            raise self._not_finite(norm.item())
         self._meter.norms.append(norm.detach())
         # 5: the gradient descent step
         for group in self.optimizer.param_groups:
@@ -203,6 +201,17 @@ class Trainer:
             self.batches.times.note(batch.t, totals)
         self.ema.update(self.model, self.step)
         self.step += 1
+
+    def _not_finite(self, norm: float) -> TrainingError:
+        advice = "try a lower learning_rate in a new run"
+        if states.saved_states(self.folder):
+            advice += (
+                ", from the start or from this run's weights: "
+                f"`ddpm export {self.folder} CHECKPOINT`, and --start CHECKPOINT"
+            )
+        return TrainingError(
+            f"step {self.step}: the loss or its gradient is not finite (norm {norm}); {advice}"
+        )
 
     def _backward(self, batch: Batch, *, is_last: bool) -> Losses:
         """Add this part's gradient; with the last part average it over the workers.

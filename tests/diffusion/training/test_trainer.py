@@ -187,6 +187,17 @@ def test_parts_of_a_batch_add_up_to_the_whole(tmp_path: Path) -> None:
     torch.testing.assert_close(weights[0], weights[1], atol=1e-5, rtol=1e-3)
 
 
+def test_only_weights_that_were_saved_are_to_be_exported(tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, images(), tmp_path)
+    with torch.no_grad():
+        trainer.model.conv_in.bias[0] = math.nan
+    with pytest.raises(TrainingError, match="lower learning_rate in a new run$"):
+        trainer.train_step()
+    trainer.save()
+    with pytest.raises(TrainingError, match=f"`ddpm export {tmp_path} CHECKPOINT`"):
+        trainer.train_step()
+
+
 def test_a_loss_that_is_not_finite_stops_before_any_weight_is_touched(tmp_path: Path) -> None:
     trainer = Trainer(CONFIG, images(), tmp_path)
     trainer.train_step()
