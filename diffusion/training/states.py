@@ -119,6 +119,8 @@ def read_facts(folder: Path) -> dict[str, Any]:
     damaged."""
     with damage_told(folder):
         facts = json.loads((folder / "state.json").read_text())
+        if not isinstance(facts, dict) or not isinstance(facts["config"], dict):
+            raise ValueError("state.json: it, and its config, must be JSON objects")
         whole = {
             "the step": _is_count(facts["step"]),
             "config": _is_count(facts["config"]["training"]["num_steps"]),
