@@ -121,6 +121,7 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     weights are a pickle, or the model is of a kind that this package cannot sample from.
     """
     folder = find_checkpoint(source)
+    _check_no_run(folder)
     nested = (folder / "unet").is_dir()
     model_folder = folder / "unet" if nested else folder
     scheduler_folder = folder / "scheduler" if nested else folder
@@ -142,6 +143,21 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     card = _card(folder / CARD, unet)
     return Checkpoint(folder, weights, sha256, unet, process, card)
+
+
+def _check_no_run(folder: Path) -> None:
+    """Raise CheckpointError, which says where its model is, for the folder of a training run."""
+    if any((folder / name).exists() for name in ("unet", "config.json")):
+        return
+    if (folder / "model" / "model_index.json").is_file():
+        raise CheckpointError(f"{folder}: a run, whose model is in {folder / 'model'}; name that")
+    if (folder / "states").is_dir():
+        raise CheckpointError(
+            f"{folder}: a run that has no model yet, which is written after its last step; until "
+            f"then `ddpm export {folder} FOLDER` writes one from the last saved state"
+        )
+    if (folder / "lock.json").is_file():
+        raise CheckpointError(f"{folder}: a run that has saved no state and no model yet")
 
 
 def _unet_config(path: Path) -> UNetConfig:

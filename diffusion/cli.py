@@ -8,9 +8,10 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TextIO, get_args
 
 from diffusion import flags
 from diffusion.config import FeaturesName, LabelMix, RuntimeName
@@ -41,11 +42,13 @@ def run_command(args: argparse.Namespace) -> int:
     What a user can mend is one line on standard error, and status 2. What a signal ended has the
     status 128 and its number: 130 for Ctrl-C.
     """
-    logging.basicConfig(format="%(levelname)s %(message)s")  # of libraries: warnings alone
-    for ours in ("diffusion", "ddpm"):
-        logging.getLogger(ours).setLevel(logging.INFO)
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    for name in ("diffusion", "ddpm"):  # libraries are heard from `warning` on
+        logging.getLogger(name).setLevel(logging.INFO)
     try:
-        args.run(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            args.run(args)
         sys.stdout.flush()
     except BrokenPipeError:  # who reads, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -60,6 +63,18 @@ def run_command(args: argparse.Namespace) -> int:
             print(f"ddpm: {error}", file=sys.stderr)
         return 128 + error.number
     return 0
+
+
+def _show_warning(  # with the parameters of warnings.showwarning
+    message: Warning | str,
+    category: type[Warning],  # noqa: ARG001
+    filename: str,  # noqa: ARG001
+    lineno: int,  # noqa: ARG001
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    """Log a warning in a line, without the place in the code that Python would name."""
+    logging.getLogger("diffusion").warning("%s", message)
 
 
 def _command(

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from diffusion.fields import ConfigError, from_dict, require
 from diffusion.presets import PRESETS
+from diffusion.unet_config import UNetConfig as UNetConfig  # a part of a configuration
 
 Schedule = Literal["linear", "scaled_linear", "cosine", "log_snr", "table"]
 Variance = Literal["fixed_small", "fixed_large", "learned_range"]
@@ -51,79 +52,14 @@ class ProcessConfig:
         for name in ("beta_start", "beta_end"):
             beta = getattr(self, name)
             require(beta is None or 0 < beta < 1, name, beta, "between 0 and 1")
+        rises = (self.beta_start or 0) <= (self.beta_end or 1)
+        require(rises, "beta_start", self.beta_start, f"at most beta_end {self.beta_end}")
         falls = -math.inf < self.log_snr_min < self.log_snr_max < math.inf
         require(falls, "log_snr_min", self.log_snr_min, f"below log_snr_max {self.log_snr_max}")
         require(self.clip is None or self.clip > 0, "clip", self.clip, "above 0, or left out")
         if self.schedule == "table":
             length = len(self.beta_table or ())
             require(length == self.num_timesteps, "beta_table", f"{length} values", "one a step")
-
-
-@dataclass(frozen=True)
-class UNetConfig:
-    """The network epsilon_theta, with the fields and defaults of diffusers' `UNet2DModel`."""
-
-    sample_size: int | tuple[int, int] = 32
-    in_channels: int = 3
-    out_channels: int = 3
-    center_input_sample: bool = False
-    time_embedding_type: Literal["positional", "learned"] = "positional"
-    time_embedding_dim: int | None = None
-    freq_shift: int = 0
-    flip_sin_to_cos: bool = True
-    down_block_types: tuple[str, ...] = ("DownBlock2D",) + ("AttnDownBlock2D",) * 3
-    mid_block_type: Literal["UNetMidBlock2D"] | None = "UNetMidBlock2D"
-    up_block_types: tuple[str, ...] = ("AttnUpBlock2D",) * 3 + ("UpBlock2D",)
-    block_out_channels: tuple[int, ...] = (224, 448, 672, 896)
-    layers_per_block: int = 2
-    mid_block_scale_factor: float = 1.0
-    downsample_padding: int = 1
-    downsample_type: Literal["conv", "resnet"] = "conv"
-    upsample_type: Literal["conv", "resnet"] = "conv"
-    dropout: float = 0.0
-    act_fn: Literal["silu", "swish", "mish", "gelu", "relu"] = "silu"
-    attention_head_dim: int | None = 8
-    norm_num_groups: int = 32
-    attn_norm_num_groups: int | None = None
-    norm_eps: float = 1e-5
-    resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
-    add_attention: bool = True
-    class_embed_type: None = None
-    num_class_embeds: int | None = None
-    num_train_timesteps: int | None = None
-
-    def __post_init__(self) -> None:
-        levels = len(self.block_out_channels)
-        for name, allowed in (
-            ("down_block_types", ("DownBlock2D", "AttnDownBlock2D")),
-            ("up_block_types", ("UpBlock2D", "AttnUpBlock2D")),
-        ):
-            blocks = getattr(self, name)
-            require(len(blocks) == levels, name, blocks, f"{levels} blocks, one a level")
-            require(set(blocks) <= set(allowed), name, blocks, f"among {', '.join(allowed)}")
-        for size in self.image_size:
-            factor = 2 ** (levels - 1)
-            require(size > 0 and size % factor == 0, "sample_size", size, f"a multiple of {factor}")
-        for channels in self.block_out_channels:
-            groups = self.norm_num_groups
-            require(
-                channels % groups == 0, "block_out_channels", channels, f"a multiple of {groups}"
-            )
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "0 or more and below 1")
-        if self.time_embedding_type == "learned":
-            count = self.num_train_timesteps
-            require(bool(count), "num_train_timesteps", count, "set when the embedding is learned")
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(H, W) in pixels."""
-        size = self.sample_size
-        return (size, size) if isinstance(size, int) else (size[0], size[1])
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one image."""
-        return (self.in_channels, *self.image_size)
 
 
 @dataclass(frozen=True)
@@ -158,6 +94,7 @@ class TrainingConfig:
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("warmup_steps", "sample_every", "seed"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        require(self.seed < 2**63, "seed", self.seed, "below 2^63")
         share = self.uniform_share
         require(0 < share <= 1, "uniform_share", share, "above 0, at most 1")
         for name in ("learning_rate", "clip_norm", "bound_weight"):

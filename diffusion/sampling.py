@@ -1,5 +1,6 @@
 """From a checkpoint and a request to images, in this process: what `ddpm sample` runs."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from tqdm import tqdm
 
 from diffusion.checkpoint import Checkpoint, open_checkpoint
 from diffusion.config import RuntimeName, Variance
-from diffusion.devices import pick_device
+from diffusion.devices import pick_device, total_memory
 from diffusion.guidance import Conditioning, Model
 from diffusion.labels import Labels
 from diffusion.openvino.model import CompiledModel
@@ -22,6 +23,9 @@ from diffusion.spacing import SamplerName, default_steps, default_variance
 MAX_INTEGER = 2**53 - 1
 """The largest seed and index: those of the HTTP API, whose images are the same."""
 MAX_GUIDANCE = 20
+SAMPLE_BYTES = 10
+"""In memory for each number of an image: float32, float32 once more as batches are joined, and two
+bytes as a picture."""
 
 
 class RequestError(ValueError):
@@ -126,6 +130,17 @@ def generate(source: Source, request: Request, batch_size: int = 64) -> Tensor:
     num_steps = len(request.table(source.process, source.checkpoint.process.variance))
     with tqdm(total=request.n * num_steps, desc="sampling", unit="row") as bar:
         return torch.cat(list(batches(source, request, batch_size, bar.update)))
+
+
+def check_memory(n: int, checkpoint: Checkpoint) -> None:
+    """Raise RequestError, which says how many can be, where `n` samples cannot be held at once."""
+    memory = total_memory(torch.device("cpu"))
+    most = (memory or MAX_INTEGER) // (math.prod(checkpoint.unet.image_shape) * SAMPLE_BYTES)
+    if n > most:
+        raise _refused(
+            "n", n, f"the memory holds at most {most} images of this model; make them in parts, "
+            "with --first-index"
+        )  # fmt: skip
 
 
 @torch.no_grad()

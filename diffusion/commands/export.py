@@ -2,10 +2,10 @@
 
 import argparse
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from diffusion.checkpoint import ModelCard, find_checkpoint, open_checkpoint, save_checkpoint
@@ -14,25 +14,33 @@ from diffusion.evaluation.card import ReportError, read_quality
 from diffusion.fields import from_dict
 from diffusion.output import OutputError, check_writable
 from diffusion.training.batches import null_label
-from diffusion.training.states import saved_states
+from diffusion.training.states import damage_told, read_facts, saved_states
 from diffusion.unet import UNet
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the checkpoint that the flags ask for.
 
-    Raises OutputError, CheckpointError, or ReportError where a report is not of these weights.
+    Raises OutputError, CheckpointError, TrainingError where a run's state is damaged, or
+    ReportError where a report is not of these weights.
     """
     check_out(args.out, force=args.force)
-    if saved_states(Path(args.source)):
-        if args.report:
-            raise ReportError(
-                f"report: {args.source} is a run; evaluate and export the checkpoint in its model/"
-            )
-        export_run(Path(args.source), args.out, ModelCard(name=args.name or args.out.name))
-    else:
-        _export_checkpoint(args)
+    try:
+        _export(args)
+    except (OSError, SafetensorError) as error:  # what cannot be read has errors of its own
+        raise OutputError(args.out, f"the checkpoint cannot be written: {error}") from error
     print(f"checkpoint written to {args.out}")
+
+
+def _export(args: argparse.Namespace) -> None:
+    if not saved_states(Path(args.source)):
+        _export_checkpoint(args)
+        return
+    if args.report:
+        raise ReportError(
+            f"report: {args.source} is a run; evaluate and export the checkpoint in its model/"
+        )
+    export_run(Path(args.source), args.out, ModelCard(name=args.name or args.out.name))
 
 
 def check_out(out: Path, *, force: bool) -> None:
@@ -64,16 +72,19 @@ def export_run(run: Path, out: Path, card: ModelCard) -> None:
     """Write the averaged weights (EMA) of a run's last state as a checkpoint.
 
     `card` says what the run does not know, such as the name; the run's own facts are filled in.
+    Raises TrainingError where that state is damaged, OSError or SafetensorError where `out` cannot
+    be written.
     """
     state = saved_states(run)[-1]
-    meta = json.loads((state / "state.json").read_text())
-    config = from_dict(Config, meta["config"])
-    model = UNet(config.unet)
-    model.load_state_dict(load_file(state / "ema.safetensors"))
+    meta = read_facts(state)
+    with damage_told(state):
+        config = from_dict(Config, meta["config"])
+        model = UNet(config.unet)
+        model.load_state_dict(load_file(state / "ema.safetensors"))
     filled = dataclasses.replace(
         card,
         null_label=null_label(config),
-        classes=tuple(meta["classes"]) if config.unet.num_class_embeds else (),
+        classes=tuple(meta.get("classes", ())) if config.unet.num_class_embeds else (),
         data=card.data or Path(config.data.path).name,
         trained={**_trained(meta, config), **card.trained},
     )
@@ -84,6 +95,8 @@ def _trained(meta: dict[str, Any], config: Config) -> dict[str, Any]:
     """How long, by what and where the run of a state.json was trained, for the model card."""
     # States of older versions do not say where; this machine may well be another one.
     recorded: dict[str, Any] = {name: meta[name] for name in ("torch", "machine") if name in meta}
+    if meta.get("start"):
+        recorded["start"] = meta["start"]
     return {
         "steps": meta["step"],
         "images": meta["step"] * config.training.batch_size,

@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> None:
     )
     checkpoint = open_checkpoint(args.checkpoint)
     output.check_channels(checkpoint.unet.in_channels)
+    sampling.check_memory(args.n, checkpoint)
     request.check(checkpoint)
     if args.batch_size < 1:
         raise RequestError(f"batch_size: {args.batch_size} is not allowed: it must be 1 or more")

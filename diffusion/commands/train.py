@@ -22,15 +22,21 @@ from diffusion.config import Config, DataConfig
 from diffusion.data import datasets
 from diffusion.fields import to_dict
 from diffusion.training import distributed, states
-from diffusion.training.checks import check_folder, check_room, check_until, memory_errors_told
+from diffusion.training.checks import (
+    check_folder,
+    check_place,
+    check_room,
+    check_until,
+    memory_errors_told,
+)
 from diffusion.training.distributed import Worker
 from diffusion.training.errors import Interrupted, TrainingError
 from diffusion.training.lock import locked
 from diffusion.training.plots import draw_losses
 from diffusion.training.run_log import Writer
-from diffusion.training.sample_grid import draw_samples
+from diffusion.training.sample_grid import draw_missing, draw_samples
 from diffusion.training.schedule import settle_length
-from diffusion.training.stopping import listening
+from diffusion.training.stopping import ending_at_once, listening
 from diffusion.training.summary import parameters, summary
 from diffusion.training.terminal import Lasting
 from diffusion.training.trainer import Trainer
@@ -62,15 +68,18 @@ def run(args: argparse.Namespace) -> None:
     start = open_checkpoint(args.start) if args.start else None
     with distributed.join(args.device) as (worker, device):
         job = Job(args, config, data, start, worker, device)
-        if args.dry_run:
-            _try_a_step(job)
-        else:
-            with _alone_in(args.out) if worker.is_first else nullcontext():
-                _train(job)
+        with ending_at_once(silent=not worker.is_first):
+            if args.dry_run:
+                _try_a_step(job)
+            else:
+                with _alone_in(args.out) if worker.is_first else nullcontext():
+                    _train(job)
 
 
 def _try_a_step(job: Job) -> None:
     """Say what a run would do, and how long a step takes. Nothing is written."""
+    if job.args.out:
+        check_place(job.args.out)
     trainer = _prepare(job, job.args.out or Path(os.devnull))
     with memory_errors_told(job.config.training):
         first, second = _step_seconds(trainer), _step_seconds(trainer)
@@ -106,9 +115,11 @@ def _train(job: Job) -> None:
     with listening(silent=not worker.is_first) as stop:
         with memory_errors_told(job.config.training), _tensorboard(trainer) as writer:
             on_sample = None if args.no_samples else partial(draw_samples, stop=stop)
+            if on_sample and worker.is_first:
+                draw_missing(trainer, writer, stop)
             number = trainer.run(writer, on_sample, args.until, stop)
         if worker.is_first:
-            _finish(trainer, _card(job))
+            _finish(trainer, _card(job, trainer.history))
         number = number or stop.number
     if number:
         raise Interrupted(number, _ended_by(number, args, trainer) if worker.is_first else "")
@@ -128,21 +139,25 @@ def _prepare(job: Job, out: Path) -> Trainer:
         channels = config.unet.in_channels
         images = datasets.load(job.data, "train", channels=channels, strict=args.strict)
     with memory_errors_told(config.training):
-        trainer = Trainer(config, images, out, job.device, worker, first)
+        history = _history(job.start) if job.start else None
+        trainer = Trainer(config, images, out, job.device, worker, first, history)
         told = [summary(trainer), *([note] if note else [])]
     if worker.is_first:
         _say("\n".join(told))
     return trainer
 
 
-def _card(job: Job) -> ModelCard:
-    """What only the command line knows of the model that a run makes."""
-    args, start = job.args, job.start
+def _history(start: Checkpoint) -> dict[str, Any]:
+    """How the weights came about that a run starts from."""
+    card = start.card
+    return {"sha256": start.sha256, "command": card.command, "trained": card.trained}
+
+
+def _card(job: Job, history: dict[str, Any] | None) -> ModelCard:
+    """What only the command line knows of the model that a run makes, and the `history` of the
+    weights that it started from."""
+    args = job.args
     named = replace(job.data, path=Path(job.data.path).name)  # not where it is on this machine
-    history = {}
-    if start:  # how the weights came about that the run starts from
-        card = start.card
-        history = {"sha256": start.sha256, "command": card.command, "trained": card.trained}
     return ModelCard(
         name=args.name or args.config.stem,
         data=named.path,

@@ -45,7 +45,7 @@ def _read_quality(path: Path, sha256: str) -> dict[str, Any]:
                 for row in report["samplers"]
             },
         }
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise ReportError(f"{path}: not a report of `ddpm evaluate`: {error!r}") from error
     if found != sha256:
         raise ReportError(f"{path}: is of the weights {found}, not of these, {sha256}")

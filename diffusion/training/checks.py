@@ -10,6 +10,7 @@ import torch
 
 from diffusion.config import Config, TrainingConfig
 from diffusion.data.images import Images
+from diffusion.output import check_writable
 from diffusion.training.batches import null_label
 from diffusion.training.errors import TrainingError
 from diffusion.training.schedule import Reached
@@ -72,6 +73,18 @@ def check_folder(run: Path) -> None:
             file.write(b"to be sure")
     except OSError as error:
         raise TrainingError(f"out: {run} cannot be written to: {error.strerror}") from error
+    _check_place_of_model(run)
+
+
+def check_place(run: Path) -> None:
+    """Raise TrainingError where `check_folder` would, or OutputError; nothing is made."""
+    if run.exists() and not run.is_dir():
+        raise TrainingError(f"out: {run} is a file, not a folder")
+    check_writable(run)
+    _check_place_of_model(run)
+
+
+def _check_place_of_model(run: Path) -> None:
     model = run / "model"
     is_empty = model.is_dir() and not any(model.iterdir())
     if model.exists() and not is_empty and not (model / "model_index.json").is_file():

@@ -1,6 +1,7 @@
 """What a model makes while it is trained: a grid of samples, every so many steps."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,17 @@ def draw_samples(trainer: Trainer, writer: Writer | None, stop: Stop) -> None:
         log.warning("step %d: no samples: %s", trainer.step, str(error) or type(error).__name__)
 
 
+def draw_missing(trainer: Trainer, writer: Writer | None, stop: Stop) -> None:
+    """Draw the samples of the step that a run goes on from, as `draw_samples` does, where they were
+    due and a signal came first."""
+    if trainer.step and trainer.is_time_for_samples and not _grid(trainer).exists():
+        draw_samples(trainer, writer, stop)
+
+
+def _grid(trainer: Trainer) -> Path:
+    return trainer.folder / "samples" / f"step-{trainer.step:08d}.png"
+
+
 def _draw_samples(trainer: Trainer, writer: Writer | None, stop: Stop) -> None:
     labels = len(trainer.batches.data.classes) if trainer.batches.is_conditional else 0
     columns = min(labels, MOST_COLUMNS) or ROWS
@@ -55,9 +67,9 @@ def _draw_samples(trainer: Trainer, writer: Writer | None, stop: Stop) -> None:
                 return
             made.append(x_0)
     grid = pixels.tile(pixels.to_uint8(torch.cat(made).numpy()), columns)
-    folder = trainer.folder / "samples"
-    folder.mkdir(exist_ok=True)
-    pixels.picture(grid).save(folder / f"step-{trainer.step:08d}.png")
+    path = _grid(trainer)
+    path.parent.mkdir(exist_ok=True)
+    pixels.picture(grid).save(path)
     if writer is not None:
         writer.add_image("samples", np.moveaxis(grid, -1, 0), trainer.step)
 

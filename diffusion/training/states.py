@@ -9,10 +9,11 @@ states/step-00001000/
 """
 
 import json
-import logging
 import os
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from diffusion.atomic import atomic_folder, sync
-from diffusion.config import Config
-from diffusion.data.images import Images
-from diffusion.fields import to_dict
 from diffusion.training.errors import TrainingError
 from diffusion.training.schedule import Reached
 
-log = logging.getLogger(__name__)
-
+STATE = re.compile(r"step-(\d+)")
+"""What the folder of a state is named, with the step."""
+UNFINISHED = re.compile(r"\.step-\d+\..+")
+"""What the folder of a state is named while it is written, replaced or removed."""
 KEEP_STATES = 2
 """How many saved states stay on disk: the newest, and one more in case that is lost."""
 
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""What Adam remembers of each parameter, beside its number of steps."""
 Tensors = dict[str, Tensor]
 
 
@@ -50,8 +52,16 @@ class State:
 
 
 def saved_states(run: Path) -> list[Path]:
-    """List the folders of the states saved in a run's folder, oldest first."""
-    return sorted((run / "states").glob("step-*"))
+    """List the folders of the states saved in a run's folder, in the order of their steps.
+
+    Others, such as the copy of a state under another name, are none of them.
+    """
+    steps: dict[Path, int] = {}
+    for path in (run / "states").glob("step-*"):
+        name = STATE.fullmatch(path.name)
+        if name and (path / "state.json").is_file():
+            steps[path] = int(name[1])
+    return sorted(steps, key=steps.__getitem__)
 
 
 def write(run: Path, state: State) -> Path:
@@ -77,15 +87,23 @@ def write(run: Path, state: State) -> Path:
             f"command goes on from {'there' if last else 'the start'} once that is mended"
         ) from error
     for old in saved_states(run)[:-KEEP_STATES]:
-        shutil.rmtree(old)
+        _remove(old)
     return folder
+
+
+def _remove(folder: Path) -> None:
+    """Remove a state; where the process is killed meanwhile, `remove_unfinished` does the rest."""
+    hidden = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(hidden, ignore_errors=True)
+    folder.rename(hidden)
+    shutil.rmtree(hidden)
 
 
 def read(folder: Path) -> State:
     """Read a state from its folder, one of `saved_states`. Raises TrainingError where it is
     damaged."""
-    try:
-        facts = json.loads((folder / "state.json").read_text())
+    facts = read_facts(folder)
+    with damage_told(folder):
         return State(
             step=facts.pop("step"),
             model=load_file(folder / "model.safetensors"),
@@ -94,8 +112,29 @@ def read(folder: Path) -> State:
             timesteps=load_file(folder / "timesteps.safetensors"),
             facts=facts,
         )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise _damaged(folder, error) from error
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Read a state's facts, and among them its `step`. Raises TrainingError where they are
+    damaged."""
+    with damage_told(folder):
+        facts = json.loads((folder / "state.json").read_text())
+        if not isinstance(facts, dict) or not isinstance(facts["config"], dict):
+            raise ValueError("state.json: it, and its config, must be JSON objects")
+        whole = {
+            "the step": _is_count(facts["step"]),
+            "config": _is_count(facts["config"]["training"]["num_steps"]),
+            "classes": isinstance(facts.get("classes", []), list),
+            "start": isinstance(facts.get("start"), dict | None),
+        }
+        for name, is_whole in whole.items():
+            if not is_whole:
+                raise ValueError(f"state.json: {name} is of the wrong type")
+        return dict(facts)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def reached(run: Path) -> Reached | None:
@@ -104,17 +143,14 @@ def reached(run: Path) -> Reached | None:
     saved = saved_states(run)
     if not saved:
         return None
-    try:
-        facts = json.loads((saved[-1] / "state.json").read_text())
-        return Reached(facts["step"], facts["config"]["training"]["num_steps"])
-    except (OSError, ValueError, KeyError) as error:
-        raise _damaged(saved[-1], error) from error
+    facts = read_facts(saved[-1])
+    return Reached(facts["step"], facts["config"]["training"]["num_steps"])
 
 
 def set_num_steps(folder: Path, num_steps: int) -> None:
     """Note in a state that its run has another number of steps from now on."""
     path = folder / "state.json"
-    facts = json.loads(path.read_text())
+    facts = read_facts(folder)
     if facts["config"]["training"]["num_steps"] != num_steps:
         facts["config"]["training"]["num_steps"] = num_steps
         partial = path.with_name(".state.json.partial")
@@ -123,50 +159,25 @@ def set_num_steps(folder: Path, num_steps: int) -> None:
         os.replace(partial, path)
 
 
-def _damaged(folder: Path, error: Exception) -> TrainingError:
-    return TrainingError(
-        f"{folder} is damaged: {error}; remove that folder, and the run goes on from the state "
-        "before it, or from the start where there is none"
-    )
+@contextmanager
+def damage_told(folder: Path) -> Iterator[None]:
+    """A block that uses what a state's folder holds, and raises TrainingError, which names it and
+    what to do, where that is damaged: not to be read, or not this network's."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise TrainingError(
+            f"{folder} is damaged: {' '.join(reason.split())}; remove that folder, and the run "
+            "goes on from the state before it, or from the start where there is none"
+        ) from error
 
 
 def remove_unfinished(run: Path) -> None:
-    """Remove what is left of a state that was being written as the run was killed."""
+    """Remove what is left of a state that was being written or removed as the run was killed."""
     for partial in (run / "states").glob(".step-*"):
-        shutil.rmtree(partial)
-
-
-def check_same_run(run: Path, facts: dict[str, Any], config: Config, data: Images) -> None:
-    """Raise TrainingError where a run's state, of these `facts`, had another configuration or other
-    classes.
-
-    The number of steps may differ. Another number of images is reported.
-    """
-    now = json.loads(json.dumps(to_dict(config)))
-    del now["training"]["num_steps"]
-    saved = facts["config"]
-    if isinstance(saved.get("data"), str):  # as older versions wrote it
-        saved = {**saved, "data": {"path": saved["data"]}}
-    _check_same(saved, now, run)
-    classes, images = facts.get("classes"), facts.get("images", len(data))
-    if classes is not None and tuple(classes) != data.classes:
-        raise TrainingError(
-            f"data: {run} holds a run with the classes {', '.join(classes)}, not "
-            f"{', '.join(data.classes)}; give another folder, or the images that it began with"
-        )
-    if images != len(data):
-        log.warning("data: %d images; up to here the run had %d", len(data), images)
-
-
-def _check_same(saved: dict[str, Any], now: dict[str, Any], run: Path, prefix: str = "") -> None:
-    for key, value in now.items():
-        if isinstance(value, dict):
-            _check_same(saved.get(key, {}), value, run, f"{prefix}{key}.")
-        elif key in saved and saved[key] != value:  # a run older than the field lacks it
-            raise TrainingError(
-                f"{run} holds a run with {prefix}{key} = {saved[key]!r}, not {value!r}; "
-                "give another folder, or the configuration that the run was started with"
-            )
+        if UNFINISHED.fullmatch(partial.name) and partial.is_dir():
+            shutil.rmtree(partial)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
@@ -178,12 +189,34 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
 def load_optimizer(
     optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], tensors: Tensors
 ) -> None:
-    """Give an optimizer of `parameters` the tensors that `optimizer_tensors` returned."""
+    """Give an Adam of `parameters` the tensors that `optimizer_tensors` returned.
+
+    Raises ValueError for those of other parameters.
+    """
     state = optimizer.state_dict()
     state["state"] = {}
+    shapes = {
+        f"{i}.{name}": shape
+        for i, parameter in enumerate(parameters)
+        for name, shape in (("step", ()), *((each, parameter.shape) for each in MOMENTS))
+    }
+    check_shapes("optimizer.safetensors", tensors, shapes if tensors else {})
     for key, tensor in tensors.items():
         i, name = key.split(".")
         if tensor.dim():  # fused Adam walks memory: moments need their parameter's layout
             tensor = torch.empty_like(parameters[int(i)]).copy_(tensor)
         state["state"].setdefault(int(i), {})[name] = tensor
     optimizer.load_state_dict(state)
+
+
+def check_shapes(file: str, found: Tensors, wanted: Mapping[str, Sequence[int]]) -> None:
+    """Raise ValueError, naming the file and the tensor, unless those `found` have the names and the
+    shapes `wanted`."""
+    for name in sorted(found.keys() | wanted.keys()):
+        if name not in found:
+            raise ValueError(f"{file}: the tensor {name} is missing")
+        if name not in wanted:
+            raise ValueError(f"{file}: the tensor {name} is not this run's")
+        here, there = tuple(found[name].shape), tuple(wanted[name])
+        if here != there:
+            raise ValueError(f"{file}: the tensor {name} has shape {here}, not {there}")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from diffusion.training.errors import Interrupted
+
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
 
@@ -16,6 +18,30 @@ class Stop:
 
     def __init__(self) -> None:
         self.number = 0
+
+
+@contextmanager
+def ending_at_once(*, silent: bool = False) -> Iterator[None]:
+    """A block that SIGTERM or SIGHUP ends with Interrupted, as Ctrl-C does with KeyboardInterrupt:
+    there is nothing to save, but locks are to be given back. The message is empty where `silent`.
+
+    A signal that is ignored stays so. The block is for the main thread.
+    """
+    known = [getattr(signal, name) for name in SIGNALS[1:] if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in known}
+    heard = [number for number in known if before[number] is not signal.SIG_IGN]
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        raise Interrupted(number, "" if silent else f"{name}: ended; there was nothing to save")
+
+    for number in heard:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from diffusion.training.losses import Losses, Objective
 from diffusion.training.meter import Meter, Pace
 from diffusion.training.randomness import Stream, generator_at
 from diffusion.training.run_log import Writer, append, cut_back
+from diffusion.training.same_run import check_same_run, check_same_start, fingerprint
 from diffusion.training.schedule import learning_rate
 from diffusion.training.states import State
 from diffusion.training.stopping import Stop
@@ -41,9 +42,10 @@ ALONE = Worker()
 class Trainer:
     """A training run in a folder of its own, which holds log.jsonl and states/step-….
 
-    A new run starts at step 0, from random weights or those of `start`. Where the folder holds a
-    state, the run continues from there. Raises TrainingError when that state is of another
-    configuration, `start` of another network, or the data do not fit the network.
+    A new run starts at step 0, from random weights or those of `start`, whose `history` (`sha256`,
+    and what else a model card is to say) its states keep. Where the folder holds a state, the run
+    continues from there. Raises TrainingError when that state is damaged, or of another
+    configuration or start, `start` of another network, or the data do not fit the network.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Trainer:
         device: torch.device | str = "cpu",
         worker: Worker = ALONE,
         start: UNet | None = None,
+        history: dict[str, Any] | None = None,
     ) -> None:
         check_data(config, data)
         check_shares(config.training, worker.count)
@@ -61,6 +64,7 @@ class Trainer:
         self.folder = folder
         self.device = torch.device(device)
         self.worker = worker
+        self.history = history
         self.process = Process.from_config(config.process)
         self.batches = Batches(data, config, self.process)
         # The network, its first weights a function of the seed
@@ -128,7 +132,7 @@ class Trainer:
                     continue
                 if pace.note(self.step):
                     tell(bar, pace.left(last - self.step))
-                samples = on_sample is not None and self._is_time_for_samples()
+                samples = on_sample is not None and self.is_time_for_samples
                 with self._meter.paused():
                     if samples or signal or self._is_time_to_save(last):
                         self.save()
@@ -153,7 +157,9 @@ class Trainer:
     def _is_time_to_save(self, last: int) -> bool:
         return self.step == last or self.step % self.config.training.save_every == 0
 
-    def _is_time_for_samples(self) -> bool:
+    @property
+    def is_time_for_samples(self) -> bool:
+        """Whether samples are to be drawn after the step that the run has reached."""
         training = self.config.training
         is_time = self.is_done or self.step % max(training.sample_every, 1) == 0
         return training.sample_every > 0 and is_time
@@ -183,11 +189,7 @@ class Trainer:
         self.batches.prepare(self.step + 1)  # while a GPU is still at work on this one
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
         if not bool(torch.isfinite(norm)):
-            raise TrainingError(
-                f"step {self.step}: the loss or its gradient is not finite (norm {norm.item()}); "
-                "try a lower learning_rate in a new run, from the start or from this run's "
-                f"weights: `ddpm export {self.folder} CHECKPOINT`, and --start CHECKPOINT"
-            )
+            raise self._not_finite(norm.item())
         self._meter.norms.append(norm.detach())
         # 5: the gradient descent step
         for group in self.optimizer.param_groups:
@@ -199,6 +201,17 @@ class Trainer:
             self.batches.times.note(batch.t, totals)
         self.ema.update(self.model, self.step)
         self.step += 1
+
+    def _not_finite(self, norm: float) -> TrainingError:
+        advice = "try a lower learning_rate in a new run"
+        if states.saved_states(self.folder):
+            advice += (
+                ", from the start or from this run's weights: "
+                f"`ddpm export {self.folder} CHECKPOINT`, and --start CHECKPOINT"
+            )
+        return TrainingError(
+            f"step {self.step}: the loss or its gradient is not finite (norm {norm}); {advice}"
+        )
 
     def _backward(self, batch: Batch, *, is_last: bool) -> Losses:
         """Add this part's gradient; with the last part average it over the workers.
@@ -241,6 +254,8 @@ class Trainer:
                     "config": to_dict(self.config),
                     "classes": list(self.batches.data.classes),
                     "images": len(self.batches.data),
+                    "fingerprint": fingerprint(self.batches.data),
+                    "start": self.history,
                     "torch": str(torch.__version__),
                     "machine": self._machine(),
                 },
@@ -259,9 +274,20 @@ class Trainer:
         if not saved:
             return
         state = states.read(saved[-1])
-        states.check_same_run(self.folder, state.facts, self.config, self.batches.data)
-        self.model.load_state_dict(state.model)
-        self.ema.model.load_state_dict(state.ema)
-        self.batches.times.load(state.timesteps)
-        states.load_optimizer(self.optimizer, list(self.model.parameters()), state.optimizer)
+        check_same_run(self.folder, state.facts, self.config, self.batches.data)
+        check_same_start(self.folder, state.facts, self.history)
+        own = {name: tensor.shape for name, tensor in self.model.state_dict().items()}
+        with states.damage_told(saved[-1]):
+            for name in ("model", "ema"):
+                states.check_shapes(f"{name}.safetensors", getattr(state, name), own)
+            self.model.load_state_dict(state.model)
+            self.ema.model.load_state_dict(state.ema)
+            times = {name: tensor.shape for name, tensor in self.batches.times.state().items()}
+            states.check_shapes("timesteps.safetensors", state.timesteps, times)
+            self.batches.times.load(state.timesteps)
+            parameters = list(self.model.parameters())
+            if state.step and not state.optimizer:
+                raise ValueError("optimizer.safetensors: it holds no tensors")
+            states.load_optimizer(self.optimizer, parameters, state.optimizer)
         self.step = state.step
+        self.history = state.facts.get("start", self.history)

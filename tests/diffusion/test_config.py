@@ -32,6 +32,12 @@ def test_defaults_are_the_papers() -> None:
     [
         (ProcessConfig, {"num_timesteps": 0}, "num_timesteps: 0 is not allowed; it must be at le"),
         (ProcessConfig, {"beta_start": 1.5}, "beta_start: 1.5 is not allowed; it must be between"),
+        (
+            ProcessConfig,
+            {"beta_start": 0.5, "beta_end": 0.1},
+            "beta_start: 0.5 .* at most beta_end",
+        ),
+        (TrainingConfig, {"seed": 2**63}, "seed: 9223372036854775808 .* must be below 2\\^63"),
         (ProcessConfig, {"schedule": "table"}, "beta_table: '0 values' is not allowed"),
         (ProcessConfig, {"log_snr_min": 20.0}, "log_snr_min: 20.0 is not allowed; it must be bel"),
         (TrainingConfig, {"learning_rate": -1.0}, "learning_rate: -1.0 is not allowed"),

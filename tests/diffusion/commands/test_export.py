@@ -12,6 +12,7 @@ from diffusion.data import datasets
 from diffusion.data.images import Images
 from diffusion.training.states import saved_states
 from diffusion.training.trainer import Trainer
+from tests.full_disk import no_room_for_more_than
 from tests.tiny import save_tiny
 
 
@@ -133,3 +134,36 @@ def test_an_empty_folder_is_filled(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert main(["export", str(tiny), str(tmp_path / "empty")]) == 0
     assert open_checkpoint(tmp_path / "empty").name == "tiny"
+
+
+def test_a_full_disk_is_told_in_a_line(
+    tiny: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    for source in (tiny, run):
+        with no_room_for_more_than(3000):
+            assert main(["export", str(source), str(out)]) == 2
+        told = capsys.readouterr().err
+        assert f"ddpm: out: '{out}' is not allowed: the checkpoint cannot be written: " in told
+        assert not out.exists()
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '{"samplers": 3}', '{"samplers": [1]}'])
+def test_a_report_that_is_none_is_told(
+    text: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.json"
+    known = {"sha256": "", "command": "", "machine": "", "bound": {}, "floor": 0}
+    read = json.loads(text)
+    report.write_text(json.dumps({**known, **read} if isinstance(read, dict) else read))
+    assert main(["export", str(tiny), str(tmp_path / "out"), "--report", str(report)]) == 2
+    assert f"ddpm: {report}: not a report of `ddpm evaluate`: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["[]", "{}"])
+def test_a_damaged_run_is_named(
+    text: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (saved_states(run)[-1] / "state.json").write_text(text)
+    assert main(["export", str(run), str(tmp_path / "out")]) == 2
+    assert f"ddpm: {saved_states(run)[-1]} is damaged: " in capsys.readouterr().err

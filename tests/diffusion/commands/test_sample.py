@@ -1,5 +1,7 @@
 """`ddpm sample`: the same images as a grid, an array or a folder; refusals before the work."""
 
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +110,29 @@ def test_force_replaces_what_is_there_and_missing_folders_are_made(
     assert main(["sample", str(tiny), *flags]) == 0
     assert main(["sample", str(tiny), *flags]) == 2
     assert main(["sample", str(tiny), *flags, "--force"]) == 0
+
+
+def test_more_than_the_memory_holds_is_refused_with_what_it_holds(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out.npz")
+    assert main(["sample", str(tiny), "--n", "99999999999", "--out", out]) == 2
+    told = capsys.readouterr().err
+    most = re.match(
+        r"ddpm: n: 99999999999 is not allowed: the memory holds at most (\d+) images", told
+    )
+    assert most and 0 < int(most[1]) < 99999999999
+
+
+def test_a_runs_folder_is_told_from_its_model(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    (run / "states").mkdir(parents=True)
+    command = ["sample", str(run), "--out", str(tmp_path / "out.png")]
+    assert main(command) == 2
+    assert f"ddpm: {run}: a run that has no model yet" in capsys.readouterr().err
+    shutil.copytree(tiny, run / "model")
+    assert main(command) == 2
+    told = capsys.readouterr().err
+    assert f"ddpm: {run}: a run, whose model is in {run / 'model'}; name that" in told

@@ -1,12 +1,14 @@
 """`ddpm train`: what a run leaves behind, and how it goes on."""
 
 import json
+import logging
 import os
 import re
 import shlex
 import shutil
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +58,32 @@ def test_the_card_tells_which_weights_a_run_started_from(
     assert more.trained["start"] == {
         "sha256": first.sha256, "command": first.card.command, "trained": first.card.trained,
     }  # fmt: skip
+
+
+def test_a_run_keeps_the_start_that_it_began_with(
+    config: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", str(config), "--out", str(tmp_path / "run"), "--no-samples"]
+    start = ["--start", str(run / "model")]
+    assert main([*command, *start, "--until", "2"]) == 0
+    assert main([*command, "--until", "3"]) == 0
+    assert main([*command, *start]) == 0
+    first = open_checkpoint(run / "model").sha256
+    more = open_checkpoint(tmp_path / "run" / "model")
+    assert more.card.trained["start"]["sha256"] == first
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "exported")]) == 0
+    assert open_checkpoint(tmp_path / "exported").card.trained["start"]["sha256"] == first
+    assert main([*command, "--start", str(more.folder)]) == 2
+    told = capsys.readouterr().err
+    assert f"began with weights of SHA-256 {first}, not with those of {more.sha256}" in told
+
+
+def test_a_run_that_began_with_random_weights_has_no_start(
+    config: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--out", str(run), "--start", str(run / "model")]
+    assert main(["train", str(config), *flags]) == 2
+    assert f"start: {run} holds a run that began with random weights" in capsys.readouterr().err
 
 
 def test_training_may_stop_early_and_go_on_another_time(
@@ -173,6 +201,67 @@ def test_a_signal_at_the_last_step_loses_nothing(
     model = tmp_path / "run" / "model"
     assert f"ddpm: SIGINT: the run was done, and its model is in {model}" in capsys.readouterr().err
     assert open_checkpoint(model).card.trained["steps"] == 4
+
+
+def test_samples_that_a_signal_kept_from_being_drawn_are_drawn_later(
+    config: Path, tmp_path: Path, interrupt: Interrupt
+) -> None:
+    interrupt(4, signal.SIGINT)
+    command = ["train", str(config), "--out", str(tmp_path / "run")]
+    assert main(command) == 130
+    missing = tmp_path / "run" / "samples" / "step-00000004.png"
+    assert not missing.exists()
+    assert main(command) == 0
+    assert missing.stat().st_size > 100
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_the_first_step_leaves_no_lock(
+    number: signal.Signals,
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        assert (tmp_path / "run" / "lock.json").exists()
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("diffusion.data.datasets.load", load)
+    before = signal.getsignal(number)
+    assert main(["train", str(config), "--out", str(tmp_path / "run")]) == 128 + number
+    assert f"ddpm: {number.name}: ended; there was nothing to save" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "lock.json").exists()
+    assert signal.getsignal(number) is before
+
+
+def test_a_dry_run_refuses_the_folder_that_the_run_would(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "thesis.tex").touch()
+    for out, message in (
+        (tmp_path / "run", "is where the trained model goes, but holds something else"),
+        (config, "is a file, not a folder"),
+        (config / "run", "is a file, not a folder"),
+        (Path("/proc/run"), "the folder /proc cannot be written to"),
+    ):
+        assert main(["train", str(config), "--dry-run", "--out", str(out)]) == 2
+        assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_notices_of_libraries_and_places_in_the_code_are_not_told(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def notice(_: Path) -> None:
+        logging.getLogger("matplotlib.font_manager").info("generated new fontManager")
+        warnings.simplefilter("default")  # the tests' own is to raise
+        warnings.warn("the process does not end in noise", stacklevel=1)
+
+    monkeypatch.setattr("diffusion.commands.train.draw_losses", notice)
+    assert main(["train", str(config), "--out", str(tmp_path / "run"), "--until", "1"]) == 0
+    assert "the process does not end in noise" in caplog.messages
+    assert "generated new fontManager" not in caplog.messages
 
 
 def test_a_second_process_is_refused(

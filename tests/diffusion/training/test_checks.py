@@ -128,6 +128,7 @@ def test_a_disk_without_room_for_three_states_and_a_model_is_refused(
     with pytest.raises(TrainingError, match=message):
         check_room(tmp_path, parameters)
     (tmp_path / "states" / "step-00000001").mkdir(parents=True)
+    (tmp_path / "states" / "step-00000001" / "state.json").touch()
     check_room(tmp_path, parameters)
 
 

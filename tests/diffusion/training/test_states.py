@@ -1,24 +1,16 @@
 """A run's saved states: whole or not there, and the same when read again."""
 
-import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from diffusion.config import Config, TrainingConfig
-from diffusion.data.images import Images
-from diffusion.fields import to_dict
 from diffusion.training import states
 from diffusion.training.errors import TrainingError
 from diffusion.training.schedule import Reached
 from diffusion.training.states import State, saved_states
-
-IMAGES = Images(torch.zeros(5, 1, 2, 2, dtype=torch.uint8), torch.arange(5) % 2, ("a", "c"))
+from tests.full_disk import no_room_for_more_than
 
 
 def state(step: int = 0) -> State:
@@ -30,11 +22,6 @@ def state(step: int = 0) -> State:
         timesteps={},
         facts={"config": {"training": {"num_steps": 20}}, "classes": ["a"]},
     )
-
-
-def saved(config: Config) -> dict[str, Any]:
-    """A configuration as a state.json has it."""
-    return json.loads(json.dumps(to_dict(config)))
 
 
 def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -60,31 +47,6 @@ def test_what_a_killed_run_left_unfinished_is_removed(tmp_path: Path) -> None:
     unfinished.mkdir()
     states.remove_unfinished(tmp_path)
     assert not unfinished.exists() and len(saved_states(tmp_path)) == 1
-
-
-def test_a_run_of_another_configuration_is_told_by_the_field(tmp_path: Path) -> None:
-    config = Config(training=TrainingConfig(batch_size=8))
-    facts = {"config": saved(config)}
-    states.check_same_run(tmp_path, facts, config, IMAGES)
-    facts["config"]["training"]["num_steps"] = 9  # this may change
-    states.check_same_run(tmp_path, facts, config, IMAGES)
-    facts["config"]["training"]["batch_size"] = 4
-    with pytest.raises(TrainingError, match=r"a run with training\.batch_size = 4, not 8; give"):
-        states.check_same_run(tmp_path, facts, config, IMAGES)
-
-
-def test_classes_that_mean_something_else_are_refused(tmp_path: Path) -> None:
-    config = Config()
-    facts = {"config": saved(config), "classes": ["a", "b"]}
-    states.check_same_run(tmp_path, {**facts, "classes": ["a", "c"]}, config, IMAGES)
-    with pytest.raises(TrainingError, match="a run with the classes a, b, not a, c; give another"):
-        states.check_same_run(tmp_path, facts, config, IMAGES)
-
-
-def test_another_number_of_images_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    facts = {"config": saved(Config()), "images": 7}
-    states.check_same_run(tmp_path, facts, Config(), IMAGES)
-    assert "data: 5 images; up to here the run had 7" in caplog.text
 
 
 def test_how_far_a_run_has_come_is_read_from_its_last_state(tmp_path: Path) -> None:
@@ -116,22 +78,50 @@ def test_a_damaged_state_is_named_with_what_to_do(name: str, tmp_path: Path) -> 
         states.read(folder)
 
 
-def test_a_state_without_a_step_is_damaged(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "[]",
+        "null",
+        "3",
+        '{"step": 1}',
+        '{"step": "1", "config": {"training": {"num_steps": 2}}}',
+        '{"step": 1, "config": []}',
+        '{"step": 1, "config": {"training": {"num_steps": null}}}',
+        '{"step": 1, "config": {"training": {"num_steps": 2}}, "classes": 3}',
+    ],
+)
+def test_facts_that_are_no_facts_are_damaged(text: str, tmp_path: Path) -> None:
     folder = states.write(tmp_path, state())
-    (folder / "state.json").write_text("{}")
-    with pytest.raises(TrainingError, match=f"{folder} is damaged"):
-        states.reached(tmp_path)
+    (folder / "state.json").write_text(text)
+    for use in (lambda: states.reached(tmp_path), lambda: states.read(folder)):
+        with pytest.raises(TrainingError, match=f"{folder} is damaged: .*; remove that folder"):
+            use()
 
 
-@contextmanager
-def no_room_for_more_than(count: int) -> Iterator[None]:
-    """A block in which a file that grows beyond so many bytes is an error, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+def test_only_folders_named_by_a_step_are_states(tmp_path: Path) -> None:
+    for step in (2, 4):
+        states.write(tmp_path, state(step))
+    folder = tmp_path / "states"
+    shutil.copytree(folder / "step-00000004", folder / "step-00000060.bak")
+    shutil.copytree(folder / "step-00000002", folder / "step-00000003-best")
+    (folder / "step-00000099").mkdir()
+    (folder / "step-notes.txt").write_text("mine")
+    (folder / ".step-notes").write_text("mine")
+    assert states.reached(tmp_path) == Reached(step=4, num_steps=20)
+    states.write(tmp_path, state(6))
+    states.remove_unfinished(tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".step-notes", "step-00000003-best", "step-00000004", "step-00000006",
+        "step-00000060.bak", "step-00000099", "step-notes.txt",
+    ]  # fmt: skip
+
+
+def test_states_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for step in (99_999_999, 100_000_000):
+        states.write(tmp_path, state(step))
+    assert states.reached(tmp_path) == Reached(step=100_000_000, num_steps=20)
 
 
 def test_a_state_that_does_not_fit_on_the_disk_leaves_the_one_before(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from diffusion.config import Config, DataConfig, ProcessConfig, TrainingConfig, UNetConfig
 from diffusion.data.images import Images
@@ -187,6 +187,17 @@ def test_parts_of_a_batch_add_up_to_the_whole(tmp_path: Path) -> None:
     torch.testing.assert_close(weights[0], weights[1], atol=1e-5, rtol=1e-3)
 
 
+def test_only_weights_that_were_saved_are_to_be_exported(tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, images(), tmp_path)
+    with torch.no_grad():
+        trainer.model.conv_in.bias[0] = math.nan
+    with pytest.raises(TrainingError, match="lower learning_rate in a new run$"):
+        trainer.train_step()
+    trainer.save()
+    with pytest.raises(TrainingError, match=f"`ddpm export {tmp_path} CHECKPOINT`"):
+        trainer.train_step()
+
+
 def test_a_loss_that_is_not_finite_stops_before_any_weight_is_touched(tmp_path: Path) -> None:
     trainer = Trainer(CONFIG, images(), tmp_path)
     trainer.train_step()
@@ -238,6 +249,28 @@ def test_a_run_older_than_a_field_of_the_configuration_goes_on(tmp_path: Path) -
     del saved["config"]["training"]["compile"]
     path.write_text(json.dumps(saved))
     assert Trainer(CONFIG, images(), tmp_path).step == 1
+
+
+@pytest.mark.parametrize("name", ["model", "ema", "optimizer", "timesteps"])
+def test_a_state_with_the_tensors_of_another_network_is_damaged(name: str, tmp_path: Path) -> None:
+    config = with_training(timesteps="importance", loss="bound")
+    trainer = Trainer(config, images(), tmp_path)
+    trainer.train_step()
+    trainer.save()
+    folder = saved_states(tmp_path)[-1]
+    path = folder / f"{name}.safetensors"
+    tensors = load_file(path)
+    first = sorted(tensors)[0]
+    for others in (
+        {**tensors, first: torch.zeros(3, 5, 7)},
+        {**tensors, "0.other": torch.zeros(1)},
+        {key: tensor for key, tensor in tensors.items() if key != first},
+        {},
+    ):
+        save_file(others, path)
+        message = rf"{folder} is damaged: {name}\.safetensors: .*; remove that folder"
+        with pytest.raises(TrainingError, match=message):
+            Trainer(config, images(), tmp_path)
 
 
 @pytest.mark.parametrize(

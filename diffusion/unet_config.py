@@ -1,0 +1,122 @@
+"""What defines the network: frozen, validated, with the names of diffusers' fields.
+
+The standard library only, so that flags and settings can be checked without loading PyTorch.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from diffusion.fields import require
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """The network epsilon_theta, with the fields and defaults of diffusers' `UNet2DModel`."""
+
+    sample_size: int | tuple[int, int] = 32
+    in_channels: int = 3
+    out_channels: int = 3
+    center_input_sample: bool = False
+    time_embedding_type: Literal["positional", "learned"] = "positional"
+    time_embedding_dim: int | None = None
+    freq_shift: int = 0
+    flip_sin_to_cos: bool = True
+    down_block_types: tuple[str, ...] = ("DownBlock2D",) + ("AttnDownBlock2D",) * 3
+    mid_block_type: Literal["UNetMidBlock2D"] | None = "UNetMidBlock2D"
+    up_block_types: tuple[str, ...] = ("AttnUpBlock2D",) * 3 + ("UpBlock2D",)
+    block_out_channels: tuple[int, ...] = (224, 448, 672, 896)
+    layers_per_block: int = 2
+    mid_block_scale_factor: float = 1.0
+    downsample_padding: int = 1
+    downsample_type: Literal["conv", "resnet"] = "conv"
+    upsample_type: Literal["conv", "resnet"] = "conv"
+    dropout: float = 0.0
+    act_fn: Literal["silu", "swish", "mish", "gelu", "relu"] = "silu"
+    attention_head_dim: int | None = 8
+    norm_num_groups: int = 32
+    attn_norm_num_groups: int | None = None
+    norm_eps: float = 1e-5
+    resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
+    add_attention: bool = True
+    class_embed_type: None = None
+    num_class_embeds: int | None = None
+    num_train_timesteps: int | None = None
+
+    def __post_init__(self) -> None:
+        self._check_numbers()
+        self._check_levels()
+        self._check_attention()
+        if self.time_embedding_type == "learned":
+            count = self.num_train_timesteps
+            require(count is not None, "num_train_timesteps", count, "set, for a learned embedding")
+        else:
+            half = self.block_out_channels[0] // 2
+            fits = self.freq_shift < max(half, 1)
+            allowed = f"below {half}, half of the first block_out_channels"
+            require(fits, "freq_shift", self.freq_shift, allowed)
+
+    def _check_numbers(self) -> None:
+        for name in ("in_channels", "out_channels", "layers_per_block", "norm_num_groups"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in (
+            "time_embedding_dim",
+            "attention_head_dim",
+            "attn_norm_num_groups",
+            "num_class_embeds",
+            "num_train_timesteps",
+        ):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, value, "at least 1, or left out")
+        padding, scale, eps = self.downsample_padding, self.mid_block_scale_factor, self.norm_eps
+        require(padding in (0, 1), "downsample_padding", padding, "0 or 1")
+        require(0 < scale < math.inf, "mid_block_scale_factor", scale, "above 0")
+        require(0 <= eps < math.inf, "norm_eps", eps, "at least 0")
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "0 or more and below 1")
+
+    def _check_levels(self) -> None:
+        channels = self.block_out_channels
+        levels, groups = len(channels), self.norm_num_groups
+        require(levels >= 1, "block_out_channels", channels, "one number or more, one a level")
+        for name, allowed in (
+            ("down_block_types", ("DownBlock2D", "AttnDownBlock2D")),
+            ("up_block_types", ("UpBlock2D", "AttnUpBlock2D")),
+        ):
+            blocks = getattr(self, name)
+            require(len(blocks) == levels, name, blocks, f"{levels} blocks, one a level")
+            require(set(blocks) <= set(allowed), name, blocks, f"among {', '.join(allowed)}")
+        for size in self.image_size:
+            factor = 2 ** (levels - 1)
+            fits = size > 0 and size % factor == 0
+            require(fits, "sample_size", size, f"a multiple of {factor}, and above 0")
+        for count in channels:
+            fits = count > 0 and count % groups == 0
+            require(fits, "block_out_channels", count, f"a multiple of {groups}, and above 0")
+
+    def _check_attention(self) -> None:
+        """Raise ConfigError where a level attends, and its heads or its norm do not fit it."""
+        channels, last = self.block_out_channels, self.block_out_channels[-1]
+        pairs = zip(self.down_block_types, self.up_block_types[::-1], strict=True)
+        attending = [
+            count for count, types in zip(channels, pairs, strict=True) if "Attn" in "".join(types)
+        ]
+        if self.mid_block_type and self.add_attention:
+            attending.append(last)
+            groups = self.attn_norm_num_groups
+            fits = groups is None or last % groups == 0
+            require(fits, "attn_norm_num_groups", groups, f"a divisor of {last}, or left out")
+        width = self.attention_head_dim
+        for count in attending:
+            fits = width is None or width <= count
+            require(fits, "attention_head_dim", width, f"at most {count}, a level's channels")
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        size = self.sample_size
+        return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        return (self.in_channels, *self.image_size)
