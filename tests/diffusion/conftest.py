@@ -1,6 +1,9 @@
 """What the tests of evaluations share: small images, a tiny model, and a finished report."""
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,3 +38,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(tiny: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished evaluation of `tiny` on `data`; its folder is not to be written to."""
     return evaluate(tiny, data, tmp_path_factory.mktemp("evaluation") / "report")
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """No signal is ignored, also where the tests are run by `nohup` or in a shell's background."""
+    usual: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL,
+             signal.SIGHUP: signal.SIG_DFL}  # fmt: skip
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

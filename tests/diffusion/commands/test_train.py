@@ -20,6 +20,8 @@ from diffusion.training.lock import locked
 from diffusion.training.states import reached, saved_states
 from diffusion.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("signals")
+
 
 @pytest.fixture(scope="module")
 def run(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

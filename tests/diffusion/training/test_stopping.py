@@ -9,6 +9,8 @@ import pytest
 
 from diffusion.training.stopping import listening
 
+pytestmark = pytest.mark.usefixtures("signals")
+
 NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 TWICE = """
 import os, signal
