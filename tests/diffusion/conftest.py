@@ -43,8 +43,11 @@ def run(tiny: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run
 @pytest.fixture
 def signals() -> Iterator[None]:
     """No signal is ignored, also where the tests are run by `nohup` or in a shell's background."""
-    usual: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL,
-             signal.SIGHUP: signal.SIG_DFL}  # fmt: skip
+    usual: dict[signal.Signals, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
     before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
     for number, handler in before.items():
