@@ -28,10 +28,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from diffusion import pixels
-from diffusion.config import Config, UNetConfig
+from diffusion.config import Config
 from diffusion.cores import available_cores
 from diffusion.data import datasets
 from diffusion.training.trainer import Trainer
+from diffusion.unet_config import UNetConfig
 
 NUM_IMAGES = 2000
 """How many images the data set has, which all of them read."""

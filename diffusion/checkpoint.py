@@ -26,13 +26,14 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from diffusion.atomic import atomic_folder
-from diffusion.config import ProcessConfig, UNetConfig, check_channels
+from diffusion.config import ProcessConfig, check_channels
 from diffusion.fields import ConfigError, from_dict
 from diffusion.folders import MODELS
 from diffusion.parameterization import EpsModel
 from diffusion.process import Process
 from diffusion.scheduler_json import read_scheduler, scheduler_json
 from diffusion.unet import UNet
+from diffusion.unet_config import UNetConfig
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CARD = "model_card.json"

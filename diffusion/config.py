@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from diffusion.fields import ConfigError, from_dict, require
 from diffusion.presets import PRESETS
-from diffusion.unet_config import UNetConfig as UNetConfig  # a part of a configuration
+from diffusion.unet_config import UNetConfig
 
 Schedule = Literal["linear", "scaled_linear", "cosine", "log_snr", "table"]
 Variance = Literal["fixed_small", "fixed_large", "learned_range"]

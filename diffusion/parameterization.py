@@ -7,9 +7,10 @@ trained to predict eps (the paper), x_0, or v = a eps - b x_0 (Salimans & Ho 202
 import torch
 from torch import Tensor, nn
 
-from diffusion.config import Prediction, UNetConfig
+from diffusion.config import Prediction
 from diffusion.process import Process
 from diffusion.unet import UNet
+from diffusion.unet_config import UNetConfig
 
 
 class EpsModel(nn.Module):

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffusion.config import UNetConfig
 from diffusion.unet_blocks import (
     Attention,
     DownBlock,
@@ -22,6 +21,7 @@ from diffusion.unet_blocks import (
     UpBlock,
     time_dim,
 )
+from diffusion.unet_config import UNetConfig
 
 NEARLY_ZERO = 1e-5
 """The square root of the paper's variance scale 1e-10."""

@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 
 from diffusion.checkpoint import ModelCard, save_checkpoint
-from diffusion.config import Prediction, ProcessConfig, UNetConfig, Variance
+from diffusion.config import Prediction, ProcessConfig, Variance
 from diffusion.unet import UNet
+from diffusion.unet_config import UNetConfig
 
 
 def save_tiny(

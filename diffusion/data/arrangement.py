@@ -112,18 +112,9 @@ def number_labels(labels: Mapping[Split, Sequence[Label | None]]) -> tuple[str, 
     training = labels.get("train", ())
     if not training or None in training:
         return ()
-    known = set(training)
     _check_one_kind(labels)
-    if all(isinstance(label, int) for label in known):
-        numbers = [int(label) for label in known if label is not None]
-        if min(numbers) < 0 or max(numbers) > MAX_LABEL:
-            wrong = min(numbers) if min(numbers) < 0 else max(numbers)
-            raise DataError(f"data: the label {wrong} is not allowed; labels are 0..{MAX_LABEL}")
-        classes = tuple(str(k) for k in range(max(numbers) + 1))
-    else:
-        names = sorted(map(str, known))
-        numeric = all(name.isascii() and name.isdecimal() for name in names)
-        classes = tuple(sorted(names, key=int) if numeric else names)
+    numbers = {label for label in training if isinstance(label, int)}
+    classes = _numbered(numbers) if numbers else _named(set(map(str, training)))
     for split, own in labels.items():
         lacking = {str(label) for label in own if label is not None} - set(classes)
         if lacking:
@@ -132,6 +123,20 @@ def number_labels(labels: Mapping[Split, Sequence[Label | None]]) -> tuple[str, 
                 f"lacks; that has {_few(classes)}"
             )
     return classes
+
+
+def _numbered(labels: set[int]) -> tuple[str, ...]:
+    """The classes 0 up to the largest label."""
+    for label in (min(labels), max(labels)):
+        if not 0 <= label <= MAX_LABEL:
+            raise DataError(f"data: the label {label} is not allowed; labels are 0..{MAX_LABEL}")
+    return tuple(str(k) for k in range(max(labels) + 1))
+
+
+def _named(labels: set[str]) -> tuple[str, ...]:
+    """The classes in the order of their names, or of numbers where all names are numbers."""
+    numeric = all(label.isascii() and label.isdecimal() for label in labels)
+    return tuple(sorted(sorted(labels), key=int) if numeric else sorted(labels))
 
 
 def _check_one_kind(labels: Mapping[Split, Sequence[Label | None]]) -> None:

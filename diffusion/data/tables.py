@@ -206,18 +206,26 @@ def _labels(
     allowed = f"one of the {len(classes or ())} classes" if known else "a whole number or a text"
     found: list[Label | None] = []
     for row, value in enumerate(values):
-        if isinstance(value, float) and value.is_integer():  # as pandas writes whole numbers
-            value = int(value)
-        if value is None or (known and value == -1):
+        label = _plain(value)
+        if label is None or (known and label == -1):
             found.append(None)
-        elif isinstance(value, int | str) and (not known or value in known):
-            label = known.get(value, value)
-            found.append(label if isinstance(label, str) else int(label))
+        elif isinstance(label, int | str) and (not known or label in known):
+            found.append(known.get(label, label))
         else:
-            plain = isinstance(value, int | float | str)
-            shown = reprlib.repr(value) if plain else f"of type {type(value).__name__}"
-            raise DataError(f"{where}: row {row}: the label {shown} is not {allowed}")
+            raise DataError(f"{where}: row {row}: the label {_shown(value)} is not {allowed}")
     return found
+
+
+def _plain(value: object) -> object:
+    """A whole number as an int: pandas writes it as a float where other rows are empty."""
+    whole = isinstance(value, bool) or (isinstance(value, float) and value.is_integer())
+    return int(value) if whole else value  # type: ignore[call-overload]
+
+
+def _shown(value: object) -> str:
+    """A value in an error: a picture's bytes would fill the screen."""
+    plain = isinstance(value, int | float | str)
+    return reprlib.repr(value) if plain else f"of type {type(value).__name__}"
 
 
 class _Arrow:

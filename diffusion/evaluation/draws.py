@@ -112,14 +112,8 @@ def draw_sets(pool: Tensor, labels: Tensor | None, wanted: Tensor | int, seed: i
         names, groups, counts, found = [0], [pool], [size], None
     else:
         kinds, sizes = wanted.unique(return_counts=True)
-        groups = [pool[labels[pool] == label] for label in kinds]
+        groups = [_of_label(pool, labels, label) for label in kinds.tolist()]
         names, counts, found = kinds.tolist(), sizes.tolist(), kinds.repeat_interleave(sizes)
-        for label, group in zip(names, groups, strict=True):
-            if not len(group):
-                raise EvaluationError(
-                    f"data: too few training images of label {label} to compare samples with; "
-                    "--labels data asks only for labels that the data have"
-                )
     parts = [_draw(g, n, seed, i) for i, (g, n) in enumerate(zip(groups, counts, strict=True))]
     indices = tuple(torch.cat(each) for each in zip(*(part.sets for part in parts), strict=True))
     weights = [count / sum(counts) for count in counts]
@@ -128,6 +122,16 @@ def draw_sets(pool: Tensor, labels: Tensor | None, wanted: Tensor | int, seed: i
     return Draws(
         indices, found, {i: p.kind for i, p in zip(names, parts, strict=True)}, own, common
     )
+
+
+def _of_label(pool: Tensor, labels: Tensor, label: int) -> Tensor:
+    group = pool[labels[pool] == label]
+    if not len(group):
+        raise EvaluationError(
+            f"data: too few training images of label {label} to compare samples with; "
+            "--labels data asks only for labels that the data have"
+        )
+    return group
 
 
 class _Part(NamedTuple):

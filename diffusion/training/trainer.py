@@ -128,17 +128,23 @@ class Trainer:
                 signal = self.worker.largest(stop.number if stop else 0)
                 if self.step % training.log_every == 0:
                     self._log(bar, writer)
-                if not first:  # the others only train
-                    continue
-                if pace.note(self.step):
-                    tell(bar, pace.left(last - self.step))
-                samples = on_sample is not None and self.is_time_for_samples
-                with self._meter.paused():
-                    if samples or signal or self._is_time_to_save(last):
-                        self.save()
-                    if on_sample and samples and not signal:  # what may fail comes last
-                        on_sample(self, writer)
+                if first:  # the others only train
+                    if pace.note(self.step):
+                        tell(bar, pace.left(last - self.step))
+                    is_last = self.step == last or bool(signal)
+                    self._write_when_due(writer, None if signal else on_sample, is_last=is_last)
         return signal
+
+    def _write_when_due(
+        self, writer: Writer | None, on_sample: OnSample | None, *, is_last: bool
+    ) -> None:
+        """Save the state and draw samples, where the step that the run has reached asks for it."""
+        draws = on_sample is not None and self.is_time_for_samples
+        with self._meter.paused():
+            if draws or is_last or self.step % self.config.training.save_every == 0:
+                self.save()
+            if on_sample and draws:  # what may fail comes last
+                on_sample(self, writer)
 
     def _prepare_folder(self) -> None:
         """Make the folder agree with the state that the run goes on from.
@@ -153,9 +159,6 @@ class Trainer:
                 states.set_num_steps(saved, self.config.training.num_steps)
         except OSError as error:
             raise TrainingError(f"out: {self.folder} cannot be changed: {error}") from error
-
-    def _is_time_to_save(self, last: int) -> bool:
-        return self.step == last or self.step % self.config.training.save_every == 0
 
     @property
     def is_time_for_samples(self) -> bool:

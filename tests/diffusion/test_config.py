@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from diffusion.config import Config, DataConfig, ProcessConfig, TrainingConfig, UNetConfig
+from diffusion.config import Config, DataConfig, ProcessConfig, TrainingConfig
 from diffusion.fields import ConfigError, from_dict, to_dict
 from diffusion.presets import PRESETS
+from diffusion.unet_config import UNetConfig
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 

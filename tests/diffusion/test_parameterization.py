@@ -8,11 +8,11 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor, nn
 
-from diffusion.config import UNetConfig
 from diffusion.parameterization import EpsModel, min_snr_weight, target
 from diffusion.process import Process, linear_beta
 from diffusion.samplers import ddim, step
 from diffusion.unet import UNet
+from diffusion.unet_config import UNetConfig
 
 PREDICTIONS: list[Any] = ["eps", "x_0", "v"]
 THEIRS = {"eps": "epsilon", "x_0": "sample", "v": "v_prediction"}

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from diffusion.checkpoint import WithoutInit
-from diffusion.config import UNetConfig
 from diffusion.fields import from_dict
 from diffusion.presets import PRESETS
 from diffusion.unet import UNet
+from diffusion.unet_config import UNetConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 OF_THE_DATA = {"sample_size", "in_channels", "out_channels", "num_class_embeds"}

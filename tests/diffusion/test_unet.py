@@ -9,9 +9,10 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from diffusion.checkpoint import ModelCard, open_checkpoint, save_checkpoint
-from diffusion.config import Config, ProcessConfig, UNetConfig
+from diffusion.config import Config, ProcessConfig
 from diffusion.fields import ConfigError
 from diffusion.unet import UNet, initialise
+from diffusion.unet_config import UNetConfig
 
 ROOT = Path(__file__).parents[2]
 

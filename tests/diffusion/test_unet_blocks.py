@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from diffusion.config import UNetConfig
 from diffusion.unet_blocks import Downsample, FirstConv, GroupNorm, Resnet, Upsample, attend
+from diffusion.unet_config import UNetConfig
 
 CONFIG = UNetConfig(
     block_out_channels=(8, 8),

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from diffusion.config import UNetConfig
 from diffusion.fields import ConfigError
 from diffusion.unet import UNet
+from diffusion.unet_config import UNetConfig
 
 SMALL: dict[str, object] = {
     "sample_size": 8,

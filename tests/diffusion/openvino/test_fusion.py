@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffusion.config import UNetConfig
 from diffusion.fields import from_dict
 from diffusion.openvino.fusion import merge_norms, merge_upsamplers
 from diffusion.unet import UNet
 from diffusion.unet_blocks import Upsample
+from diffusion.unet_config import UNetConfig
 from tests.diffusion.test_unet import inputs, random_config
 
 

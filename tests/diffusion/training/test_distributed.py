@@ -17,7 +17,6 @@ from diffusion.training.distributed import Worker
 from diffusion.training.errors import TrainingError
 from diffusion.training.states import saved_states
 from diffusion.training.trainer import Trainer
-from tests.app.server import free_port
 from tests.diffusion.training.test_trainer import images, state, with_training
 
 SCRIPT = """
@@ -55,20 +54,24 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(script: Path) -> Path:
     """The folder of a run by two workers that nothing has stopped."""
     folder = script.parent / "whole"
-    assert torchrun(script, folder, 0).wait(120) == 0
+    finish(script, folder)
     return folder
 
 
 def torchrun(script: Path, *arguments: object) -> subprocess.Popen[Any]:
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2",
-        f"--master-port={free_port()}", script, *arguments,
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone",
+        script, *arguments,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        list(map(str, command)), env=environment, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    with (script.parent / "log").open("wb") as log:
+        return subprocess.Popen(list(map(str, command)), env=environment, stdout=log, stderr=log)
+
+
+def finish(script: Path, run: Path) -> None:
+    """Train to the end; where that fails, show what the processes wrote."""
+    status = torchrun(script, run, 0).wait(120)
+    assert status == 0, (script.parent / "log").read_text(errors="replace")
 
 
 def workers_of(launcher: int) -> Iterator[int]:
@@ -104,7 +107,7 @@ def test_a_killed_worker_ends_the_job_and_it_resumes_to_the_same_weights(
     last = saved_states(tmp_path / "killed")[-1]
     assert last.name < f"step-{STEPS:08d}", "it was not done already"
     assert load_file(last / "model.safetensors"), "the last state is whole"
-    assert torchrun(script, tmp_path / "killed", 0).wait(120) == 0
+    finish(script, tmp_path / "killed")
     expected, killed = state(whole), state(tmp_path / "killed")
     for name, tensor in expected.items():
         assert torch.equal(tensor, killed[name]), name
@@ -123,7 +126,7 @@ def test_all_workers_stop_at_the_same_step_whichever_is_asked_to(
     last = saved_states(run)[-1]
     assert told == [f"{int(last.name[5:])} {int(signal.SIGTERM)}"] * 2
     assert last.name < f"step-{STEPS:08d}", "it was not done already"
-    assert torchrun(script, run, 0).wait(120) == 0
+    finish(script, run)
     expected, resumed = state(whole), state(run)
     for name, tensor in expected.items():
         assert torch.equal(tensor, resumed[name]), name

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from diffusion import noise
 from diffusion.bound import Reverse, bound, term
-from diffusion.config import Config, ProcessConfig, TrainingConfig, UNetConfig
+from diffusion.config import Config, ProcessConfig, TrainingConfig
 from diffusion.fields import ConfigError
 from diffusion.parameterization import EpsModel
 from diffusion.process import Process
 from diffusion.training.batches import Batch
 from diffusion.training.losses import Objective, squared_error
 from diffusion.unet import UNet
+from diffusion.unet_config import UNetConfig
 
 T = 100
 

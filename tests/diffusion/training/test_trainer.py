@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from diffusion.config import Config, DataConfig, ProcessConfig, TrainingConfig, UNetConfig
+from diffusion.config import Config, DataConfig, ProcessConfig, TrainingConfig
 from diffusion.data.images import Images
 from diffusion.training.errors import TrainingError
 from diffusion.training.states import saved_states
@@ -20,6 +20,7 @@ from diffusion.training.stopping import Stop
 from diffusion.training.timestep_sampler import HISTORY
 from diffusion.training.trainer import Trainer
 from diffusion.unet import UNet
+from diffusion.unet_config import UNetConfig
 
 CONFIG = Config(
     data=DataConfig("made up"),
