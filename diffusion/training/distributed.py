@@ -94,5 +94,7 @@ def join(device: str) -> Iterator[tuple[Worker, torch.device]]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if picked.type == "cuda" else "gloo")
     try:
         yield Worker(dist.get_rank(), dist.get_world_size()), picked
+        # Gloo's threads let go of their last tensors; at Python's end that would abort the process
+        dist.barrier()
     finally:
         dist.destroy_process_group()
