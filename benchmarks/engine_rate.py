@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.engine.runtime import make_runtime
 from diffusion.checkpoint import open_checkpoint
 from diffusion.process import Process
-from diffusion.samplers import make_table, step
+from diffusion.reverse import step
+from diffusion.samplers import make_table
 
 BARE_SECONDS = 0.5
 BARE_ROUNDS = 3
@@ -176,7 +177,7 @@ class BareLoop:
         def take_step() -> None:
             out = network(x_t, t, label)
             if has_update:
-                step(x_t, out, None, None, rows, clip)
+                step(x_t, out, (), None, rows, clip)
 
         def steps_in(seconds: float) -> tuple[int, float]:
             started, count = time.perf_counter(), 0

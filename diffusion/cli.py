@@ -157,9 +157,9 @@ def _add_chain(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say how `sample` goes from noise to an image."""
     add = parser.add_argument_group("the chain").add_argument
     add("--sampler", choices=get_args(SamplerName), default="ddpm",
-        help="ddpm is Algorithm 2; ddim and dpmpp need fewer steps (default: %(default)s)")
+        help="ddpm is Algorithm 2; the others need fewer steps (default: %(default)s)")
     add("--steps", type=int, metavar="COUNT",
-        help="steps of the chain (default: all for ddpm, 50 for ddim, 20 for dpmpp)")
+        help="steps of the chain (default: all for ddpm, 50 for ddim, 20 for the others)")
     add("--eta", type=float, default=0.0,
         help="how much noise ddim adds: 0 for none, 1 for as much as ddpm (default: %(default)s)")
     add("--variance", choices=("fixed_small", "fixed_large"),

@@ -17,7 +17,9 @@ from diffusion.guidance import Conditioning, Model
 from diffusion.labels import Labels
 from diffusion.openvino.model import CompiledModel
 from diffusion.process import Process
-from diffusion.samplers import SamplerTable, make_table, sample
+from diffusion.reverse import sample
+from diffusion.sampler_table import SamplerTable
+from diffusion.samplers import make_table
 from diffusion.spacing import SamplerName, default_steps, default_variance
 
 MAX_INTEGER = 2**53 - 1

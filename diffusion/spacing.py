@@ -13,8 +13,8 @@ from typing import Literal, Self
 
 from diffusion.config import Variance
 
-SamplerName = Literal["ddpm", "ddim", "dpmpp"]
-"""Algorithm 2; DDIM; DPM-Solver++(2M)."""
+SamplerName = Literal["ddpm", "ddim", "dpmpp", "unipc", "ipndm"]
+"""Algorithm 2; DDIM; DPM-Solver++(2M); UniPC of order 3; iPNDM of order 4."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,13 @@ class Spacing:
 
 def default_steps(sampler: SamplerName, num_timesteps: int) -> int:
     """Return how many timesteps are kept unless a request says so: all T by Algorithm 2, 50 by DDIM
-    and 20 by DPM-Solver++, or T where that is less."""
+    and 20 by the others, or T where that is less."""
     match sampler:
         case "ddpm":
             return num_timesteps
         case "ddim":
             return min(50, num_timesteps)
-        case "dpmpp":
+        case "dpmpp" | "unipc" | "ipndm":
             return min(20, num_timesteps)
 
 

@@ -24,7 +24,9 @@ def test_a_model_says_where_it_came_from(name: str) -> None:
     assert checkpoint.weights.stat().st_size <= LARGEST[name] << 20
 
 
-@pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 30), ("ddim", 15), ("dpmpp", 8)])
+@pytest.mark.parametrize(
+    ("sampler", "steps"), [("ddpm", 30), ("ddim", 15), ("dpmpp", 8), ("unipc", 8), ("ipndm", 8)]
+)
 @pytest.mark.parametrize("name", LARGEST)
 def test_samples_are_pictures_and_not_noise(name: str, sampler: SamplerName, steps: int) -> None:
     """Neighbouring pixels are alike; of clipped noise they are 0.9 apart."""

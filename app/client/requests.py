@@ -11,7 +11,8 @@ class SampleRequest:
     """Asks for `n` images of a seed.
 
     A field that is None is left out, and the server's default applies: a seed that the server draws
-    and the result names; all steps for ddpm, 50 for ddim, 20 for dpmpp; the checkpoint's variance.
+    and the result names; all steps for ddpm, 50 for ddim, 20 for the others; the checkpoint's
+    variance.
 
     `labels` is for class-conditional models: one label for all images, or `n` of them. `eta` is for
     ddim only, `variance` for ddpm only. The server checks the values: InvalidRequest names the
@@ -21,7 +22,7 @@ class SampleRequest:
     n: int = 1
     seed: int | None = None
     first_index: int = 0
-    sampler: Literal["ddpm", "ddim", "dpmpp"] = "ddpm"
+    sampler: Literal["ddpm", "ddim", "dpmpp", "unipc", "ipndm"] = "ddpm"
     steps: int | None = None
     eta: float | None = None
     variance: Literal["fixed_small", "fixed_large"] | None = None

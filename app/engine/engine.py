@@ -18,7 +18,8 @@ from app.wire.flight_recorder import Place
 from app.wire.messages import Counts, Done, Event, Failed, Finished, Frame, Limited, Submit
 from diffusion.config import Variance
 from diffusion.process import Process
-from diffusion.samplers import SamplerTable, make_table
+from diffusion.sampler_table import SamplerTable
+from diffusion.samplers import make_table
 from diffusion.spacing import SamplerName
 
 log = logging.getLogger("ddpm.engine")

@@ -8,7 +8,7 @@ from app.engine.latency_curve import LatencyCurve
 from app.wire.messages import Submit
 
 if TYPE_CHECKING:  # the scheduler, which imports this, is tested without torch
-    from diffusion.samplers import SamplerTable
+    from diffusion.sampler_table import SamplerTable
 
 
 @dataclass(eq=False, slots=True)

@@ -19,7 +19,7 @@ so that making several steps' at once saves no time."""
 
 class Draw(NamedTuple):
     """Names a chain's noise: draw 0 is its x_T, draw k + 1 its z at position k, as in
-    `diffusion.samplers.sample`."""
+    `diffusion.reverse.sample`."""
 
     chain: Chain
     number: int

@@ -14,7 +14,7 @@ from app.engine.noise_ahead import Draw, NoiseAhead
 from app.engine.runtime import Runtime
 from app.engine.steps_ahead import StepsAhead
 from diffusion.guidance import combine_guided
-from diffusion.samplers import step
+from diffusion.reverse import remember, step
 
 Inputs = tuple[Tensor, Tensor, Tensor | None]
 """x_t, t and label, a network row each."""
@@ -38,9 +38,11 @@ class Call:
     rows: int  # network rows that chains asked for
     inputs: Inputs
     x_t: Tensor
-    x_0_hat_previous: Tensor | None  # None where no chain needs it
+    history: Sequence[Tensor]  # what the last steps remember, as far back as any chain looks
     z: Tensor | None  # None where no chain needs it
     table_rows: Tensor  # of the samplers' tables
+    depth: int  # how many steps back any chain looks
+    remembers_mix: bool  # whether any chain remembers another thing than x_0_hat
     guided: Guided | None
     number: int = 0
     started: float = 0.0
@@ -57,12 +59,14 @@ class Call:
 @dataclass(frozen=True, eq=False, slots=True)
 class BatchStep:
     """What a step did to a batch, each (B,C,H,W): the states that it was in, what the model made of
-    them, and the next states; and which of these are all numbers."""
+    them, and the next states; which of these are all numbers; and what this step and the ones
+    before remember, the latest first, as far back as any chain of the batch looks."""
 
     x_t: Tensor
     x_0_hat: Tensor
     x_prev: Tensor
     is_finite: Sequence[bool]
+    history: Sequence[Tensor]
 
     def of_each(self) -> "list[ChainStep]":
         """The same for each chain, in the batch's order."""
@@ -96,11 +100,17 @@ class ChainStep(NamedTuple):
         """Is the next state all numbers?"""
         return self.batch.is_finite[self.row]
 
+    def remembered(self, j: int) -> Tensor | None:
+        """What this step (j = 0), or the j-th before it, remembers, (C,H,W); None where the chain
+        was in no batch that looked so far back."""
+        return self.batch.history[j][self.row] if j < len(self.batch.history) else None
+
     def copy(self) -> "ChainStep":
         """A copy that does not keep the other chains' rows in memory."""
         whole, own = self.batch, slice(self.row, self.row + 1)
-        x_t, x_0_hat = whole.x_t[own].clone(), whole.x_0_hat[own].clone()
-        return ChainStep(BatchStep(x_t, x_0_hat, whole.x_prev[own].clone(), [self.is_finite]), 0)
+        x_t, x_0_hat, x_prev = (x[own].clone() for x in (whole.x_t, whole.x_0_hat, whole.x_prev))
+        history = [m[own].clone() for m in whole.history]
+        return ChainStep(BatchStep(x_t, x_0_hat, x_prev, [self.is_finite], history), 0)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -165,15 +175,13 @@ class Runner:
         ahead = roster.ahead
         begins = any(chain.position == 0 for chain in batch)
         x_T, z = self._draw(batch) if begins or ahead.is_noisy[k] else ({}, None)
-        x_t, previous = self._gather(batch, x_T)
-        if not ahead.looks_back[k]:
-            previous = None
+        x_t, history = self._gather(batch, x_T, ahead.depth)
         inputs = self._inputs(roster, x_t, ahead.t[k])
         rows = inputs[0].shape[0]  # len() of a tensor is Python's, and slow
         size = self._size(rows, lane)
         return Call(
-            batch, lane, size, rows, _padded(inputs, size), x_t, previous, z, ahead.rows[k],
-            roster.guided,
+            batch, lane, size, rows, _padded(inputs, size), x_t, history, z, ahead.rows[k],
+            ahead.depth, ahead.remembers_mix, roster.guided,
         )  # fmt: skip
 
     def run(self, call: Call) -> Tensor:
@@ -188,7 +196,7 @@ class Runner:
         x_prev, x_0_hat = step(
             call.x_t,
             self._guide(call, out),
-            call.x_0_hat_previous,
+            call.history,
             call.z,
             call.table_rows,
             self.clip,
@@ -197,7 +205,8 @@ class Runner:
         if not isfinite(x_prev.sum().item()):
             low, high = (ends.tolist() for ends in x_prev.flatten(1).aminmax(dim=1))
             is_finite = [isfinite(a) and isfinite(b) for a, b in zip(low, high, strict=True)]
-        steps = BatchStep(call.x_t, x_0_hat, x_prev, is_finite).of_each()
+        history = self._remember(call, x_0_hat)
+        steps = BatchStep(call.x_t, x_0_hat, x_prev, is_finite, history).of_each()
         self._states.update(zip(call.batch, steps, strict=True))
         return steps
 
@@ -250,16 +259,29 @@ class Runner:
         extra = roster.guided.places
         return torch.cat([x_t, x_t[extra]]), torch.cat([t, t[extra]]), roster.label
 
-    def _gather(self, batch: Batch, x_T: dict[int, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """x_t, and the x0_hat of the step before where there was one, (B,C,H,W). Where the chains'
-        last step was one together, its tensors are taken as they are."""
+    def _gather(
+        self, batch: Batch, x_T: dict[int, Tensor], depth: int
+    ) -> tuple[Tensor, Sequence[Tensor]]:
+        """x_t, and what the last `depth` steps remember, each (B,C,H,W). Where the chains' last
+        step was one together, its tensors are taken as they are."""
         states = [self._states.get(chain) for chain in batch]
         first = states[0]
         if first is not None and states == first.batch.of_each():
-            return first.batch.x_prev, first.batch.x_0_hat
+            return first.batch.x_prev, first.batch.history[:depth]
         zero = torch.zeros(self.shape, device=self.runtime.device)
         x_t = torch.stack([s.x_prev if s else x_T[i] for i, s in enumerate(states)])
-        return x_t, torch.stack([s.x_0_hat if s else zero for s in states])
+        history = []
+        for j in range(depth):
+            rows = [s.remembered(j) if s else None for s in states]
+            history.append(torch.stack([zero if row is None else row for row in rows]))
+        return x_t, history
+
+    def _remember(self, call: Call, x_0_hat: Tensor) -> Sequence[Tensor]:
+        """The history for the next step of the call's chains."""
+        if not call.depth:
+            return ()
+        m = remember(call.x_t, x_0_hat, call.table_rows) if call.remembers_mix else x_0_hat
+        return (m, *call.history)[: call.depth]
 
     def _draw(self, batch: Batch) -> tuple[dict[int, Tensor], Tensor | None]:
         """x_T of the chains that begin, by place in the batch; and z (B,C,H,W), 0 for chains whose

@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from diffusion.samplers import SamplerTable
+from diffusion.sampler_table import SamplerTable
 
 AHEAD = 64
 """Steps that are looked up at once, at most."""
@@ -17,14 +17,16 @@ AHEAD = 64
 class StepsAhead:
     """The next K steps of B chains that advance together, each at a position of its own table.
 
-    `t` (K,B) int64 is what the network is told, `rows` (K,B,8,1,1,1) what `samplers.step` takes.
-    For each step: does any of the chains need the x0_hat of the step before, or noise?
+    `t` (K,B) int64 is what the network is told, `rows` (K,B,12,1,1,1) what `reverse.step` takes.
+    `depth` is how many steps back any of the chains looks, `remembers_mix` whether any of them
+    remembers another thing than x_0_hat; `is_noisy` tells of each step whether any needs noise.
     """
 
     positions: Sequence[int]  # of the chains, at the first of the steps
     t: Tensor
     rows: Tensor
-    looks_back: Sequence[bool]
+    depth: int
+    remembers_mix: bool
     is_noisy: Sequence[bool]
 
     @classmethod
@@ -34,13 +36,13 @@ class StepsAhead:
         """Look up the steps from these positions on, up to the first chain's last."""
         at = list(zip(tables, positions, strict=True))
         K = min(AHEAD, *(len(table) - k for table, k in at))
-        looks_back = zip(*(table.looks_back[k : k + K] for table, k in at), strict=True)
         is_noisy = zip(*(table.is_noisy[k : k + K] for table, k in at), strict=True)
         return cls(
             positions,
             torch.stack([table.t[k : k + K] for table, k in at], dim=1).to(device),
             torch.stack([table.rows[k : k + K] for table, k in at], dim=1),
-            [any(chains) for chains in looks_back],
+            max(table.depth for table in tables),
+            any(table.remembers_mix for table in tables),
             [any(chains) for chains in is_noisy],
         )
 

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from diffusion.spacing import SamplerName
+
 MAX_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader keeps exact."""
 Integers = Annotated[list[Annotated[int, Field(ge=0)]], Field(fail_fast=True)]
@@ -36,13 +38,15 @@ class SampleRequest(BaseModel):
         0, ge=0, le=MAX_INTEGER,
         description="The images are numbers first_index .. first_index + n - 1 of this seed.",
     )  # fmt: skip
-    sampler: Literal["ddpm", "ddim", "dpmpp"] = Field(
-        "ddpm", description="ddpm: Algorithm 2 of the paper; ddim: DDIM; dpmpp: DPM-Solver++(2M)."
+    sampler: SamplerName = Field(
+        "ddpm",
+        description="ddpm: Algorithm 2 of the paper; ddim: DDIM; dpmpp: DPM-Solver++(2M); unipc: "
+        "UniPC of order 3; ipndm: iPNDM of order 4.",
     )
     steps: int | None = Field(
         None,
         ge=1,
-        description="Number of timesteps kept, 1..T. null: T for ddpm, 50 for ddim, 20 for dpmpp.",
+        description="Number of timesteps kept, 1..T. null: T for ddpm, 50 for ddim, 20 for others.",
     )
     eta: float = Field(
         0.0, ge=0, le=1, allow_inf_nan=False,

@@ -4,7 +4,7 @@ import { find, make } from "./dom.js";
 
 const WORDS = new Set(["sampler", "variance", "labels"]);
 const FIELDS = ["labels", "n", "seed", "first_index", "sampler", "steps", "eta", "variance", "guidance", "frames"];
-const DEFAULT_STEPS = { ddpm: Infinity, ddim: 50, dpmpp: 20 };
+const DEFAULT_STEPS = { ddpm: Infinity, ddim: 50, dpmpp: 20, unipc: 20, ipndm: 20 };
 const SEEDS = 1_000_000;
 const FRAMES = 60;
 
@@ -12,7 +12,7 @@ const FRAMES = 60;
  * What the form says. `labels`: "any", "each" one after the other, or a label's number.
  * A number is null where its field is empty.
  * @typedef {{labels: string, n: number | null, seed: number | null, first_index: number | null,
- *   sampler: "ddim" | "ddpm" | "dpmpp", steps: number | null, eta: number | null, variance: string,
+ *   sampler: "ddim" | "ddpm" | "dpmpp" | "unipc" | "ipndm", steps: number | null, eta: number | null, variance: string,
  *   guidance: number | null, frames: number | null}} Request
  */
 

@@ -53,7 +53,8 @@ class Sampler(NamedTuple):
             raise EvaluationError(f"sampler: {text!r} is not allowed; {reason}")
         name, steps, guidance = found.groups()
         if name not in get_args(SamplerName):
-            raise EvaluationError(f"sampler: {text!r}: {name!r} is not ddpm, ddim or dpmpp")
+            known = ", ".join(get_args(SamplerName))
+            raise EvaluationError(f"sampler: {text!r}: {name!r} is none of {known}")
         if steps is not None and not (NUMBER.fullmatch(steps) and 1 <= int(steps) <= num_timesteps):
             raise EvaluationError(f"sampler: {text!r}: steps must be 1..{num_timesteps}")
         if guidance is not None and not (

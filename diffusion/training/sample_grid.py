@@ -12,7 +12,9 @@ from tqdm import tqdm
 from diffusion import pixels
 from diffusion.guidance import Conditioning
 from diffusion.parameterization import EpsModel
-from diffusion.samplers import SamplerTable, make_table, sample
+from diffusion.reverse import sample
+from diffusion.sampler_table import SamplerTable
+from diffusion.samplers import make_table
 from diffusion.spacing import default_steps
 from diffusion.training.run_log import Writer
 from diffusion.training.stopping import Stop

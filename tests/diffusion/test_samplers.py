@@ -1,26 +1,26 @@
-"""Samplers against Algorithm 2, the diffusers schedulers, and a case with a known answer."""
+"""Samplers against Algorithm 2, the diffusers schedulers, their papers, and a known answer."""
 
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    UniPCMultistepScheduler,
+)
 from torch import Tensor
 
 from diffusion.guidance import Conditioning
 from diffusion.process import Process, linear_beta
-from diffusion.samplers import (
-    SamplerTable,
-    StepCoefficients,
-    ddim,
-    ddpm,
-    dpmpp,
-    make_table,
-    sample,
-    step,
-)
+from diffusion.reverse import remember, sample, step
+from diffusion.sampler_table import SamplerTable, StepCoefficients
+from diffusion.samplers import ddim, ddpm, dpmpp, ipndm, make_table, unipc
+from diffusion.spacing import Spacing
 
 T = 1000
 FULL = torch.arange(T)
@@ -83,10 +83,11 @@ def test_no_noise_is_added_at_the_last_step(process: Process) -> None:
 
 
 def test_the_last_step_gives_the_estimate_itself(process: Process) -> None:
-    for table in (ddpm(process, FULL), ddim(process, SHORT), dpmpp(process, SHORT)):
+    tables = [ddpm(process, FULL), ddim(process, SHORT), dpmpp(process, SHORT)]
+    for table in [*tables, unipc(process, SHORT), ipndm(process, SHORT)]:
         last = coefficients(table, -1)
         assert last.c_x.item() == pytest.approx(0, abs=1e-12)
-        assert last.c_h.item() == 0
+        assert not any(c.item() for c in last.c_h)
         assert last.c_0.item() == pytest.approx(1)
 
 
@@ -133,7 +134,7 @@ def test_ddim_steps_equal_those_of_diffusers(
         scheduler.num_inference_steps = 1
         scheduler.config.num_train_timesteps = t - t_prev
         theirs = scheduler.step(eps, t, x_t, use_clipped_model_output=clip is not None)
-        ours = step(x_t, eps, torch.zeros_like(x_t), eps, table.rows[[k, k]], clip)
+        ours = step(x_t, eps, (), eps, table.rows[[k, k]], clip)
         torch.testing.assert_close(ours.x_prev, theirs.prev_sample, atol=2e-3, rtol=2e-4)
         x_t = ours.x_prev
 
@@ -151,7 +152,7 @@ def test_ddpm_steps_equal_those_of_diffusers(
         t = table.t[k].item()
         eps = draw(2, *SHAPE, seed=100 + k).float()
         theirs = scheduler.step(eps, t, x_t).prev_sample
-        ours = step(x_t, eps, torch.zeros_like(x_t), z, table.rows[[k, k]]).x_prev
+        ours = step(x_t, eps, (), z, table.rows[[k, k]]).x_prev
         # float32 tables are off by up to 1.7e-4 relative at small t
         torch.testing.assert_close(ours, theirs, atol=5e-4, rtol=5e-4)
 
@@ -168,7 +169,7 @@ def test_steps_with_a_learned_range_equal_those_of_diffusers(
         t = table.t[k].item()
         out = torch.cat([draw(2, *SHAPE, seed=5 + k), draw(2, *SHAPE, seed=6).tanh()], dim=1)
         theirs = scheduler.step(out.float(), t, x_t).prev_sample
-        ours = step(x_t, out.float(), torch.zeros_like(x_t), z, table.rows[[k, k]]).x_prev
+        ours = step(x_t, out.float(), (), z, table.rows[[k, k]]).x_prev
         torch.testing.assert_close(ours, theirs, atol=5e-4, rtol=5e-4)
 
 
@@ -179,10 +180,10 @@ def test_the_ends_of_a_learned_range_are_the_fixed_variances(process: Process) -
         out = torch.cat([eps, torch.full_like(eps, v)], dim=1)
         fixed = ddpm(process, FULL, variance)  # type: ignore[arg-type]
         for k in (0, 500, 990, 999):
-            ours = step(x_t, out, x_t, z, learned.rows[[k, k]]).x_prev
-            expected = step(x_t, eps, x_t, z, fixed.rows[[k, k]]).x_prev
+            ours = step(x_t, out, (), z, learned.rows[[k, k]]).x_prev
+            expected = step(x_t, eps, (), z, fixed.rows[[k, k]]).x_prev
             torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
-            by_fixed = step(x_t, out, x_t, z, fixed.rows[[k, k]]).x_prev
+            by_fixed = step(x_t, out, (), z, fixed.rows[[k, k]]).x_prev
             assert torch.equal(by_fixed, expected), "a fixed variance does not ask v"
 
 
@@ -206,70 +207,142 @@ def test_dpmpp_steps_equal_those_of_diffusers(process: Process, steps: int) -> N
         eps = draw(2, *SHAPE, seed=100 + k).float()
         x_theirs = scheduler.step(eps, t, x_theirs).prev_sample
         x_ours, previous = step(
-            x_ours, eps, previous, torch.zeros_like(eps), table.rows[[k, k]], clip=None
+            x_ours, eps, (previous,), torch.zeros_like(eps), table.rows[[k, k]], clip=None
         )
         scale = x_theirs.abs().max().item()
         torch.testing.assert_close(x_ours, x_theirs, atol=2e-4 * scale, rtol=2e-3)
 
 
-def test_the_estimate_is_clipped_before_the_mean_is_formed(process: Process) -> None:
-    table = ddpm(process, FULL)
-    x_t, eps = 3 * draw(1, *SHAPE).float(), draw(1, *SHAPE, seed=5).float()
-    row = table.rows[[500]]
-    clipped = step(x_t, eps, x_t, torch.zeros_like(x_t), row, clip=1.0)
-    free = step(x_t, eps, x_t, torch.zeros_like(x_t), row, clip=None)
-    assert clipped.x_0_hat.abs().max() == 1 < free.x_0_hat.abs().max()
-    torch.testing.assert_close(clipped.x_0_hat, free.x_0_hat.clamp(-1, 1))
-    c = coefficients(table, 500)
-    mean = c.c_x * x_t + c.c_0 * clipped.x_0_hat
-    torch.testing.assert_close(clipped.x_prev, mean)
+def toy_eps(x: np.ndarray, k: int) -> np.ndarray:
+    """Some eps_hat of the state at step k, curved in x."""
+    return 0.8 * np.tanh(x) + 0.1 * np.cos(k + x)
 
 
-def test_rows_of_different_samplers_in_one_batch_equal_separate_steps_by_bytes(
-    process: Process,
+def run(table: SamplerTable, x: Tensor, clip: float | None = None) -> Tensor:
+    """A chain from x in float64, with the toy's eps_hat."""
+    rows = torch.stack(table.coefficients, dim=1)[:, :, None, None, None]
+    history: list[Tensor] = []
+    for k in range(len(table)):
+        eps = torch.from_numpy(toy_eps(x.numpy(), k))
+        row = rows[[k]].expand(len(x), -1, -1, -1, -1)
+        x_prev, x_0_hat = step(x, eps, history, None, row, clip)
+        history.insert(0, remember(x, x_0_hat, row))
+        x = x_prev
+    return x
+
+
+class Reading:
+    """alpha, sigma and lambda of a chain's states, from noise to the image, as scalars."""
+
+    def __init__(self, process: Process, kept: Tensor) -> None:
+        alpha_bar = [*process.alpha_bar[kept].flip(0).tolist(), 1.0]
+        self.alpha = [math.sqrt(a) for a in alpha_bar]
+        self.sigma = [math.sqrt(1 - a) for a in alpha_bar]
+        self.lam = [
+            math.log(a / s) if s else math.inf for a, s in zip(self.alpha, self.sigma, strict=True)
+        ]
+
+    def x_0_hat(self, x: np.ndarray, k: int, clip: float | None) -> np.ndarray:
+        found = (x - self.sigma[k] * toy_eps(x, k)) / self.alpha[k]
+        return found if clip is None else found.clip(-clip, clip)
+
+
+def unipc_by_the_paper(process: Process, kept: Tensor, x: np.ndarray, clip: float | None) -> Any:
+    """Algorithms 5 and 6 of Zhao et al. 2023 for x_0_hat, predictor and corrector one after the
+    other, the corrected state kept."""
+    r, S = Reading(process, kept), len(kept)
+    known: list[np.ndarray] = []  # x_0_hat of every state so far
+    orders: list[int] = []
+
+    def update(k: int, start: np.ndarray, places: list[int]) -> np.ndarray:
+        """From state k to k + 1, with what is known at these places beside k."""
+        h = r.lam[k + 1] - r.lam[k]
+        decay = r.sigma[k + 1] / r.sigma[k]
+        B = math.expm1(-h)
+        made = decay * start - r.alpha[k + 1] * B * known[k]
+        if places:
+            rk = np.array([(r.lam[k + p] - r.lam[k]) / h for p in places])
+            phi, right = B / -h, []  # phi_1(z) = (e^z - 1) / z at z = -h
+            for n in range(1, len(places) + 1):
+                phi = (phi - 1 / math.factorial(n)) / -h  # phi_{n+1}
+                right.append(math.factorial(n) * phi * -h / B)
+            rho = (
+                [0.5]
+                if len(places) == 1
+                else np.linalg.solve(np.stack([rk**n for n in range(len(places))]), right)
+            )
+            for weight, ratio, p in zip(rho, rk, places, strict=True):
+                made = made - r.alpha[k + 1] * B * weight * (known[k + p] - known[k]) / ratio
+        return made
+
+    corrected = x
+    for k in range(S):
+        known.append(r.x_0_hat(x, k, clip))
+        if k:
+            corrected = update(k - 1, corrected, [1, *(-j for j in range(1, orders[-1]))])
+        orders.append(min(3, k + 1, S - k))
+        x = update(k, corrected, [-j for j in range(1, orders[-1])])
+    return x
+
+
+def ipndm_by_the_paper(process: Process, kept: Tensor, x: np.ndarray, clip: float | None) -> Any:
+    """The Adams-Bashforth method in x / alpha over sigma / alpha, with a list of slopes; to x_0_hat
+    at the end."""
+    r = Reading(process, kept)
+    slopes: list[np.ndarray] = []
+    for k in range(len(kept)):
+        x_0_hat = r.x_0_hat(x, k, clip)
+        slopes.insert(0, (x - r.alpha[k] * x_0_hat) / r.sigma[k])
+        match slopes:
+            case [a, *_] if k in (0, len(kept) - 1):
+                slope = a
+            case [a, b]:
+                slope = (3 * a - b) / 2
+            case [a, b, c]:
+                slope = (23 * a - 16 * b + 5 * c) / 12
+            case [a, b, c, d, *_]:
+                slope = (55 * a - 59 * b + 37 * c - 9 * d) / 24
+        ratio, after = r.sigma[k] / r.alpha[k], r.sigma[k + 1] / r.alpha[k + 1]
+        x = r.alpha[k + 1] * (x / r.alpha[k] + (after - ratio) * slope)
+    return x
+
+
+@pytest.mark.parametrize("clip", [None, 1.0], ids=["free", "clipped"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 8, 30])
+@pytest.mark.parametrize(
+    ("sampler", "reading"), [(unipc, unipc_by_the_paper), (ipndm, ipndm_by_the_paper)]
+)
+def test_multistep_samplers_equal_a_plain_reading_of_their_papers(
+    process: Process, sampler: Any, reading: Any, steps: int, clip: float | None
 ) -> None:
-    tables = [ddpm(process, FULL), ddim(process, SHORT, 0.3), dpmpp(process, SHORT)]
-    rows = torch.stack([table.rows[k] for k, table in zip((17, 2, 3), tables, strict=True)])
-    x_t, eps, previous, z = (draw(3, *SHAPE, seed=s).float() for s in range(4))
-    assert_rows_do_not_meet(x_t, eps, previous, z, rows)
+    kept = torch.tensor(Spacing.even(T, steps).kept)
+    x = draw(2, *SHAPE, seed=1)
+    expected = torch.from_numpy(reading(process, kept, x.numpy(), clip))
+    torch.testing.assert_close(
+        run(sampler(process, kept), x, clip), expected, rtol=1e-10, atol=1e-10
+    )
 
 
-def test_the_same_where_one_of_them_uses_a_learned_variance_and_another_has_none_to_use(
-    process: Process,
-) -> None:
-    learned, free = ddpm(process, FULL, "learned_range"), ddim(process, SHORT)
-    rows = torch.stack([learned.rows[17], free.rows[2], learned.rows[-1]])
-    x_t, eps, previous, z = (draw(3, *SHAPE, seed=s).float() for s in range(4))
-    z[1:] = 0  # the second and third add no noise
-    v = draw(3, *SHAPE, seed=4).tanh().float()
-    v[1:] = torch.nan  # and do not ask for its scale
-    assert_rows_do_not_meet(x_t, torch.cat([eps, v], dim=1), previous, z, rows)
-
-
-def assert_rows_do_not_meet(
-    x_t: Tensor, out: Tensor, previous: Tensor, z: Tensor, rows: Tensor
-) -> None:
-    """Every row of the batch is a number, and has the bytes that it has alone."""
-    together = step(x_t, out, previous, z, rows)
-    assert together.x_prev.isfinite().all()
-    c = StepCoefficients.of(rows)
-    for i in range(len(rows)):
-        one = slice(i, i + 1)
-        its_previous = previous[one] if c.c_h[i] else None
-        alone = step(x_t[one], out[one], its_previous, z[one] if c.c_z[i] else None, rows[one])
-        for one_of, other in (
-            (together.x_prev[one], alone.x_prev),
-            (together.x_0_hat[one], alone.x_0_hat),
-        ):
-            assert torch.equal(one_of.view(torch.int32), other.view(torch.int32)), "-0 is not 0"
-
-
-def test_the_same_where_one_of_them_is_minus_zero_and_another_has_noise(process: Process) -> None:
-    noisy, free = ddpm(process, FULL), ddim(process, SHORT)
-    rows = torch.stack([noisy.rows[17], free.rows[2]])
-    x_t, eps, previous, z = (draw(2, *SHAPE, seed=s).float() for s in range(4))
-    x_t[1], eps[1], z[1] = -0.0, 0.0, 0.0
-    assert_rows_do_not_meet(x_t, eps, previous, z, rows)
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 10, 25])
+def test_unipc_steps_equal_those_of_diffusers(process: Process, steps: int) -> None:
+    scheduler = UniPCMultistepScheduler(
+        T,
+        beta_start=1e-4,
+        beta_end=0.02,
+        solver_order=3,
+        solver_type="bh2",
+        final_sigmas_type="zero",
+        timestep_spacing="trailing",
+    )
+    scheduler.set_timesteps(steps)
+    table = make_table(process, "unipc", steps)
+    assert table.t.tolist() == scheduler.timesteps.tolist()
+    x_theirs = x = draw(2, *SHAPE, seed=4)
+    for k, t in enumerate(scheduler.timesteps):
+        eps = torch.from_numpy(toy_eps(x_theirs.numpy(), k))
+        x_theirs = scheduler.step(eps, t, x_theirs).prev_sample
+    # diffusers keeps its sigmas in float32
+    torch.testing.assert_close(run(table, x), x_theirs, rtol=1e-4, atol=1e-5)
 
 
 MEAN, STD = 0.3, 0.2
@@ -295,6 +368,8 @@ def gaussian_model(process: Process) -> object:
         ("ddim", 100, {}),
         ("ddim", 200, {"eta": 0.5}),
         ("dpmpp", 50, {}),
+        ("unipc", 50, {}),
+        ("ipndm", 50, {}),
     ],
 )
 def test_samples_of_a_gaussian_have_its_mean_and_deviation(
@@ -317,63 +392,7 @@ def test_samples_of_a_gaussian_have_its_mean_and_deviation(
     assert x_0.std().item() == pytest.approx(STD, rel=0.08)
 
 
-def test_the_loop_visits_every_state_once_from_noise_to_image(process: Process) -> None:
-    table = make_table(process, "ddim", 5)
-    seeds = torch.tensor([1, 1])
-    states = list(
-        sample(
-            gaussian_model(process),  # type: ignore[arg-type]
-            table,
-            seeds,
-            torch.tensor([0, 1]),
-            SHAPE,
-            Conditioning(None),
-        )
-    )
-    assert [state.t for state in states] == [1000, 800, 600, 400, 200, 0]
-    assert torch.equal(states[-1].x_t, states[-1].x_0_hat)
-    alone = list(
-        sample(
-            gaussian_model(process),  # type: ignore[arg-type]
-            table,
-            seeds[:1],
-            torch.tensor([1]),
-            SHAPE,
-            Conditioning(None),
-        )
-    )
-    assert torch.equal(alone[-1].x_t[0], states[-1].x_t[1]), "sample 1 can be made alone"
-
-
-def test_the_loop_asks_the_network_twice_for_guidance(process: Process) -> None:
-    asked: list[list[int]] = []
-
-    def model(x_t: Tensor, _t: Tensor, label: Tensor | None) -> Tensor:
-        assert label is not None
-        asked.append(label.tolist())
-        return x_t * label[:, None, None, None]
-
-    table = make_table(process, "ddim", 1)
-    one = torch.tensor([0])
-    condition = Conditioning(torch.tensor([1]), 2.0, null_label=3)
-    first, _ = sample(model, table, one, one, SHAPE, condition, clip=None)
-    assert asked == [[1], [3]]
-    eps = (1 + 2) * first.x_t - 2 * 3 * first.x_t
-    a, b = process.alpha_bar[-1].sqrt().item(), (1 - process.alpha_bar[-1]).sqrt().item()
-    torch.testing.assert_close(first.x_0_hat, (first.x_t - b * eps) / a)
-    with pytest.raises(ValueError, match="guidance: needs a label"):
-        next(sample(model, table, one, one, SHAPE, Conditioning(one, 2.0)))
-
-
 def test_steps_outside_the_chain_are_refused(process: Process) -> None:
     for steps in (0, 1001):
         with pytest.raises(ValueError, match=f"steps: {steps} is not allowed; it must be 1..1000"):
             make_table(process, "ddpm", steps)
-
-
-def test_coefficients_are_float64_until_the_end(process: Process) -> None:
-    table = ddpm(process, FULL)
-    assert {column.dtype for column in table.coefficients} == {torch.float64}
-    assert table.rows.dtype == torch.float32
-    expected = np.sqrt(np.cumprod(1 - np.linspace(1e-4, 0.02, T)))[::-1]
-    np.testing.assert_allclose(table.rows[:, 0].flatten(), expected, rtol=1e-7)

@@ -1,8 +1,10 @@
 """Kept timesteps, the three ways to count along a chain, and the defaults."""
 
+from typing import get_args
+
 import pytest
 
-from diffusion.spacing import Spacing, default_steps, default_variance
+from diffusion.spacing import SamplerName, Spacing, default_steps, default_variance
 
 
 def test_kept_timesteps_are_evenly_spaced_and_start_at_pure_noise() -> None:
@@ -41,7 +43,7 @@ def test_a_time_that_is_not_visited_has_the_position_of_the_nearest_one() -> Non
 
 
 def test_defaults() -> None:
-    assert [default_steps(name, 1000) for name in ("ddpm", "ddim", "dpmpp")] == [1000, 50, 20]
-    assert [default_steps(name, 10) for name in ("ddpm", "ddim", "dpmpp")] == [10, 10, 10]
+    assert [default_steps(name, 1000) for name in get_args(SamplerName)] == [1000, 50, 20, 20, 20]
+    assert [default_steps(name, 10) for name in get_args(SamplerName)] == [10] * 5
     assert default_variance("fixed_large", 1000, 1000) == "fixed_large"
     assert default_variance("fixed_large", 999, 1000) == "fixed_small"

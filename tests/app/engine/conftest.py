@@ -20,7 +20,8 @@ from diffusion.checkpoint import Checkpoint, open_checkpoint
 from diffusion.guidance import Conditioning
 from diffusion.parameterization import EpsModel
 from diffusion.process import Process
-from diffusion.samplers import make_table, sample
+from diffusion.reverse import sample
+from diffusion.samplers import make_table
 from tests.tiny import save_tiny
 
 

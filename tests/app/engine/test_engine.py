@@ -1,4 +1,4 @@
-"""The engine against the plain loop of `diffusion.samplers`, byte for byte."""
+"""The engine against the plain loop of `diffusion.reverse`, byte for byte."""
 
 import dataclasses
 from pathlib import Path
@@ -21,6 +21,8 @@ JOBS = [
     Submit("eta", 2**53 - 1, (2**40,), None, "ddim", 10, eta=0.5),
     Submit("dpmpp", 1, (0, 3), None, "dpmpp", 6),
     Submit("one", 3, (0,), None, "dpmpp", 1),
+    Submit("unipc", 1, (0, 1), None, "unipc", 8),
+    Submit("ipndm", 4, (2, 3, 4), None, "ipndm", 9),
 ]
 
 

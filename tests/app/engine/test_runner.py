@@ -22,7 +22,9 @@ from app.wire.messages import Submit
 from diffusion.config import ProcessConfig
 from diffusion.guidance import Conditioning
 from diffusion.process import Process
-from diffusion.samplers import make_table, sample
+from diffusion.reverse import sample
+from diffusion.samplers import make_table
+from diffusion.spacing import SamplerName
 
 SHAPE = (1, 2, 3)
 SIZES = (2, 4, 8)
@@ -138,10 +140,22 @@ def check_bytes(states: dict[Chain, list[Tensor]]) -> None:
         Submit("a", 2, (3,), None, "ddim", 7, eta=0.5),
         Submit("a", 2, (3,), None, "ddim", 1),
         Submit("a", 3, (0, 1), None, "dpmpp", 6),
+        Submit("a", 3, (0, 1), None, "unipc", 8),
+        Submit("a", 3, (0, 1), None, "ipndm", 8),
         Submit("a", 4, (0, 1), (2, 0), "ddpm", 5),
         Submit("a", 4, (0, 1), (2, 0), "dpmpp", 5, guidance=1.5),
     ],
-    ids=["ddpm", "large", "ddim", "one step", "dpmpp", "labels", "guidance"],
+    ids=[
+        "ddpm",
+        "large",
+        "ddim",
+        "one step",
+        "dpmpp",
+        "unipc",
+        "ipndm",
+        "labels",
+        "guidance",
+    ],
 )
 def test_a_job_has_the_states_of_the_plain_loop(runner: Runner, submit: Submit) -> None:
     states = run_to_the_end(runner, chains(submit))
@@ -153,13 +167,28 @@ def test_so_have_jobs_of_all_kinds_in_one_batch(runner: Runner) -> None:
     group = [
         *chains(Submit("a", 1, (0, 1), (0, 1), "ddpm", 9)),
         *chains(Submit("b", 1, (0,), (2,), "ddim", 4, guidance=3.0)),
-        *chains(Submit("c", 2, (7, 8), (1, 1), "dpmpp", 6, guidance=0.5)),
+        *chains(Submit("c", 2, (7,), (1,), "dpmpp", 6, guidance=0.5)),
+        *chains(Submit("d", 2, (1,), (1,), "unipc", 7)),
+        *chains(Submit("e", 3, (5,), (0,), "ipndm", 8)),
     ]
     check_bytes(run_to_the_end(runner, group))
 
 
-def test_so_has_a_chain_that_joins_later_and_one_that_waits_meanwhile(runner: Runner) -> None:
-    first, second = one(0, steps=6), one(1, steps=6)
+@pytest.mark.parametrize(
+    ("one_sampler", "other"),
+    [
+        ("ddpm", "ddpm"),
+        ("unipc", "ddpm"),
+        ("unipc", "dpmpp"),
+        ("ipndm", "unipc"),
+        ("dpmpp", "ipndm"),
+    ],
+)
+def test_so_has_a_chain_that_joins_later_and_one_that_waits_meanwhile(
+    runner: Runner, one_sampler: SamplerName, other: SamplerName
+) -> None:
+    (first,) = chains(Submit("a", 1, (0,), None, one_sampler, 6))
+    (second,) = chains(Submit("b", 1, (1,), None, other, 6))
     states: dict[Chain, list[Tensor]] = {first: [], second: []}
     order = [[first], [first, second], [second], [second, first], [first], [first, second]]
     order += [[first], [second], [second]]

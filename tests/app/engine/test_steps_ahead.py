@@ -6,7 +6,8 @@ import torch
 from app.engine.steps_ahead import AHEAD, StepsAhead
 from diffusion.config import ProcessConfig
 from diffusion.process import Process
-from diffusion.samplers import SamplerTable, make_table
+from diffusion.sampler_table import SamplerTable
+from diffusion.samplers import make_table
 
 CPU = torch.device("cpu")
 
@@ -25,7 +26,21 @@ def test_each_step_has_every_chain_at_its_own_position(tables: list[SamplerTable
         assert ahead.t[h].tolist() == [table.t[k].item() for table, k in at]
         assert torch.equal(ahead.rows[h], torch.stack([table.rows[k] for table, k in at]))
         assert ahead.is_noisy[h] is any(table.is_noisy[k] for table, k in at)
-        assert ahead.looks_back[h] is any(table.looks_back[k] for table, k in at)
+
+
+def test_it_looks_as_far_back_as_the_chain_that_looks_farthest() -> None:
+    process = Process.from_config(ProcessConfig(num_timesteps=200))
+    ddim, dpmpp, unipc, ipndm = (
+        make_table(process, name, 10) for name in ("ddim", "dpmpp", "unipc", "ipndm")
+    )
+    for tables, depth, remembers_mix in (
+        ([ddim], 0, False),
+        ([ddim, dpmpp], 1, False),
+        ([dpmpp, unipc, ddim], 3, False),
+        ([ddim, ipndm], 3, True),
+    ):
+        ahead = StepsAhead.of(tables, [0] * len(tables), CPU)
+        assert (ahead.depth, ahead.remembers_mix) == (depth, remembers_mix)
 
 
 def test_it_ends_with_the_first_chain_that_does_and_does_not_look_far(

@@ -57,7 +57,10 @@ def problem(response: httpx.Response, status: int) -> dict[str, Any]:
             {"steps": 1001},
             "steps: 1001 is not allowed: this model has T = 1000, so it must be 1..1000",
         ),
-        ({"sampler": "euler"}, "sampler: Input should be 'ddpm', 'ddim' or 'dpmpp', not \"euler\""),
+        (
+            {"sampler": "euler"},
+            "sampler: Input should be 'ddpm', 'ddim', 'dpmpp', 'unipc' or 'ipndm', not \"euler\"",
+        ),
         ({"eta": 0.5}, "eta: 0.5 is not allowed: it applies to ddim, not to ddpm"),
         (
             {"sampler": "ddim", "eta": 1.5},

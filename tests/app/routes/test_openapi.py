@@ -44,7 +44,7 @@ def requests(draw: st.DrawFn, path: str) -> dict[str, object]:
         "first_index": st.integers(0, 2**53 - 5),
         "labels": label | st.lists(label, min_size=n, max_size=n),
     }
-    sampler = draw(st.sampled_from(["ddpm", "ddim", "dpmpp"]))
+    sampler = draw(st.sampled_from(["ddpm", "ddim", "dpmpp", "unipc", "ipndm"]))
     if sampler == "ddim":
         optional["eta"] = st.floats(0, 1)
     if sampler == "ddpm":

@@ -15,7 +15,7 @@ def test_a_sampler_is_a_name_its_steps_and_its_guidance() -> None:
     assert str(Sampler.parse("ddim:7@1.50", 1000)) == "ddim:7@1.5"
     assert str(Sampler.parse("dpmpp:7", 1000)) == "dpmpp:7"
     for wrong, reason in (
-        ("euler:5", "'euler' is not ddpm, ddim or dpmpp"),
+        ("euler:5", "'euler' is none of ddpm, ddim, dpmpp, unipc, ipndm"),
         ("ddim:0", "steps must be 1..1000"),
         ("ddim:1001", "steps must be 1..1000"),
         ("ddim:many", "steps must be 1..1000"),
