@@ -160,6 +160,9 @@ def _add_chain(parser: argparse.ArgumentParser) -> None:
         help="ddpm is Algorithm 2; the others need fewer steps (default: %(default)s)")
     add("--steps", type=int, metavar="COUNT",
         help="steps of the chain (default: all for ddpm, 50 for ddim, 20 for the others)")
+    add("--spacing", type=flags.spacing, default="even", metavar="NAME|T,…",
+        help="which timesteps are kept: even, quadratic, log_snr, karras, or instead of --steps a "
+        "list that falls from T, as 1000,500,100 (default: %(default)s)")
     add("--eta", type=float, default=0.0,
         help="how much noise ddim adds: 0 for none, 1 for as much as ddpm (default: %(default)s)")
     add("--variance", choices=("fixed_small", "fixed_large"),
@@ -216,7 +219,7 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
         help="labels of samples, and of the real images beside them: as many of each, or as often "
         "as the data have them (default: %(default)s)")
     add("--sampler", nargs="+", default=["ddpm", "ddim", "dpmpp"], metavar="SAMPLER",
-        help="samplers to compare, each NAME, NAME:STEPS or NAME:STEPS@GUIDANCE "
+        help="samplers to compare, each NAME[:STEPS][/SPACING][@GUIDANCE], as unipc:8/karras@1.5 "
         "(default: ddpm ddim dpmpp)")
     add("--features", default="auto", choices=get_args(FeaturesName),
         help="features that distances are measured in; auto is inception where its weights are "

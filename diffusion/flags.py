@@ -5,9 +5,10 @@ Built without PyTorch, so that `--help` answers at once; `diffusion.cli` has the
 
 import argparse
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 from diffusion.config import Crop
+from diffusion.spacing import SpacingName
 
 BESIDE = "Beside a configuration they take the place of what its table [data] says."
 
@@ -107,3 +108,17 @@ def add_device(group: argparse._ArgumentGroup) -> None:
 
 
 # fmt: on
+
+
+def spacing(text: str) -> SpacingName | tuple[int, ...]:
+    """Read which timesteps are kept: a name, or a list of t such as 1000,500,100."""
+    for name in get_args(SpacingName):
+        if text == name:
+            return cast(SpacingName, name)
+    try:
+        return tuple(int(t) for t in text.split(","))
+    except ValueError:
+        names = ", ".join(get_args(SpacingName))
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of {names}, nor a list of timesteps such as 1000,500,100"
+        ) from None

@@ -133,16 +133,20 @@ def ipndm(process: Process, kept: Tensor) -> SamplerTable:
 def make_table(
     process: Process,
     sampler: SamplerName,
-    num_steps: int,
+    steps: int | Spacing,
     *,
     eta: float = 0.0,
     variance: Variance = "fixed_small",
 ) -> SamplerTable:
-    """Make the sampler of that name over evenly spaced timesteps.
+    """Make the sampler of that name over the kept timesteps, or over so many at even distances.
 
-    `eta` applies to ddim, `variance` to ddpm. Raises ValueError unless 1 <= num_steps <= T.
+    `eta` applies to ddim, `variance` to ddpm. Raises ValueError unless 1 <= steps <= T.
     """
-    kept = torch.tensor(Spacing.even(process.num_timesteps, num_steps).kept)  # (S,), increasing
+    T = process.num_timesteps
+    spacing = Spacing.even(T, steps) if isinstance(steps, int) else steps
+    if spacing.kept[-1] >= T:
+        raise ValueError(f"spacing: t = {spacing.kept[-1] + 1} is above T = {T}")
+    kept = torch.tensor(spacing.kept)  # (S,), increasing
     match sampler:
         case "ddpm":
             return ddpm(process, kept, variance)

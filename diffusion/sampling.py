@@ -20,7 +20,13 @@ from diffusion.process import Process
 from diffusion.reverse import sample
 from diffusion.sampler_table import SamplerTable
 from diffusion.samplers import make_table
-from diffusion.spacing import SamplerName, default_steps, default_variance
+from diffusion.spacing import (
+    SamplerName,
+    Spacing,
+    SpacingName,
+    default_steps,
+    default_variance,
+)
 
 MAX_INTEGER = 2**53 - 1
 """The largest seed and index: those of the HTTP API, whose images are the same."""
@@ -92,6 +98,7 @@ class Request:
     labels: list[int] | None = None  # one for all, or one for each
     sampler: SamplerName = "ddpm"
     num_steps: int | None = None
+    spacing: SpacingName | tuple[int, ...] = "even"  # or the paper's t of each step, from T on
     eta: float = 0.0  # of ddim
     variance: Variance | None = None  # of ddpm
     guidance: float = 0.0  # strength w; 0: none
@@ -105,6 +112,14 @@ class Request:
         _between("first_index", self.first_index, 0, MAX_INTEGER - self.n + 1)
         if self.num_steps is not None:
             _between("steps", self.num_steps, 1, T)
+            if not isinstance(self.spacing, str):
+                reason = "spacing is a list of the timesteps, so leave steps out"
+                raise _refused("steps", self.num_steps, reason)
+        if not isinstance(self.spacing, str):
+            try:
+                Spacing.of_paper_t(self.spacing, T)
+            except ValueError as error:
+                raise _refused("spacing", self.spacing, str(error)) from None
         _between("eta", self.eta, 0, 1)
         _between("guidance", self.guidance, 0, MAX_GUIDANCE)
         for name, value, owner in (("eta", self.eta, "ddim"), ("variance", self.variance, "ddpm")):
@@ -118,9 +133,13 @@ class Request:
         Raises ValueError naming the field that is out of range.
         """
         T = process.num_timesteps
-        steps = self.num_steps if self.num_steps is not None else default_steps(self.sampler, T)
-        variance = self.variance or default_variance(trained, steps, T)
-        return make_table(process, self.sampler, steps, eta=self.eta, variance=variance)
+        if isinstance(self.spacing, str):
+            steps = self.num_steps if self.num_steps is not None else default_steps(self.sampler, T)
+            spacing = Spacing.by_name(self.spacing, steps, process.alpha_bar.tolist())
+        else:
+            spacing = Spacing.of_paper_t(self.spacing, T)
+        variance = self.variance or default_variance(trained, len(spacing), T)
+        return make_table(process, self.sampler, spacing, eta=self.eta, variance=variance)
 
 
 def generate(source: Source, request: Request, batch_size: int = 64) -> Tensor:

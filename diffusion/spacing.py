@@ -6,7 +6,9 @@ Index rule, for the whole package: the t of the code is zero-based, t = t_paper 
 Integers only; torch is not imported, so that a server process can plan a chain without it.
 """
 
-from collections.abc import Iterable
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Self
@@ -15,6 +17,14 @@ from diffusion.config import Variance
 
 SamplerName = Literal["ddpm", "ddim", "dpmpp", "unipc", "ipndm"]
 """Algorithm 2; DDIM; DPM-Solver++(2M); UniPC of order 3; iPNDM of order 4."""
+SpacingName = Literal["even", "quadratic", "log_snr", "karras"]
+"""Where the kept timesteps are dense: nowhere; near the image, by the square; where the log SNR
+changes fast; by Karras et al. 2022, eq. 5."""
+KARRAS_RHO = 7
+"""How much denser the steps are near the image than near the noise; 1: even in sigma."""
+LARGEST_SIGMA = 80.0
+"""sigma / alpha above which `log_snr` and `karras` put only the first step: where there is only
+noise, the network has nothing to say (Karras et al. 2022). The cosine schedule goes to 20,000."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,41 @@ class Spacing:
         if not 1 <= S <= T:
             raise ValueError(f"steps: {S} is not allowed; it must be 1..{T}")
         return cls(tuple(round(i * T / S) - 1 for i in range(1, S + 1)))
+
+    @classmethod
+    def by_name(cls, name: SpacingName, num_steps: int, alpha_bar: Sequence[float]) -> Self:
+        """Keep `num_steps` of 0..T-1, T-1 among them, as the name says.
+
+        `alpha_bar` (T,) is that of eq. 4 by the code's t. Where fewer timesteps than steps lie in a
+        place, their neighbours are taken too. Raises ValueError unless 1 <= num_steps <= T.
+        """
+        T, S = len(alpha_bar), num_steps
+        even = cls.even(T, S)
+        if name == "even" or S in (1, T):
+            return even
+        match name:
+            case "quadratic":
+                wanted = [round(T * (i / S) ** 2) - 1 for i in range(1, S + 1)]
+            case "log_snr":
+                wanted = _even_in(alpha_bar, math.log, S)
+            case "karras":
+                wanted = _even_in(alpha_bar, lambda sigma: sigma ** (1 / KARRAS_RHO), S)
+        return cls(_distinct(wanted, T))
+
+    @classmethod
+    def of_paper_t(cls, paper_t: Sequence[int], num_timesteps: int) -> Self:
+        """Keep the timesteps of a list: the paper's t, falling from T.
+
+        Raises ValueError for any other list.
+        """
+        T = num_timesteps
+        if not paper_t or paper_t[0] != T:
+            first = f"begins with {paper_t[0]}" if paper_t else "is empty"
+            raise ValueError(f"the list {first}; it must begin with T = {T}, where x_T is noise")
+        for before, after in zip(paper_t, paper_t[1:], strict=False):
+            if not 1 <= after < before:
+                raise ValueError(f"{after} comes after {before}; t must fall, and be 1..{T}")
+        return cls(tuple(t - 1 for t in reversed(paper_t)))
 
     def __len__(self) -> int:
         """S, the number of steps."""
@@ -71,6 +116,35 @@ class Spacing:
         Fewer where the chain has fewer states.
         """
         return sorted({round(i * len(self) / (count - 1)) for i in range(count)})
+
+
+def _even_in(
+    alpha_bar: Sequence[float], scale: Callable[[float], float], num_steps: int
+) -> list[int]:
+    """The timesteps at even distances in `scale` of sigma / alpha, which rises, from the image to
+    LARGEST_SIGMA; two or more."""
+    at = [scale(math.sqrt((1 - a) / a)) for a in alpha_bar]
+    low, high = at[0], min(at[-1], scale(LARGEST_SIGMA))
+    values = [low + i / (num_steps - 1) * (high - low) for i in range(num_steps)]
+    return [_nearest(at, value) for value in values]
+
+
+def _nearest(rising: Sequence[float], value: float) -> int:
+    """The place of the number that is nearest to `value`."""
+    above = bisect_left(rising, value)
+    around = [place for place in (above - 1, above) if 0 <= place < len(rising)]
+    return min(around, key=lambda place: abs(rising[place] - value))
+
+
+def _distinct(wanted: Sequence[int], num_timesteps: int) -> tuple[int, ...]:
+    """Timesteps near those wanted, which do not fall: each once, T - 1 the last."""
+    kept: list[int] = []
+    for t in wanted:
+        kept.append(max(t, kept[-1] + 1 if kept else 0))
+    kept[-1] = num_timesteps - 1
+    for i in reversed(range(len(kept) - 1)):
+        kept[i] = min(kept[i], kept[i + 1] - 1)
+    return tuple(kept)
 
 
 def default_steps(sampler: SamplerName, num_timesteps: int) -> int:

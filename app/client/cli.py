@@ -72,6 +72,7 @@ def _requests(args: argparse.Namespace, max_samples: int) -> Iterator[SampleRequ
             first_index=args.first_index + start,
             sampler=args.sampler,
             steps=args.steps,
+            spacing=None if args.spacing == "even" else args.spacing,
             eta=args.eta or None,  # 0 is the default, and the flag of other samplers too
             variance=args.variance,
             labels=labels[start : start + n] if labels else one_label,

@@ -14,6 +14,9 @@ class SampleRequest:
     and the result names; all steps for ddpm, 50 for ddim, 20 for the others; the checkpoint's
     variance.
 
+    `spacing` says which timesteps are kept, even unless given; a list of t, counted as in the paper
+    and falling from T, stands instead of `steps`.
+
     `labels` is for class-conditional models: one label for all images, or `n` of them. `eta` is for
     ddim only, `variance` for ddpm only. The server checks the values: InvalidRequest names the
     field.
@@ -24,6 +27,7 @@ class SampleRequest:
     first_index: int = 0
     sampler: Literal["ddpm", "ddim", "dpmpp", "unipc", "ipndm"] = "ddpm"
     steps: int | None = None
+    spacing: Literal["even", "quadratic", "log_snr", "karras"] | Sequence[int] | None = None
     eta: float | None = None
     variance: Literal["fixed_small", "fixed_large"] | None = None
     labels: int | Sequence[int] | None = None

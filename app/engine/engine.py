@@ -20,7 +20,7 @@ from diffusion.config import Variance
 from diffusion.process import Process
 from diffusion.sampler_table import SamplerTable
 from diffusion.samplers import make_table
-from diffusion.spacing import SamplerName
+from diffusion.spacing import SamplerName, Spacing
 
 log = logging.getLogger("ddpm.engine")
 
@@ -61,7 +61,9 @@ class Engine:
         self._counts: dict[int, Counts] = {}  # by batch size
 
         @lru_cache(MAX_TABLES)
-        def table(sampler: SamplerName, steps: int, eta: float, variance: Variance) -> SamplerTable:
+        def table(
+            sampler: SamplerName, steps: int | Spacing, eta: float, variance: Variance
+        ) -> SamplerTable:
             return make_table(process, sampler, steps, eta=eta, variance=variance)
 
         self._table = table
@@ -74,7 +76,8 @@ class Engine:
     def submit(self, submit: Submit) -> None:
         """Admit a job; a job that can never run fails at once."""
         try:
-            table = self._table(submit.sampler, submit.steps, submit.eta, submit.variance)
+            steps = submit.steps if submit.kept is None else Spacing(submit.kept)
+            table = self._table(submit.sampler, steps, submit.eta, submit.variance)
             self.scheduler.add(Job.of(submit, table, self.clock()))
         except ValueError as error:
             self._events.append(Failed(submit.id, str(error)))

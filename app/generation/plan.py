@@ -13,7 +13,7 @@ from app.generation.schemas import MAX_INTEGER, SampleRequest, TrajectoryRequest
 from app.settings import Settings
 from app.wire.messages import ModelInfo, Submit
 from diffusion.labels import LabelError, Labels
-from diffusion.spacing import Spacing, default_steps, default_variance
+from diffusion.spacing import Spacing, SpacingName, default_steps, default_variance
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Plan:
     image_shape: tuple[int, int, int]
     labels: tuple[int | None, ...]  # as asked for, one for each index
     shown_times: tuple[int, ...]  # the paper's t of each frame
+    spacing: SpacingName | tuple[int, ...] = "even"  # as asked for; a list: the paper's t
 
     @property
     def header(self) -> dict[str, Any]:
@@ -52,6 +53,11 @@ class Plan:
             "labels": None if None in self.labels else list(self.labels),
             "guidance": submit.guidance,
         }
+        if isinstance(self.spacing, tuple):
+            fields["spacing"] = list(self.spacing)  # its length is the number of steps
+            del fields["steps"]
+        elif self.spacing != "even":  # request.json of all others stays as it was
+            fields["spacing"] = self.spacing
         if submit.sampler == "ddim":
             fields["eta"] = submit.eta
         if submit.sampler == "ddpm":
@@ -79,14 +85,12 @@ def plan(
     T = model.num_timesteps
     _check_limits(request, limits.max_job_samples if as_job else limits.max_samples, as_job)
     _check_sampler_fields(request)
-    steps = request.steps if request.steps is not None else default_steps(request.sampler, T)
-    if steps > T:
-        raise InvalidField("steps", steps, f"this model has T = {T}, so it must be 1..{T}")
+    spacing = _spacing(request, model)
+    steps = len(spacing)
     if not as_job:  # which is run in parts
         _check_cost(request.n, steps, limits)
     known = Labels(len(model.classes), model.null_label)
     labels = _labels(request, known)
-    spacing = Spacing.even(T, steps)
     shown = _shown(request, spacing, T, limits)
     if not as_job:  # a job's answer is not held in memory; what it takes of the disk is bounded
         _check_response_size(request, model, len(shown), limits)
@@ -103,9 +107,11 @@ def plan(
         shown=tuple(shown),
         client=client,
         request_id=request_id,
+        kept=None if request.spacing == "even" else spacing.kept,
     )
     shown_times = tuple(spacing.paper_t[position] for position in shown)
-    return Plan(submit, model.name, model.sha256, model.image_shape, labels, shown_times)
+    asked = tuple(request.spacing) if isinstance(request.spacing, list) else request.spacing
+    return Plan(submit, model.name, model.sha256, model.image_shape, labels, shown_times, asked)
 
 
 def _seed(request: SampleRequest, given: int | None) -> int:
@@ -113,6 +119,23 @@ def _seed(request: SampleRequest, given: int | None) -> int:
     if request.seed is not None:
         return request.seed
     return given if given is not None else secrets.randbelow(MAX_INTEGER + 1)
+
+
+def _spacing(request: SampleRequest, model: ModelInfo) -> Spacing:
+    """The timesteps that the chain keeps. Raises InvalidField."""
+    T = model.num_timesteps
+    if isinstance(request.spacing, list):
+        if request.steps is not None:
+            reason = "spacing is a list of the timesteps, so leave steps out"
+            raise InvalidField("steps", request.steps, reason)
+        try:
+            return Spacing.of_paper_t(request.spacing, T)
+        except ValueError as error:
+            raise InvalidField("spacing", request.spacing, str(error)) from None
+    steps = request.steps if request.steps is not None else default_steps(request.sampler, T)
+    if steps > T:
+        raise InvalidField("steps", steps, f"this model has T = {T}, so it must be 1..{T}")
+    return Spacing.by_name(request.spacing, steps, model.alpha_bar[1:])  # from the paper's t = 1
 
 
 def _check_cost(n: int, steps: int, limits: Settings) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from diffusion.spacing import SamplerName
+from diffusion.spacing import SamplerName, SpacingName
 
 MAX_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader keeps exact."""
@@ -47,6 +47,12 @@ class SampleRequest(BaseModel):
         None,
         ge=1,
         description="Number of timesteps kept, 1..T. null: T for ddpm, 50 for ddim, 20 for others.",
+    )
+    spacing: SpacingName | Integers = Field(
+        "even",
+        description="Which timesteps are kept: even; quadratic (denser near the image); log_snr "
+        "(even in log SNR); karras (eq. 5 of Karras et al. 2022, rho = 7); or, instead of steps, a "
+        "list of t that falls from T.",
     )
     eta: float = Field(
         0.0, ge=0, le=1, allow_inf_nan=False,

@@ -35,7 +35,7 @@ export class Compare {
 
   /** @param {import("./request.js").Request} request */
   run(request) {
-    const { sampler: _, steps: __, eta: ___, variance: ____, ...body } = singleBody(request, this.model);
+    const { sampler: _, steps: __, spacing: ___, eta: ____, variance: _____, ...body } = singleBody(request, this.model);
     return this.task.start(body);
   }
 

@@ -64,7 +64,7 @@ export class Example {
 
   async #ask() {
     const request = /** @type {import("./request.js").Request} */ (this.request);
-    const { sampler: _, steps: __, eta: ___, ...body } = singleBody(request, this.model);
+    const { sampler: _, steps: __, spacing: ___, eta: ____, ...body } = singleBody(request, this.model);
     const timesteps = this.times().flatMap((t) => [t, t - 1]);
     const response = await ask("denoise-trajectory", {
       body: { ...body, variance: this.variance, timesteps },

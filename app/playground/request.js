@@ -2,8 +2,8 @@
 
 import { find, make } from "./dom.js";
 
-const WORDS = new Set(["sampler", "variance", "labels"]);
-const FIELDS = ["labels", "n", "seed", "first_index", "sampler", "steps", "eta", "variance", "guidance", "frames"];
+const WORDS = new Set(["sampler", "spacing", "variance", "labels"]);
+const FIELDS = ["labels", "n", "seed", "first_index", "sampler", "steps", "spacing", "eta", "variance", "guidance", "frames"];
 const DEFAULT_STEPS = { ddpm: Infinity, ddim: 50, dpmpp: 20, unipc: 20, ipndm: 20 };
 const SEEDS = 1_000_000;
 const FRAMES = 60;
@@ -12,7 +12,7 @@ const FRAMES = 60;
  * What the form says. `labels`: "any", "each" one after the other, or a label's number.
  * A number is null where its field is empty.
  * @typedef {{labels: string, n: number | null, seed: number | null, first_index: number | null,
- *   sampler: "ddim" | "ddpm" | "dpmpp" | "unipc" | "ipndm", steps: number | null, eta: number | null, variance: string,
+ *   sampler: "ddim" | "ddpm" | "dpmpp" | "unipc" | "ipndm", steps: number | null, spacing: string, eta: number | null, variance: string,
  *   guidance: number | null, frames: number | null}} Request
  */
 
@@ -55,6 +55,7 @@ export class Form {
       first_index: 0,
       sampler: "ddim",
       steps: null,
+      spacing: "",
       eta: 0,
       variance: "",
       guidance: 0,
@@ -189,6 +190,7 @@ export function sampleBody(request, model) {
   if (first) body.first_index = first;
   if (sampler !== "ddpm") body.sampler = sampler;
   if (steps !== null) body.steps = steps;
+  if (request.spacing) body.spacing = request.spacing;
   if (sampler === "ddim" && request.eta) body.eta = request.eta;
   if (sampler === "ddpm" && request.variance) body.variance = request.variance;
   if (request.labels !== "any") body.labels = labels;

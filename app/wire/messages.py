@@ -22,7 +22,8 @@ HEADER = struct.Struct(">I")
 class Submit:
     """A job: samples `indices` of `seed`, all by one sampler.
 
-    `labels` has one entry for each index; None where the model is unconditional. `shown` are the
+    `labels` has one entry for each index; None where the model is unconditional. `kept` are the
+    timesteps as `Spacing` has them; None: `steps` at even distances. `shown` are the
     positions 0..steps of the chain whose states are sent as frames (`steps`: the result, which
     comes as `Finished`). The engine's time is shared evenly between clients. A job that `is_alone`
     shares no batch with others. `waited` are the seconds that it has lost to engines that died.
@@ -43,6 +44,7 @@ class Submit:
     is_alone: bool = False
     waited: float = 0.0
     request_id: str = ""
+    kept: tuple[int, ...] | None = None
 
     @property
     def rows(self) -> int:

@@ -22,6 +22,7 @@ def run(args: argparse.Namespace) -> None:
         labels=args.label,
         sampler=args.sampler,
         num_steps=args.steps,
+        spacing=args.spacing,
         eta=args.eta,
         variance=args.variance,
         guidance=args.guidance,

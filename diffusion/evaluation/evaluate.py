@@ -148,7 +148,7 @@ def draw(evaluation: Evaluation, sampler: Sampler, bar: "tqdm[Any]") -> Samples:
         asked = None if labels is None else labels[start : start + B].tolist()
         request = Request(
             settings.seed, B, start, asked, sampler.name, sampler.num_steps,
-            guidance=sampler.guidance,
+            guidance=sampler.guidance, spacing=sampler.spacing,
         )  # fmt: skip
         make = partial(_samples_part, source, request, bar)
         name = f"samples-{sampler.file_name}-{start:06d}"

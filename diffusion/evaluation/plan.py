@@ -20,11 +20,11 @@ from diffusion.evaluation.draws import RealImages
 from diffusion.evaluation.features import Features
 from diffusion.evaluation.judge import Judge
 from diffusion.sampling import MAX_GUIDANCE, MAX_INTEGER, Source
-from diffusion.spacing import SamplerName, default_steps
+from diffusion.spacing import SamplerName, SpacingName, default_steps
 
 Array = np.ndarray
-WRITTEN = re.compile(r"([^:@]*)(?::([^:@]+))?(?:@([^:@]+))?")
-"""A sampler as text: its name, steps and guidance."""
+WRITTEN = re.compile(r"([^:/@]*)(?::([^:/@]+))?(?:/([^:/@]+))?(?:@([^:/@]+))?")
+"""A sampler as text: its name, steps, spacing and guidance."""
 NUMBER = re.compile(r"[0-9]{1,15}")
 FRACTION = re.compile(r"[0-9]+(\.[0-9]+)?")
 MOST_SAMPLES = 10_000_000
@@ -34,24 +34,27 @@ LEAST_SAMPLES = 10
 
 
 class Sampler(NamedTuple):
-    """A sampler, its number of steps and its guidance, written `ddim:50` or `ddim:50@1.5`."""
+    """A sampler, its number of steps, their spacing and its guidance, written `ddim:50` or
+    `ddim:50/karras@1.5`."""
 
     name: SamplerName
     num_steps: int
     guidance: float = 0.0
+    spacing: SpacingName = "even"
 
     @classmethod
     def parse(cls, text: str, num_timesteps: int) -> "Sampler":
-        """Read `ddpm`, `ddim:50` or `ddim:50@1.5`; without a number the steps are the default.
+        """Read `ddpm`, `ddim:50` or `ddim:50/karras@1.5`; without a number the steps are the
+        default.
 
         Raises EvaluationError for anything else, more than `num_timesteps` steps, or a guidance
         that is not 0..MAX_GUIDANCE.
         """
         found = WRITTEN.fullmatch(text)
         if not found:
-            reason = "it must be NAME, NAME:STEPS, NAME@GUIDANCE or NAME:STEPS@GUIDANCE"
+            reason = "it must be NAME[:STEPS][/SPACING][@GUIDANCE]"
             raise EvaluationError(f"sampler: {text!r} is not allowed; {reason}")
-        name, steps, guidance = found.groups()
+        name, steps, spacing, guidance = found.groups()
         if name not in get_args(SamplerName):
             known = ", ".join(get_args(SamplerName))
             raise EvaluationError(f"sampler: {text!r}: {name!r} is none of {known}")
@@ -61,20 +64,23 @@ class Sampler(NamedTuple):
             FRACTION.fullmatch(guidance) and float(guidance) <= MAX_GUIDANCE
         ):
             raise EvaluationError(f"sampler: {text!r}: guidance must be 0..{MAX_GUIDANCE}")
+        if spacing is not None and spacing not in get_args(SpacingName):
+            known = ", ".join(get_args(SpacingName))
+            raise EvaluationError(f"sampler: {text!r}: spacing must be one of {known}")
         kept = int(steps) if steps else default_steps(name, num_timesteps)  # type: ignore[arg-type]
-        return cls(name, kept, float(guidance or 0))  # type: ignore[arg-type]
+        return cls(name, kept, float(guidance or 0), spacing or "even")  # type: ignore[arg-type]
 
     def __str__(self) -> str:
-        if not self.guidance:
-            return f"{self.name}:{self.num_steps}"
+        spacing = "" if self.spacing == "even" else f"/{self.spacing}"
         # All digits, so that two strengths never have one name
         strength = np.format_float_positional(self.guidance, trim="-")
-        return f"{self.name}:{self.num_steps}@{strength}"
+        guidance = f"@{strength}" if self.guidance else ""
+        return f"{self.name}:{self.num_steps}{spacing}{guidance}"
 
     @property
     def file_name(self) -> str:
         """The name of the files of this sampler's samples, without an ending."""
-        return str(self).replace(":", "-")
+        return str(self).replace(":", "-").replace("/", "-")
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,10 @@ def by_steps(report: Mapping[str, Any]) -> Any:
     by_name: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     for row in report["samplers"]:
         name, _, rest = row["sampler"].partition(":")
-        steps, _, guidance = rest.partition("@")
-        label = f"{name}, guidance {guidance}" if guidance else name
+        rest, _, guidance = rest.partition("@")
+        steps, _, spacing = rest.partition("/")
+        label = f"{name} {spacing}" if spacing else name
+        label = f"{label}, guidance {guidance}" if guidance else label
         by_name.setdefault(label, []).append((int(steps), row))
     for name, points in by_name.items():
         points.sort(key=lambda point: point[0])

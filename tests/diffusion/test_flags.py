@@ -28,3 +28,10 @@ def test_what_is_not_asked_for_is_left_to_the_configuration() -> None:
     args = parse()
     asked = (args.size, args.crop, args.background, args.channels, args.holdout, args.labels)
     assert asked == (None,) * 6
+
+
+def test_timesteps_are_kept_by_a_name_or_by_a_list() -> None:
+    assert flags.spacing("karras") == "karras"
+    assert flags.spacing("1000,500,3") == (1000, 500, 3)
+    with pytest.raises(argparse.ArgumentTypeError, match="'odd' is none of even, quadratic"):
+        flags.spacing("odd")

@@ -10,7 +10,9 @@ import torch
 
 from diffusion.labels import LabelError
 from diffusion.process import Process
+from diffusion.samplers import make_table
 from diffusion.sampling import Request, RequestError, Source, batches, generate
+from diffusion.spacing import Spacing
 from tests.tiny import save_tiny
 
 
@@ -94,6 +96,20 @@ def test_defaults_depend_on_sampler_and_chain() -> None:
     assert torch.equal(short.table(process, "fixed_large").coefficients.c_z, small)
 
 
+def test_a_request_says_which_timesteps_are_kept() -> None:
+    process = Process.from_beta(torch.linspace(1e-3, 0.2, 100, dtype=torch.float64))
+    listed = Request(0, 1, spacing=(100, 40, 3)).table(process, "fixed_large")
+    assert listed.t.tolist() == [99, 39, 2]
+    assert torch.equal(  # a short chain, whose variance is the small one
+        listed.rows, make_table(process, "ddpm", Spacing((2, 39, 99)), variance="fixed_small").rows
+    )
+    named = Request(0, 1, sampler="unipc", num_steps=7, spacing="karras").table(
+        process, "fixed_large"
+    )
+    expected = Spacing.by_name("karras", 7, process.alpha_bar.tolist())
+    assert named.t.tolist() == list(expected.network_t)
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
@@ -132,6 +148,14 @@ def test_a_model_without_a_null_label_needs_one(tmp_path: Path) -> None:
         (Request(0, n=2, first_index=2**53 - 1), "it must be 0..9007199254740990"),
         (Request(0, n=1, num_steps=0), "steps: 0 is not allowed: it must be 1..50"),
         (Request(0, n=1, num_steps=51), "steps: 51 is not allowed: it must be 1..50"),
+        (
+            Request(0, n=1, spacing=(49, 1)),
+            "spacing: (49, 1) is not allowed: the list begins with 49",
+        ),
+        (
+            Request(0, n=1, num_steps=2, spacing=(50, 1)),
+            "steps: 2 is not allowed: spacing is a list",
+        ),
         (Request(0, n=1, sampler="ddim", eta=1.5), "eta: 1.5 is not allowed: it must be 0..1"),
         (Request(0, n=1, sampler="ddim", eta=math.nan), "eta: nan is not allowed"),
         (Request(0, n=1, eta=0.5), "eta: 0.5 is not allowed: it applies to ddim, not to ddpm"),

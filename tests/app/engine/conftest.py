@@ -22,6 +22,7 @@ from diffusion.parameterization import EpsModel
 from diffusion.process import Process
 from diffusion.reverse import sample
 from diffusion.samplers import make_table
+from diffusion.spacing import Spacing
 from tests.tiny import save_tiny
 
 
@@ -86,8 +87,9 @@ class Bench:
 
     def reference(self, submit: Submit) -> dict[int, list[np.ndarray]]:
         """Per index, the bytes-exact states of the plain loop, run in one batch of its own."""
+        steps = submit.steps if submit.kept is None else Spacing(submit.kept)
         table = make_table(
-            self.process, submit.sampler, submit.steps, eta=submit.eta, variance=submit.variance
+            self.process, submit.sampler, steps, eta=submit.eta, variance=submit.variance
         )
         extra = next(n for n in (4, 8) if n >= len(submit.indices)) - len(submit.indices)
         # eager is batch-invariant in powers of two from 4 rows up

@@ -23,6 +23,7 @@ JOBS = [
     Submit("one", 3, (0,), None, "dpmpp", 1),
     Submit("unipc", 1, (0, 1), None, "unipc", 8),
     Submit("ipndm", 4, (2, 3, 4), None, "ipndm", 9),
+    Submit("spaced", 4, (2, 3), None, "ddim", 4, kept=(0, 3, 20, 49)),
 ]
 
 

@@ -10,6 +10,7 @@ from app.generation.plan import Plan, plan
 from app.generation.schemas import SampleRequest, TrajectoryRequest
 from app.settings import Settings
 from app.wire.messages import ModelInfo
+from diffusion.spacing import Spacing
 from tests.model_info import MODEL
 
 UNCONDITIONAL = dataclasses.replace(MODEL, classes=(), null_label=None)
@@ -72,11 +73,37 @@ def test_the_request_with_its_defaults_filled_in_plans_the_same_job() -> None:
         {"seed": 1, "n": 3, "labels": [0, 1, 0], "guidance": 2.0, "sampler": "dpmpp"},
         {"seed": 2, "first_index": 5, "sampler": "ddim", "eta": 0.3},
         {"seed": 3},
+        {"seed": 3, "sampler": "unipc", "steps": 6, "spacing": "karras"},
+        {"seed": 4, "sampler": "ddim", "spacing": [100, 50, 20, 3]},
     ):
         for model in (MODEL, dataclasses.replace(MODEL, variance="learned_range")):
             first = planned(model, **fields)
             again = planned(model, **first.request)
             assert {**vars(again.submit), "id": ""} == {**vars(first.submit), "id": ""}
+
+
+def test_a_request_says_which_timesteps_are_kept() -> None:
+    alpha_bar = MODEL.alpha_bar[1:]
+    for name in ("quadratic", "log_snr", "karras"):
+        submit = planned(steps=8, spacing=name).submit
+        assert submit.kept == Spacing.by_name(name, 8, alpha_bar).kept
+        assert submit.steps == 8
+    assert planned(steps=8).submit.kept is None, "as an engine, or a stored plan, of before has it"
+    listed = planned(spacing=[100, 70, 5])
+    assert (listed.submit.kept, listed.submit.steps) == ((4, 69, 99), 3)
+    assert trajectory(spacing=[100, 70, 5]).shown_times == (100, 70, 5, 0)
+
+
+def test_a_list_of_timesteps_stands_instead_of_steps_and_falls_from_T() -> None:
+    for spacing, reason in (
+        ([99, 50], "the list begins with 99; it must begin with T = 100, where x_T is noise"),
+        ([], "the list is empty; it must begin with T = 100, where x_T is noise"),
+        ([100, 50, 50], "50 comes after 50; t must fall, and be 1..100"),
+        ([100, 0], "0 comes after 100; t must fall, and be 1..100"),
+    ):
+        assert refusal(spacing=spacing) == ("spacing", spacing, reason)
+    reason = "spacing is a list of the timesteps, so leave steps out"
+    assert refusal(spacing=[100, 50], steps=2) == ("steps", 2, reason)
 
 
 def test_frames_are_evenly_spaced_over_the_chain_ends_included() -> None:

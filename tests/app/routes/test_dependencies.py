@@ -1,6 +1,7 @@
 """What the routes are given: the client, its wait, its Idempotency-Key."""
 
 import asyncio
+import hashlib
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials
 
 from app.generation.schemas import SampleRequest
 from app.http.problems import Problem
+from app.jobs.keys import Key
 from app.routes.dependencies import (
     get_client,
     get_wait_seconds,
@@ -60,7 +62,7 @@ def test_a_webhook_is_refused_where_there_is_no_job() -> None:
         refuse_webhook(request(x_webhook_url="https://example.org"))
 
 
-def key_of(path: str = "/sample", n: int = 1, client: str = "me", **headers: str) -> object:
+def key_of(path: str = "/sample", n: int = 1, client: str = "me", **headers: str) -> Key | None:
     return idempotency_key(request(path, None, **headers), SampleRequest(n=n), client)
 
 
@@ -86,3 +88,18 @@ def test_a_key_that_is_not_printable_ascii_is_refused(key: str) -> None:
     with pytest.raises(Exception, match="Idempotency-Key") as error:
         key_of(idempotency_key=key)
     assert isinstance(error.value, Exception) and problem_of(error.value).status == 422
+
+
+def test_a_field_that_older_servers_do_not_know_leaves_the_fingerprints_of_before() -> None:
+    """Fingerprints are kept for a week: a client that repeats a request across an upgrade must get
+    its answer again."""
+    found = key_of(idempotency_key="k")
+    assert found is not None
+    body = (
+        '{"n":1,"seed":null,"first_index":0,"sampler":"ddpm","steps":null,"eta":0.0,'
+        '"variance":null,"labels":null,"guidance":0.0}'
+    )
+    assert found.fingerprint == hashlib.sha256(f"/sample False {body}".encode()).hexdigest()
+    spaced = SampleRequest(spacing="karras")
+    other = idempotency_key(request("/sample", None, idempotency_key="k"), spaced, "a client")
+    assert other is not None and other.fingerprint != found.fingerprint

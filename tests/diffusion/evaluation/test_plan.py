@@ -8,10 +8,13 @@ from diffusion.evaluation.cache import EvaluationError
 from diffusion.evaluation.plan import OLDER_KEYS, Sampler, Settings
 
 
-def test_a_sampler_is_a_name_its_steps_and_its_guidance() -> None:
-    assert Sampler.parse("ddpm", 1000) == ("ddpm", 1000, 0)
-    assert Sampler.parse("ddim", 1000) == ("ddim", 50, 0)
-    assert Sampler.parse("ddim@1.5", 1000) == ("ddim", 50, 1.5)
+def test_a_sampler_is_a_name_its_steps_their_spacing_and_its_guidance() -> None:
+    assert Sampler.parse("ddpm", 1000) == ("ddpm", 1000, 0, "even")
+    assert Sampler.parse("ddim", 1000) == ("ddim", 50, 0, "even")
+    assert Sampler.parse("ddim@1.5", 1000) == ("ddim", 50, 1.5, "even")
+    assert Sampler.parse("unipc:8/karras@1.5", 1000) == ("unipc", 8, 1.5, "karras")
+    assert str(Sampler.parse("unipc/karras", 1000)) == "unipc:20/karras"
+    assert Sampler.parse("unipc:8/karras@1", 1000).file_name == "unipc-8-karras@1"
     assert str(Sampler.parse("ddim:7@1.50", 1000)) == "ddim:7@1.5"
     assert str(Sampler.parse("dpmpp:7", 1000)) == "dpmpp:7"
     for wrong, reason in (
@@ -24,7 +27,8 @@ def test_a_sampler_is_a_name_its_steps_and_its_guidance() -> None:
         ("ddim:5@20.1", "guidance must be 0..20"),
         ("ddim:5@" + "9" * 400, "guidance must be 0..20"),
         ("ddim:" + "9" * 5000, "steps must be 1..1000"),
-        ("ddim:", "is not allowed; it must be NAME, NAME:STEPS, NAME@GUIDANCE or NAME:STEPS@"),
+        ("ddim:", r"is not allowed; it must be NAME\[:STEPS\]\[/SPACING\]\[@GUIDANCE\]"),
+        ("ddim:5/odd", "spacing must be one of even, quadratic, log_snr, karras"),
         ("ddim:5@", "is not allowed; it must be NAME"),
         ("ddim@", "is not allowed; it must be NAME"),
         ("ddim:5:6", "is not allowed; it must be NAME"),
