@@ -70,6 +70,8 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
     for stopping in (signal.SIGINT, signal.SIGTERM):
         # uvicorn shuts down on these, then raises them again; the second time they do nothing.
         signal.signal(stopping, lambda *_: None)
+    if has_files(settings):  # until it listens, there is nothing to read again
+        signal.signal(signal.SIGHUP, lambda *_: None)
     server.run(sockets)
     log.info("stopped")
     return 1 if pool.unusable else 0

@@ -27,6 +27,7 @@ TITLES = {
     421: "Not this server",
     422: "Invalid request",
     429: "Too many requests",
+    431: "Request headers too large",
     500: "Internal error",
     503: "Not available",
     504: "Not done in time",
