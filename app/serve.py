@@ -66,6 +66,8 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
     )
     sockets = listen(settings.host, settings.port)  # refused before a model is loaded
     check_exposure(sockets, settings)
+    if settings.insecure and not settings.needs_key:
+        log.warning("this server has no API keys: everybody who reaches it may use it")
     log.info("starting ddpm %s: the model is %s", __version__, settings.checkpoint)
     for stopping in (signal.SIGINT, signal.SIGTERM):
         # uvicorn shuts down on these, then raises them again; the second time they do nothing.
@@ -79,6 +81,8 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
 
 def warn_of(variables: Mapping[str, str]) -> None:
     """Log a warning of the environment `variables` that look like settings and are not."""
+    if "FORWARDED_ALLOW_IPS" in variables:
+        log.warning("ignored FORWARDED_ALLOW_IPS: DDPM_TRUSTED_PROXIES has the proxies' addresses")
     for name in unknown_variables(variables, Settings.model_fields):
         log.warning(
             "the environment variable %s is not a setting; `ddpm serve --help` lists all settings",

@@ -1,6 +1,7 @@
 """What is decided from a request's head alone, before its body is read: who asks, and may they?"""
 
 import base64
+import socket
 from collections.abc import Mapping
 
 from starlette.datastructures import Headers
@@ -46,7 +47,7 @@ class Door:
         self._clients = clients
         self._origins = settings.origins
         self._hosts = settings.hosts or (["*"] if settings.needs_key else None)
-        self._own_name = settings.host
+        self._own_names = {settings.host.lower(), socket.gethostname().lower()}
         self._protected = settings.protected
         self._rates = Rates()
 
@@ -59,7 +60,7 @@ class Door:
         headers = Headers(scope=scope)
         part = _part(scope["path"].removeprefix(scope.get("root_path", "")))
         if part != PROBES:  # whose callers know the server by any name
-            check_host(headers, self._hosts, self._own_name)
+            check_host(headers, self._hosts, self._own_names)
             check_origin(scope["method"], headers, self._origins)
         client = self._find(scope, headers, part)
         scope.setdefault("state", {})["client"] = client

@@ -5,7 +5,7 @@ choose the headers Host, Origin and Sec-Fetch-Site.
 """
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -16,18 +16,18 @@ READING = ("GET", "HEAD", "OPTIONS")
 """Methods that change nothing."""
 
 
-def check_host(headers: Headers, allowed: Sequence[str] | None, own: str) -> None:
+def check_host(headers: Headers, allowed: Sequence[str] | None, own: Collection[str]) -> None:
     """Raise Problem 421 unless Host is one of the `allowed` names.
 
     None: any name that nobody else can own. With DNS rebinding, a page of another site makes its
-    own name lead here; that name has a dot, and is neither a number nor `own`, the server's name.
+    own name lead here; that name has a dot, and is neither a number nor one of the server's `own`.
     """
     given = headers.get("host")
     if given is None:  # HTTP/1.0: no browser
         return
     name = _name(given)
     if allowed is None:
-        is_allowed = _is_nobodys(name) or name == own.lower()
+        is_allowed = _is_nobodys(name) or name in own
     else:
         is_allowed = any(_matches(name, pattern) for pattern in allowed)
     if not is_allowed:

@@ -42,7 +42,7 @@ class SecuritySettings(BaseSettings):
         "",
         description="names by which clients may ask for the server (the header Host), such as "
         "ddpm.example.org or *.example.org, separated by commas; *: every name; empty: every name "
-        "with API keys; without, those without a dot, numbers, and the name of --host",
+        "with API keys; without, numbers, names without a dot, and the machine's own",
     )
     webhook_secret: SecretStr = Field(
         SecretStr(""), description="key that signs webhooks; empty: jobs have no webhooks"
