@@ -8,17 +8,20 @@ import fsspec
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from app.door.clients import Clients
+from app.door.door import Door
 from app.http.access_log import AccessLog
 from app.http.cors import Cors
 from app.http.metrics import Metrics
 from app.http.request_id import RequestId
 from app.http.request_limits import RequestLimits
 from app.http.root_path import RootPath
+from app.http.security_headers import SecurityHeaders
 from app.jobs.database import database_url
 from app.jobs.service import Jobs
 from app.pool.engine_process import COMMAND
 from app.pool.pool import Bounds, EnginePool, Limits
-from app.routes import errors, generation, jobs, openapi, page, system
+from app.routes import docs, errors, generation, jobs, openapi, page, system
 from app.routes.dependencies import Services
 from app.settings import SettingError, Settings
 from app.wire.options import Options
@@ -56,6 +59,7 @@ def create_app(
                 await services.pool.stop()
 
     app: FastAPI = FastAPIOffline(
+        docs_url=None,  # app.routes.docs has a stricter one
         title="DDPM service",
         version=__version__,
         description=DESCRIPTION,
@@ -71,15 +75,18 @@ def create_app(
     app.include_router(jobs.router)
     app.include_router(system.router)
     page.install(app, settings.root_path)
-    add_middleware(app, settings, services.metrics)
+    docs.install(app)
+    add_middleware(app, services)
     errors.install(app)
     app.openapi_schema = openapi.complete(app.openapi())
     check_root_path(app, settings.root_path)
     return app
 
 
-def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+def add_middleware(app: FastAPI, services: Services) -> None:
     """Put around the routes what every request passes, the innermost first."""
+    settings = services.settings
+    app.add_middleware(Door, settings=settings, clients=services.clients)
     app.add_middleware(
         RequestLimits,
         max_request_bytes=settings.max_request_bytes,
@@ -88,8 +95,9 @@ def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     if settings.origins:
         app.add_middleware(Cors, origins=settings.origins)  # pages may read refusals, too
     app.add_middleware(RequestId)
+    app.add_middleware(SecurityHeaders)
     # It sees what all these refuse.
-    app.add_middleware(AccessLog, metrics=metrics, probes=system.PROBES)
+    app.add_middleware(AccessLog, metrics=services.metrics, probes=system.PROBES)
     if settings.root_path:
         app.add_middleware(RootPath, root=settings.root_path)
 
@@ -146,5 +154,6 @@ def make_services(
         pool,
         Jobs(settings, pool),
         Metrics(pool),
+        Clients(settings),
         ThreadPoolExecutor(ENCODER_THREADS, "encoder"),
     )

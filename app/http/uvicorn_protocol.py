@@ -8,6 +8,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.http.problems import MEDIA_TYPE, Problem
+from app.http.security_headers import HEADERS
 
 ANSWERABLE = (h11.IDLE, h11.SEND_RESPONSE)
 
@@ -59,6 +60,7 @@ class PatientProtocol(H11Protocol):
                 ("content-length", str(len(body))),
                 ("x-request-id", uuid.uuid4().hex),
                 ("connection", "close"),
+                *HEADERS.items(),
             ]
             for event in (
                 h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),

@@ -44,15 +44,23 @@ class Jobs:
         return self._background.running()
 
     async def submit(
-        self, client: str, kind: Kind, plan: Plan, key: Key | None, webhook_url: str | None
+        self,
+        client: str,
+        kind: Kind,
+        plan: Plan,
+        key: Key | None,
+        webhook_url: str | None,
+        limits: Settings | None = None,
     ) -> JobStatus:
         """Accept a client's job, or find the one that `key` made before. It is on disk then.
+        `limits` are the server's settings as they are for this client; None: as for every client.
 
         Raises JobTooLarge, NoWebhooks or BadWebhook for what is never accepted; StorageFull,
         TooManyJobs or TooManyOwnJobs for what is not accepted now; KeyReused; NotReady.
         """
+        limits = limits or self._settings
         size = bound_bytes(plan)
-        self._check_size(size)
+        self._check_size(size, limits)
         if webhook_url is not None:
             self._check_webhook(webhook_url)
         store = self._background.store
@@ -78,7 +86,7 @@ class Jobs:
             key,
             seed=plan.submit.seed,
             server=Quota(settings.max_jobs, settings.jobs_budget_bytes),
-            client=Quota(settings.max_client_jobs, settings.jobs_client_bytes),
+            client=Quota(limits.max_client_jobs, limits.jobs_client_bytes),
         )
         self._background.wake()
         return describe(accepted, accepted.created_at, self._pool)
@@ -131,8 +139,8 @@ class Jobs:
         await self._background.store.delete(job_id)
         await self._background.cancel(job_id)
 
-    def _check_size(self, size: int) -> None:
-        limit = min(self._settings.jobs_budget_bytes, self._settings.jobs_client_bytes)
+    def _check_size(self, size: int, limits: Settings) -> None:
+        limit = min(limits.jobs_budget_bytes, limits.jobs_client_bytes)
         if size > limit:
             raise JobTooLarge(
                 f"the job's results may take {size} bytes; this server keeps {limit} for one "

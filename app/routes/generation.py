@@ -7,6 +7,7 @@ from typing import TypeVar
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from app.door.clients import Client
 from app.generation import encoding
 from app.generation.collect import Result, gather
 from app.generation.plan import Plan, plan
@@ -27,6 +28,7 @@ from app.routes.dependencies import (
     Services,
     ServicesDep,
     WaitDep,
+    bounds_of,
     idempotency_key,
     preferences,
     refuse_webhook,
@@ -78,7 +80,7 @@ async def sample(
         return await accept_job(request, "sample", body, client, services)
     media_type = choose(accept_header(request.headers), list(SAMPLE))
     accepted = await accept(request, body, client, services)
-    return await answer(request, accepted, wait, services, SAMPLE, media_type)
+    return await answer(request, accepted, client, wait, services, SAMPLE, media_type)
 
 
 @router.post(
@@ -103,13 +105,13 @@ async def denoise_trajectory(
     media_type = choose(accept_header(request.headers), [*TRAJECTORY, sse.MEDIA_TYPE])
     accepted = await accept(request, body, client, services)
     if media_type == sse.MEDIA_TYPE:
-        inflight = services.pool.submit(accepted.submit, wait)
+        inflight = services.pool.submit(accepted.submit, wait, bounds_of(client))
         record = RequestRecord.of(request.scope)
         return TrajectoryStream(accepted, inflight, services.encoders, record)
-    return await answer(request, accepted, wait, services, TRAJECTORY, media_type)
+    return await answer(request, accepted, client, wait, services, TRAJECTORY, media_type)
 
 
-async def accept(request: Request, body: SampleRequest, client: str, services: Services) -> Plan:
+async def accept(request: Request, body: SampleRequest, client: Client, services: Services) -> Plan:
     """Plan the request; with an Idempotency-Key that came before, with the same seed as then.
 
     Raises InvalidField, AnswerTooLarge, NotReady, what `Jobs.remember` does, and with a key what
@@ -117,32 +119,34 @@ async def accept(request: Request, body: SampleRequest, client: str, services: S
     """
     refuse_webhook(request)
     record, model = RequestRecord.of(request.scope), services.pool.model
-    request_id, limits = record.request_id, services.settings
-    accepted = plan(body, model, limits, client=client, request_id=request_id)
-    key = idempotency_key(request, body, client)
+    request_id, limits, name = record.request_id, client.limits, client.name
+    accepted = plan(body, model, limits, client=name, request_id=request_id)
+    key = idempotency_key(request, body, name)
     if key is not None:
-        services.pool.check_room(accepted.submit)  # a request that is refused takes no key
+        services.pool.check_room(
+            accepted.submit, bounds_of(client)
+        )  # a request that is refused takes no key
         seed = await services.jobs.remember(key, accepted.submit.seed)
         if seed != accepted.submit.seed:
-            accepted = plan(body, model, limits, client=client, seed=seed, request_id=request_id)
+            accepted = plan(body, model, limits, client=name, seed=seed, request_id=request_id)
     job = accepted.submit
     record.describe_job(id=job.id, n=len(job.indices), steps=job.steps, sampler=job.sampler)
     return accepted
 
 
 async def accept_job(
-    request: Request, kind: Kind, body: SampleRequest, client: str, services: Services
+    request: Request, kind: Kind, body: SampleRequest, client: Client, services: Services
 ) -> Response:
     """202 with the job's status, once it is on disk.
 
     Raises Problem 422, NotReady, BadKey, or what `Jobs.submit` does.
     """
-    model, limits = services.pool.model, services.settings
+    model, limits, name = services.pool.model, client.limits, client.name
     request_id = RequestRecord.of(request.scope).request_id
-    accepted = plan(body, model, limits, client=client, request_id=request_id, as_job=True)
-    key = idempotency_key(request, body, client)
+    accepted = plan(body, model, limits, client=name, request_id=request_id, as_job=True)
+    key = idempotency_key(request, body, name)
     webhook_url = request.headers.get("x-webhook-url")
-    status = await services.jobs.submit(client, kind, accepted, key, webhook_url)
+    status = await services.jobs.submit(name, kind, accepted, key, webhook_url, limits)
     location = f"{request.scope['root_path']}/jobs/{status.id}"
     headers = {"Location": location, "Preference-Applied": "respond-async"}
     return JSONResponse(status.model_dump(mode="json"), 202, headers=headers)
@@ -151,6 +155,7 @@ async def accept_job(
 async def answer(
     request: Request,
     accepted: Plan,
+    client: Client,
     wait: float,
     services: Services,
     representations: Encoders,
@@ -158,7 +163,7 @@ async def answer(
 ) -> Response:
     """Run the plan and encode its result. The client's leaving cancels it."""
     try:
-        with services.pool.submit(accepted.submit, wait) as inflight:
+        with services.pool.submit(accepted.submit, wait, bounds_of(client)) as inflight:
             result = await unless_gone(request, gather(accepted, inflight))
     except ClientGone:
         return Response(status_code=499)  # nobody reads it

@@ -28,12 +28,12 @@ LAST_ID = "end"
 
 
 async def check_owner(job_id: str, services: ServicesDep, client: ClientDep) -> None:
-    """Where the server has API keys, only the key that a job came with finds it.
+    """Where the server has API keys, only the client that a job came from finds it.
 
     Raises UnknownJob for others.
     """
-    if services.settings.keys:
-        await services.jobs.check_owner(job_id, client)
+    if services.clients.need_key:
+        await services.jobs.check_owner(job_id, client.name)
 
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(check_owner)])

@@ -23,6 +23,14 @@ def test_misspelt_variables_are_warned_of_each_and_those_of_kubernetes_at_once(
     assert kubernetes.startswith("ignored DDPM_PORT, DDPM_SERVICE_HOST: Kubernetes makes these")
 
 
+def test_a_variable_of_uvicorns_own_that_is_not_read_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warn_of({"FORWARDED_ALLOW_IPS": "10.0.0.1"})
+    (line,) = caplog.messages
+    assert line.startswith("ignored FORWARDED_ALLOW_IPS: DDPM_TRUSTED_PROXIES")
+
+
 def test_the_address_is_a_sentence_for_people_and_a_line_for_programs(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

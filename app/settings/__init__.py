@@ -4,90 +4,21 @@ This module loads no database, file system or network library: the container's h
 the settings every ten seconds.
 """
 
-import re
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.environment import PREFIX, OwnVariables
+from app.settings.security import MIN_KEY, SecuritySettings
+from app.settings.server import ServerSettings
+from app.settings.values import Positive, SettingError, split
 from diffusion.cores import available_cores
 
-Positive = Annotated[int, Field(ge=1)]
-ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
-ORIGIN = re.compile(
-    r"(?!https://[^:]+:443$|http://[^:]+:80$)"
-    r"[a-z][a-z0-9+.-]*://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?"
-)
-"""What a browser sends as Origin."""
-MIN_KEY = 16
-"""Characters of an API key, at least."""
-
-
-class SettingError(ValueError):
-    """A setting whose value is well formed, and with which the server still cannot start."""
-
-    def __init__(self, name: str, value: object, reason: str) -> None:
-        super().__init__(reason)
-        self.name = name
-        self.value = value
-
-
-class ServerSettings(BaseSettings):
-    """Where the server listens, what it logs, and how it stops."""
-
-    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: every address")
-    port: int = Field(
-        8000, ge=0, le=65535, description="port to listen on, 0..65535; 0: any free port"
-    )
-    root_path: str = Field(
-        "",
-        description="path under which a reverse proxy offers the server, such as /ddpm; empty: at "
-        "the top",
-    )
-    cors_origins: str = Field(
-        "",
-        description="origins whose pages may use the server from a browser, such as "
-        "https://lab.example.org, separated by commas; *: every origin; empty: none but its own",
-    )
-    keep_alive_seconds: Positive = Field(
-        75,
-        description="seconds that an idle connection is kept open; more than those of a proxy or "
-        "balancer in front",
-    )
-    log_format: Literal["text", "json"] = Field(
-        "text", description="log lines on stderr: text for people, json for programs"
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info",
-        description="least level of the log lines; debug also shows health checks and the lines "
-        "of libraries",
-    )
-    shutdown_seconds: Positive = Field(
-        30, description="seconds that running requests have to finish after SIGTERM"
-    )
-
-    @field_validator("root_path")
-    @classmethod
-    def _check_root_path(cls, value: str) -> str:
-        path = value.rstrip("/")
-        if path and (not ROOT_PATH.fullmatch(path) or {".", ".."} & set(path.split("/"))):
-            raise ValueError("it must be a path such as /ddpm, of letters, digits and ._~-")
-        return path
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _check_cors_origins(cls, value: str) -> str:
-        for origin in _split(value):
-            if origin != "*" and not ORIGIN.fullmatch(origin):
-                raise ValueError(
-                    f"{origin!r} is not *, nor an origin as browsers write it: https://HOST or "
-                    "http://HOST:PORT, in small letters, without a path or a scheme's own port"
-                )
-        return value
+__all__ = ["GROUPS", "MIN_KEY", "SECRETS", "SettingError", "Settings", "check_database_url"]
 
 
 class ModelSettings(BaseSettings):
@@ -155,7 +86,16 @@ class LimitSettings(BaseSettings):
         description="seconds after which a request is given up; a client may ask for fewer with "
         "the header Prefer: wait=N",
     )
-    max_request_bytes: Positive = Field(1 << 20, description="bytes of a request's body, at most")
+    max_client_rate: int = Field(
+        0,
+        ge=0,
+        description="requests of one client in a minute, at most, probes and pages not counted; "
+        "0: any number",
+    )
+    max_request_bytes: Positive = Field(
+        256 << 10,
+        description="bytes of a request's body, at most; the default has room for 50,000 labels",
+    )
     max_response_bytes: Positive = Field(
         256 << 20, description="bytes of the pictures in one answer before compression, at most"
     )
@@ -211,29 +151,6 @@ class JobSettings(BaseSettings):
         return value
 
 
-class SecuritySettings(BaseSettings):
-    """Who may use the server, and where it may send webhooks."""
-
-    api_keys: SecretStr = Field(
-        SecretStr(""),
-        description=f"API keys of {MIN_KEY} or more characters, separated by commas: "
-        "requests for images and jobs need one; empty: none does",
-    )
-    webhook_secret: SecretStr = Field(
-        SecretStr(""), description="key that signs webhooks; empty: jobs have no webhooks"
-    )
-    webhook_private: bool = Field(
-        False, description="whether webhooks may go to private, loopback and link-local addresses"
-    )
-
-    @field_validator("api_keys")
-    @classmethod
-    def _check_keys(cls, value: SecretStr) -> SecretStr:
-        if any(len(key) < MIN_KEY for key in _split(value.get_secret_value())):
-            raise ValueError(f"every key must have at least {MIN_KEY} characters")
-        return value
-
-
 class Settings(SecuritySettings, JobSettings, LimitSettings, ModelSettings, ServerSettings):
     """All settings of a server, read from DDPM_… variables and what the constructor is given.
 
@@ -246,13 +163,38 @@ class Settings(SecuritySettings, JobSettings, LimitSettings, ModelSettings, Serv
 
     @property
     def keys(self) -> list[str]:
-        """The API keys; empty: no request does."""
-        return _split(self.api_keys.get_secret_value())
+        """The API keys that have no name."""
+        return split(self.api_keys.get_secret_value())
+
+    @property
+    def needs_key(self) -> bool:
+        """Does a request for images or jobs need an API key?"""
+        return bool(self.keys or self.api_keys_file)
+
+    @property
+    def protected(self) -> list[str]:
+        """What else needs one: docs, metrics, model, page."""
+        return split(self.protect)
+
+    @property
+    def hosts(self) -> list[str]:
+        """The names by which clients may ask for the server; empty: as without the setting."""
+        return split(self.allowed_hosts)
+
+    @property
+    def proxies(self) -> list[str]:
+        """Addresses and networks of the proxies whose X-Forwarded-For is believed."""
+        return split(self.trusted_proxies)
 
     @property
     def origins(self) -> list[str]:
         """The origins whose pages may use the server from a browser; `*`: every one."""
-        return _split(self.cors_origins)
+        return split(self.cors_origins)
+
+    @property
+    def scheme(self) -> str:
+        """How clients speak to the server: http or https."""
+        return "https" if self.tls_certificate else "http"
 
     @property
     def results_url(self) -> str:
@@ -267,7 +209,7 @@ class Settings(SecuritySettings, JobSettings, LimitSettings, ModelSettings, Serv
         own: which one it stands for is known only in the engine's process.
         """
         distinct: dict[str, str] = {}
-        for name in _split(self.device):
+        for name in split(self.device):
             distinct.setdefault("cuda:0" if name == "cuda" else name, name)
         return list(distinct.values())
 
@@ -318,7 +260,3 @@ def check_database_url(text: str) -> None:
         raise ValueError("it names no file: sqlite:///FILE")
     if scheme == "postgresql" and find_spec("psycopg") is None:
         raise ValueError("PostgreSQL needs the extra 'postgres'")
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
