@@ -50,7 +50,7 @@ class Asker:
             except httpx.TransportError as error:
                 await self.excuse(error, begun)
                 continue
-            status, pause = _verdict(response)
+            status, pause = verdict(response, response.content)
             if status is None:  # a stream without its end
                 await self.excuse(Lost("the stream ended without its end"), begun)
                 continue
@@ -68,14 +68,14 @@ class Asker:
         await self.server.up()
 
 
-def _verdict(response: httpx.Response) -> tuple[int | None, float]:
+def verdict(response: httpx.Response, content: bytes) -> tuple[int | None, float]:
     """The status, and the seconds to wait if it says to come back. In a stream an `error` event has
     the status; None: the stream has no end."""
     status = response.status_code
     pause = float(response.headers.get("retry-after", AGAIN.get(status, 0.0)))
     if status != 200 or not response.headers["content-type"].startswith(STREAM):
         return status, pause
-    name, data = (parse_events(response.content) or [("nothing", {})])[-1]
+    name, data = (parse_events(content) or [("nothing", {})])[-1]
     if name == "error":
         return int(data["status"]), AGAIN.get(int(data["status"]), 0.0)
     return (200 if name == "done" else None), pause

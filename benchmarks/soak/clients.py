@@ -5,15 +5,17 @@ import contextlib
 import random
 import socket
 import time
+from contextlib import AbstractAsyncContextManager
 from uuid import uuid4
 
 import httpx
 
-from benchmarks.soak.asking import AGAIN, Asker
+from benchmarks.soak.asking import AGAIN, Asker, verdict
 from benchmarks.soak.jobs import JOB_SECONDS, Jobs
 from benchmarks.soak.known import JobCase, Known, post
 from benchmarks.soak.plan import Plan
-from benchmarks.soak.seen import Lost
+from benchmarks.soak.requests import STREAM
+from benchmarks.soak.seen import TELL, Lost
 
 PATIENCE_SECONDS = 300.0
 """An answer that takes longer, with its retries, is lost."""
@@ -86,32 +88,41 @@ class SlowReaders:
     async def _answer(
         self, job_id: str, media_type: str, seconds: float, is_stuck: bool
     ) -> bytes | None:
-        """The result, or what a stuck reader has of it; None when it is to be asked for again."""
+        """The result, or nothing for a stuck reader; None when it is to be asked for again."""
         rate = len(self._case.expected[media_type]) / seconds
         begun, content = time.monotonic(), bytearray()
         try:
-            async with (
-                self._client() as http,
-                http.stream(
-                    "GET", f"/jobs/{job_id}/result", headers={"Accept": media_type}
-                ) as response,
-            ):
-                if response.status_code in AGAIN:
-                    self._asker.seen.count(f"{response.status_code}, asked again")
-                    await asyncio.sleep(min(AGAIN[503], self._plan.max_pause))
-                    return None
-                if response.status_code != 200:
-                    raise Lost(f"status {response.status_code}")
-                if is_stuck:
+            async with self._client() as http, self._open(http, job_id, media_type) as response:
+                if is_stuck and response.status_code == 200:
                     await asyncio.sleep(seconds)
                     return b""
                 async for block in response.aiter_raw():
                     content += block
                     await asyncio.sleep(len(block) / rate)
+                status, pause = verdict(response, bytes(content))
         except httpx.TransportError as error:
             await self._asker.excuse(error, begun)
             return None
+        if status is None:
+            await self._asker.excuse(Lost("the stream ended without its end"), begun)
+            return None
+        if status in AGAIN:
+            self._asker.seen.count(f"{status}, asked again")
+            await asyncio.sleep(min(pause, self._plan.max_pause))
+            return None
+        if status != 200:
+            raise Lost(f"status {status}: {bytes(content[-TELL:])!r}")
         return bytes(content)
+
+    def _open(
+        self, http: httpx.AsyncClient, job_id: str, media_type: str
+    ) -> AbstractAsyncContextManager[httpx.Response]:
+        """The answer, of which nothing has been read: of the job, or live."""
+        headers = {"Accept": media_type}
+        if media_type == STREAM:
+            request = self._case.request
+            return http.stream("POST", request.path, json=request.body, headers=headers)
+        return http.stream("GET", f"/jobs/{job_id}/result", headers=headers)
 
     def _client(self) -> httpx.AsyncClient:
         """A client whose kernel holds little for it."""

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from uuid import uuid4
 
 import httpx
@@ -11,15 +12,13 @@ from benchmarks.soak.asking import AGAIN, Asker
 from benchmarks.soak.known import JobCase, Known
 from benchmarks.soak.requests import IN_RANGES, parse_events
 from benchmarks.soak.seen import TELL, Lost, Seen, Wrong
-from benchmarks.soak.webhooks import BAD, KIND, Receiver
+from benchmarks.soak.webhooks import KIND, Receiver
 
 JOB_SECONDS = 600.0
 """A job that takes longer, or its webhook, is lost."""
 LOOK_SECONDS = 1.0
 CANCELLED = 0.1
 """The part of the jobs that are deleted before they have ended."""
-WAYS = (*KIND, "kind", "none", "none", *BAD)
-"""How webhooks are met, drawn for each job."""
 
 
 class Jobs:
@@ -100,13 +99,21 @@ class Jobs:
 
 
 class JobClient:
-    """Makes one job after another."""
+    """Makes one job after another. `stranger` has another key; `webhooks` are drawn from."""
 
-    def __init__(self, asker: Asker, stranger: Asker, known: Known, receiver: Receiver) -> None:
+    def __init__(
+        self,
+        asker: Asker,
+        stranger: Asker,
+        known: Known,
+        receiver: Receiver,
+        webhooks: Sequence[str],
+    ) -> None:
         self._jobs = Jobs(asker)
         self._stranger = stranger
         self._known = known
         self._receiver = receiver
+        self._webhooks = webhooks
 
     async def run(self, source: random.Random, over: float) -> None:
         """Until then (time.monotonic)."""
@@ -121,7 +128,7 @@ class JobClient:
 
     async def _one(self, source: random.Random, case: JobCase) -> None:
         """One job, from its beginning to its end."""
-        token, way = uuid4().hex, source.choice(WAYS)
+        token, way = uuid4().hex, source.choice(self._webhooks)
         webhook = None if way == "none" else self._receiver.url(way, token)
         job_id = await self._jobs.submit(case, webhook)
         if source.random() < CANCELLED:

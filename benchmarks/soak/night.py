@@ -127,7 +127,7 @@ class Everything:
                 start(client(asker, self.known, plan, self._source("client", number), over))
             for number in range(plan.job_clients):
                 asker, stranger = askers[number % len(askers)], askers[(number + 1) % len(askers)]
-                jobs = JobClient(asker, stranger, self.known, self.receiver)
+                jobs = JobClient(asker, stranger, self.known, self.receiver, plan.webhooks)
                 start(jobs.run(self._source("jobs", number), over))
             if plan.readers:
                 readers = SlowReaders(askers[-1], self.known.big, plan)

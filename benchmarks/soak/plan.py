@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 CALM = 0.4
 """The part of the time, at its end, without troubles: lives long enough to show a leak."""
+WEBHOOKS = (
+    "none", "none", "kind", "kind", "moody", "drips", "hangs", "fails", "closes", "redirects"
+)  # fmt: skip
+"""How the webhooks of jobs are met, drawn for each: see webhooks.py."""
 MIN_EXPIRY_SECONDS, MAX_EXPIRY_SECONDS = 240.0, 900.0
 
 
@@ -20,12 +24,13 @@ class Plan:
     big_samples: int = 64  # in the job that is read slowly
     disconnects: float = 0.15  # of the requests, the part whose client disconnects
     leave_within: float = 1.0
-    kill_engine_every: float = 45.0
-    kill_api_every: float = 120.0
+    kill_engine_every: float = 60.0
+    kill_api_every: float = 180.0
     restart_database_every: float = 240.0
     full_disk_seconds: float = 60.0
     read_seconds: float = 20.0  # that a slow reader takes for its answer, on average
     max_pause: float = 60.0  # before a request that was refused is sent again
+    webhooks: tuple[str, ...] = WEBHOOKS
     seed: int = 0
 
     @property

@@ -21,8 +21,8 @@ JOB_TYPES = {
     ),
 }  # fmt: skip
 """The representations of a job's result."""
-BIG_TYPES = ("application/json", "application/x-npz", "image/png")
-"""Those in which the big one is read slowly."""
+BIG_TYPES = ("application/json", "application/x-npz", "image/png", STREAM)
+"""Those in which the big one is read slowly: of the job's result, and live."""
 IN_RANGES = ("application/zip", "application/x-npz")
 """Those of which a part can be asked for."""
 MAX_IMAGES = 8
@@ -64,7 +64,7 @@ def make_jobs(model: Mapping[str, Any], count: int, seed: int) -> list[Request]:
 
 def make_big_job(model: Mapping[str, Any], samples: int) -> Request:
     """A trajectory whose arrays are megabytes."""
-    steps = min(40, model["num_timesteps"])
+    steps = min(20, model["num_timesteps"])
     body = {"seed": 999, "n": samples, "sampler": "ddim", "steps": steps, "frames": steps + 1}
     return Request("/denoise-trajectory", body)
 

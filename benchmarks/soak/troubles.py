@@ -60,17 +60,18 @@ class Troubles:
         act: Callable[[random.Random], Awaitable[None]],
         calm: float,
     ) -> None:
-        """Act once soon, so that it happens at all, and then on average so often."""
+        """Act once soon, so that it happens at all, and then on average so often, from when the
+        server is ready again: on a slow machine, too, it has time to do something."""
         pause = source.uniform(0.1, 0.5) * min(every, self.plan.troubled)
         while time.monotonic() + pause < calm:
             await asyncio.sleep(pause)
             async with self.seen.watching("a trouble", TROUBLE_SECONDS):
                 await act(source)
+            await self.server.ready()
             pause = source.uniform(0.5, 1.5) * every
 
     async def _kill_engine(self, source: random.Random) -> None:
-        """SIGKILL to one that is ready."""
-        await self.server.ready()
+        """SIGKILL to one of them."""
         if found := self.server.engines():
             source.choice(found).kill()
             self.seen.count("engines killed")

@@ -70,7 +70,7 @@ class Watch:
                 self.sample()
                 now = time.monotonic()
                 bar.update(round(now - begun) - bar.n)
-                bar.set_postfix({name: seen.counts[name] for name in TOLD})
+                bar.set_postfix({name: seen.counts[name] for name in TOLD}, refresh=False)
                 if now - saved > SAVE_SECONDS:
                     save()
                     saved = now

@@ -15,9 +15,8 @@ SECRET = "the soak's own secret for webhooks"
 KIND_HOST, BAD_HOST = "127.0.0.1", "127.0.0.2"
 """Two names for this machine: a server may limit the calls of one host."""
 KIND = ("kind", "moody")
-"""Ways in which a call arrives: at once, or only when it is made again."""
-BAD = ("drips", "hangs", "fails", "closes", "redirects")
-"""Ways in which none does."""
+"""Ways in which a call arrives: at once, or only when it is made again. In the others none does:
+`drips`, `hangs`, `fails`, `closes`, `redirects`."""
 DRIP_SECONDS, DRIPS = 3.0, 200
 HANG_SECONDS = 600.0
 READ_SECONDS = 30.0
@@ -28,7 +27,7 @@ class Receiver:
     """`async with Receiver(seen) as receiver:` listens; `url` tells how a call will be met."""
 
     def __init__(self, seen: Seen) -> None:
-        self._seen = seen
+        self.seen = seen
         self._port = free_port()
         self._arrived: dict[str, asyncio.Event] = {}  # by the job's token
         self._jobs: dict[str, str] = {}
@@ -47,7 +46,7 @@ class Receiver:
         await asyncio.gather(*self._open, return_exceptions=True)
 
     def url(self, way: str, token: str) -> str:
-        """Where a job's webhook is met in that way (KIND, BAD)."""
+        """Where a job's webhook is met in that way."""
         if way in KIND:
             self._arrived[token] = asyncio.Event()
         host = KIND_HOST if way in KIND else BAD_HOST
@@ -79,7 +78,7 @@ class Receiver:
             headers = {name.lower(): value for name, value in (x.split(": ", 1) for x in lines)}
             body = await reader.readexactly(int(headers["content-length"]))
         _, way, token = first.split(" ")[1].split("/")
-        self._seen.count(f"webhook calls: {way}")
+        self.seen.count(f"webhook calls: {way}")
         if way == "moody":
             self._calls[token] += 1
             way = "fails" if self._calls[token] == 1 else "kind"
@@ -100,11 +99,11 @@ class Receiver:
         signed = headers["x-webhook-timestamp"].encode() + b"." + body
         signature = hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest()
         if not hmac.compare_digest(headers["x-webhook-signature"], f"sha256={signature}"):
-            self._seen.problem("wrong", f"webhook of job {told['id']}: its signature")
+            self.seen.problem("wrong", f"webhook of job {told['id']}: its signature")
         if told["status"] != "finished" or self._jobs.get(token, told["id"]) != told["id"]:
-            self._seen.problem("wrong", f"webhook of job {self._jobs.get(token)}: {told}")
+            self.seen.problem("wrong", f"webhook of job {self._jobs.get(token)}: {told}")
         if self._arrived[token].is_set():
-            self._seen.count("webhooks that came again")
+            self.seen.count("webhooks that came again")
         self._arrived[token].set()
 
 
