@@ -18,6 +18,7 @@ minute, with the problems so far. The exit status is 1 when something was not as
 import argparse
 import asyncio
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -64,12 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.out:
             report.save(args.out)
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything started is ended
     with tempfile.TemporaryDirectory(prefix="ddpm-soak-") as name:
         folder = Path(name)
         with places(folder, args.jobs_url) as where:
             kind = ours(args.checkpoint, f"--runtime={args.runtime}")
             try:
                 report = asyncio.run(night(kind, plan, where, save))
+            except KeyboardInterrupt:
+                print("the soak was cut: `--out` has what it saw until then", file=sys.stderr)
+                return 1
             finally:
                 if args.log and (folder / LOG).exists():
                     shutil.copyfile(folder / LOG, args.log)

@@ -49,7 +49,7 @@ async def test_events_that_are_cut_or_empty_are_asked_for_again(
 ) -> None:
     monkeypatch.setattr(jobs, "LOOK_SECONDS", 0.0)
     done = b'event: done\ndata: {"status": "finished"}\n\n'
-    told = [
+    told: list[httpx.Response | Exception] = [
         httpx.ReadError("cut"), httpx.Response(200, content=b""), status("running"),
         httpx.Response(200, content=done),
     ]  # fmt: skip
