@@ -15,6 +15,10 @@ AGAIN = {429: 5.0, 503: 5.0, 507: 5.0}
 """Statuses after which the same is asked again, and the pause where there is no Retry-After."""
 
 
+NOTICE_SECONDS = 1.0
+"""What the supervisor may take to notice that its server has ended."""
+
+
 class Asker:
     """`async with Asker(server, seen, key, max_pause) as asker:` is one client with a key."""
 
@@ -60,11 +64,13 @@ class Asker:
             await asyncio.sleep(min(pause, self._max_pause))
 
     async def excuse(self, error: Exception, begun: float) -> None:
-        """Return when the server is there again, if a kill since `begun` explains the error. Raises
-        Lost."""
+        """Return when the server is there again, if its end since `begun` explains the error: we
+        have killed it, or that end is a problem of its own. Raises Lost."""
+        if not self.server.was_out_since(begun):
+            await asyncio.sleep(NOTICE_SECONDS)
         if not self.server.was_out_since(begun):
             raise error if isinstance(error, Lost) else Lost(repr(error)) from error
-        self.seen.count("cut by a kill, asked again")
+        self.seen.count("cut off, asked again")
         await self.server.up()
 
 

@@ -24,8 +24,8 @@ WITH_KEY = 0.1
 STUCK = 0.3
 """The part of the slow readers that do not read at all."""
 RECEIVE_BYTES = 1 << 17
-"""A slow reader's socket buffer: what it does not read waits at the server. A buffer that is smaller
-than a packet (64 KiB within a machine) would make TCP itself slow."""
+"""A slow reader's socket buffer: what it does not read waits at the server. One that is smaller
+than a packet, 64 KiB within a machine, would make TCP itself slow."""
 
 
 async def client(

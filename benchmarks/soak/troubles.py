@@ -67,11 +67,12 @@ class Troubles:
             await asyncio.sleep(pause)
             async with self.seen.watching("a trouble", TROUBLE_SECONDS):
                 await act(source)
-            await self.server.ready()
+                await self.server.ready()
             pause = source.uniform(0.5, 1.5) * every
 
     async def _kill_engine(self, source: random.Random) -> None:
-        """SIGKILL to one of them."""
+        """SIGKILL to one that is ready: a server whose first engine dies ends itself."""
+        await self.server.ready()
         if found := self.server.engines():
             source.choice(found).kill()
             self.seen.count("engines killed")

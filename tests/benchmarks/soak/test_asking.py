@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from benchmarks.soak import asking
 from benchmarks.soak.requests import STREAM
 from benchmarks.soak.seen import Lost
 from tests.benchmarks.soak.fakes import asker
@@ -20,21 +21,24 @@ def events(name: str, status: int) -> httpx.Response:
 async def test_what_is_refused_is_asked_again_also_in_a_stream() -> None:
     refused = [httpx.Response(status, headers={"Retry-After": "30"}) for status in (429, 503)]
     no_room = httpx.Response(507)
-    asking = asker([*refused, no_room, events("error", 503), events("done", 0)])
-    assert (await asking.ask("POST", "/sample")).content == events("done", 0).content
-    assert asking.seen.counts == {
+    client = asker([*refused, no_room, events("error", 503), events("done", 0)])
+    assert (await client.ask("POST", "/sample")).content == events("done", 0).content
+    assert client.seen.counts == {
         "429, asked again": 1, "503, asked again": 2, "507, asked again": 1
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("cut", [CUT, SHORT], ids=["connection", "stream"])
 async def test_what_a_kill_has_cut_is_asked_again(cut: httpx.Response | Exception) -> None:
-    asking = asker([cut, httpx.Response(404)], was_killed=True)
-    assert (await asking.ask("GET", "/jobs/x")).status_code == 404
-    assert asking.seen.counts == {"cut by a kill, asked again": 1}
+    client = asker([cut, httpx.Response(404)], was_killed=True)
+    assert (await client.ask("GET", "/jobs/x")).status_code == 404
+    assert client.seen.counts == {"cut off, asked again": 1}
 
 
 @pytest.mark.parametrize("cut", [CUT, SHORT], ids=["connection", "stream"])
-async def test_what_is_cut_without_a_kill_is_lost(cut: httpx.Response | Exception) -> None:
+async def test_what_is_cut_without_a_kill_is_lost(
+    cut: httpx.Response | Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "NOTICE_SECONDS", 0.0)
     with pytest.raises(Lost):
         await asker([cut]).ask("GET", "/jobs/x")

@@ -55,7 +55,7 @@ async def test_events_that_are_cut_or_empty_are_asked_for_again(
     ]  # fmt: skip
     asking = asker(told, was_killed=True)
     await Jobs(asking).finished("j", by_events=True)
-    assert asking.seen.counts == {"cut by a kill, asked again": 1}
+    assert asking.seen.counts == {"cut off, asked again": 1}
 
 
 @pytest.mark.parametrize("answer", [status("failed"), status("expired"), httpx.Response(404)])

@@ -34,14 +34,15 @@ def check_sound(report: Report) -> None:
     assert report.starts > 1
 
 
+@pytest.mark.slow
 def test_a_short_night_loses_nothing(tmp_path: Path) -> None:
     report = one_night(faked(), SHORT, tmp_path, "sqlite")
     check_sound(report)
     assert report.counts["SQLite locked by another process"] > 0
 
 
-@pytest.mark.slow
 @pytest.mark.postgres
+@pytest.mark.slow
 def test_a_night_with_every_kind_of_receiver_on_postgresql(tmp_path: Path) -> None:
     plan = dataclasses.replace(SHORT, seconds=30.0, job_clients=6, webhooks=Plan.webhooks)
     report = one_night(faked(), plan, tmp_path, None)
