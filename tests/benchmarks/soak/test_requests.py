@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from benchmarks.soak_requests import SAMPLE_TYPES, STREAM, TRAJECTORY_TYPES, fingerprint, make_pool
+from benchmarks.soak.requests import SAMPLE_TYPES, STREAM, TRAJECTORY_TYPES, fingerprint, make_pool
 
 MODEL: dict[str, Any] = {"num_timesteps": 50, "classes": ["a", "b"], "null_label": 2}
 

@@ -14,6 +14,17 @@ TRAJECTORY_TYPES = (
     "application/json", "image/png", "image/gif", "image/webp", "application/x-npz", STREAM, STREAM
 )  # fmt: skip
 STEPS = {"ddpm": (20, 120), "ddim": (5, 50), "dpmpp": (5, 25)}
+JOB_TYPES = {
+    "/sample": SAMPLE_TYPES,
+    "/denoise-trajectory": (
+        "application/json", "image/png", "image/gif", "image/webp", "application/x-npz"
+    ),
+}  # fmt: skip
+"""The representations of a job's result."""
+BIG_TYPES = ("application/json", "application/x-npz", "image/png", STREAM)
+"""Those in which the big one is read slowly: of the job's result, and live."""
+IN_RANGES = ("application/zip", "application/x-npz")
+"""Those of which a part can be asked for."""
 MAX_IMAGES = 8
 VARYING = ("id", "timing")
 """What two answers to the same request may differ in."""
@@ -33,6 +44,29 @@ def make_pool(model: Mapping[str, Any], count: int, seed: int) -> list[Request]:
             body["frames"] = source.randint(2, 11)
         pool.append(Request(path, body, accept))
     return pool
+
+
+def make_jobs(model: Mapping[str, Any], count: int, seed: int) -> list[Request]:
+    """Distinct requests, without a representation, of some chunks of images each: the work of a
+    few seconds. A third of them are trajectories."""
+    source = random.Random(f"{seed} jobs")
+    jobs = []
+    for i in range(count):
+        steps = min(source.randint(4, 10), model["num_timesteps"])
+        body: dict[str, Any] = {"seed": 1000 + i, "sampler": "dpmpp", "steps": steps}
+        body |= {"n": source.randint(12, 64), "first_index": source.choice((0, 7))}
+        path = "/denoise-trajectory" if i % 3 == 2 else "/sample"
+        if path == "/denoise-trajectory":
+            body |= {"n": source.randint(4, 16), "frames": source.randint(2, 8)}
+        jobs.append(Request(path, body))
+    return jobs
+
+
+def make_big_job(model: Mapping[str, Any], samples: int) -> Request:
+    """A trajectory whose arrays are megabytes."""
+    steps = min(20, model["num_timesteps"])
+    body = {"seed": 999, "n": samples, "sampler": "ddim", "steps": steps, "frames": steps + 1}
+    return Request("/denoise-trajectory", body)
 
 
 def _fields(source: random.Random, model: Mapping[str, Any]) -> dict[str, Any]:
