@@ -112,6 +112,24 @@ def test_connections_leave_a_server_the_files_that_it_needs(tmp_path: Path) -> N
         assert server.post("/sample", {"steps": 2}).status_code == 200
 
 
+def test_a_machine_that_nothing_can_be_written_to_serves(plain: Path, tmp_path: Path) -> None:
+    nowhere = "/proc/nowhere"  # not even root can make it
+    names = ("HOME", "XDG_CACHE_HOME", "TMPDIR", "DDPM_JOBS_FOLDER")
+    with Server(
+        tmp_path / "server.log",
+        f"--checkpoint={plain}",
+        "--runtime=openvino",
+        "--max-batch=2",
+        engine=REAL,
+        variables=dict.fromkeys(names, nowhere),
+    ) as server:
+        assert server.post("/sample", {"steps": 2}).status_code == 200
+        headers = {"Prefer": "respond-async"}
+        refused = server.client.post("/sample", json={"steps": 2}, headers=headers)
+        assert refused.status_code == 503 and nowhere in refused.json()["detail"]
+        assert server.log.read_text().count("is not kept") == 1
+
+
 def test_an_engine_ends_with_its_api_process(plain: Path, tmp_path: Path) -> None:
     flags = [f"--checkpoint={plain}", "--runtime=eager"]
     with Server(tmp_path / "server.log", *flags, engine=REAL) as server:
