@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app.cli": {"app.client", "app.flags", "app.serve", "app.settings", CORE, "diffusion.cli"},
     "app.serve": {
         "app.address", "app.environment", "app.http", "app.logs", "app.main", "app.pool",
-        "app.settings", CORE,
+        "app.settings", CORE, "app.tasks",
     },
     "app.main": {
         "app.http", "app.jobs", "app.pool", "app.routes", "app.settings", "app.wire", CORE,
@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app.http": set(),
     "app.jobs": {"app.generation", "app.pool", "app.settings", "app.tasks", "app.wire", CORE},
     "app.generation": {"app.settings", "app.wire", CORE},
-    "app.pool": {"app.wire"},
+    "app.pool": {"app.tasks", "app.wire"},
     "app.engine": {"app.logs", "app.wire", CORE, "diffusion.openvino"},
     "app.wire": {CORE},
     "app.client": {CORE},

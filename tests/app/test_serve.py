@@ -161,4 +161,16 @@ def test_a_drain_that_fails_is_not_lost() -> None:
 
 def test_where_nobody_reads_the_address_the_server_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", Closed())
-    print_address("http://127.0.0.1:8000/")
+    server = made(on_ready=print_address, drain=lambda: asyncio.sleep(0))
+
+    async def run() -> None:
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert not server.should_exit
+        server.should_exit = True
+        await serving
+
+    asyncio.run(run())
+    assert server.failure is None
