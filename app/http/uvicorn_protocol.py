@@ -116,12 +116,12 @@ class PatientProtocol(H11Protocol):
             *(problem.headers or {}).items(),
         ]
         reason = HTTPStatus(problem.status).phrase.encode()
-        for event in (
+        events = (
             h11.Response(status_code=problem.status, headers=headers, reason=reason),
             h11.Data(data=body),
             h11.EndOfMessage(),
-        ):
-            self.transport.write(self.conn.send(event) or b"")
+        )
+        self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
         self.transport.close()
 
     @property

@@ -50,6 +50,8 @@ WATCH_SECONDS = 0.5
 """Time between two looks at the process."""
 TELL_SECONDS = 2.0
 """Time after which a step of the start that goes on is logged again."""
+SAME = ("image_shape", "alpha_bar", "variance", "clip", "classes", "null_label")
+"""What is the same of a model each time that it is loaded, beside its weights."""
 HIGH_WATER, LOW_WATER = 8 << 20, 2 << 20
 """Bytes of events waiting for a reader: above the first its job pauses, until below the second."""
 
@@ -225,8 +227,8 @@ class EngineProcess:
         log.log(level, "engine %s: %s", self.pid, starting)
 
     def _welcome(self, model: ModelInfo) -> None:
-        if self.model is not None and self.model.sha256 != model.sha256:
-            self._give_up("the checkpoint's weights have changed on disk; restart the server")
+        if self.model is not None:
+            self._check_same(self.model, model)
         self.model = model
         self.status = "ready"
         self.starting = None
@@ -236,6 +238,14 @@ class EngineProcess:
             self._send(inflight.remainder())
             if inflight.is_paused:
                 self._send(Pause(inflight.submit.id, True))
+
+    def _check_same(self, before: ModelInfo, now: ModelInfo) -> None:
+        """Raise Fatal unless the model makes the pictures that it made before."""
+        if before.sha256 != now.sha256:
+            self._give_up("the checkpoint's weights have changed on disk; restart the server")
+        for name in SAME:
+            if getattr(before, name) != getattr(now, name):
+                self._give_up(f"the checkpoint's {name} has changed on disk; restart the server")
 
     async def _watch(self) -> None:
         """Kill the process when it hangs; `_keep_running` starts another."""

@@ -31,6 +31,7 @@ from app.wire.messages import (
     Frame,
     Limited,
     Message,
+    ModelInfo,
     Pause,
     Ready,
     Starting,
@@ -418,6 +419,25 @@ async def test_other_weights_after_a_death_are_refused(tmp_path: Path) -> None:
             "the checkpoint's weights have changed on disk; restart the server"
         ]
         assert engine.status == "unusable"
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("clip", dataclasses.replace(MODEL, clip=None)),
+        ("variance", dataclasses.replace(MODEL, variance="fixed_small")),
+        ("alpha_bar", dataclasses.replace(MODEL, alpha_bar=(1.0, 0.6, 0.01))),
+    ],
+)
+async def test_the_same_weights_used_otherwise_are_refused_too(
+    name: str, other: ModelInfo, tmp_path: Path
+) -> None:
+    async with started(script(tmp_path, Ready(MODEL))) as (engine, told):
+        await until(lambda: engine.is_ready)
+        script(tmp_path, Ready(other))
+        kill(engine)
+        await until(lambda: told.unusable)
+        assert told.unusable == [f"the checkpoint's {name} has changed on disk; restart the server"]
 
 
 async def test_where_only_the_word_done_was_lost_the_job_is_done(tmp_path: Path) -> None:
