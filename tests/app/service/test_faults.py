@@ -24,7 +24,7 @@ from app.wire.options import Options
 from diffusion.checkpoint import CheckpointError
 from diffusion.devices import DeviceError
 from tests.app.http.test_metrics import read
-from tests.app.server import REAL, Server, free_port
+from tests.app.server import FAKE, REAL, Server, free_port
 from tests.tiny import save_tiny
 
 
@@ -128,6 +128,34 @@ def test_a_machine_that_nothing_can_be_written_to_serves(plain: Path, tmp_path: 
         refused = server.client.post("/sample", json={"steps": 2}, headers=headers)
         assert refused.status_code == 503 and nowhere in refused.json()["detail"]
         assert server.log.read_text().count("is not kept") == 1
+
+
+BLIND = """
+import sys
+from app import cli
+from app.pool.watchdog import Watchdog
+
+def look(*_, **__):
+    raise ZeroDivisionError("blind")
+
+Watchdog.look = look
+fake = [sys.executable, "-m", *sys.argv[1].split()]
+sys.exit(cli.serve(["--port=0"], engine_command=fake))
+"""
+"""A server whose watchdog falls over as soon as there is an engine."""
+
+
+def test_a_server_that_loses_a_part_of_itself_ends_and_names_it(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", BLIND, " ".join(FAKE)],
+        env={**os.environ, "DDPM_JOBS_FOLDER": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 1
+    assert "ddpm serve: an error in the server: an engine's watchdog ended" in ended.stderr
+    assert "ZeroDivisionError: blind" in ended.stderr
 
 
 def test_an_engine_ends_with_its_api_process(plain: Path, tmp_path: Path) -> None:
