@@ -41,7 +41,7 @@ def create_app(
 ) -> FastAPI:
     """The service. Its engines start when the app starts, and end when it ends.
 
-    `on_unusable` is called with the reason when an engine can never start. `engine_command` starts
+    `on_unusable` is called with the reason when the service cannot go on. `engine_command` starts
     a process that speaks the messages of `app.wire`. Raises SettingError for a setting with which
     nothing could run.
     """
@@ -53,7 +53,7 @@ def create_app(
         with services.encoders:
             services.pool.start()
             try:
-                async with services.jobs.running():
+                async with services.jobs.running(on_unusable):
                     yield
             finally:
                 await services.pool.stop()

@@ -1,6 +1,6 @@
 """The server process of `ddpm serve`: uvicorn, from the settings to the exit status."""
 
-import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -14,11 +14,12 @@ from app import logs
 from app.address import check_exposure, listen, local_url
 from app.door.clients import Clients
 from app.environment import service_variables, unknown_variables
-from app.http.uvicorn_protocol import patient_protocol
+from app.http.uvicorn_protocol import Room, patient_protocol
 from app.main import create_app
 from app.pool.engine_process import COMMAND
 from app.pool.pool import EnginePool
 from app.settings import SettingError, Settings
+from app.tasks import Supervised
 from app.tls import check_certificate, load_certificate
 from diffusion import __version__
 
@@ -28,7 +29,7 @@ log = logging.getLogger("ddpm.server")
 
 
 def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
-    """Serve until SIGINT or SIGTERM; the exit status is 1 when no engine can ever start.
+    """Serve until SIGINT or SIGTERM; the exit status is 1 when the server could not go on.
 
     Engines are started by `engine_command`; None: by our own. Raises SettingError before anything
     runs.
@@ -36,7 +37,7 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
     logs.configure(settings.log_format, settings.log_level)
     warn_of(os.environ)
     check_certificate(settings)
-    app = create_app(settings, lambda reason: stop(server, reason), engine_command or COMMAND)
+    app = create_app(settings, lambda reason: server.fail(reason), engine_command or COMMAND)
     pool, clients = app.state.services.pool, app.state.services.clients
 
     def hangup() -> None:
@@ -54,7 +55,7 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
             timeout_keep_alive=settings.keep_alive_seconds,
             timeout_graceful_shutdown=settings.shutdown_seconds + ANSWER_SECONDS,
             server_header=False,
-            http=patient_protocol(settings.body_seconds),
+            http=patient_protocol(settings.body_seconds, Room.of_this_process()),
             access_log=False,  # app.http.access_log writes those lines
             log_config=None,
             reset_contextvars=True,  # else a pipelined request would find its predecessor's
@@ -76,7 +77,7 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGHUP, lambda *_: None)
     server.run(sockets)
     log.info("stopped")
-    return 1 if pool.unusable else 0
+    return 1 if server.failure else 0
 
 
 def warn_of(variables: Mapping[str, str]) -> None:
@@ -118,7 +119,9 @@ class Server(uvicorn.Server):
         self._on_ready = on_ready
         self._drain = drain
         self._on_hangup = on_hangup
-        self._announcing: asyncio.Task[None] | None = None
+        self.failure: str | None = None
+        """Why the server could not go on, if that is why it stops."""
+        self._tasks = Supervised(self.fail)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and announce the address once the server is ready."""
@@ -135,13 +138,22 @@ class Server(uvicorn.Server):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup)
         if self.started:
             log.info("listening on %s; Ctrl-C stops the server", self._url)
-            self._announcing = asyncio.create_task(self._announce())
+            self._tasks.start("the announcement", self._announce(), may_return=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, and end when the last requests are answered or `drain` gave them up."""
-        draining = asyncio.create_task(self._drain())
-        await super().shutdown(sockets)
-        draining.cancel()
+        self._tasks.start("the drain", self._drain(), may_return=True)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            await self._tasks.stop()
+
+    def fail(self, reason: str) -> None:
+        """End the server, which cannot go on, and say why on standard error."""
+        self.failure = self.failure or reason
+        self.should_exit = True
+        with contextlib.suppress(OSError):  # nobody may read it any more
+            print(f"ddpm serve: {reason}", file=sys.stderr)  # noqa: T201
 
     async def _announce(self) -> None:
         await self._until_ready()
@@ -186,15 +198,10 @@ async def drain(pool: EnginePool, seconds: int) -> None:
 
 def print_address(url: str) -> None:
     """Tell a person at a terminal where the page is."""
-    print(f"Ready. Open {url} in a browser.", flush=True)  # noqa: T201
+    with contextlib.suppress(OSError):  # the terminal may be closed
+        print(f"Ready. Open {url} in a browser.", flush=True)  # noqa: T201
 
 
 def log_address(url: str) -> None:
     """Log where the page is, for a program that reads only JSON lines."""
     log.info("ready", extra={"url": url})
-
-
-def stop(server: uvicorn.Server, reason: str) -> None:
-    """End a server whose engines can never start, and say why on standard error."""
-    print(f"ddpm serve: {reason}", file=sys.stderr)  # noqa: T201
-    server.should_exit = True

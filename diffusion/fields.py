@@ -19,6 +19,8 @@ WORDS: dict[Any, str] = {
     types.NoneType: "left out",
 }
 """What a field of a plain type may hold."""
+MAX_SHOWN = 200
+"""Characters of a wrong value in a message."""
 
 
 class ConfigError(ValueError):
@@ -28,7 +30,10 @@ class ConfigError(ValueError):
 def require(condition: bool, name: str, value: object, allowed: str) -> None:
     """Raise ConfigError("name: value is not allowed; it must be …") unless `condition`."""
     if not condition:
-        raise ConfigError(f"{name}: {value!r} is not allowed; it must be {allowed}")
+        shown = repr(value)
+        if len(shown) > MAX_SHOWN:
+            shown = shown[: MAX_SHOWN - 1] + "…"
+        raise ConfigError(f"{name}: {shown} is not allowed; it must be {allowed}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -60,7 +65,12 @@ def _convert(name: str, hint: Any, value: Any) -> Any:
     if isinstance(value, list):
         value = tuple(value)
     require(_matches(hint, value), name, value, _describe(hint))
-    return float(value) if hint in (float, float | None) and value is not None else value
+    if hint not in (float, float | None) or value is None:
+        return value
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        raise ConfigError(f"{name}: too large for a number with a fraction") from None
 
 
 def _matches(hint: Any, value: Any) -> bool:

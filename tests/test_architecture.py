@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "app.serve": {
         "app.address", "app.door", "app.environment", "app.http", "app.logs", "app.main",
-        "app.pool", "app.settings", "app.tls", CORE,
+        "app.pool", "app.settings", "app.tasks", "app.tls", CORE,
     },
     "app.main": {
         "app.door", "app.http", "app.jobs", "app.pool", "app.routes", "app.settings", "app.wire",
@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app.http": set(),
     "app.jobs": {"app.generation", "app.pool", "app.settings", "app.tasks", "app.wire", CORE},
     "app.generation": {"app.settings", "app.wire", CORE},
-    "app.pool": {"app.wire"},
+    "app.pool": {"app.tasks", "app.wire"},
     "app.engine": {"app.logs", "app.wire", CORE, "diffusion.openvino"},
     "app.wire": {CORE},
     "app.client": {CORE},

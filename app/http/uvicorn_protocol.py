@@ -1,8 +1,15 @@
-"""uvicorn's HTTP/1.1 connections, with a deadline for slow clients and problems as errors."""
+"""uvicorn's HTTP/1.1 connections, with a deadline for slow clients, a limit to their number, and
+problems as errors."""
 
 import asyncio
 import json
+import logging
+import resource
+import sys
+import time
 import uuid
+from http import HTTPStatus
+from typing import Self
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -11,6 +18,44 @@ from app.http.problems import MEDIA_TYPE, Problem
 from app.http.security_headers import HEADERS
 
 ANSWERABLE = (h11.IDLE, h11.SEND_RESPONSE)
+OWN_FILES = 128
+"""Files that are kept free of connections, for engines, jobs and pages."""
+TOO_MANY = "the server has too many connections; close some, or try again"
+TELL_SECONDS = 60.0
+"""How often the log says that there are too many connections."""
+log = logging.getLogger("ddpm.server")
+
+
+class Room:
+    """How many connections a server has at once."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._told_at = -TELL_SECONDS
+
+    @classmethod
+    def of_this_process(cls) -> Self:
+        """For as many as it may open files, without those that it needs itself."""
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return cls(sys.maxsize if files == resource.RLIM_INFINITY else files - own_files(files))
+
+    def has_for(self, count: int) -> bool:
+        """Is there room for so many? If not, the log says so, now and then."""
+        if count <= self.most:
+            return True
+        if time.monotonic() - self._told_at >= TELL_SECONDS:
+            self._told_at = time.monotonic()
+            log.warning(
+                "there are %d connections, and no room for more: others are refused; more open "
+                "files (ulimit -n) allow more",
+                self.most,
+            )
+        return False
+
+
+def own_files(files: int) -> int:
+    """Of so many files that a process may open, those that are kept free of connections."""
+    return min(OWN_FILES, files // 2)
 
 
 class PatientProtocol(H11Protocol):
@@ -22,11 +67,15 @@ class PatientProtocol(H11Protocol):
     """
 
     seconds = 30.0
+    room = Room(sys.maxsize)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._deadline: asyncio.TimerHandle | None = None
-        self._start_deadline()
+        if self.room.has_for(len(self.connections)):
+            self._start_deadline()
+        else:
+            self._refuse(Problem(503, TOO_MANY, headers={"Retry-After": "1"}))
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -54,20 +103,27 @@ class PatientProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Close the connection, after a problem 400 unless an answer has begun: it is not HTTP."""
         if self.conn.our_state in ANSWERABLE:
-            body = json.dumps(Problem(400, msg).body()).encode()
-            headers = [
-                ("content-type", MEDIA_TYPE),
-                ("content-length", str(len(body))),
-                ("x-request-id", uuid.uuid4().hex),
-                ("connection", "close"),
-                *HEADERS.items(),
-            ]
-            for event in (
-                h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
-                h11.Data(data=body),
-                h11.EndOfMessage(),
-            ):
-                self.transport.write(self.conn.send(event) or b"")
+            self._refuse(Problem(400, msg))
+        self.transport.close()
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer without looking at a request, and close the connection."""
+        body = json.dumps(problem.body()).encode()
+        headers = [
+            ("content-type", MEDIA_TYPE),
+            ("content-length", str(len(body))),
+            ("x-request-id", uuid.uuid4().hex),
+            ("connection", "close"),
+            *HEADERS.items(),
+            *(problem.headers or {}).items(),
+        ]
+        reason = HTTPStatus(problem.status).phrase.encode()
+        events = (
+            h11.Response(status_code=problem.status, headers=headers, reason=reason),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        )
+        self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
         self.transport.close()
 
     @property
@@ -75,6 +131,8 @@ class PatientProtocol(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
 
-def patient_protocol(seconds: float) -> type[PatientProtocol]:
-    """A PatientProtocol with this deadline, for `uvicorn.Config(http=...)`, which wants a class."""
-    return type("ConfiguredProtocol", (PatientProtocol,), {"seconds": float(seconds)})
+def patient_protocol(seconds: float, room: Room) -> type[PatientProtocol]:
+    """A PatientProtocol with this deadline and limit, for `uvicorn.Config(http=...)`, which wants a
+    class."""
+    values = {"seconds": float(seconds), "room": room}
+    return type("ConfiguredProtocol", (PatientProtocol,), values)

@@ -25,7 +25,7 @@ from app.jobs.tables import Job
 from app.jobs.worker import Terms, Worker
 from app.pool.pool import EnginePool
 from app.settings import Settings
-from app.tasks import end, together
+from app.tasks import Supervised, together
 
 log = logging.getLogger("ddpm.jobs")
 
@@ -60,15 +60,17 @@ class Background:
         self._deleted = asyncio.Event()
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Open the storage and work on jobs, as long as the block lasts."""
+    async def running(self, on_unusable: Callable[[str], None]) -> AsyncIterator[None]:
+        """Open the storage and work on jobs, as long as the block lasts; `on_unusable` is told the
+        reason when that cannot go on."""
         # Threads of their own: a slow disk holds up nobody else's pictures.
         with ThreadPoolExecutor(THREADS, "jobs") as threads:
-            task = asyncio.create_task(self._run(threads))
+            tasks = Supervised(on_unusable)
+            tasks.start("the work on jobs", self._run(threads))
             try:
                 yield
             finally:
-                await end([task])
+                await tasks.stop()
 
     @property
     def store(self) -> Store:

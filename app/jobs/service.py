@@ -6,6 +6,7 @@ requests are answered as before, and every method here raises StorageUnavailable
 
 import asyncio
 import json
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from app.generation.plan import Plan
@@ -39,9 +40,10 @@ class Jobs:
         self._pool = pool
         self._background = Background(settings, pool)
 
-    def running(self) -> AbstractAsyncContextManager[None]:
-        """Open the storage and work on jobs, as long as the block lasts."""
-        return self._background.running()
+    def running(self, on_unusable: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
+        """Open the storage and work on jobs, as long as the block lasts; `on_unusable` is told the
+        reason when that cannot go on."""
+        return self._background.running(on_unusable)
 
     async def submit(
         self,

@@ -40,15 +40,13 @@ class EnginePool:
         command: Sequence[str] = COMMAND,
     ) -> None:
         """One engine for each of the `options`; nothing starts yet. `on_unusable` is told the
-        reason when an engine can never start; `command` starts an engine process."""
+        reason when one cannot go on; `command` starts an engine process."""
         self.limits = limits
         self.is_draining = False
-        self.unusable: str | None = None
         self.outcomes: dict[str, int] = {"finished": 0, "failed": 0, "cancelled": 0}
         self.has_been_ready = asyncio.Event()  # set by the first engine that is
-        self._on_unusable = on_unusable
         self.engines = [
-            EngineProcess(option, hang_seconds, self._give_up, self.has_been_ready.set, command)
+            EngineProcess(option, hang_seconds, on_unusable, self.has_been_ready.set, command)
             for option in options
         ]
 
@@ -131,10 +129,6 @@ class EnginePool:
 
     def _count(self, outcome: Outcome, samples: int) -> None:
         self.outcomes[outcome] += samples
-
-    def _give_up(self, reason: str) -> None:
-        self.unusable = reason
-        self._on_unusable(reason)
 
 
 def _shortage(submit: Submit, queued: Sequence[InFlight], bounds: Bounds) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from app.http.uvicorn_protocol import Room, own_files
 from tests.app.raw_http import Answer, connect, request
 from tests.app.server import Server
 from tests.conftest import ServerFor
@@ -141,3 +142,23 @@ def test_many_stalled_clients_leave_others_served_and_nothing_behind(tiny: Serve
     # Each may leave what it sent, and as much again, with the allocator; not more.
     assert megabytes(tiny) - memory < 20 + CLIENTS * 2 * len(HALF_A_BODY) / 2**20
     assert tiny.post("/sample", BODY).json()["samples"] == expected
+
+
+@pytest.mark.parametrize(("files", "own"), [(64, 32), (256, 128), (1024, 128), (1 << 20, 128)])
+def test_files_are_kept_free_of_connections(files: int, own: int) -> None:
+    assert own_files(files) == own
+
+
+def test_too_many_connections_are_told_of_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    room = Room(2)
+    assert room.has_for(2) and not caplog.records
+    assert not room.has_for(3) and not room.has_for(3)
+    assert len(caplog.records) == 1
+    assert "there are 2 connections, and no room for more" in caplog.records[0].message
+    now = 60.0
+    assert not room.has_for(3)
+    assert len(caplog.records) == 2

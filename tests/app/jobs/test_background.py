@@ -154,7 +154,7 @@ def reason(running: Background) -> str:
 @asynccontextmanager
 async def opened(folder: Path, pool: FakePool, **settings: Any) -> AsyncIterator[Background]:
     made = Background(make_settings(folder, **settings), pool.as_pool())
-    async with made.running():
+    async with made.running(print):
         await until(lambda: is_open(made))
         yield made
 
@@ -172,9 +172,9 @@ async def test_the_lock_of_an_sqlite_database_is_free_when_its_holder_has_ended(
 ) -> None:
     other = Background(make_settings(tmp_path), pool.as_pool())
     async with opened(tmp_path, pool):
-        async with other.running():
+        async with other.running(print):
             await until(lambda: "another server uses" in reason(other))
-    async with other.running():
+    async with other.running(print):
         await until(lambda: is_open(other))
 
 

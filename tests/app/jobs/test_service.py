@@ -33,7 +33,7 @@ pytestmark = pytest.mark.anyio
 async def running(folder: Path, pool: FakePool, **settings: Any) -> AsyncIterator[Jobs]:
     """Jobs whose storage is open."""
     jobs = Jobs(make_settings(folder, **settings), pool.as_pool())
-    async with jobs.running(), asyncio.timeout(30):
+    async with jobs.running(print), asyncio.timeout(30):
         while True:
             try:
                 await jobs.status("none")
