@@ -5,34 +5,43 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, select, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, TimeoutError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
-from app.jobs.errors import StorageFull, StorageUnavailable
+from app.jobs.errors import StorageDamaged, StorageFull, StorageUnavailable
 from app.jobs.tables import now
 from app.settings import check_database_url
 from app.tasks import finish
 
-BUSY_SECONDS = 30.0
-"""How long SQLite waits for another transaction."""
+BUSY_SECONDS = 5.0
+"""How long a transaction waits for another one of another process or server: a request is refused
+after twice that at most, the other half being its wait for a connection."""
+STATEMENT_SECONDS = 30.0
+"""How long PostgreSQL works on one statement."""
+READERS = 5
+"""Connections of those who only read: they wait for none that writes."""
 MIGRATION_LOCK = 0x6464706D
 """PostgreSQL's advisory lock that is held while tables are made or changed."""
+WRITE = "BEGIN IMMEDIATE"
+"""A transaction that first reads and then writes could fail half-way, were it not IMMEDIATE."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 DISK_FULL = "53100"
 """PostgreSQL's code of a full disk; SQLite says it in words."""
+DAMAGES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+"""SQLite's codes for a file that is damaged."""
 
 
 P = ParamSpec("P")
@@ -49,10 +58,10 @@ class Database:
 
     def __init__(self, url: URL) -> None:
         self.url = url
-        self._engine = make_engine(url)
-        self._writes = async_sessionmaker(self._engine, expire_on_commit=False)
-        reading = self._engine.execution_options(only_reads=True)
-        self._reads = async_sessionmaker(reading, expire_on_commit=False)
+        self._engines = make_engine(url), make_engine(url, only_reads=True)
+        self._writes, self._reads = (
+            async_sessionmaker(engine, expire_on_commit=False) for engine in self._engines
+        )
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:
@@ -68,9 +77,16 @@ class Database:
             async with self._reads() as session:
                 yield session
 
+    @property
+    def in_use(self) -> int:
+        """Connections that are in the middle of a transaction."""
+        pools = [cast(QueuePool, engine.pool) for engine in self._engines]
+        return sum(pool.checkedout() for pool in pools)
+
     async def close(self) -> None:
         """Close every connection."""
-        await self._engine.dispose()
+        for engine in self._engines:
+            await engine.dispose()
 
 
 class HasDatabase(Protocol):
@@ -129,24 +145,32 @@ def is_sqlite(url: URL) -> bool:
     return url.get_backend_name() == "sqlite"
 
 
-def make_engine(url: URL) -> AsyncEngine:
-    """Connections whose commits survive a power failure. Transactions with the execution option
-    `only_reads` do not take SQLite's write lock."""
+def make_engine(url: URL, *, only_reads: bool = False) -> AsyncEngine:
+    """Connections whose commits survive a power failure. Those that only read do not take SQLite's
+    write lock."""
+    options: dict[str, Any] = {"pool_timeout": BUSY_SECONDS, "pool_size": READERS}
     if not is_sqlite(url):
-        return create_async_engine(url, pool_pre_ping=True)
-    engine = create_async_engine(url.set(drivername="sqlite+aiosqlite"))
-    _make_durable(engine.sync_engine)
+        own, times = url.query.get("options", ""), (BUSY_SECONDS, STATEMENT_SECONDS)
+        lock, statement = (f"{1000 * seconds:.0f}" for seconds in times)
+        limits = f"{own} -c lock_timeout={lock} -c statement_timeout={statement}"
+        arguments = {"connect_timeout": int(BUSY_SECONDS), "options": limits.strip()}
+        return create_async_engine(url, pool_pre_ping=True, connect_args=arguments, **options)
+    options["max_overflow"] = 0
+    if not only_reads:
+        options["pool_size"] = 1  # SQLite has one writer; others wait in order, and for no thread
+    engine = create_async_engine(url.set(drivername="sqlite+aiosqlite"), **options)
+    _make_durable(engine.sync_engine, "BEGIN" if only_reads else WRITE)
     return engine
 
 
-def migrate(url: URL) -> None:
-    """Make the tables or bring them up to date; blocks.
+def migrate(url: URL, revision: str = "head") -> None:
+    """Make the tables or bring them up to date, or to an earlier revision's state; blocks.
 
     Raises StorageUnavailable, also for a database of a newer version of this service; StorageFull.
     """
     engine = create_engine(url)
     if is_sqlite(url):
-        _make_durable(engine)
+        _make_durable(engine, WRITE)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     try:
@@ -154,7 +178,7 @@ def migrate(url: URL) -> None:
             if not is_sqlite(url):
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
     except CommandError as error:
         raise StorageUnavailable(
             f"the job database is of another version of this service: {error}"
@@ -171,20 +195,30 @@ def translated() -> Iterator[None]:
         yield
     except IntegrityError:
         raise
+    except TimeoutError as error:  # SQLAlchemy's
+        raise StorageUnavailable(
+            f"the job database is busy: no connection was free for {BUSY_SECONDS:g} seconds"
+        ) from error
     except DBAPIError as error:
         reason = str(error.orig).strip()
-        if getattr(error.orig, "sqlstate", None) == DISK_FULL or "disk is full" in reason:
+        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # without SQLite's details
+        if code in DAMAGES:
+            raise StorageDamaged(f"the job database is damaged: {reason}") from error
+        if getattr(error.orig, "sqlstate", None) == DISK_FULL or code == sqlite3.SQLITE_FULL:
             raise StorageFull(f"the job database has no room: {reason}; free some") from error
         raise StorageUnavailable(f"the job database cannot be used: {reason}") from error
 
 
-def _make_durable(engine: Engine) -> None:
+def _make_durable(engine: Engine, begin: str) -> None:
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "begin", begin_transaction)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # transactions begin where `_begin_sqlite` says
+    connection.isolation_level = None  # transactions begin where `_make_durable` says
     cursor = connection.cursor()
     for pragma in (
         f"busy_timeout = {BUSY_SECONDS * 1000:.0f}",
@@ -194,9 +228,3 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> N
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that first reads and then writes could fail half-way, were it not IMMEDIATE.
-    only_reads = connection.get_execution_options().get("only_reads", False)
-    connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")

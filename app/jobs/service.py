@@ -10,7 +10,6 @@ from contextlib import AbstractAsyncContextManager
 
 from app.generation.plan import Plan
 from app.generation.schemas import JobStatus
-from app.jobs import webhook
 from app.jobs.background import Background
 from app.jobs.errors import (
     JobExpired,
@@ -19,13 +18,15 @@ from app.jobs.errors import (
     NoWebhooks,
     StorageFull,
     UnknownJob,
+    first_line,
 )
 from app.jobs.keys import Key
+from app.jobs.quotas import KeyQuota, Quota
 from app.jobs.representations import Stored
 from app.jobs.result_store import bound_bytes
 from app.jobs.status import describe
-from app.jobs.store import Quota
 from app.jobs.tables import Job, Kind
+from app.jobs.webhook_url import check_url, host_of
 from app.jobs.worker import PLANS, maker
 from app.pool.pool import EnginePool
 from app.settings import Settings
@@ -72,13 +73,16 @@ class Jobs:
             created_at=0.0,  # the database's clock says when
             expires_at=float(settings.jobs_expiry_seconds),
             webhook_url=webhook_url,
+            webhook_host=webhook_url and host_of(webhook_url),
         )
         accepted = await store.create(
             job,
             key,
             seed=plan.submit.seed,
-            server=Quota(settings.max_jobs, settings.jobs_budget_bytes),
-            client=Quota(settings.max_client_jobs, settings.jobs_client_bytes),
+            server=Quota(settings.max_jobs, settings.jobs_budget_bytes, settings.max_kept_jobs),
+            client=Quota(
+                settings.max_client_jobs, settings.jobs_client_bytes, settings.max_client_kept_jobs
+            ),
         )
         self._background.wake()
         return describe(accepted, accepted.created_at, self._pool)
@@ -86,11 +90,12 @@ class Jobs:
     async def remember(self, key: Key, seed: int) -> int:
         """The seed of the first request with this key; `seed`, if this is the first one.
 
-        Raises KeyReused or KeyOutdated.
+        Raises KeyReused or KeyOutdated; TooManyOwnKeys or TooManyKeys.
         """
-        made_by = maker(self._pool.model)
-        expiry = float(self._settings.jobs_expiry_seconds)
-        return await self._background.store.remember(key, made_by, seed, expiry)
+        made_by, settings = maker(self._pool.model), self._settings
+        expiry = float(settings.jobs_expiry_seconds)
+        quota = KeyQuota(settings.max_keys, settings.max_client_keys)
+        return await self._background.store.remember(key, made_by, seed, expiry, quota)
 
     async def status(self, job_id: str) -> JobStatus:
         """How far a job is. Raises UnknownJob."""
@@ -109,7 +114,12 @@ class Jobs:
         if job.status != "finished":
             progress = f"{job.done} of {job.total} samples are made"
             raise JobUnfinished(f"job {job_id} is {job.status}: {progress}")
-        plan = await asyncio.to_thread(PLANS.validate_json, job.plan)
+        try:
+            plan = await asyncio.to_thread(PLANS.validate_json, job.plan)
+        except ValueError as error:
+            raise JobUnfinished(
+                f"job {job_id} has no result: its plan in the database cannot be read: {first_line(error)}"
+            ) from None
         started = job.started_at or job.created_at
         timing = {
             "queued_s": round(started - job.created_at, 6),
@@ -144,7 +154,7 @@ class Jobs:
             raise NoWebhooks(
                 "X-Webhook-URL: this server calls no webhooks: it has no secret to sign them with"
             )
-        webhook.check_url(url, private=self._settings.webhook_private)
+        check_url(url, private=self._settings.webhook_private)
 
     def _check_disk(self, size: int) -> None:
         free = self._background.results.free_bytes()

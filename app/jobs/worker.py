@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from app.generation.collect import image
 from app.generation.plan import Plan
-from app.jobs.errors import LostLease, StorageError
+from app.jobs.errors import LostLease, StorageDamaged, StorageError, first_line
 from app.jobs.leases import Kept, Leases
 from app.jobs.result_store import ResultStore, encode_image, encode_trajectory, image_bytes
 from app.jobs.tables import Job
@@ -130,6 +130,8 @@ class Worker:
             try:
                 async with self._looking:
                     job = await self._next()
+            except StorageDamaged:
+                raise  # nothing more is written to it; whoever opens it says what to do
             except StorageError as error:
                 log.error("no job can be run now: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -221,7 +223,13 @@ class Worker:
     async def _advance(self, job: Job) -> None:
         """Run the first missing samples, keep each of them, and record what is kept."""
         started = time.monotonic()
-        plan = await self._in_thread(PLANS.validate_json, job.plan)
+        try:
+            plan = await self._in_thread(PLANS.validate_json, job.plan)
+        except ValueError as error:
+            reason = f"its plan in the database cannot be read: {first_line(error)}"
+            log.error("job %s failed: %s", job.id, reason)
+            await self._leases.fail(job, reason)
+            return
         numbers = await self._leases.missing(job, self._chunk_size(plan))
         if numbers:
             failure = await self._run(Chunk(job, plan, numbers, self._results))

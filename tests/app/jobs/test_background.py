@@ -17,7 +17,8 @@ from app.jobs import background, webhook
 from app.jobs.background import Background
 from app.jobs.errors import BadAddress, StorageUnavailable
 from app.jobs.leases import Leases
-from app.jobs.store import Quota, Store
+from app.jobs.quotas import Quota
+from app.jobs.store import Store
 from app.jobs.tables import Job
 from tests.app.jobs.fakes import FakePool, make_job, make_plan, make_settings
 from tests.app.server import Server

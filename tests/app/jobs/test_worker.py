@@ -11,8 +11,9 @@ import pytest
 
 from app.jobs import worker
 from app.jobs.errors import LostLease, StorageFull, StorageUnavailable
+from app.jobs.quotas import Quota
 from app.jobs.result_store import ResultStore, decode_image, encode_trajectory
-from app.jobs.store import Quota, Store
+from app.jobs.store import Store
 from app.jobs.tables import Job
 from app.jobs.worker import PLANS, Terms, Worker, maker
 from app.pool.errors import Overloaded
@@ -176,15 +177,28 @@ async def test_storage_that_fails_makes_a_job_wait_and_says_so(
 
 
 async def test_an_error_of_the_servers_own_fails_the_job_with_the_reason(
-    sqlite: Store, results: ResultStore, pool: FakePool
+    sqlite: Store, results: ResultStore, pool: FakePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = make_job(make_plan())
-    job.plan = "{}"
-    await add(sqlite, job)
+    monkeypatch.setattr(worker, "encode_image", None)
+    job = await add(sqlite, make_job(make_plan()))
     async with working(sqlite, results, pool):
         found = await until_status(sqlite, job, "failed")
-    assert str(found.detail).startswith("an error in the server: ")
-    assert "validation errors for Plan" in str(found.detail)
+    assert str(found.detail).startswith("an error in the server: TypeError(")
+
+
+async def test_a_plan_that_cannot_be_read_fails_its_job_alone_with_the_reason(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    damaged, whole_one = (make_job(make_plan(job_id=digit * 32)) for digit in "12")
+    damaged.plan = "{}"
+    for job in (damaged, whole_one):
+        await add(sqlite, job)
+    async with working(sqlite, results, pool):
+        await until_status(sqlite, whole_one, "finished")
+        found = await until_status(sqlite, damaged, "failed")
+    detail = str(found.detail)
+    assert detail.startswith("its plan in the database cannot be read: ")
+    assert detail.endswith("validation errors for Plan")
 
 
 async def test_a_server_that_stops_gives_its_jobs_back(
@@ -224,7 +238,7 @@ async def test_the_files_of_a_job_that_is_deleted_in_its_turn_can_be_removed(
         await until(pool.is_asked)
         await sqlite.delete(job.id)
         await running.cancel(job.id)
-        assert await sqlite.to_purge() == [job.id]
+        assert await sqlite.cleaning.to_purge() == [job.id]
 
 
 async def test_a_lost_lease_ends_the_turn_although_the_engine_is_busy(
@@ -238,7 +252,7 @@ async def test_a_lost_lease_ends_the_turn_although_the_engine_is_busy(
         await sqlite.delete(job.id)
 
         async def holds() -> bool:
-            return await sqlite.to_purge() == [job.id]
+            return await sqlite.cleaning.to_purge() == [job.id]
 
         await until(holds)
 
