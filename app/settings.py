@@ -213,7 +213,7 @@ class JobSettings(BaseSettings):
         description="Idempotency-Keys of all clients' synchronous requests that are kept, at most",
     )
     max_client_keys: Positive = Field(
-        10_000,
+        20_000,
         description="Idempotency-Keys of one client's synchronous requests that are kept, at most",
     )
 

@@ -93,10 +93,12 @@ class Background:
                     log.warning("no jobs are accepted: %s", error)
                 self._reason = str(error)
             except Exception as error:
-                self._reason = f"an error in the server: {error!r}"
-                log.exception(
-                    "jobs stopped because of an error in the server; they are started again"
-                )
+                reason = f"an error in the server: {error!r}"
+                if self._reason != reason:
+                    log.exception(
+                        "jobs stopped because of an error in the server; they are started again"
+                    )
+                self._reason = reason
             await asyncio.sleep(OPEN_SECONDS)
 
     @contextlib.asynccontextmanager

@@ -23,6 +23,8 @@ PAUSE_SECONDS = (10.0, 60.0, 300.0, 1800.0, 7200.0, 21600.0)
 """Pauses after failed calls, in order; a call that fails after the last pause is the last one."""
 LOOK_SECONDS = 1.0
 """How often to look for a webhook that is due."""
+RETRY_SECONDS = 5.0
+"""Pause after an error of the database."""
 CALLS = 8
 """Calls at once: one that is not answered holds up few others."""
 SHARE = 2
@@ -61,14 +63,14 @@ class Callers:
             job = await self._store.due_webhook(PAUSE_SECONDS, hosts, clients)
         except StorageError as error:
             log.error("no webhook can be called now: %s", error)
-            return False
         except Exception:
             log.exception("an error in the server; webhooks are looked for again")
-            return False
-        if job is None:
-            return False
-        self._calls[asyncio.create_task(self._call(job, threads))] = job
-        return True
+        else:
+            if job is not None:
+                self._calls[asyncio.create_task(self._call(job, threads))] = job
+            return job is not None
+        await asyncio.sleep(RETRY_SECONDS)
+        return False
 
     async def _wait(self) -> None:
         """Until it is time to look again."""

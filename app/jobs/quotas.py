@@ -72,12 +72,9 @@ async def check_keys(session: AsyncSession, client: str, quota: KeyQuota, at: fl
         (quota.server, true(), TooManyKeys, "this server"),
     ):
         seeds = IdempotencyKey.job_id.is_(None), mine
-        kept, first = (
-            await session.execute(
-                select(func.count(), func.min(IdempotencyKey.expires_at)).where(*seeds)
-            )
-        ).one()
-        if kept >= most:
+        kept = await session.scalar(select(func.count()).select_from(IdempotencyKey).where(*seeds))
+        if kept is not None and kept >= most:
+            first = await session.scalar(select(func.min(IdempotencyKey.expires_at)).where(*seeds))
             seconds = max(1, math.ceil((first or at) - at))
             raise too_many(
                 f"Idempotency-Key: {kept} keys are remembered; {keeper} keeps {most}, and the "

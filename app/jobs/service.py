@@ -17,6 +17,7 @@ from app.jobs.errors import (
     JobUnfinished,
     NoWebhooks,
     StorageFull,
+    StorageUnavailable,
     UnknownJob,
     first_line,
 )
@@ -30,6 +31,9 @@ from app.jobs.webhook_url import check_url, host_of
 from app.jobs.worker import PLANS, maker
 from app.pool.pool import EnginePool
 from app.settings import Settings
+
+DISK_SECONDS = 5.0
+"""How long a new job waits for what the disk of the results has left."""
 
 
 class Jobs:
@@ -57,7 +61,7 @@ class Jobs:
         if webhook_url is not None:
             self._check_webhook(webhook_url)
         store = self._background.store
-        await asyncio.to_thread(self._check_disk, size)  # a network disk may take its time
+        await self._check_disk(size)
         text = await asyncio.to_thread(PLANS.dump_json, plan)
         settings = self._settings
         job = Job(
@@ -118,7 +122,8 @@ class Jobs:
             plan = await asyncio.to_thread(PLANS.validate_json, job.plan)
         except ValueError as error:
             raise JobUnfinished(
-                f"job {job_id} has no result: its plan in the database cannot be read: {first_line(error)}"
+                f"job {job_id} has no result, its plan in the database cannot be read: "
+                f"{first_line(error)}"
             ) from None
         started = job.started_at or job.created_at
         timing = {
@@ -156,8 +161,14 @@ class Jobs:
             )
         check_url(url, private=self._settings.webhook_private)
 
-    def _check_disk(self, size: int) -> None:
-        free = self._background.results.free_bytes()
+    async def _check_disk(self, size: int) -> None:
+        try:
+            async with asyncio.timeout(DISK_SECONDS):  # a network disk may never answer
+                free = await asyncio.to_thread(self._background.results.free_bytes)
+        except TimeoutError:
+            raise StorageUnavailable(
+                f"the disk of the jobs' results did not answer within {DISK_SECONDS:g} seconds"
+            ) from None
         if free is not None and size > free:
             raise StorageFull(
                 f"the job's results may take {size} bytes, the server's disk has {free} left: "

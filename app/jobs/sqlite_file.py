@@ -46,8 +46,8 @@ def check(database: Path, results: ResultStore) -> None:
     if damage is not None:
         raise StorageDamaged(
             f"{database} is damaged: {damage}. Move it away, with {database.name}-wal and "
-            f"{database.name}-shm, or put a copy back; then jobs are accepted again. The results of "
-            f"its jobs are still in {results.url}, which nothing removes"
+            f"{database.name}-shm, or put a copy back: then jobs are accepted again. The results "
+            f"of its jobs are still in {results.url}, and nothing removes them"
         )
 
 

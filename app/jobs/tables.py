@@ -95,7 +95,10 @@ class IdempotencyKey(Base):
     one."""
 
     __tablename__ = "idempotency_keys"
-    __table_args__ = (Index("idempotency_keys_expiry", "expires_at"),)
+    __table_args__ = (
+        Index("idempotency_keys_quotas", "job_id", "client", "expires_at"),
+        Index("idempotency_keys_expiry", "expires_at"),
+    )
 
     client: Mapped[str] = mapped_column(String(255), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
@@ -103,7 +106,7 @@ class IdempotencyKey(Base):
     made_by: Mapped[str] = mapped_column(String(255))
     seed: Mapped[int] = mapped_column(BigInteger)
     job_id: Mapped[str | None] = mapped_column(
-        String(32), ForeignKey("jobs.id", ondelete="CASCADE"), index=True
+        String(32), ForeignKey("jobs.id", ondelete="CASCADE")
     )
     expires_at: Mapped[float] = mapped_column(Double)
 

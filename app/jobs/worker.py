@@ -143,8 +143,7 @@ class Worker:
             finally:
                 await end([turn])
                 del self._turns[turn]
-            if not turn.cancelled():
-                await asyncio.sleep(turn.result())
+            await asyncio.sleep(_pause_after(turn))
             self._news.set()  # the job may wait for its next turn, and the other slot be looking
 
     async def _next(self) -> Job:
@@ -279,6 +278,17 @@ class Worker:
 
     async def _in_thread(self, call: Callable[[A], T], argument: A) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, argument)
+
+
+def _pause_after(turn: asyncio.Task[float]) -> float:
+    """Seconds to pause after a turn that has ended. An error that not even its end has dealt with
+    is logged: it does not end the turns of other jobs."""
+    if turn.cancelled():
+        return 0.0
+    if (error := turn.exception()) is None:
+        return turn.result()
+    log.error("an error in the server: a job waits until its lease runs out", exc_info=error)
+    return RETRY_SECONDS
 
 
 class Chunk:

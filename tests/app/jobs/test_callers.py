@@ -28,7 +28,8 @@ Call = Callable[[str], Awaitable[None]]
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(callers, "LOOK_SECONDS", 0.01)
+    for name in ("LOOK_SECONDS", "RETRY_SECONDS"):
+        monkeypatch.setattr(callers, name, 0.01)
 
 
 @contextlib.asynccontextmanager
@@ -38,7 +39,7 @@ async def calling(
     """Callers that run as long as the block lasts, and call `call`."""
 
     async def replaced(url: str, body: bytes, _: Executor, *, secret: str, private: bool) -> None:
-        assert json.loads(body)["status"] == "failed"
+        assert (json.loads(body)["status"], secret, private) == ("failed", "a secret", False)
         await call(url)
 
     monkeypatch.setattr(webhook, "call", replaced)

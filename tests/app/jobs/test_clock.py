@@ -1,8 +1,9 @@
 """A database's clock that somebody sets."""
 
+import time
+
 import pytest
 
-from app.jobs import clock
 from app.jobs.clock import TRUST_SECONDS, ClockWatch
 
 
@@ -20,7 +21,7 @@ class Clocks:
 @pytest.fixture
 def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
     made = Clocks()
-    monkeypatch.setattr(clock.time, "monotonic", lambda: made.now)
+    monkeypatch.setattr(time, "monotonic", lambda: made.now)
     return made
 
 

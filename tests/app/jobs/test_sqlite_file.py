@@ -60,7 +60,7 @@ def test_pages_of_garbage_are_found(database: Path, results: ResultStore) -> Non
     content = bytearray(database.read_bytes())
     content[2 * PAGE : 5 * PAGE] = b"\xff" * (3 * PAGE)
     database.write_bytes(content)
-    damage(database, results)
+    assert f"{database} is damaged: " in damage(database, results)
 
 
 def test_an_empty_file_is_a_new_one_only_without_results(

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import queue
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -15,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.jobs import webhook, webhook_url
+from app.jobs import webhook
 from app.jobs.errors import BadAddress
 from tests.app.server import Server
 
@@ -147,24 +148,22 @@ async def test_the_name_stays_the_host_although_the_address_is_connected_to(
 
 @pytest.mark.anyio
 async def test_the_name_is_looked_up_once_and_only_what_was_checked_is_connected_to(
-    monkeypatch: pytest.MonkeyPatch, threads: Executor
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, threads: Executor
 ) -> None:
     """A name server that answers differently the second time gains nothing."""
-    with Receiver(200) as checked, Receiver(200) as other:
-        ports, asked = iter([port_of(checked), port_of(other)]), []
+    addresses, asked = iter(["127.0.0.1", "127.0.0.2"]), []
 
-        def look_up(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
-            asked.append(host)
-            return [(None, None, None, "", ("127.0.0.1", next(ports)))]
+    def look_up(*host_and_port: object, **_: object) -> list[tuple[object, ...]]:
+        asked.append(host_and_port)
+        return [(None, None, None, "", (next(addresses), 80))]
 
-        url = f"http://rebinding.example:{port_of(checked)}/hook"
-        with monkeypatch.context() as patched:
-            patched.setattr(webhook_url.socket, "getaddrinfo", look_up)
-            await webhook.call(url, b"{}", threads, secret=SECRET, private=True)
-        headers, _ = checked.calls.get(timeout=10)
-        assert headers["Host"] == f"rebinding.example:{port_of(checked)}"
-        assert asked == ["rebinding.example"]
-        assert other.calls.empty()
+    port = port_of(receiver)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    url = f"http://rebinding.example:{port}/hook"
+    await webhook.call(url, b"{}", threads, secret=SECRET, private=True)
+    headers, _ = receiver.calls.get(timeout=10)
+    assert headers["Host"] == f"rebinding.example:{port}"
+    assert asked == [("rebinding.example", port)]
 
 
 class Dripping:
@@ -183,7 +182,7 @@ class Dripping:
         self._server.close()
         await self._ended.wait()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n")
         with contextlib.suppress(ConnectionError):
             while not writer.is_closing():
@@ -211,7 +210,7 @@ async def test_a_name_server_that_does_not_answer_is_waited_for_no_longer_than_t
 ) -> None:
     monkeypatch.setattr(webhook, "CALL_SECONDS", 0.2)
     answered = threading.Event()
-    monkeypatch.setattr(webhook_url.socket, "getaddrinfo", lambda *_, **__: answered.wait(30))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(30))
     try:
         with pytest.raises(TimeoutError):
             await webhook.call("http://a.example", b"{}", threads, secret=SECRET, private=True)

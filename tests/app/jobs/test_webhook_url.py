@@ -1,5 +1,6 @@
 """URLs of webhooks: what is refused when it is given, and which addresses are called."""
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 
@@ -132,6 +133,6 @@ async def test_a_name_with_one_private_address_is_not_called(
     addresses: list[str], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [(None, None, None, "", (address, 80)) for address in addresses]
-    monkeypatch.setattr(webhook_url.socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
     with ThreadPoolExecutor(1) as threads, pytest.raises(BadAddress, match=reason):
         await webhook_url.resolve(httpx.URL("http://a.example"), threads, private=False)

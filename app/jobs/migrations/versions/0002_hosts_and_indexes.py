@@ -10,12 +10,16 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-INDEXES = {
+JOBS = {
     "jobs_turns": ("status", "made_by", "client", "turn_at", "lease_until"),
     "jobs_quotas": ("client", "status", "stored_bytes"),
     "jobs_expiry": ("expires_at", "status"),
     "jobs_files": ("status", "purged", "lease_until"),
     "jobs_webhooks": ("webhook_due", "webhook_host", "client"),
+}
+KEYS = {
+    "idempotency_keys_quotas": ("job_id", "client", "expires_at"),
+    "idempotency_keys_expiry": ("expires_at",),
 }
 
 
@@ -29,16 +33,18 @@ def upgrade() -> None:
         change = sa.update(jobs).where(jobs.c.id == job_id).values(webhook_host=_host(url))
         connection.execute(change)
     op.drop_index("jobs_turns", "jobs")
-    for name, columns in INDEXES.items():
-        op.create_index(name, "jobs", list(columns))
-    op.create_index("idempotency_keys_expiry", "idempotency_keys", ["expires_at"])
+    op.drop_index("ix_idempotency_keys_job_id", "idempotency_keys")
+    for table, indexes in (("jobs", JOBS), ("idempotency_keys", KEYS)):
+        for name, columns in indexes.items():
+            op.create_index(name, table, list(columns))
 
 
 def downgrade() -> None:
     """Take it away again."""
-    op.drop_index("idempotency_keys_expiry", "idempotency_keys")
-    for name in INDEXES:
-        op.drop_index(name, "jobs")
+    for table, indexes in (("jobs", JOBS), ("idempotency_keys", KEYS)):
+        for name in indexes:
+            op.drop_index(name, table)
+    op.create_index("ix_idempotency_keys_job_id", "idempotency_keys", ["job_id"])
     op.create_index("jobs_turns", "jobs", ["status", "made_by", "turn_at"])
     op.drop_column("jobs", "webhook_host")
 
