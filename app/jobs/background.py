@@ -16,7 +16,7 @@ from app.jobs import sqlite_file
 from app.jobs.callers import PAUSE_SECONDS, Callers
 from app.jobs.clock import ClockWatch
 from app.jobs.database import database_url, is_sqlite
-from app.jobs.errors import StorageError, StorageUnavailable
+from app.jobs.errors import StorageDamaged, StorageError, StorageUnavailable
 from app.jobs.result_store import ResultStore
 from app.jobs.store import Store
 from app.jobs.worker import Terms, Worker
@@ -170,11 +170,14 @@ class Background:
 async def _repeatedly(
     act: Callable[[], Awaitable[None]], seconds: float, at_once: asyncio.Event
 ) -> None:
-    """Act, for ever, `seconds` apart; sooner when `at_once` is set. Every error is logged."""
+    """Act, for ever, `seconds` apart; sooner when `at_once` is set. Every error is logged;
+    StorageDamaged is raised: whoever opens the storage says what to do."""
     while True:
         at_once.clear()  # before acting: what is set meanwhile is not lost
         try:
             await act()
+        except StorageDamaged:
+            raise
         except StorageError as error:
             log.error("%s", error)
         except Exception:

@@ -1,5 +1,6 @@
 """SQLite and PostgreSQL for jobs: transactions, drivers, durability, migrations, errors."""
 
+import asyncio
 import functools
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -58,6 +59,8 @@ class Database:
 
     def __init__(self, url: URL) -> None:
         self.url = url
+        self._calls: set[asyncio.Task[Any] | None] = set()  # transactions that run to their end
+        self._is_closed = False
         self._engines = make_engine(url), make_engine(url, only_reads=True)
         self._writes, self._reads = (
             async_sessionmaker(engine, expire_on_commit=False) for engine in self._engines
@@ -66,6 +69,7 @@ class Database:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:
         """A session whose changes are on disk after the block, or none of them is."""
+        self._check_open()
         with translated():
             async with self._writes.begin() as session:
                 yield session
@@ -73,6 +77,7 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
         """A session for questions. It does not wait for those who write."""
+        self._check_open()
         with translated():
             async with self._reads() as session:
                 yield session
@@ -83,8 +88,29 @@ class Database:
         pools = [cast(QueuePool, engine.pool) for engine in self._engines]
         return sum(pool.checkedout() for pool in pools)
 
+    async def carry_through(self, call: Coroutine[Any, Any, T]) -> T:
+        """The result of a transaction that runs to its end, even when this is cancelled."""
+
+        async def noted() -> T:
+            task = asyncio.current_task()
+            self._calls.add(task)
+            try:
+                return await call
+            finally:
+                self._calls.discard(task)
+
+        return await finish(noted())
+
+    def _check_open(self) -> None:
+        # An engine that is closed opens new connections, which nobody would close.
+        if self._is_closed:
+            raise StorageUnavailable("the job database has been closed")
+
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, after the transactions that run to their end."""
+        self._is_closed = True
+        if running := {task for task in self._calls if task is not None}:
+            await asyncio.wait(running, timeout=2 * BUSY_SECONDS)
         for engine in self._engines:
             await engine.dispose()
 
@@ -106,7 +132,7 @@ def transaction(method: Method[S, P, T]) -> Method[S, P, T]:
     @functools.wraps(method)
     async def whole(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         call = method(self, *args, **kwargs)
-        return await (finish(call) if is_sqlite(self.database.url) else call)
+        return await (self.database.carry_through(call) if is_sqlite(self.database.url) else call)
 
     return whole
 

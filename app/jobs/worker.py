@@ -113,7 +113,7 @@ class Worker:
         self._looking = asyncio.Lock()  # for a job: one slot at a time
 
     async def run(self) -> None:
-        """Run jobs, for ever."""
+        """Run jobs, until an error ends it: StorageDamaged, or one of this server's own."""
         await together(*(self._take_turns() for _ in range(SLOTS)))
 
     def wake(self) -> None:
@@ -174,7 +174,12 @@ class Worker:
         return 0.0
 
     async def _settle(self, job: Job, error: BaseException) -> float:
-        """Make of the job what ENDINGS says of the error; the seconds to pause after it."""
+        """Make of the job what ENDINGS says of the error; the seconds to pause after it.
+
+        Raises StorageDamaged: nothing more is written then.
+        """
+        if isinstance(error, StorageDamaged):
+            raise error
         ending = next(found for kind, found in ENDINGS.items() if isinstance(error, kind))
         if isinstance(error, StorageError):
             log.error("job %s waits: %s", job.id, error)
@@ -282,10 +287,11 @@ class Worker:
 
 def _pause_after(turn: asyncio.Task[float]) -> float:
     """Seconds to pause after a turn that has ended. An error that not even its end has dealt with
-    is logged: it does not end the turns of other jobs."""
+    is logged: it does not end the turns of other jobs. Raises StorageDamaged."""
     if turn.cancelled():
         return 0.0
-    if (error := turn.exception()) is None:
+    error = turn.exception()
+    if error is None or isinstance(error, StorageDamaged):
         return turn.result()
     log.error("an error in the server: a job waits until its lease runs out", exc_info=error)
     return RETRY_SECONDS

@@ -360,15 +360,17 @@ async def test_a_damaged_database_says_what_to_do_and_keeps_its_results(
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("place", [(Leases, "claim"), (Leases, "record"), (Cleaning, "expire")])
 async def test_a_database_that_is_damaged_while_it_is_used_is_used_no_more(
-    tmp_path: Path, pool: FakePool, monkeypatch: pytest.MonkeyPatch
+    place: tuple[type, str], tmp_path: Path, pool: FakePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> None:
         raise StorageDamaged("the job database is damaged: database disk image is malformed")
 
     async with opened(tmp_path, pool) as running:
         with monkeypatch.context() as broken:
-            broken.setattr(Leases, "claim", fail)
+            broken.setattr(*place, fail)
+            await add(running.store)
             running.wake()
             await until(lambda: not is_open(running) and "is damaged" in reason(running))
         await until(lambda: is_open(running))

@@ -139,6 +139,27 @@ async def test_a_call_of_sqlite_is_carried_through_although_its_caller_is_cancel
 
 
 @pytest.mark.anyio
+async def test_a_database_is_closed_after_its_transactions_and_used_no_more(
+    sqlite: Store, tmp_path: Path
+) -> None:
+    made = await create(sqlite, job())
+    claim = asyncio.create_task(sqlite.leases.claim("me", "us", LEASE))
+    await asyncio.sleep(0)
+    claim.cancel()
+    await asyncio.sleep(0)
+    await sqlite.close()
+    assert sqlite.database.in_use == 0
+    with pytest.raises(asyncio.CancelledError):
+        await claim
+    for attempt in (sqlite.get(made.id), sqlite.delete(made.id)):
+        with pytest.raises(StorageUnavailable, match="has been closed"):
+            await attempt
+    again = Store(make_url(f"sqlite:///{tmp_path}/jobs.sqlite"))
+    assert (await again.get(made.id)).owner == "me"
+    await again.close()
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(("is_carried_through", "times"), [(True, 1), (True, 3), (False, 1)])
 async def test_wherever_a_transaction_is_cancelled_it_leaves_no_lock_and_no_connection(
     store: Store, is_carried_through: bool, times: int

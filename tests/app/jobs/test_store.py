@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, update
+from sqlalchemy import Engine, create_engine, event
 
 from app.jobs.database import parse_url
 from app.jobs.errors import (
@@ -16,18 +16,12 @@ from app.jobs.errors import (
 from app.jobs.keys import Key
 from app.jobs.quotas import KeyQuota
 from app.jobs.store import Store
-from app.jobs.tables import Job
 from tests.app.jobs.rows import WEEK, claimed, create, job, kept
 
 pytestmark = pytest.mark.anyio
 
 WEBHOOK: dict[str, Any] = {"webhook_url": "http://example.com", "webhook_host": "example.com"}
 KEYS = KeyQuota(server=10, client=3)
-
-
-async def set_job(store: Store, job_id: str, **values: object) -> None:
-    async with store.database.writing() as session:
-        await session.execute(update(Job).where(Job.id == job_id).values(**values))
 
 
 async def test_a_job_is_found_again_by_a_store_that_is_opened_later(
