@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import math
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -32,15 +33,16 @@ BUSY_SECONDS = 5.0
 after twice that at most, the other half being its wait for a connection."""
 STATEMENT_SECONDS = 30.0
 """How long PostgreSQL works on one statement."""
-READERS = 5
-"""Connections of those who only read: they wait for none that writes."""
+CONNECTIONS = 5
+"""Connections of those who only read, who wait for none that writes; and as many of PostgreSQL's
+writers."""
 MIGRATION_LOCK = 0x6464706D
 """PostgreSQL's advisory lock that is held while tables are made or changed."""
 WRITE = "BEGIN IMMEDIATE"
 """A transaction that first reads and then writes could fail half-way, were it not IMMEDIATE."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 DISK_FULL = "53100"
-"""PostgreSQL's code of a full disk; SQLite says it in words."""
+"""PostgreSQL's code of a full disk."""
 DAMAGES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 """SQLite's codes for a file that is damaged."""
 
@@ -174,14 +176,20 @@ def is_sqlite(url: URL) -> bool:
 def make_engine(url: URL, *, only_reads: bool = False) -> AsyncEngine:
     """Connections whose commits survive a power failure. Those that only read do not take SQLite's
     write lock."""
-    options: dict[str, Any] = {"pool_timeout": BUSY_SECONDS, "pool_size": READERS}
+    options: dict[str, Any] = {
+        "pool_timeout": BUSY_SECONDS, "pool_size": CONNECTIONS, "max_overflow": 0,
+    }  # fmt: skip
     if not is_sqlite(url):
-        own, times = url.query.get("options", ""), (BUSY_SECONDS, STATEMENT_SECONDS)
-        lock, statement = (f"{1000 * seconds:.0f}" for seconds in times)
-        limits = f"{own} -c lock_timeout={lock} -c statement_timeout={statement}"
-        arguments = {"connect_timeout": int(BUSY_SECONDS), "options": limits.strip()}
-        return create_async_engine(url, pool_pre_ping=True, connect_args=arguments, **options)
-    options["max_overflow"] = 0
+        arguments = {"connect_timeout": math.ceil(BUSY_SECONDS)}
+        engine = create_async_engine(url, pool_pre_ping=True, connect_args=arguments, **options)
+        lock, statement = (round(1000 * seconds) for seconds in (BUSY_SECONDS, STATEMENT_SECONDS))
+        # For the transaction alone: behind PgBouncer a session may be another client's next.
+        limits = (
+            f"SELECT set_config('lock_timeout', '{lock}', true), "
+            f"set_config('statement_timeout', '{statement}', true)"
+        )
+        _begin_with(engine.sync_engine, limits)
+        return engine
     if not only_reads:
         options["pool_size"] = 1  # SQLite has one writer; others wait in order, and for no thread
     engine = create_async_engine(url.set(drivername="sqlite+aiosqlite"), **options)
@@ -236,10 +244,14 @@ def translated() -> Iterator[None]:
 
 
 def _make_durable(engine: Engine, begin: str) -> None:
-    def begin_transaction(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
     event.listen(engine, "connect", _prepare_sqlite)
+    _begin_with(engine, begin)
+
+
+def _begin_with(engine: Engine, statement: str) -> None:
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
+
     event.listen(engine, "begin", begin_transaction)
 
 
