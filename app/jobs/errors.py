@@ -14,6 +14,10 @@ class StorageUnavailable(StorageError):
     """The job database or the result store cannot be used."""
 
 
+class StorageDamaged(StorageUnavailable):
+    """The file of the job database is damaged; the message says what to do."""
+
+
 class StorageFull(StorageError):
     """There is no room for the results, on the disk or in the budget."""
 
@@ -24,6 +28,21 @@ class TooManyJobs(Exception):
 
 class TooManyOwnJobs(Exception):
     """The client has as many unfinished jobs as the server keeps for one client."""
+
+
+class TooManyKeys(Exception):
+    """The server has as many Idempotency-Keys of synchronous requests as it keeps.
+
+    `retry_after`: seconds until the next one expires.
+    """
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class TooManyOwnKeys(TooManyKeys):
+    """The client has as many of them as the server keeps for one client."""
 
 
 class JobTooLarge(ValueError):
@@ -85,6 +104,11 @@ class NoWebhooks(ValueError):
 
 class BadAddress(Exception):
     """The host of a webhook cannot be looked up, or its address is private."""
+
+
+def first_line(error: Exception) -> str:
+    """What a message repeats of an error that may have as many lines as a row has fields."""
+    return str(error).partition("\n")[0]
 
 
 def _quoted(text: str) -> str:

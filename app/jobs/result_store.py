@@ -36,6 +36,7 @@ class ResultStore:
     """
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self._fs, self._root = fsspec.url_to_fs(url)
         self._is_local = "file" in self._fs.protocol
 
@@ -75,6 +76,12 @@ class ResultStore:
         with translated():
             if self._fs.exists(folder):
                 self._fs.rm(folder, recursive=True)
+
+    def is_empty(self) -> bool:
+        """Whether no job has files."""
+        with translated():
+            names = self._fs.ls(self._root, detail=False)
+        return all(name.rpartition("/")[2].startswith(".") for name in names)
 
     def free_bytes(self) -> int | None:
         """Bytes that the disk has left; None where that is not known."""

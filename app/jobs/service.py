@@ -11,7 +11,6 @@ from contextlib import AbstractAsyncContextManager
 
 from app.generation.plan import Plan
 from app.generation.schemas import JobStatus
-from app.jobs import webhook
 from app.jobs.background import Background
 from app.jobs.errors import (
     JobExpired,
@@ -19,17 +18,23 @@ from app.jobs.errors import (
     JobUnfinished,
     NoWebhooks,
     StorageFull,
+    StorageUnavailable,
     UnknownJob,
+    first_line,
 )
 from app.jobs.keys import Key
+from app.jobs.quotas import KeyQuota, Quota
 from app.jobs.representations import Stored
 from app.jobs.result_store import bound_bytes
 from app.jobs.status import describe
-from app.jobs.store import Quota
 from app.jobs.tables import Job, Kind
+from app.jobs.webhook_url import check_url, host_of
 from app.jobs.worker import PLANS, maker
 from app.pool.pool import EnginePool
 from app.settings import Settings
+
+DISK_SECONDS = 5.0
+"""How long a new job waits for what the disk of the results has left."""
 
 
 class Jobs:
@@ -66,7 +71,7 @@ class Jobs:
         if webhook_url is not None:
             self._check_webhook(webhook_url)
         store = self._background.store
-        await asyncio.to_thread(self._check_disk, size)  # a network disk may take its time
+        await self._check_disk(size)
         text = await asyncio.to_thread(PLANS.dump_json, plan)
         settings = self._settings
         job = Job(
@@ -82,13 +87,16 @@ class Jobs:
             created_at=0.0,  # the database's clock says when
             expires_at=float(settings.jobs_expiry_seconds),
             webhook_url=webhook_url,
+            webhook_host=webhook_url and host_of(webhook_url),
         )
         accepted = await store.create(
             job,
             key,
             seed=plan.submit.seed,
-            server=Quota(settings.max_jobs, settings.jobs_budget_bytes),
-            client=Quota(limits.max_client_jobs, limits.jobs_client_bytes),
+            server=Quota(settings.max_jobs, settings.jobs_budget_bytes, settings.max_kept_jobs),
+            client=Quota(
+                limits.max_client_jobs, limits.jobs_client_bytes, settings.max_client_kept_jobs
+            ),
         )
         self._background.wake()
         return describe(accepted, accepted.created_at, self._pool)
@@ -96,11 +104,12 @@ class Jobs:
     async def remember(self, key: Key, seed: int) -> int:
         """The seed of the first request with this key; `seed`, if this is the first one.
 
-        Raises KeyReused or KeyOutdated.
+        Raises KeyReused or KeyOutdated; TooManyOwnKeys or TooManyKeys.
         """
-        made_by = maker(self._pool.model)
-        expiry = float(self._settings.jobs_expiry_seconds)
-        return await self._background.store.remember(key, made_by, seed, expiry)
+        made_by, settings = maker(self._pool.model), self._settings
+        expiry = float(settings.jobs_expiry_seconds)
+        quota = KeyQuota(settings.max_keys, settings.max_client_keys)
+        return await self._background.store.remember(key, made_by, seed, expiry, quota)
 
     async def status(self, job_id: str) -> JobStatus:
         """How far a job is. Raises UnknownJob."""
@@ -119,7 +128,13 @@ class Jobs:
         if job.status != "finished":
             progress = f"{job.done} of {job.total} samples are made"
             raise JobUnfinished(f"job {job_id} is {job.status}: {progress}")
-        plan = await asyncio.to_thread(PLANS.validate_json, job.plan)
+        try:
+            plan = await asyncio.to_thread(PLANS.validate_json, job.plan)
+        except ValueError as error:
+            raise JobUnfinished(
+                f"job {job_id} has no result, its plan in the database cannot be read: "
+                f"{first_line(error)}"
+            ) from None
         started = job.started_at or job.created_at
         timing = {
             "queued_s": round(started - job.created_at, 6),
@@ -154,10 +169,16 @@ class Jobs:
             raise NoWebhooks(
                 "X-Webhook-URL: this server calls no webhooks: it has no secret to sign them with"
             )
-        webhook.check_url(url, private=self._settings.webhook_private)
+        check_url(url, private=self._settings.webhook_private)
 
-    def _check_disk(self, size: int) -> None:
-        free = self._background.results.free_bytes()
+    async def _check_disk(self, size: int) -> None:
+        try:
+            async with asyncio.timeout(DISK_SECONDS):  # a network disk may never answer
+                free = await asyncio.to_thread(self._background.results.free_bytes)
+        except TimeoutError:
+            raise StorageUnavailable(
+                f"the disk of the jobs' results did not answer within {DISK_SECONDS:g} seconds"
+            ) from None
         if free is not None and size > free:
             raise StorageFull(
                 f"the job's results may take {size} bytes, the server's disk has {free} left: "

@@ -25,7 +25,9 @@ from app.jobs.errors import (
     StorageFull,
     StorageUnavailable,
     TooManyJobs,
+    TooManyKeys,
     TooManyOwnJobs,
+    TooManyOwnKeys,
     UnknownJob,
 )
 from app.pool.errors import ClientOverLimit, NotReady, Overloaded, TooLate
@@ -70,6 +72,8 @@ TABLE: dict[type[Exception], Row] = {
     ResultTooLarge: Row(422),
     TooManyOwnJobs: Row(429, retry_after=JOBS_RETRY_SECONDS),
     TooManyJobs: Row(503, retry_after=JOBS_RETRY_SECONDS),
+    TooManyOwnKeys: Row(429),
+    TooManyKeys: Row(503),
     StorageUnavailable: Row(503, retry_after=JOBS_RETRY_SECONDS),
     StorageFull: Row(507),
 }

@@ -142,6 +142,20 @@ class JobSettings(BaseSettings):
     max_job_samples: Positive = Field(50_000, description="samples in one job, at most")
     max_jobs: Positive = Field(1000, description="unfinished jobs of all clients together, at most")
     max_client_jobs: Positive = Field(200, description="unfinished jobs of one client, at most")
+    max_kept_jobs: Positive = Field(
+        100_000, description="jobs of all clients together that have not expired, at most"
+    )
+    max_client_kept_jobs: Positive = Field(
+        10_000, description="jobs of one client that have not expired, at most"
+    )
+    max_keys: Positive = Field(
+        100_000,
+        description="Idempotency-Keys of all clients' synchronous requests that are kept, at most",
+    )
+    max_client_keys: Positive = Field(
+        20_000,
+        description="Idempotency-Keys of one client's synchronous requests that are kept, at most",
+    )
 
     @field_validator("jobs_url")
     @classmethod

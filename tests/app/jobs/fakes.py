@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 import numpy as np
 
 from app.generation.collect import Result, image
@@ -118,6 +119,7 @@ def make_job(plan: Plan, webhook_url: str | None = None) -> Job:
         created_at=0.0,
         expires_at=3600.0,
         webhook_url=webhook_url,
+        webhook_host=webhook_url and httpx.URL(webhook_url).host,
     )
 
 

@@ -1,16 +1,19 @@
 """What can be asked of jobs, without HTTP and without an engine."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from app.generation import encoding
 from app.generation.plan import Plan
 from app.generation.schemas import JobStatus
+from app.jobs import service
 from app.jobs.errors import (
     BadWebhook,
     JobTooLarge,
@@ -23,7 +26,9 @@ from app.jobs.errors import (
 )
 from app.jobs.keys import Key
 from app.jobs.representations import sample_zip
+from app.jobs.result_store import ResultStore
 from app.jobs.service import Jobs
+from app.jobs.tables import Job
 from tests.app.jobs.fakes import FakePool, make_plan, make_settings, whole
 
 pytestmark = pytest.mark.anyio
@@ -148,3 +153,39 @@ async def test_a_deleted_job_is_gone_with_its_files(tmp_path: Path, pool: FakePo
             await jobs.status(job_id)
         while folder.exists():
             await asyncio.sleep(0.01)
+
+
+async def test_a_disk_that_does_not_answer_is_waited_for_in_bounded_time(
+    tmp_path: Path, pool: FakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    async with running(tmp_path, pool) as jobs:
+        monkeypatch.setattr(service, "DISK_SECONDS", 0.1)
+        monkeypatch.setattr(ResultStore, "free_bytes", lambda _: answers.wait(30) and None)
+        with pytest.raises(StorageUnavailable, match="did not answer within 0.1 seconds"):
+            await submit(jobs, make_plan())
+        answers.set()
+
+
+@pytest.mark.parametrize("field", ["plan", "header"])
+async def test_a_damaged_row_is_told_and_can_be_deleted(
+    tmp_path: Path, pool: FakePool, field: str
+) -> None:
+    async with running(tmp_path, pool) as jobs:
+        damaged = await submit(jobs, make_plan())
+        other = await submit(jobs, make_plan(job_id="2" * 32))
+        for job_id in (damaged, other):
+            await finished(jobs, job_id)
+        async with jobs._background.store.database.writing() as session:
+            change = update(Job).where(Job.id == damaged).values({field: "[]"})
+            await session.execute(change)
+        if field == "plan":
+            with pytest.raises(JobUnfinished, match="its plan in the database cannot be read: "):
+                await jobs.result(damaged)
+        else:
+            with pytest.raises(StorageUnavailable, match=f"row of job {damaged} .* is damaged"):
+                await jobs.status(damaged)
+        await jobs.result(other)
+        await jobs.delete(damaged)
+        with pytest.raises(UnknownJob):
+            await jobs.status(damaged)

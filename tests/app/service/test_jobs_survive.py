@@ -19,9 +19,10 @@ from app.jobs import worker
 from app.jobs.database import parse_url
 from app.jobs.errors import StorageUnavailable
 from app.jobs.leases import Leases
+from app.jobs.quotas import Quota
 from app.jobs.representations import STREAMS, Stored
 from app.jobs.result_store import ResultStore
-from app.jobs.store import Quota, Store
+from app.jobs.store import Store
 from app.jobs.worker import Terms, Worker
 from app.jobs.zip_stream import Body
 from app.tasks import end
