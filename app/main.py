@@ -8,6 +8,7 @@ import fsspec
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from app.generation.budget import Budget
 from app.http.access_log import AccessLog
 from app.http.cors import Cors
 from app.http.metrics import Metrics
@@ -25,6 +26,7 @@ from app.wire.options import Options
 from diffusion import __version__
 
 ENCODER_THREADS = 2
+READER_THREADS = 4
 DESCRIPTION = """
 Images from a denoising diffusion probabilistic model (Ho, Jain, Abbeel 2020), one denoising step
 at a time. Choose the representation with `Accept`; errors are RFC 9457 problems.
@@ -47,7 +49,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        with services.encoders:
+        with services.encoders, services.readers:
             services.pool.start()
             try:
                 async with services.jobs.running():
@@ -146,5 +148,7 @@ def make_services(
         pool,
         Jobs(settings, pool),
         Metrics(pool),
+        Budget(settings.answers_budget_bytes),
         ThreadPoolExecutor(ENCODER_THREADS, "encoder"),
+        ThreadPoolExecutor(READER_THREADS, "reader"),
     )

@@ -21,7 +21,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "app.settings", CORE,
     },
     "app.main": {
-        "app.http", "app.jobs", "app.pool", "app.routes", "app.settings", "app.wire", CORE,
+        "app.generation", "app.http", "app.jobs", "app.pool", "app.routes", "app.settings",
+        "app.wire", CORE,
     },
     "app.flags": {"app.environment", "app.settings"},
     "app.health": {"app.address", "app.settings"},

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 connections, with a deadline for slow clients and problems as errors."""
+"""uvicorn's HTTP/1.1 connections, with deadlines for slow clients and problems as errors."""
 
 import asyncio
 import json
@@ -10,6 +10,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from app.http.problems import MEDIA_TYPE, Problem
 
 ANSWERABLE = (h11.IDLE, h11.SEND_RESPONSE)
+PART_BYTES = 256 << 10
+"""The bytes of an answer that a client must take in `write_seconds`: those of a large block."""
 
 
 class PatientProtocol(H11Protocol):
@@ -18,13 +20,20 @@ class PatientProtocol(H11Protocol):
     The time counts from the connection's beginning, and later from the first byte after an answer:
     until then uvicorn's keep-alive timeout counts. That ends at the first byte: a client that sends
     one byte, or the rest of a body that is already answered, would stay for ever.
+
+    A client that does not read is cut off: within `write_seconds` it must take all that waits to be
+    sent, or PART_BYTES of it. While nothing waits, as in a quiet stream of events, no time counts.
     """
 
     seconds = 30.0
+    write_seconds = 30.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # Whatever waits pauses the writer: the answer's end, which nobody else waits for, too.
+        transport.set_write_buffer_limits(high=0)
         self._deadline: asyncio.TimerHandle | None = None
+        self._write_deadline: asyncio.TimerHandle | None = None
         self._start_deadline()
 
     def data_received(self, data: bytes) -> None:
@@ -40,7 +49,32 @@ class PatientProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
+        self._stop_write_deadline()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._start_write_deadline()
+
+    def resume_writing(self) -> None:
+        self._stop_write_deadline()
+        super().resume_writing()
+
+    def _start_write_deadline(self) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        self._write_deadline = self.loop.call_later(self.write_seconds, self._check_reader, waiting)
+
+    def _stop_write_deadline(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
+
+    def _check_reader(self, waited: int) -> None:
+        """Cut the client off unless it has read enough of the `waited` bytes."""
+        if waited - self.transport.get_write_buffer_size() < PART_BYTES:
+            self.transport.abort()  # close() would go on waiting for the reader
+        else:
+            self._start_write_deadline()
 
     def _start_deadline(self) -> None:
         self._deadline = self.loop.call_later(self.seconds, self.transport.close)
@@ -73,6 +107,8 @@ class PatientProtocol(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
 
-def patient_protocol(seconds: float) -> type[PatientProtocol]:
-    """A PatientProtocol with this deadline, for `uvicorn.Config(http=...)`, which wants a class."""
-    return type("ConfiguredProtocol", (PatientProtocol,), {"seconds": float(seconds)})
+def patient_protocol(seconds: float, write_seconds: float) -> type[PatientProtocol]:
+    """A PatientProtocol with these deadlines, for `uvicorn.Config(http=...)`, which wants a
+    class."""
+    deadlines = {"seconds": float(seconds), "write_seconds": float(write_seconds)}
+    return type("ConfiguredProtocol", (PatientProtocol,), deadlines)

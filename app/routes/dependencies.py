@@ -7,6 +7,7 @@ from typing import Annotated, Self, cast
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from app.generation.budget import Budget
 from app.generation.schemas import SampleRequest
 from app.http import auth, prefer
 from app.http.metrics import Metrics
@@ -23,14 +24,18 @@ BEARER = HTTPBearer(auto_error=False, description="One of the server's API keys,
 class Services:
     """What one server answers requests with; `create_app` makes it once.
 
-    `encoders` are the threads that encode pictures, off the event loop.
+    `answers` is what their memory is reserved from. `encoders` are the threads that encode answers,
+    off the event loop. `readers` read, check and encode the results of jobs, one sample at a time:
+    a store that is slow holds up no other answer.
     """
 
     settings: Settings
     pool: EnginePool
     jobs: Jobs
     metrics: Metrics
+    answers: Budget
     encoders: Executor
+    readers: Executor
 
     @classmethod
     def of(cls, request: Request) -> Self:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from app.generation import encoding
 from app.generation.plan import Plan
 from app.generation.schemas import JobStatus
 from app.jobs.errors import (
@@ -24,7 +23,7 @@ from app.jobs.errors import (
 from app.jobs.keys import Key
 from app.jobs.representations import sample_zip
 from app.jobs.service import Jobs
-from tests.app.jobs.fakes import FakePool, make_plan, make_settings, whole
+from tests.app.jobs.fakes import FakePool, answer, make_plan, make_settings
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +61,7 @@ async def test_a_job_is_accepted_made_and_fetched(tmp_path: Path, pool: FakePool
         assert (status.done, status.total, status.seed) == (20, 20, 7)
         stored = await jobs.result(job_id)
         body = sample_zip(stored)
-        assert b"".join(body.blocks(0, body.size)) == encoding.sample_zip(whole(plan))
+        assert b"".join(body.blocks(0, body.size)) == answer(plan, "application/zip")
 
 
 async def test_before_the_storage_is_open_the_reason_is_told(

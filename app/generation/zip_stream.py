@@ -1,6 +1,6 @@
 """Zip archives and npz files that are never whole in memory: the sizes of their parts are known.
 
-The bytes are those of `app.generation.encoding.archive` for the same files.
+The bytes are those that `zipfile` writes for the same files, without compression or dates.
 """
 
 import io
@@ -25,7 +25,8 @@ UNIX = 3 << 8
 READABLE = 0o600 << 16
 DATE = 1 << 5 | 1  # 1980-01-01, at 00:00:00
 BLOCK_BYTES = 1 << 18
-"""Parts are joined to blocks of about this size."""
+"""Parts are joined to blocks of about this size, and larger ones are cut."""
+Content = bytes | memoryview
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class Body:
     """Bytes in parts: `sizes` int64 (parts,) in bytes, and `read(i)`, the content of part i."""
 
     sizes: Array
-    read: Callable[[int], bytes]
+    read: Callable[[int], Content]
 
     @classmethod
-    def of(cls, content: bytes) -> "Body":
+    def of(cls, content: Content) -> "Body":
         """A body of one part, which is in memory."""
         return cls(np.array([len(content)]), lambda _: content)
 
@@ -45,7 +46,7 @@ class Body:
         """A body of several bodies, one after the other."""
         first = np.array([0, *accumulate(len(body.sizes) for body in bodies)])
 
-        def read(i: int) -> bytes:
+        def read(i: int) -> Content:
             body = int(np.searchsorted(first, i, side="right")) - 1
             return bodies[body].read(i - int(first[body]))
 
@@ -64,15 +65,18 @@ class Body:
             if at >= stop:
                 break
             begin = int(ends[i]) - int(self.sizes[i])
-            block += self.read(i)[at - begin : stop - begin]
+            part = memoryview(self.read(i))[at - begin : stop - begin]
+            for first in range(0, len(part), BLOCK_BYTES):
+                block += part[first : first + BLOCK_BYTES]
+                if len(block) >= BLOCK_BYTES:
+                    yield bytes(block)
+                    block.clear()
             at = int(ends[i])
-            if len(block) >= BLOCK_BYTES:
-                yield bytes(block)
-                block.clear()
-        yield bytes(block)
+        if block:
+            yield bytes(block)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A file of an archive: its name, its size in bytes and its CRC-32."""
 
@@ -132,10 +136,10 @@ def archive(files: Sequence[tuple[Entry, Body]]) -> Body:
     return Body.join([*parts, Body.of(directory([entry for entry, _ in files]))])
 
 
-def archive_of_many(entries: Sequence[Entry], read: Callable[[int], bytes]) -> Body:
+def archive_of_many(entries: Sequence[Entry], read: Callable[[int], Content]) -> Body:
     """A zip of many files of one part each: `read(i)` is the content of file i."""
     sizes = np.array([entry.header_size + entry.size for entry in entries], np.int64)
-    files = Body(sizes, lambda i: entries[i].header + read(i))
+    files = Body(sizes, lambda i: entries[i].header + bytes(read(i)))
     return Body.join([files, Body.of(directory(entries))])
 
 
@@ -145,17 +149,30 @@ def memory_file(name: str, content: bytes) -> tuple[Entry, Body]:
 
 
 def npy_file(name: str, array: Array) -> tuple[Entry, Body]:
-    """A file for `archive` that makes it an npz with this array, which is in memory."""
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
-    return memory_file(f"{name}.npy", buffer.getvalue())
+    """A file for `archive` that makes it an npz with this array, which is in memory and is not
+    copied."""
+    content = np.ascontiguousarray(array).data.cast("B")
+    start = _npy_start(array.dtype, array.shape)
+    crc = zlib.crc32(content, zlib.crc32(start))
+    entry = Entry(f"{name}.npy", len(start) + len(content), crc)
+    return entry, Body.join([Body.of(start), Body.of(content)])
 
 
 def npy_file_of_rows(
-    name: str, dtype: np.dtype, shape: tuple[int, ...], crcs: Array, read: Callable[[int], bytes]
+    name: str, dtype: np.dtype, shape: tuple[int, ...], crcs: Array, read: Callable[[int], Content]
 ) -> tuple[Entry, Body]:
     """A file for `archive` that makes it an npz with an array whose row i has the bytes `read(i)`
     and the CRC-32 `crcs[i]`."""
+    start = _npy_start(dtype, shape)
+    row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
+    rows = Body(np.full(shape[0], row_bytes), read)
+    crc = joined_crc(zlib.crc32(start), crcs, row_bytes)
+    entry = Entry(f"{name}.npy", len(start) + shape[0] * row_bytes, crc)
+    return entry, Body.join([Body.of(start), rows])
+
+
+def _npy_start(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """What a .npy file has before an array's bytes."""
     buffer = io.BytesIO()
     header = {
         "descr": np.lib.format.dtype_to_descr(dtype),
@@ -163,12 +180,7 @@ def npy_file_of_rows(
         "shape": shape,
     }
     np.lib.format.write_array_header_1_0(buffer, header)
-    start = buffer.getvalue()
-    row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
-    rows = Body(np.full(shape[0], row_bytes), read)
-    crc = joined_crc(zlib.crc32(start), crcs, row_bytes)
-    entry = Entry(f"{name}.npy", len(start) + shape[0] * row_bytes, crc)
-    return entry, Body.join([Body.of(start), rows])
+    return buffer.getvalue()
 
 
 def joined_crc(crc: int, crcs: Array, length: int) -> int:
