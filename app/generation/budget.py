@@ -37,16 +37,20 @@ class Budget:
         Raises AnswerTooLarge for more than the budget has, and AnswersFull when no room gets free
         within a short time.
         """
-        if size > self.total:
+        await self.reserve(size, size)
+        return Room(self, size)
+
+    async def reserve(self, size: int, whole: int) -> None:
+        """Take `size` bytes for an answer that has `whole` bytes then. Raises as `take` does."""
+        if whole > self.total:
             raise AnswerTooLarge(
-                f"the answer would need {size} bytes of memory; this server has {self.total} for "
+                f"the answer would need {whole} bytes of memory; this server has {self.total} for "
                 "all answers: ask for fewer images or frames, or for another format"
             )
         if self._waiting or self.taken + size > self.total:
             await self._wait(size)
         else:
             self.taken += size
-        return Room(self, size)
 
     @property
     def retry_after(self) -> int:
@@ -121,6 +125,13 @@ class Room:
         self._is_closed = True
         self._budget.leave(self)
         self._settle()
+
+    async def grow(self, size: int) -> None:
+        """Have `size` bytes in all, as far as they are not there yet. Raises as `Budget.take`
+        does."""
+        if size > self._size:
+            await self._budget.reserve(size - self._size, size)
+            self._size = size
 
     def shrink(self, size: int) -> None:
         """Keep only `size` bytes: the rest is not needed any more."""

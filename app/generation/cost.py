@@ -12,7 +12,8 @@ from app.generation.plan import Plan
 REQUEST_BYTES = 64 << 10
 """What a request takes before it has a picture: its task, its connection's buffers, a block."""
 SAMPLE_BYTES = 400
-"""What a sample takes in a plan and in the queue: its index, its label, its place in sets."""
+"""What a sample takes besides its pictures: its index and label, its place in the queue's sets, and
+in a job its size, its checksums, and its entry in an archive."""
 EVENT_BYTES = 300
 """What a frame takes besides its pictures: its place in the set of those that have come."""
 PNG_BYTES = 200

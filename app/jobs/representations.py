@@ -9,6 +9,7 @@ import numpy as np
 
 from app.generation import encoding
 from app.generation.collect import Needs, Result
+from app.generation.cost import plan_bytes
 from app.generation.encoding import Encoded
 from app.generation.formats import SAMPLE, TRAJECTORY, Format
 from app.generation.plan import Plan
@@ -30,8 +31,6 @@ from app.jobs.tables import Kind
 from diffusion import pixels
 
 Array = np.ndarray
-ENTRY_BYTES = 400
-"""What a sample takes while a result is sent: its sizes, checksums, and place in a directory."""
 COPIES = 3
 """Times that one sample's bytes are in memory at once while a result is streamed: as a file, and as
 arrays, pixels or text."""
@@ -186,7 +185,7 @@ def memory_bytes(stored: Stored, media_type: str) -> int:
     chosen = PICTURES[stored.kind].get(media_type)
     if chosen is not None:
         return chosen.cost(stored.plan) + largest
-    return stored.n * ENTRY_BYTES + COPIES * (largest + 2 * BLOCK_BYTES)
+    return plan_bytes(stored.n) + COPIES * (largest + 2 * BLOCK_BYTES)
 
 
 STREAMS: dict[Kind, dict[str, Callable[[Stored], Body | Iterator[bytes]]]] = {

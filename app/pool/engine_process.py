@@ -53,7 +53,7 @@ WATCH_SECONDS = 0.5
 """Time between two looks at the process."""
 TELL_SECONDS = 2.0
 """Time after which a step of the start that goes on is logged again."""
-HIGH_WATER, LOW_WATER = 8 << 20, 2 << 20
+HIGH_WATER, LOW_WATER = 2 << 20, 1 << 19
 """Bytes of events waiting for a reader: above the first its job pauses, until below the second."""
 
 

@@ -134,7 +134,8 @@ async def accept_job(
     """
     model, limits = services.pool.model, services.settings
     request_id = RequestRecord.of(request.scope).request_id
-    with await services.answers.take(cost.plan_bytes(body.n)):
+    n = min(body.n, limits.max_job_samples)  # more is refused
+    with await services.answers.take(cost.plan_bytes(n)):
         accepted = plan(body, model, limits, client=client, request_id=request_id, as_job=True)
         key = idempotency_key(request, body, client)
         webhook_url = request.headers.get("x-webhook-url")

@@ -65,11 +65,11 @@ async def get_job_result(job_id: str, request: Request, services: ServicesDep) -
     interrupted download can be resumed."""
     with ExitStack() as held:
         n = (await services.jobs.status(job_id)).total
-        held.enter_context(await services.answers.take(plan_bytes(n)))
+        room = held.enter_context(await services.answers.take(plan_bytes(n)))
         stored = await services.jobs.result(job_id)
         offered = [*STREAMS[stored.kind], *PICTURES[stored.kind]]
         media_type = choose(accept_header(request.headers), offered)
-        room = held.enter_context(await services.answers.take(memory_bytes(stored, media_type)))
+        await room.grow(memory_bytes(stored, media_type))
         reading = Reading(services.jobs, stored, services.readers, room)
         part, blocks = await _content(request, reading, stored, media_type)
         if RequestRecord.of(request.scope).is_head:

@@ -85,6 +85,19 @@ async def test_bytes_that_are_not_needed_any_more_let_others_in() -> None:
     assert budget.taken == 0
 
 
+async def test_room_can_grow_as_far_as_the_budget_goes() -> None:
+    budget = Budget(100, wait_seconds=0.01)
+    with await budget.take(10) as room, await budget.take(50):
+        await room.grow(50)
+        await room.grow(20)
+        assert budget.taken == 100
+        with pytest.raises(AnswersFull):
+            await room.grow(60)
+        with pytest.raises(AnswerTooLarge, match="need 101 bytes"):
+            await room.grow(101)
+    assert budget.taken == 0
+
+
 async def test_a_call_that_goes_on_after_its_request_keeps_its_bytes_until_it_ends() -> None:
     budget, may_end = Budget(100), threading.Event()
     with ThreadPoolExecutor(1) as threads:
