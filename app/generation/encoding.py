@@ -167,7 +167,7 @@ def sample_zip(result: Result) -> Encoded:
         Entry(name, len(content), zlib.crc32(content))
         for name, content in zip(file_names, contents, strict=True)
     ]
-    return _whole(archive_of_many(entries, contents.__getitem__))
+    return _whole(archive_of_many(len(entries), entries.__getitem__, contents.__getitem__))
 
 
 def sample_npz(result: Result) -> Encoded:

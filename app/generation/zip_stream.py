@@ -6,7 +6,7 @@ The bytes are those that `zipfile` writes for the same files, without compressio
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -115,19 +115,21 @@ class Entry:
         return CENTRAL.pack(b"PK\1\2", *fields, *rest) + name + extra
 
 
-def directory(entries: Sequence[Entry]) -> bytes:
+def directory(entries: Iterable[Entry]) -> bytes:
     """The end of an archive of these files, in this order: its directory and where that starts
     (APPNOTE 4.3.12 to 4.3.16)."""
-    offsets = [0, *accumulate(entry.header_size + entry.size for entry in entries)]
-    start = offsets.pop()
-    listing = b"".join(e.listed(at) for e, at in zip(entries, offsets, strict=True))
-    count, size, end_64 = len(entries), len(listing), b""
+    listing, start, count = bytearray(), 0, 0
+    for entry in entries:
+        count += 1
+        listing += entry.listed(start)
+        start += entry.header_size + entry.size
+    size, end_64 = len(listing), b""
     if count >= MAX_16 or start >= MAX_32 or size >= MAX_32:
         versions = (VERSION_64, VERSION_64)
         end_64 = END_64.pack(b"PK\6\6", 44, *versions, 0, 0, count, count, size, start)
         end_64 += LOCATOR_64.pack(b"PK\6\7", 0, start + size, 1)
         count, size, start = min(count, MAX_16), min(size, MAX_32), min(start, MAX_32)
-    return listing + end_64 + END.pack(b"PK\5\6", 0, 0, count, count, size, start, 0)
+    return bytes(listing) + end_64 + END.pack(b"PK\5\6", 0, 0, count, count, size, start, 0)
 
 
 def archive(files: Sequence[tuple[Entry, Body]]) -> Body:
@@ -136,11 +138,18 @@ def archive(files: Sequence[tuple[Entry, Body]]) -> Body:
     return Body.join([*parts, Body.of(directory([entry for entry, _ in files]))])
 
 
-def archive_of_many(entries: Sequence[Entry], read: Callable[[int], Content]) -> Body:
-    """A zip of many files of one part each: `read(i)` is the content of file i."""
-    sizes = np.array([entry.header_size + entry.size for entry in entries], np.int64)
-    files = Body(sizes, lambda i: entries[i].header + bytes(read(i)))
-    return Body.join([files, Body.of(directory(entries))])
+def archive_of_many(
+    count: int, entry: Callable[[int], Entry], read: Callable[[int], Content]
+) -> Body:
+    """A zip of many files of one part each: `entry(i)` and `read(i)` are file i and its content.
+    They are called whenever one is needed, so a zip of 50,000 files takes little memory."""
+
+    def entries() -> Iterator[Entry]:
+        return map(entry, range(count))
+
+    sizes = np.fromiter((e.header_size + e.size for e in entries()), np.int64, count)
+    files = Body(sizes, lambda i: entry(i).header + bytes(read(i)))
+    return Body.join([files, Body.of(directory(entries()))])
 
 
 def memory_file(name: str, content: bytes) -> tuple[Entry, Body]:

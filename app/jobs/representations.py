@@ -16,6 +16,7 @@ from app.generation.plan import Plan
 from app.generation.zip_stream import (
     BLOCK_BYTES,
     Body,
+    Content,
     Entry,
     archive,
     archive_of_many,
@@ -102,17 +103,18 @@ def sample_json(stored: Stored) -> Iterator[bytes]:
 
 def sample_zip(stored: Stored) -> Body:
     """Zip of the images as PNG, named by index, and request.json, which repeats the request."""
-    sizes, crcs = stored.index.size.tolist(), stored.index.first_crc.tolist()
-    entries = [
-        Entry(f"{index:06d}.png", size, crc)
-        for index, size, crc in zip(stored.plan.submit.indices, sizes, crcs, strict=True)
-    ]
     request, content = memory_file("request.json", encoding.request_file(stored.plan))
+    sizes, crcs = stored.index.size, stored.index.first_crc
 
-    def read(i: int) -> bytes:
-        return stored.read(i) if i < stored.n else bytes(content.read(0))
+    def entry(i: int) -> Entry:
+        if i == stored.n:
+            return request
+        return Entry(f"{stored.plan.submit.indices[i]:06d}.png", int(sizes[i]), int(crcs[i]))
 
-    return archive_of_many([*entries, request], read)
+    def read(i: int) -> Content:
+        return content.read(0) if i == stored.n else stored.read(i)
+
+    return archive_of_many(stored.n + 1, entry, read)
 
 
 def sample_npz(stored: Stored) -> Body:
