@@ -73,9 +73,10 @@ def plan(
     seed: int | None = None,
     request_id: str = "",
     as_job: bool = False,
+    as_stream: bool = False,
 ) -> Plan:
     """Fill in the defaults, and refuse what the model or the server's limits (those of jobs, with
-    `as_job`) do not allow.
+    `as_job`) do not allow. The size of an answer `as_stream` has no limit.
 
     `seed` is the one to use if the request names none; without it, one is drawn. The engine's time
     is counted for `client`. Raises InvalidField or AnswerTooLarge.
@@ -92,8 +93,8 @@ def plan(
     labels = _labels(request, known)
     spacing = Spacing.even(T, steps)
     shown = _shown(request, spacing, T, limits)
-    # A job's result is never whole in memory; each of its samples is.
-    _check_response_size(1 if as_job else request.n, model, len(shown), limits, as_job)
+    if not as_stream:  # which is never whole in memory; nor is a job's result, but each sample
+        _check_response_size(1 if as_job else request.n, model, len(shown), limits, as_job)
     submit = Submit(
         id=uuid.uuid4().hex,
         seed=_seed(request, seed),

@@ -90,20 +90,30 @@ async def denoise_trajectory(
         kind: Kind = "denoise-trajectory"
         return await accept_job(request, kind, body, client, services)
     media_type = choose(accept_header(request.headers), [*TRAJECTORY, sse.MEDIA_TYPE])
-    planned = make_plan(request, body, client, services)
-    if media_type == sse.MEDIA_TYPE:
+    as_stream = media_type == sse.MEDIA_TYPE
+    planned = make_plan(request, body, client, services, as_stream=as_stream)
+    if as_stream:
         return await stream(request, body, planned, wait, services)
     return await answer(request, body, planned, wait, services, TRAJECTORY, media_type)
 
 
-def make_plan(request: Request, body: SampleRequest, client: str, services: Services) -> Plan:
+def make_plan(
+    request: Request,
+    body: SampleRequest,
+    client: str,
+    services: Services,
+    *,
+    as_stream: bool = False,
+) -> Plan:
     """Plan the request, which takes nothing yet.
 
     Raises InvalidField, AnswerTooLarge, NotReady, or Problem for a webhook.
     """
     refuse_webhook(request)
     model, request_id = services.pool.model, RequestRecord.of(request.scope).request_id
-    return plan(body, model, services.settings, client=client, request_id=request_id)
+    return plan(
+        body, model, services.settings, client=client, request_id=request_id, as_stream=as_stream
+    )
 
 
 async def accept(request: Request, body: SampleRequest, planned: Plan, services: Services) -> Plan:

@@ -49,8 +49,6 @@ def test_many_files_are_the_bytes_of_an_archive_made_in_memory() -> None:
     contents = list(FILES.values())
     made = archive_of_many(len(entries), entries.__getitem__, contents.__getitem__)
     assert whole(made) == by_zipfile(FILES)
-        archive_of_many(len(entries), entries.__getitem__, contents.__getitem__)
-    ) == by_zipfile(FILES)
 
 
 def test_few_files_are_too() -> None:

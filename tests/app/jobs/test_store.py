@@ -177,9 +177,9 @@ async def test_a_webhook_that_is_heard_is_not_due_any_more(store: Store) -> None
     assert await store.due_webhook([0.0]) is None
 
 
-async def done(store: Store, **fields: object) -> Job:
+async def done(store: Store) -> Job:
     """A finished job of four samples."""
-    made = await create(store, job(**fields))
+    made = await create(store, job())
     turn = await claimed(store)
     await store.leases.record(turn, kept(0, 1, 2, 3))
     await store.leases.end_turn(turn, 4, 1.0, WEEK)

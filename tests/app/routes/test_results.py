@@ -2,7 +2,7 @@
 
 import http.client
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -40,7 +40,7 @@ def finished(server: Server, place: str) -> str:
     raise AssertionError(status)
 
 
-def make(server: Server, path: str, body: dict[str, object]) -> str:
+def make(server: Server, path: str, body: Mapping[str, object]) -> str:
     accepted = server.client.post(path, json=body, headers={"Prefer": "respond-async"})
     return finished(server, accepted.headers["location"])
 
@@ -63,7 +63,7 @@ def flip(path: Path) -> None:
 
 @pytest.mark.parametrize(("path", "body", "accepts"), FORMATS, ids=["images", "frames"])
 def test_a_first_file_that_is_lost_is_a_503_and_is_made_again_with_the_same_bytes(
-    server: Server, path: str, body: dict[str, object], accepts: list[str]
+    server: Server, path: str, body: Mapping[str, object], accepts: list[str]
 ) -> None:
     place = make(server, path, body)
     for number, accept in enumerate(accepts):
