@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 
 from app.door.clients import Clients
 from app.door.door import Door
+from app.generation.budget import Budget
 from app.http.access_log import AccessLog
 from app.http.cors import Cors
 from app.http.metrics import Metrics
@@ -28,6 +29,7 @@ from app.wire.options import Options
 from diffusion import __version__
 
 ENCODER_THREADS = 2
+READER_THREADS = 4
 DESCRIPTION = """
 Images from a denoising diffusion probabilistic model (Ho, Jain, Abbeel 2020), one denoising step
 at a time. Choose the representation with `Accept`; errors are RFC 9457 problems.
@@ -50,7 +52,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        with services.encoders:
+        with services.encoders, services.readers:
             services.pool.start()
             try:
                 async with services.jobs.running(on_unusable):
@@ -155,5 +157,7 @@ def make_services(
         Jobs(settings, pool),
         Metrics(pool),
         Clients(settings),
+        Budget(settings.answers_budget_bytes),
         ThreadPoolExecutor(ENCODER_THREADS, "encoder"),
+        ThreadPoolExecutor(READER_THREADS, "reader"),
     )

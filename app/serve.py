@@ -1,5 +1,6 @@
 """The server process of `ddpm serve`: uvicorn, from the settings to the exit status."""
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -14,7 +15,7 @@ from app import logs
 from app.address import check_exposure, listen, local_url
 from app.door.clients import Clients
 from app.environment import service_variables, unknown_variables
-from app.http.uvicorn_protocol import Room, patient_protocol
+from app.http.uvicorn_protocol import ConnectionLimit, patient_protocol
 from app.main import create_app
 from app.pool.engine_process import COMMAND
 from app.pool.pool import EnginePool
@@ -55,7 +56,10 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
             timeout_keep_alive=settings.keep_alive_seconds,
             timeout_graceful_shutdown=settings.shutdown_seconds + ANSWER_SECONDS,
             server_header=False,
-            http=patient_protocol(settings.body_seconds, Room.of_this_process()),
+            http=patient_protocol(
+                settings.body_seconds, settings.write_seconds, ConnectionLimit.of_this_process()
+            ),
+            ws="none",  # an Upgrade is ignored; uvicorn would answer it with plain text
             access_log=False,  # app.http.access_log writes those lines
             log_config=None,
             reset_contextvars=True,  # else a pipelined request would find its predecessor's

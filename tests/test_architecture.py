@@ -23,8 +23,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "app.pool", "app.settings", "app.tasks", "app.tls", CORE,
     },
     "app.main": {
-        "app.door", "app.http", "app.jobs", "app.pool", "app.routes", "app.settings", "app.wire",
-        CORE,
+        "app.door", "app.generation", "app.http", "app.jobs", "app.pool", "app.routes",
+        "app.settings", "app.wire", CORE,
     },
     "app.flags": {"app.environment", "app.settings"},
     "app.health": {"app.address", "app.settings"},

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 connections, with a deadline for slow clients, a limit to their number, and
+"""uvicorn's HTTP/1.1 connections, with deadlines for slow clients, a limit to their number, and
 problems as errors."""
 
 import asyncio
@@ -23,10 +23,12 @@ OWN_FILES = 128
 TOO_MANY = "the server has too many connections; close some, or try again"
 TELL_SECONDS = 60.0
 """How often the log says that there are too many connections."""
+PART_BYTES = 256 << 10
+"""The bytes of an answer that a client must take in `write_seconds`: those of a large block."""
 log = logging.getLogger("ddpm.server")
 
 
-class Room:
+class ConnectionLimit:
     """How many connections a server has at once."""
 
     def __init__(self, most: int) -> None:
@@ -64,15 +66,22 @@ class PatientProtocol(H11Protocol):
     The time counts from the connection's beginning, and later from the first byte after an answer:
     until then uvicorn's keep-alive timeout counts. That ends at the first byte: a client that sends
     one byte, or the rest of a body that is already answered, would stay for ever.
+
+    A client that does not read is cut off: within `write_seconds` it must take all that waits to be
+    sent, or PART_BYTES of it. While nothing waits, as in a quiet stream of events, no time counts.
     """
 
     seconds = 30.0
-    room = Room(sys.maxsize)
+    write_seconds = 30.0
+    limit = ConnectionLimit(sys.maxsize)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # Whatever waits pauses the writer: the answer's end, which nobody else waits for, too.
+        transport.set_write_buffer_limits(high=0)
         self._deadline: asyncio.TimerHandle | None = None
-        if self.room.has_for(len(self.connections)):
+        self._write_deadline: asyncio.TimerHandle | None = None
+        if self.limit.has_for(len(self.connections)):
             self._start_deadline()
         else:
             self._refuse(Problem(503, TOO_MANY, headers={"Retry-After": "1"}))
@@ -90,7 +99,32 @@ class PatientProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
+        self._stop_write_deadline()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._start_write_deadline()
+
+    def resume_writing(self) -> None:
+        self._stop_write_deadline()
+        super().resume_writing()
+
+    def _start_write_deadline(self) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        self._write_deadline = self.loop.call_later(self.write_seconds, self._check_reader, waiting)
+
+    def _stop_write_deadline(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
+
+    def _check_reader(self, waited: int) -> None:
+        """Cut the client off unless it has read enough of the `waited` bytes."""
+        if waited - self.transport.get_write_buffer_size() < PART_BYTES:
+            self.transport.abort()  # close() would go on waiting for the reader
+        else:
+            self._start_write_deadline()
 
     def _start_deadline(self) -> None:
         self._deadline = self.loop.call_later(self.seconds, self.transport.close)
@@ -131,8 +165,10 @@ class PatientProtocol(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
 
-def patient_protocol(seconds: float, room: Room) -> type[PatientProtocol]:
-    """A PatientProtocol with this deadline and limit, for `uvicorn.Config(http=...)`, which wants a
-    class."""
-    values = {"seconds": float(seconds), "room": room}
+def patient_protocol(
+    seconds: float, write_seconds: float, limit: ConnectionLimit
+) -> type[PatientProtocol]:
+    """A PatientProtocol with these deadlines and this limit, for `uvicorn.Config(http=...)`, which
+    wants a class."""
+    values = {"seconds": float(seconds), "write_seconds": float(write_seconds), "limit": limit}
     return type("ConfiguredProtocol", (PatientProtocol,), values)

@@ -49,8 +49,16 @@ class JobTooLarge(ValueError):
     """The job's results may take more bytes than the server keeps for one client."""
 
 
-class ResultTooLarge(ValueError):
-    """The whole result in memory would take more bytes than the server's limit."""
+class SampleLost(Exception):
+    """A sample's file is missing, or not what was written. `number` counts from 0 in the job."""
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(f"sample {number}: {reason}")
+        self.number = number
+
+
+class ResultLost(Exception):
+    """Some of a job's samples are lost, and are made again."""
 
 
 class UnknownJob(Exception):

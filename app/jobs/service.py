@@ -6,8 +6,9 @@ requests are answered as before, and every method here raises StorageUnavailable
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 
 from app.generation.plan import Plan
 from app.generation.schemas import JobStatus
@@ -17,6 +18,8 @@ from app.jobs.errors import (
     JobTooLarge,
     JobUnfinished,
     NoWebhooks,
+    ResultLost,
+    SampleLost,
     StorageFull,
     StorageUnavailable,
     UnknownJob,
@@ -30,8 +33,11 @@ from app.jobs.status import describe
 from app.jobs.tables import Job, Kind
 from app.jobs.webhook_url import check_url, host_of
 from app.jobs.worker import PLANS, maker
+from app.pool.errors import NotReady
 from app.pool.pool import EnginePool
 from app.settings import Settings
+
+log = logging.getLogger("ddpm.jobs")
 
 DISK_SECONDS = 5.0
 """How long a new job waits for what the disk of the results has left."""
@@ -142,6 +148,27 @@ class Jobs:
         }
         index = await store.index(job_id)
         return Stored(job.kind, plan, timing, self._background.results, index)
+
+    async def repair(self, stored: Stored, lost: SampleLost) -> ResultLost:
+        """Have the lost samples of a finished job made again, or fail the job if another model is
+        served now. Returns what to tell the client.
+
+        Raises StorageUnavailable, and what `result` does of a job that has failed or is changed.
+        """
+        store, job_id = self._background.store, stored.plan.submit.id
+        job = await store.get(job_id)
+        numbers = sorted({lost.number, *await asyncio.to_thread(stored.lost)})
+        what = f"{len(numbers)} of the {stored.n} stored samples are lost ({lost})"
+        failure = None
+        with suppress(NotReady):  # an engine that starts is that of the same checkpoint
+            if (served := maker(self._pool.model)) != job.made_by:
+                failure = f"{what}; they could be made by {job.made_by}, this server runs {served}"
+        is_changed = await store.lose(job_id, numbers, failure)
+        if failure is not None or not is_changed:
+            await self.result(job_id)
+        log.error("job %s: %s; they are made again", job_id, what)
+        self._background.wake()
+        return ResultLost(f"{what}; they are made again")
 
     async def check_owner(self, job_id: str, client: str) -> None:
         """Raises UnknownJob unless there is such a job and it is this client's."""

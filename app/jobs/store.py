@@ -22,6 +22,9 @@ from app.jobs.leases import Leases
 from app.jobs.quotas import KeyQuota, Quota, check_keys, check_room
 from app.jobs.tables import IdempotencyKey, Job, Sample
 
+MAX_VALUES = 1000
+"""Values that one statement names, at most."""
+
 
 @dataclass(frozen=True)
 class SampleIndex:
@@ -137,6 +140,31 @@ class Store:
             parts = [np.array(part, np.int64) async for part in rows.partitions(1000)]
         size, first, second = np.concatenate([np.empty((0, 3), np.int64), *parts]).T
         return SampleIndex(size, first, second)
+
+    @transaction
+    async def lose(self, job_id: str, numbers: Sequence[int], failure: str | None) -> bool:
+        """Forget samples of a finished job, so that it goes on with these; with `failure`, it fails
+        for that reason. Returns False if the job is not finished any more: nothing changes."""
+        async with self.database.writing() as session:
+            found = await session.execute(
+                update(Job)
+                .where(Job.id == job_id, Job.status == "finished")
+                .values(
+                    status="waiting" if failure is None else "failed",
+                    detail=failure,
+                    done=Job.done - len(numbers),
+                    next_number=min(numbers),
+                    finished_at=Job.finished_at if failure else None,
+                    turn_at=await time_in(session),
+                )
+                .returning(Job.id)
+            )
+            if found.scalar() is None:
+                return False
+            for start in range(0, len(numbers), MAX_VALUES):
+                some = Sample.number.in_(numbers[start : start + MAX_VALUES])
+                await session.execute(delete(Sample).where(Sample.job_id == job_id, some))
+        return True
 
     @transaction
     async def delete(self, job_id: str) -> None:

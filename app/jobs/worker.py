@@ -38,7 +38,7 @@ PLANS = TypeAdapter(Plan)
 """Plans to and from JSON, as the database keeps them."""
 SLOTS = 2
 """Jobs that have their turn at once: while the tail of one chunk runs, another fills the batch."""
-CHUNK_BYTES = 64 << 20
+CHUNK_BYTES = 24 << 20
 """Frames of unfinished samples that a slot holds, unless one sample has more."""
 RECORD_SECONDS = 0.25
 """Finished samples are recorded together, this often."""

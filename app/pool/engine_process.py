@@ -52,7 +52,7 @@ TELL_SECONDS = 2.0
 """Time after which a step of the start that goes on is logged again."""
 SAME = ("image_shape", "alpha_bar", "variance", "clip", "classes", "null_label")
 """What is the same of a model each time that it is loaded, beside its weights."""
-HIGH_WATER, LOW_WATER = 8 << 20, 2 << 20
+HIGH_WATER, LOW_WATER = 2 << 20, 1 << 19
 """Bytes of events waiting for a reader: above the first its job pauses, until below the second."""
 
 

@@ -9,6 +9,7 @@ from fastapi.security import HTTPBearer
 
 from app.door.clients import Client, Clients
 from app.door.door import client_of
+from app.generation.budget import Budget
 from app.generation.schemas import SampleRequest
 from app.http import prefer
 from app.http.metrics import Metrics
@@ -25,7 +26,9 @@ BEARER = HTTPBearer(auto_error=False, description="One of the server's API keys,
 class Services:
     """What one server answers requests with; `create_app` makes it once.
 
-    `encoders` are the threads that encode pictures, off the event loop.
+    `answers` is what their memory is reserved from. `encoders` are the threads that encode answers,
+    off the event loop. `readers` read, check and encode the results of jobs, one sample at a time:
+    a store that is slow holds up no other answer.
     """
 
     settings: Settings
@@ -33,7 +36,9 @@ class Services:
     jobs: Jobs
     metrics: Metrics
     clients: Clients
+    answers: Budget
     encoders: Executor
+    readers: Executor
 
     @classmethod
     def of(cls, request: Request) -> Self:

@@ -238,6 +238,13 @@ RESULT_RESPONSES: Responses = {
     **_problem(416, "The result has no bytes in this range."),
     **_problem(422, "A picture of the whole result would be too large."),
     **NO_JOB,
+    503: {
+        **_problem(
+            503,
+            "No room for the answer, no storage, or lost images are made again; see Retry-After.",
+        )[503],
+        "headers": {**REQUEST_ID, **_RETRY_AFTER},
+    },
 }
 
 SAMPLE_RESPONSES: Responses = {

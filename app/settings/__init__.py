@@ -97,7 +97,16 @@ class LimitSettings(BaseSettings):
         description="bytes of a request's body, at most; the default has room for 50,000 labels",
     )
     max_response_bytes: Positive = Field(
-        256 << 20, description="bytes of the pictures in one answer before compression, at most"
+        64 << 20, description="bytes of the pictures in one answer before compression, at most"
+    )
+    answers_budget_bytes: Positive = Field(
+        96 << 20,
+        description="bytes of memory that all answers together take while they are gathered, "
+        "encoded and sent, at most",
+    )
+    write_seconds: Positive = Field(
+        30,
+        description="seconds that a client has to read each part of its answer, of 256 KiB at most",
     )
     body_seconds: Positive = Field(
         30,

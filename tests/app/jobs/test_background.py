@@ -339,7 +339,7 @@ async def test_a_damaged_database_says_what_to_do_and_keeps_its_results(
     content = database.read_bytes()
     database.write_bytes(content[: len(content) // 2])
     running = Background(make_settings(tmp_path), pool.as_pool())
-    async with running.running():
+    async with running.running(print):
         await until(lambda: "is damaged: " in reason(running))
         assert f"{database} is damaged" in reason(running)
         assert "Move it away" in reason(running) and str(results) in reason(running)

@@ -16,7 +16,8 @@ from app.jobs.errors import (
 from app.jobs.keys import Key
 from app.jobs.quotas import KeyQuota
 from app.jobs.store import Store
-from tests.app.jobs.rows import WEEK, claimed, create, job, kept
+from app.jobs.tables import Job
+from tests.app.jobs.rows import LEASE, WEEK, claimed, create, job, kept
 
 pytestmark = pytest.mark.anyio
 
@@ -154,3 +155,55 @@ async def test_no_question_reads_the_whole_table(sqlite: Store) -> None:
                     assert not reads_all or "INDEX" in step, (step, statement)
     engine.dispose()
     assert len(asked) > 20
+
+
+async def done(store: Store) -> Job:
+    """A finished job of four samples."""
+    made = await create(store, job())
+    turn = await claimed(store)
+    await store.leases.record(turn, kept(0, 1, 2, 3))
+    await store.leases.end_turn(turn, 4, 1.0, WEEK)
+    return made
+
+
+async def test_lost_samples_are_made_again_and_the_others_are_not(store: Store) -> None:
+    made = await done(store)
+    assert await store.lose(made.id, [1, 3], None)
+    found = await store.get(made.id)
+    assert (found.status, found.done, found.next_number) == ("waiting", 2, 1)
+    assert (found.finished_at, found.detail) == (None, None)
+    assert not await store.lose(made.id, [1, 3], None), "who finds it second changes nothing"
+    turn = await claimed(store)
+    assert await store.leases.missing(turn, limit=10) == [1, 3]
+    await store.leases.record(turn, kept(1, 3))
+    await store.leases.end_turn(turn, 4, 1.0, WEEK)
+    found = await store.get(made.id)
+    assert (found.status, found.done) == ("finished", 4)
+    assert (await store.index(made.id)).size.tolist() == [10, 11, 12, 13]
+
+
+async def test_a_whole_result_may_be_lost(store: Store) -> None:
+    made = await create(store, job(total=3000))
+    turn = await claimed(store)
+    await store.leases.record(turn, kept(*range(3000)))
+    await store.leases.end_turn(turn, 3000, 1.0, WEEK)
+    assert await store.lose(made.id, range(3000), None)
+    found = await store.get(made.id)
+    assert (found.status, found.done, found.next_number) == ("waiting", 0, 0)
+    assert len((await store.index(made.id)).size) == 0
+
+
+async def test_samples_that_cannot_be_made_again_fail_the_job(store: Store) -> None:
+    made = await done(store)
+    assert await store.lose(made.id, [2], "the weights are others")
+    found = await store.get(made.id)
+    assert (found.status, found.done, found.detail) == ("failed", 3, "the weights are others")
+    assert found.finished_at is not None
+    assert await store.leases.claim("me", "us", LEASE) is None
+
+
+async def test_a_job_that_is_deleted_meanwhile_loses_nothing(store: Store) -> None:
+    made = await done(store)
+    await store.delete(made.id)
+    assert not await store.lose(made.id, [0], None)
+    assert await store.cleaning.to_purge() == [made.id]

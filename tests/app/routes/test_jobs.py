@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.app.server import Server
+from tests.conftest import ServerFor
 
 ASYNC = {"Prefer": "respond-async"}
 SAMPLE = {"n": 70, "seed": 7, "steps": 5, "labels": 1, "first_index": 3}
@@ -154,10 +155,17 @@ def test_a_download_goes_on_where_it_broke(jobs: Server) -> None:
         assert (head.headers["Content-Length"], head.content) == (str(size), b"")
 
 
-def test_pictures_of_everything_are_bounded_like_synchronous_answers(jobs: Server) -> None:
-    place = finished(jobs, submit(jobs, {**SAMPLE, "n": 500}))
-    assert "would need 128000 bytes" in problem(result(jobs, place, "image/png"), 422)
-    assert "application/zip" in problem(result(jobs, place, "image/gif"), 406)
+def test_a_picture_of_everything_is_bounded_by_the_memory_of_all_answers(
+    server_for: ServerFor,
+) -> None:
+    flags = ["--answers-budget-bytes=3000000", "--max-samples=100"]
+    server = server_for(*flags, engine=("tests.fake_engine", "0"))
+    place = finished(server, submit(server, {"n": 1500, "steps": 1}))
+    assert "this server has 3000000 for all answers" in problem(
+        result(server, place, "image/png"), 422
+    )
+    assert result(server, place, "application/zip").status_code == 200
+    assert "application/zip" in problem(result(server, place, "image/gif"), 406)
 
 
 def test_progress_is_told_live_and_from_the_last_event_on(jobs: Server) -> None:

@@ -1,12 +1,12 @@
 """Zip archives and npz files that are never whole in memory: the sizes of their parts are known.
 
-The bytes are those of `app.generation.encoding.archive` for the same files.
+The bytes are those that `zipfile` writes for the same files, without compression or dates.
 """
 
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -25,7 +25,8 @@ UNIX = 3 << 8
 READABLE = 0o600 << 16
 DATE = 1 << 5 | 1  # 1980-01-01, at 00:00:00
 BLOCK_BYTES = 1 << 18
-"""Parts are joined to blocks of about this size."""
+"""Parts are joined to blocks of about this size, and larger ones are cut."""
+Content = bytes | memoryview
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class Body:
     """Bytes in parts: `sizes` int64 (parts,) in bytes, and `read(i)`, the content of part i."""
 
     sizes: Array
-    read: Callable[[int], bytes]
+    read: Callable[[int], Content]
 
     @classmethod
-    def of(cls, content: bytes) -> "Body":
+    def of(cls, content: Content) -> "Body":
         """A body of one part, which is in memory."""
         return cls(np.array([len(content)]), lambda _: content)
 
@@ -45,7 +46,7 @@ class Body:
         """A body of several bodies, one after the other."""
         first = np.array([0, *accumulate(len(body.sizes) for body in bodies)])
 
-        def read(i: int) -> bytes:
+        def read(i: int) -> Content:
             body = int(np.searchsorted(first, i, side="right")) - 1
             return bodies[body].read(i - int(first[body]))
 
@@ -64,15 +65,18 @@ class Body:
             if at >= stop:
                 break
             begin = int(ends[i]) - int(self.sizes[i])
-            block += self.read(i)[at - begin : stop - begin]
+            part = memoryview(self.read(i))[at - begin : stop - begin]
+            for first in range(0, len(part), BLOCK_BYTES):
+                block += part[first : first + BLOCK_BYTES]
+                if len(block) >= BLOCK_BYTES:
+                    yield bytes(block)
+                    block.clear()
             at = int(ends[i])
-            if len(block) >= BLOCK_BYTES:
-                yield bytes(block)
-                block.clear()
-        yield bytes(block)
+        if block:
+            yield bytes(block)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A file of an archive: its name, its size in bytes and its CRC-32."""
 
@@ -111,19 +115,21 @@ class Entry:
         return CENTRAL.pack(b"PK\1\2", *fields, *rest) + name + extra
 
 
-def directory(entries: Sequence[Entry]) -> bytes:
+def directory(entries: Iterable[Entry]) -> bytes:
     """The end of an archive of these files, in this order: its directory and where that starts
     (APPNOTE 4.3.12 to 4.3.16)."""
-    offsets = [0, *accumulate(entry.header_size + entry.size for entry in entries)]
-    start = offsets.pop()
-    listing = b"".join(e.listed(at) for e, at in zip(entries, offsets, strict=True))
-    count, size, end_64 = len(entries), len(listing), b""
+    listing, start, count = bytearray(), 0, 0
+    for entry in entries:
+        count += 1
+        listing += entry.listed(start)
+        start += entry.header_size + entry.size
+    size, end_64 = len(listing), b""
     if count >= MAX_16 or start >= MAX_32 or size >= MAX_32:
         versions = (VERSION_64, VERSION_64)
         end_64 = END_64.pack(b"PK\6\6", 44, *versions, 0, 0, count, count, size, start)
         end_64 += LOCATOR_64.pack(b"PK\6\7", 0, start + size, 1)
         count, size, start = min(count, MAX_16), min(size, MAX_32), min(start, MAX_32)
-    return listing + end_64 + END.pack(b"PK\5\6", 0, 0, count, count, size, start, 0)
+    return bytes(listing) + end_64 + END.pack(b"PK\5\6", 0, 0, count, count, size, start, 0)
 
 
 def archive(files: Sequence[tuple[Entry, Body]]) -> Body:
@@ -132,11 +138,18 @@ def archive(files: Sequence[tuple[Entry, Body]]) -> Body:
     return Body.join([*parts, Body.of(directory([entry for entry, _ in files]))])
 
 
-def archive_of_many(entries: Sequence[Entry], read: Callable[[int], bytes]) -> Body:
-    """A zip of many files of one part each: `read(i)` is the content of file i."""
-    sizes = np.array([entry.header_size + entry.size for entry in entries], np.int64)
-    files = Body(sizes, lambda i: entries[i].header + read(i))
-    return Body.join([files, Body.of(directory(entries))])
+def archive_of_many(
+    count: int, entry: Callable[[int], Entry], read: Callable[[int], Content]
+) -> Body:
+    """A zip of many files of one part each: `entry(i)` and `read(i)` are file i and its content.
+    They are called whenever one is needed, so a zip of 50,000 files takes little memory."""
+
+    def entries() -> Iterator[Entry]:
+        return map(entry, range(count))
+
+    sizes = np.fromiter((e.header_size + e.size for e in entries()), np.int64, count)
+    files = Body(sizes, lambda i: entry(i).header + bytes(read(i)))
+    return Body.join([files, Body.of(directory(entries()))])
 
 
 def memory_file(name: str, content: bytes) -> tuple[Entry, Body]:
@@ -145,17 +158,30 @@ def memory_file(name: str, content: bytes) -> tuple[Entry, Body]:
 
 
 def npy_file(name: str, array: Array) -> tuple[Entry, Body]:
-    """A file for `archive` that makes it an npz with this array, which is in memory."""
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
-    return memory_file(f"{name}.npy", buffer.getvalue())
+    """A file for `archive` that makes it an npz with this array, which is in memory and is not
+    copied."""
+    content = np.ascontiguousarray(array).data.cast("B")
+    start = _npy_start(array.dtype, array.shape)
+    crc = zlib.crc32(content, zlib.crc32(start))
+    entry = Entry(f"{name}.npy", len(start) + len(content), crc)
+    return entry, Body.join([Body.of(start), Body.of(content)])
 
 
 def npy_file_of_rows(
-    name: str, dtype: np.dtype, shape: tuple[int, ...], crcs: Array, read: Callable[[int], bytes]
+    name: str, dtype: np.dtype, shape: tuple[int, ...], crcs: Array, read: Callable[[int], Content]
 ) -> tuple[Entry, Body]:
     """A file for `archive` that makes it an npz with an array whose row i has the bytes `read(i)`
     and the CRC-32 `crcs[i]`."""
+    start = _npy_start(dtype, shape)
+    row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
+    rows = Body(np.full(shape[0], row_bytes), read)
+    crc = joined_crc(zlib.crc32(start), crcs, row_bytes)
+    entry = Entry(f"{name}.npy", len(start) + shape[0] * row_bytes, crc)
+    return entry, Body.join([Body.of(start), rows])
+
+
+def _npy_start(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """What a .npy file has before an array's bytes."""
     buffer = io.BytesIO()
     header = {
         "descr": np.lib.format.dtype_to_descr(dtype),
@@ -163,12 +189,7 @@ def npy_file_of_rows(
         "shape": shape,
     }
     np.lib.format.write_array_header_1_0(buffer, header)
-    start = buffer.getvalue()
-    row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
-    rows = Body(np.full(shape[0], row_bytes), read)
-    crc = joined_crc(zlib.crc32(start), crcs, row_bytes)
-    entry = Entry(f"{name}.npy", len(start) + shape[0] * row_bytes, crc)
-    return entry, Body.join([Body.of(start), rows])
+    return buffer.getvalue()
 
 
 def joined_crc(crc: int, crcs: Array, length: int) -> int:
