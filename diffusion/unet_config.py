@@ -9,6 +9,19 @@ from typing import Literal
 
 from diffusion.fields import require
 
+MAX_SIDE = 16_384
+"""Pixels of an image's side, at most."""
+MAX_LEVELS = 12
+MAX_CHANNELS = 1 << 16
+LARGEST = {
+    "in_channels": MAX_CHANNELS, "out_channels": MAX_CHANNELS, "layers_per_block": 32,
+    "norm_num_groups": MAX_CHANNELS, "time_embedding_dim": MAX_CHANNELS,
+    "attention_head_dim": MAX_CHANNELS, "attn_norm_num_groups": MAX_CHANNELS,
+    "num_class_embeds": 10_000_000, "num_train_timesteps": 1_000_000,
+}  # fmt: skip
+"""The network is built from these numbers, without its weights, before it is compared with a file:
+larger ones would take minutes, or all memory. No network that could be trained comes near them."""
+
 
 @dataclass(frozen=True)
 class UNetConfig:
@@ -58,7 +71,8 @@ class UNetConfig:
 
     def _check_numbers(self) -> None:
         for name in ("in_channels", "out_channels", "layers_per_block", "norm_num_groups"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+            value = getattr(self, name)
+            require(1 <= value <= LARGEST[name], name, value, f"1..{LARGEST[name]}")
         for name in (
             "time_embedding_dim",
             "attention_head_dim",
@@ -67,7 +81,8 @@ class UNetConfig:
             "num_train_timesteps",
         ):
             value = getattr(self, name)
-            require(value is None or value >= 1, name, value, "at least 1, or left out")
+            fits = value is None or 1 <= value <= LARGEST[name]
+            require(fits, name, value, f"1..{LARGEST[name]}, or left out")
         padding, scale, eps = self.downsample_padding, self.mid_block_scale_factor, self.norm_eps
         require(padding in (0, 1), "downsample_padding", padding, "0 or 1")
         require(0 < scale < math.inf, "mid_block_scale_factor", scale, "above 0")
@@ -77,7 +92,8 @@ class UNetConfig:
     def _check_levels(self) -> None:
         channels = self.block_out_channels
         levels, groups = len(channels), self.norm_num_groups
-        require(levels >= 1, "block_out_channels", channels, "one number or more, one a level")
+        fits = 1 <= levels <= MAX_LEVELS
+        require(fits, "block_out_channels", levels, f"1..{MAX_LEVELS} numbers, one a level")
         for name, allowed in (
             ("down_block_types", ("DownBlock2D", "AttnDownBlock2D")),
             ("up_block_types", ("UpBlock2D", "AttnUpBlock2D")),
@@ -87,11 +103,12 @@ class UNetConfig:
             require(set(blocks) <= set(allowed), name, blocks, f"among {', '.join(allowed)}")
         for size in self.image_size:
             factor = 2 ** (levels - 1)
-            fits = size > 0 and size % factor == 0
-            require(fits, "sample_size", size, f"a multiple of {factor}, and above 0")
+            fits = 0 < size <= MAX_SIDE and size % factor == 0
+            require(fits, "sample_size", size, f"a multiple of {factor}, up to {MAX_SIDE}")
         for count in channels:
-            fits = count > 0 and count % groups == 0
-            require(fits, "block_out_channels", count, f"a multiple of {groups}, and above 0")
+            fits = 0 < count <= MAX_CHANNELS and count % groups == 0
+            multiple = f"a multiple of {groups}, up to {MAX_CHANNELS}"
+            require(fits, "block_out_channels", count, multiple)
 
     def _check_attention(self) -> None:
         """Raise ConfigError where a level attends, and its heads or its norm do not fit it."""

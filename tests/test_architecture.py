@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 a line higher up of the same tree."""
 
 LIGHT_MODULES = {
-    "app/wire/messages.py": {"diffusion.config", "diffusion.spacing"},
+    "app/wire/messages.py": {"diffusion.config", "diffusion.fields", "diffusion.spacing"},
     "app/settings.py": {"app.environment", "diffusion.cores"},
     "app/environment.py": set(),
     "app/pool/errors.py": set(),

@@ -67,6 +67,7 @@ def test_a_text_may_stand_for_a_table() -> None:
         ({"source": 3}, "source: 3 is not allowed; it must be a text or a table$"),
         ({"source": ""}, "source.path: '' is not allowed; it must be a path"),
         ({"limit": "x"}, "limit: 'x' is not allowed; it must be a number or left out$"),
+        ({"limit": 10**400}, "limit: a number of this size is not allowed$"),
         ({"kind": "oval"}, "kind: 'oval' is not allowed; it must be one of 'round', 'square'"),
         (
             {"size": [8, 8, 8]},
