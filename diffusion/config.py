@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from diffusion.fields import ConfigError, from_dict, require
+from diffusion.json_file import read_text
 from diffusion.presets import PRESETS
 from diffusion.unet_config import MAX_SIDE, UNetConfig
 
@@ -23,7 +24,7 @@ FeaturesName = Literal["auto", "classifier", "inception", "random"]
 Crop = Literal["center", "random", "none", "pad"]
 """How a picture of another shape is brought to one size; see `DataConfig`."""
 MAX_TIMESTEPS = 100_000
-"""Of a process, at most: tables and answers have a number for each."""
+"""Steps of a chain, at most; the paper's has 1000."""
 LabelMix = Literal["balanced", "data"]
 """How often an evaluation asks for each label: equally often, or as often as the data have it."""
 
@@ -180,13 +181,9 @@ class Config:
         Raises ConfigError naming the file and the field.
         """
         try:
-            if path.exists() and not path.is_file():  # to open a pipe would wait for its writer
-                raise ConfigError("not a regular file")
-            return cls.parse(path.read_text("utf-8"))
-        except OSError as error:
+            return cls.parse(read_text(path))
+        except FileNotFoundError as error:
             raise ConfigError(f"{path}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path}: not text in UTF-8: {error}") from error
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
 

@@ -20,6 +20,8 @@ WORDS: dict[Any, str] = {
     types.NoneType: "left out",
 }
 """What a field of a plain type may hold."""
+MAX_SHOWN = 200
+"""Characters of a wrong value in a message."""
 
 
 class ConfigError(ValueError):
@@ -29,7 +31,10 @@ class ConfigError(ValueError):
 def require(condition: bool, name: str, value: object, allowed: str) -> None:
     """Raise ConfigError("name: value is not allowed; it must be …") unless `condition`."""
     if not condition:
-        raise ConfigError(f"{name}: {value!r} is not allowed; it must be {allowed}")
+        shown = repr(value)
+        if len(shown) > MAX_SHOWN:
+            shown = shown[: MAX_SHOWN - 1] + "…"
+        raise ConfigError(f"{name}: {shown} is not allowed; it must be {allowed}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -43,7 +48,7 @@ def from_dict(cls: type[T], values: dict[str, Any]) -> T:
     Where a class has a `from_text`, a text may stand for it. Raises ConfigError on an unknown
     field or a value of the wrong type.
     """
-    hints = _hints(cls)
+    hints = _hints(typing.cast(Any, cls))
     unknown = sorted(values.keys() - hints.keys())
     if unknown:
         raise ConfigError(f"{unknown[0]}: unknown field; known are {', '.join(hints)}")
@@ -71,8 +76,8 @@ def _convert(name: str, hint: Any, value: Any) -> Any:
         return value
     try:
         return float(value)
-    except OverflowError:  # whole numbers have no end
-        raise ConfigError(f"{name}: a number of this size is not allowed") from None
+    except OverflowError:  # a whole number of hundreds of digits
+        raise ConfigError(f"{name}: too large for a number with a fraction") from None
 
 
 def _matches(hint: Any, value: Any) -> bool:

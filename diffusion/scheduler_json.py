@@ -1,6 +1,6 @@
 """The process as diffusers writes it, in scheduler_config.json, and back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from diffusion.config import Prediction, ProcessConfig
@@ -20,7 +20,10 @@ def read_scheduler(values: dict[str, Any]) -> ProcessConfig:
 
     Raises ConfigError for a kind of process that this package cannot sample from.
     """
-    prediction = _known(values, "prediction_type", "epsilon", PREDICTIONS)
+    prediction = values.get("prediction_type", "epsilon")
+    if prediction not in tuple(PREDICTIONS):
+        known = ", ".join(PREDICTIONS)
+        raise ConfigError(f"prediction_type: {prediction!r} is not one of {known}")
     for unsupported in UNSUPPORTED:
         if values.get(unsupported):
             raise ConfigError(f"{unsupported}: is not supported")
@@ -33,7 +36,7 @@ def read_scheduler(values: dict[str, Any]) -> ProcessConfig:
             **_betas(values),
             "variance": variance,
             "clip": clip,
-            "prediction": prediction,
+            "prediction": PREDICTIONS[prediction],
         },
     )
 
@@ -44,21 +47,17 @@ def _betas(values: dict[str, Any]) -> dict[str, Any]:
     table = values.get("trained_betas")
     if table is not None:
         return {"num_timesteps": T, "schedule": "table", "beta_table": table}
+    schedule = values.get("beta_schedule", "linear")
+    if schedule not in tuple(SCHEDULES):
+        known = ", ".join(SCHEDULES)
+        raise ConfigError(f"beta_schedule: {schedule!r} is not one of {known}")
     return {
         "num_timesteps": T,
-        "schedule": _known(values, "beta_schedule", "linear", SCHEDULES),
+        "schedule": SCHEDULES[schedule],
         # diffusers' defaults, whatever T is; ours are scaled by 1000 / T
         "beta_start": values.get("beta_start", 1e-4),
         "beta_end": values.get("beta_end", 0.02),
     }
-
-
-def _known(values: dict[str, Any], name: str, default: str, ours: Mapping[str, str]) -> str:
-    """Translate the value of a field. Raises ConfigError for one that has no translation."""
-    value = values.get(name, default)
-    if not isinstance(value, str) or value not in ours:
-        raise ConfigError(f"{name}: {value!r} is not one of {', '.join(ours)}")
-    return ours[value]
 
 
 def scheduler_json(process: ProcessConfig) -> dict[str, Any]:

@@ -9,18 +9,13 @@ from typing import Literal
 
 from diffusion.fields import require
 
+MAX_LEVELS, MAX_LAYERS, MAX_WIDTH = 10, 16, 16_384
+"""Levels, residual blocks in a level, and channels of one: far above any network's. Without bounds
+a file of a hundred bytes could describe a network that takes hours to refuse."""
+MAX_ROWS = 1_000_000
+"""Of an embedding, and of other sizes."""
 MAX_SIDE = 16_384
-"""Pixels of an image's side, at most."""
-MAX_LEVELS = 12
-MAX_CHANNELS = 1 << 16
-LARGEST = {
-    "in_channels": MAX_CHANNELS, "out_channels": MAX_CHANNELS, "layers_per_block": 32,
-    "norm_num_groups": MAX_CHANNELS, "time_embedding_dim": MAX_CHANNELS,
-    "attention_head_dim": MAX_CHANNELS, "attn_norm_num_groups": MAX_CHANNELS,
-    "num_class_embeds": 10_000_000, "num_train_timesteps": 1_000_000,
-}  # fmt: skip
-"""The network is built from these numbers, without its weights, before it is compared with a file:
-larger ones would take minutes, or all memory. No network that could be trained comes near them."""
+"""Pixels of an image's side."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +65,14 @@ class UNetConfig:
             require(fits, "freq_shift", self.freq_shift, allowed)
 
     def _check_numbers(self) -> None:
-        for name in ("in_channels", "out_channels", "layers_per_block", "norm_num_groups"):
+        for name, most in (
+            ("in_channels", MAX_WIDTH),
+            ("out_channels", MAX_WIDTH),
+            ("layers_per_block", MAX_LAYERS),
+            ("norm_num_groups", MAX_WIDTH),
+        ):
             value = getattr(self, name)
-            require(1 <= value <= LARGEST[name], name, value, f"1..{LARGEST[name]}")
+            require(1 <= value <= most, name, value, f"1..{most}")
         for name in (
             "time_embedding_dim",
             "attention_head_dim",
@@ -81,8 +81,8 @@ class UNetConfig:
             "num_train_timesteps",
         ):
             value = getattr(self, name)
-            fits = value is None or 1 <= value <= LARGEST[name]
-            require(fits, name, value, f"1..{LARGEST[name]}, or left out")
+            fits = value is None or 1 <= value <= MAX_ROWS
+            require(fits, name, value, f"1..{MAX_ROWS}, or left out")
         padding, scale, eps = self.downsample_padding, self.mid_block_scale_factor, self.norm_eps
         require(padding in (0, 1), "downsample_padding", padding, "0 or 1")
         require(0 < scale < math.inf, "mid_block_scale_factor", scale, "above 0")
@@ -92,8 +92,8 @@ class UNetConfig:
     def _check_levels(self) -> None:
         channels = self.block_out_channels
         levels, groups = len(channels), self.norm_num_groups
-        fits = 1 <= levels <= MAX_LEVELS
-        require(fits, "block_out_channels", levels, f"1..{MAX_LEVELS} numbers, one a level")
+        numbers = f"1..{MAX_LEVELS} numbers, one a level"
+        require(1 <= levels <= MAX_LEVELS, "block_out_channels", channels, numbers)
         for name, allowed in (
             ("down_block_types", ("DownBlock2D", "AttnDownBlock2D")),
             ("up_block_types", ("UpBlock2D", "AttnUpBlock2D")),
@@ -104,11 +104,10 @@ class UNetConfig:
         for size in self.image_size:
             factor = 2 ** (levels - 1)
             fits = 0 < size <= MAX_SIDE and size % factor == 0
-            require(fits, "sample_size", size, f"a multiple of {factor}, up to {MAX_SIDE}")
+            require(fits, "sample_size", size, f"a multiple of {factor}, 1..{MAX_SIDE}")
         for count in channels:
-            fits = 0 < count <= MAX_CHANNELS and count % groups == 0
-            multiple = f"a multiple of {groups}, up to {MAX_CHANNELS}"
-            require(fits, "block_out_channels", count, multiple)
+            fits = 0 < count <= MAX_WIDTH and count % groups == 0
+            require(fits, "block_out_channels", count, f"a multiple of {groups}, 1..{MAX_WIDTH}")
 
     def _check_attention(self) -> None:
         """Raise ConfigError where a level attends, and its heads or its norm do not fit it."""

@@ -29,11 +29,9 @@ from app.wire.messages import (
     Message,
     ModelInfo,
     Pause,
-    ProtocolError,
     Ready,
     Starting,
     Unusable,
-    body_size,
     decode,
     encode,
 )
@@ -196,16 +194,11 @@ class EngineProcess:
         became_ready = False
         try:
             while True:
-                size = body_size(await reader.readexactly(HEADER.size))
+                (size,) = HEADER.unpack(await reader.readexactly(HEADER.size))
                 message = decode(await reader.readexactly(size))
                 became_ready = became_ready or isinstance(message, Ready)
                 self._handle(message)
         except (asyncio.IncompleteReadError, ConnectionError):
-            return became_ready
-        except ProtocolError as error:
-            log.error("engine %s is replaced: it sent %s", self.pid, error)
-            if self._writer is not None:
-                self._writer.close()  # at which an engine ends; `end` kills one that does not
             return became_ready
 
     def _handle(self, message: Message) -> None:

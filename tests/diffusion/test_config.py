@@ -31,8 +31,12 @@ def test_defaults_are_the_papers() -> None:
 @pytest.mark.parametrize(
     ("cls", "values", "message"),
     [
-        (ProcessConfig, {"num_timesteps": 0}, "num_timesteps: 0 is not allowed; it must be 1..1"),
-        (ProcessConfig, {"num_timesteps": 10**9}, "num_timesteps: 1000000000 is not allowed"),
+        (ProcessConfig, {"num_timesteps": 10**9}, "num_timesteps: 1000000000 is not allowed; it"),
+        (
+            ProcessConfig,
+            {"num_timesteps": 0},
+            "num_timesteps: 0 is not allowed; it must be 1..100000",
+        ),
         (ProcessConfig, {"beta_start": 1.5}, "beta_start: 1.5 is not allowed; it must be between"),
         (
             ProcessConfig,

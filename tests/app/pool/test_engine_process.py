@@ -409,18 +409,3 @@ async def test_an_engine_that_is_stopped_while_it_starts_leaves_no_socket(
     await asyncio.sleep(0.01)
     await engine.stop()
     assert [end.fileno() for end in made] == [-1, -1]
-
-
-@pytest.mark.parametrize("said", [b"\xff\xff\xff\xff", b"\0\0\0\1\xc1"])
-async def test_an_engine_that_sends_no_messages_is_replaced(
-    said: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    command = script(tmp_path, Ready(MODEL))
-    good, path = (tmp_path / "first").read_bytes(), tmp_path / "first"
-    path.write_bytes(good + said)
-    async with started(command) as (engine, _):
-        await until(lambda: engine.is_ready or engine.restarts)
-        path.write_bytes(good)
-        await until(lambda: engine.restarts and engine.is_ready)
-        assert not engine.hangs
-    assert "it sent" in caplog.text
