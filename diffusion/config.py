@@ -192,7 +192,8 @@ class Config:
         """Read TOML, as `read` does a file. Raises ConfigError naming the line or the field."""
         try:
             values = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        # ValueError: no TOML, or a whole number of thousands of digits
+        except (ValueError, RecursionError) as error:
             raise ConfigError(str(error)) from error
         return from_dict(cls, _complete(values))
 

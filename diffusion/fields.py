@@ -5,6 +5,7 @@ The standard library only, so that flags and settings can be checked without loa
 
 import builtins
 import dataclasses
+import functools
 import types
 import typing
 from typing import Any, TypeVar
@@ -47,11 +48,17 @@ def from_dict(cls: type[T], values: dict[str, Any]) -> T:
     Where a class has a `from_text`, a text may stand for it. Raises ConfigError on an unknown
     field or a value of the wrong type.
     """
-    hints = typing.get_type_hints(cls)
+    hints = _hints(typing.cast(Any, cls))
     unknown = sorted(values.keys() - hints.keys())
     if unknown:
         raise ConfigError(f"{unknown[0]}: unknown field; known are {', '.join(hints)}")
     return cls(**{name: _convert(name, hints[name], value) for name, value in values.items()})
+
+
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """The declared type of each field; engines' messages ask for the same ones again and again."""
+    return typing.get_type_hints(cls)
 
 
 def _convert(name: str, hint: Any, value: Any) -> Any:

@@ -62,7 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 a line higher up of the same tree."""
 
 LIGHT_MODULES = {
-    "app/wire/messages.py": {"diffusion.config", "diffusion.spacing"},
+    "app/wire/messages.py": {"diffusion.config", "diffusion.fields", "diffusion.spacing"},
     "app/settings/__init__.py": {
         "app.environment",
         "app.settings.security",

@@ -4,11 +4,11 @@ import select
 import socket
 from collections.abc import Iterator
 
-from app.wire.messages import HEADER, Message, decode, encode
+from app.wire.messages import HEADER, Message, ProtocolError, body_size, decode, encode
 
 
 class Disconnected(Exception):
-    """There is nobody at the other end any more."""
+    """There is nobody at the other end any more, or nobody who sends messages."""
 
 
 class SocketChannel:
@@ -42,9 +42,15 @@ class SocketChannel:
             if not received:
                 raise Disconnected
             self._buffer += received
+        try:
+            yield from self._whole()
+        except ProtocolError as error:
+            raise Disconnected from error
+
+    def _whole(self) -> Iterator[Message]:
+        """Take the messages out of the buffer that are there as a whole."""
         while len(self._buffer) >= HEADER.size:
-            (size,) = HEADER.unpack_from(self._buffer)
-            end = HEADER.size + size
+            end = HEADER.size + body_size(self._buffer[: HEADER.size])
             if len(self._buffer) < end:
                 return
             body = bytes(self._buffer[HEADER.size : end])

@@ -73,6 +73,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         (b"data = ", "Invalid value"),
         (b'data = "\xe9"', "not text in UTF-8: .*0xe9"),
         (b"data = " + b"[" * 100_000, ""),
+        (b"data = " + b"9" * 5000, "Exceeds the limit"),
     ):
         path.write_bytes(content)
         with pytest.raises(ConfigError, match=f"^{path}: {message}"):

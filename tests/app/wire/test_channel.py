@@ -80,3 +80,16 @@ def test_a_connection_may_be_the_two_thousandth_file() -> None:
                 assert list(SocketChannel(connection).receive(wait=True)) == [Cancel("a")]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("wire", [b"\xff" * 4, b"\0\0\0\1\xc1"])
+def test_an_end_that_sends_no_messages_is_as_good_as_gone(
+    wire: bytes, ends: tuple[SocketChannel, socket.socket]
+) -> None:
+    channel, other = ends
+    other.sendall(encode(Cancel("a")) + wire)
+    received = []
+    with pytest.raises(Disconnected):
+        for message in channel.receive(wait=True):
+            received.append(message)
+    assert received == [Cancel("a")], "what came before is heard"
