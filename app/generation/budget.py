@@ -11,11 +11,14 @@ from concurrent.futures import Executor
 from typing import ParamSpec, Self, TypeVar
 
 from app.generation.errors import AnswersFull, AnswerTooLarge
+from app.generation.trim import trim
 
 P = ParamSpec("P")
 T = TypeVar("T")
 WAIT_SECONDS = 2.0
 """How long a request waits for room before it is refused."""
+TRIM_BYTES = 4 << 20
+"""Room after which freed memory is given back to the system."""
 SHARE = 0.2
 """The share of the newest answer in the mean time that answers hold their room."""
 
@@ -112,7 +115,7 @@ class Room:
 
     def __init__(self, budget: Budget, size: int) -> None:
         self._budget = budget
-        self._size = size
+        self._size = self._largest = size
         self._loop = asyncio.get_running_loop()
         self._running = 0
         self._is_closed = False
@@ -131,7 +134,7 @@ class Room:
         does."""
         if size > self._size:
             await self._budget.reserve(size - self._size, size)
-            self._size = size
+            self._size = self._largest = size
 
     def shrink(self, size: int) -> None:
         """Keep only `size` bytes: the rest is not needed any more."""
@@ -154,4 +157,7 @@ class Room:
 
     def _settle(self) -> None:
         if self._is_closed and not self._running:
+            is_large = self._largest >= TRIM_BYTES
             self.shrink(0)
+            if is_large:
+                trim()
