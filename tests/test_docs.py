@@ -18,6 +18,7 @@ PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "models").
 PAGES.sort()
 FENCE = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
+TEST = re.compile(r"`test_\w+`")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 COMMAND = re.compile(
     r"(?<![\w/-])ddpm (data|init|train|sample|evaluate|export|serve|key)\b((?:\\\n|[^\n#`|])*)"
@@ -79,6 +80,20 @@ def test_a_link_to_a_file_of_code_has_the_name_of_that_file(page: Path) -> None:
     for label, target, _ in links(page):
         if label.endswith(".py"):
             assert label == target.name
+
+
+def test_a_link_to_a_test_names_one_that_is_there(page: Path) -> None:
+    for label, target, _ in links(page):
+        if TEST.fullmatch(label):
+            assert f"def {label.strip('`')}(" in target.read_text(), f"{target.name} has no {label}"
+
+
+def test_every_line_of_a_threat_has_its_test() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    threats = text[text.index("## Threats") : text.index("## Fuzzing")]
+    rows = [row for row in threats.splitlines() if row.startswith("| ") and " test |" not in row]
+    without = [row for row in rows if "[`test_" not in row and "---" not in row]
+    assert len(rows) > 10 and not without
 
 
 def test_every_file_and_module_that_is_named_exists(page: Path) -> None:

@@ -73,16 +73,12 @@ def input_of(target: Target, name: str, seed: int, index: int) -> bytes:
 
 def inputs(job: Job, target: Target) -> Iterator[tuple[str, bytes]]:
     """The inputs of a job, each with its number or file, which is noted before it is made."""
-    with open(job.progress, "w") as progress:
-        for name in (*job.kept, *range(job.start, job.stop)):
-            progress.seek(0)
-            progress.truncate()
-            progress.write(str(name))
-            progress.flush()
-            if isinstance(name, str):
-                yield name, Path(name).read_bytes()
-            else:
-                yield str(name), input_of(target, job.target, job.seed, name)
+    for name in (*job.kept, *range(job.start, job.stop)):
+        Path(job.progress).write_text(str(name))
+        if isinstance(name, str):
+            yield name, Path(name).read_bytes()
+        else:
+            yield str(name), input_of(target, job.target, job.seed, name)
 
 
 @contextmanager

@@ -71,13 +71,16 @@ def test_an_input_that_breaks_a_reader_or_takes_too_long_is_told_of(
 
 
 def test_a_fault_names_the_place_in_this_project() -> None:
+    def read(raw: bytes) -> None:
+        raise TypeError(raw)
+
     try:
         with time_bound(10):
-            changed_value(Random(0), 3)[0]
+            read(b"")
     except TypeError as error:
         fault = fault_of("7", error)
-    assert fault == Fault("7", fault.error, fault.where)
-    assert fault.error.startswith("TypeError") and "test_fuzz.py" in fault.where
+    assert fault.input == "7" and fault.error == "TypeError: b''"
+    assert "test_fuzz.py" in fault.where and fault.where.endswith(" read")
 
 
 def test_an_input_that_ends_the_process_is_told_of_and_the_next_one_is_read(
