@@ -104,7 +104,6 @@ def test_a_port_in_use_is_one_line_before_any_engine_is_started(
         ("--protect=docs", "protect: 'docs': it needs API keys"),
         ("--trusted-proxies=*", "trusted_proxies: '*': not an address or network"),
         ("--tls-certificate=none.pem", "tls_certificate: 'none.pem': it, or its key, cannot be"),
-        ("--host=0.0.0.0", "host: '0.0.0.0': other machines can reach this address"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(
@@ -114,6 +113,15 @@ def test_a_wrong_setting_is_one_line_that_names_it(
     shown = capsys.readouterr()
     assert shown.err.startswith(f"ddpm serve: {line}")
     assert shown.err.count("\n") == 1 and shown.out == ""
+
+
+def test_an_address_that_others_reach_needs_keys_or_a_word(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["serve", "--host=0.0.0.0", "--port=0", "--checkpoint=nowhere"]) == 2
+    refusal = capsys.readouterr().err
+    assert refusal.startswith("ddpm serve: host: '0.0.0.0': other machines can reach this address")
+    assert "DDPM_API_KEYS_FILE" in refusal and "--insecure" in refusal
 
 
 def test_a_new_key_is_printed_once_with_the_table_for_the_server(
