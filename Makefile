@@ -6,7 +6,7 @@ ARGS   ?=
 WORKERS ?= 2
 PYTEST  = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --no-loadscope-reorder
 
-.PHONY: help serve test test-all coverage check fix browser test-browser test-container test-wheel postgres test-postgres lock clean
+.PHONY: help serve test test-all coverage check fix browser test-browser test-container test-wheel postgres test-postgres audit fuzz lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -23,10 +23,11 @@ test-all: $(VENV)/.installed-dev  ## run all tests
 coverage: $(VENV)/.installed-dev  ## run all tests, and report the lines that they do not reach
 	$(PYTEST) --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-check: $(VENV)/.installed-dev  ## check style, formatting and types
+check: $(VENV)/.installed-dev  ## check style, formatting, types, and for weak spots
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --configfile=pyproject.toml --recursive app diffusion
 
 fix: $(VENV)/.installed-dev  ## correct what the linter can, and format
 	$(BIN)/ruff check --fix .
@@ -50,11 +51,19 @@ postgres: $(VENV)/.installed-dev  ## install PostgreSQL for the tests of jobs, w
 test-postgres: postgres  ## test jobs on PostgreSQL
 	$(BIN)/python -m pytest tests/app/jobs tests/app/routes/test_jobs.py tests/app/service/test_jobs_survive.py $(ARGS)
 
-lock: $(VENV)/.installed-dev  ## write the installed versions to constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino,postgres,train,benchmarks,dev]'
+audit: $(VENV)/.installed-dev  ## look for weaknesses, here and in dependencies; list all parts and their licences
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[audit]'
+	$(BIN)/python -m tests.audit
+
+fuzz: $(VENV)/.installed-dev  ## read 100,000 damaged inputs of each kind; make fuzz ARGS="wire --inputs 1000"
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+lock: $(VENV)/.installed-dev  ## write the installed versions to constraints.txt, and the image's with hashes to deploy/
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino,postgres,train,benchmarks,audit,dev]'
 	$(BIN)/python -m pip freeze --exclude-editable >$(VENV)/versions.txt
 	{ head -n 1 constraints.txt; sed 's/+[^ ]*$$//' $(VENV)/versions.txt; } >$(VENV)/constraints.txt
 	mv $(VENV)/constraints.txt constraints.txt
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m tests.lock
 
 clean:  ## remove the virtual environment
 	rm -rf $(VENV)

@@ -1,10 +1,12 @@
 """Where a server listens, and where a program on its machine finds it."""
 
 import errno
+import ipaddress
 import socket
+from collections.abc import Sequence
 from typing import Any
 
-from app.settings import SettingError
+from app.settings import SettingError, Settings
 
 BACKLOG = 2048
 """Connections that wait to be accepted, as uvicorn has it."""
@@ -12,11 +14,11 @@ ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """How the system says that it has no such address."""
 
 
-def local_url(host: str, port: int) -> str:
+def local_url(host: str, port: int, scheme: str = "http") -> str:
     """The address, for a program on the same machine, of a server that listens on `host`."""
     everywhere = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
     host = everywhere.get(host, host)
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    return f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
@@ -43,6 +45,23 @@ def listen(host: str, port: int) -> list[socket.socket]:
             listening.close()
         raise _refused(host, port, (serious or failures)[0])
     return sockets
+
+
+def check_exposure(sockets: Sequence[socket.socket], settings: Settings) -> None:
+    """Close the sockets and raise SettingError where other machines can reach a server without API
+    keys, unless that is meant."""
+    hosts = [listening.getsockname()[0] for listening in sockets]
+    is_private = all(ipaddress.ip_address(host).is_loopback for host in hosts)
+    if is_private or settings.needs_key or settings.insecure:
+        return
+    for listening in sockets:
+        listening.close()
+    reason = (
+        "other machines can reach this address, and the server has no API keys: set "
+        "DDPM_API_KEYS_FILE (`ddpm key NAME` prints what to put there) or DDPM_API_KEYS; or say "
+        "--insecure (DDPM_INSECURE=true) where whoever reaches it may use it"
+    )
+    raise SettingError("host", settings.host, reason)
 
 
 def _listen(family: int, address: Any) -> socket.socket:

@@ -1,4 +1,4 @@
-"""The command `ddpm`: train, sample, evaluate and export models, and serve them.
+"""The command `ddpm`: train, sample, evaluate and export models, serve them, and make API keys.
 
 Each command loads what it needs when it runs, so that `--help` answers at once.
 """
@@ -57,6 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_commands(commands)
     _add_server(commands.choices["sample"])
     commands.add_parser("serve", add_help=False, help="Serve a model over HTTP.")
+    _add_key(commands.add_parser("key", help="Make an API key for a server."))
     return parser
 
 
@@ -106,6 +107,30 @@ def _print_refused(name: str, value: object, reason: str) -> None:
 
     shown = "(not shown)" if name in SECRETS else repr(value)
     print(f"ddpm serve: {name}: {shown}: {reason}", file=sys.stderr)
+
+
+def _add_key(parser: argparse.ArgumentParser) -> None:
+    """Give `ddpm key` its arguments."""
+    parser.description = (
+        "Make a random API key. The key goes to whoever is to use the server; nobody can show it "
+        "again. The table goes into the file that DDPM_API_KEYS_FILE names, which a running server "
+        "reads again on SIGHUP."
+    )
+    parser.add_argument(
+        "name", metavar="NAME", help="whose key it is, for logs and metrics: letters, digits, ._-"
+    )
+    parser.add_argument(
+        "--admin", action="store_true", help="let it read the metrics where they are protected"
+    )
+    parser.set_defaults(run=make_key)
+
+
+def make_key(args: argparse.Namespace) -> None:
+    """Print a new API key, and its table for the server's file of keys."""
+    from app.door.api_keys import make_table
+
+    key, table = make_table(args.name, admin=args.admin)
+    print(f"The key, for {args.name} alone:\n\n{key}\n\nThe table, for the server:\n\n{table}")
 
 
 def _add_server(parser: argparse.ArgumentParser) -> None:

@@ -38,7 +38,8 @@ def read_settings(argv: list[str]) -> Settings:
         group_of.update(dict.fromkeys(settings.model_fields, group))
 
     def add_flag(_: argparse.ArgumentParser, *flags: str, **options: Any) -> None:
-        options["metavar"] = METAVARS.get(options["metavar"], options["metavar"])
+        if "metavar" in options:  # a flag without a value has none
+            options["metavar"] = METAVARS.get(options["metavar"], options["metavar"])
         options["help"] = options["help"].removesuffix(" (default: )")
         group_of[options["dest"]].add_argument(*flags, **options)
 

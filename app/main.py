@@ -8,23 +8,28 @@ import fsspec
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from app.door.clients import Clients
+from app.door.door import Door
+from app.generation.budget import Budget
 from app.http.access_log import AccessLog
 from app.http.cors import Cors
 from app.http.metrics import Metrics
 from app.http.request_id import RequestId
 from app.http.request_limits import RequestLimits
 from app.http.root_path import RootPath
+from app.http.security_headers import SecurityHeaders
 from app.jobs.database import database_url
 from app.jobs.service import Jobs
 from app.pool.engine_process import COMMAND
 from app.pool.pool import Bounds, EnginePool, Limits
-from app.routes import errors, generation, jobs, openapi, page, system
+from app.routes import docs, errors, generation, jobs, openapi, page, system
 from app.routes.dependencies import Services
 from app.settings import SettingError, Settings
 from app.wire.options import Options
 from diffusion import __version__
 
 ENCODER_THREADS = 2
+READER_THREADS = 4
 DESCRIPTION = """
 Images from a denoising diffusion probabilistic model (Ho, Jain, Abbeel 2020), one denoising step
 at a time. Choose the representation with `Accept`; errors are RFC 9457 problems.
@@ -38,7 +43,7 @@ def create_app(
 ) -> FastAPI:
     """The service. Its engines start when the app starts, and end when it ends.
 
-    `on_unusable` is called with the reason when an engine can never start. `engine_command` starts
+    `on_unusable` is called with the reason when the service cannot go on. `engine_command` starts
     a process that speaks the messages of `app.wire`. Raises SettingError for a setting with which
     nothing could run.
     """
@@ -47,15 +52,16 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        with services.encoders:
+        with services.encoders, services.readers:
             services.pool.start()
             try:
-                async with services.jobs.running():
+                async with services.jobs.running(on_unusable):
                     yield
             finally:
                 await services.pool.stop()
 
     app: FastAPI = FastAPIOffline(
+        docs_url=None,  # app.routes.docs has a stricter one
         title="DDPM service",
         version=__version__,
         description=DESCRIPTION,
@@ -71,15 +77,18 @@ def create_app(
     app.include_router(jobs.router)
     app.include_router(system.router)
     page.install(app, settings.root_path)
-    add_middleware(app, settings, services.metrics)
+    docs.install(app)
+    add_middleware(app, services)
     errors.install(app)
     app.openapi_schema = openapi.complete(app.openapi())
     check_root_path(app, settings.root_path)
     return app
 
 
-def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+def add_middleware(app: FastAPI, services: Services) -> None:
     """Put around the routes what every request passes, the innermost first."""
+    settings = services.settings
+    app.add_middleware(Door, settings=settings, clients=services.clients)
     app.add_middleware(
         RequestLimits,
         max_request_bytes=settings.max_request_bytes,
@@ -88,8 +97,9 @@ def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     if settings.origins:
         app.add_middleware(Cors, origins=settings.origins)  # pages may read refusals, too
     app.add_middleware(RequestId)
+    app.add_middleware(SecurityHeaders)
     # It sees what all these refuse.
-    app.add_middleware(AccessLog, metrics=metrics, probes=system.PROBES)
+    app.add_middleware(AccessLog, metrics=services.metrics, probes=system.PROBES)
     if settings.root_path:
         app.add_middleware(RootPath, root=settings.root_path)
 
@@ -146,5 +156,8 @@ def make_services(
         pool,
         Jobs(settings, pool),
         Metrics(pool),
+        Clients(settings),
+        Budget(settings.answers_budget_bytes),
         ThreadPoolExecutor(ENCODER_THREADS, "encoder"),
+        ThreadPoolExecutor(READER_THREADS, "reader"),
     )

@@ -1,6 +1,7 @@
 """The server process of `ddpm serve`: uvicorn, from the settings to the exit status."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -11,13 +12,16 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 import uvicorn
 
 from app import logs
-from app.address import listen, local_url
+from app.address import check_exposure, listen, local_url
+from app.door.clients import Clients
 from app.environment import service_variables, unknown_variables
-from app.http.uvicorn_protocol import patient_protocol
+from app.http.uvicorn_protocol import ConnectionLimit, patient_protocol
 from app.main import create_app
 from app.pool.engine_process import COMMAND
 from app.pool.pool import EnginePool
-from app.settings import Settings
+from app.settings import SettingError, Settings
+from app.tasks import Supervised
+from app.tls import check_certificate, load_certificate
 from diffusion import __version__
 
 ANSWER_SECONDS = 5
@@ -26,24 +30,36 @@ log = logging.getLogger("ddpm.server")
 
 
 def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
-    """Serve until SIGINT or SIGTERM; the exit status is 1 when no engine can ever start.
+    """Serve until SIGINT or SIGTERM; the exit status is 1 when the server could not go on.
 
     Engines are started by `engine_command`; None: by our own. Raises SettingError before anything
     runs.
     """
     logs.configure(settings.log_format, settings.log_level)
     warn_of(os.environ)
-    app = create_app(settings, lambda reason: stop(server, reason), engine_command or COMMAND)
-    pool = app.state.services.pool
+    check_certificate(settings)
+    app = create_app(settings, lambda reason: server.fail(reason), engine_command or COMMAND)
+    pool, clients = app.state.services.pool, app.state.services.clients
+
+    def hangup() -> None:
+        read_again(server.config, settings, clients)
+
     server = Server(
         uvicorn.Config(
             app,
             host=settings.host,
             port=settings.port,
+            proxy_headers=bool(settings.proxies),
+            forwarded_allow_ips=settings.proxies,
+            ssl_certfile=settings.tls_certificate or None,
+            ssl_keyfile=settings.tls_key or None,
             timeout_keep_alive=settings.keep_alive_seconds,
             timeout_graceful_shutdown=settings.shutdown_seconds + ANSWER_SECONDS,
             server_header=False,
-            http=patient_protocol(settings.body_seconds),
+            http=patient_protocol(
+                settings.body_seconds, settings.write_seconds, ConnectionLimit.of_this_process()
+            ),
+            ws="none",  # an Upgrade is ignored; uvicorn would answer it with plain text
             access_log=False,  # app.http.access_log writes those lines
             log_config=None,
             reset_contextvars=True,  # else a pipelined request would find its predecessor's
@@ -51,19 +67,27 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
         until_ready=pool.has_been_ready.wait,
         drain=lambda: drain(pool, settings.shutdown_seconds),
         on_ready=log_address if settings.log_format == "json" else print_address,
+        on_hangup=hangup if has_files(settings) else None,
     )
     sockets = listen(settings.host, settings.port)  # refused before a model is loaded
+    check_exposure(sockets, settings)
+    if settings.insecure and not settings.needs_key:
+        log.warning("this server has no API keys: everybody who reaches it may use it")
     log.info("starting ddpm %s: the model is %s", __version__, settings.checkpoint)
     for stopping in (signal.SIGINT, signal.SIGTERM):
         # uvicorn shuts down on these, then raises them again; the second time they do nothing.
         signal.signal(stopping, lambda *_: None)
+    if has_files(settings):  # until it listens, there is nothing to read again
+        signal.signal(signal.SIGHUP, lambda *_: None)
     server.run(sockets)
     log.info("stopped")
-    return 1 if pool.unusable else 0
+    return 1 if server.failure else 0
 
 
 def warn_of(variables: Mapping[str, str]) -> None:
     """Log a warning of the environment `variables` that look like settings and are not."""
+    if "FORWARDED_ALLOW_IPS" in variables:
+        log.warning("ignored FORWARDED_ALLOW_IPS: DDPM_TRUSTED_PROXIES has the proxies' addresses")
     for name in unknown_variables(variables, Settings.model_fields):
         log.warning(
             "the environment variable %s is not a setting; `ddpm serve --help` lists all settings",
@@ -82,7 +106,8 @@ class Server(uvicorn.Server):
     """A uvicorn server that announces its address, and lets running requests finish.
 
     `on_ready` is called with the page's address when it listens and `until_ready` has returned.
-    When it is to stop, `drain` runs while the last requests are answered.
+    When it is to stop, `drain` runs while the last requests are answered. `on_hangup` is called on
+    SIGHUP; None: that ends the process, as by default.
     """
 
     def __init__(
@@ -91,12 +116,16 @@ class Server(uvicorn.Server):
         until_ready: Callable[[], Awaitable[object]],
         on_ready: Callable[[str], None],
         drain: Callable[[], Coroutine[None, None, None]],
+        on_hangup: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(config)
         self._until_ready = until_ready
         self._on_ready = on_ready
         self._drain = drain
-        self._announcing: asyncio.Task[None] | None = None
+        self._on_hangup = on_hangup
+        self.failure: str | None = None
+        """Why the server could not go on, if that is why it stops."""
+        self._tasks = Supervised(self.fail)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and announce the address once the server is ready."""
@@ -109,15 +138,26 @@ class Server(uvicorn.Server):
                 self.config.port,
             )
             raise
+        if self.started and self._on_hangup is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup)
         if self.started:
             log.info("listening on %s; Ctrl-C stops the server", self._url)
-            self._announcing = asyncio.create_task(self._announce())
+            self._tasks.start("the announcement", self._announce(), may_return=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, and end when the last requests are answered or `drain` gave them up."""
-        draining = asyncio.create_task(self._drain())
-        await super().shutdown(sockets)
-        draining.cancel()
+        self._tasks.start("the drain", self._drain(), may_return=True)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            await self._tasks.stop()
+
+    def fail(self, reason: str) -> None:
+        """End the server, which cannot go on, and say why on standard error."""
+        self.failure = self.failure or reason
+        self.should_exit = True
+        with contextlib.suppress(OSError):  # nobody may read it any more
+            print(f"ddpm serve: {reason}", file=sys.stderr)  # noqa: T201
 
     async def _announce(self) -> None:
         await self._until_ready()
@@ -127,7 +167,27 @@ class Server(uvicorn.Server):
     def _url(self) -> str:
         # The socket knows the port: port 0 in the settings means any free one.
         port = self.servers[0].sockets[0].getsockname()[1]
-        return local_url(self.config.host, port)
+        return local_url(self.config.host, port, "https" if self.config.is_ssl else "http")
+
+
+def has_files(settings: Settings) -> bool:
+    """Are there files that a running server reads again on SIGHUP?"""
+    return bool(settings.api_keys_file or settings.tls_certificate)
+
+
+def read_again(config: uvicorn.Config, settings: Settings, clients: Clients) -> None:
+    """Use the keys and the certificate that their files have now; what cannot be used is logged."""
+    if settings.api_keys_file:
+        clients.reload()
+    if config.ssl is None:
+        return
+    try:
+        check_certificate(settings)  # in a context of its own: this one keeps the old one
+        load_certificate(config.ssl, settings)
+    except (SettingError, OSError) as error:
+        log.error("%s: %s; the certificate stays as it was", settings.tls_certificate, error)
+        return
+    log.info("the certificate is read again")
 
 
 async def drain(pool: EnginePool, seconds: int) -> None:
@@ -142,15 +202,10 @@ async def drain(pool: EnginePool, seconds: int) -> None:
 
 def print_address(url: str) -> None:
     """Tell a person at a terminal where the page is."""
-    print(f"Ready. Open {url} in a browser.", flush=True)  # noqa: T201
+    with contextlib.suppress(OSError):  # the terminal may be closed
+        print(f"Ready. Open {url} in a browser.", flush=True)  # noqa: T201
 
 
 def log_address(url: str) -> None:
     """Log where the page is, for a program that reads only JSON lines."""
     log.info("ready", extra={"url": url})
-
-
-def stop(server: uvicorn.Server, reason: str) -> None:
-    """End a server whose engines can never start, and say why on standard error."""
-    print(f"ddpm serve: {reason}", file=sys.stderr)  # noqa: T201
-    server.should_exit = True

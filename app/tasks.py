@@ -1,14 +1,66 @@
-"""Running asyncio tasks so that none is left behind."""
+"""Running asyncio tasks so that none is left behind, and none ends unseen."""
 
 import asyncio
+import logging
 import math
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
+
+log = logging.getLogger("ddpm.server")
 
 T = TypeVar("T")
 AGAIN_SECONDS = 0.5
 """Seconds after which a task that has not ended is cancelled again."""
+
+
+class Fatal(Exception):
+    """The server cannot go on. The message says why, to whoever runs it."""
+
+
+class Supervised:
+    """Tasks that run beside whoever starts them, who does not wait for their end.
+
+    When one ends before `stop`, the server has lost a part of itself: `on_end` is told why, and is
+    to end the server. The message of a Fatal is the reason as it is; any other end is a bug, and
+    is logged with its traceback.
+    """
+
+    def __init__(self, on_end: Callable[[str], None]) -> None:
+        self._on_end = on_end
+        self._may_return: dict[asyncio.Task[None], bool] = {}  # of those that run
+
+    def start(
+        self, name: str, work: Coroutine[Any, Any, None], *, may_return: bool = False
+    ) -> None:
+        """Run `work` until `stop`; with `may_return` it may be done before. `name` says what it
+        does, for the log."""
+        task = asyncio.create_task(work, name=name)
+        self._may_return[task] = may_return
+        task.add_done_callback(self._see)
+
+    async def stop(self) -> None:
+        """End all tasks, and wait for that."""
+        tasks = list(self._may_return)
+        self._may_return.clear()
+        await end(tasks)
+
+    def _see(self, task: asyncio.Task[None]) -> None:
+        """Tell of a task that has ended before its time, or failed while it was stopped."""
+        was_stopped = task not in self._may_return
+        may_return = self._may_return.pop(task, True)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is None and may_return:
+            return
+        if was_stopped:
+            if not task.cancelled():
+                log.error("%s: an error while it was stopped", task.get_name(), exc_info=error)
+        elif isinstance(error, Fatal):
+            self._on_end(str(error))
+        else:
+            log.error("%s: it ended, and with it ends the server", task.get_name(), exc_info=error)
+            why = "it returned" if error is None else repr(error)
+            self._on_end(f"an error in the server: {task.get_name()} ended: {why}")
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:

@@ -1,14 +1,13 @@
 """What a server's processes hold: memory over time, open files and threads at rest."""
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
-from benchmarks.servers import Running
-
-ENGINE = "app.engine"
 MIB = 1 << 20
 
 
@@ -32,16 +31,26 @@ class Holding:
             )  # fmt: skip
 
 
-def engines(server: Running) -> list[psutil.Process]:
-    """The engine processes of our server; those that are ending are left out."""
+def engines(server: psutil.Process) -> list[psutil.Process]:
+    """The engines of our server's API process, which are all of its children; those that are
+    ending are left out."""
     found = []
-    for child in server.process.children():
+    for child in server.children():
         try:
-            if ENGINE in child.cmdline():
+            if child.cmdline():
                 found.append(child)
         except psutil.Error:
             continue
     return found
+
+
+def peak_memory(pid: int) -> int:
+    """The most that the process ever held, in bytes (VmHWM). Raises OSError when it has ended."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    if found is None:  # it has just ended
+        raise ProcessLookupError(f"process {pid} has ended")
+    return int(found[1]) * 1024
 
 
 def slope(holdings: Sequence[Holding]) -> float:

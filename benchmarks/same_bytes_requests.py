@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.load import Request
-from benchmarks.soak_requests import STREAM, VARYING, parse_events
+from benchmarks.soak.requests import STREAM, VARYING, parse_events
 
 JSON, ZIP, NPZ, PNG = "application/json", "application/zip", "application/x-npz", "image/png"
 GIF, WEBP, APNG = "image/gif", "image/webp", "image/apng"

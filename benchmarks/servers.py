@@ -6,8 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -22,13 +22,25 @@ MEMORY_EVERY_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Kind:
-    """How a server is started: `command` is what follows `python -m`, before --port."""
+    """How a server is started: `command` is what follows `python -m`, before --port; `variables`
+    are added to the environment."""
 
     name: str
     command: tuple[str, ...]
     ready_path: str
     has_trajectories: bool
     is_ours: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def arguments(self, port: int) -> list[str]:
+        """The program that serves at this port, with its arguments."""
+        return [sys.executable, "-m", *self.command, f"--port={port}"]
+
+    def environment(self) -> dict[str, str]:
+        """The environment that it is started with."""
+        # A package in PYTHONPATH or not, the children must find ours.
+        path = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(path), **self.variables}
 
 
 def ours(checkpoint: str, *flags: str) -> Kind:
@@ -70,12 +82,9 @@ def running(kind: Kind, log: Path) -> Iterator[Running]:
     """A server, ready; every process of it is gone afterwards. Raises RuntimeError with its log
     when it does not get ready."""
     port = free_port()
-    command = [sys.executable, "-m", *kind.command, f"--port={port}"]
-    # A package in PYTHONPATH or not, the children must find ours.
-    path = os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
     with log.open("w") as out:
         popen = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": path}
+            kind.arguments(port), stdout=out, stderr=subprocess.STDOUT, env=kind.environment()
         )
     server = Running(kind, f"http://127.0.0.1:{port}", psutil.Process(popen.pid))
     try:

@@ -29,6 +29,7 @@ from diffusion.atomic import atomic_folder
 from diffusion.config import ProcessConfig, check_channels
 from diffusion.fields import ConfigError, from_dict
 from diffusion.folders import MODELS
+from diffusion.json_file import read_object
 from diffusion.parameterization import EpsModel
 from diffusion.process import Process
 from diffusion.scheduler_json import read_scheduler, scheduler_json
@@ -40,6 +41,10 @@ CARD = "model_card.json"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 OLD_ATTENTION_NAME = re.compile(rf"(attentions\.\d+)\.({'|'.join(OLD_ATTENTION)})\.")
+
+
+MAX_HEADER_BYTES = 4 << 20
+"""Of a safetensors file: about 100 bytes a tensor."""
 
 
 class CheckpointError(ValueError):
@@ -121,7 +126,13 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     Raises CheckpointError when anything is missing, truncated or of the wrong shape, when the
     weights are a pickle, or the model is of a kind that this package cannot sample from.
     """
-    folder = find_checkpoint(source)
+    try:
+        return _open(find_checkpoint(source))
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise CheckpointError(f"{error.filename or source}: {error.strerror}") from error
+
+
+def _open(folder: Path) -> Checkpoint:
     _check_no_run(folder)
     nested = (folder / "unet").is_dir()
     model_folder = folder / "unet" if nested else folder
@@ -202,14 +213,11 @@ def _card(path: Path, unet: UNetConfig) -> ModelCard:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text())
+        return read_object(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not readable JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: not a JSON object")
-    return values
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _check_weights(path: Path, config: UNetConfig) -> None:
@@ -218,6 +226,7 @@ def _check_weights(path: Path, config: UNetConfig) -> None:
         pickles = sorted(p.name for p in path.parent.glob("*") if p.suffix in PICKLES)
         hint = f"; {pickles[0]} is a pickle, which is never loaded" if pickles else ""
         raise CheckpointError(f"{path}: no such file{hint}")
+    _check_header(path)
     with torch.device("meta"), WithoutInit():  # shapes alone: no memory, no initialisation
         expected = {name: tuple(p.shape) for name, p in UNet(config).state_dict().items()}
     with _open_weights(path) as file:
@@ -231,6 +240,20 @@ def _check_weights(path: Path, config: UNetConfig) -> None:
     extra = sorted(names.keys() - expected.keys())
     if extra:
         raise CheckpointError(f"{path}: tensor {extra[0]} has no place in the network")
+
+
+def _check_header(path: Path) -> None:
+    """Raise CheckpointError for what it would take long to find no safetensors file: a pipe, a
+    device, or a header that is larger than any network's."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: not a regular file")
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > MAX_HEADER_BYTES:
+        raise CheckpointError(
+            f"{path}: not a safetensors file: its header would have {size} bytes, more than "
+            f"{MAX_HEADER_BYTES}"
+        )
 
 
 class WithoutInit(TorchFunctionMode):
@@ -264,6 +287,9 @@ def _open_weights(path: Path) -> Iterator[Any]:
             yield file
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not a whole safetensors file: {error}") from error
+    except MemoryError as error:
+        size = path.stat().st_size
+        raise CheckpointError(f"{path}: no memory is left for its {size} bytes") from error
 
 
 def _new_name(name: str) -> str:

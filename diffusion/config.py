@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from diffusion.fields import ConfigError, from_dict, require
+from diffusion.json_file import read_text
 from diffusion.presets import PRESETS
-from diffusion.unet_config import UNetConfig
+from diffusion.unet_config import MAX_SIDE, UNetConfig
 
 Schedule = Literal["linear", "scaled_linear", "cosine", "log_snr", "table"]
 Variance = Literal["fixed_small", "fixed_large", "learned_range"]
@@ -22,8 +23,8 @@ FeaturesName = Literal["auto", "classifier", "inception", "random"]
 """What an evaluation measures distances in; `auto` chooses."""
 Crop = Literal["center", "random", "none", "pad"]
 """How a picture of another shape is brought to one size; see `DataConfig`."""
-MAX_SIDE = 16_384
-"""Pixels of an image's side, at most."""
+MAX_TIMESTEPS = 100_000
+"""Steps of a chain, at most; the paper's has 1000."""
 LabelMix = Literal["balanced", "data"]
 """How often an evaluation asks for each label: equally often, or as often as the data have it."""
 
@@ -48,7 +49,8 @@ class ProcessConfig:
     prediction: Prediction = "eps"  # what the network predicts: the paper's eps, x_0, or v
 
     def __post_init__(self) -> None:
-        require(self.num_timesteps >= 1, "num_timesteps", self.num_timesteps, "at least 1")
+        fits = 1 <= self.num_timesteps <= MAX_TIMESTEPS
+        require(fits, "num_timesteps", self.num_timesteps, f"1..{MAX_TIMESTEPS}")
         for name in ("beta_start", "beta_end"):
             beta = getattr(self, name)
             require(beta is None or 0 < beta < 1, name, beta, "between 0 and 1")
@@ -179,13 +181,9 @@ class Config:
         Raises ConfigError naming the file and the field.
         """
         try:
-            if path.exists() and not path.is_file():  # to open a pipe would wait for its writer
-                raise ConfigError("not a regular file")
-            return cls.parse(path.read_text("utf-8"))
-        except OSError as error:
+            return cls.parse(read_text(path))
+        except FileNotFoundError as error:
             raise ConfigError(f"{path}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path}: not text in UTF-8: {error}") from error
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
 
@@ -194,7 +192,8 @@ class Config:
         """Read TOML, as `read` does a file. Raises ConfigError naming the line or the field."""
         try:
             values = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        # ValueError: no TOML, or a whole number of thousands of digits
+        except (ValueError, RecursionError) as error:
             raise ConfigError(str(error)) from error
         return from_dict(cls, _complete(values))
 

@@ -5,6 +5,7 @@ The standard library only, so that flags and settings can be checked without loa
 
 import builtins
 import dataclasses
+import functools
 import types
 import typing
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ WORDS: dict[Any, str] = {
     types.NoneType: "left out",
 }
 """What a field of a plain type may hold."""
+MAX_SHOWN = 200
+"""Characters of a wrong value in a message."""
 
 
 class ConfigError(ValueError):
@@ -28,7 +31,10 @@ class ConfigError(ValueError):
 def require(condition: bool, name: str, value: object, allowed: str) -> None:
     """Raise ConfigError("name: value is not allowed; it must be …") unless `condition`."""
     if not condition:
-        raise ConfigError(f"{name}: {value!r} is not allowed; it must be {allowed}")
+        shown = repr(value)
+        if len(shown) > MAX_SHOWN:
+            shown = shown[: MAX_SHOWN - 1] + "…"
+        raise ConfigError(f"{name}: {shown} is not allowed; it must be {allowed}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -42,11 +48,17 @@ def from_dict(cls: type[T], values: dict[str, Any]) -> T:
     Where a class has a `from_text`, a text may stand for it. Raises ConfigError on an unknown
     field or a value of the wrong type.
     """
-    hints = typing.get_type_hints(cls)
+    hints = _hints(typing.cast(Any, cls))
     unknown = sorted(values.keys() - hints.keys())
     if unknown:
         raise ConfigError(f"{unknown[0]}: unknown field; known are {', '.join(hints)}")
     return cls(**{name: _convert(name, hints[name], value) for name, value in values.items()})
+
+
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """The declared type of each field; engines' messages ask for the same ones again and again."""
+    return typing.get_type_hints(cls)
 
 
 def _convert(name: str, hint: Any, value: Any) -> Any:
@@ -60,7 +72,12 @@ def _convert(name: str, hint: Any, value: Any) -> Any:
     if isinstance(value, list):
         value = tuple(value)
     require(_matches(hint, value), name, value, _describe(hint))
-    return float(value) if hint in (float, float | None) and value is not None else value
+    if hint not in (float, float | None) or value is None:
+        return value
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        raise ConfigError(f"{name}: too large for a number with a fraction") from None
 
 
 def _matches(hint: Any, value: Any) -> bool:

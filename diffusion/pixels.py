@@ -42,9 +42,10 @@ def tile(images: Array, columns: int | None = None) -> Array:
     N, H, W, C = images.shape
     columns = columns or math.ceil(math.sqrt(N))
     rows = math.ceil(N / columns)
-    cells = np.zeros((rows * columns, H, W, C), np.uint8)
-    cells[:N] = images
-    grid = cells.reshape(rows, columns, H, W, C).swapaxes(1, 2)  # (rows, H, columns, W, C)
+    grid = np.zeros((rows, H, columns, W, C), np.uint8)
+    for row in range(rows):  # in place: a large picture is in memory once
+        shown = images[row * columns : (row + 1) * columns]
+        grid[row, :, : len(shown)] = shown.swapaxes(0, 1)
     return grid.reshape(rows * H, columns * W, C)
 
 

@@ -21,7 +21,7 @@ def read_scheduler(values: dict[str, Any]) -> ProcessConfig:
     Raises ConfigError for a kind of process that this package cannot sample from.
     """
     prediction = values.get("prediction_type", "epsilon")
-    if prediction not in PREDICTIONS:
+    if prediction not in tuple(PREDICTIONS):
         known = ", ".join(PREDICTIONS)
         raise ConfigError(f"prediction_type: {prediction!r} is not one of {known}")
     for unsupported in UNSUPPORTED:
@@ -48,7 +48,7 @@ def _betas(values: dict[str, Any]) -> dict[str, Any]:
     if table is not None:
         return {"num_timesteps": T, "schedule": "table", "beta_table": table}
     schedule = values.get("beta_schedule", "linear")
-    if schedule not in SCHEDULES:
+    if schedule not in tuple(SCHEDULES):
         known = ", ".join(SCHEDULES)
         raise ConfigError(f"beta_schedule: {schedule!r} is not one of {known}")
     return {

@@ -9,6 +9,14 @@ from typing import Literal
 
 from diffusion.fields import require
 
+MAX_LEVELS, MAX_LAYERS, MAX_WIDTH = 10, 16, 16_384
+"""Levels, residual blocks in a level, and channels of one: far above any network's. Without bounds
+a file of a hundred bytes could describe a network that takes hours to refuse."""
+MAX_ROWS = 1_000_000
+"""Of an embedding, and of other sizes."""
+MAX_SIDE = 16_384
+"""Pixels of an image's side."""
+
 
 @dataclass(frozen=True)
 class UNetConfig:
@@ -57,8 +65,14 @@ class UNetConfig:
             require(fits, "freq_shift", self.freq_shift, allowed)
 
     def _check_numbers(self) -> None:
-        for name in ("in_channels", "out_channels", "layers_per_block", "norm_num_groups"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name, most in (
+            ("in_channels", MAX_WIDTH),
+            ("out_channels", MAX_WIDTH),
+            ("layers_per_block", MAX_LAYERS),
+            ("norm_num_groups", MAX_WIDTH),
+        ):
+            value = getattr(self, name)
+            require(1 <= value <= most, name, value, f"1..{most}")
         for name in (
             "time_embedding_dim",
             "attention_head_dim",
@@ -67,7 +81,8 @@ class UNetConfig:
             "num_train_timesteps",
         ):
             value = getattr(self, name)
-            require(value is None or value >= 1, name, value, "at least 1, or left out")
+            fits = value is None or 1 <= value <= MAX_ROWS
+            require(fits, name, value, f"1..{MAX_ROWS}, or left out")
         padding, scale, eps = self.downsample_padding, self.mid_block_scale_factor, self.norm_eps
         require(padding in (0, 1), "downsample_padding", padding, "0 or 1")
         require(0 < scale < math.inf, "mid_block_scale_factor", scale, "above 0")
@@ -77,7 +92,8 @@ class UNetConfig:
     def _check_levels(self) -> None:
         channels = self.block_out_channels
         levels, groups = len(channels), self.norm_num_groups
-        require(levels >= 1, "block_out_channels", channels, "one number or more, one a level")
+        numbers = f"1..{MAX_LEVELS} numbers, one a level"
+        require(1 <= levels <= MAX_LEVELS, "block_out_channels", channels, numbers)
         for name, allowed in (
             ("down_block_types", ("DownBlock2D", "AttnDownBlock2D")),
             ("up_block_types", ("UpBlock2D", "AttnUpBlock2D")),
@@ -87,11 +103,11 @@ class UNetConfig:
             require(set(blocks) <= set(allowed), name, blocks, f"among {', '.join(allowed)}")
         for size in self.image_size:
             factor = 2 ** (levels - 1)
-            fits = size > 0 and size % factor == 0
-            require(fits, "sample_size", size, f"a multiple of {factor}, and above 0")
+            fits = 0 < size <= MAX_SIDE and size % factor == 0
+            require(fits, "sample_size", size, f"a multiple of {factor}, 1..{MAX_SIDE}")
         for count in channels:
-            fits = count > 0 and count % groups == 0
-            require(fits, "block_out_channels", count, f"a multiple of {groups}, and above 0")
+            fits = 0 < count <= MAX_WIDTH and count % groups == 0
+            require(fits, "block_out_channels", count, f"a multiple of {groups}, 1..{MAX_WIDTH}")
 
     def _check_attention(self) -> None:
         """Raise ConfigError where a level attends, and its heads or its norm do not fit it."""

@@ -49,7 +49,8 @@ class Docker:
     def start(self, port: int) -> Any:
         return subprocess.Popen([
             "docker", "run", "--rm", "--name", IMAGE, "--read-only", "--tmpfs", "/tmp",
-            "--cap-drop", "ALL", "-e", f"DDPM_PORT={port}", "-p", f"127.0.0.1:{port}:{port}", IMAGE,
+            "--cap-drop", "ALL", "-e", f"DDPM_PORT={port}", "-e", "DDPM_INSECURE=true",
+            "-p", f"127.0.0.1:{port}:{port}", IMAGE,
         ])  # fmt: skip
 
     def execute(self, *command: str) -> subprocess.CompletedProcess[str]:
@@ -87,7 +88,7 @@ class Buildah:
         return subprocess.Popen(self._run("ddpm", "serve"))
 
     def _run(self, *command: str) -> list[str]:
-        settings = ["--env", f"DDPM_PORT={self.port}"]
+        settings = ["--env", f"DDPM_PORT={self.port}", "--env", "DDPM_INSECURE=true"]
         return ["buildah", "run", *settings, self.container, "--", *command]
 
     def execute(self, *command: str) -> subprocess.CompletedProcess[str]:

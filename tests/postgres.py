@@ -42,21 +42,30 @@ class Postgres:
         data = str(self._folder / "data")
         arguments = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
         self._run("initdb", *arguments)
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self._folder)
+
+    def start(self) -> None:
+        """Serve the data that is there; it is ready then."""
+        data = str(self._folder / "data")
         # fsync matters to a machine that loses power, which these tests do not do
         options = ["-D", data, "-k", str(self._folder), "-c", "listen_addresses=", "-F"]
-        self._log = (self._folder / "log").open("w")
+        self._log = (self._folder / "log").open("a")
         self._process = subprocess.Popen(
             [self._programs / "postgres", *options],
             cwd="/", user=self._user, stdout=self._log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self._wait()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGINT)  # without waiting for clients to leave
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it without waiting for clients to leave; SIGQUIT: as in a crash."""
+        self._process.send_signal(how)
         self._process.wait(30)
         self._log.close()
-        shutil.rmtree(self._folder)
 
     def new_database(self) -> str:
         """The URL of an empty one."""

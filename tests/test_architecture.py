@@ -15,24 +15,30 @@ CORE = "diffusion"
 
 MAY_IMPORT: dict[str, set[str]] = {
     # the service
-    "app.cli": {"app.client", "app.flags", "app.serve", "app.settings", CORE, "diffusion.cli"},
+    "app.cli": {
+        "app.client", "app.door", "app.flags", "app.serve", "app.settings", CORE, "diffusion.cli",
+    },
     "app.serve": {
-        "app.address", "app.environment", "app.http", "app.logs", "app.main", "app.pool",
-        "app.settings", CORE,
+        "app.address", "app.door", "app.environment", "app.http", "app.logs", "app.main",
+        "app.pool", "app.settings", "app.tasks", "app.tls", CORE,
     },
     "app.main": {
-        "app.http", "app.jobs", "app.pool", "app.routes", "app.settings", "app.wire", CORE,
+        "app.door", "app.generation", "app.http", "app.jobs", "app.pool", "app.routes",
+        "app.settings", "app.wire", CORE,
     },
     "app.flags": {"app.environment", "app.settings"},
     "app.health": {"app.address", "app.settings"},
     "app.address": {"app.settings"},
+    "app.tls": {"app.settings"},
     "app.routes": {
-        "app.generation", "app.http", "app.jobs", "app.pool", "app.settings", "app.wire",
+        "app.door", "app.generation", "app.http", "app.jobs", "app.pool", "app.settings",
+        "app.wire",
     },
+    "app.door": {"app.http", "app.settings"},
     "app.http": set(),
     "app.jobs": {"app.generation", "app.pool", "app.settings", "app.tasks", "app.wire", CORE},
     "app.generation": {"app.settings", "app.wire", CORE},
-    "app.pool": {"app.wire"},
+    "app.pool": {"app.tasks", "app.wire"},
     "app.engine": {"app.logs", "app.wire", CORE, "diffusion.openvino"},
     "app.wire": {CORE},
     "app.client": {CORE},
@@ -56,8 +62,17 @@ MAY_IMPORT: dict[str, set[str]] = {
 a line higher up of the same tree."""
 
 LIGHT_MODULES = {
-    "app/wire/messages.py": {"diffusion.config", "diffusion.spacing"},
-    "app/settings.py": {"app.environment", "diffusion.cores"},
+    "app/wire/messages.py": {"diffusion.config", "diffusion.fields", "diffusion.spacing"},
+    "app/settings/__init__.py": {
+        "app.environment",
+        "app.settings.security",
+        "app.settings.server",
+        "app.settings.values",
+        "diffusion.cores",
+    },
+    "app/settings/security.py": {"app.settings.values"},
+    "app/settings/server.py": {"app.settings.values"},
+    "app/settings/values.py": set(),
     "app/environment.py": set(),
     "app/pool/errors.py": set(),
     "app/generation/errors.py": set(),
@@ -74,7 +89,7 @@ FORBIDDEN_LIBRARIES = {
     "app/jobs": {"torch", "fastapi", "starlette"},
     "app/routes": {"torch", "diffusion", "sqlalchemy"},
     "app/client": {"torch", "fastapi", "starlette", "uvicorn", "pydantic", "sqlalchemy"},
-    "app/settings.py": {"sqlalchemy", "fsspec", "torch"},
+    "app/settings": {"sqlalchemy", "fsspec", "torch"},
     "diffusion/unet.py": {"diffusers"},
     "diffusion/unet_blocks.py": {"diffusers"},
 }

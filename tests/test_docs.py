@@ -18,9 +18,10 @@ PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "models").
 PAGES.sort()
 FENCE = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
+TEST = re.compile(r"`test_\w+`")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 COMMAND = re.compile(
-    r"(?<![\w/-])ddpm (data|init|train|sample|evaluate|export|serve)\b((?:\\\n|[^\n#`|])*)"
+    r"(?<![\w/-])ddpm (data|init|train|sample|evaluate|export|serve|key)\b((?:\\\n|[^\n#`|])*)"
 )
 ANY_COMMAND = re.compile(r"(?:^|`|bin/)ddpm ([a-z]\w*)", re.MULTILINE)
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
@@ -81,6 +82,20 @@ def test_a_link_to_a_file_of_code_has_the_name_of_that_file(page: Path) -> None:
             assert label == target.name
 
 
+def test_a_link_to_a_test_names_one_that_is_there(page: Path) -> None:
+    for label, target, _ in links(page):
+        if TEST.fullmatch(label):
+            assert f"def {label.strip('`')}(" in target.read_text(), f"{target.name} has no {label}"
+
+
+def test_every_line_of_a_threat_has_its_test() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    threats = text[text.index("## Threats") : text.index("## Fuzzing")]
+    rows = [row for row in threats.splitlines() if row.startswith("| ") and " test |" not in row]
+    without = [row for row in rows if "[`test_" not in row and "---" not in row]
+    assert len(rows) > 10 and not without
+
+
 def test_every_file_and_module_that_is_named_exists(page: Path) -> None:
     text = page.read_text()
     for path in PATH.findall(text):
@@ -93,7 +108,7 @@ def test_every_file_and_module_that_is_named_exists(page: Path) -> None:
 def test_every_command_exists_and_has_the_flags_it_is_shown_with(page: Path) -> None:
     text = page.read_text()
     named = set(ANY_COMMAND.findall(text))
-    assert named <= {"data", "init", "train", "sample", "evaluate", "export", "serve"}
+    assert named <= {"data", "init", "train", "sample", "evaluate", "export", "serve", "key"}
     for command, arguments in COMMAND.findall(text):
         known = {*FLAG.findall(help_text(command)), "--help"}
         shown = set(FLAG.findall(arguments))

@@ -1,4 +1,4 @@
-"""Gathers the engine's events into a request's answer, as arrays."""
+"""Gathers what the engine made into the arrays that a request's answer needs, and no others."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -8,19 +8,49 @@ import numpy as np
 from app.generation.errors import JobFailed
 from app.generation.plan import Plan
 from app.wire.messages import Done, Event, Failed, Finished, Frame
+from diffusion import pixels
 
 Array = np.ndarray
 
 
 @dataclass(frozen=True)
-class Result:
-    """`x_0` float32 (n,C,H,W); for trajectories `x_t` and `x_0_hat` (n,frames,C,H,W)."""
+class Needs:
+    """The arrays of a `Result` that a format is made of; `exact`: as float32, not as pixels."""
 
-    plan: Plan
-    x_0: Array
-    x_t: Array
-    x_0_hat: Array
-    timing: dict[str, float]
+    x_0: bool = False
+    x_t: bool = False
+    x_0_hat: bool = False
+    exact: bool = False
+
+
+class Result:
+    """What was made for a plan. An array that nobody needs has no elements.
+
+    `x_0` is uint8 (n,H,W,C). `x_t` and `x_0_hat` are uint8 (n,frames,H,W,C), or, where `needs` says
+    exact, float32 (n,frames,C,H,W).
+    """
+
+    def __init__(self, plan: Plan, needs: Needs) -> None:
+        (C, H, W), n = plan.image_shape, len(plan.submit.indices)
+        frames = len(plan.shown_times), *((C, H, W) if needs.exact else (H, W, C))
+        kind = np.float32 if needs.exact else np.uint8
+        self.plan = plan
+        self.x_0 = np.zeros((n if needs.x_0 else 0, H, W, C), np.uint8)
+        self.x_t = np.zeros((n if needs.x_t else 0, *frames), kind)
+        self.x_0_hat = np.zeros((n if needs.x_0_hat else 0, *frames), kind)
+        self.timing: dict[str, float] = {}
+        self._is_exact = needs.exact
+
+    def put_image(self, number: int, x_0: Array) -> None:
+        """Keep the image of a sample, float32 (C,H,W); numbers count from 0."""
+        if len(self.x_0):
+            self.x_0[number] = pixels.to_uint8(x_0)
+
+    def put_frame(self, number: int, frame: int, x_t: Array, x_0_hat: Array) -> None:
+        """Keep both pictures of a sample's frame, float32 (C,H,W); numbers count from 0."""
+        for kept, picture in ((self.x_t, x_t), (self.x_0_hat, x_0_hat)):
+            if len(kept):
+                kept[number, frame] = picture if self._is_exact else pixels.to_uint8(picture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +63,24 @@ class Shown:
     x_0_hat: Array
 
 
-async def gather(plan: Plan, events: AsyncIterator[Event]) -> Result:
+async def gather(plan: Plan, events: AsyncIterator[Event], needs: Needs) -> Result:
     """Wait for the whole answer. Raises JobFailed when the engine could not compute it."""
-    first, n = plan.submit.indices[0], len(plan.submit.indices)
+    first = plan.submit.indices[0]
     place = {t: k for k, t in enumerate(plan.shown_times)}
-    x_0 = np.zeros((n, *plan.image_shape), np.float32)
-    x_t = np.zeros((n, len(place), *plan.image_shape), np.float32)
-    x_0_hat = np.zeros_like(x_t)
+    result = Result(plan, needs)
     async for event in events:
         match event:
             case Frame() | Finished():
                 if isinstance(event, Finished):
-                    x_0[event.index - first] = image(plan, event.x_0)
+                    result.put_image(event.index - first, image(plan, event.x_0))
                 if (frame := shown(plan, event)) is not None:
-                    at = frame.index - first, place[frame.t]
-                    x_t[at], x_0_hat[at] = frame.x_t, frame.x_0_hat
+                    number = frame.index - first
+                    result.put_frame(number, place[frame.t], frame.x_t, frame.x_0_hat)
             case Failed(_, reason):
                 raise JobFailed(reason)
             case Done():
-                return Result(plan, x_0, x_t, x_0_hat, timing(event))
+                result.timing = timing(event)
+                return result
     raise JobFailed("the engine ended the request early")
 
 

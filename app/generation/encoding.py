@@ -8,22 +8,70 @@ import base64
 import hashlib
 import io
 import json
-import zipfile
-from collections.abc import Mapping
-from typing import Any
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 from PIL import Image
 
 from app.generation.collect import Array, Result
 from app.generation.plan import Plan
+from app.generation.zip_stream import (
+    BLOCK_BYTES,
+    Body,
+    Entry,
+    archive,
+    archive_of_many,
+    npy_file,
+)
 from diffusion import pixels
 
 PNG_LEVEL = 6
 FRAME_MILLISECONDS = 120
 LAST_MILLISECONDS = 1500
-EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The date of every file in an archive, the earliest that zip can express."""
+
+
+class Encoded(NamedTuple):
+    """An answer's body: its size in bytes, and its blocks, which are let go of as they are read."""
+
+    size: int
+    blocks: Iterator[bytes]
+
+
+class Sink(io.RawIOBase):
+    """A file that is only written, and is kept as blocks: whole bytes would need them twice."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[bytes] = deque()
+        self._tail = bytearray()
+        self._size = 0
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, content: Any) -> int:
+        """Append bytes."""
+        view = memoryview(content).cast("B")
+        self._size += len(view)
+        for start in range(0, len(view), BLOCK_BYTES):
+            self._tail += view[start : start + BLOCK_BYTES]
+            if len(self._tail) >= BLOCK_BYTES:
+                self._blocks.append(bytes(self._tail))
+                self._tail.clear()
+        return len(view)
+
+    def encoded(self) -> Encoded:
+        """What was written."""
+        self._blocks.append(bytes(self._tail))
+        return Encoded(self._size, _emptied(self._blocks))
+
+
+def _emptied(blocks: deque[bytes]) -> Iterator[bytes]:
+    while blocks:
+        yield blocks.popleft()
 
 
 def png(image: Array) -> bytes:
@@ -36,25 +84,6 @@ def png(image: Array) -> bytes:
 def png_base64(x: Array) -> str:
     """Encode a float image (C,H,W) in [-1, 1] as PNG, in base64. Values outside are clipped."""
     return base64.b64encode(png(pixels.to_uint8(x))).decode()
-
-
-def archive(files: Mapping[str, bytes]) -> bytes:
-    """Pack files, by name, into a zip without compression; all have the date EPOCH."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as out:
-        for name, content in files.items():
-            out.writestr(zipfile.ZipInfo(name, EPOCH), content)
-    return buffer.getvalue()
-
-
-def npz(arrays: Mapping[str, Array]) -> bytes:
-    """Pack arrays, by name, into an npz that `numpy.load(..., allow_pickle=False)` reads."""
-    files = {}
-    for name, array in arrays.items():
-        buffer = io.BytesIO()
-        np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
-        files[f"{name}.npy"] = buffer.getvalue()
-    return archive(files)
 
 
 def to_json(body: Mapping[str, Any]) -> bytes:
@@ -87,97 +116,141 @@ def sample_entry(index: int, label: int | None, content: bytes) -> dict[str, Any
 def trajectory_entry(
     plan: Plan, index: int, label: int | None, x_t: Array, x_0_hat: Array
 ) -> dict[str, Any]:
-    """Build a `schemas.Trajectory` as a dictionary, from float32 arrays (frames,C,H,W)."""
+    """Build a `schemas.Trajectory` as a dictionary, from uint8 arrays (frames,H,W,C)."""
     frames = [
-        {"t": t, "x_t": png_base64(x_t[k]), "x0_hat": png_base64(x_0_hat[k])}
+        {
+            "t": t,
+            "x_t": base64.b64encode(png(x_t[k])).decode(),
+            "x0_hat": base64.b64encode(png(x_0_hat[k])).decode(),
+        }
         for k, t in enumerate(plan.shown_times)
     ]
     return {"index": index, "label": label, "frames": frames}
 
 
-def sample_json(result: Result) -> bytes:
+def json_blocks(
+    plan: Plan, name: str, entries: Iterable[Mapping[str, Any]], timing: Mapping[str, float]
+) -> Iterator[bytes]:
+    """A JSON answer in blocks, with the entries under `name`: one of them is in memory at a
+    time."""
+    block = bytearray(to_json({**plan.header, name: []})[:-2])
+    separator = b""
+    for entry in entries:
+        block += separator + to_json(entry)
+        separator = b","
+        if len(block) >= BLOCK_BYTES:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block) + b"]," + to_json({"timing": timing})[1:]
+
+
+def sample_json(result: Result) -> Encoded:
     """Encode the images as JSON, a `schemas.SampleResponse`."""
     plan = result.plan
-    samples = [
-        sample_entry(index, label, png(pixels.to_uint8(x_0)))
-        for index, label, x_0 in zip(plan.submit.indices, plan.labels, result.x_0, strict=True)
-    ]
-    return to_json({**plan.header, "samples": samples, "timing": result.timing})
+    entries = (
+        sample_entry(index, label, png(image))
+        for index, label, image in zip(plan.submit.indices, plan.labels, result.x_0, strict=True)
+    )
+    return _collected(json_blocks(plan, "samples", entries, result.timing))
 
 
-def sample_png(result: Result) -> bytes:
+def sample_png(result: Result) -> Encoded:
     """Encode the image as PNG; several as a near-square grid in index order."""
-    return png(pixels.tile(pixels.to_uint8(result.x_0)))
+    return _picture(pixels.tile(result.x_0))
 
 
-def sample_zip(result: Result) -> bytes:
+def sample_zip(result: Result) -> Encoded:
     """Pack each image as a PNG named by its index (000000.png), and request.json, into a zip."""
-    files = {
-        f"{index:06d}.png": png(image)
-        for index, image in zip(
-            result.plan.submit.indices, pixels.to_uint8(result.x_0), strict=True
-        )
-    }
-    return archive({**files, "request.json": request_file(result.plan)})
+    contents = [*map(png, result.x_0), request_file(result.plan)]
+    file_names = [*(f"{index:06d}.png" for index in result.plan.submit.indices), "request.json"]
+    entries = [
+        Entry(name, len(content), zlib.crc32(content))
+        for name, content in zip(file_names, contents, strict=True)
+    ]
+    return _whole(archive_of_many(len(entries), entries.__getitem__, contents.__getitem__))
 
 
-def sample_npz(result: Result) -> bytes:
+def sample_npz(result: Result) -> Encoded:
     """Pack `images`, uint8 (n,H,W,C), `index` and `label` into an npz."""
-    return npz({"images": pixels.to_uint8(result.x_0), **names(result.plan)})
+    return _npz({"images": result.x_0, **names(result.plan)})
 
 
-def trajectory_json(result: Result) -> bytes:
+def trajectory_json(result: Result) -> Encoded:
     """Encode the trajectories as JSON, a `schemas.TrajectoryResponse`."""
     plan = result.plan
-    trajectories = [
+    entries = (
         trajectory_entry(plan, index, label, result.x_t[i], result.x_0_hat[i])
         for i, (index, label) in enumerate(zip(plan.submit.indices, plan.labels, strict=True))
-    ]
-    return to_json({**plan.header, "trajectories": trajectories, "timing": result.timing})
+    )
+    return _collected(json_blocks(plan, "trajectories", entries, result.timing))
 
 
-def trajectory_npz(result: Result) -> bytes:
+def trajectory_npz(result: Result) -> Encoded:
     """Pack `x_t` (not clipped) and `x0_hat`, float32 (n,frames,C,H,W), and `t`, `index` and `label`
     into an npz."""
     times = np.array(result.plan.shown_times)
-    return npz({"x_t": result.x_t, "x0_hat": result.x_0_hat, "t": times, **names(result.plan)})
+    return _npz({"x_t": result.x_t, "x0_hat": result.x_0_hat, "t": times, **names(result.plan)})
 
 
-def film_strip(result: Result) -> bytes:
+def film_strip(result: Result) -> Encoded:
     """Encode x_t as one PNG: a row for each sample, a column for each frame."""
-    n, frames = result.x_t.shape[:2]
-    images = pixels.to_uint8(result.x_t).reshape(n * frames, *_pixel_shape(result))
-    return png(pixels.tile(images, columns=frames))
+    n, frames, *shape = result.x_t.shape
+    return _picture(pixels.tile(result.x_t.reshape(n * frames, *shape), columns=frames))
 
 
-def trajectory_gif(result: Result) -> bytes:
+def trajectory_gif(result: Result) -> Encoded:
     """Animate the grid of x_t as a GIF, which repeats for ever."""
     return _animation(result, "GIF", {"loop": 0, "optimize": False})
 
 
-def trajectory_webp(result: Result) -> bytes:
+def trajectory_webp(result: Result) -> Encoded:
     """Animate the grid of x_t as a lossless WebP, which repeats for ever."""
     return _animation(result, "WEBP", {"loop": 0, "lossless": True, "quality": 50})
 
 
-def trajectory_apng(result: Result) -> bytes:
+def trajectory_apng(result: Result) -> Encoded:
     """Animate the grid of x_t as an animated PNG, which repeats for ever."""
     return _animation(result, "PNG", {"loop": 0, "compress_level": PNG_LEVEL})
 
 
-def _animation(result: Result, kind: str, options: dict[str, Any]) -> bytes:
-    images = pixels.to_uint8(result.x_t)  # (n, frames, H, W, C)
-    grids: list[Image.Image] = [
-        pixels.picture(pixels.tile(images[:, k])) for k in range(images.shape[1])
-    ]
-    durations = [FRAME_MILLISECONDS] * (len(grids) - 1) + [LAST_MILLISECONDS]
-    buffer = io.BytesIO()
+class _Grids:
+    """The grid of x_t at each frame but the first. Each is made when Pillow asks for it, which it
+    does more than once."""
+
+    def __init__(self, x_t: Array) -> None:
+        self._x_t = x_t  # (n, frames, H, W, C)
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        return (self[k] for k in range(1, self._x_t.shape[1]))
+
+    def __getitem__(self, frame: int) -> Image.Image:
+        return pixels.picture(pixels.tile(self._x_t[:, frame]))
+
+
+def _animation(result: Result, kind: str, options: dict[str, Any]) -> Encoded:
+    grids, sink = _Grids(result.x_t), Sink()
+    durations = [FRAME_MILLISECONDS] * (result.x_t.shape[1] - 1) + [LAST_MILLISECONDS]
     grids[0].save(
-        buffer, kind, save_all=True, append_images=grids[1:], duration=durations, **options
-    )
-    return buffer.getvalue()
+        cast(IO[bytes], sink), kind, save_all=True, append_images=grids, duration=durations,
+        **options,
+    )  # fmt: skip
+    return sink.encoded()
 
 
-def _pixel_shape(result: Result) -> tuple[int, int, int]:
-    C, H, W = result.plan.image_shape
-    return H, W, C
+def _picture(image: Array) -> Encoded:
+    sink = Sink()
+    pixels.picture(image).save(cast(IO[bytes], sink), "PNG", compress_level=PNG_LEVEL)
+    return sink.encoded()
+
+
+def _collected(blocks: Iterable[bytes]) -> Encoded:
+    kept = deque(blocks)
+    return Encoded(sum(map(len, kept)), _emptied(kept))
+
+
+def _npz(arrays: Mapping[str, Array]) -> Encoded:
+    return _whole(archive([npy_file(name, array) for name, array in arrays.items()]))
+
+
+def _whole(body: Body) -> Encoded:
+    return Encoded(body.size, body.blocks(0, body.size))

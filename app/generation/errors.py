@@ -19,5 +19,16 @@ class AnswerTooLarge(ValueError):
     """The answer would take more bytes than the server's limit."""
 
 
+class AnswersFull(Exception):
+    """The answers in progress take all the memory that answers may.
+
+    `retry_after`: whole seconds after which there may be room.
+    """
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class JobFailed(Exception):
     """The engine could not compute the images; the message is its reason."""

@@ -15,6 +15,10 @@ from app.wire.messages import ModelInfo, Submit
 from diffusion.labels import LabelError, Labels
 from diffusion.spacing import Spacing, SpacingName, default_steps, default_variance
 
+SAMPLE_PARTS = 4
+"""The part of all answers' memory that one sample of a job may take, as a fraction 1/x: it is there
+several times while it is sent."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -75,9 +79,10 @@ def plan(
     seed: int | None = None,
     request_id: str = "",
     as_job: bool = False,
+    as_stream: bool = False,
 ) -> Plan:
     """Fill in the defaults, and refuse what the model or the server's limits (those of jobs, with
-    `as_job`) do not allow.
+    `as_job`) do not allow. The size of an answer `as_stream` has no limit.
 
     `seed` is the one to use if the request names none; without it, one is drawn. The engine's time
     is counted for `client`. Raises InvalidField or AnswerTooLarge.
@@ -92,8 +97,8 @@ def plan(
     known = Labels(len(model.classes), model.null_label)
     labels = _labels(request, known)
     shown = _shown(request, spacing, T, limits)
-    if not as_job:  # a job's answer is not held in memory; what it takes of the disk is bounded
-        _check_response_size(request, model, len(shown), limits)
+    if not as_stream:  # which is never whole in memory; nor is a job's result, but each sample
+        _check_response_size(1 if as_job else request.n, model, len(shown), limits, as_job)
     submit = Submit(
         id=uuid.uuid4().hex,
         seed=_seed(request, seed),
@@ -193,13 +198,17 @@ def _shown(request: SampleRequest, spacing: Spacing, T: int, limits: Settings) -
 
 
 def _check_response_size(
-    request: SampleRequest, model: ModelInfo, frames: int, limits: Settings
+    n: int, model: ModelInfo, frames: int, limits: Settings, as_job: bool
 ) -> None:
     C, H, W = model.image_shape
-    pictures = request.n * max(1, 2 * frames)
+    pictures = n * max(1, 2 * frames)
     size = pictures * C * H * W * 4  # float32, as the npz has them
-    if size > limits.max_response_bytes:
+    limit = limits.max_response_bytes
+    if as_job:
+        limit = min(limit, limits.answers_budget_bytes // SAMPLE_PARTS)
+    if size > limit:
+        what = "one sample of the job" if as_job else "the answer"
         raise AnswerTooLarge(
-            f"the answer would take {size} bytes ({pictures} float32 pictures of {C}x{H}x{W}); "
-            f"this server's limit is {limits.max_response_bytes}: ask for fewer images or frames",
+            f"{what} would take {size} bytes ({pictures} float32 pictures of {C}x{H}x{W}); "
+            f"this server's limit is {limit}: ask for fewer {'' if as_job else 'images or '}frames",
         )

@@ -169,6 +169,7 @@ class Limits(BaseModel):
     max_wait_seconds: int
     max_request_bytes: int
     max_response_bytes: int
+    answers_budget_bytes: int
     max_job_samples: int
     max_jobs: int
     max_client_jobs: int

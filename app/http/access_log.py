@@ -57,7 +57,8 @@ class AccessLog:
 
 
 def _fields(scope: Scope, record: RequestRecord, status: str) -> dict[str, object]:
-    """The fields of the log line; a job's fields and a drop's reason only where there is one."""
+    """The fields of the log line; a key's name, a job's fields and a drop's reason only where there
+    is one."""
     host, _ = scope.get("client") or ("", 0)
     fields: dict[str, object] = {
         "request_id": record.request_id,
@@ -67,6 +68,8 @@ def _fields(scope: Scope, record: RequestRecord, status: str) -> dict[str, objec
         "status": int(status) if status.isdecimal() else None,
         "seconds": round(record.seconds, 6),
     }
+    if record.key_name is not None:
+        fields["key"] = record.key_name
     if record.job is not None:
         job = asdict(record.job)
         fields = {**fields, "job": job.pop("id"), **job}

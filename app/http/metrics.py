@@ -74,6 +74,10 @@ class Metrics:
             "Seconds from the arrival of a streaming request to its first frame.",
             buckets=SECONDS, registry=self.registry,
         )  # fmt: skip
+        self.keys = Counter(
+            "ddpm_key_requests", "Requests with an API key, by the key's name.", ["key"],
+            registry=self.registry,
+        )  # fmt: skip
         self.drops = Counter(
             "ddpm_drops", "Requests refused or lost, by reason.", ["reason"], registry=self.registry
         )
@@ -84,6 +88,8 @@ class Metrics:
         self.seconds.labels(path).observe(record.seconds)
         if record.first_frame_seconds is not None:
             self.first_frame.observe(record.first_frame_seconds)
+        if record.key_name is not None:
+            self.keys.labels(record.key_name).inc()
         if record.dropped is not None:
             self.drops.labels(record.dropped).inc()
 

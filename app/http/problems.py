@@ -5,6 +5,7 @@
 
 import json
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from starlette.responses import Response
@@ -13,6 +14,7 @@ MEDIA_TYPE = "application/problem+json"
 TITLES = {
     400: "Bad request",
     401: "No valid API key",
+    403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
     406: "No such representation",
@@ -22,8 +24,10 @@ TITLES = {
     413: "Request body too large",
     415: "Unsupported media type",
     416: "No such range",
+    421: "Not this server",
     422: "Invalid request",
     429: "Too many requests",
+    431: "Request headers too large",
     500: "Internal error",
     503: "Not available",
     504: "Not done in time",
@@ -91,6 +95,7 @@ def invalid_field(name: str, value: object, reason: str) -> Problem:
 
 def shorten(value: object) -> str:
     """A value as JSON text of at most MAX_TEXT characters, for a message."""
+    value = _beginning(value)
     try:
         text = json.dumps(value)
     except (TypeError, ValueError):
@@ -102,7 +107,17 @@ def repeated(value: object) -> object:
     """A value that an answer can repeat: itself if JSON can carry it in MAX_TEXT characters, else
     the beginning of its text."""
     try:
-        is_short = len(json.dumps(value, allow_nan=False)) <= MAX_TEXT
+        is_short = len(json.dumps(_beginning(value), allow_nan=False)) <= MAX_TEXT
     except (TypeError, ValueError):
         is_short = False
     return value if is_short else shorten(value)
+
+
+def _beginning(value: object) -> object:
+    """The value, or as much of it as makes a text that is too long: a body has room for much."""
+    match value:
+        case str() | list():
+            return value[: MAX_TEXT + 1]
+        case dict():
+            return dict(islice(value.items(), MAX_TEXT))
+    return value

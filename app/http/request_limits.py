@@ -20,11 +20,19 @@ CHARSETS = ("utf-8", "utf8", "us-ascii")
 """The encodings of text that are UTF-8, as JSON must be (RFC 8259)."""
 
 
+MAX_HEADERS = 200
+MAX_HEADER_BYTES = 64 << 10
+"""What all headers of a request may be. One that arrives piece by piece is refused by the server
+below from that size on; one that arrives at once, here."""
+CLOSE = {"Connection": "close"}
+
+
 class RequestLimits:
     """ASGI middleware that refuses what no handler should see, and answers what none has caught.
 
-    A body over the limits is answered with 413 or 408, one that is not JSON with 415, and an
-    exception that nobody has caught with 500. HEAD is answered as GET is, without the body.
+    A body over the limits is answered with 413 or 408, one whose length is ambiguous with 400, one
+    that is not JSON with 415, too many headers with 431, and an exception that nobody has caught
+    with 500. HEAD is answered as GET is, without the body.
     """
 
     def __init__(self, app: ASGIApp, max_request_bytes: int, body_seconds: int) -> None:
@@ -41,7 +49,9 @@ class RequestLimits:
         RequestRecord.of(scope).is_head = scope["method"] == "HEAD"
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         try:
-            self._check_headers(Headers(scope=scope))
+            headers = Headers(scope=scope)
+            _check_framing(scope, headers)
+            self._check_headers(headers)
             await self.app(asked, _Body(receive, self.max_request_bytes, self.body_seconds), answer)
         except Exception as error:
             if answer.started:
@@ -63,6 +73,23 @@ class RequestLimits:
             raise Problem(413, too_large(self.max_request_bytes))
         if length != "0" or "transfer-encoding" in headers:
             _check_is_json(headers)
+
+
+def _check_framing(scope: Scope, headers: Headers) -> None:
+    """Raise Problem 431 for more headers than any client has, and 400 for a body whose end a proxy
+    in front may see elsewhere (RFC 9112, section 6). The connection ends with the answer."""
+    sizes = [len(name) + len(value) for name, value in headers.raw]
+    if len(sizes) > MAX_HEADERS or sum(sizes) > MAX_HEADER_BYTES:
+        detail = f"more than {MAX_HEADERS} headers, or {MAX_HEADER_BYTES} bytes of them"
+        raise Problem(431, detail, headers=CLOSE)
+    if "transfer-encoding" not in headers:
+        return
+    if "content-length" in headers:
+        raise Problem(
+            400, "a body has Content-Length or Transfer-Encoding, not both", headers=CLOSE
+        )
+    if scope.get("http_version") == "1.0":
+        raise Problem(400, "HTTP/1.0 has no Transfer-Encoding", headers=CLOSE)
 
 
 def _check_is_json(headers: Headers) -> None:

@@ -23,6 +23,7 @@ class RequestRecord:
 
     request_id: str = ""
     is_head: bool = False  # handlers see a GET
+    key_name: str | None = None  # of the client's API key
     started: float = field(default_factory=time.monotonic)
     job: JobSummary | None = None
     dropped: str | None = None  # the reason why the request was refused or lost

@@ -1,5 +1,6 @@
 """A strict reader of JSON bodies: it refuses what two readers could understand differently."""
 
+import asyncio
 import json
 import math
 from collections.abc import Callable, Coroutine
@@ -12,6 +13,11 @@ from app.http.problems import shorten
 
 MAX_DEPTH = 16
 """Levels of lists and objects inside each other; no request needs more than two."""
+MAX_PARTS = 64
+"""Lists and objects in one body, and names: no request needs more than 3 lists and objects, and 11
+names. What has more is refused before it is read, which would take long."""
+LONG = 16 << 10
+"""Bytes of a body from which on reading it takes milliseconds."""
 MAX_EXACT = 2**53
 """Up to here a float that has no fraction is one integer and no other."""
 
@@ -21,9 +27,15 @@ def loads(body: bytes) -> Any:
     has it: some languages write every number so.
 
     Raises json.JSONDecodeError, also for what Python's own reader accepts: another encoding, a
-    name that appears twice in an object, NaN and Infinity, numbers out of range, and nesting
-    deeper than MAX_DEPTH.
+    name that appears twice in an object, NaN and Infinity, numbers out of range, nesting deeper
+    than MAX_DEPTH, and more than MAX_PARTS lists and objects, or names.
     """
+    # A text may have these characters too; no text of a request does.
+    nests = body.count(b"[") + body.count(b"{")
+    if nests > MAX_PARTS:
+        raise _refused(f"nested too deeply, or more than {MAX_PARTS} lists and objects")
+    if body.count(b":") > MAX_PARTS:
+        raise _refused(f"more than {MAX_PARTS} names")
     try:
         value = json.loads(
             body.decode(),
@@ -31,7 +43,8 @@ def loads(body: bytes) -> Any:
             parse_float=_number,
             parse_constant=_no_number,
         )
-        _check_depth(value)
+        if nests > MAX_DEPTH:  # else it cannot be deeper
+            _check_depth(value)
     except json.JSONDecodeError:
         raise
     except UnicodeDecodeError as error:
@@ -47,7 +60,9 @@ class StrictRequest(Request):
     """A request whose body is read by `loads`."""
 
     async def json(self) -> Any:
-        return loads(await self.body())
+        body = await self.body()
+        # Others are answered while a long one is read.
+        return await asyncio.to_thread(loads, body) if len(body) > LONG else loads(body)
 
 
 class StrictRoute(APIRoute):
@@ -88,8 +103,8 @@ def _no_number(text: str) -> NoReturn:
 
 def _check_depth(value: Any) -> None:
     # Level by level, without recursion, which deep nesting would exhaust.
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_DEPTH):
         level = [child for item in level for child in _children(item)]
         if not level:
             return
@@ -97,6 +112,6 @@ def _check_depth(value: Any) -> None:
 
 
 def _children(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
+    """The lists and objects in a list or object."""
+    items = value.values() if isinstance(value, dict) else value
+    return [item for item in items if isinstance(item, dict | list)]

@@ -16,6 +16,8 @@ tracer = trace.get_tracer("ddpm")
 def describe(record: RequestRecord) -> None:
     """Set the record's facts as attributes of the current span, which must be the request's."""
     attributes: dict[str, str | int] = {"ddpm.request_id": record.request_id}
+    if record.key_name is not None:
+        attributes["ddpm.key"] = record.key_name
     if record.job is not None:
         attributes["ddpm.n"] = record.job.n
         attributes["ddpm.steps"] = record.job.steps

@@ -7,25 +7,22 @@ and opening it is tried again until it works.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
-from filelock import FileLock, Timeout
-
-from app.jobs import webhook
+from app.jobs import sqlite_file
+from app.jobs.callers import PAUSE_SECONDS, Callers
+from app.jobs.clock import ClockWatch
 from app.jobs.database import database_url, is_sqlite
-from app.jobs.errors import BadAddress, StorageError, StorageUnavailable
+from app.jobs.errors import StorageDamaged, StorageError, StorageUnavailable
 from app.jobs.result_store import ResultStore
-from app.jobs.status import describe
 from app.jobs.store import Store
-from app.jobs.tables import Job
 from app.jobs.worker import Terms, Worker
 from app.pool.pool import EnginePool
 from app.settings import Settings
-from app.tasks import end, together
+from app.tasks import Supervised, together
 
 log = logging.getLogger("ddpm.jobs")
 
@@ -35,10 +32,6 @@ CLEAN_SECONDS = 30.0
 """How often to look for files that nobody needs."""
 THREADS = 2
 """Threads that write samples."""
-CALL_SECONDS = 1.0
-"""How often to look for a webhook that is due."""
-CALLERS = 4
-"""Webhooks called at once: one that does not answer holds up few others."""
 SHARED_SECONDS, ALONE_SECONDS = 1.0, 10.0
 """How often to look for jobs in a database that others use too, and in one that nobody else does:
 there, only those whose lease ran out can turn up."""
@@ -58,17 +51,20 @@ class Background:
         self._store: Store | None = None
         self._worker: Worker | None = None
         self._deleted = asyncio.Event()
+        self._kept: set[str] = set()  # jobs whose files could not be removed
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Open the storage and work on jobs, as long as the block lasts."""
+    async def running(self, on_unusable: Callable[[str], None]) -> AsyncIterator[None]:
+        """Open the storage and work on jobs, as long as the block lasts; `on_unusable` is told the
+        reason when that cannot go on."""
         # Threads of their own: a slow disk holds up nobody else's pictures.
         with ThreadPoolExecutor(THREADS, "jobs") as threads:
-            task = asyncio.create_task(self._run(threads))
+            tasks = Supervised(on_unusable)
+            tasks.start("the work on jobs", self._run(threads))
             try:
                 yield
             finally:
-                await end([task])
+                await tasks.stop()
 
     @property
     def store(self) -> Store:
@@ -99,20 +95,23 @@ class Background:
                     log.warning("no jobs are accepted: %s", error)
                 self._reason = str(error)
             except Exception as error:
-                self._reason = f"an error in the server: {error!r}"
-                log.exception(
-                    "jobs stopped because of an error in the server; they are started again"
-                )
+                reason = f"an error in the server: {error!r}"
+                if self._reason != reason:
+                    log.exception(
+                        "jobs stopped because of an error in the server; they are started again"
+                    )
+                self._reason = reason
             await asyncio.sleep(OPEN_SECONDS)
 
     @contextlib.asynccontextmanager
     async def _open(self) -> AsyncIterator[Store]:
         """The database with its tables, for this process alone where it is SQLite."""
         url = self._url
-        with contextlib.ExitStack() as stack:
-            if is_sqlite(url):
-                stack.enter_context(_locked(Path(str(url.database))))
+        database = Path(str(url.database))
+        with sqlite_file.locked(database) if is_sqlite(url) else contextlib.nullcontext():
             await asyncio.to_thread(self.results.open)
+            if is_sqlite(url):
+                await asyncio.to_thread(sqlite_file.check, database, self.results)
             store = Store(url)
             try:
                 await store.open()
@@ -124,7 +123,8 @@ class Background:
                 await store.close()
 
     async def _work(self, store: Store, threads: Executor) -> None:
-        """Run jobs, clean up and call webhooks, until one of these fails."""
+        """Run jobs, clean up and call webhooks, until the first of these fails; nothing that goes
+        wrong with the other two ends them."""
         settings = self._settings
         terms = Terms(
             owner=uuid4().hex,
@@ -135,82 +135,55 @@ class Background:
         )
         self._worker = Worker(store.leases, self.results, self._pool, threads, terms)
         self._store, self._reason = store, None
-        never, looking = asyncio.Event(), asyncio.Lock()
-        # Without a secret no job may have a webhook; one from before waits for the secret.
-        callers = CALLERS if settings.webhook_secret.get_secret_value() else 0
-        await together(
+        clock = ClockWatch()
+        works = [
             self._worker.run(),
-            _repeatedly(lambda: self._clean(store), CLEAN_SECONDS, self._deleted),
-            *(
-                _repeatedly(lambda: self._call_webhooks(store, looking), CALL_SECONDS, never)
-                for _ in range(callers)
-            ),
-        )
+            _repeatedly(lambda: self._clean(store, clock), CLEAN_SECONDS, self._deleted),
+        ]
+        # Without a secret no job may have a webhook; one from before waits for the secret.
+        if settings.webhook_secret.get_secret_value():
+            works.append(Callers(store, self._pool, settings).run())
+        await together(*works)
 
-    async def _clean(self, store: Store) -> None:
+    async def _clean(self, store: Store, clock: ClockWatch) -> None:
         """Expire what is past its time, and remove the files of expired and deleted jobs."""
-        await store.expire(self._settings.jobs_expiry_seconds)
-        for job_id in await store.to_purge():
-            await asyncio.to_thread(self.results.remove, job_id)
-            await store.purge(job_id)
+        settings, cleaning = self._settings, store.cleaning
+        await cleaning.bring_back(float(settings.jobs_lease_seconds), max(PAUSE_SECONDS))
+        if clock.trusts(await store.clock()):
+            while await cleaning.expire(settings.jobs_expiry_seconds):
+                pass
+        unneeded = await cleaning.to_purge()
+        self._kept &= set(unneeded)
+        for job_id in unneeded:
+            try:
+                await asyncio.to_thread(self.results.remove, job_id)
+            except StorageError as error:
+                self._note_kept(job_id, error)
+                continue
+            await cleaning.purge(job_id)
 
-    async def _call_webhooks(self, store: Store, looking: asyncio.Lock) -> None:
-        """Call webhooks as they become due; of all callers, one looks for them at a time."""
-        while True:
-            async with looking:
-                while (job := await store.due_webhook(webhook.PAUSE_SECONDS)) is None:
-                    await asyncio.sleep(CALL_SECONDS)
-            await self._call_webhook(store, job)
-
-    async def _call_webhook(self, store: Store, job: Job) -> None:
-        """Tell a webhook once that its job has ended."""
-        settings = self._settings
-        body = describe(job, await store.clock(), self._pool).model_dump_json().encode()
-        try:
-            await webhook.call(
-                str(job.webhook_url),
-                body,
-                secret=settings.webhook_secret.get_secret_value(),
-                private=settings.webhook_private,
-            )
-        except (BadAddress, httpx.HTTPError) as error:
-            log.warning(
-                "job %s: call %d of its webhook failed: %r", job.id, job.webhook_attempts, error
-            )
-        else:
-            await store.called(job.id)
-
-
-@contextlib.contextmanager
-def _locked(database: Path) -> Iterator[None]:
-    """Hold the lock file beside an SQLite database. Raises StorageUnavailable if another does."""
-    try:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{database}.lock", timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise StorageUnavailable(
-            f"another server uses {database}: give this one another folder (DDPM_JOBS_FOLDER), or "
-            "both a PostgreSQL database (DDPM_JOBS_URL)"
-        ) from None
-    except OSError as error:
-        raise StorageUnavailable(f"{database.parent} cannot be used: {error}") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    def _note_kept(self, job_id: str, error: StorageError) -> None:
+        """Log, once for each job, that its files cannot be removed now."""
+        if job_id not in self._kept:
+            log.error("the files of job %s are still there, and removed later: %s", job_id, error)
+            self._kept.add(job_id)
 
 
 async def _repeatedly(
     act: Callable[[], Awaitable[None]], seconds: float, at_once: asyncio.Event
 ) -> None:
-    """Act, for ever, `seconds` apart; sooner when `at_once` is set. Storage errors are logged."""
+    """Act, for ever, `seconds` apart; sooner when `at_once` is set. Every error is logged;
+    StorageDamaged is raised: whoever opens the storage says what to do."""
     while True:
         at_once.clear()  # before acting: what is set meanwhile is not lost
         try:
             await act()
+        except StorageDamaged:
+            raise
         except StorageError as error:
             log.error("%s", error)
+        except Exception:
+            log.exception("an error in the server; this is tried again every %g seconds", seconds)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await at_once.wait()

@@ -1,38 +1,50 @@
 """SQLite and PostgreSQL for jobs: transactions, drivers, durability, migrations, errors."""
 
+import asyncio
 import functools
+import math
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, select, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, TimeoutError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
-from app.jobs.errors import StorageFull, StorageUnavailable
+from app.jobs.errors import StorageDamaged, StorageFull, StorageUnavailable
 from app.jobs.tables import now
 from app.settings import check_database_url
 from app.tasks import finish
 
-BUSY_SECONDS = 30.0
-"""How long SQLite waits for another transaction."""
+BUSY_SECONDS = 5.0
+"""How long a transaction waits for another one of another process or server: a request is refused
+after twice that at most, the other half being its wait for a connection."""
+STATEMENT_SECONDS = 30.0
+"""How long PostgreSQL works on one statement."""
+CONNECTIONS = 5
+"""Connections of those who only read, who wait for none that writes; and as many of PostgreSQL's
+writers."""
 MIGRATION_LOCK = 0x6464706D
 """PostgreSQL's advisory lock that is held while tables are made or changed."""
+WRITE = "BEGIN IMMEDIATE"
+"""A transaction that first reads and then writes could fail half-way, were it not IMMEDIATE."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 DISK_FULL = "53100"
-"""PostgreSQL's code of a full disk; SQLite says it in words."""
+"""PostgreSQL's code of a full disk."""
+DAMAGES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+"""SQLite's codes for a file that is damaged."""
 
 
 P = ParamSpec("P")
@@ -49,14 +61,17 @@ class Database:
 
     def __init__(self, url: URL) -> None:
         self.url = url
-        self._engine = make_engine(url)
-        self._writes = async_sessionmaker(self._engine, expire_on_commit=False)
-        reading = self._engine.execution_options(only_reads=True)
-        self._reads = async_sessionmaker(reading, expire_on_commit=False)
+        self._calls: set[asyncio.Task[Any] | None] = set()  # transactions that run to their end
+        self._is_closed = False
+        self._engines = make_engine(url), make_engine(url, only_reads=True)
+        self._writes, self._reads = (
+            async_sessionmaker(engine, expire_on_commit=False) for engine in self._engines
+        )
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:
         """A session whose changes are on disk after the block, or none of them is."""
+        self._check_open()
         with translated():
             async with self._writes.begin() as session:
                 yield session
@@ -64,13 +79,42 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
         """A session for questions. It does not wait for those who write."""
+        self._check_open()
         with translated():
             async with self._reads() as session:
                 yield session
 
+    @property
+    def in_use(self) -> int:
+        """Connections that are in the middle of a transaction."""
+        pools = [cast(QueuePool, engine.pool) for engine in self._engines]
+        return sum(pool.checkedout() for pool in pools)
+
+    async def carry_through(self, call: Coroutine[Any, Any, T]) -> T:
+        """The result of a transaction that runs to its end, even when this is cancelled."""
+
+        async def noted() -> T:
+            task = asyncio.current_task()
+            self._calls.add(task)
+            try:
+                return await call
+            finally:
+                self._calls.discard(task)
+
+        return await finish(noted())
+
+    def _check_open(self) -> None:
+        # An engine that is closed opens new connections, which nobody would close.
+        if self._is_closed:
+            raise StorageUnavailable("the job database has been closed")
+
     async def close(self) -> None:
-        """Close every connection."""
-        await self._engine.dispose()
+        """Close every connection, after the transactions that run to their end."""
+        self._is_closed = True
+        if running := {task for task in self._calls if task is not None}:
+            await asyncio.wait(running, timeout=2 * BUSY_SECONDS)
+        for engine in self._engines:
+            await engine.dispose()
 
 
 class HasDatabase(Protocol):
@@ -90,7 +134,7 @@ def transaction(method: Method[S, P, T]) -> Method[S, P, T]:
     @functools.wraps(method)
     async def whole(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         call = method(self, *args, **kwargs)
-        return await (finish(call) if is_sqlite(self.database.url) else call)
+        return await (self.database.carry_through(call) if is_sqlite(self.database.url) else call)
 
     return whole
 
@@ -129,24 +173,38 @@ def is_sqlite(url: URL) -> bool:
     return url.get_backend_name() == "sqlite"
 
 
-def make_engine(url: URL) -> AsyncEngine:
-    """Connections whose commits survive a power failure. Transactions with the execution option
-    `only_reads` do not take SQLite's write lock."""
+def make_engine(url: URL, *, only_reads: bool = False) -> AsyncEngine:
+    """Connections whose commits survive a power failure. Those that only read do not take SQLite's
+    write lock."""
+    options: dict[str, Any] = {
+        "pool_timeout": BUSY_SECONDS, "pool_size": CONNECTIONS, "max_overflow": 0,
+    }  # fmt: skip
     if not is_sqlite(url):
-        return create_async_engine(url, pool_pre_ping=True)
-    engine = create_async_engine(url.set(drivername="sqlite+aiosqlite"))
-    _make_durable(engine.sync_engine)
+        arguments = {"connect_timeout": math.ceil(BUSY_SECONDS)}
+        engine = create_async_engine(url, pool_pre_ping=True, connect_args=arguments, **options)
+        lock, statement = (round(1000 * seconds) for seconds in (BUSY_SECONDS, STATEMENT_SECONDS))
+        # For the transaction alone: behind PgBouncer a session may be another client's next.
+        limits = (
+            f"SELECT set_config('lock_timeout', '{lock}', true), "
+            f"set_config('statement_timeout', '{statement}', true)"
+        )
+        _begin_with(engine.sync_engine, limits)
+        return engine
+    if not only_reads:
+        options["pool_size"] = 1  # SQLite has one writer; others wait in order, and for no thread
+    engine = create_async_engine(url.set(drivername="sqlite+aiosqlite"), **options)
+    _make_durable(engine.sync_engine, "BEGIN" if only_reads else WRITE)
     return engine
 
 
-def migrate(url: URL) -> None:
-    """Make the tables or bring them up to date; blocks.
+def migrate(url: URL, revision: str = "head") -> None:
+    """Make the tables or bring them up to date, or to an earlier revision's state; blocks.
 
     Raises StorageUnavailable, also for a database of a newer version of this service; StorageFull.
     """
     engine = create_engine(url)
     if is_sqlite(url):
-        _make_durable(engine)
+        _make_durable(engine, WRITE)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     try:
@@ -154,7 +212,7 @@ def migrate(url: URL) -> None:
             if not is_sqlite(url):
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
     except CommandError as error:
         raise StorageUnavailable(
             f"the job database is of another version of this service: {error}"
@@ -171,20 +229,34 @@ def translated() -> Iterator[None]:
         yield
     except IntegrityError:
         raise
+    except TimeoutError as error:  # SQLAlchemy's
+        raise StorageUnavailable(
+            f"the job database is busy: no connection was free for {BUSY_SECONDS:g} seconds"
+        ) from error
     except DBAPIError as error:
         reason = str(error.orig).strip()
-        if getattr(error.orig, "sqlstate", None) == DISK_FULL or "disk is full" in reason:
+        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # without SQLite's details
+        if code in DAMAGES:
+            raise StorageDamaged(f"the job database is damaged: {reason}") from error
+        if getattr(error.orig, "sqlstate", None) == DISK_FULL or code == sqlite3.SQLITE_FULL:
             raise StorageFull(f"the job database has no room: {reason}; free some") from error
         raise StorageUnavailable(f"the job database cannot be used: {reason}") from error
 
 
-def _make_durable(engine: Engine) -> None:
+def _make_durable(engine: Engine, begin: str) -> None:
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    _begin_with(engine, begin)
+
+
+def _begin_with(engine: Engine, statement: str) -> None:
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
+
+    event.listen(engine, "begin", begin_transaction)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # transactions begin where `_begin_sqlite` says
+    connection.isolation_level = None  # transactions begin where `_make_durable` says
     cursor = connection.cursor()
     for pragma in (
         f"busy_timeout = {BUSY_SECONDS * 1000:.0f}",
@@ -194,9 +266,3 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> N
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that first reads and then writes could fail half-way, were it not IMMEDIATE.
-    only_reads = connection.get_execution_options().get("only_reads", False)
-    connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")

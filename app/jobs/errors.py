@@ -14,6 +14,10 @@ class StorageUnavailable(StorageError):
     """The job database or the result store cannot be used."""
 
 
+class StorageDamaged(StorageUnavailable):
+    """The file of the job database is damaged; the message says what to do."""
+
+
 class StorageFull(StorageError):
     """There is no room for the results, on the disk or in the budget."""
 
@@ -26,12 +30,35 @@ class TooManyOwnJobs(Exception):
     """The client has as many unfinished jobs as the server keeps for one client."""
 
 
+class TooManyKeys(Exception):
+    """The server has as many Idempotency-Keys of synchronous requests as it keeps.
+
+    `retry_after`: seconds until the next one expires.
+    """
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class TooManyOwnKeys(TooManyKeys):
+    """The client has as many of them as the server keeps for one client."""
+
+
 class JobTooLarge(ValueError):
     """The job's results may take more bytes than the server keeps for one client."""
 
 
-class ResultTooLarge(ValueError):
-    """The whole result in memory would take more bytes than the server's limit."""
+class SampleLost(Exception):
+    """A sample's file is missing, or not what was written. `number` counts from 0 in the job."""
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(f"sample {number}: {reason}")
+        self.number = number
+
+
+class ResultLost(Exception):
+    """Some of a job's samples are lost, and are made again."""
 
 
 class UnknownJob(Exception):
@@ -85,6 +112,11 @@ class NoWebhooks(ValueError):
 
 class BadAddress(Exception):
     """The host of a webhook cannot be looked up, or its address is private."""
+
+
+def first_line(error: Exception) -> str:
+    """What a message repeats of an error that may have as many lines as a row has fields."""
+    return str(error).partition("\n")[0]
 
 
 def _quoted(text: str) -> str:

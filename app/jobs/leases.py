@@ -20,6 +20,9 @@ STOPPED: dict[str, Any] = {"lease_until": None, "resumed_at": None}
 """What changes when a job is given back in the middle of a turn: until the next claim nobody runs
 it."""
 
+MAX_SERVED = 1000
+"""Clients whose last turn is remembered, at most."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
@@ -37,24 +40,22 @@ class Leases:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._served: dict[str, float] = {}  # when a client's job was claimed last, oldest first
 
     @transaction
     async def claim(self, owner: str, made_by: str, lease_seconds: float) -> Job | None:
-        """Lease the job that waited longest for its turn, of those that `made_by` can run and that
-        nobody holds; the job with its plan, or None."""
+        """Lease the job that is next, of those that `made_by` can run and that nobody holds; the
+        job with its plan, or None.
+
+        It is of the client who waited longest for a turn, so that many jobs of one client do not
+        hold up another's; and of that client's jobs, the one that waited longest.
+        """
         async with self.database.writing() as session:
             at = await time_in(session)
-            job = await session.scalar(
-                select(Job)
-                .where(Job.status.in_(UNFINISHED), Job.made_by == made_by)
-                .where(or_(Job.lease_until.is_(None), Job.lease_until < at))
-                .order_by(Job.turn_at)
-                .limit(1)
-                .options(undefer(Job.plan))
-                .with_for_update(skip_locked=True)  # two that claim at once get different jobs
-            )
+            job = await self._next(session, made_by, at)
             if job is None:
                 return None
+            self._note(job.client, at)
             # The rate counts from here: nothing is known of the speed of the owner before, and
             # while nobody ran the job, it made no progress.
             if job.owner != owner or job.resumed_at is None:
@@ -63,6 +64,43 @@ class Leases:
             job.started_at = job.started_at or at
             job.lease_until, job.fence = at + lease_seconds, job.fence + 1
             return job
+
+    async def _next(self, session: AsyncSession, made_by: str, at: float) -> Job | None:
+        free = (
+            Job.status.in_(UNFINISHED),
+            Job.made_by == made_by,
+            or_(Job.lease_until.is_(None), Job.lease_until < at),
+        )
+        first_turns = select(Job.client, func.min(Job.turn_at)).where(*free).group_by(Job.client)
+        since = {
+            client: max(turn_at, self._last_turn(client, at))
+            for client, turn_at in await session.execute(first_turns)
+        }
+        for client in sorted(since, key=lambda client: since[client]):
+            job = await session.scalar(
+                select(Job)
+                .where(*free, Job.client == client)
+                .order_by(Job.turn_at)
+                .limit(1)
+                .options(undefer(Job.plan))
+                .with_for_update(skip_locked=True)  # two that claim at once get different jobs
+            )
+            if job is not None:
+                return job
+        return None
+
+    def _last_turn(self, client: str, at: float) -> float:
+        """When the client's last turn began; 0 if that is not known, or after now: the clock was
+        set back."""
+        began = self._served.get(client, 0.0)
+        return began if began <= at else 0.0
+
+    def _note(self, client: str, at: float) -> None:
+        """Remember that it was the client's turn, of the last MAX_SERVED clients."""
+        self._served.pop(client, None)
+        self._served[client] = at
+        if len(self._served) > MAX_SERVED:
+            del self._served[next(iter(self._served))]
 
     @transaction
     async def extend(self, job: Job, lease_seconds: float) -> None:

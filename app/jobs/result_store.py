@@ -18,15 +18,14 @@ import fsspec
 import numpy as np
 from PIL import Image
 
+from app.generation.cost import PNG_BYTES
 from app.generation.encoding import png
 from app.generation.plan import Plan
-from app.jobs.errors import StorageFull, StorageUnavailable
+from app.jobs.errors import StorageError, StorageFull, StorageUnavailable
 from diffusion import atomic, pixels
 
 Array = np.ndarray
 FLOAT = np.dtype("<f4")
-PNG_OVERHEAD = 200
-"""Bytes of a PNG beside its pixels and a filter byte a row, at most, for images of our sizes."""
 
 
 class ResultStore:
@@ -36,6 +35,7 @@ class ResultStore:
     """
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self._fs, self._root = fsspec.url_to_fs(url)
         self._is_local = "file" in self._fs.protocol
 
@@ -63,11 +63,34 @@ class ResultStore:
                 # Each file's content is on disk since it was written; now its name is too.
                 atomic.sync(Path(self._root) / job_id)
 
-    def read(self, job_id: str, index: int) -> bytes:
-        """The content of the file of the sample with this index."""
+    def read(self, job_id: str, index: int) -> bytes | None:
+        """The content of the file of the sample with this index; None if there is no such file
+        although the store itself can be used."""
         with translated():
-            content: bytes = self._fs.cat_file(self._path(job_id, index))
+            try:
+                content: bytes = self._fs.cat_file(self._path(job_id, index))
+            except FileNotFoundError:
+                self._check()
+                return None
         return content
+
+    def sizes(self, job_id: str) -> dict[str, int]:
+        """The sizes in bytes of a job's files, by name; empty if there are none although the store
+        itself can be used."""
+        with translated():
+            try:
+                found = self._fs.ls(f"{self._root}/{job_id}", detail=True, refresh=True)
+            except FileNotFoundError:
+                self._check()
+                return {}
+        return {entry["name"].rpartition("/")[2]: entry["size"] for entry in found}
+
+    def _check(self) -> None:
+        """Raise an error unless the store is there: a disk may be gone with all its files."""
+        if not self._is_local:
+            self.open()
+        elif not os.path.isdir(self._root):
+            raise FileNotFoundError(errno.ENOENT, "the folder of results is gone", self._root)
 
     def remove(self, job_id: str) -> None:
         """Remove all files of a job; it may have none."""
@@ -75,6 +98,12 @@ class ResultStore:
         with translated():
             if self._fs.exists(folder):
                 self._fs.rm(folder, recursive=True)
+
+    def is_empty(self) -> bool:
+        """Whether no job has files."""
+        with translated():
+            names = self._fs.ls(self._root, detail=False)
+        return all(name.rpartition("/")[2].startswith(".") for name in names)
 
     def free_bytes(self) -> int | None:
         """Bytes that the disk has left; None where that is not known."""
@@ -85,7 +114,12 @@ class ResultStore:
         return found.f_bavail * found.f_frsize
 
     def _path(self, job_id: str, index: int) -> str:
-        return f"{self._root}/{job_id}/{index:06d}"
+        return f"{self._root}/{job_id}/{file_name(index)}"
+
+
+def file_name(index: int) -> str:
+    """The name of a sample's file in its job's folder."""
+    return f"{index:06d}"
 
 
 @contextmanager
@@ -93,6 +127,8 @@ def translated() -> Iterator[None]:
     """Raises any error of a file system in the block as StorageUnavailable or StorageFull."""
     try:
         yield
+    except StorageError:
+        raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull(f"the result store has no room: {error}; free some") from error
@@ -107,7 +143,7 @@ def image_bytes(plan: Plan) -> int:
 def bound_bytes(plan: Plan) -> int:
     """Bytes that a job's files take together, at most."""
     C, H, W = plan.image_shape
-    as_png = H * (1 + W * C) + PNG_OVERHEAD
+    as_png = H * (1 + W * C) + PNG_BYTES
     frames = 2 * len(plan.shown_times) * image_bytes(plan)
     return len(plan.submit.indices) * (frames or as_png)
 

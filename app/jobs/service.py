@@ -6,29 +6,41 @@ requests are answered as before, and every method here raises StorageUnavailable
 
 import asyncio
 import json
-from contextlib import AbstractAsyncContextManager
+import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 
 from app.generation.plan import Plan
 from app.generation.schemas import JobStatus
-from app.jobs import webhook
 from app.jobs.background import Background
 from app.jobs.errors import (
     JobExpired,
     JobTooLarge,
     JobUnfinished,
     NoWebhooks,
+    ResultLost,
+    SampleLost,
     StorageFull,
+    StorageUnavailable,
     UnknownJob,
+    first_line,
 )
 from app.jobs.keys import Key
+from app.jobs.quotas import KeyQuota, Quota
 from app.jobs.representations import Stored
 from app.jobs.result_store import bound_bytes
 from app.jobs.status import describe
-from app.jobs.store import Quota
 from app.jobs.tables import Job, Kind
+from app.jobs.webhook_url import check_url, host_of
 from app.jobs.worker import PLANS, maker
+from app.pool.errors import NotReady
 from app.pool.pool import EnginePool
 from app.settings import Settings
+
+log = logging.getLogger("ddpm.jobs")
+
+DISK_SECONDS = 5.0
+"""How long a new job waits for what the disk of the results has left."""
 
 
 class Jobs:
@@ -39,24 +51,33 @@ class Jobs:
         self._pool = pool
         self._background = Background(settings, pool)
 
-    def running(self) -> AbstractAsyncContextManager[None]:
-        """Open the storage and work on jobs, as long as the block lasts."""
-        return self._background.running()
+    def running(self, on_unusable: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
+        """Open the storage and work on jobs, as long as the block lasts; `on_unusable` is told the
+        reason when that cannot go on."""
+        return self._background.running(on_unusable)
 
     async def submit(
-        self, client: str, kind: Kind, plan: Plan, key: Key | None, webhook_url: str | None
+        self,
+        client: str,
+        kind: Kind,
+        plan: Plan,
+        key: Key | None,
+        webhook_url: str | None,
+        limits: Settings | None = None,
     ) -> JobStatus:
         """Accept a client's job, or find the one that `key` made before. It is on disk then.
+        `limits` are the server's settings as they are for this client; None: as for every client.
 
         Raises JobTooLarge, NoWebhooks or BadWebhook for what is never accepted; StorageFull,
         TooManyJobs or TooManyOwnJobs for what is not accepted now; KeyReused; NotReady.
         """
+        limits = limits or self._settings
         size = bound_bytes(plan)
-        self._check_size(size)
+        self._check_size(size, limits)
         if webhook_url is not None:
             self._check_webhook(webhook_url)
         store = self._background.store
-        await asyncio.to_thread(self._check_disk, size)  # a network disk may take its time
+        await self._check_disk(size)
         text = await asyncio.to_thread(PLANS.dump_json, plan)
         settings = self._settings
         job = Job(
@@ -72,13 +93,16 @@ class Jobs:
             created_at=0.0,  # the database's clock says when
             expires_at=float(settings.jobs_expiry_seconds),
             webhook_url=webhook_url,
+            webhook_host=webhook_url and host_of(webhook_url),
         )
         accepted = await store.create(
             job,
             key,
             seed=plan.submit.seed,
-            server=Quota(settings.max_jobs, settings.jobs_budget_bytes),
-            client=Quota(settings.max_client_jobs, settings.jobs_client_bytes),
+            server=Quota(settings.max_jobs, settings.jobs_budget_bytes, settings.max_kept_jobs),
+            client=Quota(
+                limits.max_client_jobs, limits.jobs_client_bytes, settings.max_client_kept_jobs
+            ),
         )
         self._background.wake()
         return describe(accepted, accepted.created_at, self._pool)
@@ -86,11 +110,12 @@ class Jobs:
     async def remember(self, key: Key, seed: int) -> int:
         """The seed of the first request with this key; `seed`, if this is the first one.
 
-        Raises KeyReused or KeyOutdated.
+        Raises KeyReused or KeyOutdated; TooManyOwnKeys or TooManyKeys.
         """
-        made_by = maker(self._pool.model)
-        expiry = float(self._settings.jobs_expiry_seconds)
-        return await self._background.store.remember(key, made_by, seed, expiry)
+        made_by, settings = maker(self._pool.model), self._settings
+        expiry = float(settings.jobs_expiry_seconds)
+        quota = KeyQuota(settings.max_keys, settings.max_client_keys)
+        return await self._background.store.remember(key, made_by, seed, expiry, quota)
 
     async def status(self, job_id: str) -> JobStatus:
         """How far a job is. Raises UnknownJob."""
@@ -109,7 +134,13 @@ class Jobs:
         if job.status != "finished":
             progress = f"{job.done} of {job.total} samples are made"
             raise JobUnfinished(f"job {job_id} is {job.status}: {progress}")
-        plan = await asyncio.to_thread(PLANS.validate_json, job.plan)
+        try:
+            plan = await asyncio.to_thread(PLANS.validate_json, job.plan)
+        except ValueError as error:
+            raise JobUnfinished(
+                f"job {job_id} has no result, its plan in the database cannot be read: "
+                f"{first_line(error)}"
+            ) from None
         started = job.started_at or job.created_at
         timing = {
             "queued_s": round(started - job.created_at, 6),
@@ -117,6 +148,27 @@ class Jobs:
         }
         index = await store.index(job_id)
         return Stored(job.kind, plan, timing, self._background.results, index)
+
+    async def repair(self, stored: Stored, lost: SampleLost) -> ResultLost:
+        """Have the lost samples of a finished job made again, or fail the job if another model is
+        served now. Returns what to tell the client.
+
+        Raises StorageUnavailable, and what `result` does of a job that has failed or is changed.
+        """
+        store, job_id = self._background.store, stored.plan.submit.id
+        job = await store.get(job_id)
+        numbers = sorted({lost.number, *await asyncio.to_thread(stored.lost)})
+        what = f"{len(numbers)} of the {stored.n} stored samples are lost ({lost})"
+        failure = None
+        with suppress(NotReady):  # an engine that starts is that of the same checkpoint
+            if (served := maker(self._pool.model)) != job.made_by:
+                failure = f"{what}; they could be made by {job.made_by}, this server runs {served}"
+        is_changed = await store.lose(job_id, numbers, failure)
+        if failure is not None or not is_changed:
+            await self.result(job_id)
+        log.error("job %s: %s; they are made again", job_id, what)
+        self._background.wake()
+        return ResultLost(f"{what}; they are made again")
 
     async def check_owner(self, job_id: str, client: str) -> None:
         """Raises UnknownJob unless there is such a job and it is this client's."""
@@ -131,8 +183,8 @@ class Jobs:
         await self._background.store.delete(job_id)
         await self._background.cancel(job_id)
 
-    def _check_size(self, size: int) -> None:
-        limit = min(self._settings.jobs_budget_bytes, self._settings.jobs_client_bytes)
+    def _check_size(self, size: int, limits: Settings) -> None:
+        limit = min(limits.jobs_budget_bytes, limits.jobs_client_bytes)
         if size > limit:
             raise JobTooLarge(
                 f"the job's results may take {size} bytes; this server keeps {limit} for one "
@@ -144,10 +196,16 @@ class Jobs:
             raise NoWebhooks(
                 "X-Webhook-URL: this server calls no webhooks: it has no secret to sign them with"
             )
-        webhook.check_url(url, private=self._settings.webhook_private)
+        check_url(url, private=self._settings.webhook_private)
 
-    def _check_disk(self, size: int) -> None:
-        free = self._background.results.free_bytes()
+    async def _check_disk(self, size: int) -> None:
+        try:
+            async with asyncio.timeout(DISK_SECONDS):  # a network disk may never answer
+                free = await asyncio.to_thread(self._background.results.free_bytes)
+        except TimeoutError:
+            raise StorageUnavailable(
+                f"the disk of the jobs' results did not answer within {DISK_SECONDS:g} seconds"
+            ) from None
         if free is not None and size > free:
             raise StorageFull(
                 f"the job's results may take {size} bytes, the server's disk has {free} left: "

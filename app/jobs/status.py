@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 
 from app.generation.schemas import JobStatus
+from app.jobs.errors import StorageUnavailable, first_line
 from app.jobs.tables import UNFINISHED, Job
 from app.jobs.worker import maker
 from app.pool.errors import NotReady
@@ -11,7 +12,19 @@ from app.pool.pool import EnginePool
 
 
 def describe(job: Job, at: float, pool: EnginePool) -> JobStatus:
-    """A job's status at the time `at` of the database's clock; `pool` would have to run it here."""
+    """A job's status at the time `at` of the database's clock; `pool` would have to run it here.
+
+    Raises StorageUnavailable for a row that cannot be read.
+    """
+    try:
+        return _describe(job, at, pool)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise StorageUnavailable(
+            f"the row of job {job.id} in the database is damaged, DELETE it: {first_line(error)}"
+        ) from error
+
+
+def _describe(job: Job, at: float, pool: EnginePool) -> JobStatus:
     rate = _rate(job, at)
     return JobStatus(
         **json.loads(job.header),

@@ -1,4 +1,4 @@
-"""The job database as clients, webhooks and the clean-up see it.
+"""The job database as clients and webhooks see it.
 
 Every question and every change is one transaction. When a method returns, its change is on disk.
 """
@@ -8,32 +8,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import delete, func, or_, select, true, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import undefer
 
+from app.jobs.cleaning import Cleaning
 from app.jobs.database import Database, migrate, time_in, transaction
-from app.jobs.errors import (
-    KeyOutdated,
-    KeyReused,
-    StorageFull,
-    TooManyJobs,
-    TooManyOwnJobs,
-    UnknownJob,
-)
+from app.jobs.errors import KeyOutdated, KeyReused, UnknownJob
 from app.jobs.keys import Key
 from app.jobs.leases import Leases
-from app.jobs.tables import UNFINISHED, IdempotencyKey, Job, Sample
+from app.jobs.quotas import KeyQuota, Quota, check_keys, check_room
+from app.jobs.tables import IdempotencyKey, Job, Sample
 
-
-@dataclass(frozen=True)
-class Quota:
-    """The most that is kept: unfinished jobs, and bytes of results, reserved or taken."""
-
-    jobs: int
-    size: int
+MAX_VALUES = 1000
+"""Values that one statement names, at most."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +36,8 @@ class SampleIndex:
 
 
 class Store:
-    """The jobs in the database at a URL of `database.parse_url`; `leases` has what runs them.
+    """The jobs in the database at a URL of `database.parse_url`; `leases` has what runs them,
+    `cleaning` what forgets them.
 
     Every method raises StorageUnavailable; methods that write raise StorageFull too.
     """
@@ -54,6 +45,7 @@ class Store:
     def __init__(self, url: URL) -> None:
         self.database = Database(url)
         self.leases = Leases(self.database)
+        self.cleaning = Cleaning(self.database)
 
     async def open(self) -> None:
         """Make the tables, or bring them up to date."""
@@ -84,7 +76,7 @@ class Store:
             known = key and await _known(session, key)
             if known:
                 return await session.get_one(Job, known.job_id)
-            await _check_room(session, job, server, client)
+            await check_room(session, job, server, client)
             # The times are the database's: servers' clocks may differ.
             expiry = job.expires_at - job.created_at
             job.created_at = job.turn_at = await time_in(session)
@@ -96,20 +88,24 @@ class Store:
         return job
 
     @transaction
-    async def remember(self, key: Key, made_by: str, seed: int, expiry_seconds: float) -> int:
+    async def remember(
+        self, key: Key, made_by: str, seed: int, expiry_seconds: float, quota: KeyQuota
+    ) -> int:
         """The seed of the first request with this key; `seed`, if this is the first one.
 
-        Raises KeyReused, or KeyOutdated when the first one was answered by another model.
+        Raises KeyReused, or KeyOutdated when the first one was answered by another model;
+        TooManyOwnKeys or TooManyKeys.
         """
         try:
             async with self.database.writing() as session:
                 known = await _known(session, key)
                 if known is None:
-                    expires_at = await time_in(session) + expiry_seconds
-                    session.add(_key_row(key, made_by, seed, None, expires_at))
+                    at = await time_in(session)
+                    await check_keys(session, key.client, quota, at)
+                    session.add(_key_row(key, made_by, seed, None, at + expiry_seconds))
                     return seed
         except IntegrityError:  # another process took the key in between
-            return await self.remember(key, made_by, seed, expiry_seconds)
+            return await self.remember(key, made_by, seed, expiry_seconds, quota)
         if known.made_by != made_by:
             raise KeyOutdated(
                 f"Idempotency-Key: {key.key!r} was answered by {known.made_by}, which is no longer "
@@ -146,8 +142,33 @@ class Store:
         return SampleIndex(size, first, second)
 
     @transaction
+    async def lose(self, job_id: str, numbers: Sequence[int], failure: str | None) -> bool:
+        """Forget samples of a finished job, so that it goes on with these; with `failure`, it fails
+        for that reason. Returns False if the job is not finished any more: nothing changes."""
+        async with self.database.writing() as session:
+            found = await session.execute(
+                update(Job)
+                .where(Job.id == job_id, Job.status == "finished")
+                .values(
+                    status="waiting" if failure is None else "failed",
+                    detail=failure,
+                    done=Job.done - len(numbers),
+                    next_number=min(numbers),
+                    finished_at=Job.finished_at if failure else None,
+                    turn_at=await time_in(session),
+                )
+                .returning(Job.id)
+            )
+            if found.scalar() is None:
+                return False
+            for start in range(0, len(numbers), MAX_VALUES):
+                some = Sample.number.in_(numbers[start : start + MAX_VALUES])
+                await session.execute(delete(Sample).where(Sample.job_id == job_id, some))
+        return True
+
+    @transaction
     async def delete(self, job_id: str) -> None:
-        """Cancel a job and forget it with its key; its files are left to `to_purge`.
+        """Cancel a job and forget it with its key; its files are left to `cleaning`.
 
         Raises UnknownJob.
         """
@@ -164,57 +185,11 @@ class Store:
                 raise UnknownJob(f"there is no job {job_id[:80]!r}")
 
     @transaction
-    async def expire(self, keep_seconds: float) -> None:
-        """Expire jobs and keys that are past their time. An expired job is remembered as such for
-        `keep_seconds` more."""
-        async with self.database.writing() as session:
-            at = await time_in(session)
-            past = Job.expires_at < at
-            free = or_(Job.lease_until.is_(None), Job.lease_until < at)  # nobody runs it
-            await session.execute(
-                update(Job).where(past, Job.status == "expired").values(status="deleted")
-            )
-            await session.execute(
-                update(Job)
-                .where(past, free, Job.status.not_in(("expired", "deleted")))
-                .values(
-                    status="expired",
-                    fence=Job.fence + 1,
-                    expires_at=at + keep_seconds,
-                    webhook_due=None,
-                )
-            )
-            await session.execute(
-                delete(IdempotencyKey).where(
-                    IdempotencyKey.expires_at < at, IdempotencyKey.job_id.is_(None)
-                )
-            )
-
-    @transaction
-    async def to_purge(self) -> list[str]:
-        """Ids of expired and deleted jobs whose files may still be there and nobody writes."""
-        async with self.database.reading() as session:
-            at = await time_in(session)
-            query = select(Job.id).where(
-                or_(Job.status == "deleted", Job.status == "expired"),
-                or_(Job.lease_until.is_(None), Job.lease_until < at),
-                or_(Job.purged.is_(False), Job.status == "deleted"),
-            )
-            return list(await session.scalars(query))
-
-    @transaction
-    async def purge(self, job_id: str) -> None:
-        """Note that a job's files are gone: forget its samples, and itself if it was deleted."""
-        async with self.database.writing() as session:
-            await session.execute(delete(Sample).where(Sample.job_id == job_id))
-            await session.execute(delete(Job).where(Job.id == job_id, Job.status == "deleted"))
-            await session.execute(
-                update(Job).where(Job.id == job_id).values(purged=True, stored_bytes=0)
-            )
-
-    @transaction
-    async def due_webhook(self, pause: Sequence[float]) -> Job | None:
-        """A job whose webhook is to be called now; None without one.
+    async def due_webhook(
+        self, pause: Sequence[float], hosts: Sequence[str] = (), clients: Sequence[str] = ()
+    ) -> Job | None:
+        """A job whose webhook is to be called now, that is not of these hosts or clients; None
+        without one.
 
         Unless `called` is told, it is due again after `pause[k]` seconds, k being the number of
         earlier calls; after the last pause's call it is not due any more.
@@ -224,6 +199,7 @@ class Store:
             job = await session.scalar(
                 select(Job)
                 .where(Job.webhook_due < at)
+                .where(Job.webhook_host.not_in(hosts), Job.client.not_in(clients))
                 .order_by(Job.webhook_due)
                 .limit(1)
                 .with_for_update(skip_locked=True)
@@ -262,23 +238,3 @@ def _key_row(
         job_id=job_id,
         expires_at=expires_at,
     )
-
-
-async def _check_room(session: AsyncSession, job: Job, server: Quota, client: Quota) -> None:
-    """Raises TooManyOwnJobs, TooManyJobs or StorageFull unless there is room for the job."""
-    own = Job.client == job.client
-    for quota, mine, too_many, keeper in (
-        (client, own, TooManyOwnJobs, "of one client this server"),
-        (server, true(), TooManyJobs, "this server"),
-    ):
-        count = select(func.count()).select_from(Job).where(Job.status.in_(UNFINISHED), mine)
-        unfinished = await session.scalar(count) or 0
-        if unfinished >= quota.jobs:
-            raise too_many(f"{unfinished} jobs are unfinished; {keeper} keeps {quota.jobs}")
-        taken = int(await session.scalar(select(func.sum(Job.stored_bytes)).where(mine)) or 0)
-        if taken + job.stored_bytes > quota.size:
-            raise StorageFull(
-                f"the job's results may take {job.stored_bytes} bytes; of the {quota.size} that "
-                f"{keeper} keeps, {max(quota.size - taken, 0)} are left: DELETE jobs that are no "
-                "longer needed, or wait until they expire"
-            )

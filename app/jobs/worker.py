@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from app.generation.collect import image
 from app.generation.plan import Plan
-from app.jobs.errors import LostLease, StorageError
+from app.jobs.errors import LostLease, StorageDamaged, StorageError, first_line
 from app.jobs.leases import Kept, Leases
 from app.jobs.result_store import ResultStore, encode_image, encode_trajectory, image_bytes
 from app.jobs.tables import Job
@@ -38,7 +38,7 @@ PLANS = TypeAdapter(Plan)
 """Plans to and from JSON, as the database keeps them."""
 SLOTS = 2
 """Jobs that have their turn at once: while the tail of one chunk runs, another fills the batch."""
-CHUNK_BYTES = 64 << 20
+CHUNK_BYTES = 24 << 20
 """Frames of unfinished samples that a slot holds, unless one sample has more."""
 RECORD_SECONDS = 0.25
 """Finished samples are recorded together, this often."""
@@ -113,7 +113,7 @@ class Worker:
         self._looking = asyncio.Lock()  # for a job: one slot at a time
 
     async def run(self) -> None:
-        """Run jobs, for ever."""
+        """Run jobs, until an error ends it: StorageDamaged, or one of this server's own."""
         await together(*(self._take_turns() for _ in range(SLOTS)))
 
     def wake(self) -> None:
@@ -130,6 +130,8 @@ class Worker:
             try:
                 async with self._looking:
                     job = await self._next()
+            except StorageDamaged:
+                raise  # nothing more is written to it; whoever opens it says what to do
             except StorageError as error:
                 log.error("no job can be run now: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -141,8 +143,7 @@ class Worker:
             finally:
                 await end([turn])
                 del self._turns[turn]
-            if not turn.cancelled():
-                await asyncio.sleep(turn.result())
+            await asyncio.sleep(_pause_after(turn))
             self._news.set()  # the job may wait for its next turn, and the other slot be looking
 
     async def _next(self) -> Job:
@@ -173,7 +174,12 @@ class Worker:
         return 0.0
 
     async def _settle(self, job: Job, error: BaseException) -> float:
-        """Make of the job what ENDINGS says of the error; the seconds to pause after it."""
+        """Make of the job what ENDINGS says of the error; the seconds to pause after it.
+
+        Raises StorageDamaged: nothing more is written then.
+        """
+        if isinstance(error, StorageDamaged):
+            raise error
         ending = next(found for kind, found in ENDINGS.items() if isinstance(error, kind))
         if isinstance(error, StorageError):
             log.error("job %s waits: %s", job.id, error)
@@ -221,7 +227,13 @@ class Worker:
     async def _advance(self, job: Job) -> None:
         """Run the first missing samples, keep each of them, and record what is kept."""
         started = time.monotonic()
-        plan = await self._in_thread(PLANS.validate_json, job.plan)
+        try:
+            plan = await self._in_thread(PLANS.validate_json, job.plan)
+        except ValueError as error:
+            reason = f"its plan in the database cannot be read: {first_line(error)}"
+            log.error("job %s failed: %s", job.id, reason)
+            await self._leases.fail(job, reason)
+            return
         numbers = await self._leases.missing(job, self._chunk_size(plan))
         if numbers:
             failure = await self._run(Chunk(job, plan, numbers, self._results))
@@ -271,6 +283,18 @@ class Worker:
 
     async def _in_thread(self, call: Callable[[A], T], argument: A) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, argument)
+
+
+def _pause_after(turn: asyncio.Task[float]) -> float:
+    """Seconds to pause after a turn that has ended. An error that not even its end has dealt with
+    is logged: it does not end the turns of other jobs. Raises StorageDamaged."""
+    if turn.cancelled():
+        return 0.0
+    error = turn.exception()
+    if error is None or isinstance(error, StorageDamaged):
+        return turn.result()
+    log.error("an error in the server: a job waits until its lease runs out", exc_info=error)
+    return RETRY_SECONDS
 
 
 class Chunk:

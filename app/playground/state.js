@@ -13,6 +13,7 @@ export class State {
     this.text = find("#state-text");
     this.now = find("#state-now");
     this.wasLost = false;
+    this.hasMetrics = true;
     /** @type {{rows: number, at: number} | null} */
     this.before = null;
   }
@@ -27,8 +28,7 @@ export class State {
 
   async look() {
     try {
-      const [ready, metrics] = await Promise.all([fetch("readyz"), fetch("metrics")]);
-      const numbers = readMetrics(await metrics.text());
+      const [ready, numbers] = await Promise.all([fetch("readyz"), this.#numbers()]);
       this.#show(ready.ok ? "ready" : "waiting", numbers);
       if (ready.ok && this.wasLost) await this.#welcome();
     } catch {
@@ -40,6 +40,14 @@ export class State {
     }
   }
 
+  /** The metrics; none where they are protected, and then they are not asked for again. */
+  async #numbers() {
+    if (!this.hasMetrics) return null;
+    const answer = await fetch("metrics");
+    this.hasMetrics = answer.status !== 401 && answer.status !== 403;
+    return this.hasMetrics ? readMetrics(await answer.text()) : null;
+  }
+
   /** A server that comes back may serve another model or need a key: the page is made anew. */
   async #welcome() {
     const before = this.page.model;
@@ -48,14 +56,15 @@ export class State {
     this.wasLost = false;
   }
 
-  /** @param {string} state @param {Record<string, number>} numbers */
-  #show(state, numbers) {
+  /** @param {string} state @param {Record<string, number> | null} metrics */
+  #show(state, metrics) {
+    const numbers = metrics ?? {};
     const queued = numbers.ddpm_queued_samples ?? 0;
     const rate = this.#rate(numbers.ddpm_engine_rows_total ?? 0);
     this.root.dataset.state = queued && state === "ready" ? "busy" : state;
     const text = state !== "ready" ? "Not ready" : queued ? `${queued} in progress` : "Ready";
     if (this.text.textContent !== text) this.text.textContent = text;
-    this.now.replaceChildren(...rows({
+    this.now.replaceChildren(...rows(!metrics ? { Metrics: "need an admin's key" } : {
       "Engines ready": numbers.ddpm_engine_ready ?? 0,
       "Engine restarts": numbers.ddpm_engine_restarts_total ?? 0,
       "Images in progress": queued,

@@ -7,18 +7,17 @@ submitted again to the next one, and the outputs are the same: a client sees onl
 import asyncio
 import dataclasses
 import logging
-import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
+from app.pool.child import Child, end, start
 from app.pool.inflight import InFlight
 from app.pool.watchdog import Watchdog
-from app.wire.flight_recorder import FlightRecorder
+from app.tasks import Fatal, Supervised
 from app.wire.messages import (
-    HEADER,
     Cancel,
     Counts,
     Done,
@@ -45,15 +44,15 @@ in the working directory."""
 RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0)
 """Pauses before starting again, by the number of starts in a row that never got ready; the last
 one repeats."""
-STOP_SECONDS = 5.0
-"""Time that a process has for ending by itself."""
 START_SECONDS = 900.0
 """Time after which an engine that is still not ready is started again."""
 WATCH_SECONDS = 0.5
 """Time between two looks at the process."""
 TELL_SECONDS = 2.0
 """Time after which a step of the start that goes on is logged again."""
-HIGH_WATER, LOW_WATER = 8 << 20, 2 << 20
+SAME = ("image_shape", "alpha_bar", "variance", "clip", "classes", "null_label")
+"""What is the same of a model each time that it is loaded, beside its weights."""
+HIGH_WATER, LOW_WATER = 2 << 20, 1 << 19
 """Bytes of events waiting for a reader: above the first its job pauses, until below the second."""
 
 
@@ -81,15 +80,12 @@ class EngineProcess:
         self.memory_limits = 0  # times that memory ran out in a step
         self.counts: dict[int, Counts] = {}  # by batch size
         self.inflight: dict[str, InFlight] = {}
-        self._on_unusable = on_unusable
         self._on_ready = on_ready
         self._command = command
-        self._writer: asyncio.StreamWriter | None = None
-        self._process: asyncio.subprocess.Process | None = None
-        self._recorder: FlightRecorder | None = None
+        self._child: Child | None = None  # None before the first, and from a death to the next
         self._is_hung = False
         self._told_at = 0.0
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Supervised(on_unusable)
 
     @property
     def is_ready(self) -> bool:
@@ -115,24 +111,17 @@ class EngineProcess:
 
     def start(self) -> None:
         """Begin to keep a process running, and to watch it; returns at once."""
-        self._tasks = [
-            asyncio.create_task(self._keep_running()),
-            asyncio.create_task(self._watch()),
-        ]
+        self._tasks.start("what keeps an engine running", self._keep_running())
+        self._tasks.start("an engine's watchdog", self._watch())
 
     async def stop(self) -> None:
         """End the process by closing its socket, or kill it if that does not help."""
         self.status = "stopped"
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._writer is not None:
-            self._writer.close()
-        if self._process is not None:
-            await end(self._process)
-        if self._recorder is not None:
-            self._recorder.close()
-            self._recorder = None
+        await self._tasks.stop()
+        if self._child is not None:
+            self._child.close()
+            await end(self._child.process)
+            self._child = None
 
     def submit(self, inflight: InFlight) -> None:
         """Run a job, now or as soon as the engine is ready again."""
@@ -152,54 +141,55 @@ class EngineProcess:
             self._send(Cancel(inflight.submit.id))
 
     def _send(self, message: Message) -> None:
-        if self.is_ready and self._writer is not None and not self._writer.is_closing():
-            self._writer.write(encode(message))
+        if self.is_ready and self._child is not None:
+            self._child.send(encode(message))
 
     async def _keep_running(self) -> None:
+        """Start a process, and another one whenever it has died. Raises Fatal where that is of no
+        use."""
         failures = 0
         while True:
             await asyncio.sleep(RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)])
-            reader, process = await self._spawn()
-            became_ready = await self._read(reader)
-            if self.model is None and self.status != "unusable":
-                self._give_up("the engine died while it was starting")
-            if self.status == "unusable":
-                return
+            became_ready = await self._live()
             failures = 0 if became_ready else failures + 1
-            status = await end(process)
-            self._after_death(was_killed=status == -signal.SIGKILL and not self._is_hung)
 
-    async def _spawn(self) -> tuple[asyncio.StreamReader, asyncio.subprocess.Process]:
-        ours, theirs = socket.socketpair()
+    async def _live(self) -> bool:
+        """A process' life from start to death; did it get ready? Raises Fatal."""
         try:
-            self._recorder = recorder = FlightRecorder.create()
-            with theirs:
-                fds = [theirs.fileno(), recorder.fd]
-                # In a session of its own: Ctrl-C and signals to a group are for this process.
-                self._process = process = await asyncio.create_subprocess_exec(
-                    *self._command, *map(str, fds), *self.options.arguments(),
-                    pass_fds=fds, env=same_modules(), start_new_session=True,
-                )  # fmt: skip
-            self._is_hung = False
-            self.pid = process.pid
-            log.info("engine %s is starting; device: %s", self.pid, self.options.device)
-            reader, self._writer = await asyncio.open_connection(sock=ours)
-        except BaseException:  # a server that stops while an engine starts cancels this
-            ours.close()
-            raise
-        return reader, process
+            self._child = child = await start(self._command, self.options)
+        except Exception as error:  # no file, memory or process was left: that may pass
+            reason = f"no engine process can be started: {str(error) or repr(error)}"
+            if self.model is None:
+                self._give_up(reason)
+            log.error("%s; it is tried again", reason)
+            return False
+        self._is_hung = False
+        self.pid = child.process.pid
+        log.info("engine %s is starting; device: %s", self.pid, self.options.device)
+        became_ready = await self._listen(child)
+        if self.model is None:
+            self._give_up("the engine died while it was starting")
+        status = await end(child.process)
+        self._after_death(child, was_killed=status == -signal.SIGKILL and not self._is_hung)
+        return became_ready
 
-    async def _read(self, reader: asyncio.StreamReader) -> bool:
-        """Handle messages until the engine is gone; did it get ready?"""
+    async def _listen(self, child: Child) -> bool:
+        """Handle messages until the process is gone; did it get ready? Raises Fatal."""
         became_ready = False
+        while (body := await child.receive()) is not None:
+            message = self._decode(body)
+            became_ready = became_ready or isinstance(message, Ready)
+            self._handle(message)
+        return became_ready
+
+    def _decode(self, body: bytes) -> Message:
         try:
-            while True:
-                (size,) = HEADER.unpack(await reader.readexactly(HEADER.size))
-                message = decode(await reader.readexactly(size))
-                became_ready = became_ready or isinstance(message, Ready)
-                self._handle(message)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return became_ready
+            return decode(body)
+        except Exception as error:
+            self._give_up(
+                f"engine {self.pid} sent what this server cannot read ({error!r}): was the "
+                "software replaced while it ran? Restart the server"
+            )
 
     def _handle(self, message: Message) -> None:
         match message:
@@ -237,9 +227,8 @@ class EngineProcess:
         log.log(level, "engine %s: %s", self.pid, starting)
 
     def _welcome(self, model: ModelInfo) -> None:
-        if self.model is not None and self.model.sha256 != model.sha256:
-            self._give_up("the checkpoint's weights have changed on disk; restart the server")
-            return
+        if self.model is not None:
+            self._check_same(self.model, model)
         self.model = model
         self.status = "ready"
         self.starting = None
@@ -250,32 +239,40 @@ class EngineProcess:
             if inflight.is_paused:
                 self._send(Pause(inflight.submit.id, True))
 
+    def _check_same(self, before: ModelInfo, now: ModelInfo) -> None:
+        """Raise Fatal unless the model makes the pictures that it made before."""
+        if before.sha256 != now.sha256:
+            self._give_up("the checkpoint's weights have changed on disk; restart the server")
+        for name in SAME:
+            if getattr(before, name) != getattr(now, name):
+                self._give_up(f"the checkpoint's {name} has changed on disk; restart the server")
+
     async def _watch(self) -> None:
         """Kill the process when it hangs; `_keep_running` starts another."""
         watchdog = Watchdog(WATCH_SECONDS)
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            process, recorder = self._process, self._recorder
-            if recorder is None or process is None or process.returncode is not None:
+            child = self._child
+            if child is None or not child.is_running:
                 watchdog.still_seconds = 0.0
                 continue
             has_work = any(not inflight.is_paused for inflight in self.inflight.values())
             watchdog.look(
-                (process.pid, self.is_ready, recorder.oldest),
+                (child.process.pid, self.is_ready, child.recorder.oldest),
                 may_rest=self.is_ready and not has_work,
             )
             if watchdog.still_seconds > (self.hang_seconds if self.is_ready else START_SECONDS):
-                log.error("engine %s hangs: it is killed", process.pid)
+                log.error("engine %s hangs: it is killed", child.process.pid)
                 self.hangs += 1
                 self._is_hung = True
-                process.kill()
+                child.process.kill()
                 watchdog.still_seconds = 0.0
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, reason: str) -> NoReturn:
         self.status = "unusable"
-        self._on_unusable(reason)
+        raise Fatal(reason)
 
-    def _after_death(self, *, was_killed: bool) -> None:
+    def _after_death(self, child: Child, *, was_killed: bool) -> None:
         self.status = "restarting"
         self.starting = None
         self.restarts += 1
@@ -283,30 +280,11 @@ class EngineProcess:
             "engine %s died with %d jobs in flight", self.pid, len(self.inflight),
             extra={"requests": sorted(f.submit.request_id for f in self.inflight.values())},
         )  # fmt: skip
-        if self._writer is not None:
-            self._writer.close()
-        places = {}
-        if self._recorder is not None:
-            places = {place.job: place for place in self._recorder.read()}
-            self._recorder.close()
-            self._recorder = None
+        places = {place.job: place for place in child.recorder.read()}
+        child.close()
+        self._child = None
         for inflight in list(self.inflight.values()):
             last = inflight.ending(places, was_killed=was_killed)
             if last is not None:
                 inflight.accept(last)
                 del self.inflight[inflight.submit.id]
-
-
-def same_modules() -> dict[str, str]:
-    """The environment in which another Python finds its modules where this one does."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-
-
-async def end(process: asyncio.subprocess.Process) -> int:
-    """Wait for a process that is about to end, and kill it if it does not. Returns its status."""
-    try:
-        async with asyncio.timeout(STOP_SECONDS):
-            return await process.wait()
-    except TimeoutError:
-        process.kill()
-        return await process.wait()

@@ -55,7 +55,7 @@ class InFlight:
     is_paused: bool = False
     since: float = field(default_factory=time.monotonic)
     _events: "asyncio.Queue[Event | Refused]" = field(default_factory=asyncio.Queue)
-    _sent_frames: set[tuple[int, int]] = field(default_factory=set)
+    _sent: dict[int, int] = field(default_factory=dict)  # the last frame's position, by index
     _deaths: Counter[tuple[int, int]] = field(default_factory=Counter)  # of engines, by place
     _is_alone: bool = False  # suspected of having killed an engine
     _last: Event | None = None
@@ -94,10 +94,10 @@ class InFlight:
     def accept(self, event: Event) -> None:
         """Pass an event of an engine on, unless an engine that died had already sent it."""
         if isinstance(event, Frame):
-            key = (event.index, event.position)
-            if key in self._sent_frames:
+            # A chain's frames come in order, from each engine again from the first.
+            if event.position <= self._sent.get(event.index, -1):
                 return
-            self._sent_frames.add(key)
+            self._sent[event.index] = event.position
         if isinstance(event, Finished):
             self.missing.discard(event.index)
         self.buffered += size(event)

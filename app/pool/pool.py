@@ -40,15 +40,13 @@ class EnginePool:
         command: Sequence[str] = COMMAND,
     ) -> None:
         """One engine for each of the `options`; nothing starts yet. `on_unusable` is told the
-        reason when an engine can never start; `command` starts an engine process."""
+        reason when one cannot go on; `command` starts an engine process."""
         self.limits = limits
         self.is_draining = False
-        self.unusable: str | None = None
         self.outcomes: dict[str, int] = {"finished": 0, "failed": 0, "cancelled": 0}
         self.has_been_ready = asyncio.Event()  # set by the first engine that is
-        self._on_unusable = on_unusable
         self.engines = [
-            EngineProcess(option, hang_seconds, self._give_up, self.has_been_ready.set, command)
+            EngineProcess(option, hang_seconds, on_unusable, self.has_been_ready.set, command)
             for option in options
         ]
 
@@ -87,19 +85,22 @@ class EnginePool:
         """Unfinished samples in all engines."""
         return sum(len(inflight.missing) for inflight in self._inflight())
 
-    def submit(self, submit: Submit, seconds: float | None = None) -> InFlight:
+    def submit(
+        self, submit: Submit, seconds: float | None = None, client: Bounds | None = None
+    ) -> InFlight:
         """Admit a job and give it to an engine. Its events must be read within `seconds` in all.
+        `client` are bounds of its client's own; None: those of every client.
 
         Raises NotReady without a ready engine, ClientOverLimit or Overloaded without room.
         """
-        self.check_room(submit)
+        self.check_room(submit, client)
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
         engine = min(self.ready_engines, key=lambda engine: engine.backlog)
         inflight = InFlight(submit, deadline, engine, self._count)
         engine.submit(inflight)
         return inflight
 
-    def check_room(self, submit: Submit) -> None:
+    def check_room(self, submit: Submit, client: Bounds | None = None) -> None:
         """Raise what `submit` would raise for this job now. It reserves nothing."""
         if self.is_draining:
             raise NotReady("the server is shutting down")
@@ -108,7 +109,7 @@ class EnginePool:
         everybody = self._inflight()
         own = [inflight for inflight in everybody if inflight.submit.client == submit.client]
         backlog = sum(inflight.cost for inflight in everybody)
-        shortage = _shortage(submit, own, self.limits.client)
+        shortage = _shortage(submit, own, client or self.limits.client)
         if shortage is not None:
             # Its own work goes on beside that of the others, each with an equal share.
             clients = len({inflight.submit.client for inflight in everybody})
@@ -128,10 +129,6 @@ class EnginePool:
 
     def _count(self, outcome: Outcome, samples: int) -> None:
         self.outcomes[outcome] += samples
-
-    def _give_up(self, reason: str) -> None:
-        self.unusable = reason
-        self._on_unusable(reason)
 
 
 def _shortage(submit: Submit, queued: Sequence[InFlight], bounds: Bounds) -> str | None:

@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from typing import Annotated, Self, cast
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
 
+from app.door.clients import Client, Clients
+from app.door.door import client_of
+from app.generation.budget import Budget
 from app.generation.schemas import SampleRequest
-from app.http import auth, prefer
+from app.http import prefer
 from app.http.metrics import Metrics
 from app.http.problems import Problem
 from app.jobs.keys import Key, read_key
 from app.jobs.service import Jobs
-from app.pool.pool import EnginePool
+from app.pool.pool import Bounds, EnginePool
 from app.settings import Settings
 
 BEARER = HTTPBearer(auto_error=False, description="One of the server's API keys, if it has any.")
@@ -23,14 +26,19 @@ BEARER = HTTPBearer(auto_error=False, description="One of the server's API keys,
 class Services:
     """What one server answers requests with; `create_app` makes it once.
 
-    `encoders` are the threads that encode pictures, off the event loop.
+    `answers` is what their memory is reserved from. `encoders` are the threads that encode answers,
+    off the event loop. `readers` read, check and encode the results of jobs, one sample at a time:
+    a store that is slow holds up no other answer.
     """
 
     settings: Settings
     pool: EnginePool
     jobs: Jobs
     metrics: Metrics
+    clients: Clients
+    answers: Budget
     encoders: Executor
+    readers: Executor
 
     @classmethod
     def of(cls, request: Request) -> Self:
@@ -47,17 +55,17 @@ async def get_services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(get_services)]
 
 
-async def get_client(
-    request: Request,
-    given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
-) -> str:
-    """The name under which the client's work and limits are counted. Raises Problem 401."""
-    key = None if given is None else given.credentials
-    address = request.client.host if request.client else None
-    return auth.identify(Services.of(request).settings.keys, key, address)
+async def get_client(request: Request, _: Annotated[object, Depends(BEARER)]) -> Client:
+    """The client that the door has let in. BEARER is here for the OpenAPI document."""
+    return client_of(request.scope["state"])
 
 
-ClientDep = Annotated[str, Depends(get_client)]
+ClientDep = Annotated[Client, Depends(get_client)]
+
+
+def bounds_of(client: Client) -> Bounds:
+    """What the queue holds of this client, at most."""
+    return Bounds(client.limits.max_client_samples, client.limits.max_client_steps)
 
 
 def preferences(request: Request) -> prefer.Preferences:

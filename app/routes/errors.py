@@ -7,9 +7,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import Match, Mount
 
-from app.generation.errors import AnswerTooLarge, InvalidField, JobFailed
+from app.generation.errors import AnswersFull, AnswerTooLarge, InvalidField, JobFailed
 from app.http.problems import MAX_TEXT, Problem, invalid_field, repeated, shorten
 from app.http.request_log import RequestRecord
 from app.jobs.errors import (
@@ -21,11 +21,13 @@ from app.jobs.errors import (
     KeyOutdated,
     KeyReused,
     NoWebhooks,
-    ResultTooLarge,
+    ResultLost,
     StorageFull,
     StorageUnavailable,
     TooManyJobs,
+    TooManyKeys,
     TooManyOwnJobs,
+    TooManyOwnKeys,
     UnknownJob,
 )
 from app.pool.errors import ClientOverLimit, NotReady, Overloaded, TooLate
@@ -34,6 +36,8 @@ RESTART_SECONDS = 5
 """Retry-After while an engine starts."""
 JOBS_RETRY_SECONDS = 30
 """Retry-After while no job can be accepted."""
+REPAIR_SECONDS = 5
+"""Retry-After while lost samples of a job are made again."""
 
 
 class Row(NamedTuple):
@@ -56,6 +60,7 @@ TABLE: dict[type[Exception], Row] = {
     TooLate: Row(504, "too_late"),
     # generation
     AnswerTooLarge: Row(422),
+    AnswersFull: Row(503, "answers_full"),
     JobFailed: Row(500),
     # jobs
     UnknownJob: Row(404),
@@ -67,9 +72,11 @@ TABLE: dict[type[Exception], Row] = {
     BadWebhook: Row(422),
     NoWebhooks: Row(422),
     JobTooLarge: Row(422),
-    ResultTooLarge: Row(422),
+    ResultLost: Row(503, "result_lost", REPAIR_SECONDS),
     TooManyOwnJobs: Row(429, retry_after=JOBS_RETRY_SECONDS),
     TooManyJobs: Row(503, retry_after=JOBS_RETRY_SECONDS),
+    TooManyOwnKeys: Row(429),
+    TooManyKeys: Row(503),
     StorageUnavailable: Row(503, retry_after=JOBS_RETRY_SECONDS),
     StorageFull: Row(507),
 }
@@ -151,7 +158,8 @@ def _from_framework(request: Request, error: HTTPException) -> Problem:
     """A problem for what the framework refuses: an unknown path, method or body encoding."""
     headers = dict(error.headers or {})
     if error.status_code == 405:
-        headers["Allow"] = ", ".join(sorted(_methods(request)))
+        allowed = _methods(request)
+        headers["Allow"] = ", ".join(sorted(allowed)) or headers.get("Allow", "")
     detail = f"{request.method} {request.scope['path'][:MAX_TEXT]}: {error.detail}"
     return Problem(error.status_code, detail, headers=headers)
 
@@ -162,6 +170,7 @@ def _methods(request: Request) -> set[str]:
         method
         for method in METHODS
         for route in request.app.routes
+        if not isinstance(route, Mount)  # it says itself what its files allow
         if route.matches({**request.scope, "method": method})[0] is Match.FULL
     }
     return allowed | {"HEAD"} if "GET" in allowed else allowed  # request_limits answers HEAD

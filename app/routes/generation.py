@@ -1,14 +1,20 @@
 """POST /sample and POST /denoise-trajectory."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import TypeVar
+import dataclasses
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from app.generation import encoding
-from app.generation.collect import Result, gather
+from app.door.clients import Client
+from app.generation import cost
+from app.generation.collect import Shown, gather
+from app.generation.encoding import Encoded
+from app.generation.formats import SAMPLE, TRAJECTORY, Formats
 from app.generation.plan import Plan, plan
 from app.generation.schemas import (
     SampleRequest,
@@ -17,40 +23,26 @@ from app.generation.schemas import (
     TrajectoryResponse,
 )
 from app.http import sse, tracing
+from app.http.blocks import BlockResponse
 from app.http.negotiation import accept_header, choose
 from app.http.request_log import RequestRecord
 from app.http.strict_json import StrictRoute
 from app.jobs.tables import Kind
+from app.pool.engine_process import HIGH_WATER
 from app.routes import openapi
 from app.routes.dependencies import (
     ClientDep,
     Services,
     ServicesDep,
     WaitDep,
+    bounds_of,
     idempotency_key,
     preferences,
     refuse_webhook,
 )
-from app.routes.streams import TrajectoryStream
+from app.routes.streams import TrajectoryStream, frame_data
 
 T = TypeVar("T")
-Encoders = dict[str, Callable[[Result], bytes]]
-
-SAMPLE: Encoders = {
-    "application/json": encoding.sample_json,
-    "image/png": encoding.sample_png,
-    "application/zip": encoding.sample_zip,
-    "application/x-npz": encoding.sample_npz,
-}
-TRAJECTORY: Encoders = {
-    "application/json": encoding.trajectory_json,
-    "image/png": encoding.film_strip,
-    "image/gif": encoding.trajectory_gif,
-    "image/webp": encoding.trajectory_webp,
-    "image/apng": encoding.trajectory_apng,
-    "application/x-npz": encoding.trajectory_npz,
-}
-
 router = APIRouter(tags=["generation"], route_class=StrictRoute)
 
 
@@ -77,8 +69,8 @@ async def sample(
     if preferences(request).respond_async:
         return await accept_job(request, "sample", body, client, services)
     media_type = choose(accept_header(request.headers), list(SAMPLE))
-    accepted = await accept(request, body, client, services)
-    return await answer(request, accepted, wait, services, SAMPLE, media_type)
+    asked = Asked.of(request, body, client, services)
+    return await answer(asked, wait, services, SAMPLE, media_type)
 
 
 @router.post(
@@ -101,73 +93,132 @@ async def denoise_trajectory(
         kind: Kind = "denoise-trajectory"
         return await accept_job(request, kind, body, client, services)
     media_type = choose(accept_header(request.headers), [*TRAJECTORY, sse.MEDIA_TYPE])
-    accepted = await accept(request, body, client, services)
-    if media_type == sse.MEDIA_TYPE:
-        inflight = services.pool.submit(accepted.submit, wait)
-        record = RequestRecord.of(request.scope)
-        return TrajectoryStream(accepted, inflight, services.encoders, record)
-    return await answer(request, accepted, wait, services, TRAJECTORY, media_type)
+    as_stream = media_type == sse.MEDIA_TYPE
+    asked = Asked.of(request, body, client, services, as_stream=as_stream)
+    if as_stream:
+        return await stream(asked, wait, services)
+    return await answer(asked, wait, services, TRAJECTORY, media_type)
 
 
-async def accept(request: Request, body: SampleRequest, client: str, services: Services) -> Plan:
-    """Plan the request; with an Idempotency-Key that came before, with the same seed as then.
+@dataclass(frozen=True)
+class Asked:
+    """A request that can be carried out, and whose it is. It has taken nothing yet."""
 
-    Raises InvalidField, AnswerTooLarge, NotReady, what `Jobs.remember` does, and with a key what
-    `EnginePool.check_room` does.
+    request: Request
+    body: SampleRequest
+    client: Client
+    planned: Plan
+
+    @classmethod
+    def of(
+        cls,
+        request: Request,
+        body: SampleRequest,
+        client: Client,
+        services: Services,
+        *,
+        as_stream: bool = False,
+    ) -> Self:
+        """Plan a request. Raises InvalidField, AnswerTooLarge, NotReady, or Problem for a
+        webhook."""
+        refuse_webhook(request)
+        planned = plan(
+            body,
+            services.pool.model,
+            client.limits,
+            client=client.name,
+            request_id=RequestRecord.of(request.scope).request_id,
+            as_stream=as_stream,
+        )
+        return cls(request, body, client, planned)
+
+
+async def accept(asked: Asked, services: Services) -> Plan:
+    """The plan; with an Idempotency-Key that came before, with the same seed as then.
+
+    With a key, raises what `EnginePool.check_room` and `Jobs.remember` do.
     """
-    refuse_webhook(request)
-    record, model = RequestRecord.of(request.scope), services.pool.model
-    request_id, limits = record.request_id, services.settings
-    accepted = plan(body, model, limits, client=client, request_id=request_id)
-    key = idempotency_key(request, body, client)
+    planned = accepted = asked.planned
+    key = idempotency_key(asked.request, asked.body, asked.client.name)
     if key is not None:
-        services.pool.check_room(accepted.submit)  # a request that is refused takes no key
-        seed = await services.jobs.remember(key, accepted.submit.seed)
-        if seed != accepted.submit.seed:
-            accepted = plan(body, model, limits, client=client, seed=seed, request_id=request_id)
-    job = accepted.submit
+        # A request that is refused takes no key
+        services.pool.check_room(planned.submit, bounds_of(asked.client))
+        seed = await services.jobs.remember(key, planned.submit.seed)
+        if seed != planned.submit.seed:
+            submit = dataclasses.replace(planned.submit, seed=seed)
+            accepted = dataclasses.replace(planned, submit=submit)
+    job, record = accepted.submit, RequestRecord.of(asked.request.scope)
     record.describe_job(id=job.id, n=len(job.indices), steps=job.steps, sampler=job.sampler)
     return accepted
 
 
 async def accept_job(
-    request: Request, kind: Kind, body: SampleRequest, client: str, services: Services
+    request: Request, kind: Kind, body: SampleRequest, client: Client, services: Services
 ) -> Response:
     """202 with the job's status, once it is on disk.
 
     Raises Problem 422, NotReady, BadKey, or what `Jobs.submit` does.
     """
-    model, limits = services.pool.model, services.settings
+    model, limits, name = services.pool.model, client.limits, client.name
     request_id = RequestRecord.of(request.scope).request_id
-    accepted = plan(body, model, limits, client=client, request_id=request_id, as_job=True)
-    key = idempotency_key(request, body, client)
-    webhook_url = request.headers.get("x-webhook-url")
-    status = await services.jobs.submit(client, kind, accepted, key, webhook_url)
+    n = min(body.n, limits.max_job_samples)  # more is refused
+    with await services.answers.take(cost.plan_bytes(n)):
+        accepted = plan(body, model, limits, client=name, request_id=request_id, as_job=True)
+        key = idempotency_key(request, body, name)
+        webhook_url = request.headers.get("x-webhook-url")
+        status = await services.jobs.submit(name, kind, accepted, key, webhook_url, limits)
     location = f"{request.scope['root_path']}/jobs/{status.id}"
     headers = {"Location": location, "Preference-Applied": "respond-async"}
     return JSONResponse(status.model_dump(mode="json"), 202, headers=headers)
 
 
 async def answer(
-    request: Request,
-    accepted: Plan,
-    wait: float,
-    services: Services,
-    representations: Encoders,
-    media_type: str,
+    asked: Asked, wait: float, services: Services, formats: Formats, media_type: str
 ) -> Response:
-    """Run the plan and encode its result. The client's leaving cancels it."""
-    try:
-        with services.pool.submit(accepted.submit, wait) as inflight:
-            result = await unless_gone(request, gather(accepted, inflight))
-    except ClientGone:
-        return Response(status_code=499)  # nobody reads it
-    tracing.record_phases(result.timing["queued_s"], result.timing["compute_s"])
-    loop = asyncio.get_running_loop()
-    with tracing.tracer.start_as_current_span("encode"):
-        content = await loop.run_in_executor(services.encoders, representations[media_type], result)
-    headers = {"X-Seed": str(accepted.submit.seed), "Vary": "Accept"}
-    return Response(content, media_type=media_type, headers=headers)
+    """Run the plan and encode its result, once there is room for it. The client's leaving cancels
+    it."""
+    chosen = formats[media_type]
+    with ExitStack() as held:
+        room = held.enter_context(await services.answers.take(chosen.cost(asked.planned)))
+        accepted = await accept(asked, services)
+        try:
+            with services.pool.submit(accepted.submit, wait, bounds_of(asked.client)) as inflight:
+                made = gather(accepted, inflight, chosen.needs)
+                result = await unless_gone(asked.request, made)
+        except ClientGone:
+            return Response(status_code=499)  # nobody reads it
+        tracing.record_phases(result.timing["queued_s"], result.timing["compute_s"])
+        with tracing.tracer.start_as_current_span("encode"):
+            encoded = await room.run(services.encoders, chosen.encode, result)
+        room.shrink(encoded.size + cost.plan_bytes(len(accepted.labels)))
+        headers = {
+            "X-Seed": str(accepted.submit.seed),
+            "Vary": "Accept",
+            "Content-Length": str(encoded.size),
+        }
+        return BlockResponse(_each(encoded), 200, headers, media_type, held.pop_all().close)
+
+
+async def stream(asked: Asked, wait: float, services: Services) -> Response:
+    """Run the plan, and send each frame when it is there."""
+    with ExitStack() as held:
+        size = cost.stream(asked.planned, HIGH_WATER, services.settings.max_batch)
+        room = held.enter_context(await services.answers.take(size))
+        accepted = await accept(asked, services)
+        # Admitted here, where a refusal still has a status; left with the rest, which cancels it.
+        bounds = bounds_of(asked.client)
+        inflight = held.enter_context(services.pool.submit(accepted.submit, wait, bounds))
+
+        async def encode(frame: Shown) -> dict[str, Any]:
+            return await room.run(services.encoders, frame_data, frame)
+
+        record = RequestRecord.of(asked.request.scope)
+        return TrajectoryStream(accepted, inflight, encode, record, held.pop_all().close)
+
+
+async def _each(content: Encoded) -> AsyncGenerator[bytes, None]:
+    for block in content.blocks:
+        yield block
 
 
 async def unless_gone(request: Request, work: Coroutine[None, None, T]) -> T:

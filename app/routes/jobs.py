@@ -1,25 +1,28 @@
 """GET and DELETE /jobs/{id}, its result and its events."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import ExitStack, aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
 
+from app.generation.cost import plan_bytes
 from app.generation.schemas import JobStatus
+from app.generation.zip_stream import Body
 from app.http import ranges, sse
+from app.http.blocks import BlockResponse
 from app.http.negotiation import accept_header, choose
 from app.http.problems import Problem
+from app.http.ranges import Part
 from app.http.request_log import RequestRecord
 from app.jobs.errors import UnknownJob
 from app.jobs.progress import progress
-from app.jobs.representations import PICTURES, STREAMS, Stored, load
+from app.jobs.representations import PICTURES, STREAMS, Stored, memory_bytes, picture
 from app.jobs.tables import UNFINISHED
-from app.jobs.zip_stream import Body
 from app.routes import openapi
 from app.routes.dependencies import ClientDep, ServicesDep
+from app.routes.results import Reading
 
 EXTENSIONS = {"application/x-npz": "npz", "image/apng": "png"}
 """File name extensions that are not the media type's subtype."""
@@ -28,12 +31,12 @@ LAST_ID = "end"
 
 
 async def check_owner(job_id: str, services: ServicesDep, client: ClientDep) -> None:
-    """Where the server has API keys, only the key that a job came with finds it.
+    """Where the server has API keys, only the client that a job came from finds it.
 
     Raises UnknownJob for others.
     """
-    if services.settings.keys:
-        await services.jobs.check_owner(job_id, client)
+    if services.clients.need_key:
+        await services.jobs.check_owner(job_id, client.name)
 
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(check_owner)])
@@ -60,19 +63,24 @@ async def get_job(job_id: str, services: ServicesDep) -> JobStatus:
 async def get_job_result(job_id: str, request: Request, services: ServicesDep) -> Response:
     """The same bytes as the synchronous answer. A zip or npz can be fetched in ranges, so that an
     interrupted download can be resumed."""
-    stored = await services.jobs.result(job_id)
-    streams, pictures = STREAMS[stored.kind], PICTURES[stored.kind]
-    media_type = choose(accept_header(request.headers), [*streams, *pictures])
-    headers = _result_headers(stored, media_type)
-    if media_type in pictures:  # made of all samples at once, so within the limit of memory
-        whole = await run_in_threadpool(load, stored, services.settings.max_response_bytes)
-        content = await run_in_threadpool(pictures[media_type], whole)
-        return Response(content, media_type=media_type, headers=headers)
-    body = await run_in_threadpool(streams[media_type], stored)
-    if isinstance(body, Body):
-        return ranges.respond(request, body.size, body.blocks, media_type, headers)
-    blocks = iter(()) if RequestRecord.of(request.scope).is_head else body  # HEAD reads no file
-    return StreamingResponse(blocks, media_type=media_type, headers=headers)
+    with ExitStack() as held:
+        n = (await services.jobs.status(job_id)).total
+        room = held.enter_context(await services.answers.take(plan_bytes(n)))
+        stored = await services.jobs.result(job_id)
+        offered = [*STREAMS[stored.kind], *PICTURES[stored.kind]]
+        media_type = choose(accept_header(request.headers), offered)
+        await room.grow(memory_bytes(stored, media_type))
+        reading = Reading(services.jobs, stored, services.readers, room)
+        part, blocks = await _content(request, reading, stored, media_type)
+        if RequestRecord.of(request.scope).is_head:
+            blocks = iter(())
+        return BlockResponse(
+            await reading.blocks(blocks),
+            part.status,
+            {**_result_headers(stored, media_type), **part.headers},
+            media_type,
+            held.pop_all().close,
+        )
 
 
 @router.get(
@@ -111,6 +119,22 @@ async def delete_job(job_id: str, services: ServicesDep) -> None:
     await services.jobs.delete(job_id)
 
 
+async def _content(
+    request: Request, reading: Reading, stored: Stored, media_type: str
+) -> tuple[Part, Iterator[bytes]]:
+    """What is sent of a result, and its blocks. HEAD makes no picture."""
+    if media_type in PICTURES[stored.kind]:
+        if RequestRecord.of(request.scope).is_head:
+            return ranges.WHOLE, iter(())
+        size, blocks = await reading.call(picture, stored, media_type)
+        return Part(200, {"Content-Length": str(size)}), blocks
+    body = await reading.call(STREAMS[stored.kind][media_type], stored)
+    if not isinstance(body, Body):
+        return ranges.WHOLE, body
+    part = ranges.choose(request.headers, body.size, _etag(stored, media_type))
+    return part, body.blocks(part.start, part.stop)
+
+
 async def _event_stream(statuses: AsyncGenerator[JobStatus, None]) -> AsyncIterator[bytes]:
     """A job's statuses as events, with a comment whenever nothing came for a while."""
     try:
@@ -139,11 +163,15 @@ def _error(status: int, detail: str) -> bytes:
 
 
 def _result_headers(stored: Stored, media_type: str) -> dict[str, str]:
-    job_id, subtype = stored.plan.submit.id, media_type.partition("/")[2]
-    extension = EXTENSIONS.get(media_type, subtype)
+    job_id = stored.plan.submit.id
+    extension = EXTENSIONS.get(media_type, media_type.partition("/")[2])
     return {
         "X-Seed": str(stored.plan.submit.seed),
         "Vary": "Accept",
-        "ETag": f'"{job_id}-{subtype}"',
+        "ETag": _etag(stored, media_type),
         "Content-Disposition": f'attachment; filename="{job_id}.{extension}"',
     }
+
+
+def _etag(stored: Stored, media_type: str) -> str:
+    return f'"{stored.plan.submit.id}-{media_type.partition("/")[2]}"'

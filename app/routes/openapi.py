@@ -137,8 +137,17 @@ NOT_READY: Responses = {
 }
 
 
-ERRORS: Responses = {
+TOO_MANY: dict[str, Any] = {
+    **_problem(429, "The client has reached its own limits.")[429],
+    "headers": {**REQUEST_ID, **_RETRY_AFTER},
+}
+DOOR: Responses = {
     **_problem(401, "The request has none of the server's API keys."),
+    **_problem(403, "A page of another site asks, or the key may not do this."),
+    **_problem(421, "Host is no name of this server."),
+}
+ERRORS: Responses = {
+    **DOOR,
     **_problem(406, "The server offers no representation that Accept allows."),
     **_problem(408, "The body did not arrive in time."),
     **_problem(409, "The Idempotency-Key was used with a model that is no longer served."),
@@ -146,10 +155,7 @@ ERRORS: Responses = {
     **_problem(415, "The body is not application/json."),
     **_problem(422, "A field is invalid, the answer would be too large, or the Idempotency-Key "
                     "was used with another request."),
-    429: {
-        **_problem(429, "The client has reached its own limits.")[429],
-        "headers": {**REQUEST_ID, **_RETRY_AFTER},
-    },
+    429: TOO_MANY,
     **_problem(500, "A bug in the server, or a model whose output is not a number."),
     **NOT_READY,
     **_problem(504, "The request took longer than `Prefer: wait` or the server allows."),
@@ -182,8 +188,9 @@ ACCEPTED: Responses = {
     }
 }  # fmt: skip
 NO_JOB: Responses = {
-    **_problem(401, "The request has none of the server's API keys."),
+    **DOOR,
     **_problem(404, "There is no job with this id, or it has been deleted."),
+    429: TOO_MANY,
     **NOT_READY,
 }
 JOB_RESPONSES: Responses = {
@@ -231,6 +238,13 @@ RESULT_RESPONSES: Responses = {
     **_problem(416, "The result has no bytes in this range."),
     **_problem(422, "A picture of the whole result would be too large."),
     **NO_JOB,
+    503: {
+        **_problem(
+            503,
+            "No room for the answer, no storage, or lost images are made again; see Retry-After.",
+        )[503],
+        "headers": {**REQUEST_ID, **_RETRY_AFTER},
+    },
 }
 
 SAMPLE_RESPONSES: Responses = {

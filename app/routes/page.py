@@ -4,8 +4,11 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, HTMLResponse, Response
+from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
+
+from app.http.ranges import WithoutRanges
 
 FILES = Path(__file__).parent.parent / "playground"
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -23,8 +26,6 @@ CONTENT_SECURITY_POLICY = "; ".join(
 )
 PAGE_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
 
@@ -36,8 +37,14 @@ class Assets(StaticFiles):
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
         response.headers["Cache-Control"] = "no-cache"
-        response.headers["X-Content-Type-Options"] = "nosniff"
         return response
+
+
+class WholeFile(FileResponse):
+    """A file that is sent whole: the framework's answers to bad ranges are no problems."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await WithoutRanges(super().__call__)(scope, receive, send)
 
 
 def install(app: FastAPI, root_path: str = "") -> None:
@@ -51,9 +58,12 @@ def install(app: FastAPI, root_path: str = "") -> None:
     async def playground() -> Response:
         if root_path:
             return page_below(root_path)
-        return FileResponse(FILES / "index.html", headers=PAGE_HEADERS)
+        return WholeFile(FILES / "index.html", headers=PAGE_HEADERS)
 
     app.mount("/playground", Assets(directory=FILES), name="playground")
+    for route in app.routes:  # those of the documentation, too
+        if isinstance(route, Mount) and isinstance(route.app, StaticFiles):
+            route.app = WithoutRanges(route.app)
 
 
 def page_below(root_path: str) -> Response:

@@ -1,8 +1,6 @@
 """A trajectory as server-sent events, each frame as soon as it exists."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from concurrent.futures import Executor
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -31,19 +29,28 @@ class TrajectoryStream(StreamingResponse):
     """
 
     def __init__(
-        self, plan: Plan, inflight: InFlight, encoders: Executor, record: RequestRecord
+        self,
+        plan: Plan,
+        inflight: InFlight,
+        encode: Callable[[Shown], Awaitable[dict[str, Any]]],
+        record: RequestRecord,
+        release: Callable[[], object],
     ) -> None:
+        """`encode` is `frame_data` off the event loop; `release` is called at the end."""
         headers = {**sse.HEADERS, "X-Seed": str(plan.submit.seed)}
         super().__init__(self._blocks(), headers=headers, media_type=sse.MEDIA_TYPE)
         self._plan = plan
         self._inflight = inflight
-        self._encoders = encoders
+        self._encode_frame = encode
         self._record = record
+        self._release = release
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Not in the generator: it never begins when the client is gone before the first block.
-        with self._inflight:
+        try:
             await super().__call__(scope, receive, send)
+        finally:
+            self._release()
 
     async def _blocks(self) -> AsyncIterator[bytes]:
         try:
@@ -62,9 +69,7 @@ class TrajectoryStream(StreamingResponse):
                 if frame is None:  # its x_0 is not asked for
                     return b""
                 self._record.saw_frame()
-                loop = asyncio.get_running_loop()
-                data = await loop.run_in_executor(self._encoders, frame_data, frame)
-                return sse.event("frame", data)
+                return sse.event("frame", await self._encode_frame(frame))
             case Done():
                 tracing.record_phases(event.queue_seconds, event.run_seconds)
                 return sse.event("done", {**self._plan.header, "timing": timing(event)})

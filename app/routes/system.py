@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -17,12 +17,18 @@ PROBES = ("/livez", "/readyz", "/metrics")
 router = APIRouter(tags=["system"])
 
 
-@router.get("/model", summary="Describe the model", responses={**openapi.OK, **openapi.NOT_READY})
-async def get_model(services: ServicesDep) -> Model:
-    """The model's origin and measured quality, how it is run, and the limits of requests."""
-    settings = services.settings
-    limits = Limits.model_validate({name: getattr(settings, name) for name in Limits.model_fields})
-    needs_key = bool(settings.keys)
+@router.get(
+    "/model",
+    summary="Describe the model",
+    responses={**openapi.OK, **openapi.DOOR, **openapi.NOT_READY},
+)
+async def get_model(request: Request, services: ServicesDep) -> Model:
+    """The model's origin and measured quality, how it is run, and the limits of requests:
+    those of the client, if the request has its API key."""
+    client = request.scope["state"].get("client")
+    own = services.settings if client is None else client.limits
+    limits = Limits.model_validate({name: getattr(own, name) for name in Limits.model_fields})
+    needs_key = services.clients.need_key
     return Model.model_validate(
         {**asdict(services.pool.model), "needs_key": needs_key, "limits": limits}
     )
@@ -58,7 +64,7 @@ async def get_readiness(services: ServicesDep) -> Response:
     "/metrics",
     summary="Read the metrics",
     response_class=PlainTextResponse,
-    responses=openapi.OK,
+    responses={**openapi.OK, **openapi.DOOR},
 )
 async def get_metrics(services: ServicesDep) -> Response:
     """Metrics for Prometheus: the queue, requests, samples, and the engines' steps."""

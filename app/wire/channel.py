@@ -4,11 +4,11 @@ import select
 import socket
 from collections.abc import Iterator
 
-from app.wire.messages import HEADER, Message, decode, encode
+from app.wire.messages import HEADER, Message, ProtocolError, body_size, decode, encode
 
 
 class Disconnected(Exception):
-    """There is nobody at the other end any more."""
+    """There is nobody at the other end any more, or nobody who sends messages."""
 
 
 class SocketChannel:
@@ -17,6 +17,10 @@ class SocketChannel:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._buffer = bytearray()
+        # Not select, which knows the first 1024 files only: the API process may have many open, and
+        # its end's number is the number here.
+        self._ready = select.poll()
+        self._ready.register(connection, select.POLLIN)
 
     def send(self, *messages: Message) -> None:
         """Send them all at once: each time that the API process wakes takes time from the
@@ -30,8 +34,7 @@ class SocketChannel:
 
     def receive(self, *, wait: bool) -> Iterator[Message]:
         """Yield what has arrived; with `wait`, at least something."""
-        ready, _, _ = select.select([self._connection], [], [], None if wait else 0)
-        if ready:
+        if self._ready.poll(None if wait else 0):
             try:
                 received = self._connection.recv(1 << 20)
             except ConnectionError as error:  # it went away with messages unread
@@ -39,9 +42,15 @@ class SocketChannel:
             if not received:
                 raise Disconnected
             self._buffer += received
+        try:
+            yield from self._whole()
+        except ProtocolError as error:
+            raise Disconnected from error
+
+    def _whole(self) -> Iterator[Message]:
+        """Take the messages out of the buffer that are there as a whole."""
         while len(self._buffer) >= HEADER.size:
-            (size,) = HEADER.unpack_from(self._buffer)
-            end = HEADER.size + size
+            end = HEADER.size + body_size(self._buffer[: HEADER.size])
             if len(self._buffer) < end:
                 return
             body = bytes(self._buffer[HEADER.size : end])

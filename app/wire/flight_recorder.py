@@ -41,8 +41,12 @@ class FlightRecorder:
         else:
             with tempfile.TemporaryFile() as file:
                 fd = os.dup(file.fileno())
-        os.ftruncate(fd, SIZE)
-        return cls(fd)
+        try:
+            os.ftruncate(fd, SIZE)
+            return cls(fd)
+        except BaseException:  # no memory, or no other file: the next try must find this one free
+            os.close(fd)
+            raise
 
     def close(self) -> None:
         """Let go of this end of the memory."""
@@ -67,9 +71,13 @@ class FlightRecorder:
         HEADER.pack_into(self._memory, 0, oldest, len(body))
 
     def read(self) -> list[Place]:
-        """The places that were noted last; empty before the first step."""
+        """The places that were noted last; empty before the first step, and where the engine was
+        killed while it noted them."""
         _, size = HEADER.unpack_from(self._memory)
         if not size:
             return []
         body = self._memory[HEADER.size : HEADER.size + size]
-        return [Place(*place) for place in msgpack.unpackb(body)]
+        try:
+            return [Place(*place) for place in msgpack.unpackb(body)]
+        except (ValueError, TypeError):
+            return []

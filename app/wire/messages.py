@@ -6,16 +6,22 @@ name. Arrays travel as raw bytes, little-endian float32. Nothing is pickled.
 
 import dataclasses
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import msgpack
 
 from diffusion.config import Variance
+from diffusion.fields import from_dict
 from diffusion.spacing import SamplerName
 
 HEADER = struct.Struct(">I")
+MAX_BYTES = 1 << 30
+"""Of one message: two pictures of the largest images that are read take less."""
+
+
+class ProtocolError(ValueError):
+    """Bytes that `encode` did not make; the connection that they came from is of no more use."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +126,6 @@ class Ready:
 
     model: ModelInfo
 
-    @classmethod
-    def decode(cls, model: Mapping[str, Any]) -> Self:
-        """From the fields of `ModelInfo`, as they came over the wire."""
-        return cls(ModelInfo(**model))
-
 
 @dataclass(frozen=True)
 class Unusable:
@@ -221,8 +222,23 @@ def encode(message: Message) -> bytes:
     return HEADER.pack(len(body)) + body
 
 
+def body_size(header: bytes | bytearray) -> int:
+    """The bytes of the body that comes after a header. Raises ProtocolError where it is longer than
+    any message."""
+    (size,) = HEADER.unpack(header)
+    if size > MAX_BYTES:
+        raise ProtocolError(f"a message of {size} bytes; at most {MAX_BYTES} are allowed")
+    return int(size)
+
+
 def decode(body: bytes) -> Message:
-    """The message that `encode` made these bytes of; `body` comes without the length."""
-    fields = msgpack.unpackb(body, use_list=False)
-    kind = KINDS[fields.pop("kind")]
-    return Ready.decode(fields["model"]) if kind is Ready else kind(**fields)
+    """The message that `encode` made these bytes of; `body` comes without the length.
+
+    Raises ProtocolError where they are no message, or one with fields of other names or types.
+    """
+    try:
+        fields = msgpack.unpackb(body, use_list=False)
+        return from_dict(KINDS[fields.pop("kind")], fields)
+    # What is no message makes msgpack and the dataclasses raise errors of many kinds
+    except Exception as error:
+        raise ProtocolError(f"not a message: {' '.join(str(error).split())[:200]}") from error

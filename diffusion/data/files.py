@@ -197,7 +197,7 @@ class Zip:
         for info in self._archive.infolist():
             path = _unpacked(info)
             hidden = any(is_hidden(part) for part in path.parts if part != "..")
-            if info.is_dir() or (hidden and not is_image(path)):
+            if _is_folder(info) or (hidden and not is_image(path)):
                 continue
             why = self._why_not(info, path, hidden) or ("twice in it" if path in seen else "")
             seen.add(path)
@@ -223,7 +223,7 @@ class Zip:
         """Return the member that unpacking would write to a path, or why it cannot be read; None
         where there is none."""
         for info in self._archive.infolist():
-            if _unpacked(info) == path and not info.is_dir():
+            if _unpacked(info) == path and not _is_folder(info):
                 return self._why_not(info, path, hidden=False) or self._file(info)
         return None
 
@@ -245,3 +245,8 @@ class Zip:
 def _unpacked(info: zipfile.ZipInfo) -> PurePosixPath:
     """The path that unpacking makes of a member's name, as some Windows programs write it too."""
     return PurePosixPath(info.filename.replace("\\", "/"))
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    """Is the member a folder? zipfile's own answer is an error where the name is empty."""
+    return info.filename.endswith("/")

@@ -282,6 +282,8 @@ class _Parquet:
             values = self._group(column, group)
         if isinstance(values, UnreadableError):
             raise values
+        if row >= len(values):
+            raise UnreadableError("the table has fewer rows than it says")
         return _bytes(values[row])
 
     def _read_group(self, column: str, group: int) -> Any:

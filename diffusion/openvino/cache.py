@@ -28,6 +28,10 @@ MAX_FILES = 32
 MAX_BYTES = 1 << 30
 """What the folder may hold; the files used least recently are removed."""
 HEADER = struct.Struct("<32sQ")
+NOT_KEPT = (
+    "the network that is converted for OpenVINO is not kept, so each start takes some seconds "
+    "longer: %s; XDG_CACHE_HOME can name a folder that can be written to"
+)
 
 
 def load_or_convert(model: EpsModel, convert: Callable[[EpsModel], Any]) -> Any:
@@ -36,18 +40,25 @@ def load_or_convert(model: EpsModel, convert: Callable[[EpsModel], Any]) -> Any:
     try:
         path = cache_folder() / "openvino" / f"{_key(model, convert)}.ir"
         kept = _read(path)
-    except (OSError, RuntimeError) as error:  # no home, no source code, a file of another's
-        log.debug("converted networks are not kept: %s", error)
+        if kept is not None:
+            return kept
+        _check_writable(path.parent)
+    except (OSError, RuntimeError) as error:  # no home, no source code, a disk that is read-only
+        log.warning(NOT_KEPT, error)
         return convert(model)
-    if kept is not None:
-        return kept
     log.info("converting the network for OpenVINO; the next start finds it in %s", path.parent)
     graph = convert(model)
     try:
         _write(path, graph)
     except (OSError, RuntimeError) as error:
-        log.debug("the converted network is not kept: %s", error)
+        log.warning(NOT_KEPT, error)
     return graph
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise OSError unless files can be made in the folder, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def _key(model: EpsModel, convert: Callable[[EpsModel], Any]) -> str:

@@ -78,6 +78,15 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_SECONDS)
 
+    def hang_up(self, line: str) -> None:
+        """SIGHUP; return when it has logged the line once more."""
+        before = self.log.read_text().count(line)
+        self.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.log.read_text().count(line) == before:
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
+
     def post(self, path: str, body: dict[str, Any], accept: str = "*/*") -> httpx.Response:
         return self.client.post(path, json=body, headers={"Accept": accept})
 

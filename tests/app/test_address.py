@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from app.address import listen, local_url
-from app.settings import SettingError
+from app.address import check_exposure, listen, local_url
+from app.settings import SettingError, Settings
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,7 @@ from app.settings import SettingError
 )
 def test_the_address_is_one_that_a_program_here_can_open(host: str, url: str) -> None:
     assert local_url(host, 8000) == url
+    assert local_url(host, 8000, "https") == url.replace("http:", "https:")
 
 
 def close(sockets: list[socket.socket]) -> list[str]:
@@ -115,3 +116,33 @@ def test_one_address_that_is_refused_is_enough(
     with pytest.raises(SettingError, match=reason) as error:
         listen("localhost", 80)
     assert error.value.name == name
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "", "::"])
+def test_without_keys_an_address_that_other_machines_reach_has_to_be_meant(host: str) -> None:
+    try:
+        sockets = listen(host, 0)
+    except SettingError as missing:
+        pytest.skip(f"no such address here: {missing}")
+    with pytest.raises(SettingError, match=r"DDPM_API_KEYS_FILE .* --insecure") as error:
+        check_exposure(sockets, Settings(host=host))
+    assert error.value.name == "host"
+    assert all(listening.fileno() == -1 for listening in sockets), "they are closed"
+
+
+@pytest.mark.parametrize(
+    ("host", "settings"),
+    [
+        ("127.0.0.1", Settings()),
+        ("127.1.2.3", Settings()),
+        ("localhost", Settings()),
+        ("0.0.0.0", Settings(insecure=True)),
+        ("0.0.0.0", Settings(api_keys="a" * 16)),
+        ("0.0.0.0", Settings(api_keys_file="keys.toml")),
+    ],
+    ids=["127.0.0.1", "127.1.2.3", "localhost", "insecure", "keys", "file of keys"],
+)
+def test_otherwise_it_listens(host: str, settings: Settings) -> None:
+    sockets = listen(host, 0)
+    check_exposure(sockets, settings)
+    assert close(sockets)

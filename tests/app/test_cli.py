@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from app import cli
+from app.door.api_keys import digest, read_file
 from diffusion import __version__
 from diffusion.folders import MODELS
 from tests.tiny import save_tiny
@@ -99,6 +100,10 @@ def test_a_port_in_use_is_one_line_before_any_engine_is_started(
         ("--cors-origins=x", "cors_origins: 'x': 'x' is not *, nor an origin"),
         ("--jobs-results=odd://x", "jobs_results: 'odd://x': Protocol not known: odd"),
         ("--api-keys=guessable", "api_keys: (not shown): every key must have at least 16"),
+        ("--api-keys-file=none.toml", "api_keys_file: 'none.toml': No such file or directory"),
+        ("--protect=docs", "protect: 'docs': it needs API keys"),
+        ("--trusted-proxies=*", "trusted_proxies: '*': not an address or network"),
+        ("--tls-certificate=none.pem", "tls_certificate: 'none.pem': it, or its key, cannot be"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(
@@ -110,10 +115,36 @@ def test_a_wrong_setting_is_one_line_that_names_it(
     assert shown.err.count("\n") == 1 and shown.out == ""
 
 
+def test_an_address_that_others_reach_needs_keys_or_a_word(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["serve", "--host=0.0.0.0", "--port=0", "--checkpoint=nowhere"]) == 2
+    refusal = capsys.readouterr().err
+    assert refusal.startswith("ddpm serve: host: '0.0.0.0': other machines can reach this address")
+    assert "DDPM_API_KEYS_FILE" in refusal and "--insecure" in refusal
+
+
+def test_a_new_key_is_printed_once_with_the_table_for_the_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["key", "alice", "--admin"]) == 0
+    _, key, _, table = capsys.readouterr().out.split("\n\n", 3)
+    path = tmp_path / "keys.toml"
+    path.write_text(table)
+    (found,) = read_file(str(path))
+    assert (found.name, found.admin, found.key_sha256) == ("alice", True, digest(key))
+    assert key not in table
+
+
+def test_a_keys_name_that_no_label_can_be_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["key", "a b"]) == 2
+    assert "name: it must be 1..40 letters, digits and ._-" in capsys.readouterr().err
+
+
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 0
     shown = capsys.readouterr().out
-    for command in ("train", "sample", "evaluate", "export", "serve"):
+    for command in ("train", "sample", "evaluate", "export", "serve", "key"):
         assert f"    {command}" in shown
 
 

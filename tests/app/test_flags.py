@@ -17,6 +17,14 @@ def test_a_flag_wins_over_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.webhook_private
 
 
+def test_a_danger_is_one_word_as_a_flag_and_a_value_as_a_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert read_settings(["--insecure"]).insecure and not read_settings([]).insecure
+    monkeypatch.setenv("DDPM_INSECURE", "true")
+    assert read_settings([]).insecure
+
+
 def test_a_value_that_is_not_allowed_is_refused() -> None:
     with pytest.raises(ValidationError, match="port"):
         read_settings(["--port=x"])

@@ -18,24 +18,25 @@ def test_the_status_is_that_of_readyz(
 ) -> None:
     asked = []
 
-    def get(url: str, timeout: float, trust_env: bool) -> httpx.Response:
-        asked.append((url, timeout, trust_env))
+    def get(url: str, timeout: float, trust_env: bool, verify: bool) -> httpx.Response:
+        asked.append((url, timeout, trust_env, verify))
         return httpx.Response(status, text="the reasons")
 
     monkeypatch.setattr(httpx, "get", get)
     monkeypatch.setenv("DDPM_HOST", "0.0.0.0")
     monkeypatch.setenv("DDPM_PORT", "9000")
     assert health.main() == code
-    # No proxy that the environment names is asked: the server is on this machine.
-    assert asked == [("http://127.0.0.1:9000/readyz", health.TIMEOUT_SECONDS, False)]
+    # No proxy that the environment names is asked: the server is on this machine. Its certificate
+    # may be for another name.
+    assert asked == [("http://127.0.0.1:9000/readyz", health.TIMEOUT_SECONDS, False, False)]
     assert capsys.readouterr().out == "the reasons\n"
 
 
 def test_a_server_that_does_not_answer_is_not_ready(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def get(url: str, timeout: float, trust_env: bool) -> httpx.Response:
-        raise httpx.ConnectError(f"nobody at {url} in {timeout} seconds, {trust_env}")
+    def get(url: str, **_: object) -> httpx.Response:
+        raise httpx.ConnectError(f"nobody at {url}")
 
     monkeypatch.setattr(httpx, "get", get)
     assert health.main() == 1

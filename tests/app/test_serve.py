@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import cast
 
 import pytest
@@ -10,7 +11,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.pool.pool import EnginePool
-from app.serve import Server, drain, log_address, print_address, stop, warn_of
+from app.serve import Server, drain, log_address, print_address, warn_of
 
 
 def test_misspelt_variables_are_warned_of_each_and_those_of_kubernetes_at_once(
@@ -21,6 +22,14 @@ def test_misspelt_variables_are_warned_of_each_and_those_of_kubernetes_at_once(
     misspelt, kubernetes = (line.message for line in caplog.records)
     assert misspelt.startswith("the environment variable DDPM_PROT is not a setting")
     assert kubernetes.startswith("ignored DDPM_PORT, DDPM_SERVICE_HOST: Kubernetes makes these")
+
+
+def test_a_variable_of_uvicorns_own_that_is_not_read_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warn_of({"FORWARDED_ALLOW_IPS": "10.0.0.1"})
+    (line,) = caplog.messages
+    assert line.startswith("ignored FORWARDED_ALLOW_IPS: DDPM_TRUSTED_PROXIES")
 
 
 def test_the_address_is_a_sentence_for_people_and_a_line_for_programs(
@@ -97,10 +106,79 @@ def test_when_it_stops_it_says_what_it_waits_for(
     assert (caplog.messages, pool.drained) == ([said], [30])
 
 
-def test_an_engine_that_can_never_start_ends_the_server(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    server = uvicorn.Server(uvicorn.Config(no_app, log_config=None))
-    stop(server, "there is no such checkpoint")
+def made(
+    until_ready: Callable[[], Awaitable[object]] = lambda: asyncio.sleep(0),
+    on_ready: Callable[[str], None] = print,
+    drain: Callable[[], Coroutine[None, None, None]] = lambda: asyncio.sleep(60),
+) -> Server:
+    config = uvicorn.Config(no_app, port=0, lifespan="off", log_config=None)
+    return Server(config, until_ready, on_ready, drain)
+
+
+def test_a_server_that_cannot_go_on_ends_and_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    server = made()
+    server.fail("there is no such checkpoint")
+    server.fail("and its drain failed")
     assert server.should_exit
-    assert capsys.readouterr().err == "ddpm serve: there is no such checkpoint\n"
+    assert server.failure == "there is no such checkpoint"
+    assert capsys.readouterr().err.startswith("ddpm serve: there is no such checkpoint\n")
+
+
+class Closed:
+    """A pipe that nobody reads."""
+
+    def write(self, _: str) -> None:
+        raise BrokenPipeError
+
+
+def test_it_ends_also_where_nobody_reads_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", Closed())
+    server = made()
+    server.fail("there is no such checkpoint")
+    assert server.should_exit and server.failure
+
+
+def test_an_announcement_that_fails_ends_the_server_and_is_not_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(_: str) -> None:
+        raise ValueError("no words")
+
+    server = made(on_ready=broken)
+    asyncio.run(server.serve())
+    assert server.failure is not None
+    assert "the announcement ended: ValueError('no words')" in server.failure
+    assert "no words" in caplog.text
+
+
+def test_a_drain_that_fails_is_not_lost() -> None:
+    async def broken() -> None:
+        raise ValueError("no drain")
+
+    async def run() -> None:
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        server.should_exit = True
+        await serving
+
+    server = made(drain=broken)
+    asyncio.run(run())
+    assert server.failure is not None and "no drain" in server.failure
+
+
+def test_where_nobody_reads_the_address_the_server_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", Closed())
+    server = made(on_ready=print_address, drain=lambda: asyncio.sleep(0))
+
+    async def run() -> None:
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert not server.should_exit
+        server.should_exit = True
+        await serving
+
+    asyncio.run(run())
+    assert server.failure is None

@@ -31,7 +31,12 @@ def test_defaults_are_the_papers() -> None:
 @pytest.mark.parametrize(
     ("cls", "values", "message"),
     [
-        (ProcessConfig, {"num_timesteps": 0}, "num_timesteps: 0 is not allowed; it must be at le"),
+        (ProcessConfig, {"num_timesteps": 10**9}, "num_timesteps: 1000000000 is not allowed; it"),
+        (
+            ProcessConfig,
+            {"num_timesteps": 0},
+            "num_timesteps: 0 is not allowed; it must be 1..100000",
+        ),
         (ProcessConfig, {"beta_start": 1.5}, "beta_start: 1.5 is not allowed; it must be between"),
         (
             ProcessConfig,
@@ -68,6 +73,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         (b"data = ", "Invalid value"),
         (b'data = "\xe9"', "not text in UTF-8: .*0xe9"),
         (b"data = " + b"[" * 100_000, ""),
+        (b"data = " + b"9" * 5000, "Exceeds the limit"),
     ):
         path.write_bytes(content)
         with pytest.raises(ConfigError, match=f"^{path}: {message}"):

@@ -86,3 +86,20 @@ def test_a_requirement_names_field_value_and_what_is_allowed() -> None:
     require(True, "count", 0, "at least 1")
     with pytest.raises(ConfigError, match="^count: 0 is not allowed; it must be at least 1$"):
         require(False, "count", 0, "at least 1")
+
+
+def test_a_long_value_is_cut_in_the_message() -> None:
+    with pytest.raises(ConfigError) as caught:
+        require(False, "blocks", ["DownBlock2D"] * 100_000, "four blocks")
+    assert str(caught.value).startswith("blocks: ['DownBlock2D', ")
+    assert str(caught.value).endswith("… is not allowed; it must be four blocks")
+    assert len(str(caught.value)) < 300
+
+
+def test_a_whole_number_that_no_float_holds_is_refused() -> None:
+    @dataclass(frozen=True)
+    class Rate:
+        rate: float = 1.0
+
+    with pytest.raises(ConfigError, match="rate: too large for a number with a fraction"):
+        from_dict(Rate, {"rate": 10**400})

@@ -36,6 +36,8 @@ def test_what_is_left_out_has_diffusers_defaults() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"prediction_type": ["sample"]}, r"prediction_type: \['sample'\] is not one of epsilon"),
+        ({"beta_schedule": {}}, "beta_schedule: {} is not one of linear"),
         ({"prediction_type": "flow"}, "prediction_type: 'flow' is not one of epsilon, sample"),
         ({"beta_schedule": "laplace"}, "beta_schedule: 'laplace' is not one of linear"),
         ({"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr: is not supported"),

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.generation.collect import Result, gather, shown, timing
+from app.generation.collect import Needs, Result, gather, shown, timing
 from app.generation.errors import JobFailed
+from app.generation.formats import ARRAYS, IMAGES
 from app.generation.plan import Plan, plan
 from app.generation.schemas import SampleRequest, TrajectoryRequest
 from app.settings import Settings
 from app.wire.messages import Done, Event, Failed, Finished, Frame
+from diffusion import pixels
 from tests.model_info import MODEL
 
 SHAPE = MODEL.image_shape
@@ -41,20 +43,20 @@ def finished(index: int) -> Finished:
     return Finished("job", index, picture(index).tobytes())
 
 
-def gathered(asked: Plan, *events: Event) -> Result:
+def gathered(asked: Plan, *events: Event, needs: Needs = IMAGES) -> Result:
     async def stream() -> AsyncIterator[Event]:
         for event in events:
             yield event
 
-    return asyncio.run(gather(asked, stream()))
+    return asyncio.run(gather(asked, stream(), needs))
 
 
 def test_each_image_is_in_the_place_of_its_index_whatever_came_first() -> None:
     asked = sample_plan(n=3, first_index=5)
     result = gathered(asked, finished(7), finished(5), finished(6), DONE)
     assert result.plan is asked
-    assert result.x_0.dtype == np.float32
-    assert np.array_equal(result.x_0, np.stack([picture(5), picture(6), picture(7)]))
+    expected = [pixels.to_uint8(picture(index)) for index in (5, 6, 7)]
+    assert np.array_equal(result.x_0, np.stack(expected))
 
 
 def test_the_times_are_told_in_microseconds_by_the_contracts_names() -> None:
@@ -74,7 +76,7 @@ def test_each_frame_is_in_the_place_of_its_t_and_the_last_is_the_result() -> Non
         finished(1),
         DONE,
     ]
-    result = gathered(asked, *events)
+    result = gathered(asked, *events, needs=ARRAYS)
     assert result.x_t.shape == (2, 3, *SHAPE)
     for index in (0, 1):
         for k, position in enumerate((0, 2)):
@@ -82,15 +84,26 @@ def test_each_frame_is_in_the_place_of_its_t_and_the_last_is_the_result() -> Non
             assert np.array_equal(result.x_0_hat[index, k], picture(index, position, 1))
         assert np.array_equal(result.x_t[index, 2], picture(index))
         assert np.array_equal(result.x_0_hat[index, 2], picture(index))
-    assert np.array_equal(result.x_0, result.x_t[:, -1])
+    as_pixels = gathered(asked, *events, needs=Needs(x_0=True, x_t=True, x_0_hat=True))
+    assert np.array_equal(as_pixels.x_t, pixels.to_uint8(result.x_t))
+    assert np.array_equal(as_pixels.x_0_hat, pixels.to_uint8(result.x_0_hat))
+    assert np.array_equal(as_pixels.x_0, as_pixels.x_t[:, -1])
+
+
+def test_what_nobody_needs_is_not_kept() -> None:
+    asked = trajectory_plan(n=2, steps=4, frames=2)
+    events: list[Event] = [frame(0, 0), finished(0), frame(1, 0), finished(1), DONE]
+    states = gathered(asked, *events, needs=Needs(x_t=True))
+    assert states.x_t.dtype == np.uint8
+    assert (states.x_0.size, states.x_0_hat.size) == (0, 0)
 
 
 def test_the_result_is_no_frame_where_t_0_is_not_shown() -> None:
     asked = trajectory_plan(steps=4, timesteps=[100])
     assert shown(asked, finished(0)) is None
-    result = gathered(asked, frame(0, 0), finished(0), DONE)
+    result = gathered(asked, frame(0, 0), finished(0), DONE, needs=ARRAYS)
     assert np.array_equal(result.x_t[0], picture(0, 0, 0)[None])
-    assert np.array_equal(result.x_0[0], picture(0))
+    assert result.x_t.shape == (1, 1, *SHAPE)
 
 
 def test_a_frame_is_named_by_the_papers_t() -> None:

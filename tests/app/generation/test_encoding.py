@@ -5,9 +5,11 @@ import dataclasses
 import hashlib
 import io
 import json
+import random
 import time
 import zipfile
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -15,22 +17,53 @@ from PIL import Image
 
 from app.generation import encoding
 from app.generation.collect import Result
+from app.generation.encoding import Encoded, Sink
+from app.generation.formats import SAMPLE, TRAJECTORY
 from app.generation.plan import Plan
 from app.generation.schemas import SampleResponse, TrajectoryResponse
+from app.generation.zip_stream import BLOCK_BYTES
 from app.wire.messages import Submit
+from diffusion import pixels
 
 SHAPE = (3, 4, 6)  # C, H, W
 SUBMIT = Submit("abc", 7, (5, 6, 7), (0, 1, 2), "ddim", 10, eta=0.5, shown=(0, 5, 10))
 PLAN = Plan(SUBMIT, "m", "1234", SHAPE, (0, 1, None), (100, 50, 0))
 
 
-def made(plan: Plan = PLAN) -> Result:
+TIMING = {"queued_s": 0.5, "compute_s": 2.0}
+
+
+class Made(NamedTuple):
+    """What an engine made: float32 (n,C,H,W), and (n,frames,C,H,W)."""
+
+    plan: Plan
+    x_0: np.ndarray
+    x_t: np.ndarray
+    x_0_hat: np.ndarray
+
+
+def encoded(encode: Callable[[Result], Encoded], made: Made) -> bytes:
+    """The whole body, of what its format keeps of the result."""
+    (chosen,) = [f for f in (*SAMPLE.values(), *TRAJECTORY.values()) if f.encode is encode]
+    result = Result(made.plan, chosen.needs)
+    result.timing = TIMING
+    for number, x_0 in enumerate(made.x_0):
+        result.put_image(number, x_0)
+        for frame in range(made.x_t.shape[1]):
+            result.put_frame(number, frame, made.x_t[number, frame], made.x_0_hat[number, frame])
+    size, blocks = chosen.encode(result)
+    content = b"".join(blocks)
+    assert len(content) == size
+    return content
+
+
+def made(plan: Plan = PLAN) -> Made:
     """Three images and their trajectories, with values outside [-1, 1] among them."""
     rng = np.random.default_rng(0)
     n, frames = len(plan.submit.indices), len(plan.shown_times)
     x_t = rng.uniform(-1.5, 1.5, (n, frames, *plan.image_shape)).astype(np.float32)
     x_0_hat = rng.uniform(-1, 1, x_t.shape).astype(np.float32)
-    return Result(plan, x_t[:, -1], x_t, x_0_hat, {"queued_s": 0.5, "compute_s": 2.0})
+    return Made(plan, x_t[:, -1], x_t, x_0_hat)
 
 
 def levels(x: np.ndarray) -> np.ndarray:
@@ -54,10 +87,10 @@ def grid(images: np.ndarray, columns: int) -> np.ndarray:
 
 def test_json_has_each_image_as_a_png_and_its_digest() -> None:
     result = made()
-    response = SampleResponse.model_validate_json(encoding.sample_json(result))
+    response = SampleResponse.model_validate_json(encoded(encoding.sample_json, result))
     assert (response.id, response.model, response.seed) == ("abc", "m", 7)
     assert (response.sampler, response.steps) == ("ddim", 10)
-    assert response.timing.model_dump() == result.timing
+    assert response.timing.model_dump() == TIMING
     assert [(s.index, s.label) for s in response.samples] == [(5, 0), (6, 1), (7, None)]
     for sample, x_0 in zip(response.samples, result.x_0, strict=True):
         content = base64.b64decode(sample.png)
@@ -68,7 +101,7 @@ def test_json_has_each_image_as_a_png_and_its_digest() -> None:
 def test_a_png_shows_all_images_in_a_near_square_grid() -> None:
     result = made()
     expected = grid(levels(result.x_0), columns=2)
-    assert np.array_equal(decoded(encoding.sample_png(result)), expected)
+    assert np.array_equal(decoded(encoded(encoding.sample_png, result)), expected)
 
 
 def test_a_grey_image_is_a_grey_png() -> None:
@@ -81,7 +114,7 @@ def test_a_grey_image_is_a_grey_png() -> None:
 
 def test_a_zip_has_a_png_for_each_index_and_the_request() -> None:
     result = made()
-    with zipfile.ZipFile(io.BytesIO(encoding.sample_zip(result))) as archive:
+    with zipfile.ZipFile(io.BytesIO(encoded(encoding.sample_zip, result))) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     request = json.loads(files.pop("request.json"))
     assert request == {"model": "m", "sha256": "1234", "request": PLAN.request}
@@ -92,7 +125,7 @@ def test_a_zip_has_a_png_for_each_index_and_the_request() -> None:
 
 def test_an_npz_has_the_pixels_and_names_them() -> None:
     result = made()
-    with np.load(io.BytesIO(encoding.sample_npz(result)), allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(encoded(encoding.sample_npz, result)), allow_pickle=False) as arrays:
         assert np.array_equal(arrays["images"], levels(result.x_0))
         assert arrays["images"].dtype == np.uint8
         assert arrays["index"].tolist() == [5, 6, 7]
@@ -101,7 +134,7 @@ def test_an_npz_has_the_pixels_and_names_them() -> None:
 
 def test_a_trajectory_in_json_has_both_pictures_of_every_frame() -> None:
     result = made()
-    response = TrajectoryResponse.model_validate_json(encoding.trajectory_json(result))
+    response = TrajectoryResponse.model_validate_json(encoded(encoding.trajectory_json, result))
     assert [(one.index, one.label) for one in response.trajectories] == [(5, 0), (6, 1), (7, None)]
     for i, trajectory in enumerate(response.trajectories):
         assert [frame.t for frame in trajectory.frames] == [100, 50, 0]
@@ -113,7 +146,9 @@ def test_a_trajectory_in_json_has_both_pictures_of_every_frame() -> None:
 
 def test_a_trajectory_in_an_npz_is_exact_and_not_clipped() -> None:
     result = made()
-    with np.load(io.BytesIO(encoding.trajectory_npz(result)), allow_pickle=False) as arrays:
+    with np.load(
+        io.BytesIO(encoded(encoding.trajectory_npz, result)), allow_pickle=False
+    ) as arrays:
         assert np.array_equal(arrays["x_t"], result.x_t)
         assert np.array_equal(arrays["x0_hat"], result.x_0_hat)
         assert arrays["x_t"].dtype == np.float32
@@ -124,7 +159,9 @@ def test_a_trajectory_in_an_npz_is_exact_and_not_clipped() -> None:
 def test_a_film_strip_has_a_row_for_each_sample_and_a_column_for_each_frame() -> None:
     result = made()
     rows = [np.concatenate(list(levels(states)), axis=1) for states in result.x_t]
-    assert np.array_equal(decoded(encoding.film_strip(result)), np.concatenate(rows, axis=0))
+    assert np.array_equal(
+        decoded(encoded(encoding.film_strip, result)), np.concatenate(rows, axis=0)
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,10 +174,10 @@ def test_a_film_strip_has_a_row_for_each_sample_and_a_column_for_each_frame() ->
     ids=["gif", "webp", "apng"],
 )
 def test_an_animation_shows_the_grid_at_each_t_and_rests_at_the_last(
-    encode: Callable[[Result], bytes], kind: str
+    encode: Callable[[Result], Encoded], kind: str
 ) -> None:
     result = made()
-    with Image.open(io.BytesIO(encode(result))) as animation:
+    with Image.open(io.BytesIO(encoded(encode, result))) as animation:
         assert animation.format == kind
         assert animation.info["loop"] == 0, "for ever"
         assert getattr(animation, "n_frames", 1) == 3
@@ -162,16 +199,50 @@ REPRESENTATIONS = [
 
 @pytest.mark.parametrize("encode", REPRESENTATIONS, ids=lambda encode: encode.__name__)
 def test_the_same_result_has_the_same_bytes_on_another_day(
-    encode: Callable[[Result], bytes], monkeypatch: pytest.MonkeyPatch
+    encode: Callable[[Result], Encoded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = encode(made())
+    first = encoded(encode, made())
     monkeypatch.setattr(time, "time", lambda: 2e9)
     monkeypatch.setattr(time, "localtime", lambda *_: time.gmtime(2e9))
-    assert encode(made()) == first
+    assert encoded(encode, made()) == first
+
+
+@pytest.mark.parametrize(
+    ("encode", "kind", "options"),
+    [
+        (encoding.trajectory_gif, "GIF", {"optimize": False}),
+        (encoding.trajectory_webp, "WEBP", {"lossless": True, "quality": 50}),
+        (encoding.trajectory_apng, "PNG", {"compress_level": 6}),
+    ],
+    ids=["gif", "webp", "apng"],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_animation_is_the_bytes_of_one_that_pillow_makes_of_a_list(
+    encode: Callable[[Result], Encoded], kind: str, options: dict[str, Any], channels: int
+) -> None:
+    result = made(dataclasses.replace(PLAN, image_shape=(channels, 60, 50)))
+    first, *others = [pixels.picture(grid(levels(x), columns=2)) for x in result.x_t.swapaxes(0, 1)]
+    buffer = io.BytesIO()
+    first.save(
+        buffer, kind, save_all=True, append_images=others, duration=[120, 120, 1500], loop=0,
+        **options,
+    )  # fmt: skip
+    assert encoded(encode, result) == buffer.getvalue()
+
+
+def test_a_large_body_is_in_blocks_that_are_let_go_of_as_they_are_read() -> None:
+    sink, content = Sink(), random.Random(0).randbytes(3 * BLOCK_BYTES)
+    sink.write(content[:5])
+    sink.write(memoryview(content)[5:])
+    size, blocks = sink.encoded()
+    received = list(blocks)
+    assert (size, b"".join(received)) == (len(content), content)
+    assert max(map(len, received)) < 2 * BLOCK_BYTES
+    assert not list(blocks)
 
 
 def test_a_file_in_an_archive_is_as_old_as_zip_can_tell() -> None:
-    with zipfile.ZipFile(io.BytesIO(encoding.archive({"a": b"1"}))) as archive:
-        (info,) = archive.infolist()
-    assert info.date_time == (1980, 1, 1, 0, 0, 0)
-    assert info.compress_type == zipfile.ZIP_STORED
+    with zipfile.ZipFile(io.BytesIO(encoded(encoding.sample_zip, made()))) as archive:
+        infos = archive.infolist()
+    assert {info.date_time for info in infos} == {(1980, 1, 1, 0, 0, 0)}
+    assert {info.compress_type for info in infos} == {zipfile.ZIP_STORED}

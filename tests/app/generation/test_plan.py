@@ -122,3 +122,16 @@ def test_an_answer_that_would_be_too_large_is_refused_with_its_size() -> None:
         f"the answer would take {size} bytes (200 float32 pictures of 3x8x8); this server's limit "
         "is 100000: ask for fewer images or frames"
     )
+    plan(request, MODEL, settings, as_stream=True)  # is never whole in memory
+
+
+def test_one_sample_of_a_job_must_fit_into_a_part_of_the_memory_of_all_answers() -> None:
+    frame = 2 * 3 * 8 * 8 * 4
+    settings = Settings(answers_budget_bytes=4 * 10 * frame)
+    plan(TrajectoryRequest(n=1000, frames=10), MODEL, settings, as_job=True)
+    with pytest.raises(AnswerTooLarge) as error:
+        plan(TrajectoryRequest(frames=11), MODEL, settings, as_job=True)
+    assert str(error.value) == (
+        f"one sample of the job would take {11 * frame} bytes (22 float32 pictures of 3x8x8); this "
+        f"server's limit is {10 * frame}: ask for fewer frames"
+    )

@@ -35,6 +35,11 @@ async def see_the_client_leave(_: Scope, receive: Receive, __: Send) -> None:
     await receive()
 
 
+async def answer_a_key(scope: Scope, receive: Receive, send: Send) -> None:
+    RequestRecord.of(scope).key_name = "alice"
+    await answer(scope, receive, send)
+
+
 async def fail(*_: object) -> None:
     raise KeyError("a bug")
 
@@ -71,8 +76,14 @@ def test_an_answer_is_logged_with_its_job_and_counted_under_its_route(
     assert (line["method"], line["path"], line["status"]) == ("POST", "/sample", 200)
     assert (line["job"], line["n"], line["steps"], line["sampler"]) == ("a", 2, 3, "ddpm")
     assert line["client"] == "10.0.0.1"
-    assert "dropped" not in line
+    assert "dropped" not in line and "key" not in line
     assert 'ddpm_requests_total{path="/sample",status="200"} 1.0' in metrics
+
+
+def test_a_key_is_named_and_its_requests_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    line, metrics = run(answer_a_key, caplog)
+    assert line["key"] == "alice"
+    assert 'ddpm_key_requests_total{key="alice"} 1.0' in metrics
 
 
 def test_a_client_that_leaves_before_its_answer_is_counted_as_lost(

@@ -135,3 +135,20 @@ def test_a_body_that_says_it_is_as_it_is_is_read(encoding: str) -> None:
 def test_head_is_answered_as_get_is() -> None:
     assert ask("HEAD", "/read").status_code == 200
     assert ask("HEAD", "/nowhere").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "headers", [{f"X-{i}": "a" for i in range(201)}, {"X": "a" * (64 << 10)}], ids=["many", "long"]
+)
+def test_more_headers_than_any_client_has_are_refused(headers: dict[str, str]) -> None:
+    answer = ask("GET", "/read", headers=headers)
+    assert answer.status_code == 431
+    assert answer.headers["connection"] == "close"
+
+
+def test_a_body_with_two_lengths_is_refused() -> None:
+    headers = {**JSON, "Content-Length": "2", "Transfer-Encoding": "chunked"}
+    answer = ask("POST", "/read", b"{}", headers=headers)
+    assert answer.status_code == 400
+    assert answer.headers["connection"] == "close"
+    assert "Content-Length or Transfer-Encoding, not both" in answer.json()["detail"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.http.strict_json import MAX_DEPTH, loads
+from app.http.strict_json import MAX_DEPTH, MAX_PARTS, loads
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 VALUES = st.recursive(
@@ -43,6 +43,20 @@ def test_the_depth_is_limited(opening: bytes) -> None:
     assert loads(opening * MAX_DEPTH + b"1" + closing * MAX_DEPTH)
     with pytest.raises(json.JSONDecodeError, match="nested too deeply"):
         loads(opening * (MAX_DEPTH + 1) + b"1" + closing * (MAX_DEPTH + 1))
+
+
+@pytest.mark.parametrize("part", [b"[]", b"{}", b'{"a":1}'])
+def test_the_number_of_lists_and_objects_is_limited(part: bytes) -> None:
+    assert loads(b"[" + b",".join([part] * (MAX_PARTS - 1)) + b"]")
+    with pytest.raises(json.JSONDecodeError, match="more than 64 lists and objects"):
+        loads(b"[" + b",".join([part] * MAX_PARTS) + b"]")
+
+
+def test_so_is_the_number_of_names_and_they_are_not_even_read() -> None:
+    names = [b'"x%d":1' % i for i in range(MAX_PARTS)]
+    assert len(loads(b"{" + b",".join(names) + b"}")) == MAX_PARTS
+    with pytest.raises(json.JSONDecodeError, match="more than 64 names"):
+        loads(b"{" + b",".join([*names, b'"one more":?']))
 
 
 def test_a_name_may_come_again_in_another_object() -> None:

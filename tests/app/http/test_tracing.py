@@ -106,24 +106,26 @@ def test_the_phases_lie_side_by_side_and_end_now(monkeypatch: pytest.MonkeyPatch
 
 def test_a_span_says_what_the_request_asked_for_and_why_it_was_lost() -> None:
     tracer = TracerProvider().get_tracer("test")
-    record = RequestRecord(request_id="mine")
+    record = RequestRecord(request_id="mine", key_name="alice")
     record.describe_job(id="a", n=2, steps=50, sampler="ddim")
     record.drop("too_late")
     with tracer.start_as_current_span("request") as span:
         tracing.describe(record)
     assert dict(span.attributes) == {  # type: ignore[attr-defined]
         "ddpm.request_id": "mine", "ddpm.n": 2, "ddpm.steps": 50, "ddpm.sampler": "ddim",
-        "ddpm.dropped": "too_late",
+        "ddpm.dropped": "too_late", "ddpm.key": "alice",
     }  # fmt: skip
 
 
 def test_a_request_has_its_queue_its_computation_and_its_encoding(
     tiny: Server, collector: Collector
 ) -> None:
-    headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-ID": "traced"}
+    headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-ID": "traced",
+               "Authorization": "Bearer the long secret key"}  # fmt: skip
     tiny.client.post("/sample", json={"n": 2, "steps": 3}, headers=headers)
     found = spans(collector, TRACE, "POST /sample", "queue", "compute", "encode")
     whole = found["POST /sample"]
+    assert b"secret" not in b"".join(span.SerializeToString() for span in found.values())
     assert whole.parent_span_id.hex() == PARENT
     told = attributes(whole)
     assert told["http.response.status_code"] == 200

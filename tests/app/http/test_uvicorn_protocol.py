@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from app.http.uvicorn_protocol import ConnectionLimit, own_files
 from tests.app.raw_http import Answer, connect, request
 from tests.app.server import Server
 from tests.conftest import ServerFor
@@ -141,3 +142,119 @@ def test_many_stalled_clients_leave_others_served_and_nothing_behind(tiny: Serve
     # Each may leave what it sent, and as much again, with the allocator; not more.
     assert megabytes(tiny) - memory < 20 + CLIENTS * 2 * len(HALF_A_BODY) / 2**20
     assert tiny.post("/sample", BODY).json()["samples"] == expected
+
+
+LARGE = b'{"n": 80, "steps": 32, "frames": 31, "sampler": "ddim", "seed": 1}'
+SIZE = 80 * 31 * 2 * 28 * 28 * 4
+"""Bytes of pictures in the npz, 15 MiB: more than the kernel takes of what nobody reads."""
+BUDGET = 20 << 20
+"""Memory for one such answer at a time."""
+
+
+@pytest.fixture(scope="module")
+def writer(server_for: ServerFor) -> Server:
+    """A server that waits two seconds for a reader."""
+    flags = ["--write-seconds=2", f"--answers-budget-bytes={BUDGET}"]
+    return server_for(*flags, engine=("tests.fake_engine", "0"))
+
+
+def large(accept: str = "application/x-npz") -> bytes:
+    return request("POST", "/denoise-trajectory", LARGE, f"Accept: {accept}")
+
+
+def small_buffer(server: Server, size: int) -> socket.socket:
+    """A connection that takes about `size` bytes before its reader reads them."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+    connection.connect(("127.0.0.1", server.port))
+    connection.settimeout(30)
+    return connection
+
+
+def received(connection: socket.socket, bytes_at_once: int, pause: float, seconds: float) -> int:
+    """How many bytes a client gets that reads at this pace, up to the end or for so long."""
+    size, ending = 0, time.monotonic() + seconds
+    while size < SIZE and time.monotonic() < ending:
+        try:
+            part = connection.recv(bytes_at_once)
+        except ConnectionResetError:
+            break
+        if not part:
+            break
+        size += len(part)
+        time.sleep(pause)
+    return size
+
+
+def is_free(server: Server) -> bool:
+    with connect(server) as connection:
+        connection.sendall(large())
+        return Answer(connection).status == 200
+
+
+@pytest.mark.parametrize("accept", ["application/x-npz", "text/event-stream"])
+def test_a_client_that_does_not_read_is_cut_off_and_its_memory_is_free(
+    writer: Server, accept: str
+) -> None:
+    with small_buffer(writer, 4096) as connection:
+        connection.sendall(large(accept))
+        assert connection.recv(15) == b"HTTP/1.1 200 OK"
+        time.sleep(3)
+        assert eventually(lambda: is_free(writer))
+        assert received(connection, 1 << 20, 0, 30) < SIZE - (1 << 20)
+
+
+def test_a_client_that_reads_a_few_bytes_now_and_then_is_cut_off(writer: Server) -> None:
+    with small_buffer(writer, 4096) as connection:
+        connection.sendall(large())
+        trickled = received(connection, 100, 0.01, seconds=6)
+        assert trickled + received(connection, 1 << 20, 0, 30) < SIZE - (1 << 20)
+
+
+def test_a_slow_reader_that_goes_on_gets_all(writer: Server) -> None:
+    with small_buffer(writer, 1 << 16) as connection:
+        connection.sendall(large())
+        began = time.monotonic()
+        assert received(connection, 1 << 16, 0.02, seconds=120) >= SIZE
+        assert time.monotonic() - began > 4, "longer than it may pause"
+
+
+def test_a_stream_may_be_quiet_for_longer_than_its_reader_may_be_slow(
+    server_for: ServerFor,
+) -> None:
+    server = server_for("--write-seconds=1", engine=("tests.fake_engine", "2.5"))
+    with connect(server) as connection:
+        body = b'{"steps": 2, "frames": 2}'
+        accept = "Accept: text/event-stream"
+        connection.sendall(request("POST", "/denoise-trajectory", body, accept))
+        answer = Answer(connection)
+    assert answer.body.count(b"event: frame\n") == 2
+    assert answer.body.count(b"event: done\n") == 1
+
+
+def test_an_upgrade_that_is_not_offered_is_ignored(server_for: ServerFor) -> None:
+    with connect(server_for()) as connection:
+        key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+        upgrade = ["Upgrade: websocket", "Connection: Upgrade", key, "Sec-WebSocket-Version: 13"]
+        connection.sendall(request("GET", "/none", b"", *upgrade))
+        Answer(connection).problem(404)
+
+
+@pytest.mark.parametrize(("files", "own"), [(64, 32), (256, 128), (1024, 128), (1 << 20, 128)])
+def test_files_are_kept_free_of_connections(files: int, own: int) -> None:
+    assert own_files(files) == own
+
+
+def test_too_many_connections_are_told_of_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    limit = ConnectionLimit(2)
+    assert limit.has_for(2) and not caplog.records
+    assert not limit.has_for(3) and not limit.has_for(3)
+    assert len(caplog.records) == 1
+    assert "there are 2 connections, and no room for more" in caplog.records[0].message
+    now = 60.0
+    assert not limit.has_for(3)
+    assert len(caplog.records) == 2

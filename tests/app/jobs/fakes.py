@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 import numpy as np
 
-from app.generation.collect import Result, image
+from app.generation.collect import Needs, Result, image
 from app.generation.collect import shown as collected
+from app.generation.formats import SAMPLE, TRAJECTORY
 from app.generation.plan import Plan
 from app.jobs.tables import Job, Kind
 from app.jobs.worker import PLANS, maker
@@ -118,19 +120,27 @@ def make_job(plan: Plan, webhook_url: str | None = None) -> Job:
         created_at=0.0,
         expires_at=3600.0,
         webhook_url=webhook_url,
+        webhook_host=webhook_url and httpx.URL(webhook_url).host,
     )
 
 
-def whole(plan: Plan) -> Result:
+def whole(plan: Plan, needs: Needs) -> Result:
     """The result of a plan that no crash and no job came between."""
-    submit = plan.submit
-    x_0 = [image(plan, state(submit.seed, i, submit.steps)) for i in submit.indices]
-    frames = np.zeros((2, len(x_0), len(submit.shown), *SHAPE), np.float32)
-    for event in events(submit):
+    result, first = Result(plan, needs), plan.submit.indices[0]
+    result.timing = TIMING
+    for event in events(plan.submit):
+        if isinstance(event, Finished):
+            result.put_image(event.index - first, image(plan, event.x_0))
         if isinstance(event, Frame | Finished) and (frame := collected(plan, event)) is not None:
-            at = frame.index - submit.indices[0], plan.shown_times.index(frame.t)
-            frames[:, at[0], at[1]] = frame.x_t, frame.x_0_hat
-    return Result(plan, np.stack(x_0), frames[0], frames[1], TIMING)
+            place = plan.shown_times.index(frame.t)
+            result.put_frame(frame.index - first, place, frame.x_t, frame.x_0_hat)
+    return result
+
+
+def answer(plan: Plan, media_type: str) -> bytes:
+    """The synchronous answer to a plan."""
+    chosen = (TRAJECTORY if plan.submit.shown else SAMPLE)[media_type]
+    return b"".join(chosen.encode(whole(plan, chosen.needs)).blocks)
 
 
 def make_settings(folder: Path, **changes: Any) -> Settings:

@@ -4,7 +4,8 @@ from uuid import uuid4
 
 from app.jobs.keys import Key
 from app.jobs.leases import Kept
-from app.jobs.store import Quota, Store
+from app.jobs.quotas import Quota
+from app.jobs.store import Store
 from app.jobs.tables import Job
 
 LEASE = 60.0

@@ -2,22 +2,27 @@
 
 import asyncio
 import json
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from app.jobs import background, webhook
+from app.jobs import background, callers, webhook
 from app.jobs.background import Background
-from app.jobs.errors import BadAddress, StorageUnavailable
+from app.jobs.cleaning import Cleaning
+from app.jobs.database import BUSY_SECONDS
+from app.jobs.errors import BadAddress, StorageDamaged, StorageUnavailable
 from app.jobs.leases import Leases
-from app.jobs.store import Quota, Store
+from app.jobs.quotas import Quota
+from app.jobs.store import Store
 from app.jobs.tables import Job
 from tests.app.jobs.fakes import FakePool, make_job, make_plan, make_settings
 from tests.app.server import Server
@@ -68,6 +73,30 @@ def test_two_servers_do_not_share_an_sqlite_database(tiny: Path, tmp_path: Path)
         detail = problem(submit(other), 503)
         assert "another server uses" in detail and "DDPM_JOBS_FOLDER" in detail
         assert other.post("/sample", BODY).status_code == 200
+
+
+def test_another_process_that_holds_the_database_is_told_as_503_and_reads_go_on(
+    tiny: Path, tmp_path: Path
+) -> None:
+    flags = [f"--checkpoint={tiny}", "--runtime=eager"]
+    with Server(tmp_path / "server.log", *flags) as server:
+        place = submit(server).headers["Location"]
+        with closing(sqlite3.connect(tmp_path / "jobs" / "jobs.sqlite")) as other:
+            other.execute("BEGIN IMMEDIATE")
+            answer = submit(server)
+            assert "database is locked" in problem(answer, 503)
+            assert int(answer.headers["Retry-After"]) >= 1
+            begun = time.monotonic()
+            assert server.client.get(place).status_code == 200
+            assert time.monotonic() - begun < BUSY_SECONDS, "it did not wait for the lock"
+            problem(server.client.delete(place), 503)
+            assert server.post("/sample", BODY).status_code == 200
+        later, deadline = submit(server), time.monotonic() + WAIT_SECONDS
+        assert later.status_code == 202
+        while server.client.get(later.headers["Location"]).json()["status"] != "finished":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert "Traceback" not in server.log.read_text()
 
 
 @pytest.fixture
@@ -128,8 +157,9 @@ def test_a_wrong_setting_ends_the_server_with_its_name(flag: str, message: str) 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that is done now and then is done often."""
-    for name in ("OPEN_SECONDS", "CLEAN_SECONDS", "CALL_SECONDS", "ALONE_SECONDS"):
+    for name in ("OPEN_SECONDS", "CLEAN_SECONDS", "ALONE_SECONDS"):
         monkeypatch.setattr(background, name, 0.01)
+    monkeypatch.setattr(callers, "LOOK_SECONDS", 0.01)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -154,14 +184,15 @@ def reason(running: Background) -> str:
 @asynccontextmanager
 async def opened(folder: Path, pool: FakePool, **settings: Any) -> AsyncIterator[Background]:
     made = Background(make_settings(folder, **settings), pool.as_pool())
-    async with made.running():
+    async with made.running(print):
         await until(lambda: is_open(made))
         yield made
 
 
-async def add(store: Store, webhook_url: str | None = None) -> Job:
-    quota, job = Quota(10, 10**9), make_job(make_plan(), webhook_url)
-    job.header = json.dumps(make_plan().header)
+async def add(store: Store, webhook_url: str | None = None, job_id: str = "1" * 32) -> Job:
+    plan = make_plan(job_id=job_id)
+    quota, job = Quota(10, 10**9), make_job(plan, webhook_url)
+    job.header = json.dumps(plan.header)
     return await store.create(job, None, seed=7, server=quota, client=quota)
 
 
@@ -172,9 +203,9 @@ async def test_the_lock_of_an_sqlite_database_is_free_when_its_holder_has_ended(
 ) -> None:
     other = Background(make_settings(tmp_path), pool.as_pool())
     async with opened(tmp_path, pool):
-        async with other.running():
+        async with other.running(print):
             await until(lambda: "another server uses" in reason(other))
-    async with other.running():
+    async with other.running(print):
         await until(lambda: is_open(other))
 
 
@@ -207,13 +238,153 @@ async def test_the_files_of_an_expired_job_are_removed(tmp_path: Path, pool: Fak
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("quick")
+async def test_a_folder_that_cannot_be_removed_does_not_keep_the_others(
+    tmp_path: Path, pool: FakePool, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool.ready_engines = []  # the jobs have what the test gives them
+    async with opened(tmp_path, pool) as running:
+        kept_away, *others = [await add(running.store, job_id=digit * 32) for digit in "123"]
+        folders = {job.id: tmp_path / "results" / job.id for job in (kept_away, *others)}
+        for job_id in folders:
+            running.results.write(job_id, 0, b"an image")
+        remove = running.results.remove
+
+        def fail(job_id: str) -> None:
+            if job_id == kept_away.id:
+                raise StorageUnavailable("the result store cannot be used: a bad disk")
+            remove(job_id)
+
+        running.results.remove = fail  # type: ignore[method-assign]
+        for job_id in folders:
+            await running.store.delete(job_id)
+        await running.cancel(kept_away.id)
+        await until(lambda: not any(folders[job.id].exists() for job in others))
+        await asyncio.sleep(0.1)  # it is tried again
+        assert folders[kept_away.id].exists()
+        lines = [line for line in caplog.messages if "are still there" in line]
+        assert len(lines) == 1 and "a bad disk" in lines[0]
+        running.results.remove = remove  # type: ignore[method-assign]
+        await until(lambda: not folders[kept_away.id].exists())
+        while await running.store.cleaning.to_purge():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("error", [StorageUnavailable("no database"), RuntimeError("a bug")])
+async def test_a_clean_up_that_fails_stops_nothing_else_and_is_tried_again(
+    tmp_path: Path, pool: FakePool, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    failures: list[Exception] = []
+
+    async def fail(*_: object) -> bool:
+        failures.append(error)
+        raise error
+
+    async with opened(tmp_path, pool) as running:
+        store = running.store
+        with monkeypatch.context() as broken:
+            broken.setattr(Cleaning, "expire", fail)
+            await until(lambda: len(failures) > 2)
+            job = await add(store)
+            running.wake()
+            while (await store.get(job.id)).status != "finished":
+                await asyncio.sleep(0.01)
+        assert running.store is store, "it was not opened again"
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick")
+async def test_a_clock_that_jumps_ahead_expires_nothing_that_is_then_lost(
+    tmp_path: Path,
+    pool: FakePool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = Store.clock
+
+    async def wrong(store: Store) -> float:
+        return await clock(store) + 1e8
+
+    asked: list[float] = []
+
+    async def expire(_: Cleaning, seconds: float) -> bool:
+        asked.append(seconds)
+        return False
+
+    monkeypatch.setattr(Cleaning, "expire", expire)
+    async with opened(tmp_path, pool):
+        await until(lambda: bool(asked))
+        monkeypatch.setattr(Store, "clock", wrong)
+        await until(lambda: "clock was set by +100000000 seconds" in caplog.text)
+        asked.clear()
+        await asyncio.sleep(0.1)
+        assert asked == []
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick")
+async def test_a_damaged_database_says_what_to_do_and_keeps_its_results(
+    tmp_path: Path, pool: FakePool
+) -> None:
+    database, aside = tmp_path / "jobs.sqlite", tmp_path / "aside"
+    results = tmp_path / "results"
+    async with opened(tmp_path, pool) as running:
+        job = await add(running.store)
+        running.wake()
+        while (await running.store.get(job.id)).status != "finished":
+            await asyncio.sleep(0.01)
+    images = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
+    assert len(images) == job.total
+    content = database.read_bytes()
+    database.write_bytes(content[: len(content) // 2])
+    running = Background(make_settings(tmp_path), pool.as_pool())
+    async with running.running(print):
+        await until(lambda: "is damaged: " in reason(running))
+        assert f"{database} is damaged" in reason(running)
+        assert "Move it away" in reason(running) and str(results) in reason(running)
+        aside.mkdir()
+        for path in tmp_path.glob("jobs.sqlite*"):
+            if not path.name.endswith(".lock"):
+                path.rename(aside / path.name)
+        await until(lambda: is_open(running))
+        await asyncio.sleep(0.1)  # some clean-ups
+    assert {path: path.read_bytes() for path in images} == images
+    (aside / "jobs.sqlite").write_bytes(content)  # a copy
+    for path in tmp_path.glob("jobs.sqlite*"):
+        path.unlink()
+    (aside / "jobs.sqlite").rename(database)
+    async with opened(tmp_path, pool) as running:
+        assert (await running.store.get(job.id)).status == "finished"
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("place", [(Leases, "claim"), (Leases, "record"), (Cleaning, "expire")])
+async def test_a_database_that_is_damaged_while_it_is_used_is_used_no_more(
+    place: tuple[type, str], tmp_path: Path, pool: FakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise StorageDamaged("the job database is damaged: database disk image is malformed")
+
+    async with opened(tmp_path, pool) as running:
+        with monkeypatch.context() as broken:
+            broken.setattr(*place, fail)
+            await add(running.store)
+            running.wake()
+            await until(lambda: not is_open(running) and "is damaged" in reason(running))
+        await until(lambda: is_open(running))
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick")
 async def test_a_webhook_is_called_until_it_is_heard(
     tmp_path: Path, pool: FakePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([BadAddress("no such host"), httpx.ConnectError("refused"), None])
     calls: list[dict[str, Any]] = []
 
-    async def call(url: str, body: bytes, *, secret: str, private: bool) -> None:
+    async def call(url: str, body: bytes, _: Executor, *, secret: str, private: bool) -> None:
         assert (url, secret, private) == ("http://example.com", "a secret", False)
         calls.append(json.loads(body))
         error = next(answers)
@@ -221,7 +392,7 @@ async def test_a_webhook_is_called_until_it_is_heard(
             raise error
 
     monkeypatch.setattr(webhook, "call", call)
-    monkeypatch.setattr(webhook, "PAUSE_SECONDS", (0.0, 0.0, 60.0))
+    monkeypatch.setattr(callers, "PAUSE_SECONDS", (0.3, 0.3, 60.0))
     async with opened(tmp_path, pool, webhook_secret="a secret") as running:
         job = await add(running.store, "http://example.com")
         running.wake()

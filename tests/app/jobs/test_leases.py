@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from app.jobs import leases
 from app.jobs.errors import LostLease
 from app.jobs.store import Store
 from tests.app.jobs.rows import LEASE, WEEK, claimed, create, job, kept
@@ -74,6 +75,37 @@ async def test_jobs_take_turns_and_nobody_runs_what_another_model_has_to(store: 
         await store.leases.release(turn, "waits")
     assert order == [first.id, second.id] * 2
     assert (await store.get(first.id)).detail == "waits"
+
+
+async def test_many_jobs_of_one_client_do_not_hold_up_those_of_another(store: Store) -> None:
+    for _ in range(5):
+        await create(store, job(total=1, client="many"))
+    few = [(await create(store, job(total=1, client=client))).id for client in ("a", "b")]
+    order = []
+    for _ in range(5):
+        turn = await claimed(store)
+        order.append(turn.id if turn.id in few else "many")
+        await store.leases.fail(turn, "it is over")
+    assert order == ["many", *few, "many", "many"]
+
+
+async def test_the_last_turns_of_clients_are_forgotten_beyond_a_number(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "MAX_SERVED", 3)
+    for number in range(10):
+        await create(store, job(client=f"{number}"), max_jobs=20)
+        await store.leases.fail(await claimed(store), "it is over")
+    assert list(store.leases._served) == ["7", "8", "9"]
+
+
+async def test_a_client_that_had_its_turn_before_the_clock_was_set_back_is_not_the_last(
+    store: Store,
+) -> None:
+    store.leases._served["before"] = await store.clock() + 1e9
+    first = await create(store, job(client="before"))
+    await create(store, job(client="other"))
+    assert (await claimed(store)).id == first.id
 
 
 async def test_the_time_in_which_nobody_runs_a_job_does_not_count(store: Store) -> None:

@@ -31,9 +31,8 @@ def test_what_is_written_is_read_and_written_again_and_removed(store: ResultStor
     assert (store.read("job", 3), store.read("other", 3)) == (b"two", b"three")
     store.remove("job")
     store.remove("job")
-    with pytest.raises(StorageUnavailable, match="the result store cannot be used"):
-        store.read("job", 3)
-    assert store.read("other", 3) == b"three"
+    assert (store.read("job", 3), store.sizes("job")) == (None, {})
+    assert (store.read("other", 3), store.sizes("other")) == (b"three", {"000003": 5})
 
 
 def test_a_folder_has_no_other_files_and_knows_its_disk(tmp_path: Path) -> None:

@@ -1,30 +1,36 @@
 """What can be asked of jobs, without HTTP and without an engine."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
-from app.generation import encoding
 from app.generation.plan import Plan
 from app.generation.schemas import JobStatus
+from app.jobs import service
 from app.jobs.errors import (
     BadWebhook,
     JobTooLarge,
     JobUnfinished,
     KeyReused,
     NoWebhooks,
+    SampleLost,
     StorageFull,
     StorageUnavailable,
     UnknownJob,
 )
 from app.jobs.keys import Key
 from app.jobs.representations import sample_zip
+from app.jobs.result_store import ResultStore
 from app.jobs.service import Jobs
-from tests.app.jobs.fakes import FakePool, make_plan, make_settings, whole
+from app.jobs.tables import Job
+from tests.app.jobs.fakes import MODEL, FakePool, answer, make_plan, make_settings
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +39,7 @@ pytestmark = pytest.mark.anyio
 async def running(folder: Path, pool: FakePool, **settings: Any) -> AsyncIterator[Jobs]:
     """Jobs whose storage is open."""
     jobs = Jobs(make_settings(folder, **settings), pool.as_pool())
-    async with jobs.running(), asyncio.timeout(30):
+    async with jobs.running(print), asyncio.timeout(30):
         while True:
             try:
                 await jobs.status("none")
@@ -62,7 +68,7 @@ async def test_a_job_is_accepted_made_and_fetched(tmp_path: Path, pool: FakePool
         assert (status.done, status.total, status.seed) == (20, 20, 7)
         stored = await jobs.result(job_id)
         body = sample_zip(stored)
-        assert b"".join(body.blocks(0, body.size)) == encoding.sample_zip(whole(plan))
+        assert b"".join(body.blocks(0, body.size)) == answer(plan, "application/zip")
 
 
 async def test_before_the_storage_is_open_the_reason_is_told(
@@ -148,3 +154,109 @@ async def test_a_deleted_job_is_gone_with_its_files(tmp_path: Path, pool: FakePo
             await jobs.status(job_id)
         while folder.exists():
             await asyncio.sleep(0.01)
+
+
+async def test_a_disk_that_does_not_answer_is_waited_for_in_bounded_time(
+    tmp_path: Path, pool: FakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    async with running(tmp_path, pool) as jobs:
+        monkeypatch.setattr(service, "DISK_SECONDS", 0.1)
+        monkeypatch.setattr(ResultStore, "free_bytes", lambda _: answers.wait(30) and None)
+        with pytest.raises(StorageUnavailable, match="did not answer within 0.1 seconds"):
+            await submit(jobs, make_plan())
+        answers.set()
+
+
+@pytest.mark.parametrize("field", ["plan", "header"])
+async def test_a_damaged_row_is_told_and_can_be_deleted(
+    tmp_path: Path, pool: FakePool, field: str
+) -> None:
+    async with running(tmp_path, pool) as jobs:
+        damaged = await submit(jobs, make_plan())
+        other = await submit(jobs, make_plan(job_id="2" * 32))
+        for job_id in (damaged, other):
+            await finished(jobs, job_id)
+        async with jobs._background.store.database.writing() as session:
+            change = update(Job).where(Job.id == damaged).values({field: "[]"})
+            await session.execute(change)
+        if field == "plan":
+            with pytest.raises(JobUnfinished, match="its plan in the database cannot be read: "):
+                await jobs.result(damaged)
+        else:
+            with pytest.raises(StorageUnavailable, match=f"row of job {damaged} .* is damaged"):
+                await jobs.status(damaged)
+        await jobs.result(other)
+        await jobs.delete(damaged)
+        with pytest.raises(UnknownJob):
+            await jobs.status(damaged)
+
+
+def lose_a_file(folder: Path, job_id: str, index: int) -> None:
+    (folder / "results" / job_id / f"{index:06d}").unlink()
+
+
+async def test_lost_samples_are_made_again_with_the_same_bytes(
+    tmp_path: Path, pool: FakePool
+) -> None:
+    plan = make_plan(n=5)
+    async with running(tmp_path, pool) as jobs:
+        job_id = await submit(jobs, plan)
+        await finished(jobs, job_id)
+        stored = await jobs.result(job_id)
+        for index in (4, 6):
+            lose_a_file(tmp_path, job_id, index)
+        pool.asked.clear()
+        with pytest.raises(SampleLost) as lost:
+            stored.read(3)
+        told = await jobs.repair(stored, lost.value)
+        assert "2 of the 5 stored samples are lost (sample 3: its file is missing)" in str(told)
+        await finished(jobs, job_id)
+        assert pool.asked == [4, 6], "only these"
+        body = sample_zip(await jobs.result(job_id))
+        assert b"".join(body.blocks(0, body.size)) == answer(plan, "application/zip")
+
+
+async def test_a_second_reader_of_a_lost_sample_is_told_how_far_the_job_is(
+    tmp_path: Path, pool: FakePool
+) -> None:
+    async with running(tmp_path, pool) as jobs:
+        job_id = await submit(jobs, make_plan(n=5))
+        await finished(jobs, job_id)
+        stored, lost = await jobs.result(job_id), SampleLost(3, "its file is damaged")
+        pool.is_stuck = True
+        await jobs.repair(stored, lost)
+        with pytest.raises(JobUnfinished, match="4 of 5 samples are made"):
+            await jobs.repair(stored, lost)
+        await jobs.delete(job_id)
+        with pytest.raises(UnknownJob):
+            await jobs.repair(stored, lost)
+
+
+async def test_what_other_weights_made_cannot_be_made_again(
+    tmp_path: Path, pool: FakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, pool) as jobs:
+        job_id = await submit(jobs, make_plan(n=5))
+        await finished(jobs, job_id)
+        stored = await jobs.result(job_id)
+        monkeypatch.setattr("tests.app.jobs.fakes.MODEL", replace(MODEL, sha256="1" * 64))
+        reason = "it failed: 1 of the 5 .* made by fake 000.*, this server runs fake 111"
+        with pytest.raises(JobUnfinished, match=reason):
+            await jobs.repair(stored, SampleLost(3, "its file is damaged"))
+        status = await jobs.status(job_id)
+        assert (status.status, status.done) == ("failed", 4)
+
+
+async def test_before_the_engine_is_there_it_is_taken_for_the_same(
+    tmp_path: Path, pool: FakePool
+) -> None:
+    async with running(tmp_path, pool) as jobs:
+        job_id = await submit(jobs, make_plan(n=5))
+        await finished(jobs, job_id)
+        stored = await jobs.result(job_id)
+        pool.is_loaded, pool.ready_engines = False, []
+        await jobs.repair(stored, SampleLost(3, "its file is damaged"))
+        assert (await jobs.status(job_id)).status == "waiting"
+        pool.is_loaded, pool.ready_engines = True, ["an engine"]
+        await finished(jobs, job_id)

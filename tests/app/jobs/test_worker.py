@@ -2,24 +2,30 @@
 
 import asyncio
 import dataclasses
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.generation.formats import ARRAYS, IMAGES
 from app.jobs import worker
+from app.jobs.database import BUSY_SECONDS
 from app.jobs.errors import LostLease, StorageFull, StorageUnavailable
+from app.jobs.quotas import Quota
 from app.jobs.result_store import ResultStore, decode_image, encode_trajectory
-from app.jobs.store import Quota, Store
+from app.jobs.store import Store
 from app.jobs.tables import Job
 from app.jobs.worker import PLANS, Terms, Worker, maker
 from app.pool.errors import Overloaded
 from app.pool.pool import Bounds, Limits
 from app.tasks import AGAIN_SECONDS, end
-from diffusion import pixels
 from tests.app.jobs.fakes import MODEL, STEPS, FakePool, make_job, make_plan, state, whole
+from tests.full_disk import no_room_for_more_than
 
 pytestmark = pytest.mark.anyio
 
@@ -67,6 +73,18 @@ async def until_status(store: Store, job: Job, status: str) -> Job:
     return await store.get(job.id)
 
 
+async def until_done(store: Store, job: Job, done: int) -> None:
+    async def holds() -> bool:
+        return (await store.get(job.id)).done >= done
+
+    await until(holds)
+
+
+def results_of(folder: Path) -> list[Path]:
+    """The files of all samples."""
+    return [path for path in (folder / "results").rglob("*") if path.is_file()]
+
+
 async def until_detail(store: Store, job: Job, detail: str) -> None:
     async def holds() -> bool:
         return detail in str((await store.get(job.id)).detail)
@@ -82,9 +100,9 @@ async def test_a_job_is_made_in_chunks_and_every_image_is_kept(
     async with working(sqlite, results, pool):
         found = await until_status(sqlite, job, "finished")
     assert (found.done, pool.asked) == (7, list(plan.submit.indices))
-    expected = pixels.to_uint8(whole(plan).x_0)
+    expected = whole(plan, IMAGES).x_0
     for number, index in enumerate(plan.submit.indices):
-        assert (decode_image(results.read(job.id, index)) == expected[number]).all()
+        assert (decode_image(results.read(job.id, index) or b"") == expected[number]).all()
 
 
 async def test_frames_are_kept_in_order_and_the_last_one_is_the_result(
@@ -94,7 +112,7 @@ async def test_frames_are_kept_in_order_and_the_last_one_is_the_result(
     job = await add(sqlite, make_job(plan))
     async with working(sqlite, results, pool):
         await until_status(sqlite, job, "finished")
-    made = whole(plan)
+    made = whole(plan, ARRAYS)
     for number, index in enumerate(plan.submit.indices):
         pairs = zip(made.x_t[number], made.x_0_hat[number], strict=True)
         frames = {
@@ -176,15 +194,49 @@ async def test_storage_that_fails_makes_a_job_wait_and_says_so(
 
 
 async def test_an_error_of_the_servers_own_fails_the_job_with_the_reason(
-    sqlite: Store, results: ResultStore, pool: FakePool
+    sqlite: Store, results: ResultStore, pool: FakePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = make_job(make_plan())
-    job.plan = "{}"
-    await add(sqlite, job)
+    monkeypatch.setattr(worker, "encode_image", None)
+    job = await add(sqlite, make_job(make_plan()))
     async with working(sqlite, results, pool):
         found = await until_status(sqlite, job, "failed")
-    assert str(found.detail).startswith("an error in the server: ")
-    assert "validation errors for Plan" in str(found.detail)
+    assert str(found.detail).startswith("an error in the server: TypeError(")
+
+
+async def test_a_plan_that_cannot_be_read_fails_its_job_alone_with_the_reason(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    damaged, whole_one = (make_job(make_plan(job_id=digit * 32)) for digit in "12")
+    damaged.plan = "{}"
+    for job in (damaged, whole_one):
+        await add(sqlite, job)
+    async with working(sqlite, results, pool):
+        await until_status(sqlite, whole_one, "finished")
+        found = await until_status(sqlite, damaged, "failed")
+    detail = str(found.detail)
+    assert detail.startswith("its plan in the database cannot be read: ")
+    assert detail.endswith("validation errors for Plan")
+
+
+async def test_an_error_in_the_end_of_a_turn_does_not_end_the_turns_of_others(
+    sqlite: Store,
+    results: ResultStore,
+    pool: FakePool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken, other = (make_job(make_plan(job_id=digit * 32)) for digit in "12")
+    broken.plan = "{}"
+    for job in (broken, other):
+        await add(sqlite, job)
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(sqlite.leases, "fail", fail)
+    async with working(sqlite, results, pool):
+        await until_status(sqlite, other, "finished")
+    assert "a job waits until its lease runs out" in caplog.text
 
 
 async def test_a_server_that_stops_gives_its_jobs_back(
@@ -224,7 +276,7 @@ async def test_the_files_of_a_job_that_is_deleted_in_its_turn_can_be_removed(
         await until(pool.is_asked)
         await sqlite.delete(job.id)
         await running.cancel(job.id)
-        assert await sqlite.to_purge() == [job.id]
+        assert await sqlite.cleaning.to_purge() == [job.id]
 
 
 async def test_a_lost_lease_ends_the_turn_although_the_engine_is_busy(
@@ -238,7 +290,7 @@ async def test_a_lost_lease_ends_the_turn_although_the_engine_is_busy(
         await sqlite.delete(job.id)
 
         async def holds() -> bool:
-            return await sqlite.to_purge() == [job.id]
+            return await sqlite.cleaning.to_purge() == [job.id]
 
         await until(holds)
 
@@ -309,3 +361,57 @@ def test_every_error_of_a_turn_has_one_ending() -> None:
         first = next(found for found in kinds if issubclass(kind, found))
         assert first is not Exception
     assert kinds[-1] is Exception
+
+
+async def test_a_thousand_jobs_of_one_client_do_not_hold_up_anothers(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    many = [make_job(make_plan(n=1, job_id=f"{number:032}")) for number in range(1000)]
+    for job in many:
+        job.turn_at = 0.0
+    async with sqlite.database.writing() as session:
+        session.add_all(many)
+    other = make_job(make_plan(n=1, job_id="f" * 32))
+    other.client = "other"
+    await sqlite.create(other, None, seed=7, server=Quota(2000, 10**9), client=Quota(2000, 10**9))
+    async with working(sqlite, results, pool):
+        await until_status(sqlite, other, "finished")
+    assert len(pool.asked) < 20, "it was not the last"
+
+
+async def test_a_job_whose_disk_is_full_half_way_waits_and_loses_nothing(
+    sqlite: Store, results: ResultStore, pool: FakePool, tmp_path: Path
+) -> None:
+    """Neither its files nor the database can grow."""
+    plan = make_plan(n=6, shown=(0, 1, 2, 3, STEPS))
+    job = await add(sqlite, make_job(plan))
+    one_chunk = dataclasses.replace(TERMS, chunk=2, idle_seconds=60.0)
+    async with working(sqlite, results, pool, one_chunk):
+        await until_done(sqlite, job, 2)
+        largest = max(path.stat().st_size for path in results_of(tmp_path))
+        with no_room_for_more_than(largest // 2):
+            await asyncio.sleep(0.5)
+            assert (await sqlite.get(job.id)).status == "running"
+        await until_status(sqlite, job, "finished")
+    assert len(results_of(tmp_path)) == 6
+    assert not list(tmp_path.rglob(".0*")), "no part of a file is left"
+
+
+async def test_while_another_process_holds_the_database_jobs_wait_and_then_go_on(
+    sqlite: Store, results: ResultStore, pool: FakePool, tmp_path: Path
+) -> None:
+    first, second = (make_job(make_plan(n=9, job_id=digit * 32)) for digit in "12")
+    short = dataclasses.replace(TERMS, lease_seconds=1.0)
+    await add(sqlite, first)
+    connect = partial(sqlite3.connect, isolation_level=None, check_same_thread=False)
+    with closing(connect(tmp_path / "jobs.sqlite")) as other:
+        async with working(sqlite, results, pool, short):
+            await until_done(sqlite, first, 1)
+            await asyncio.to_thread(other.execute, "BEGIN IMMEDIATE")  # turns go on meanwhile
+            await asyncio.sleep(BUSY_SECONDS + 2)
+            assert (await sqlite.get(first.id)).status in ("waiting", "running", "finished")
+            other.execute("ROLLBACK")
+            await add(sqlite, second)
+            for job in (first, second):
+                found = await until_status(sqlite, job, "finished")
+                assert found.done == 9

@@ -4,6 +4,7 @@ engine, or a script that says what the test gives it.
 
 import asyncio
 import dataclasses
+import errno
 import logging
 import os
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from app.pool import engine_process as module
+from app.pool.child import Child
 from app.pool.engine_process import EngineProcess
 from app.pool.inflight import InFlight
 from app.wire.messages import (
@@ -29,6 +31,7 @@ from app.wire.messages import (
     Frame,
     Limited,
     Message,
+    ModelInfo,
     Pause,
     Ready,
     Starting,
@@ -312,6 +315,89 @@ async def test_what_dies_at_its_first_start_gives_up_too() -> None:
         assert (engine.status, engine.restarts) == ("unusable", 0)
 
 
+async def test_what_the_system_cannot_start_the_first_time_gives_up_with_its_reason() -> None:
+    async with started(["/no/such/program"]) as (engine, told):
+        await until(lambda: told.unusable)
+        (reason,) = told.unusable
+        assert reason.startswith("no engine process can be started: [Errno 2]")
+        assert (engine.status, engine.restarts) == ("unusable", 0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, "Too many open files"),
+        BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),  # no process is left
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+    ],
+    ids=repr,
+)
+async def test_a_start_that_the_system_refuses_is_logged_and_tried_again(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with started(fake()) as (engine, told):
+        await until(lambda: engine.is_ready)
+        inflight = submitted(engine, job("a", n=2, steps=50))
+        tries = 0
+
+        async def refused(*_: object) -> Child:
+            nonlocal tries
+            tries += 1
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "start", refused)
+            kill(engine)
+            await until(lambda: tries >= 3)
+            assert (engine.state, engine.restarts, told.unusable) == ("restarting", 1, [])
+        assert len(pictures(await read(inflight))) == 2, "what was in flight is done by the next"
+        assert (engine.restarts, told.ready) == (1, 2)
+    said = [line.message for line in caplog.records if "can be started" in line.message]
+    assert said[0] == (
+        f"no engine process can be started: {str(error) or 'MemoryError()'}; it is tried again"
+    )
+
+
+async def test_pauses_between_failed_starts_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(seconds: float) -> None:
+        if seconds != module.WATCH_SECONDS:
+            pauses.append(seconds)
+        await sleep(0.001)
+
+    async def refused(*_: object) -> Child:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(module, "RESTART_SECONDS", (0.0, 1.0, 2.0))
+    monkeypatch.setattr(asyncio, "sleep", noted)
+    monkeypatch.setattr(module, "start", refused)
+    told = Told()
+    engine = EngineProcess(OPTIONS, 60, told.unusable.append, told.count_ready)
+    engine.model = MODEL  # as if it had run before
+    engine.start()
+    while len(pauses) < 5:
+        await sleep(0.001)
+    await engine.stop()
+    assert pauses[:5] == [0.0, 1.0, 2.0, 2.0, 2.0]
+
+
+async def test_an_engine_that_speaks_otherwise_than_its_server_ends_it(tmp_path: Path) -> None:
+    command = script(tmp_path, Ready(MODEL))
+    garbage = b"not msgpack"
+    with (tmp_path / "first").open("ab") as first:
+        first.write(HEADER.pack(len(garbage)) + garbage)
+    async with started(command) as (engine, told):
+        await until(lambda: told.unusable)
+        (reason,) = told.unusable
+        assert "sent what this server cannot read" in reason
+        assert reason.endswith("was the software replaced while it ran? Restart the server")
+        assert engine.status == "unusable"
+
+
 async def test_one_that_has_run_before_is_tried_again_whatever_it_says(tmp_path: Path) -> None:
     async with started(script(tmp_path, Ready(MODEL))) as (engine, told):
         await until(lambda: engine.is_ready)
@@ -333,6 +419,25 @@ async def test_other_weights_after_a_death_are_refused(tmp_path: Path) -> None:
             "the checkpoint's weights have changed on disk; restart the server"
         ]
         assert engine.status == "unusable"
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("clip", dataclasses.replace(MODEL, clip=None)),
+        ("variance", dataclasses.replace(MODEL, variance="fixed_small")),
+        ("alpha_bar", dataclasses.replace(MODEL, alpha_bar=(1.0, 0.6, 0.01))),
+    ],
+)
+async def test_the_same_weights_used_otherwise_are_refused_too(
+    name: str, other: ModelInfo, tmp_path: Path
+) -> None:
+    async with started(script(tmp_path, Ready(MODEL))) as (engine, told):
+        await until(lambda: engine.is_ready)
+        script(tmp_path, Ready(other))
+        kill(engine)
+        await until(lambda: told.unusable)
+        assert told.unusable == [f"the checkpoint's {name} has changed on disk; restart the server"]
 
 
 async def test_where_only_the_word_done_was_lost_the_job_is_done(tmp_path: Path) -> None:
@@ -399,7 +504,7 @@ async def test_an_engine_that_is_stopped_while_it_starts_leaves_no_socket(
     async def never(*_: object, **__: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("app.pool.engine_process.socket.socketpair", socketpair)
+    monkeypatch.setattr("app.pool.child.socket.socketpair", socketpair)
     monkeypatch.setattr(asyncio, "create_subprocess_exec", never)
     told = Told()
     engine = EngineProcess(OPTIONS, 60, told.unusable.append, told.count_ready)

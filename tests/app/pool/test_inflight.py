@@ -150,3 +150,12 @@ def test_what_it_still_costs_falls_with_each_finished_sample() -> None:
     assert (inflight.steps, inflight.cost) == (30, 30)
     inflight.accept(Finished("job", 4, b""))
     assert (inflight.steps, inflight.cost) == (20, 20)
+
+
+def test_what_was_sent_is_remembered_in_little_memory() -> None:
+    """A stream of 256 trajectories has 256,000 frames."""
+    inflight, _, _ = made()
+    for index in (4, 5):
+        for position in range(1000):
+            inflight.accept(Frame("job", index, position, b"", b""))
+    assert len(inflight._sent) == 2

@@ -6,12 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 from fastapi import Request
-from fastapi.security import HTTPAuthorizationCredentials
 
+from app.door.clients import Client
 from app.generation.schemas import SampleRequest
 from app.http.problems import Problem
 from app.jobs.keys import Key
+from app.pool.pool import Bounds
 from app.routes.dependencies import (
+    bounds_of,
     get_client,
     get_wait_seconds,
     idempotency_key,
@@ -21,26 +23,28 @@ from app.routes.dependencies import (
 from app.routes.errors import problem_of
 from app.settings import Settings
 
-API_KEY = "a key of this server"
-
 
 def request(path: str = "/sample", settings: Settings | None = None, **headers: str) -> Request:
-    """A request to a server with these settings."""
+    """A request to a server with these settings, which the door has let in."""
     services = SimpleNamespace(settings=settings or Settings())
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     app = SimpleNamespace(state=SimpleNamespace(services=services))
-    client = ("10.0.0.1", 1234)
-    return Request({"type": "http", "path": path, "headers": raw, "app": app, "client": client})
+    state = {"client": Client("me", services.settings)}
+    return Request({"type": "http", "path": path, "headers": raw, "app": app, "state": state})
 
 
-def test_a_client_is_its_address_or_its_key() -> None:
-    keyed = Settings(api_keys=API_KEY)
-    bearer = HTTPAuthorizationCredentials(scheme="Bearer", credentials=API_KEY)
-    assert asyncio.run(get_client(request(), None)) == "address 10.0.0.1"
-    assert asyncio.run(get_client(request(settings=keyed), bearer)).startswith("key ")
-    with pytest.raises(Problem) as error:
-        asyncio.run(get_client(request(settings=keyed), None))
-    assert error.value.status == 401
+def test_the_client_is_the_one_that_the_door_has_let_in() -> None:
+    asked = request()
+    client = asyncio.run(get_client(asked, None))
+    assert client is asked.scope["state"]["client"]
+    del asked.scope["state"]["client"]
+    with pytest.raises(LookupError):
+        asyncio.run(get_client(asked, None))
+
+
+def test_the_queue_holds_as_much_of_a_client_as_its_own_limits_say() -> None:
+    client = Client("me", Settings(max_client_samples=5, max_client_steps=70))
+    assert bounds_of(client) == Bounds(5, 70)
 
 
 @pytest.mark.parametrize(("prefer", "seconds"), [("wait=5", 5), ("wait=100", 60), ("", 60)])

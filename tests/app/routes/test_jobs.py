@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.app.server import Server
+from tests.conftest import ServerFor
 
 ASYNC = {"Prefer": "respond-async"}
 SAMPLE = {"n": 70, "seed": 7, "steps": 5, "labels": 1, "first_index": 3}
@@ -27,6 +28,7 @@ def jobs(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
     flags = [
         f"--checkpoint={tiny}", "--runtime=eager", "--max-samples=100", "--max-job-samples=5000",
         "--jobs-budget-bytes=2500000", "--max-response-bytes=100000",
+        "--webhook-secret=a secret",
     ]  # fmt: skip
     with Server(tmp_path_factory.mktemp("jobs") / "server.log", *flags) as server:
         yield server
@@ -153,10 +155,17 @@ def test_a_download_goes_on_where_it_broke(jobs: Server) -> None:
         assert (head.headers["Content-Length"], head.content) == (str(size), b"")
 
 
-def test_pictures_of_everything_are_bounded_like_synchronous_answers(jobs: Server) -> None:
-    place = finished(jobs, submit(jobs, {**SAMPLE, "n": 500}))
-    assert "would need 128000 bytes" in problem(result(jobs, place, "image/png"), 422)
-    assert "application/zip" in problem(result(jobs, place, "image/gif"), 406)
+def test_a_picture_of_everything_is_bounded_by_the_memory_of_all_answers(
+    server_for: ServerFor,
+) -> None:
+    flags = ["--answers-budget-bytes=3000000", "--max-samples=100"]
+    server = server_for(*flags, engine=("tests.fake_engine", "0"))
+    place = finished(server, submit(server, {"n": 1500, "steps": 1}))
+    assert "this server has 3000000 for all answers" in problem(
+        result(server, place, "image/png"), 422
+    )
+    assert result(server, place, "application/zip").status_code == 200
+    assert "application/zip" in problem(result(server, place, "image/gif"), 406)
 
 
 def test_progress_is_told_live_and_from_the_last_event_on(jobs: Server) -> None:
@@ -258,6 +267,37 @@ def test_the_same_key_and_body_give_the_same_answer(jobs: Server) -> None:
     assert first.content == again.content and first.headers["x-seed"] == again.headers["x-seed"]
     assert ask({"n": 2, "steps": 3}, "another").content != first.content
     problem(ask({"n": 2, "steps": 4}, "an answer"), 422)
+
+
+def test_a_client_that_leaves_keys_behind_is_stopped(tiny: Path, tmp_path: Path) -> None:
+    """It asks for an answer that it does not wait for, each time with another key."""
+    flags = [f"--checkpoint={tiny}", "--runtime=eager", "--max-client-keys=5"]
+    with Server(tmp_path / "server.log", *flags) as server:
+        answers = [
+            server.client.post(
+                "/sample", json={}, headers={"Prefer": "wait=0", "Idempotency-Key": f"{number}"}
+            )
+            for number in range(8)
+        ]
+        assert 429 not in [answer.status_code for answer in answers[:5]]
+        for answer in answers[5:]:
+            assert answer.status_code == 429
+            assert int(answer.headers["Retry-After"]) > 3600
+            assert "5 keys are remembered; of one client" in answer.json()["detail"]
+        assert server.post("/sample", {"steps": 2}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("http://" + "a" * 64 + ".example/", "1..63 letters, digits and inner hyphens"),
+        ("http://a..b/", "1..63 letters, digits and inner hyphens"),
+        ("http://example.com:99999/", "1..65535 are allowed"),
+    ],
+)
+def test_a_webhook_that_cannot_be_called_is_refused(url: str, allowed: str, jobs: Server) -> None:
+    detail = problem(submit(jobs, {"steps": 2}, **{"X-Webhook-URL": url}), 422)
+    assert detail.startswith("X-Webhook-URL: ") and url[:20] in detail and allowed in detail
 
 
 @pytest.mark.parametrize("key", ["", "a" * 256, "caf\u00e9"])

@@ -24,6 +24,8 @@ from tests.conftest import ServerFor
 
 document = create_app(Settings(), on_unusable=print).openapi()
 schema = schemathesis.openapi.from_dict(document)
+KEY = "a key of sixteen letters or more"
+GUARDED = {path for path in document["paths"] if path.startswith(("/jobs", "/sample", "/denoise"))}
 bounded = settings(
     derandomize=True,
     database=None,
@@ -64,6 +66,13 @@ def requests(draw: st.DrawFn, path: str) -> dict[str, object]:
 def contract(server_for: ServerFor, tiny: Path) -> Server:
     flags = ["--max-samples=4", "--max-frames=6", "--max-request-bytes=100000"]
     return server_for(f"--checkpoint={tiny}", *flags)
+
+
+@pytest.fixture(scope="module")
+def guarded(server_for: ServerFor, tiny: Path) -> Server:
+    """A server that needs an API key."""
+    flags = ["--max-samples=4", "--max-frames=6", "--max-request-bytes=100000"]
+    return server_for(f"--checkpoint={tiny}", *flags, keys=KEY)
 
 
 def test_the_document_served_is_the_one_checked_here(contract: Server) -> None:
@@ -128,6 +137,22 @@ def test_every_reference_in_it_leads_somewhere() -> None:
 def test_every_answer_is_as_documented(case: Case, contract: Server) -> None:
     # What a model or a limit refuses is valid by the document, which names neither.
     case.call_and_validate(base_url=contract.url, excluded_checks=[positive_data_acceptance])
+
+
+@schema.parametrize()
+@settings(bounded, max_examples=15)
+def test_with_keys_every_answer_to_a_holder_is_as_documented(case: Case, guarded: Server) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    case.call_and_validate(guarded.url, headers=headers, excluded_checks=[positive_data_acceptance])
+
+
+@schema.parametrize()
+@settings(bounded, max_examples=15)
+def test_with_keys_every_answer_to_others_is_as_documented(case: Case, guarded: Server) -> None:
+    case.headers.pop("Authorization", None)
+    answer = case.call_and_validate(guarded.url, excluded_checks=[positive_data_acceptance])
+    if case.path in GUARDED:
+        assert answer.status_code >= 400, "whatever was sent, nothing is told or done"
 
 
 @pytest.mark.parametrize("path", ["/sample", "/denoise-trajectory"])

@@ -3,19 +3,20 @@
 import asyncio
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
 from app.routes import page
 
 
-def get(path: str) -> httpx.Response:
+def get(path: str, **headers: str) -> httpx.Response:
     app = FastAPI()
     page.install(app)
 
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return await client.get(path)
+            return await client.get(path, headers=headers)
 
     return asyncio.run(ask())
 
@@ -37,9 +38,25 @@ def test_its_scripts_and_styles_are_asked_for_again_each_time() -> None:
         answer = get(f"/playground/{name}")
         assert answer.status_code == 200, name
         assert answer.headers["cache-control"] == "no-cache"
-        assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_nothing_else_of_the_project_is_handed_out() -> None:
     for path in ("/playground/../main.py", "/playground/%2e%2e/main.py", "/playground/none.js"):
         assert get(path).status_code == 404, path
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["bytes=0-9", "bytes=x", "bytes=9-5", "lines=0-1", "bytes=99999999-", f"bytes=0-{'9' * 5000}"],
+    ids=lambda asked: asked[:20],
+)
+def test_a_file_is_sent_whole_whatever_range_is_asked_for(asked: str) -> None:
+    for path in ("/", "/playground/main.js"):
+        answer = get(path, Range=asked)
+        assert (answer.status_code, answer.content) == (200, get(path).content)
+
+
+def test_a_file_that_the_client_has_is_not_sent_again() -> None:
+    etag = get("/playground/main.js").headers["etag"]
+    answer = get("/playground/main.js", **{"If-None-Match": etag})
+    assert (answer.status_code, answer.content) == (304, b"")

@@ -1,13 +1,17 @@
 """Start-up failures, dying engines, shutting down: on real processes."""
 
 import os
+import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,7 +24,7 @@ from app.wire.options import Options
 from diffusion.checkpoint import CheckpointError
 from diffusion.devices import DeviceError
 from tests.app.http.test_metrics import read
-from tests.app.server import REAL, Server, free_port
+from tests.app.server import FAKE, REAL, Server, free_port
 from tests.tiny import save_tiny
 
 
@@ -46,6 +50,112 @@ def test_a_dead_engine_is_replaced_and_the_answer_is_the_same(tmp_path: Path) ->
         os.kill(first, signal.SIGKILL)
         assert disturbed.result().json()["samples"] == expected
         assert server.engine_pid() != first
+
+
+@contextmanager
+def few_files(count: int) -> Iterator[None]:
+    """What is started in the block may open so many files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextmanager
+def connected(server: Server, count: int) -> Iterator[list[socket.socket]]:
+    """So many clients that say nothing."""
+    with ExitStack() as open_clients:
+        address = ("127.0.0.1", server.port)
+        yield [
+            open_clients.enter_context(socket.create_connection(address, timeout=60))
+            for _ in range(count)
+        ]
+
+
+def eventually(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_server_without_files_to_start_an_engine_tries_again(tmp_path: Path) -> None:
+    with Server(tmp_path / "server.log") as server:
+        pid = server.process.pid
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (64, 64))  # it has counted on more
+        with connected(server, 100):
+            eventually(lambda: len(os.listdir(f"/proc/{pid}/fd")) == 64)
+            os.kill(server.engine_pid(), signal.SIGKILL)
+            refusal = "no engine process can be started: [Errno 24] Too many open files"
+            eventually(lambda: server.log.read_text().count(refusal) >= 2)
+            assert server.process.poll() is None
+        server.wait_ready()
+        assert server.post("/sample", {"steps": 2}).status_code == 200
+
+
+def test_connections_leave_a_server_the_files_that_it_needs(tmp_path: Path) -> None:
+    with few_files(128):
+        started = Server(tmp_path / "server.log")
+    with started as server, connected(server, 200) as clients:
+        refused = b"".join(iter(lambda: clients[-1].recv(1 << 16), b""))
+        assert refused.startswith(b"HTTP/1.1 503 Service Unavailable")
+        assert b"Retry-After: 1" in refused and b"too many connections" in refused
+        assert server.log.read_text().count("no room for more") == 1
+        first = server.engine_pid()
+        os.kill(first, signal.SIGKILL)
+        eventually(lambda: first not in server.children())
+        server.wait_ready()  # by its client's connection, which is there from before
+        assert server.engine_pid() != first
+        assert "can be started" not in server.log.read_text()
+        assert server.post("/sample", {"steps": 2}).status_code == 200
+
+
+def test_a_machine_that_nothing_can_be_written_to_serves(plain: Path, tmp_path: Path) -> None:
+    nowhere = "/proc/nowhere"  # not even root can make it
+    names = ("HOME", "XDG_CACHE_HOME", "TMPDIR", "DDPM_JOBS_FOLDER")
+    with Server(
+        tmp_path / "server.log",
+        f"--checkpoint={plain}",
+        "--runtime=openvino",
+        "--max-batch=2",
+        engine=REAL,
+        variables=dict.fromkeys(names, nowhere),
+    ) as server:
+        assert server.post("/sample", {"steps": 2}).status_code == 200
+        headers = {"Prefer": "respond-async"}
+        refused = server.client.post("/sample", json={"steps": 2}, headers=headers)
+        assert refused.status_code == 503 and nowhere in refused.json()["detail"]
+        assert server.log.read_text().count("is not kept") == 1
+
+
+BLIND = """
+import sys
+from app import cli
+from app.pool.watchdog import Watchdog
+
+def look(*_, **__):
+    raise ZeroDivisionError("blind")
+
+Watchdog.look = look
+fake = [sys.executable, "-m", *sys.argv[1].split()]
+sys.exit(cli.serve(["--port=0"], engine_command=fake))
+"""
+"""A server whose watchdog falls over as soon as there is an engine."""
+
+
+def test_a_server_that_loses_a_part_of_itself_ends_and_names_it(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", BLIND, " ".join(FAKE)],
+        env={**os.environ, "DDPM_JOBS_FOLDER": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 1
+    assert "ddpm serve: an error in the server: an engine's watchdog ended" in ended.stderr
+    assert "ZeroDivisionError: blind" in ended.stderr
 
 
 def test_an_engine_ends_with_its_api_process(plain: Path, tmp_path: Path) -> None:

@@ -14,18 +14,18 @@ from uuid import uuid4
 
 import pytest
 
-from app.generation import encoding
+from app.generation.zip_stream import Body
 from app.jobs import worker
 from app.jobs.database import parse_url
 from app.jobs.errors import StorageUnavailable
 from app.jobs.leases import Leases
+from app.jobs.quotas import Quota
 from app.jobs.representations import STREAMS, Stored
 from app.jobs.result_store import ResultStore
-from app.jobs.store import Quota, Store
+from app.jobs.store import Store
 from app.jobs.worker import Terms, Worker
-from app.jobs.zip_stream import Body
 from app.tasks import end
-from tests.app.jobs.fakes import STEPS, TIMING, FakePool, make_job, make_plan, whole
+from tests.app.jobs.fakes import STEPS, TIMING, FakePool, answer, make_job, make_plan
 from tests.app.server import Server
 from tests.postgres import Postgres
 from tests.tiny import save_tiny
@@ -237,9 +237,8 @@ async def die_and_finish(
     assert (found.status, found.done, len(index.size)) == ("finished", 3, 3)
     media_type = "application/x-npz" if shown else "application/zip"
     body = STREAMS[found.kind][media_type](Stored(found.kind, plan, TIMING, results, index))
-    encode = encoding.trajectory_npz if shown else encoding.sample_zip
     assert isinstance(body, Body)
-    assert b"".join(body.blocks(0, body.size)) == encode(whole(plan))
+    assert b"".join(body.blocks(0, body.size)) == answer(plan, media_type)
     return all(came[:-1])
 
 

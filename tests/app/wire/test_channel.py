@@ -1,5 +1,7 @@
 """Messages over a socket, however its bytes are cut, up to the end of the connection."""
 
+import fcntl
+import resource
 import socket
 from collections.abc import Iterator
 
@@ -61,3 +63,33 @@ def test_an_end_that_left_with_messages_unread_is_gone_too(
     other.close()
     with pytest.raises(Disconnected):
         list(channel.receive(wait=True))
+
+
+def test_a_connection_may_be_the_two_thousandth_file() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4096:
+        pytest.skip("this user may not open so many files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
+    try:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            high = fcntl.fcntl(ours, fcntl.F_DUPFD, 2000)
+            ours.close()
+            with socket.socket(fileno=high) as connection:
+                theirs.sendall(encode(Cancel("a")))
+                assert list(SocketChannel(connection).receive(wait=True)) == [Cancel("a")]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("wire", [b"\xff" * 4, b"\0\0\0\1\xc1"])
+def test_an_end_that_sends_no_messages_is_as_good_as_gone(
+    wire: bytes, ends: tuple[SocketChannel, socket.socket]
+) -> None:
+    channel, other = ends
+    other.sendall(encode(Cancel("a")) + wire)
+    received = []
+    with pytest.raises(Disconnected):
+        for message in channel.receive(wait=True):
+            received.append(message)
+    assert received == [Cancel("a")], "what came before is heard"

@@ -1,10 +1,13 @@
 """Memory that two processes share, and that one of them may die over."""
 
+import errno
 import os
 import subprocess
 import sys
 
-from app.wire.flight_recorder import SIZE, FlightRecorder, Place
+import pytest
+
+from app.wire.flight_recorder import HEADER, SIZE, FlightRecorder, Place
 
 WRITE = """
 import os, signal, sys
@@ -37,3 +40,24 @@ def test_closing_gives_back_the_file_descriptor() -> None:
     before = len(os.listdir("/proc/self/fd"))
     FlightRecorder.create().close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_list_that_is_cut_off_is_none() -> None:
+    recorder = FlightRecorder.create()
+    recorder.write(1, [Place("job", 4, 2)])
+    _, size = HEADER.unpack_from(recorder._memory)
+    for cut in range(1, size):  # as where a process dies while it writes the length
+        HEADER.pack_into(recorder._memory, 0, 1, cut)
+        assert recorder.read() == []
+    recorder.close()
+
+
+def test_where_memory_is_refused_no_file_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr("app.wire.flight_recorder.mmap.mmap", refused)
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        FlightRecorder.create()
+    assert os.listdir("/proc/self/fd") == before

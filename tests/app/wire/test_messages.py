@@ -1,16 +1,22 @@
 """The wire between the API process and the engine."""
 
+import msgpack
+import pytest
+
 from app.wire.messages import (
     HEADER,
+    MAX_BYTES,
     Cancel,
     Done,
     Failed,
     Finished,
     Frame,
     Message,
+    ProtocolError,
     Ready,
     Starting,
     Submit,
+    body_size,
     decode,
     encode,
 )
@@ -46,3 +52,28 @@ def test_the_cost_of_a_job_is_known_before_it_runs() -> None:
 def test_what_an_engine_does_while_it_starts_is_told_in_words() -> None:
     assert str(Starting("loading the checkpoint mnist")) == "loading the checkpoint mnist"
     assert str(Starting("measuring its speed, round", 3, 8)) == "measuring its speed, round 3 of 8"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "not a message"),
+        (b"\xc1", "not a message"),
+        (b"\x91" * 100_000, "not a message"),
+        (msgpack.packb({"kind": "Sumbit"}), "Sumbit"),
+        (msgpack.packb({"kind": "Cancel"}), "id"),
+        (msgpack.packb({"kind": "Cancel", "id": 3}), "id: 3 is not allowed; it must be a text"),
+        (msgpack.packb({"kind": "Cancel", "id": "a", "more": 1}), "more: unknown field"),
+        (msgpack.packb({"kind": "Ready", "model": None}), "model: None is not allowed"),
+        (msgpack.packb([1]), "not a message"),
+    ],
+)
+def test_what_is_no_message_is_told_from_one(body: bytes, reason: str) -> None:
+    with pytest.raises(ProtocolError, match=reason):
+        decode(body)
+
+
+def test_a_message_is_refused_by_its_length_before_it_is_read() -> None:
+    assert body_size(HEADER.pack(MAX_BYTES)) == MAX_BYTES
+    with pytest.raises(ProtocolError, match="at most 1073741824 are allowed"):
+        body_size(HEADER.pack(MAX_BYTES + 1))

@@ -155,12 +155,28 @@ def test_without_a_place_to_write_it_is_converted_every_time(
     folder.parent.mkdir(parents=True)
     folder.write_text("a file where the folder should be")
     converter = Converter()
-    with caplog.at_level(logging.DEBUG, "ddpm.openvino"):
+    with caplog.at_level(logging.INFO, "ddpm.openvino"):
         for _ in range(2):
             assert load_or_convert(model, converter.convert) is not None
     assert converter.calls == 2
     assert len(caplog.records) == 2
-    assert all("not kept" in record.message for record in caplog.records)
+    assert all("is not kept" in record.message for record in caplog.records)
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+def test_for_a_user_without_a_home_it_is_converted_with_one_warning(
+    model: EpsModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unknown() -> Path:  # of a user in no list of users, without $HOME
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", unknown)
+    with caplog.at_level(logging.INFO, "ddpm.openvino"):
+        assert load_or_convert(model, Converter().convert) is not None
+    (line,) = caplog.records
+    assert "Could not determine home directory" in line.message
+    assert "XDG_CACHE_HOME" in line.message
 
 
 def test_a_disk_that_fills_up_leaves_no_part_of_a_file(

@@ -1,0 +1,1 @@
+"""Damaged and hostile inputs, made by the hundred thousand: `make fuzz`."""

@@ -1,0 +1,148 @@
+"""The image and how it is run: all that is in it is pinned, and all that it may do is limited."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.environment import PREFIX
+from app.settings import GROUPS
+from tests.lock import BLOCK, CPU_BUILDS, with_cpu_builds
+
+ROOT = Path(__file__).parent.parent
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+LOCKS = sorted((ROOT / "deploy").glob("requirements*.txt"))
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+IN_THE_IMAGE = {"host", "port", "jobs_folder"}
+"""Settings that are the image's own."""
+WITHOUT_A_USE_HERE = {
+    "jobs_url", "jobs_results",  # the image has no driver for other databases and object stores
+    "tls_certificate", "tls_key",  # the published port is this machine's alone
+}  # fmt: skip
+
+
+def name_of(requirement: str) -> str:
+    """The name of a package, as indexes compare it."""
+    name = re.match(r"[\w.-]+", requirement)
+    return re.sub(r"[-_.]+", "-", name[0]).lower()
+
+
+def requirements(path: Path) -> Iterator[str]:
+    text = "".join(f"{line}\n" for line in path.read_text().splitlines() if line[0] not in "#-")
+    yield from BLOCK.findall(text)
+
+
+def commands() -> list[str]:
+    """The commands of the Dockerfile's RUN lines."""
+    joined = re.sub(r"\\\n\s*", "", DOCKERFILE)
+    runs = re.findall(r"^RUN (.*)$", joined, re.MULTILINE)
+    return [command for run in runs for command in re.split(r"&&|\|\|", run)]
+
+
+@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
+def test_every_file_that_is_installed_has_a_known_hash(path: Path) -> None:
+    found = list(requirements(path))
+    assert found
+    for requirement in found:
+        first, *hashes = requirement.rstrip().split(" \\\n    ")
+        assert re.match(r"[\w.-]+==[\w.]+( ; .*)?$", first)
+        assert hashes and all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes)
+
+
+def test_the_locks_name_no_index() -> None:
+    assert not [path for path in LOCKS if "://" in path.read_text()]
+
+
+def test_the_image_has_the_versions_that_the_tests_ran_with() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()[1:]
+    tested = {name_of(line): line.partition("==")[2] for line in lines}
+    for path in LOCKS:
+        for requirement in requirements(path):
+            version = requirement.partition("==")[2].split()[0]
+            assert tested.get(name_of(requirement), version) == version, requirement.split()[0]
+
+
+def test_the_image_has_every_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["openvino"]
+    locked = set(map(name_of, requirements(ROOT / "deploy" / "requirements.txt")))
+    assert set(map(name_of, wanted)) <= locked
+
+
+def test_the_builds_of_torch_for_cpus_have_their_hashes_beside_the_others() -> None:
+    (torch,) = (r for r in requirements(ROOT / "deploy/requirements.txt") if name_of(r) == "torch")
+    for version, hashes in CPU_BUILDS.items():
+        assert torch.startswith(f"torch=={version} ")
+        assert all(one in torch for one in hashes)
+
+
+def test_a_torch_whose_builds_for_cpus_are_not_known_is_not_locked() -> None:
+    assert with_cpu_builds("tqdm==4.70.1 \\\n    --hash=sha256:0\n").count("--hash") == 1
+    with pytest.raises(KeyError, match="0.0.1"):
+        with_cpu_builds("torch==0.0.1 \\\n    --hash=sha256:0\n")
+
+
+def test_the_base_image_is_pinned_by_its_digest() -> None:
+    assert re.search(r"^ARG BASE=[\w.:/-]+@sha256:[0-9a-f]{64}$", DOCKERFILE, re.MULTILINE)
+    assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) == {"${BASE}", "base"}
+
+
+def test_nothing_is_installed_whose_hash_is_not_checked() -> None:
+    installs = [command for command in commands() if "pip install" in command]
+    assert len(installs) == 3
+    for command in installs:
+        assert "--require-hashes" in command or "--no-index --no-deps" in command
+
+
+def test_the_server_is_an_ordinary_user() -> None:
+    assert re.findall(r"^USER (\w+)", DOCKERFILE, re.MULTILINE)[-1] == "ddpm"
+    assert "DDPM_INSECURE" not in DOCKERFILE, "who runs the image by hand decides that"
+
+
+def test_the_build_gets_the_files_that_it_copies() -> None:
+    allowed = {line.lstrip("!") for line in (ROOT / ".dockerignore").read_text().splitlines()}
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE)
+    assert {source.split("/")[0] for line in copied for source in line.split()} <= allowed
+
+
+def services() -> list[dict[str, Any]]:
+    return list(COMPOSE["services"].values())
+
+
+def test_a_service_has_no_more_rights_than_it_needs() -> None:
+    for service in services():
+        assert service["read_only"] and service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert "privileged" not in service and "cap_add" not in service
+
+
+def test_a_service_cannot_take_the_whole_machine() -> None:
+    for service in services():
+        assert re.search(r":-\d+g}$", service["mem_limit"])
+        assert service["pids_limit"] > 0
+        assert all("size=" in place for place in service["tmpfs"])
+        assert service["logging"] == {"driver": "local"}, "whose files are rotated"
+
+
+def test_a_service_is_published_on_this_machine_alone() -> None:
+    for service in services():
+        assert service["ports"] and all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_api_keys_come_as_a_secret() -> None:
+    for service in services():
+        assert service["secrets"] == ["api_keys"]
+        path = service["environment"]["DDPM_API_KEYS_FILE"]
+        assert path == "${DDPM_API_KEYS_FILE:+/run/secrets/api_keys}"
+    assert COMPOSE["secrets"]["api_keys"] == {"file": "${DDPM_API_KEYS_FILE:-/dev/null}"}
+
+
+@pytest.mark.parametrize("group", ["server", "limits", "jobs", "security"])
+def test_every_limit_and_every_setting_of_security_can_be_set(group: str) -> None:
+    names = set(GROUPS[group].model_fields) - IN_THE_IMAGE - WITHOUT_A_USE_HERE
+    for service in services():
+        assert {PREFIX + name.upper() for name in names} <= service["environment"].keys()
