@@ -78,7 +78,8 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         # Whatever waits pauses the writer: the answer's end, which nobody else waits for, too.
-        transport.set_write_buffer_limits(high=0)
+        # With a limit of 0, TLS would be paused when nothing waits.
+        transport.set_write_buffer_limits(high=1)
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         if self.limit.has_for(len(self.connections)):
