@@ -106,8 +106,8 @@ class LimitSettings(BaseSettings):
     )
     write_seconds: Positive = Field(
         30,
-        description="seconds that a client has to read each part of its answer, of 256 KiB at most; "
-        "and the whole, besides a second for each 64 KiB",
+        description="seconds that a client has to read each part of its answer, of 256 KiB at "
+        "most; and the whole, besides a second for each 64 KiB",
     )
     body_seconds: Positive = Field(
         30,
