@@ -150,14 +150,15 @@ def make_services(
         Bounds(settings.max_queue_samples, settings.max_queue_steps),
         Bounds(settings.max_client_samples, settings.max_client_steps),
     )
+    answers = Budget(settings.answers_budget_bytes)
     pool = EnginePool(options, limits, settings.hang_seconds, on_unusable, engine_command)
     return Services(
         settings,
         pool,
         Jobs(settings, pool),
-        Metrics(pool),
+        Metrics(pool, answers),
         Clients(settings),
-        Budget(settings.answers_budget_bytes),
+        answers,
         ThreadPoolExecutor(ENCODER_THREADS, "encoder"),
         ThreadPoolExecutor(READER_THREADS, "reader"),
     )

@@ -144,7 +144,8 @@ class Store:
     @transaction
     async def lose(self, job_id: str, numbers: Sequence[int], failure: str | None) -> bool:
         """Forget samples of a finished job, so that it goes on with these; with `failure`, it fails
-        for that reason. Returns False if the job is not finished any more: nothing changes."""
+        for that reason. A webhook that has not been heard waits for the job's new end. Returns
+        False if the job is not finished any more: nothing changes."""
         async with self.database.writing() as session:
             found = await session.execute(
                 update(Job)
@@ -156,6 +157,7 @@ class Store:
                     next_number=min(numbers),
                     finished_at=Job.finished_at if failure else None,
                     turn_at=await time_in(session),
+                    webhook_due=Job.webhook_due if failure else None,
                 )
                 .returning(Job.id)
             )
@@ -213,9 +215,11 @@ class Store:
 
     @transaction
     async def called(self, job_id: str) -> None:
-        """Note that the job's webhook has been called with success."""
+        """Note that the job's webhook has been called with success, by forgetting it: a job whose
+        lost samples are made again ends twice, and calls once."""
+        heard = {"webhook_url": None, "webhook_due": None}
         async with self.database.writing() as session:
-            await session.execute(update(Job).where(Job.id == job_id).values(webhook_due=None))
+            await session.execute(update(Job).where(Job.id == job_id).values(heard))
 
 
 async def _known(session: AsyncSession, key: Key) -> IdempotencyKey | None:

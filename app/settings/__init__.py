@@ -102,11 +102,12 @@ class LimitSettings(BaseSettings):
     answers_budget_bytes: Positive = Field(
         96 << 20,
         description="bytes of memory that all answers together take while they are gathered, "
-        "encoded and sent, at most",
+        "encoded and sent, at most; those of one client take half of it",
     )
     write_seconds: Positive = Field(
         30,
-        description="seconds that a client has to read each part of its answer, of 256 KiB at most",
+        description="seconds that a client has to read each part of its answer, of 256 KiB at "
+        "most; and the whole, besides a second for each 64 KiB",
     )
     body_seconds: Positive = Field(
         30,

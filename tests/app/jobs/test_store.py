@@ -157,9 +157,9 @@ async def test_no_question_reads_the_whole_table(sqlite: Store) -> None:
     assert len(asked) > 20
 
 
-async def done(store: Store) -> Job:
+async def done(store: Store, **fields: Any) -> Job:
     """A finished job of four samples."""
-    made = await create(store, job())
+    made = await create(store, job(**fields))
     turn = await claimed(store)
     await store.leases.record(turn, kept(0, 1, 2, 3))
     await store.leases.end_turn(turn, 4, 1.0, WEEK)
@@ -180,6 +180,48 @@ async def test_lost_samples_are_made_again_and_the_others_are_not(store: Store) 
     found = await store.get(made.id)
     assert (found.status, found.done) == ("finished", 4)
     assert (await store.index(made.id)).size.tolist() == [10, 11, 12, 13]
+
+
+async def make_again(store: Store, number: int) -> None:
+    """Finish the job, of which this sample is missing."""
+    turn = await claimed(store)
+    await store.leases.record(turn, kept(number))
+    await store.leases.end_turn(turn, 4, 1.0, WEEK)
+
+
+async def test_a_webhook_that_was_heard_is_not_called_when_the_job_ends_again(store: Store) -> None:
+    made = await done(store, **WEBHOOK)
+    assert await store.due_webhook([0.0]) is not None
+    await store.called(made.id)
+    assert await store.lose(made.id, [1], None)
+    await make_again(store, 1)
+    assert (await store.get(made.id)).status == "finished"
+    assert await store.due_webhook([0.0]) is None
+
+
+async def test_a_webhook_that_was_not_heard_is_called_when_the_job_ends_again(
+    store: Store,
+) -> None:
+    made = await done(store, **WEBHOOK)
+    assert await store.due_webhook([0.0]) is not None
+    assert await store.lose(made.id, [1], None)
+    assert await store.due_webhook([0.0]) is None, "the job has not ended"
+    await make_again(store, 1)
+    due = await store.due_webhook([0.0])
+    assert due is not None and due.status == "finished"
+
+
+async def test_a_webhook_that_is_heard_while_the_job_goes_on_is_not_called_again(
+    store: Store,
+) -> None:
+    made = await done(store, **WEBHOOK)
+    assert await store.due_webhook([60.0]) is not None, "the call is on its way"
+    assert await store.lose(made.id, [1], None)
+    turn = await claimed(store)
+    await store.called(made.id)
+    await store.leases.record(turn, kept(1))
+    await store.leases.end_turn(turn, 4, 1.0, WEEK)
+    assert await store.due_webhook([0.0]) is None
 
 
 async def test_a_whole_result_may_be_lost(store: Store) -> None:
