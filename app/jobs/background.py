@@ -150,7 +150,7 @@ class Background:
         settings, cleaning = self._settings, store.cleaning
         await cleaning.bring_back(float(settings.jobs_lease_seconds), max(PAUSE_SECONDS))
         if clock.trusts(await store.clock()):
-            while await cleaning.expire(settings.jobs_expiry_seconds):
+            while await cleaning.expire(settings.jobs_expiry_seconds, settings.keys_expiry_seconds):
                 pass
         unneeded = await cleaning.to_purge()
         self._kept &= set(unneeded)

@@ -308,7 +308,7 @@ async def test_a_clock_that_jumps_ahead_expires_nothing_that_is_then_lost(
 
     asked: list[float] = []
 
-    async def expire(_: Cleaning, seconds: float) -> bool:
+    async def expire(_: Cleaning, seconds: float, _keys: float) -> bool:
         asked.append(seconds)
         return False
 
