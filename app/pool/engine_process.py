@@ -45,7 +45,7 @@ RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0)
 """Pauses before starting again, by the number of starts in a row that never got ready; the last
 one repeats."""
 TRIES = 3
-"""Starts in a row that may fail where the reason may pass or not: the last one ends the server."""
+"""Starts in a row that are tried where the reason may pass, and may not; then the server ends."""
 START_SECONDS = 900.0
 """Time after which an engine that is still not ready is started again."""
 WATCH_SECONDS = 0.5
