@@ -52,13 +52,14 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        with services.encoders, services.readers:
-            services.pool.start()
-            try:
-                async with services.jobs.running(on_unusable):
-                    yield
-            finally:
-                await services.pool.stop()
+        services.pool.start()
+        try:
+            async with services.jobs.running(on_unusable):
+                yield
+        finally:
+            await services.pool.stop()
+            for threads in (services.encoders, services.readers):
+                threads.shutdown(wait=False, cancel_futures=True)  # a disk may never answer
 
     app: FastAPI = FastAPIOffline(
         docs_url=None,  # app.routes.docs has a stricter one

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.wire.flight_recorder import FlightRecorder
-from app.wire.messages import HEADER
+from app.wire.messages import HEADER, Message, body_size, decode
 from app.wire.options import Options
 
 STOP_SECONDS = 5.0
@@ -38,13 +38,19 @@ class Child:
         if not self.writer.is_closing():
             self.writer.write(message)
 
-    async def receive(self) -> bytes | None:
-        """The next message, encoded; None once the process is gone."""
+    async def receive(self) -> Message | None:
+        """The next message; None once the process is gone. Raises ProtocolError for what is no
+        message: the process is of no more use then."""
         try:
-            (size,) = HEADER.unpack(await self.reader.readexactly(HEADER.size))
-            return await self.reader.readexactly(size)
+            size = body_size(await self.reader.readexactly(HEADER.size))
+            return decode(await self.reader.readexactly(size))
         except (asyncio.IncompleteReadError, OSError):
             return None
+
+    def kill(self) -> None:
+        """Kill the process, unless it has ended."""
+        if self.is_running:
+            self.process.kill()
 
     def close(self) -> None:
         """Let go of the connection, which ends the process, and of the memory."""

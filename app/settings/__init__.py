@@ -158,13 +158,20 @@ class JobSettings(BaseSettings):
     max_client_kept_jobs: Positive = Field(
         10_000, description="jobs of one client that have not expired, at most"
     )
+    keys_expiry_seconds: Positive = Field(
+        24 * 3600,
+        description="seconds that the Idempotency-Key of a synchronous request is kept; a job's is "
+        "kept as long as the job",
+    )
     max_keys: Positive = Field(
         100_000,
-        description="Idempotency-Keys of all clients' synchronous requests that are kept, at most",
+        description="Idempotency-Keys of all clients' synchronous requests that are kept, at most; "
+        "those older than an hour make room",
     )
     max_client_keys: Positive = Field(
         20_000,
-        description="Idempotency-Keys of one client's synchronous requests that are kept, at most",
+        description="Idempotency-Keys of one client's synchronous requests that are kept, at most; "
+        "those older than an hour make room",
     )
 
     @field_validator("jobs_url")

@@ -1,6 +1,7 @@
 """The job database, on SQLite and PostgreSQL: jobs, keys, webhooks."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -11,18 +12,19 @@ from app.jobs.errors import (
     KeyOutdated,
     KeyReused,
     LostLease,
+    TooManyKeys,
     UnknownJob,
 )
 from app.jobs.keys import Key
 from app.jobs.quotas import KeyQuota
 from app.jobs.store import Store
 from app.jobs.tables import Job
-from tests.app.jobs.rows import LEASE, WEEK, claimed, create, job, kept
+from tests.app.jobs.rows import DAY, LEASE, WEEK, claimed, create, job, kept
 
 pytestmark = pytest.mark.anyio
 
 WEBHOOK: dict[str, Any] = {"webhook_url": "http://example.com", "webhook_host": "example.com"}
-KEYS = KeyQuota(server=10, client=3)
+KEYS = KeyQuota(server=10, client=3, seconds=DAY)
 
 
 async def test_a_job_is_found_again_by_a_store_that_is_opened_later(
@@ -83,12 +85,12 @@ async def test_the_same_key_at_the_same_time_makes_one_job(store: Store) -> None
 
 async def test_a_key_remembers_the_seed_of_its_model(store: Store) -> None:
     key = Key("", "key", "fingerprint")
-    assert await store.remember(key, "us", 2**53 - 1, WEEK, KEYS) == 2**53 - 1
-    assert await store.remember(key, "us", 2, WEEK, KEYS) == 2**53 - 1
+    assert await store.remember(key, "us", 2**53 - 1, KEYS) == 2**53 - 1
+    assert await store.remember(key, "us", 2, KEYS) == 2**53 - 1
     with pytest.raises(KeyReused):
-        await store.remember(Key("", "key", "other"), "us", 3, WEEK, KEYS)
+        await store.remember(Key("", "key", "other"), "us", 3, KEYS)
     with pytest.raises(KeyOutdated, match="was answered by us, which is no longer served"):
-        await store.remember(key, "them", 3, WEEK, KEYS)
+        await store.remember(key, "them", 3, KEYS)
 
 
 async def test_a_webhook_is_due_again_and_again_until_it_is_heard(store: Store) -> None:
@@ -137,10 +139,13 @@ async def test_no_question_reads_the_whole_table(sqlite: Store) -> None:
     event.listen(Engine, "before_cursor_execute", listen)
     try:
         await create(sqlite, job(**WEBHOOK), Key("me", "key", "f"))
-        await sqlite.remember(Key("me", "other", "f"), "us", 1, WEEK, KEYS)
+        for number, (server, own) in enumerate([(9, 9), (9, 1), (1, 9), (9, 1)]):
+            with contextlib.suppress(TooManyKeys):  # where none makes room
+                quota = KeyQuota(server, own, seconds=-1.0 if number < 2 else DAY)
+                await sqlite.remember(Key("me", f"{number}", "f"), "us", 1, quota)
         await sqlite.leases.fail(await claimed(sqlite), "no")
         await sqlite.due_webhook([1.0], ["a host"], ["a client"])
-        await sqlite.cleaning.expire(WEEK)
+        await sqlite.cleaning.expire(WEEK, DAY)
         await sqlite.cleaning.bring_back(60.0, 60.0)
         await sqlite.cleaning.to_purge()
     finally:

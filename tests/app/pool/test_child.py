@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.pool.child import FILES, Child, end, start
+from app.wire.messages import ProtocolError, Starting, encode
 from app.wire.options import Options
 
 pytestmark = pytest.mark.anyio
@@ -55,11 +56,25 @@ def room_for_files(count: int) -> Iterator[None]:
 
 async def test_it_receives_what_the_process_sends_and_none_when_it_is_gone() -> None:
     child = await start(running(ECHO), OPTIONS)
-    child.send(b"\0\0\0\5hello")
-    assert await child.receive() == b"hello"
+    child.send(encode(Starting("loading")))
+    assert await child.receive() == Starting("loading")
     assert await child.receive() is None
     assert await end(child.process) == 0
     assert not child.is_running
+    child.close()
+
+
+@pytest.mark.parametrize(
+    "said", [b"\0\0\0\5hello", b"\0\0\0\0", b"\xff\xff\xff\xff"], ids=["words", "nothing", "long"]
+)
+async def test_what_is_no_message_is_an_error_at_once(said: bytes) -> None:
+    child = await start(running(ECHO), OPTIONS)
+    child.send(said)
+    with pytest.raises(ProtocolError):
+        await child.receive()
+    child.kill()
+    await end(child.process)
+    child.kill()  # once more is no error
     child.close()
 
 
