@@ -1,5 +1,6 @@
 """HTTPS with a certificate of one's own."""
 
+import os
 import ssl
 from pathlib import Path
 
@@ -31,7 +32,9 @@ def test_what_is_no_certificate_with_its_key_is_a_wrong_setting(tmp_path: Path) 
     other, _ = make_certificate(tmp_path / "other")
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("nonsense")
+    os.mkfifo(tmp_path / "pipe")  # which would be waited for
     for given, reason in (
+        (settings(certificate, tmp_path / "pipe"), "cannot be read: not a regular file"),
         (settings(tmp_path / "none.pem", key), "cannot be read: No such file"),
         (settings(certificate, tmp_path / "none.pem"), "cannot be read: No such file"),
         (settings(nonsense, key), "it is no PEM file"),
