@@ -103,11 +103,12 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.conn: FrugalConnection = FrugalConnection(h11.SERVER)
         super().connection_made(transport)
-        # Whatever waits pauses the writer: the answer's end, which nobody else waits for, too. With
-        # high=0 nothing at all would be enough to pause it: so asyncio has it for TLS.
-        transport.set_write_buffer_limits(high=1)
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
+        # Whatever waits pauses the writer: the answer's end, which nobody else waits for, too. With
+        # high=0 nothing at all would be enough to pause it: so asyncio has it for TLS, where the
+        # handshake's end may be what waits now.
+        transport.set_write_buffer_limits(high=1)
         if self.limit.has_for(len(self.connections)):
             self._start_deadline()
         else:
