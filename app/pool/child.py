@@ -15,6 +15,8 @@ from app.wire.options import Options
 
 STOP_SECONDS = 5.0
 """Time that a process has for ending by itself."""
+SETTINGS = "DDPM_"
+"""What the names of the server's settings in the environment begin with."""
 FILES = 16
 """Files that a start has open at once, at most."""
 
@@ -90,8 +92,10 @@ def check_files() -> None:
 
 
 def same_modules() -> dict[str, str]:
-    """The environment in which another Python finds its modules where this one does."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    """The environment in which another Python finds its modules where this one does, without the
+    server's settings: an engine is told what it needs, and secrets are none of its business."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
+    return {**own, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 async def end(process: asyncio.subprocess.Process) -> int:
