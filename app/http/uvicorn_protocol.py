@@ -78,7 +78,8 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         # Whatever waits pauses the writer: the answer's end, which nobody else waits for, too.
-        transport.set_write_buffer_limits(high=0)
+        # It is not 0: over TLS a transport pauses at its limit, so also when nothing waits.
+        transport.set_write_buffer_limits(high=1, low=0)
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         if self.limit.has_for(len(self.connections)):

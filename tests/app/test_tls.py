@@ -12,6 +12,9 @@ from app.tls import check_certificate
 from tests.app.certificate import make_certificate
 from tests.app.server import FAKE, STOP_SECONDS, Server
 
+ANSWER_SECONDS = 20
+"""Less than a client has for reading, after which a connection that is stuck is closed."""
+
 
 def settings(certificate: object = "", key: object = "") -> Settings:
     return Settings(tls_certificate=str(certificate), tls_key=str(key))
@@ -74,6 +77,22 @@ def test_the_server_speaks_https_and_takes_a_new_certificate_on_sighup(
         renewed = ssl.get_server_certificate(("127.0.0.1", server.port))
         assert renewed.split() == certificate.read_text().split()
         assert server.stop() == 0
+
+
+def test_an_answer_over_https_is_sent_whole_and_waits_for_nothing_else(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    flags = [f"--tls-certificate={certificate}", f"--tls-key={key}", "--write-seconds=120"]
+    server = Server(tmp_path / "server.log", *flags, engine=FAKE)
+    server.client.close()
+    server.client = client_for(server, certificate)
+    with server:
+        for path in ("/livez", "/openapi.json"):
+            answer = server.client.get(path, timeout=ANSWER_SECONDS)
+            assert len(answer.content) == int(answer.headers["content-length"])
+        request = {"n": 64, "seed": 1, "steps": 2}
+        npz = {"Accept": "application/x-npz"}
+        many = server.client.post("/sample", json=request, headers=npz, timeout=ANSWER_SECONDS)
+        assert many.status_code == 200
 
 
 def client_for(server: Server, certificate: Path) -> httpx.Client:
