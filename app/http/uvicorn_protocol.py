@@ -105,10 +105,9 @@ class PatientProtocol(H11Protocol):
         super().connection_made(transport)
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
-        # Whatever waits pauses the writer: the answer's end, which nobody else waits for, too. With
-        # high=0 nothing at all would be enough to pause it: so asyncio has it for TLS, where the
-        # handshake's end may be what waits now.
-        transport.set_write_buffer_limits(high=1)
+        # Whatever waits pauses the writer: the answer's end, which nobody else waits for, too. Over
+        # TLS the handshake's end may wait already, and a limit of 0 would pause when nothing does.
+        transport.set_write_buffer_limits(high=1, low=0)
         if self.limit.has_for(len(self.connections)):
             self._start_deadline()
         else:
