@@ -84,7 +84,6 @@ def test_the_server_speaks_https_and_takes_a_new_certificate_on_sighup(
         assert server.stop() == 0
 
 
-<<<<<<< HEAD
 def test_a_connection_over_https_outlives_the_time_that_its_reader_has(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     flags = [f"--tls-certificate={certificate}", f"--tls-key={key}", "--write-seconds=1"]
@@ -103,7 +102,8 @@ def test_a_connection_over_https_outlives_the_time_that_its_reader_has(tmp_path:
             while b"alive" not in connection.recv(1 << 16):
                 pass
             time.sleep(0.8)
-=======
+
+
 def test_an_answer_over_https_is_sent_whole_and_waits_for_nothing_else(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     flags = [f"--tls-certificate={certificate}", f"--tls-key={key}", "--write-seconds=120"]
@@ -118,7 +118,6 @@ def test_an_answer_over_https_is_sent_whole_and_waits_for_nothing_else(tmp_path:
         npz = {"Accept": "application/x-npz"}
         many = server.client.post("/sample", json=request, headers=npz, timeout=ANSWER_SECONDS)
         assert many.status_code == 200
->>>>>>> i19-M4
 
 
 def client_for(server: Server, certificate: Path) -> httpx.Client:
