@@ -52,13 +52,14 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        with services.encoders, services.readers:
-            services.pool.start()
-            try:
-                async with services.jobs.running(on_unusable):
-                    yield
-            finally:
-                await services.pool.stop()
+        services.pool.start()
+        try:
+            async with services.jobs.running(on_unusable):
+                yield
+        finally:
+            await services.pool.stop()
+            for threads in (services.encoders, services.readers):
+                threads.shutdown(wait=False, cancel_futures=True)  # a disk may never answer
 
     app: FastAPI = FastAPIOffline(
         docs_url=None,  # app.routes.docs has a stricter one
@@ -150,14 +151,15 @@ def make_services(
         Bounds(settings.max_queue_samples, settings.max_queue_steps),
         Bounds(settings.max_client_samples, settings.max_client_steps),
     )
+    answers = Budget(settings.answers_budget_bytes)
     pool = EnginePool(options, limits, settings.hang_seconds, on_unusable, engine_command)
     return Services(
         settings,
         pool,
         Jobs(settings, pool),
-        Metrics(pool),
+        Metrics(pool, answers),
         Clients(settings),
-        Budget(settings.answers_budget_bytes),
+        answers,
         ThreadPoolExecutor(ENCODER_THREADS, "encoder"),
         ThreadPoolExecutor(READER_THREADS, "reader"),
     )

@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
 import uvicorn
@@ -26,6 +28,8 @@ from diffusion import __version__
 
 ANSWER_SECONDS = 5
 """Seconds at shutdown for sending the last answers, after requests have been given up."""
+EXIT_SECONDS = 5.0
+"""Seconds that what still runs has for ending when everything has been stopped."""
 log = logging.getLogger("ddpm.server")
 
 
@@ -68,6 +72,7 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
         drain=lambda: drain(pool, settings.shutdown_seconds),
         on_ready=log_address if settings.log_format == "json" else print_address,
         on_hangup=hangup if has_files(settings) else None,
+        on_stopped=lambda: exit_soon(1 if server.failure else 0),
     )
     sockets = listen(settings.host, settings.port)  # refused before a model is loaded
     check_exposure(sockets, settings)
@@ -107,7 +112,8 @@ class Server(uvicorn.Server):
 
     `on_ready` is called with the page's address when it listens and `until_ready` has returned.
     When it is to stop, `drain` runs while the last requests are answered. `on_hangup` is called on
-    SIGHUP; None: that ends the process, as by default.
+    SIGHUP; None: that ends the process, as by default. `on_stopped` is called when everything has
+    been stopped.
     """
 
     def __init__(
@@ -117,12 +123,14 @@ class Server(uvicorn.Server):
         on_ready: Callable[[str], None],
         drain: Callable[[], Coroutine[None, None, None]],
         on_hangup: Callable[[], None] | None = None,
+        on_stopped: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(config)
         self._until_ready = until_ready
         self._on_ready = on_ready
         self._drain = drain
         self._on_hangup = on_hangup
+        self._on_stopped = on_stopped
         self.failure: str | None = None
         """Why the server could not go on, if that is why it stops."""
         self._tasks = Supervised(self.fail)
@@ -150,6 +158,7 @@ class Server(uvicorn.Server):
         try:
             await super().shutdown(sockets)
         finally:
+            self._on_stopped()
             await self._tasks.stop()
 
     def fail(self, reason: str) -> None:
@@ -168,6 +177,20 @@ class Server(uvicorn.Server):
         # The socket knows the port: port 0 in the settings means any free one.
         port = self.servers[0].sockets[0].getsockname()[1]
         return local_url(self.config.host, port, "https" if self.config.is_ssl else "http")
+
+
+def exit_soon(status: int) -> None:
+    """End this process in EXIT_SECONDS, unless it has ended by itself before.
+
+    asyncio and Python wait for every thread, and one that waits for a dead disk never ends.
+    """
+
+    def end() -> None:
+        time.sleep(EXIT_SECONDS)
+        log.error("some work does not end, as on a disk that does not answer: it is cut off")
+        os._exit(status)
+
+    threading.Thread(target=end, name="exit", daemon=True).start()
 
 
 def has_files(settings: Settings) -> bool:

@@ -3,6 +3,7 @@
 import ssl
 
 from app.settings import SettingError, Settings
+from app.small_file import check_small_file
 
 
 def check_certificate(settings: Settings) -> None:
@@ -25,5 +26,9 @@ def check_certificate(settings: Settings) -> None:
 
 def load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
     """Have new connections use the certificate that the files have now. Raises OSError."""
+    for path in filter(None, (settings.tls_certificate, settings.tls_key)):
+        check_small_file(path)
     # A key with a password cannot be used: nobody is there to type it.
-    context.load_cert_chain(settings.tls_certificate, settings.tls_key or None, password="")
+    context.load_cert_chain(  # nosec B106
+        settings.tls_certificate, settings.tls_key or None, password=""
+    )

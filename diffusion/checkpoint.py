@@ -87,6 +87,14 @@ class Checkpoint:
         count = rows if self.card.null_label is None else rows - 1
         return self.card.classes or tuple(str(k) for k in range(count))
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what decides a sample's bytes beside the weights: the network's and the
+        process' configuration, and what the labels mean."""
+        parts = dataclasses.asdict(self.unet), dataclasses.asdict(self.process)
+        text = json.dumps([*parts, self.classes, self.card.null_label], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def load(self, device: torch.device | str = "cpu") -> UNet:
         """Load the network as it was trained: float32, in evaluation mode, without gradients.
 

@@ -1,6 +1,6 @@
 """`make test-container`: build the image, run it, sample from it over HTTP.
 
-    python -m tests.container [--base IMAGE] [--wheelhouse DIR]
+    python -m tests.container [--base IMAGE] [--requirements FILE] [--wheelhouse DIR]
 
 With a Docker engine it uses that; else Debian's `buildah`, which builds and runs without one.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from PIL import Image
 
 from tests.app.server import free_port
@@ -96,8 +97,9 @@ class Buildah:
 
     def stop(self, process: Any) -> int:
         # buildah does not pass signals on: send it to the server itself, as an engine would
-        server = "^/venv/bin/python3? /venv/bin/ddpm serve"
-        subprocess.run(["pkill", "-TERM", "-u", "10001", "-f", server], check=True)
+        below = psutil.Process(process.pid).children(recursive=True)
+        servers = [each for each in below if each.cmdline()[1:] == ["/venv/bin/ddpm", "serve"]]
+        servers[-1].terminate()
         status: int = process.wait(60)
         return status
 
@@ -170,13 +172,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--base", help="base image (the Dockerfile's)")
+    parser.add_argument("--requirements", help="a file of deploy/ (the Dockerfile's, with CUDA)")
     parser.add_argument("--wheelhouse", type=Path, help="install from this folder of wheels only")
     parser.add_argument("--keep", action="store_true", help="keep the image")
     args = parser.parse_args()
     tool = find_tool()
-    arguments = ["--build-arg", f"BASE={args.base}"] if args.base else []
+    given = {"BASE": args.base, "REQUIREMENTS": args.requirements}
     if args.wheelhouse:
-        arguments += ["--build-arg", "PIP_ARGS=--no-index --find-links /wheels"]
+        given["PIP_ARGS"] = "--no-index --find-links /wheels"
+    arguments = [part for k, v in given.items() if v for part in ("--build-arg", f"{k}={v}")]
     try:
         say("building the image")
         tool.build(arguments, args.wheelhouse and args.wheelhouse.resolve())

@@ -211,6 +211,7 @@ def describe(options: Options, step_seconds: float) -> ModelInfo:
         classes=tuple(names),
         null_label=null_label,
         sha256=hashlib.sha256(weights).hexdigest(),
+        fingerprint=hashlib.sha256(json.dumps([unet, scheduler]).encode()).hexdigest(),
         data=card["data"],
         command=card["command"],
         trained=card["trained"],

@@ -14,6 +14,7 @@ MODEL = ModelInfo(
     classes=("cat", "dog"),
     null_label=2,
     sha256="0",
+    fingerprint="0",
     data=None,
     command=None,
     trained={"steps": 10},

@@ -13,7 +13,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from app.settings import MIN_KEY
+from app.settings.security import check_key
 from app.settings.values import Positive
+from app.small_file import check_small_file
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -62,8 +64,9 @@ class ApiKey(BaseModel):
         rest = {name: value for name, value in table.items() if name != "key"}
         if "key_sha256" in rest:
             raise ValueError("it has key and key_sha256; one of them is enough")
-        if not isinstance(table["key"], str) or len(table["key"]) < MIN_KEY:
+        if not isinstance(table["key"], str):
             raise ValueError(f"key must be text of at least {MIN_KEY} characters")
+        check_key(table["key"])
         return {**rest, "key_sha256": digest(table["key"])}
 
 
@@ -84,18 +87,23 @@ def plain_key(key: str) -> ApiKey:
 def read_file(path: str) -> list[ApiKey]:
     """The keys in a TOML file of tables `[[keys]]`. Raises BadKeysFile, also when it has none."""
     try:
+        check_small_file(path)
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise BadKeysFile(str(error.strerror)) from None
     except ValueError as error:  # no TOML, or no UTF-8
         raise BadKeysFile(f"not TOML: {error}") from None
+    except RecursionError:
+        raise BadKeysFile("nested too deeply") from None
     tables = document.get("keys")
     if not isinstance(tables, list) or not tables or document.keys() != {"keys"}:
         raise BadKeysFile("it must have one table [[keys]] or more, and nothing else")
     keys = [_read_table(number, table) for number, table in enumerate(tables, 1)]
-    for name in {key.name for key in keys}:
-        if len({key.model_copy(update={"key_sha256": ""}) for key in keys if key.name == name}) > 1:
-            raise BadKeysFile(f"the keys of {name} differ in their limits or in admin")
+    limits: dict[str, ApiKey] = {}
+    for key in keys:
+        own = key.model_copy(update={"key_sha256": ""})
+        if limits.setdefault(key.name, own) != own:
+            raise BadKeysFile(f"the keys of {key.name} differ in their limits or in admin")
     if len({key.key_sha256 for key in keys}) < len(keys):
         raise BadKeysFile("a key is in it twice")
     return keys

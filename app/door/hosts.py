@@ -6,7 +6,6 @@ choose the headers Host, Origin and Sec-Fetch-Site.
 
 import ipaddress
 from collections.abc import Collection, Sequence
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
@@ -82,4 +81,4 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def _is_same(origin: str, headers: Headers) -> bool:
-    return urlsplit(origin).netloc == headers.get("host", "").lower()
+    return origin.partition("://")[2] == headers.get("host", "").lower()

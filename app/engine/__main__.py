@@ -114,6 +114,7 @@ def describe(
         classes=checkpoint.classes,
         null_label=card.null_label,
         sha256=checkpoint.sha256,
+        fingerprint=checkpoint.fingerprint,
         data=card.data,
         command=card.command,
         trained=dict(card.trained),

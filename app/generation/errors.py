@@ -30,5 +30,9 @@ class AnswersFull(Exception):
         self.retry_after = retry_after
 
 
+class ClientHoldsTooMuch(AnswersFull):
+    """The client's other answers take all the memory that those of one client may."""
+
+
 class JobFailed(Exception):
     """The engine could not compute the images; the message is its reason."""

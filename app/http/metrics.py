@@ -55,12 +55,22 @@ class PoolCounts(Protocol):
     def engines(self) -> Sequence[EngineCounts]: ...
 
 
-class Metrics:
-    """The counts of one server: requests as they end, the engines' when they are read."""
+class AnswerCounts(Protocol):
+    """Bytes of memory that all answers have `taken`, of a `total`."""
 
-    def __init__(self, pool: PoolCounts) -> None:
+    @property
+    def taken(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+
+
+class Metrics:
+    """The counts of one server: requests as they end, those of engines and answers when read."""
+
+    def __init__(self, pool: PoolCounts, answers: AnswerCounts) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(PoolCollector(pool))
+        self.registry.register(AnswersCollector(answers))
         self.requests = Counter(
             "ddpm_requests", "Requests answered, by route and status.", ["path", "status"],
             registry=self.registry,
@@ -96,6 +106,26 @@ class Metrics:
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class AnswersCollector:
+    """Reads what answers take of memory whenever the metrics are asked for."""
+
+    def __init__(self, answers: AnswerCounts) -> None:
+        self.answers = answers
+
+    def collect(self) -> Iterator[Metric]:
+        """What is taken, then its limit."""
+        yield GaugeMetricFamily(
+            "ddpm_answer_bytes",
+            "Memory reserved for answers that are being made and sent.",
+            self.answers.taken,
+        )
+        yield GaugeMetricFamily(
+            "ddpm_answer_bytes_limit",
+            "Memory that all answers together may reserve.",
+            self.answers.total,
+        )
 
 
 class PoolCollector:

@@ -25,6 +25,9 @@ TELL_SECONDS = 60.0
 """How often the log says that there are too many connections."""
 PART_BYTES = 256 << 10
 """The bytes of an answer that a client must take in `write_seconds`: those of a large block."""
+MAX_CHUNKS = 1000
+"""Chunks of one body. Each costs as much as a small request, so that a body of single bytes would
+take seconds, in which nobody else is answered."""
 log = logging.getLogger("ddpm.server")
 
 
@@ -60,6 +63,28 @@ def own_files(files: int) -> int:
     return min(OWN_FILES, files // 2)
 
 
+class FrugalConnection(h11.Connection):
+    """An HTTP/1.1 connection on which a body has at most MAX_CHUNKS chunks.
+
+    `objection` says why `next_event` has raised RemoteProtocolError, if it is that.
+    """
+
+    objection: str | None = None
+    _chunks = 0
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """The next event; a chunk too many is no HTTP to us. Raises RemoteProtocolError."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = 0
+        elif isinstance(event, h11.Data) and event.chunk_start:
+            self._chunks += 1
+            if self._chunks > MAX_CHUNKS:
+                self.objection = f"the body has more than {MAX_CHUNKS} chunks; send larger ones"
+                raise h11.RemoteProtocolError(self.objection)
+        return event
+
+
 class PatientProtocol(H11Protocol):
     """A connection that is closed when a request's head does not arrive within `seconds`.
 
@@ -76,11 +101,13 @@ class PatientProtocol(H11Protocol):
     limit = ConnectionLimit(sys.maxsize)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.conn: FrugalConnection = FrugalConnection(h11.SERVER)
         super().connection_made(transport)
-        # Whatever waits pauses the writer: the answer's end, which nobody else waits for, too.
-        transport.set_write_buffer_limits(high=0)
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
+        # Whatever waits pauses the writer: the answer's end, which nobody else waits for, too. Over
+        # TLS the handshake's end may wait already, and a limit of 0 would pause when nothing does.
+        transport.set_write_buffer_limits(high=1, low=0)
         if self.limit.has_for(len(self.connections)):
             self._start_deadline()
         else:
@@ -137,7 +164,7 @@ class PatientProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Close the connection, after a problem 400 unless an answer has begun: it is not HTTP."""
         if self.conn.our_state in ANSWERABLE:
-            self._refuse(Problem(400, msg))
+            self._refuse(Problem(400, self.conn.objection or msg))
         self.transport.close()
 
     def _refuse(self, problem: Problem) -> None:

@@ -17,6 +17,7 @@ from app.jobs.callers import PAUSE_SECONDS, Callers
 from app.jobs.clock import ClockWatch
 from app.jobs.database import database_url, is_sqlite
 from app.jobs.errors import StorageDamaged, StorageError, StorageUnavailable
+from app.jobs.outage import Outage
 from app.jobs.result_store import ResultStore
 from app.jobs.store import Store
 from app.jobs.worker import Terms, Worker
@@ -32,6 +33,9 @@ CLEAN_SECONDS = 30.0
 """How often to look for files that nobody needs."""
 THREADS = 2
 """Threads that write samples."""
+STOP_SECONDS = 8.0
+"""How long a server that stops waits for its jobs to be left as they are: what becomes of them is
+noted, and the database closed. On a disk that does not answer, neither ever ends."""
 SHARED_SECONDS, ALONE_SECONDS = 1.0, 10.0
 """How often to look for jobs in a database that others use too, and in one that nobody else does:
 there, only those whose lease ran out can turn up."""
@@ -58,13 +62,18 @@ class Background:
         """Open the storage and work on jobs, as long as the block lasts; `on_unusable` is told the
         reason when that cannot go on."""
         # Threads of their own: a slow disk holds up nobody else's pictures.
-        with ThreadPoolExecutor(THREADS, "jobs") as threads:
-            tasks = Supervised(on_unusable)
-            tasks.start("the work on jobs", self._run(threads))
-            try:
-                yield
-            finally:
-                await tasks.stop()
+        threads = ThreadPoolExecutor(THREADS, "jobs")
+        tasks = Supervised(on_unusable)
+        tasks.start("the work on jobs", self._run(threads))
+        try:
+            yield
+        finally:
+            stopping = asyncio.create_task(tasks.stop())
+            _, late = await asyncio.wait({stopping}, timeout=STOP_SECONDS)
+            if late:
+                log.error("the storage of jobs does not answer: it is left as it is")
+            # Not waiting: a sample's file that is cut off is none, whenever its thread ends
+            threads.shutdown(wait=False, cancel_futures=True)
 
     @property
     def store(self) -> Store:
@@ -150,7 +159,7 @@ class Background:
         settings, cleaning = self._settings, store.cleaning
         await cleaning.bring_back(float(settings.jobs_lease_seconds), max(PAUSE_SECONDS))
         if clock.trusts(await store.clock()):
-            while await cleaning.expire(settings.jobs_expiry_seconds):
+            while await cleaning.expire(settings.jobs_expiry_seconds, settings.keys_expiry_seconds):
                 pass
         unneeded = await cleaning.to_purge()
         self._kept &= set(unneeded)
@@ -172,16 +181,18 @@ class Background:
 async def _repeatedly(
     act: Callable[[], Awaitable[None]], seconds: float, at_once: asyncio.Event
 ) -> None:
-    """Act, for ever, `seconds` apart; sooner when `at_once` is set. Every error is logged;
-    StorageDamaged is raised: whoever opens the storage says what to do."""
+    """Act, for ever, `seconds` apart; sooner when `at_once` is set. Errors are logged, an outage of
+    the storage once; StorageDamaged is raised: whoever opens the storage says what to do."""
+    outage = Outage("nothing is cleaned up now")
     while True:
         at_once.clear()  # before acting: what is set meanwhile is not lost
         try:
             await act()
+            outage.end()
         except StorageDamaged:
             raise
         except StorageError as error:
-            log.error("%s", error)
+            outage.note(error)
         except Exception:
             log.exception("an error in the server; this is tried again every %g seconds", seconds)
         with contextlib.suppress(TimeoutError):

@@ -10,6 +10,7 @@ import httpx
 
 from app.jobs import webhook
 from app.jobs.errors import StorageError
+from app.jobs.outage import Outage
 from app.jobs.status import describe
 from app.jobs.store import Store
 from app.jobs.tables import Job
@@ -38,6 +39,7 @@ class Callers:
         self._store = store
         self._pool = pool
         self._settings = settings
+        self._outage = Outage("no webhook can be called now")
         self._calls: dict[asyncio.Task[None], Job] = {}  # those in flight
 
     async def run(self) -> None:
@@ -62,10 +64,11 @@ class Callers:
         try:
             job = await self._store.due_webhook(PAUSE_SECONDS, hosts, clients)
         except StorageError as error:
-            log.error("no webhook can be called now: %s", error)
+            self._outage.note(error)
         except Exception:
             log.exception("an error in the server; webhooks are looked for again")
         else:
+            self._outage.end()
             if job is not None:
                 self._calls[asyncio.create_task(self._call(job, threads))] = job
             return job is not None
@@ -96,6 +99,8 @@ class Callers:
                 private=settings.webhook_private,
             )
             await self._store.called(job.id)
+        except StorageError as error:
+            self._outage.note(error)
         except Exception as error:
             number, reason = job.webhook_attempts, _reason(error)
             log.warning("job %s: call %d of its webhook failed: %s", job.id, number, reason)

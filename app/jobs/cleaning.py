@@ -5,7 +5,6 @@ from typing import Any, cast
 from sqlalchemy import (
     ColumnElement,
     CursorResult,
-    Delete,
     Update,
     delete,
     or_,
@@ -33,9 +32,10 @@ class Cleaning:
         self.database = database
 
     @transaction
-    async def expire(self, keep_seconds: float) -> bool:
+    async def expire(self, keep_seconds: float, key_seconds: float) -> bool:
         """Expire some of the jobs and keys that are past their time; whether there may be more. An
-        expired job is remembered as such for `keep_seconds` more."""
+        expired job is remembered as such for `keep_seconds` more. No key of a synchronous request
+        lives longer than `key_seconds` from now."""
         async with self.database.writing() as session:
             at = await time_in(session)
             is_past = Job.expires_at < at
@@ -49,7 +49,11 @@ class Cleaning:
                     expires_at=at + keep_seconds,
                     webhook_due=None,
                 ),
-                _some_keys(at),
+                delete(IdempotencyKey).where(_some_keys(IdempotencyKey.expires_at < at)),
+                # From before a shorter time was set, or before the clock was set back
+                update(IdempotencyKey)
+                .where(_some_keys(IdempotencyKey.expires_at > at + key_seconds + AHEAD_SECONDS))
+                .values(expires_at=at + key_seconds),
             )
             changed = [
                 cast(CursorResult[Any], await session.execute(change)).rowcount
@@ -108,9 +112,9 @@ def _some(*conditions: ColumnElement[bool]) -> Update:
     return update(Job).where(Job.id.in_(ids), *conditions)
 
 
-def _some_keys(at: float) -> Delete:
-    """The removal of some of the keys without a job that are past their time."""
-    past = IdempotencyKey.expires_at < at, IdempotencyKey.job_id.is_(None)
+def _some_keys(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Is a key one of some of those without a job to which the condition applies?"""
+    which = condition, IdempotencyKey.job_id.is_(None)
     row = tuple_(IdempotencyKey.client, IdempotencyKey.key)
-    some = select(IdempotencyKey.client, IdempotencyKey.key).where(*past).limit(BATCH)
-    return delete(IdempotencyKey).where(row.in_(some))
+    some = select(IdempotencyKey.client, IdempotencyKey.key).where(*which).limit(BATCH)
+    return row.in_(some)

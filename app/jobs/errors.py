@@ -33,7 +33,7 @@ class TooManyOwnJobs(Exception):
 class TooManyKeys(Exception):
     """The server has as many Idempotency-Keys of synchronous requests as it keeps.
 
-    `retry_after`: seconds until the next one expires.
+    `retry_after`: seconds until one of them may make room for another.
     """
 
     def __init__(self, message: str, retry_after: int) -> None:

@@ -8,13 +8,13 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, func, insert, or_, select, update
+from sqlalchemy import CursorResult, case, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import undefer
 
 from app.jobs.database import Database, time_in, transaction
 from app.jobs.errors import LostLease
-from app.jobs.tables import UNFINISHED, Job, Sample, Status
+from app.jobs.tables import UNFINISHED, Job, Sample, Status, now
 
 STOPPED: dict[str, Any] = {"lease_until": None, "resumed_at": None}
 """What changes when a job is given back in the middle of a turn: until the next claim nobody runs
@@ -150,7 +150,7 @@ class Leases:
             if next_number == job.total:
                 taken = select(func.sum(Sample.size)).where(Sample.job_id == job.id)
                 changes["stored_bytes"] = await session.scalar(taken)
-                changes |= _ended(job, "finished", at)
+                changes |= _ended("finished", at)
             await _change(session, job, changes)
 
     @transaction
@@ -174,7 +174,7 @@ class Leases:
         async with self.database.writing() as session:
             at = await time_in(session)
             await _change(
-                session, job, {"lease_until": None, "detail": reason, **_ended(job, "failed", at)}
+                session, job, {"lease_until": None, "detail": reason, **_ended("failed", at)}
             )
 
     @transaction
@@ -193,6 +193,7 @@ async def _change(session: AsyncSession, job: Job, changes: dict[str, Any]) -> N
         raise LostLease(job.id)
 
 
-def _ended(job: Job, status: Status, at: float) -> dict[str, Any]:
-    due = None if job.webhook_url is None else at
+def _ended(status: Status, at: float) -> dict[str, Any]:
+    # Whether there is a webhook is asked now: it may have been called since the job was claimed.
+    due = case((Job.webhook_url.is_not(None), now()))
     return {"status": status, "finished_at": at, "webhook_due": due}

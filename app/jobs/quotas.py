@@ -2,8 +2,9 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any, cast
 
-from sqlalchemy import func, select, true
+from sqlalchemy import ColumnElement, CursorResult, delete, func, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.jobs.errors import (
@@ -14,6 +15,13 @@ from app.jobs.errors import (
     TooManyOwnKeys,
 )
 from app.jobs.tables import UNFINISHED, IdempotencyKey, Job
+
+BATCH = 500
+"""Keys that one request forgets to make room, at most: others do not wait long to write."""
+HOLD_SECONDS = 3600.0
+"""The age of a key from which it may make room for another."""
+IS_SYNCHRONOUS = IdempotencyKey.job_id.is_(None)
+"""Is a key that of a request without a job?"""
 
 
 @dataclass(frozen=True)
@@ -28,10 +36,17 @@ class Quota:
 
 @dataclass(frozen=True)
 class KeyQuota:
-    """The most Idempotency-Keys of synchronous requests that are kept: of all clients, of one."""
+    """The most Idempotency-Keys of synchronous requests that are kept: of all clients, of one. Each
+    is kept for `seconds`, unless it has to make room before."""
 
     server: int
     client: int
+    seconds: float
+
+    def held_until(self, at: float) -> float:
+        """When a key expires that is HOLD_SECONDS old at the time `at`. It and those that expire
+        before it may make room; where keys are kept for a shorter time, none does."""
+        return at + max(self.seconds - HOLD_SECONDS, 0.0)
 
 
 async def check_room(session: AsyncSession, job: Job, server: Quota, client: Quota) -> None:
@@ -60,25 +75,69 @@ async def check_room(session: AsyncSession, job: Job, server: Quota, client: Quo
             )
 
 
-async def check_keys(session: AsyncSession, client: str, quota: KeyQuota, at: float) -> None:
-    """Raises TooManyOwnKeys or TooManyKeys unless there is room for one more key of the client."""
-    for most, mine, too_many, keeper in (
-        (
-            quota.client,
-            IdempotencyKey.client == client,
-            TooManyOwnKeys,
-            "of one client this server",
-        ),
-        (quota.server, true(), TooManyKeys, "this server"),
-    ):
-        seeds = IdempotencyKey.job_id.is_(None), mine
-        kept = await session.scalar(select(func.count()).select_from(IdempotencyKey).where(*seeds))
-        if kept is not None and kept >= most:
-            first = await session.scalar(select(func.min(IdempotencyKey.expires_at)).where(*seeds))
-            seconds = max(1, math.ceil((first or at) - at))
-            raise too_many(
-                f"Idempotency-Key: {kept} keys are remembered; {keeper} keeps {most}, and the "
-                f"next one expires in {seconds} seconds: send the request without a key, or with "
-                "Prefer: respond-async, whose key goes with its job",
-                seconds,
-            )
+async def make_room(session: AsyncSession, client: str, quota: KeyQuota, at: float) -> None:
+    """Make room for one more key of the client: over a quota, forget the oldest keys that may go.
+    Over the server's they are those of the client that has most of them.
+
+    Raises TooManyOwnKeys or TooManyKeys where none may go.
+    """
+    own = IdempotencyKey.client == client
+    over = await _count(session, own) - quota.client + 1
+    if over > 0 and not await _forget(session, client, over, quota.held_until(at)):
+        keeps = f"of one client this server keeps {quota.client}"
+        raise TooManyOwnKeys(*await _refusal(session, own, keeps, quota.held_until(at)))
+    over = await _count(session, true()) - quota.server + 1
+    if over > 0:
+        holder = await _largest_holder(session, quota.held_until(at))
+        if holder is None or not await _forget(session, holder, over, quota.held_until(at)):
+            keeps = f"this server keeps {quota.server}"
+            raise TooManyKeys(*await _refusal(session, true(), keeps, quota.held_until(at)))
+
+
+async def _count(session: AsyncSession, whose: ColumnElement[bool]) -> int:
+    query = select(func.count()).select_from(IdempotencyKey).where(IS_SYNCHRONOUS, whose)
+    return await session.scalar(query) or 0
+
+
+async def _forget(session: AsyncSession, client: str, number: int, until: float) -> int:
+    """Forget the client's oldest keys, `number` at most, of those that expire by `until`; how
+    many."""
+    row = tuple_(IdempotencyKey.client, IdempotencyKey.key)
+    oldest = (
+        select(IdempotencyKey.client, IdempotencyKey.key)
+        .where(IS_SYNCHRONOUS, IdempotencyKey.client == client, IdempotencyKey.expires_at <= until)
+        .order_by(IdempotencyKey.expires_at)
+        .limit(min(number, BATCH))
+        .with_for_update(skip_locked=True)  # another process may be at it
+    )
+    forgotten = delete(IdempotencyKey).where(row.in_(oldest))
+    return cast(CursorResult[Any], await session.execute(forgotten)).rowcount
+
+
+async def _largest_holder(session: AsyncSession, until: float) -> str | None:
+    """The client that has most of the keys that expire by `until`; None if there are none."""
+    query = (
+        select(IdempotencyKey.client)
+        .where(IS_SYNCHRONOUS, IdempotencyKey.expires_at <= until)
+        .group_by(IdempotencyKey.client)
+        .order_by(func.count().desc())
+        .limit(1)
+    )
+    return await session.scalar(query)
+
+
+async def _refusal(
+    session: AsyncSession, whose: ColumnElement[bool], keeps: str, until: float
+) -> tuple[str, int]:
+    """What a client over a quota is told, and the seconds until one of these keys may go."""
+    kept = await _count(session, whose)
+    first = await session.scalar(
+        select(func.min(IdempotencyKey.expires_at)).where(IS_SYNCHRONOUS, whose)
+    )
+    seconds = max(1, math.ceil((first or until) - until))
+    return (
+        f"Idempotency-Key: {kept} keys are remembered; {keeps}, and the oldest makes room in "
+        f"{seconds} seconds: send the request without a key, or with Prefer: respond-async, whose "
+        "key goes with its job",
+        seconds,
+    )

@@ -4,13 +4,13 @@ A file is whole before the database knows of it, and only what the database know
 crash leaves nothing torn; a sample written twice is the same bytes.
 """
 
+import contextlib
 import errno
 import io
 import math
 import os
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,6 +25,9 @@ from app.jobs.errors import StorageError, StorageFull, StorageUnavailable
 from diffusion import atomic, pixels
 
 Array = np.ndarray
+PROBE = ".writable"
+"""What is written to see whether that is possible. The name is always the same, so that what a
+process that was killed has left is removed at the next start."""
 FLOAT = np.dtype("<f4")
 
 
@@ -41,11 +44,13 @@ class ResultStore:
 
     def open(self) -> None:
         """Make the folder, and check that it can be written."""
-        probe = f"{self._root}/.writable.{uuid4().hex}"
+        probe = f"{self._root}/{PROBE}"
         with translated():
             self._fs.makedirs(self._root, exist_ok=True)
             self._fs.pipe_file(probe, b"")  # permissions alone do not tell: a disk may be read-only
-            self._fs.rm_file(probe)
+            # Servers share the folder: another one may have removed it
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm_file(probe)
 
     def write(self, job_id: str, index: int, content: bytes) -> None:
         """Write the file of the sample with this index, whole or not at all."""
@@ -122,7 +127,7 @@ def file_name(index: int) -> str:
     return f"{index:06d}"
 
 
-@contextmanager
+@contextlib.contextmanager
 def translated() -> Iterator[None]:
     """Raises any error of a file system in the block as StorageUnavailable or StorageFull."""
     try:

@@ -113,9 +113,9 @@ class Jobs:
         Raises KeyReused or KeyOutdated; TooManyOwnKeys or TooManyKeys.
         """
         made_by, settings = maker(self._pool.model), self._settings
-        expiry = float(settings.jobs_expiry_seconds)
-        quota = KeyQuota(settings.max_keys, settings.max_client_keys)
-        return await self._background.store.remember(key, made_by, seed, expiry, quota)
+        seconds = float(settings.keys_expiry_seconds)
+        quota = KeyQuota(settings.max_keys, settings.max_client_keys, seconds)
+        return await self._background.store.remember(key, made_by, seed, quota)
 
     async def status(self, job_id: str) -> JobStatus:
         """How far a job is. Raises UnknownJob."""

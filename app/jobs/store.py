@@ -19,7 +19,7 @@ from app.jobs.database import Database, migrate, time_in, transaction
 from app.jobs.errors import KeyOutdated, KeyReused, UnknownJob
 from app.jobs.keys import Key
 from app.jobs.leases import Leases
-from app.jobs.quotas import KeyQuota, Quota, check_keys, check_room
+from app.jobs.quotas import KeyQuota, Quota, check_room, make_room
 from app.jobs.tables import IdempotencyKey, Job, Sample
 
 MAX_VALUES = 1000
@@ -88,9 +88,7 @@ class Store:
         return job
 
     @transaction
-    async def remember(
-        self, key: Key, made_by: str, seed: int, expiry_seconds: float, quota: KeyQuota
-    ) -> int:
+    async def remember(self, key: Key, made_by: str, seed: int, quota: KeyQuota) -> int:
         """The seed of the first request with this key; `seed`, if this is the first one.
 
         Raises KeyReused, or KeyOutdated when the first one was answered by another model;
@@ -101,11 +99,11 @@ class Store:
                 known = await _known(session, key)
                 if known is None:
                     at = await time_in(session)
-                    await check_keys(session, key.client, quota, at)
-                    session.add(_key_row(key, made_by, seed, None, at + expiry_seconds))
+                    await make_room(session, key.client, quota, at)
+                    session.add(_key_row(key, made_by, seed, None, at + quota.seconds))
                     return seed
         except IntegrityError:  # another process took the key in between
-            return await self.remember(key, made_by, seed, expiry_seconds, quota)
+            return await self.remember(key, made_by, seed, quota)
         if known.made_by != made_by:
             raise KeyOutdated(
                 f"Idempotency-Key: {key.key!r} was answered by {known.made_by}, which is no longer "
@@ -144,7 +142,8 @@ class Store:
     @transaction
     async def lose(self, job_id: str, numbers: Sequence[int], failure: str | None) -> bool:
         """Forget samples of a finished job, so that it goes on with these; with `failure`, it fails
-        for that reason. Returns False if the job is not finished any more: nothing changes."""
+        for that reason. A webhook that has not been heard waits for the job's new end. Returns
+        False if the job is not finished any more: nothing changes."""
         async with self.database.writing() as session:
             found = await session.execute(
                 update(Job)
@@ -156,6 +155,7 @@ class Store:
                     next_number=min(numbers),
                     finished_at=Job.finished_at if failure else None,
                     turn_at=await time_in(session),
+                    webhook_due=Job.webhook_due if failure else None,
                 )
                 .returning(Job.id)
             )
@@ -213,9 +213,11 @@ class Store:
 
     @transaction
     async def called(self, job_id: str) -> None:
-        """Note that the job's webhook has been called with success."""
+        """Note that the job's webhook has been called with success, by forgetting it: a job whose
+        lost samples are made again ends twice, and calls once."""
+        heard = {"webhook_url": None, "webhook_due": None}
         async with self.database.writing() as session:
-            await session.execute(update(Job).where(Job.id == job_id).values(webhook_due=None))
+            await session.execute(update(Job).where(Job.id == job_id).values(heard))
 
 
 async def _known(session: AsyncSession, key: Key) -> IdempotencyKey | None:

@@ -23,6 +23,7 @@ from app.generation.collect import image
 from app.generation.plan import Plan
 from app.jobs.errors import LostLease, StorageDamaged, StorageError, first_line
 from app.jobs.leases import Kept, Leases
+from app.jobs.outage import Outage
 from app.jobs.result_store import ResultStore, encode_image, encode_trajectory, image_bytes
 from app.jobs.tables import Job
 from app.pool.errors import Refused
@@ -110,6 +111,7 @@ class Worker:
         self._terms = terms
         self._turns: dict[asyncio.Task[float], str] = {}  # to the job's id
         self._news = asyncio.Event()
+        self._outage = Outage("no job can be run now")
         self._looking = asyncio.Lock()  # for a job: one slot at a time
 
     async def run(self) -> None:
@@ -133,7 +135,7 @@ class Worker:
             except StorageDamaged:
                 raise  # nothing more is written to it; whoever opens it says what to do
             except StorageError as error:
-                log.error("no job can be run now: %s", error)
+                self._outage.note(error)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             turn = asyncio.create_task(self._turn(job))
@@ -156,6 +158,7 @@ class Worker:
             self._news.clear()  # before looking: a job that comes meanwhile is not overlooked
             made_by = maker(self._pool.model)
             job = await self._leases.claim(terms.owner, made_by, terms.lease_seconds)
+            self._outage.end()
             if job is not None:
                 return job
             with contextlib.suppress(TimeoutError):

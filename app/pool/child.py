@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.wire.flight_recorder import FlightRecorder
-from app.wire.messages import HEADER
+from app.wire.messages import HEADER, Message, body_size, decode
 from app.wire.options import Options
 
 STOP_SECONDS = 5.0
 """Time that a process has for ending by itself."""
+SETTINGS = "DDPM_"
+"""What the names of the server's settings in the environment begin with."""
 FILES = 16
 """Files that a start has open at once, at most."""
 
@@ -38,13 +40,19 @@ class Child:
         if not self.writer.is_closing():
             self.writer.write(message)
 
-    async def receive(self) -> bytes | None:
-        """The next message, encoded; None once the process is gone."""
+    async def receive(self) -> Message | None:
+        """The next message; None once the process is gone. Raises ProtocolError for what is no
+        message: the process is of no more use then."""
         try:
-            (size,) = HEADER.unpack(await self.reader.readexactly(HEADER.size))
-            return await self.reader.readexactly(size)
+            size = body_size(await self.reader.readexactly(HEADER.size))
+            return decode(await self.reader.readexactly(size))
         except (asyncio.IncompleteReadError, OSError):
             return None
+
+    def kill(self) -> None:
+        """Kill the process, unless it has ended."""
+        if self.is_running:
+            self.process.kill()
 
     def close(self) -> None:
         """Let go of the connection, which ends the process, and of the memory."""
@@ -84,8 +92,10 @@ def check_files() -> None:
 
 
 def same_modules() -> dict[str, str]:
-    """The environment in which another Python finds its modules where this one does."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    """The environment in which another Python finds its modules where this one does, without the
+    server's settings: an engine is told what it needs, and secrets are none of its business."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
+    return {**own, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 async def end(process: asyncio.subprocess.Process) -> int:

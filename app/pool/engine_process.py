@@ -28,10 +28,10 @@ from app.wire.messages import (
     Message,
     ModelInfo,
     Pause,
+    ProtocolError,
     Ready,
     Starting,
     Unusable,
-    decode,
     encode,
 )
 from app.wire.options import Options
@@ -44,14 +44,21 @@ in the working directory."""
 RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0)
 """Pauses before starting again, by the number of starts in a row that never got ready; the last
 one repeats."""
+TRIES = 3
+"""Starts in a row that are tried where the reason may pass, and may not; then the server ends."""
 START_SECONDS = 900.0
 """Time after which an engine that is still not ready is started again."""
 WATCH_SECONDS = 0.5
 """Time between two looks at the process."""
 TELL_SECONDS = 2.0
 """Time after which a step of the start that goes on is logged again."""
-SAME = ("image_shape", "alpha_bar", "variance", "clip", "classes", "null_label")
-"""What is the same of a model each time that it is loaded, beside its weights."""
+SAME = {
+    "sha256": "the checkpoint's weights have changed on disk",
+    "fingerprint": "the checkpoint's configuration has changed on disk",
+    "runtime": "the runtime has changed",
+    "precision": "the precision has changed",
+}
+"""What is the same of a model each time that it is loaded, and what is said where it is not."""
 HIGH_WATER, LOW_WATER = 2 << 20, 1 << 19
 """Bytes of events waiting for a reader: above the first its job pauses, until below the second."""
 
@@ -83,7 +90,8 @@ class EngineProcess:
         self._on_ready = on_ready
         self._command = command
         self._child: Child | None = None  # None before the first, and from a death to the next
-        self._is_hung = False
+        self._was_killed_here = False
+        self._failures = 0  # starts in a row that never got ready
         self._told_at = 0.0
         self._tasks = Supervised(on_unusable)
 
@@ -147,11 +155,10 @@ class EngineProcess:
     async def _keep_running(self) -> None:
         """Start a process, and another one whenever it has died. Raises Fatal where that is of no
         use."""
-        failures = 0
         while True:
-            await asyncio.sleep(RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)])
+            await asyncio.sleep(RESTART_SECONDS[min(self._failures, len(RESTART_SECONDS) - 1)])
             became_ready = await self._live()
-            failures = 0 if became_ready else failures + 1
+            self._failures = 0 if became_ready else self._failures + 1
 
     async def _live(self) -> bool:
         """A process' life from start to death; did it get ready? Raises Fatal."""
@@ -163,33 +170,54 @@ class EngineProcess:
                 self._give_up(reason)
             log.error("%s; it is tried again", reason)
             return False
-        self._is_hung = False
+        self._was_killed_here = False
         self.pid = child.process.pid
         log.info("engine %s is starting; device: %s", self.pid, self.options.device)
         became_ready = await self._listen(child)
-        if self.model is None:
-            self._give_up("the engine died while it was starting")
         status = await end(child.process)
-        self._after_death(child, was_killed=status == -signal.SIGKILL and not self._is_hung)
+        was_killed = status == -signal.SIGKILL and not self._was_killed_here
+        if self.model is None:
+            self._check_first_death(was_killed=was_killed)
+        self._after_death(child, was_killed=was_killed)
         return became_ready
 
     async def _listen(self, child: Child) -> bool:
-        """Handle messages until the process is gone; did it get ready? Raises Fatal."""
+        """Handle messages until the process is gone, or killed for what it says; did it get ready?
+        Raises Fatal."""
         became_ready = False
-        while (body := await child.receive()) is not None:
-            message = self._decode(body)
-            became_ready = became_ready or isinstance(message, Ready)
-            self._handle(message)
+        try:
+            while (message := await child.receive()) is not None:
+                became_ready = became_ready or isinstance(message, Ready)
+                self._handle(message)
+        except ProtocolError as error:
+            reason = f"engine {self.pid} sent what this server cannot read ({error})"
+            self._kill(child)
+            if self.model is None or (not became_ready and self._is_last_try):
+                self._give_up(
+                    f"{reason}: was the software replaced while it ran? Restart the server"
+                )
+            log.error("%s: it is killed", reason)
         return became_ready
 
-    def _decode(self, body: bytes) -> Message:
-        try:
-            return decode(body)
-        except Exception as error:
+    @property
+    def _is_last_try(self) -> bool:
+        return self._failures + 1 >= TRIES
+
+    def _check_first_death(self, *, was_killed: bool) -> None:
+        """Raise Fatal, unless the first engine was killed from outside: the kernel does that where
+        memory is short, and there may be more of it soon."""
+        if not was_killed:
+            self._give_up("the engine died while it was starting")
+        if self._is_last_try:
             self._give_up(
-                f"engine {self.pid} sent what this server cannot read ({error!r}): was the "
-                "software replaced while it ran? Restart the server"
+                f"the engine was killed {TRIES} times while it was starting: is there enough "
+                "memory?"
             )
+        log.error("engine %s was killed while it was starting; it is tried again", self.pid)
+
+    def _kill(self, child: Child) -> None:
+        self._was_killed_here = True
+        child.kill()
 
     def _handle(self, message: Message) -> None:
         match message:
@@ -241,11 +269,9 @@ class EngineProcess:
 
     def _check_same(self, before: ModelInfo, now: ModelInfo) -> None:
         """Raise Fatal unless the model makes the pictures that it made before."""
-        if before.sha256 != now.sha256:
-            self._give_up("the checkpoint's weights have changed on disk; restart the server")
-        for name in SAME:
+        for name, change in SAME.items():
             if getattr(before, name) != getattr(now, name):
-                self._give_up(f"the checkpoint's {name} has changed on disk; restart the server")
+                self._give_up(f"{change}; restart the server")
 
     async def _watch(self) -> None:
         """Kill the process when it hangs; `_keep_running` starts another."""
@@ -264,8 +290,7 @@ class EngineProcess:
             if watchdog.still_seconds > (self.hang_seconds if self.is_ready else START_SECONDS):
                 log.error("engine %s hangs: it is killed", child.process.pid)
                 self.hangs += 1
-                self._is_hung = True
-                child.process.kill()
+                self._kill(child)
                 watchdog.still_seconds = 0.0
 
     def _give_up(self, reason: str) -> NoReturn:

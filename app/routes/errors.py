@@ -9,7 +9,13 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 
-from app.generation.errors import AnswersFull, AnswerTooLarge, InvalidField, JobFailed
+from app.generation.errors import (
+    AnswersFull,
+    AnswerTooLarge,
+    ClientHoldsTooMuch,
+    InvalidField,
+    JobFailed,
+)
 from app.http.problems import MAX_TEXT, Problem, invalid_field, repeated, shorten
 from app.http.request_log import RequestRecord
 from app.jobs.errors import (
@@ -61,6 +67,7 @@ TABLE: dict[type[Exception], Row] = {
     # generation
     AnswerTooLarge: Row(422),
     AnswersFull: Row(503, "answers_full"),
+    ClientHoldsTooMuch: Row(429, "client_over_limit"),
     JobFailed: Row(500),
     # jobs
     UnknownJob: Row(404),

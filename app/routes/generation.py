@@ -162,7 +162,7 @@ async def accept_job(
     model, limits, name = services.pool.model, client.limits, client.name
     request_id = RequestRecord.of(request.scope).request_id
     n = min(body.n, limits.max_job_samples)  # more is refused
-    with await services.answers.take(cost.plan_bytes(n)):
+    with await services.answers.take(cost.plan_bytes(n), name):
         accepted = plan(body, model, limits, client=name, request_id=request_id, as_job=True)
         key = idempotency_key(request, body, name)
         webhook_url = request.headers.get("x-webhook-url")
@@ -179,7 +179,8 @@ async def answer(
     it."""
     chosen = formats[media_type]
     with ExitStack() as held:
-        room = held.enter_context(await services.answers.take(chosen.cost(asked.planned)))
+        size = chosen.cost(asked.planned)
+        room = held.enter_context(await services.answers.take(size, asked.client.name))
         accepted = await accept(asked, services)
         try:
             with services.pool.submit(accepted.submit, wait, bounds_of(asked.client)) as inflight:
@@ -196,14 +197,16 @@ async def answer(
             "Vary": "Accept",
             "Content-Length": str(encoded.size),
         }
-        return BlockResponse(_each(encoded), 200, headers, media_type, held.pop_all().close)
+        patience = services.settings.write_seconds
+        release = held.pop_all().close
+        return BlockResponse(_each(encoded), 200, headers, media_type, patience, release)
 
 
 async def stream(asked: Asked, wait: float, services: Services) -> Response:
     """Run the plan, and send each frame when it is there."""
     with ExitStack() as held:
         size = cost.stream(asked.planned, HIGH_WATER, services.settings.max_batch)
-        room = held.enter_context(await services.answers.take(size))
+        room = held.enter_context(await services.answers.take(size, asked.client.name))
         accepted = await accept(asked, services)
         # Admitted here, where a refusal still has a status; left with the rest, which cancels it.
         bounds = bounds_of(asked.client)

@@ -60,12 +60,14 @@ async def get_job(job_id: str, services: ServicesDep) -> JobStatus:
     responses=openapi.RESULT_RESPONSES,
     openapi_extra=openapi.KEY_OR_NONE,
 )
-async def get_job_result(job_id: str, request: Request, services: ServicesDep) -> Response:
+async def get_job_result(
+    job_id: str, request: Request, services: ServicesDep, client: ClientDep
+) -> Response:
     """The same bytes as the synchronous answer. A zip or npz can be fetched in ranges, so that an
     interrupted download can be resumed."""
     with ExitStack() as held:
         n = (await services.jobs.status(job_id)).total
-        room = held.enter_context(await services.answers.take(plan_bytes(n)))
+        room = held.enter_context(await services.answers.take(plan_bytes(n), client.name))
         stored = await services.jobs.result(job_id)
         offered = [*STREAMS[stored.kind], *PICTURES[stored.kind]]
         media_type = choose(accept_header(request.headers), offered)
@@ -79,6 +81,7 @@ async def get_job_result(job_id: str, request: Request, services: ServicesDep) -
             part.status,
             {**_result_headers(stored, media_type), **part.headers},
             media_type,
+            services.settings.write_seconds,
             held.pop_all().close,
         )
 

@@ -102,11 +102,12 @@ class LimitSettings(BaseSettings):
     answers_budget_bytes: Positive = Field(
         96 << 20,
         description="bytes of memory that all answers together take while they are gathered, "
-        "encoded and sent, at most",
+        "encoded and sent, at most; those of one client take half of it",
     )
     write_seconds: Positive = Field(
         30,
-        description="seconds that a client has to read each part of its answer, of 256 KiB at most",
+        description="seconds that a client has to read each part of its answer, of 256 KiB at "
+        "most; and the whole, besides a second for each 64 KiB",
     )
     body_seconds: Positive = Field(
         30,
@@ -157,13 +158,20 @@ class JobSettings(BaseSettings):
     max_client_kept_jobs: Positive = Field(
         10_000, description="jobs of one client that have not expired, at most"
     )
+    keys_expiry_seconds: Positive = Field(
+        24 * 3600,
+        description="seconds that the Idempotency-Key of a synchronous request is kept; a job's is "
+        "kept as long as the job",
+    )
     max_keys: Positive = Field(
         100_000,
-        description="Idempotency-Keys of all clients' synchronous requests that are kept, at most",
+        description="Idempotency-Keys of all clients' synchronous requests that are kept, at most; "
+        "those older than an hour make room",
     )
     max_client_keys: Positive = Field(
         20_000,
-        description="Idempotency-Keys of one client's synchronous requests that are kept, at most",
+        description="Idempotency-Keys of one client's synchronous requests that are kept, at most; "
+        "those older than an hour make room",
     )
 
     @field_validator("jobs_url")

@@ -9,6 +9,8 @@ from app.settings.values import split
 
 MIN_KEY = 16
 """Characters of an API key, at least."""
+KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
+"""An API key as the header Authorization can carry it."""
 PROTECTED = ("docs", "metrics", "model", "page")
 """What needs no API key unless it is protected."""
 HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
@@ -54,8 +56,8 @@ class SecuritySettings(BaseSettings):
     @field_validator("api_keys")
     @classmethod
     def _check_keys(cls, value: SecretStr) -> SecretStr:
-        if any(len(key) < MIN_KEY for key in split(value.get_secret_value())):
-            raise ValueError(f"every key must have at least {MIN_KEY} characters")
+        for key in split(value.get_secret_value()):
+            check_key(key)
         return value
 
     @field_validator("protect")
@@ -79,3 +81,11 @@ class SecuritySettings(BaseSettings):
                     "ddpm.example.org, *.example.org or [::1]"
                 )
         return value
+
+
+def check_key(key: str) -> None:
+    """Raise ValueError for an API key that can be guessed, or that no client can send."""
+    if len(key) < MIN_KEY:
+        raise ValueError(f"every key must have at least {MIN_KEY} characters")
+    if not KEY.fullmatch(key):
+        raise ValueError("every key must be of printable ASCII characters, without outer spaces")

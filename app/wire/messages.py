@@ -93,6 +93,7 @@ class ModelInfo:
     classes: tuple[str, ...]  # in the order of their labels; empty: unconditional
     null_label: int | None
     sha256: str  # of the weights file
+    fingerprint: str  # SHA-256 of what else of the checkpoint decides the bytes
     data: str | None
     command: str | None
     trained: dict[str, Any]

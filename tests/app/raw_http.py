@@ -10,8 +10,9 @@ from tests.app.server import Server
 TIMEOUT = 30
 
 
-def connect(server: Server) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), TIMEOUT)
+def connect(server: Server, address: str = "127.0.0.1") -> socket.socket:
+    """A connection from a client's address."""
+    return socket.create_connection(("127.0.0.1", server.port), TIMEOUT, (address, 0))
 
 
 def request(

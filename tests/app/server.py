@@ -73,6 +73,11 @@ class Server:
             time.sleep(0.1)
         raise AssertionError(f"the server is not ready:\n{self.log.read_text()}")
 
+    def client_at(self, address: str) -> httpx.Client:
+        """Another client, at an address such as 127.0.0.2."""
+        transport = httpx.HTTPTransport(local_address=address)
+        return httpx.Client(base_url=self.url, timeout=300, transport=transport)
+
     def stop(self) -> int:
         """SIGTERM; the exit status."""
         self.process.send_signal(signal.SIGTERM)

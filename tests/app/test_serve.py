@@ -3,15 +3,21 @@
 import asyncio
 import logging
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import cast
 
+import httpx
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.pool.pool import EnginePool
 from app.serve import Server, drain, log_address, print_address, warn_of
+from tests.app.server import free_port
 
 
 def test_misspelt_variables_are_warned_of_each_and_those_of_kubernetes_at_once(
@@ -182,3 +188,36 @@ def test_where_nobody_reads_the_address_the_server_goes_on(monkeypatch: pytest.M
 
     asyncio.run(run())
     assert server.failure is None
+
+
+STUCK = """
+import sys, time
+from app import cli
+from app.jobs.result_store import ResultStore
+
+engine = [sys.executable, "-m", "tests.fake_engine", "0.002"]
+setattr(ResultStore, sys.argv[1], lambda *_: print("stuck", flush=True) or time.sleep(3600))
+sys.exit(cli.serve(sys.argv[2:], engine_command=engine))
+"""
+"""A server on whose disk one kind of call never returns."""
+
+
+@pytest.mark.parametrize("call", ["open", "write"])
+def test_a_dead_disk_does_not_keep_the_process_alive(call: str, tmp_path: Path) -> None:
+    port = free_port()
+    flags = [f"--port={port}", f"--jobs-folder={tmp_path}", "--threads=1"]
+    command = [sys.executable, "-c", STUCK, call, *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
+        assert server.stdout is not None
+        told = b""
+        while b"Ready" not in told or (call == "open" and b"stuck" not in told):
+            told += server.stdout.readline()
+        while call == "write" and b"stuck" not in told:
+            url, job = f"http://127.0.0.1:{port}/sample", {"Prefer": "respond-async"}
+            if httpx.post(url, json={"steps": 2}, headers=job).status_code == 202:
+                told += server.stdout.readline()
+            time.sleep(0.1)
+        server.terminate()
+        rest, _ = server.communicate(timeout=60)
+        assert server.returncode == 0
+        assert b"some work does not end" in rest

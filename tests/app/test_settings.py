@@ -106,6 +106,8 @@ def test_every_key_is_long_enough_to_be_one() -> None:
     assert Settings(api_keys=f"{long}, {long}").keys == [long, long]
     with pytest.raises(ValidationError, match="at least 16 characters"):
         Settings(api_keys=f"{long},{short}")
+    with pytest.raises(ValidationError, match="printable ASCII"):
+        Settings(api_keys=long + "é")
 
 
 def test_the_secrets_are_known() -> None:

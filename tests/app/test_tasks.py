@@ -116,6 +116,8 @@ AWAITED = {
     ("tasks.py", "together"),
     ("tasks.py", "finish"),
     ("http/sse.py", "with_pauses"),
+    ("jobs/background.py", "running"),
+    ("jobs/callers.py", "_begin_call"),
     ("jobs/worker.py", "_take_turns"),
     ("jobs/worker.py", "_heartbeat"),
     ("routes/generation.py", "unless_gone"),

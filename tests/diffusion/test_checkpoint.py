@@ -78,6 +78,31 @@ def test_it_knows_the_hash_of_the_weights(tmp_path: Path) -> None:
     assert open_checkpoint(folder).sha256 == hashlib.sha256(content).hexdigest()
 
 
+@pytest.mark.parametrize(
+    ("file", "fields"),
+    [
+        ("unet/config.json", {"act_fn": "gelu"}),
+        ("unet/config.json", {"freq_shift": 1}),
+        ("unet/config.json", {"norm_eps": 1e-3}),
+        ("scheduler/scheduler_config.json", {"prediction_type": "sample"}),
+        ("scheduler/scheduler_config.json", {"beta_end": 0.5}),
+        ("scheduler/scheduler_config.json", {"clip_sample": False}),
+    ],
+    ids=lambda value: str(value),
+)
+def test_the_same_weights_used_otherwise_have_another_fingerprint(
+    tmp_path: Path, file: str, fields: dict[str, Any]
+) -> None:
+    folder = save_tiny(tmp_path / "tiny")
+    before = open_checkpoint(folder)
+    edit(folder / file, _diffusers_version="0.0.1")
+    assert open_checkpoint(folder).fingerprint == before.fingerprint, "that decides nothing"
+    edit(folder / file, **fields)
+    after = open_checkpoint(folder)
+    assert after.sha256 == before.sha256
+    assert after.fingerprint != before.fingerprint
+
+
 def test_the_card_survives_and_names_null_label_and_classes(tmp_path: Path) -> None:
     model = open_checkpoint(save_tiny(tmp_path / "a", num_classes=3, null_label=True)).load()
     card = ModelCard("pets", 3, ("cat", "dog", "emu"), "photos", "ddpm train", {"steps": 5}, {})

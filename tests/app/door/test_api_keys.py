@@ -1,6 +1,7 @@
 """API keys: what their file may say, and that nothing shows a key."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,10 @@ def test_two_keys_of_one_name_are_one_client_while_one_replaces_the_other(tmp_pa
         (table(name=r"a\n"), "keys.1.name: it must be 1..40 letters"),
         (table(sha256=HASH.upper()), "keys.1.key_sha256: it must be the SHA-256"),
         (table(more=f'key = "{KEY}"'), "keys.1: it has key and key_sha256"),
-        ('[[keys]]\nname = "a"\nkey = "guessable"', "keys.1: key must be text of at least 16"),
+        ('[[keys]]\nname = "a"\nkey = "guessable"', "keys.1: every key must have at least 16"),
+        ('[[keys]]\nname = "a"\nkey = "a key with an é in it"', "keys.1: .* printable ASCII"),
+        ('[[keys]]\nname = "a"\nkey = " of outer spaces "', "keys.1: .* without outer spaces"),
+        ("keys = " + 9999 * "[", "nested too deeply"),
         ('[[keys]]\nname = "a"\nkey = 1234567890123456', "keys.1: key must be text of at least 16"),
         (table(more="rate = 0"), "keys.1.rate: Input should be greater than or equal to 1"),
         (table(more="rate = 1.5"), "keys.1.rate: "),
@@ -86,6 +90,19 @@ def test_a_file_that_says_something_else_is_refused(
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadKeysFile, match="No such file or directory"):
         read_file(str(tmp_path / "keys.toml"))
+
+
+def test_so_is_what_would_be_read_for_ever(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "huge").write_bytes(bytes(2 << 20))
+    for path, reason in (
+        (tmp_path / "pipe", "not a regular file"),
+        (Path("/dev/zero"), "not a regular file"),
+        (tmp_path, "Is a directory"),
+        (tmp_path / "huge", "it has 2097152 bytes"),
+    ):
+        with pytest.raises(BadKeysFile, match=reason):
+            read_file(str(path))
 
 
 def test_a_key_without_a_name_is_called_by_its_hash() -> None:

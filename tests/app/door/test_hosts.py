@@ -84,7 +84,7 @@ def test_a_page_of_another_site_can_have_nothing_done(method: str) -> None:
 
 
 def test_a_form_of_an_older_browser_cannot_either() -> None:
-    for origin in ("https://evil.example", "null", "http://127.0.0.1:3000"):
+    for origin in ("https://evil.example", "null", "http://127.0.0.1:3000", "http://[", ""):
         assert not page_is_allowed("POST", [], {"origin": origin, "content-length": "0"})
     assert page_is_allowed("POST", [], {"origin": "http://127.0.0.1:8000"})
 

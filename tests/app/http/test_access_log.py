@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from app.generation.budget import Budget
 from app.http.access_log import AccessLog
 from app.http.metrics import Metrics
 from app.http.request_log import RequestRecord
@@ -59,7 +60,7 @@ def run(
     async def send(_: Message) -> None:
         pass
 
-    metrics = Metrics(NoEngines())
+    metrics = Metrics(NoEngines(), Budget(100))
     with caplog.at_level(logging.DEBUG, "ddpm.access"):
         try:
             asyncio.run(AccessLog(app, metrics, probes)({**SCOPE}, receive, send))

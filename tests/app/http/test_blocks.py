@@ -6,19 +6,21 @@ from collections.abc import AsyncGenerator
 import pytest
 from starlette.types import Message
 
-from app.http.blocks import BlockResponse, BrokenOff
+from app.http.blocks import LEAST_RATE, BlockResponse, BrokenOff
 from app.http.request_log import RequestRecord
 
 pytestmark = pytest.mark.anyio
+WRITE_SECONDS = 1.0
 
 
 class Client:
     """An ASGI connection, as uvicorn gives it."""
 
-    def __init__(self, leaves: bool = False) -> None:
+    def __init__(self, leaves: bool = False, pause: float = 0.01) -> None:
         self.scope = {"type": "http", "asgi": {"spec_version": "2.3"}, "headers": []}
         self.sent: list[Message] = []
         self._leaves = leaves
+        self._pause = pause
 
     async def receive(self) -> Message:
         if not self._leaves:
@@ -27,7 +29,7 @@ class Client:
 
     async def send(self, message: Message) -> None:
         self.sent.append(message)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(self._pause)
 
 
 async def answer(client: Client, blocks: AsyncGenerator[bytes, None]) -> list[str]:
@@ -41,7 +43,9 @@ async def answer(client: Client, blocks: AsyncGenerator[bytes, None]) -> list[st
         finally:
             told.append("closed")
 
-    response = BlockResponse(watched(), 200, {}, "a/b", lambda: told.append("released"))
+    response = BlockResponse(
+        watched(), 200, {}, "a/b", WRITE_SECONDS, lambda: told.append("released")
+    )
     await response(client.scope, client.receive, client.send)
     return told
 
@@ -82,3 +86,30 @@ async def test_one_that_breaks_off_has_no_end_and_says_why_in_the_log(
     assert client.sent[-1]["more_body"], "uvicorn closes the connection of such an answer"
     assert "cut off" in caplog.text and "sample 3: its file is damaged" in caplog.text
     assert RequestRecord.of(client.scope).dropped == "cut_off"
+
+
+async def many(size: int, pause: float = 0.0) -> AsyncGenerator[bytes, None]:
+    for _ in range(30):
+        await asyncio.sleep(pause)
+        yield bytes(size)
+
+
+async def test_a_client_that_reads_for_ever_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
+    client = Client(pause=0.1)
+    async with asyncio.timeout(10):
+        assert await answer(client, many(100)) == ["closed", "released"]
+    assert len(client.sent) < 15 and client.sent[-1]["more_body"]
+    assert "its client reads less than 64 KiB a second" in caplog.text
+    assert RequestRecord.of(client.scope).dropped == "cut_off"
+
+
+async def test_a_slow_client_has_time_for_every_byte() -> None:
+    client = Client(pause=0.1)
+    await answer(client, many(LEAST_RATE // 10))
+    assert not client.sent[-1]["more_body"], "3 s"
+
+
+async def test_the_time_in_which_blocks_are_made_is_not_the_clients() -> None:
+    client = Client(pause=0.0)
+    await answer(client, many(100, pause=0.1))
+    assert not client.sent[-1]["more_body"], "3 s"

@@ -59,9 +59,15 @@ class Pool:
     engines: list[Engine] = field(default_factory=lambda: [Engine(), Engine(is_ready=False)])
 
 
+@dataclass
+class Answers:
+    taken: int = 30
+    total: int = 100
+
+
 def test_the_engines_are_read_when_they_are_asked_for() -> None:
     pool = Pool()
-    metrics = Metrics(pool)
+    metrics = Metrics(pool, Answers())
     found = parse(metrics.text().decode())
     assert (found["ddpm_queued_samples",], found["ddpm_backlog_rows",]) == (7, 100)
     assert found["ddpm_samples_total", "finished"] == 5
@@ -79,8 +85,17 @@ def test_the_engines_are_read_when_they_are_asked_for() -> None:
     assert parse(metrics.text().decode())["ddpm_queued_samples",] == 0
 
 
+def test_the_memory_of_answers_is_read_when_it_is_asked_for() -> None:
+    answers = Answers()
+    metrics = Metrics(Pool(), answers)
+    found = parse(metrics.text().decode())
+    assert (found["ddpm_answer_bytes",], found["ddpm_answer_bytes_limit",]) == (30, 100)
+    answers.taken = 0
+    assert parse(metrics.text().decode())["ddpm_answer_bytes",] == 0
+
+
 def test_a_request_that_is_over_is_counted_once() -> None:
-    metrics, record = Metrics(Pool()), RequestRecord()
+    metrics, record = Metrics(Pool(), Answers()), RequestRecord()
     record.saw_frame()
     record.drop("too_late")
     metrics.count("/sample", "504", record)
@@ -92,7 +107,7 @@ def test_a_request_that_is_over_is_counted_once() -> None:
 
 
 def test_every_metric_says_what_it_counts() -> None:
-    families = text_string_to_metric_families(Metrics(Pool()).text().decode())
+    families = text_string_to_metric_families(Metrics(Pool(), Answers()).text().decode())
     assert all(family.documentation.endswith(".") for family in families)
 
 

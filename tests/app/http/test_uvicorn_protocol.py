@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from app.http.uvicorn_protocol import ConnectionLimit, own_files
-from tests.app.raw_http import Answer, connect, request
+from app.http.uvicorn_protocol import MAX_CHUNKS, ConnectionLimit, own_files
+from tests.app.raw_http import Answer, ask, connect, request
 from tests.app.server import Server
 from tests.conftest import ServerFor
 from tests.tiny import save_tiny
 
 CLIENTS = 500
 BODY = {"steps": 2, "seed": 1}
+JSON = "Content-Type: application/json"
+LAST_CHUNKS = b'c\r\n{"steps": 2}\r\n0\r\n\r\n'
 HALF_A_BODY = (
     b"POST /sample HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
     b'Content-Length: 100000\r\n\r\n{"labels": [' + b"1," * 20_000
@@ -121,6 +123,15 @@ def test_a_body_that_goes_on_after_its_answer_does_not_keep_the_connection(tiny:
                 return
             time.sleep(0.1)
         raise AssertionError("it goes on for ever")
+
+
+def test_a_body_of_single_bytes_ends_before_it_takes_long(tiny: Server) -> None:
+    head = request("POST", "/sample", b"", JSON, "Transfer-Encoding: chunked")
+    too_many = ask(tiny, head + MAX_CHUNKS * b"1\r\n \r\n" + LAST_CHUNKS)
+    assert "more than 1000 chunks" in too_many.problem(400)["detail"]
+    with connect(tiny) as connection:  # each body has as many as are allowed
+        connection.sendall(2 * (head + (MAX_CHUNKS - 1) * b"1\r\n \r\n" + LAST_CHUNKS))
+        assert [Answer(connection).status for _ in range(2)] == [200, 200]
 
 
 def test_a_request_may_run_for_longer_than_its_body_may_take(tiny: Server) -> None:

@@ -9,7 +9,8 @@ from app.jobs.store import Store
 from app.jobs.tables import Job
 
 LEASE = 60.0
-WEEK = 7 * 24 * 3600.0
+DAY = 24 * 3600.0
+WEEK = 7 * DAY
 PLENTY = Quota(jobs=100, size=10**9)
 
 

@@ -5,6 +5,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
@@ -22,8 +23,10 @@ from app.jobs.database import BUSY_SECONDS
 from app.jobs.errors import BadAddress, StorageDamaged, StorageUnavailable
 from app.jobs.leases import Leases
 from app.jobs.quotas import Quota
+from app.jobs.result_store import ResultStore
 from app.jobs.store import Store
 from app.jobs.tables import Job
+from app.tasks import finish
 from tests.app.jobs.fakes import FakePool, make_job, make_plan, make_settings
 from tests.app.server import Server
 
@@ -226,6 +229,69 @@ async def test_whatever_goes_wrong_the_storage_is_opened_again(
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("quick")
+async def test_a_disk_that_does_not_answer_does_not_hold_up_the_end(
+    tmp_path: Path,
+    pool: FakePool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(background, "STOP_SECONDS", 0.5)
+    answers, is_asked = threading.Event(), threading.Event()
+
+    def wait(*_: object) -> None:
+        is_asked.set()
+        answers.wait(60)
+
+    monkeypatch.setattr(ResultStore, "write", wait)
+    try:
+        async with opened(tmp_path, pool) as running:
+            await add(running.store)
+            running.wake()
+            await until(is_asked.is_set)
+            ending = time.monotonic()
+        assert time.monotonic() - ending < 30
+        # The database is on another disk here: nothing but the file is left undone
+        assert "does not answer" not in caplog.text
+        monkeypatch.setattr(ResultStore, "open", wait)
+        is_asked.clear()
+        async with Background(make_settings(tmp_path), pool.as_pool()).running(print):
+            await until(is_asked.is_set)
+            ending = time.monotonic()
+        assert time.monotonic() - ending < 30
+    finally:
+        answers.set()
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick")
+async def test_a_database_that_does_not_answer_does_not_hold_up_the_end(
+    tmp_path: Path,
+    pool: FakePool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(background, "STOP_SECONDS", 0.5)
+    answers, close, closed = asyncio.Event(), Store.close, asyncio.Event()
+
+    async def wait(store: Store) -> None:
+        async def in_the_end() -> None:
+            await answers.wait()
+            await close(store)
+            closed.set()
+
+        await finish(in_the_end())
+
+    async with opened(tmp_path, pool):
+        monkeypatch.setattr(Store, "close", wait)
+        ending = time.monotonic()
+    assert time.monotonic() - ending < 30
+    assert "the storage of jobs does not answer: it is left as it is" in caplog.text
+    answers.set()
+    await closed.wait()
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick")
 async def test_the_files_of_an_expired_job_are_removed(tmp_path: Path, pool: FakePool) -> None:
     folder = tmp_path / "results" / make_plan().submit.id
     async with opened(tmp_path, pool, jobs_expiry_seconds=1) as running:
@@ -308,7 +374,7 @@ async def test_a_clock_that_jumps_ahead_expires_nothing_that_is_then_lost(
 
     asked: list[float] = []
 
-    async def expire(_: Cleaning, seconds: float) -> bool:
+    async def expire(_: Cleaning, seconds: float, _keys: float) -> bool:
         asked.append(seconds)
         return False
 

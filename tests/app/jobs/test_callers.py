@@ -6,13 +6,14 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import update
 
 from app.jobs import callers, webhook
-from app.jobs.callers import SHARE, Callers
+from app.jobs.callers import CALLS, SHARE, Callers
 from app.jobs.errors import StorageUnavailable
 from app.jobs.store import Store
 from app.jobs.tables import Job
@@ -174,9 +175,11 @@ async def test_a_database_that_fails_is_asked_again(
 ) -> None:
     await add(sqlite, 1, "http://a.example/", "me")
     called: list[str] = []
-    due_webhook = sqlite.due_webhook
+    due_webhook, failures = sqlite.due_webhook, 0
 
     async def fail(*_: object) -> None:
+        nonlocal failures
+        failures += 1
         raise error
 
     async def call(url: str) -> None:
@@ -184,9 +187,49 @@ async def test_a_database_that_fails_is_asked_again(
 
     monkeypatch.setattr(sqlite, "due_webhook", fail)
     async with calling(sqlite, tmp_path, pool, monkeypatch, call):
-        await until(lambda: len(caplog.records) > 1)
+        await until(lambda: failures > 3)
         monkeypatch.setattr(sqlite, "due_webhook", due_webhook)
         await until(lambda: called == ["http://a.example/"])
+    if isinstance(error, StorageUnavailable):
+        assert caplog.messages == [
+            "no webhook can be called now: no database",
+            "no webhook can be called now: that is over",
+        ]
+
+
+async def test_calls_that_find_no_database_are_one_line_in_the_log(
+    sqlite: Store,
+    tmp_path: Path,
+    pool: FakePool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The receivers have heard of the jobs, but that cannot be noted."""
+    for number in range(CALLS):
+        await add(sqlite, number, f"http://{number}.example/", f"{number}")
+    called: list[str] = []
+    away = False
+
+    async def call(url: str) -> None:
+        nonlocal away
+        called.append(url)
+        await until(lambda: len(called) == CALLS)
+        away = True
+
+    async def fail(*_: object) -> None:
+        raise StorageUnavailable("no database")
+
+    due_webhook = sqlite.due_webhook
+
+    async def due(*args: Any) -> Job | None:
+        return await (fail() if away else due_webhook(*args))
+
+    monkeypatch.setattr(sqlite, "due_webhook", due)
+    monkeypatch.setattr(sqlite, "called", fail)
+    async with calling(sqlite, tmp_path, pool, monkeypatch, call):
+        await until(lambda: len(called) == CALLS)
+        await asyncio.sleep(0.2)
+    assert caplog.messages == ["no webhook can be called now: no database"]
 
 
 async def test_what_is_logged_of_an_answer_has_no_secret_of_the_url(

@@ -9,7 +9,7 @@ from app.jobs.keys import Key
 from app.jobs.quotas import KeyQuota
 from app.jobs.store import Store
 from app.jobs.tables import IdempotencyKey, Job
-from tests.app.jobs.rows import LEASE, WEEK, claimed, create, job, kept
+from tests.app.jobs.rows import DAY, LEASE, WEEK, claimed, create, job, kept
 
 pytestmark = pytest.mark.anyio
 
@@ -21,20 +21,24 @@ async def set_job(store: Store, job_id: str, **values: object) -> None:
         await session.execute(update(Job).where(Job.id == job_id).values(**values))
 
 
+def kept_for(seconds: float) -> KeyQuota:
+    return KeyQuota(server=10, client=10, seconds=seconds)
+
+
 async def test_a_job_expires_then_is_known_to_have_been_then_is_forgotten(store: Store) -> None:
     key = Key("", "key", "fingerprint")
     made = await create(store, job(), key)
-    await store.cleaning.expire(WEEK)
+    await store.cleaning.expire(WEEK, DAY)
     assert (await store.get(made.id)).status == "waiting"
     await set_job(store, made.id, expires_at=1.0)
-    await store.cleaning.expire(WEEK)
+    await store.cleaning.expire(WEEK, DAY)
     assert (await store.get(made.id)).status == "expired"
     assert await store.cleaning.to_purge() == [made.id]
     await store.cleaning.purge(made.id)
     assert await store.cleaning.to_purge() == []
     assert (await store.get(made.id)).stored_bytes == 0
     await set_job(store, made.id, expires_at=1.0)
-    await store.cleaning.expire(WEEK)
+    await store.cleaning.expire(WEEK, DAY)
     assert await store.cleaning.to_purge() == [made.id]
     await store.cleaning.purge(made.id)
     with pytest.raises(UnknownJob):
@@ -46,7 +50,7 @@ async def test_a_running_job_does_not_expire(store: Store) -> None:
     made = await create(store, job())
     turn = await claimed(store)
     await set_job(store, made.id, expires_at=1.0)
-    await store.cleaning.expire(WEEK)
+    await store.cleaning.expire(WEEK, DAY)
     await store.leases.record(turn, kept(0))
     await store.leases.end_turn(turn, 1, 1.0, WEEK)
     assert (await store.get(made.id)).expires_at > 1.0, "a turn renews it"
@@ -54,14 +58,13 @@ async def test_a_running_job_does_not_expire(store: Store) -> None:
 
 async def test_many_expire_in_batches(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cleaning, "BATCH", 2)
-    quota = KeyQuota(server=10, client=10)
     for number in range(5):
-        await store.remember(Key("me", f"{number}", "f"), "us", 1, -1.0, quota)
+        await store.remember(Key("me", f"{number}", "f"), "us", 1, kept_for(-1.0))
         await create(store, job(expires_at=-1.0))
-    await store.remember(Key("me", "later", "f"), "us", 1, WEEK, quota)
+    await store.remember(Key("me", "later", "f"), "us", 1, kept_for(DAY))
     later = await create(store, job())
     batches = 1
-    while await store.cleaning.expire(WEEK):
+    while await store.cleaning.expire(WEEK, DAY):
         batches += 1
     assert batches == 3
     async with store.database.reading() as session:
@@ -70,6 +73,28 @@ async def test_many_expire_in_batches(store: Store, monkeypatch: pytest.MonkeyPa
         assert (await session.scalars(alive)).all() == [later.id]
         expired = select(func.count()).where(Job.status == "expired")
         assert await session.scalar(expired) == 5
+
+
+async def test_keys_of_synchronous_requests_live_no_longer_than_is_set(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither those of a version that kept them for a week, nor those of a clock that was set
+    back; a job's lives as long as the job."""
+    monkeypatch.setattr(cleaning, "BATCH", 2)
+    for number in range(5):
+        await store.remember(Key("me", f"{number}", "f"), "us", 1, kept_for(YEAR))
+    await store.remember(Key("me", "new", "f"), "us", 1, kept_for(DAY - 100.0))
+    await create(store, job(), Key("me", "of a job", "f"))
+    while await store.cleaning.expire(WEEK, DAY):
+        pass
+    async with store.database.reading() as session:
+        found = await session.execute(select(IdempotencyKey.key, IdempotencyKey.expires_at))
+        left = {key: expires_at - await store.clock() for key, expires_at in found}
+    assert left == {
+        **{f"{number}": pytest.approx(DAY, abs=60.0) for number in range(5)},
+        "new": pytest.approx(DAY - 100.0, abs=60.0),
+        "of a job": pytest.approx(WEEK, abs=60.0),
+    }
 
 
 async def test_a_clock_that_is_set_back_keeps_no_job_waiting_for_the_old_time(

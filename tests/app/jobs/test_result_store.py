@@ -43,6 +43,41 @@ def test_a_folder_has_no_other_files_and_knows_its_disk(tmp_path: Path) -> None:
     assert ResultStore("memory://x").free_bytes() is None
 
 
+def test_what_a_killed_server_has_left_of_its_probe_is_gone_after_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    store = ResultStore(str(tmp_path))
+    with monkeypatch.context() as killed:
+        killed.setattr(type(store._fs), "rm_file", die)
+        with pytest.raises(Killed):
+            store.open()
+    assert len(list(tmp_path.iterdir())) == 1
+    store.open()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_servers_that_share_a_folder_may_open_it_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = ResultStore(str(tmp_path)), ResultStore(str(tmp_path))
+    pipe_file = type(store._fs).pipe_file
+
+    def then_another(fs: object, path: str, content: bytes) -> None:
+        pipe_file(fs, path, content)
+        monkeypatch.undo()
+        other.open()
+
+    monkeypatch.setattr(type(store._fs), "pipe_file", then_another)
+    store.open()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_is_told_from_other_errors() -> None:
     for code, kind in ((errno.ENOSPC, StorageFull), (errno.EIO, StorageUnavailable)):
         with pytest.raises(kind, match="free some" if kind is StorageFull else "cannot be used"):

@@ -1,6 +1,7 @@
 """The job database, on SQLite and PostgreSQL: jobs, keys, webhooks."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -11,18 +12,19 @@ from app.jobs.errors import (
     KeyOutdated,
     KeyReused,
     LostLease,
+    TooManyKeys,
     UnknownJob,
 )
 from app.jobs.keys import Key
 from app.jobs.quotas import KeyQuota
 from app.jobs.store import Store
 from app.jobs.tables import Job
-from tests.app.jobs.rows import LEASE, WEEK, claimed, create, job, kept
+from tests.app.jobs.rows import DAY, LEASE, WEEK, claimed, create, job, kept
 
 pytestmark = pytest.mark.anyio
 
 WEBHOOK: dict[str, Any] = {"webhook_url": "http://example.com", "webhook_host": "example.com"}
-KEYS = KeyQuota(server=10, client=3)
+KEYS = KeyQuota(server=10, client=3, seconds=DAY)
 
 
 async def test_a_job_is_found_again_by_a_store_that_is_opened_later(
@@ -83,12 +85,12 @@ async def test_the_same_key_at_the_same_time_makes_one_job(store: Store) -> None
 
 async def test_a_key_remembers_the_seed_of_its_model(store: Store) -> None:
     key = Key("", "key", "fingerprint")
-    assert await store.remember(key, "us", 2**53 - 1, WEEK, KEYS) == 2**53 - 1
-    assert await store.remember(key, "us", 2, WEEK, KEYS) == 2**53 - 1
+    assert await store.remember(key, "us", 2**53 - 1, KEYS) == 2**53 - 1
+    assert await store.remember(key, "us", 2, KEYS) == 2**53 - 1
     with pytest.raises(KeyReused):
-        await store.remember(Key("", "key", "other"), "us", 3, WEEK, KEYS)
+        await store.remember(Key("", "key", "other"), "us", 3, KEYS)
     with pytest.raises(KeyOutdated, match="was answered by us, which is no longer served"):
-        await store.remember(key, "them", 3, WEEK, KEYS)
+        await store.remember(key, "them", 3, KEYS)
 
 
 async def test_a_webhook_is_due_again_and_again_until_it_is_heard(store: Store) -> None:
@@ -137,10 +139,13 @@ async def test_no_question_reads_the_whole_table(sqlite: Store) -> None:
     event.listen(Engine, "before_cursor_execute", listen)
     try:
         await create(sqlite, job(**WEBHOOK), Key("me", "key", "f"))
-        await sqlite.remember(Key("me", "other", "f"), "us", 1, WEEK, KEYS)
+        for number, (server, own) in enumerate([(9, 9), (9, 1), (1, 9), (9, 1)]):
+            with contextlib.suppress(TooManyKeys):  # where none makes room
+                quota = KeyQuota(server, own, seconds=-1.0 if number < 2 else DAY)
+                await sqlite.remember(Key("me", f"{number}", "f"), "us", 1, quota)
         await sqlite.leases.fail(await claimed(sqlite), "no")
         await sqlite.due_webhook([1.0], ["a host"], ["a client"])
-        await sqlite.cleaning.expire(WEEK)
+        await sqlite.cleaning.expire(WEEK, DAY)
         await sqlite.cleaning.bring_back(60.0, 60.0)
         await sqlite.cleaning.to_purge()
     finally:
@@ -157,9 +162,9 @@ async def test_no_question_reads_the_whole_table(sqlite: Store) -> None:
     assert len(asked) > 20
 
 
-async def done(store: Store) -> Job:
+async def done(store: Store, **fields: Any) -> Job:
     """A finished job of four samples."""
-    made = await create(store, job())
+    made = await create(store, job(**fields))
     turn = await claimed(store)
     await store.leases.record(turn, kept(0, 1, 2, 3))
     await store.leases.end_turn(turn, 4, 1.0, WEEK)
@@ -180,6 +185,48 @@ async def test_lost_samples_are_made_again_and_the_others_are_not(store: Store) 
     found = await store.get(made.id)
     assert (found.status, found.done) == ("finished", 4)
     assert (await store.index(made.id)).size.tolist() == [10, 11, 12, 13]
+
+
+async def make_again(store: Store, number: int) -> None:
+    """Finish the job, of which this sample is missing."""
+    turn = await claimed(store)
+    await store.leases.record(turn, kept(number))
+    await store.leases.end_turn(turn, 4, 1.0, WEEK)
+
+
+async def test_a_webhook_that_was_heard_is_not_called_when_the_job_ends_again(store: Store) -> None:
+    made = await done(store, **WEBHOOK)
+    assert await store.due_webhook([0.0]) is not None
+    await store.called(made.id)
+    assert await store.lose(made.id, [1], None)
+    await make_again(store, 1)
+    assert (await store.get(made.id)).status == "finished"
+    assert await store.due_webhook([0.0]) is None
+
+
+async def test_a_webhook_that_was_not_heard_is_called_when_the_job_ends_again(
+    store: Store,
+) -> None:
+    made = await done(store, **WEBHOOK)
+    assert await store.due_webhook([0.0]) is not None
+    assert await store.lose(made.id, [1], None)
+    assert await store.due_webhook([0.0]) is None, "the job has not ended"
+    await make_again(store, 1)
+    due = await store.due_webhook([0.0])
+    assert due is not None and due.status == "finished"
+
+
+async def test_a_webhook_that_is_heard_while_the_job_goes_on_is_not_called_again(
+    store: Store,
+) -> None:
+    made = await done(store, **WEBHOOK)
+    assert await store.due_webhook([60.0]) is not None, "the call is on its way"
+    assert await store.lose(made.id, [1], None)
+    turn = await claimed(store)
+    await store.called(made.id)
+    await store.leases.record(turn, kept(1))
+    await store.leases.end_turn(turn, 4, 1.0, WEEK)
+    assert await store.due_webhook([0.0]) is None
 
 
 async def test_a_whole_result_may_be_lost(store: Store) -> None:

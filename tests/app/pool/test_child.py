@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.pool.child import FILES, Child, end, start
+from app.pool.child import FILES, Child, end, same_modules, start
+from app.wire.messages import ProtocolError, Starting, encode
 from app.wire.options import Options
 
 pytestmark = pytest.mark.anyio
@@ -55,11 +56,25 @@ def room_for_files(count: int) -> Iterator[None]:
 
 async def test_it_receives_what_the_process_sends_and_none_when_it_is_gone() -> None:
     child = await start(running(ECHO), OPTIONS)
-    child.send(b"\0\0\0\5hello")
-    assert await child.receive() == b"hello"
+    child.send(encode(Starting("loading")))
+    assert await child.receive() == Starting("loading")
     assert await child.receive() is None
     assert await end(child.process) == 0
     assert not child.is_running
+    child.close()
+
+
+@pytest.mark.parametrize(
+    "said", [b"\0\0\0\5hello", b"\0\0\0\0", b"\xff\xff\xff\xff"], ids=["words", "nothing", "long"]
+)
+async def test_what_is_no_message_is_an_error_at_once(said: bytes) -> None:
+    child = await start(running(ECHO), OPTIONS)
+    child.send(said)
+    with pytest.raises(ProtocolError):
+        await child.receive()
+    child.kill()
+    await end(child.process)
+    child.kill()  # once more is no error
     child.close()
 
 
@@ -106,3 +121,15 @@ async def test_a_program_that_is_not_there_leaves_no_file_open() -> None:
         await start(["/no/such/program"], OPTIONS)
     await asyncio.sleep(0.05)
     assert open_files() == before
+
+
+def test_it_does_not_get_the_servers_settings_in_its_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Among them are API keys and the webhooks' secret."""
+    monkeypatch.setenv("DDPM_API_KEYS", "a key of this server")
+    monkeypatch.setenv("OTHER", "something")
+    environment = same_modules()
+    assert "DDPM_API_KEYS" not in environment
+    assert environment["OTHER"] == "something"
+    assert environment["PYTHONPATH"].split(os.pathsep) == sys.path

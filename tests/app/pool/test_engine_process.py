@@ -22,6 +22,7 @@ from app.pool.engine_process import EngineProcess
 from app.pool.inflight import InFlight
 from app.wire.messages import (
     HEADER,
+    MAX_BYTES,
     Cancel,
     Counts,
     Done,
@@ -385,17 +386,91 @@ async def test_pauses_between_failed_starts_grow(monkeypatch: pytest.MonkeyPatch
     assert pauses[:5] == [0.0, 1.0, 2.0, 2.0, 2.0]
 
 
-async def test_an_engine_that_speaks_otherwise_than_its_server_ends_it(tmp_path: Path) -> None:
+def say_then(folder: Path, garbage: bytes, *messages: Message) -> None:
+    """Have engines of `script` that start from now on say the messages, and then garbage."""
+    script(folder, *messages)
+    with (folder / "first").open("ab") as first:
+        first.write(garbage)
+
+
+WORDS = b"not msgpack"
+
+
+@pytest.mark.parametrize("was_ready", [False, True])
+async def test_engines_that_speak_otherwise_than_their_server_end_it(
+    tmp_path: Path, was_ready: bool
+) -> None:
+    """At once where none was ever ready, else at the third start in a row."""
     command = script(tmp_path, Ready(MODEL))
-    garbage = b"not msgpack"
-    with (tmp_path / "first").open("ab") as first:
-        first.write(HEADER.pack(len(garbage)) + garbage)
+    garbage = HEADER.pack(len(WORDS)) + WORDS
+    if not was_ready:
+        say_then(tmp_path, garbage)
     async with started(command) as (engine, told):
+        if was_ready:
+            await until(lambda: engine.is_ready)
+            say_then(tmp_path, garbage, Starting("loading"))
+            kill(engine)
         await until(lambda: told.unusable)
         (reason,) = told.unusable
         assert "sent what this server cannot read" in reason
         assert reason.endswith("was the software replaced while it ran? Restart the server")
-        assert engine.status == "unusable"
+        assert (engine.status, engine.restarts) == ("unusable", 3 if was_ready else 0)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [HEADER.pack(len(WORDS)) + WORDS, b"\xff" * 1000, HEADER.pack(MAX_BYTES + 1)],
+    ids=["no message", "noise", "too long"],
+)
+async def test_an_engine_that_sends_garbage_is_killed_and_the_next_does_what_is_left(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, garbage: bytes
+) -> None:
+    command = script(tmp_path, Ready(MODEL))
+    say_then(tmp_path, garbage, Ready(MODEL))
+    async with started(command) as (engine, told):
+        await until(lambda: engine.pid)
+        first = engine.pid
+        submitted(engine, job("a", n=1, steps=1))
+        await until(lambda: "sent what this server cannot read" in caplog.text)
+        script(tmp_path, Ready(MODEL))
+        await until(lambda: engine.is_ready and engine.pid != first)
+        await until(lambda: (tmp_path / "heard").exists() and heard(tmp_path))
+        assert told.unusable == []
+        assert engine.backlog == 1
+    assert not Path(f"/proc/{first}").exists()
+    assert f"engine {first} died with" in caplog.text
+
+
+async def test_an_engine_that_is_killed_at_its_first_start_has_two_more_tries(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where the memory is short at this moment."""
+    async with started(script(tmp_path, Starting("loading"))) as (engine, told):
+        for restarts in (1, 2):
+            await until(lambda: engine.starting)
+            kill(engine)
+            async with asyncio.timeout(WAIT_SECONDS):
+                while engine.restarts < restarts:
+                    await asyncio.sleep(0.005)
+        await until(lambda: engine.starting)
+        kill(engine)
+        await until(lambda: told.unusable)
+        assert told.unusable == [
+            "the engine was killed 3 times while it was starting: is there enough memory?"
+        ]
+    said = "was killed while it was starting; it is tried again"
+    assert len([line for line in caplog.messages if said in line]) == 2
+
+
+async def test_an_engine_that_was_killed_at_its_first_start_gets_ready_at_the_next(
+    tmp_path: Path,
+) -> None:
+    async with started(script(tmp_path, Starting("loading"))) as (engine, told):
+        await until(lambda: engine.starting)
+        script(tmp_path, Ready(MODEL))
+        kill(engine)
+        await until(lambda: engine.is_ready)
+        assert (told.unusable, told.ready, engine.restarts) == ([], 1, 1)
 
 
 async def test_one_that_has_run_before_is_tried_again_whatever_it_says(tmp_path: Path) -> None:
@@ -422,22 +497,24 @@ async def test_other_weights_after_a_death_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "other"),
+    ("change", "other"),
     [
-        ("clip", dataclasses.replace(MODEL, clip=None)),
-        ("variance", dataclasses.replace(MODEL, variance="fixed_small")),
-        ("alpha_bar", dataclasses.replace(MODEL, alpha_bar=(1.0, 0.6, 0.01))),
+        (
+            "the checkpoint's configuration has changed on disk",
+            dataclasses.replace(MODEL, fingerprint="1"),
+        ),
+        ("the runtime has changed", dataclasses.replace(MODEL, runtime="openvino")),
     ],
 )
 async def test_the_same_weights_used_otherwise_are_refused_too(
-    name: str, other: ModelInfo, tmp_path: Path
+    change: str, other: ModelInfo, tmp_path: Path
 ) -> None:
     async with started(script(tmp_path, Ready(MODEL))) as (engine, told):
         await until(lambda: engine.is_ready)
         script(tmp_path, Ready(other))
         kill(engine)
         await until(lambda: told.unusable)
-        assert told.unusable == [f"the checkpoint's {name} has changed on disk; restart the server"]
+        assert told.unusable == [f"{change}; restart the server"]
 
 
 async def test_where_only_the_word_done_was_lost_the_job_is_done(tmp_path: Path) -> None:

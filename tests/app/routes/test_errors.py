@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.generation import errors as generation_errors
-from app.generation.errors import InvalidField, JobFailed
+from app.generation.errors import AnswersFull, ClientHoldsTooMuch, InvalidField, JobFailed
 from app.http.problems import Problem
 from app.http.request_log import RequestRecord
 from app.jobs.errors import JobExpired, KeyReused, TooManyOwnJobs, UnknownJob
@@ -186,6 +186,8 @@ def raised(error: Exception) -> tuple[httpx.Response, str | None]:
         (NotReady("no engine is ready"), 503, "not_ready", "5"),
         (Overloaded("the queue is full", retry_after=7), 503, "overloaded", "7"),
         (ClientOverLimit("your part is full", retry_after=2), 429, "client_over_limit", "2"),
+        (AnswersFull("no memory", retry_after=3), 503, "answers_full", "3"),
+        (ClientHoldsTooMuch("your part", retry_after=4), 429, "client_over_limit", "4"),
         (TooLate("1 of 2 samples were done"), 504, "too_late", None),
         (JobFailed("sample 0 is not a number"), 500, "internal_error", None),
         (UnknownJob("there is no job"), 404, "not_found", None),

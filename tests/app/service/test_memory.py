@@ -1,6 +1,7 @@
 """The API process' memory while clients ask for the largest answers, and read them slowly or not at
 all: on a real server with the default limits."""
 
+import itertools
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ LARGEST = b'{"n": 256, "steps": 42, "frames": 41, "sampler": "ddim", "seed": 1}'
 """The largest answer: 256 x 41 x 2 float32 pictures of 28x28 are 63 of the 64 MiB allowed."""
 LONG = b'{"n": 16, "steps": 1000, "frames": 1000, "seed": 1}'
 """As events, 100 MiB."""
+ADDRESSES = itertools.cycle(f"127.0.1.{number}" for number in range(1, 255))
+"""Every connection is another client's: one alone has at most half of the memory."""
 NPZ, PNG, EVENTS = "application/x-npz", "image/png", "text/event-stream"
 
 
@@ -71,7 +74,7 @@ def is_given_back(server: Server) -> bool:
 
 def test_sixteen_of_the_largest_answers_at_once(server: Server) -> None:
     def ask(accept: str) -> Answer:
-        with connect(server) as connection:
+        with connect(server, next(ADDRESSES)) as connection:
             connection.settimeout(120)
             connection.sendall(trajectory(accept))
             return Answer(connection)
@@ -116,5 +119,6 @@ def unread(server: Server) -> socket.socket:
     """A connection whose other end soon notices that nobody reads."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.bind((next(ADDRESSES), 0))
     connection.connect(("127.0.0.1", server.port))
     return connection
