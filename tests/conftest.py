@@ -1,5 +1,6 @@
 """Fixtures that several packages' tests share."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -77,6 +78,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return next(groups, module)
 
     return ByGroup(config, log)
+
+
+@pytest.fixture(autouse=True)
+def _loggers() -> Iterator[None]:
+    """Leaves the loggers as they were: a command sets them up for the whole of its process."""
+    root, ours = logging.getLogger(), logging.getLogger("ddpm")
+    before = root.handlers[:], root.level, ours.level
+    yield
+    if before != (root.handlers, root.level, ours.level):
+        root.handlers[:] = before[0]
+        root.setLevel(before[1])
+        ours.setLevel(before[2])
+    logging.captureWarnings(False)
 
 
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])

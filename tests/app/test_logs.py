@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,19 +131,6 @@ def test_the_death_of_an_engine_names_the_requests_it_held(logging_server: Serve
     assert line["status"] == 200
 
 
-@pytest.fixture
-def _configured() -> Iterator[None]:
-    """Leaves the loggers as they were."""
-    root, ours = logging.getLogger(), logging.getLogger(logs.OURS)
-    before = root.handlers[:], root.level, ours.level
-    yield
-    root.handlers[:] = before[0]
-    root.setLevel(before[1])
-    ours.setLevel(before[2])
-    logging.captureWarnings(False)
-
-
-@pytest.mark.usefixtures("_configured")
 @pytest.mark.parametrize(
     ("level", "ours", "libraries"),
     [

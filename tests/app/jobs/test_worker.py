@@ -385,7 +385,8 @@ async def test_a_job_whose_disk_is_full_half_way_waits_and_loses_nothing(
     """Neither its files nor the database can grow."""
     plan = make_plan(n=6, shown=(0, 1, 2, 3, STEPS))
     job = await add(sqlite, make_job(plan))
-    one_chunk = dataclasses.replace(TERMS, chunk=2, idle_seconds=60.0)
+    # Where not even the note that it waits can be written, it waits until its lease runs out.
+    one_chunk = dataclasses.replace(TERMS, chunk=2, lease_seconds=1.0, idle_seconds=0.05)
     async with working(sqlite, results, pool, one_chunk):
         await until_done(sqlite, job, 2)
         largest = max(path.stat().st_size for path in results_of(tmp_path))
