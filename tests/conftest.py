@@ -82,14 +82,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _loggers() -> Iterator[None]:
-    """Leaves the loggers as they were: a command sets them up for the whole of its process."""
-    root, ours = logging.getLogger(), logging.getLogger("ddpm")
-    before = root.handlers[:], root.level, ours.level
+    """Each test has the loggers as they are at first: a command sets them up for its process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    for name in list(root.manager.loggerDict):
+        if name.partition(".")[0] == "ddpm":
+            logging.getLogger(name).setLevel(logging.NOTSET)
     yield
-    if before != (root.handlers, root.level, ours.level):
-        root.handlers[:] = before[0]
-        root.setLevel(before[1])
-        ours.setLevel(before[2])
+    if root.handlers != handlers:
+        root.handlers[:] = handlers
+    root.setLevel(level)
     logging.captureWarnings(False)
 
 

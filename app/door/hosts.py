@@ -4,11 +4,11 @@ A page of another site can have a browser ask any address, this machine's too. W
 choose the headers Host, Origin and Sec-Fetch-Site.
 """
 
-import ipaddress
 from collections.abc import Collection, Sequence
 
 from starlette.datastructures import Headers
 
+from app.http.host_header import is_local_or_number, name_of
 from app.http.problems import Problem, shorten
 
 READING = ("GET", "HEAD", "OPTIONS")
@@ -24,9 +24,9 @@ def check_host(headers: Headers, allowed: Sequence[str] | None, own: Collection[
     given = headers.get("host")
     if given is None:  # HTTP/1.0: no browser
         return
-    name = _name(given)
+    name = name_of(given)
     if allowed is None:
-        is_allowed = _is_nobodys(name) or name in own
+        is_allowed = "." not in name or is_local_or_number(name) or name in own
     else:
         is_allowed = any(_matches(name, pattern) for pattern in allowed)
     if not is_allowed:
@@ -54,24 +54,6 @@ def check_origin(method: str, headers: Headers, origins: Sequence[str]) -> None:
         raise Problem(
             403, f"a page {whose} may not use this server; DDPM_CORS_ORIGINS allows pages"
         )
-
-
-def _name(host: str) -> str:
-    """The name in a Host header, in small letters, without the port and the root's dot."""
-    name, separator, port = host.strip().lower().rpartition(":")
-    if not separator or not port.isdecimal():
-        name = host.strip().lower()
-    return name.removesuffix(".")
-
-
-def _is_nobodys(name: str) -> bool:
-    if "." not in name or name.endswith(".localhost"):
-        return True
-    try:
-        ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
-        return False
-    return True
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -1,9 +1,9 @@
 """What every answer tells browsers, whatever it is: who may look into it, keep it, or frame it."""
 
-import ipaddress
-
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.http.host_header import is_local_or_number, name_of
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -28,7 +28,7 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        is_strict = scope.get("scheme") == "https" and not _is_local(Headers(scope=scope))
+        is_strict = scope.get("scheme") == "https" and not _is_local(scope)
 
         async def guarded_send(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -42,14 +42,7 @@ class SecurityHeaders:
         await self.app(scope, receive, guarded_send)
 
 
-def _is_local(headers: Headers) -> bool:
+def _is_local(scope: Scope) -> bool:
     """Is Host a name of the browser's own machine, or a number? Browsers would apply the header to
     all servers there, and to none."""
-    name = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
-        return False
-    return True
+    return is_local_or_number(name_of(Headers(scope=scope).get("host", "")))
