@@ -88,6 +88,10 @@ SAMPLE_BODY = _body(
         "later": ("Samples 100 to 103 of a seed", {"n": 4, "seed": 1, "first_index": 100}),
         "variance": ("Algorithm 2 with sigma_t^2 = beta_t", {"seed": 1, "variance": "fixed_large"}),
         "eta": ("DDIM with noise", {"seed": 1, "sampler": "ddim", "steps": 100, "eta": 0.5}),
+        "spacing": (
+            "Few steps of UniPC",
+            {"seed": 1, "sampler": "unipc", "steps": 8, "spacing": "log_snr"},
+        ),
     }
 )
 TRAJECTORY_BODY = _body(
