@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
 import uvicorn
+from fastapi import FastAPI
 
 from app import logs
 from app.address import check_exposure, listen, local_url
@@ -49,25 +50,7 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
         read_again(server.config, settings, clients)
 
     server = Server(
-        uvicorn.Config(
-            app,
-            host=settings.host,
-            port=settings.port,
-            proxy_headers=bool(settings.proxies),
-            forwarded_allow_ips=settings.proxies,
-            ssl_certfile=settings.tls_certificate or None,
-            ssl_keyfile=settings.tls_key or None,
-            timeout_keep_alive=settings.keep_alive_seconds,
-            timeout_graceful_shutdown=settings.shutdown_seconds + ANSWER_SECONDS,
-            server_header=False,
-            http=patient_protocol(
-                settings.body_seconds, settings.write_seconds, ConnectionLimit.of_this_process()
-            ),
-            ws="none",  # an Upgrade is ignored; uvicorn would answer it with plain text
-            access_log=False,  # app.http.access_log writes those lines
-            log_config=None,
-            reset_contextvars=True,  # else a pipelined request would find its predecessor's
-        ),
+        configure(app, settings),
         until_ready=pool.has_been_ready.wait,
         drain=lambda: drain(pool, settings.shutdown_seconds),
         on_ready=log_address if settings.log_format == "json" else print_address,
@@ -87,6 +70,28 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
     server.run(sockets)
     log.info("stopped")
     return 1 if server.failure else 0
+
+
+def configure(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves the app."""
+    limit = ConnectionLimit.of_this_process()
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        proxy_headers=bool(settings.proxies),
+        forwarded_allow_ips=settings.proxies,
+        ssl_certfile=settings.tls_certificate or None,
+        ssl_keyfile=settings.tls_key or None,
+        timeout_keep_alive=settings.keep_alive_seconds,
+        timeout_graceful_shutdown=settings.shutdown_seconds + ANSWER_SECONDS,
+        server_header=False,
+        http=patient_protocol(settings.body_seconds, settings.write_seconds, limit),
+        ws="none",  # an Upgrade is ignored; uvicorn would answer it with plain text
+        access_log=False,  # app.http.access_log writes those lines
+        log_config=None,
+        reset_contextvars=True,  # else a pipelined request would find its predecessor's
+    )
 
 
 def warn_of(variables: Mapping[str, str]) -> None:

@@ -24,8 +24,8 @@ from diffusion.spacing import (
     SamplerName,
     Spacing,
     SpacingName,
-    default_steps,
     default_variance,
+    kept_timesteps,
 )
 
 MAX_INTEGER = 2**53 - 1
@@ -133,11 +133,8 @@ class Request:
         Raises ValueError naming the field that is out of range.
         """
         T = process.num_timesteps
-        if isinstance(self.spacing, str):
-            steps = self.num_steps if self.num_steps is not None else default_steps(self.sampler, T)
-            spacing = Spacing.by_name(self.spacing, steps, process.alpha_bar.tolist())
-        else:
-            spacing = Spacing.of_paper_t(self.spacing, T)
+        alpha_bar = process.alpha_bar.tolist()
+        spacing = kept_timesteps(self.spacing, self.num_steps, self.sampler, alpha_bar)
         variance = self.variance or default_variance(trained, len(spacing), T)
         return make_table(process, self.sampler, spacing, eta=self.eta, variance=variance)
 

@@ -147,6 +147,25 @@ def _distinct(wanted: Sequence[int], num_timesteps: int) -> tuple[int, ...]:
     return tuple(kept)
 
 
+def kept_timesteps(
+    which: SpacingName | Sequence[int],
+    num_steps: int | None,
+    sampler: SamplerName,
+    alpha_bar: Sequence[float],
+) -> Spacing:
+    """Return the timesteps that a request keeps: by the name of a spacing, or a list of the paper's
+    t, which says the number of steps too. None steps: the sampler's default.
+
+    `alpha_bar` (T,) is that of eq. 4 by the code's t. Raises ValueError for a list that is wrong,
+    and unless 1 <= num_steps <= T.
+    """
+    T = len(alpha_bar)
+    if not isinstance(which, str):
+        return Spacing.of_paper_t(which, T)
+    steps = default_steps(sampler, T) if num_steps is None else num_steps
+    return Spacing.by_name(which, steps, alpha_bar)
+
+
 def default_steps(sampler: SamplerName, num_timesteps: int) -> int:
     """Return how many timesteps are kept unless a request says so: all T by Algorithm 2, 50 by DDIM
     and 20 by the others, or T where that is less."""

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from app.engine.__main__ import main
 from app.engine.batch import Batch
-from app.engine.runner import Call, ChainStep, Runner
+from app.engine.chain_step import ChainStep
+from app.engine.runner import Call, Runner
 from tests.app.server import break_clock
 
 AT_POSITION = 3

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from app.engine.batch import Batch
+from app.engine.chain_step import ChainStep
 from app.engine.job import Chain, Job
 from app.engine.latency_curve import LatencyCurve
 from app.engine.recovery import recover, smaller_batches
-from app.engine.runner import Call, ChainStep, Runner
+from app.engine.runner import Call, Runner
 from app.engine.scheduler import Scheduler
 from app.wire.flight_recorder import Place
 from app.wire.messages import Counts, Done, Event, Failed, Finished, Frame, Limited, Submit

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from app.engine.batch import Batch
+from app.engine.chain_step import BatchStep, ChainStep
 from app.engine.job import Chain
 from app.engine.noise_ahead import Draw, NoiseAhead
 from app.engine.runtime import Runtime
@@ -54,63 +55,6 @@ class Call:
         if self.out is None:
             raise self.error or RuntimeError("the call has not been run")
         return self.out
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class BatchStep:
-    """What a step did to a batch, each (B,C,H,W): the states that it was in, what the model made of
-    them, and the next states; which of these are all numbers; and what this step and the ones
-    before remember, the latest first, as far back as any chain of the batch looks."""
-
-    x_t: Tensor
-    x_0_hat: Tensor
-    x_prev: Tensor
-    is_finite: Sequence[bool]
-    history: Sequence[Tensor]
-
-    def of_each(self) -> "list[ChainStep]":
-        """The same for each chain, in the batch's order."""
-        return [ChainStep(self, row) for row in range(len(self.is_finite))]
-
-
-class ChainStep(NamedTuple):
-    """What a step did to one chain: a row of the batch's tensors, which is looked up only when it
-    is asked for."""
-
-    batch: BatchStep
-    row: int
-
-    @property
-    def x_t(self) -> Tensor:
-        """The state that the chain was in, (C,H,W)."""
-        return self.batch.x_t[self.row]
-
-    @property
-    def x_0_hat(self) -> Tensor:
-        """What the model made of that state, (C,H,W)."""
-        return self.batch.x_0_hat[self.row]
-
-    @property
-    def x_prev(self) -> Tensor:
-        """The chain's next state, (C,H,W)."""
-        return self.batch.x_prev[self.row]
-
-    @property
-    def is_finite(self) -> bool:
-        """Is the next state all numbers?"""
-        return self.batch.is_finite[self.row]
-
-    def remembered(self, j: int) -> Tensor | None:
-        """What this step (j = 0), or the j-th before it, remembers, (C,H,W); None where the chain
-        was in no batch that looked so far back."""
-        return self.batch.history[j][self.row] if j < len(self.batch.history) else None
-
-    def copy(self) -> "ChainStep":
-        """A copy that does not keep the other chains' rows in memory."""
-        whole, own = self.batch, slice(self.row, self.row + 1)
-        x_t, x_0_hat, x_prev = (x[own].clone() for x in (whole.x_t, whole.x_0_hat, whole.x_prev))
-        history = [m[own].clone() for m in whole.history]
-        return ChainStep(BatchStep(x_t, x_0_hat, x_prev, [self.is_finite], history), 0)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -268,13 +212,14 @@ class Runner:
         first = states[0]
         if first is not None and states == first.batch.of_each():
             return first.batch.x_prev, first.batch.history[:depth]
-        zero = torch.zeros(self.shape, device=self.runtime.device)
         x_t = torch.stack([s.x_prev if s else x_T[i] for i, s in enumerate(states)])
-        history = []
-        for j in range(depth):
-            rows = [s.remembered(j) if s else None for s in states]
-            history.append(torch.stack([zero if row is None else row for row in rows]))
-        return x_t, history
+        return x_t, [self._recall(states, j) for j in range(depth)]
+
+    def _recall(self, states: Sequence[ChainStep | None], j: int) -> Tensor:
+        """What each chain's j-th step before the last remembers, (B,C,H,W); 0 where it has none."""
+        zero = torch.zeros(self.shape, device=self.runtime.device)
+        rows = [state.remembered(j) if state else None for state in states]
+        return torch.stack([zero if row is None else row for row in rows])
 
     def _remember(self, call: Call, x_0_hat: Tensor) -> Sequence[Tensor]:
         """The history for the next step of the call's chains."""

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import ParamSpec, Self, TypeVar
+from typing import Self, TypeVar, TypeVarTuple
 
 from app.generation.errors import AnswersFull, AnswerTooLarge, ClientHoldsTooMuch
 from app.generation.trim import trim
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 WAIT_SECONDS = 2.0
 """How long a request waits for room before it is refused."""
 TRIM_BYTES = 4 << 20
@@ -187,11 +187,9 @@ class Room:
             self._budget.give(self._size - size, self._client)
             self._size = size
 
-    async def run(
-        self, executor: Executor, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def run(self, executor: Executor, call: Callable[[*Ts], T], *args: *Ts) -> T:
         """The result of a call in a thread."""
-        work = executor.submit(call, *args, **kwargs)
+        work = executor.submit(call, *args)
         self._running += 1
         work.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._ended))
         return await asyncio.wrap_future(work)

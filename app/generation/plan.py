@@ -13,7 +13,7 @@ from app.generation.schemas import MAX_INTEGER, SampleRequest, TrajectoryRequest
 from app.settings import Settings
 from app.wire.messages import ModelInfo, Submit
 from diffusion.labels import LabelError, Labels
-from diffusion.spacing import Spacing, SpacingName, default_steps, default_variance
+from diffusion.spacing import Spacing, SpacingName, default_variance, kept_timesteps
 
 SAMPLE_PARTS = 4
 """The part of all answers' memory that one sample of a job may take, as a fraction 1/x: it is there
@@ -128,19 +128,17 @@ def _seed(request: SampleRequest, given: int | None) -> int:
 
 def _spacing(request: SampleRequest, model: ModelInfo) -> Spacing:
     """The timesteps that the chain keeps. Raises InvalidField."""
-    T = model.num_timesteps
-    if isinstance(request.spacing, list):
-        if request.steps is not None:
-            reason = "spacing is a list of the timesteps, so leave steps out"
-            raise InvalidField("steps", request.steps, reason)
-        try:
-            return Spacing.of_paper_t(request.spacing, T)
-        except ValueError as error:
-            raise InvalidField("spacing", request.spacing, str(error)) from None
-    steps = request.steps if request.steps is not None else default_steps(request.sampler, T)
-    if steps > T:
+    T, steps = model.num_timesteps, request.steps
+    if steps is not None and isinstance(request.spacing, list):
+        reason = "spacing is a list of the timesteps, so leave steps out"
+        raise InvalidField("steps", steps, reason)
+    if steps is not None and steps > T:
         raise InvalidField("steps", steps, f"this model has T = {T}, so it must be 1..{T}")
-    return Spacing.by_name(request.spacing, steps, model.alpha_bar[1:])  # from the paper's t = 1
+    alpha_bar = model.alpha_bar[1:]  # from the paper's t = 1
+    try:
+        return kept_timesteps(request.spacing, steps, request.sampler, alpha_bar)
+    except ValueError as error:
+        raise InvalidField("spacing", request.spacing, str(error)) from None
 
 
 def _check_cost(n: int, steps: int, limits: Settings) -> None:

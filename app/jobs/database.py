@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.jobs.errors import StorageDamaged, StorageFull, StorageUnavailable
 from app.jobs.tables import now
@@ -83,12 +83,6 @@ class Database:
         with translated():
             async with self._reads() as session:
                 yield session
-
-    @property
-    def in_use(self) -> int:
-        """Connections that are in the middle of a transaction."""
-        pools = [cast(QueuePool, engine.pool) for engine in self._engines]
-        return sum(pool.checkedout() for pool in pools)
 
     async def carry_through(self, call: Coroutine[Any, Any, T]) -> T:
         """The result of a transaction that runs to its end, even when this is cancelled."""

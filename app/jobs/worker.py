@@ -11,20 +11,18 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, NamedTuple, TypeVar, cast
-from uuid import uuid4
 
 from pydantic import TypeAdapter
 
-from app.generation.collect import image
 from app.generation.plan import Plan
+from app.jobs.chunk import Chunk
 from app.jobs.errors import LostLease, StorageDamaged, StorageError, first_line
-from app.jobs.leases import Kept, Leases
+from app.jobs.leases import Leases
 from app.jobs.outage import Outage
-from app.jobs.result_store import ResultStore, encode_image, encode_trajectory, image_bytes
+from app.jobs.result_store import ResultStore, image_bytes
 from app.jobs.tables import Job
 from app.pool.errors import Refused
 from app.pool.pool import EnginePool
@@ -257,7 +255,7 @@ class Worker:
         held = CHUNK_BYTES // max(sample_bytes, 1)
         return max(1, min(self._terms.chunk, room, held))
 
-    async def _run(self, chunk: "Chunk") -> str | None:
+    async def _run(self, chunk: Chunk) -> str | None:
         """Have the engine make the chunk, and keep it. The reason, if the engine cannot make it."""
         recorded = time.monotonic()
         with self._pool.submit(chunk.submit) as inflight:
@@ -278,7 +276,7 @@ class Worker:
             await self._record(chunk)
         return None
 
-    async def _record(self, chunk: "Chunk") -> None:
+    async def _record(self, chunk: Chunk) -> None:
         """Tell the database which samples are kept, once they are sure to be on disk."""
         await self._in_thread(self._results.sync, chunk.job.id)
         await self._leases.record(chunk.job, chunk.kept)
@@ -298,40 +296,3 @@ def _pause_after(turn: asyncio.Task[float]) -> float:
         return turn.result()
     log.error("an error in the server: a job waits until its lease runs out", exc_info=error)
     return RETRY_SECONDS
-
-
-class Chunk:
-    """Some samples of a job while they are made, by number. A finished one becomes a file at once;
-    `kept` are those whose files are whole and that the database does not know of yet."""
-
-    def __init__(self, job: Job, plan: Plan, numbers: Sequence[int], results: ResultStore) -> None:
-        self.job = job
-        self.kept: list[Kept] = []
-        self._plan = plan
-        self._results = results
-        # (x_t, x0_hat) of unfinished samples, by index and position
-        self._frames: defaultdict[int, dict[int, tuple[bytes, bytes]]] = defaultdict(dict)
-        submit = plan.submit
-        self.submit = dataclasses.replace(
-            submit,
-            id=uuid4().hex,
-            indices=tuple(submit.indices[i] for i in numbers),
-            labels=submit.labels and tuple(submit.labels[i] for i in numbers),
-        )
-
-    def show(self, frame: Frame) -> None:
-        """Hold a frame until its sample is finished."""
-        self._frames[frame.index][frame.position] = (frame.x_t, frame.x_0_hat)
-
-    def keep(self, finished: Finished) -> None:
-        """Write the file of a finished sample; blocks. Raises StorageUnavailable or StorageFull."""
-        index, submit = finished.index, self._plan.submit
-        if submit.shown:
-            last = {submit.steps: (finished.x_0, finished.x_0)}
-            encoded = encode_trajectory(self._plan, self._frames.pop(index, {}) | last)
-        else:
-            encoded = encode_image(image(self._plan, finished.x_0))
-        content, first_crc, second_crc = encoded
-        self._results.write(self.job.id, index, content)
-        number = index - submit.indices[0]
-        self.kept.append(Kept(number, len(content), first_crc, second_crc))

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Executor
-from typing import ParamSpec, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from app.generation.budget import Room
 from app.http.blocks import BrokenOff
@@ -10,8 +10,8 @@ from app.jobs.errors import ResultLost, SampleLost, StorageError
 from app.jobs.representations import Stored
 from app.jobs.service import Jobs
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Reading:
@@ -24,10 +24,10 @@ class Reading:
         self._readers = readers
         self._room = room
 
-    async def call(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def call(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         """The result of `work`, which may read files. Raises ResultLost or StorageUnavailable."""
         try:
-            return await self._room.run(self._readers, work, *args, **kwargs)
+            return await self._room.run(self._readers, work, *args)
         except SampleLost as lost:
             raise await self._jobs.repair(self._stored, lost) from None
 

@@ -55,18 +55,15 @@ class Sampler(NamedTuple):
             reason = "it must be NAME[:STEPS][/SPACING][@GUIDANCE]"
             raise EvaluationError(f"sampler: {text!r} is not allowed; {reason}")
         name, steps, spacing, guidance = found.groups()
-        if name not in get_args(SamplerName):
-            known = ", ".join(get_args(SamplerName))
-            raise EvaluationError(f"sampler: {text!r}: {name!r} is none of {known}")
-        if steps is not None and not (NUMBER.fullmatch(steps) and 1 <= int(steps) <= num_timesteps):
-            raise EvaluationError(f"sampler: {text!r}: steps must be 1..{num_timesteps}")
-        if guidance is not None and not (
-            FRACTION.fullmatch(guidance) and float(guidance) <= MAX_GUIDANCE
+        samplers, spacings = get_args(SamplerName), get_args(SpacingName)
+        for is_allowed, reason in (
+            (name in samplers, f"{name!r} is none of {', '.join(samplers)}"),
+            (_is_count(steps, num_timesteps), f"steps must be 1..{num_timesteps}"),
+            (_is_guidance(guidance), f"guidance must be 0..{MAX_GUIDANCE}"),
+            (spacing in (None, *spacings), f"spacing must be one of {', '.join(spacings)}"),
         ):
-            raise EvaluationError(f"sampler: {text!r}: guidance must be 0..{MAX_GUIDANCE}")
-        if spacing is not None and spacing not in get_args(SpacingName):
-            known = ", ".join(get_args(SpacingName))
-            raise EvaluationError(f"sampler: {text!r}: spacing must be one of {known}")
+            if not is_allowed:
+                raise EvaluationError(f"sampler: {text!r}: {reason}")
         kept = int(steps) if steps else default_steps(name, num_timesteps)  # type: ignore[arg-type]
         return cls(name, kept, float(guidance or 0), spacing or "even")  # type: ignore[arg-type]
 
@@ -81,6 +78,16 @@ class Sampler(NamedTuple):
     def file_name(self) -> str:
         """The name of the files of this sampler's samples, without an ending."""
         return str(self).replace(":", "-").replace("/", "-")
+
+
+def _is_count(text: str | None, most: int) -> bool:
+    """Whether a text is a number 1..most, or left out."""
+    return text is None or bool(NUMBER.fullmatch(text) and 1 <= int(text) <= most)
+
+
+def _is_guidance(text: str | None) -> bool:
+    """Whether a text is a strength of guidance, or left out."""
+    return text is None or bool(FRACTION.fullmatch(text) and float(text) <= MAX_GUIDANCE)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""What the tests of evaluations share: small images, a tiny model, and a finished report."""
+"""What the tests of the science share: the paper's process, small images, a tiny model, and a
+finished report of it."""
 
 import signal
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffusion.process import Process, linear_beta
+from tests.diffusion.chain import T
 from tests.diffusion.evaluation.runs import Run, evaluate
 from tests.tiny import save_tiny
 
@@ -38,6 +41,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(tiny: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished evaluation of `tiny` on `data`; its folder is not to be written to."""
     return evaluate(tiny, data, tmp_path_factory.mktemp("evaluation") / "report")
+
+
+@pytest.fixture
+def process() -> Process:
+    """The paper's: 1000 steps, betas from 1e-4 to 0.02."""
+    return Process.from_beta(linear_beta(T))
 
 
 @pytest.fixture

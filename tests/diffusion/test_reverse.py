@@ -7,25 +7,12 @@ import torch
 from torch import Tensor
 
 from diffusion.guidance import Conditioning
-from diffusion.process import Process, linear_beta
+from diffusion.process import Process
 from diffusion.reverse import remember, sample, step
 from diffusion.sampler_table import HISTORY, StepCoefficients
 from diffusion.samplers import ddim, ddpm, dpmpp, ipndm, make_table, unipc
 from diffusion.spacing import SamplerName
-
-T = 1000
-FULL = torch.arange(T)
-SHORT = torch.tensor([0, 100, 333, 334, 640, 999])
-SHAPE = (1, 4, 4)
-
-
-@pytest.fixture
-def process() -> Process:
-    return Process.from_beta(linear_beta(T))
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.diffusion.chain import FULL, SHAPE, SHORT, draw
 
 
 def test_the_estimate_is_clipped_before_the_mean_is_formed(process: Process) -> None:

@@ -1,21 +1,12 @@
 """What every sampler is: a table of kept timesteps and coefficients."""
 
 import numpy as np
-import pytest
 import torch
 
-from diffusion.process import Process, linear_beta
+from diffusion.process import Process
 from diffusion.sampler_table import SamplerTable, StepCoefficients
 from diffusion.samplers import ddim, ddpm, dpmpp, ipndm, unipc
-
-T = 1000
-FULL = torch.arange(T)
-SHORT = torch.tensor([0, 100, 333, 334, 640, 999])
-
-
-@pytest.fixture
-def process() -> Process:
-    return Process.from_beta(linear_beta(T))
+from tests.diffusion.chain import FULL, SHORT, T
 
 
 def test_coefficients_are_float64_until_the_end(process: Process) -> None:

@@ -16,21 +16,12 @@ from diffusers import (
 from torch import Tensor
 
 from diffusion.guidance import Conditioning
-from diffusion.process import Process, linear_beta
+from diffusion.process import Process
 from diffusion.reverse import remember, sample, step
 from diffusion.sampler_table import SamplerTable, StepCoefficients
 from diffusion.samplers import ddim, ddpm, dpmpp, ipndm, make_table, unipc
 from diffusion.spacing import Spacing
-
-T = 1000
-FULL = torch.arange(T)
-SHORT = torch.tensor([0, 100, 333, 334, 640, 999])
-SHAPE = (1, 4, 4)
-
-
-@pytest.fixture
-def process() -> Process:
-    return Process.from_beta(linear_beta(T))
+from tests.diffusion.chain import FULL, SHAPE, SHORT, T, draw
 
 
 @pytest.fixture
@@ -41,10 +32,6 @@ def z(monkeypatch: pytest.MonkeyPatch) -> Tensor:
         "diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_args, **_options: noise
     )
     return noise
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def apply(table: SamplerTable, k: int, x_t: Tensor, eps: Tensor, z: Tensor) -> Tensor:

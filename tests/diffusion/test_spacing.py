@@ -11,6 +11,7 @@ from diffusion.spacing import (
     SpacingName,
     default_steps,
     default_variance,
+    kept_timesteps,
 )
 
 
@@ -87,6 +88,16 @@ def test_a_list_of_the_papers_t_falls_from_T() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             Spacing.of_paper_t(wrong, 50)
+
+
+def test_a_request_keeps_what_its_spacing_says_and_as_many_as_its_sampler_needs() -> None:
+    assert kept_timesteps("even", None, "ddim", ALPHA_BAR) == Spacing.even(1000, 50)
+    assert kept_timesteps("karras", 8, "unipc", ALPHA_BAR) == Spacing.by_name(
+        "karras", 8, ALPHA_BAR
+    )
+    assert kept_timesteps([1000, 20, 3], None, "ddpm", ALPHA_BAR).kept == (2, 19, 999)
+    with pytest.raises(ValueError, match="must begin with T = 1000"):
+        kept_timesteps([10], None, "ddpm", ALPHA_BAR)
 
 
 def test_the_network_counts_from_zero_and_the_paper_from_one_down_to_the_image() -> None:

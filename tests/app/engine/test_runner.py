@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from app.engine.batch import Batch
+from app.engine.chain_step import ChainStep
 from app.engine.job import Chain, Job
 from app.engine.latency_curve import LatencyCurve
-from app.engine.runner import Call, ChainStep, Runner
+from app.engine.runner import Call, Runner
 from app.engine.runtime import Lanes
 from app.wire.messages import Submit
 from diffusion.config import ProcessConfig
