@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from app.generation.formats import ARRAYS, IMAGES
-from app.jobs import worker
+from app.jobs import chunk, worker
 from app.jobs.database import BUSY_SECONDS
 from app.jobs.errors import LostLease, StorageFull, StorageUnavailable
 from app.jobs.quotas import Quota
@@ -196,7 +196,7 @@ async def test_storage_that_fails_makes_a_job_wait_and_says_so(
 async def test_an_error_of_the_servers_own_fails_the_job_with_the_reason(
     sqlite: Store, results: ResultStore, pool: FakePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "encode_image", None)
+    monkeypatch.setattr(chunk, "encode_image", None)
     job = await add(sqlite, make_job(make_plan()))
     async with working(sqlite, results, pool):
         found = await until_status(sqlite, job, "failed")
