@@ -13,8 +13,6 @@ from benchmarks.soak.supervisor import Supervisor
 
 AGAIN = {429: 5.0, 503: 5.0, 507: 5.0}
 """Statuses after which the same is asked again, and the pause where there is no Retry-After."""
-
-
 NOTICE_SECONDS = 1.0
 """What the supervisor may take to notice that its server has ended."""
 
