@@ -154,8 +154,9 @@ class Server(uvicorn.Server):
         if self.started and self._on_hangup is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup)
         if self.started:
-            log.info("listening on %s; Ctrl-C stops the server", self._url)
-            self._tasks.start("the announcement", self._announce(), may_return=True)
+            url = self._url()
+            log.info("listening on %s; Ctrl-C stops the server", url)
+            self._tasks.start("the announcement", self._announce(url), may_return=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, and end when the last requests are answered or `drain` gave them up."""
@@ -173,11 +174,11 @@ class Server(uvicorn.Server):
         with contextlib.suppress(OSError):  # nobody may read it any more
             print(f"ddpm serve: {reason}", file=sys.stderr)  # noqa: T201
 
-    async def _announce(self) -> None:
+    async def _announce(self, url: str) -> None:
         await self._until_ready()
-        self._on_ready(self._url)
+        if not self.should_exit:
+            self._on_ready(url)
 
-    @property
     def _url(self) -> str:
         # The socket knows the port: port 0 in the settings means any free one.
         port = self.servers[0].sockets[0].getsockname()[1]

@@ -81,6 +81,29 @@ def test_it_announces_itself_when_it_is_ready_and_drains_when_it_stops() -> None
     assert draining == "draining"
 
 
+def test_an_engine_that_is_ready_only_while_the_server_stops_is_not_announced() -> None:
+    told: list[str] = []
+
+    async def run() -> Server:
+        is_ready = asyncio.Event()
+
+        async def drain() -> None:
+            while server.servers[0].sockets:  # until it no longer listens
+                await asyncio.sleep(0)
+            is_ready.set()
+
+        server = made(is_ready.wait, told.append, drain)
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        server.should_exit = True
+        await serving
+        return server
+
+    server = asyncio.run(run())
+    assert (server.failure, told) == (None, [])
+
+
 def test_an_address_in_use_is_told_with_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         config = uvicorn.Config(
