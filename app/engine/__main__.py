@@ -49,7 +49,7 @@ def outlive_for(seconds: float, connection: socket.socket) -> None:
 
 def load(
     options: Options, make_runner: type[Runner] = Runner, tell: Tell = tell_nobody
-) -> tuple[Engine, Ready]:
+) -> tuple[Engine[Runner], Ready]:
     """Load the checkpoint and warm up: the engine, and what to tell of its model.
 
     `tell` is called with each step of the way. Raises CheckpointError, ConfigError, DeviceError or

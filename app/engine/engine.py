@@ -2,18 +2,15 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-
-import torch
-from torch import Tensor
+from typing import Any, Generic, TypeVar
 
 from app.engine.batch import Batch
-from app.engine.chain_step import ChainStep
+from app.engine.board import Board, Call, Made
 from app.engine.job import Chain, Job
 from app.engine.latency_curve import LatencyCurve
 from app.engine.recovery import recover, smaller_batches
-from app.engine.runner import Call, Runner
 from app.engine.scheduler import Scheduler
 from app.wire.flight_recorder import Place
 from app.wire.messages import Counts, Done, Event, Failed, Finished, Frame, Limited, Submit
@@ -29,7 +26,10 @@ MAX_TABLES = 256
 """Samplers' tables that are kept for the next job."""
 
 
-class Engine:
+B = TypeVar("B", bound=Board[Any])
+
+
+class Engine(Generic[B]):
     """Advances all jobs, a batch of chains a step; several batches at once where the runtime has
     lanes, each of which a thread drives:
 
@@ -44,7 +44,7 @@ class Engine:
     def __init__(
         self,
         process: Process,
-        runner: Runner,
+        runner: B,
         curve: LatencyCurve,
         clock: Callable[[], float] = time.monotonic,
         on_step: Callable[[int, Sequence[Place]], object] = lambda _oldest, _places: None,
@@ -100,7 +100,7 @@ class Engine:
             place = None if batch.has_machine else lane
             started = self._announce(batch)
             try:
-                call = self.runner.prepare(batch, place)
+                call: Call = self.runner.prepare(batch, place)
             except Exception as error:
                 self._recover(batch, place, error)
                 continue
@@ -112,7 +112,7 @@ class Engine:
     def run(self, call: Call) -> None:
         """Run the network for a call, maybe while other lanes are at work."""
         try:
-            call.out = self.runner.run(call)
+            self.runner.run(call)
         except Exception as error:
             call.error = error
 
@@ -120,11 +120,13 @@ class Engine:
         """Settle the step that has been run on this lane: what it made becomes events."""
         call = self._running.pop(lane)
         try:
-            steps = self.runner.finish(call, call.result())
+            if call.error is not None:
+                raise call.error
+            made = self.runner.finish(call)
         except Exception as error:
             self._recover(call.batch, call.lane, error)
         else:
-            self._settle(call, dict(zip(call.batch, steps, strict=True)))
+            self._settle(call, made)
 
     def take_events(self) -> list[Event | Limited]:
         """What there is to tell since this was last asked, in order."""
@@ -174,19 +176,24 @@ class Engine:
             self._fail(job, reason)
         self._again += self.scheduler.split(batch, parts)
 
-    def _settle(self, call: Call, steps: Mapping[Chain, ChainStep]) -> None:
-        """Turn a step into events, and let go of the chains that are finished or cancelled."""
-        for chain, step in steps.items():
-            if not step.is_finite and self.scheduler.is_here(chain):
-                where = f"step {chain.position + 1} of {chain.job.num_steps}"
+    def _settle(self, call: Call, made: Made) -> None:
+        """Turn what was made into events, and let go of the chains that are finished or
+        cancelled."""
+        is_here = self.scheduler.is_here
+        for chain, step in made.bad.items():
+            if is_here(chain):
+                where = f"step {step} of {chain.job.num_steps}"
                 self._fail(chain.job, f"sample {chain.index} is not a number after {where}")
-        here = {chain: step for chain, step in steps.items() if self.scheduler.is_here(chain)}
-        self._events += frames(here)
+        self._events += [
+            Frame(chain.job.id, chain.index, position, x_t, x_0_hat)
+            for chain, position, x_t, x_0_hat in made.frames
+            if is_here(chain)
+        ]
+        gone = [chain for chain in call.batch if not is_here(chain)]
         finished = self.scheduler.advance(call.batch)
-        self._events += [Finished(c.job.id, c.index, raw(here[c].x_prev)) for c in finished]
+        self._events += [Finished(c.job.id, c.index, made.results[c]) for c in finished]
         self._events += [self._done(job) for job in finished_jobs(finished)]
-        self.runner.forget([chain for chain in call.batch if chain not in here])
-        self.runner.forget(finished)
+        self.runner.forget(gone + finished)
         self._count(call)
 
     def _fail(self, job: Job, reason: str) -> None:
@@ -207,15 +214,6 @@ class Engine:
         self._counts[call.size] = counts if before is None else counts + before
 
 
-def frames(steps: Mapping[Chain, ChainStep]) -> list[Frame]:
-    """The states that the chains were in before their step, where these are to be shown."""
-    return [
-        Frame(chain.job.id, chain.index, chain.position, raw(step.x_t), raw(step.x_0_hat))
-        for chain, step in steps.items()
-        if chain.position in chain.job.shown
-    ]
-
-
 def finished_jobs(finished: Iterable[Chain]) -> Iterable[Job]:
     """The jobs whose last chains are among these, in order."""
     return dict.fromkeys(chain.job for chain in finished if not chain.job.chains)
@@ -228,8 +226,3 @@ def places(batch: Iterable[Chain]) -> dict[str, Place]:
         if chain.job.id not in first:
             first[chain.job.id] = Place(chain.job.id, chain.index, chain.position)
     return first
-
-
-def raw(image: Tensor) -> bytes:
-    """float32 (C,H,W) as little-endian bytes."""
-    return image.to("cpu", torch.float32).contiguous().numpy().tobytes()

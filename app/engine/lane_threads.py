@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -29,7 +29,7 @@ class LaneThreads:
     """A thread for each lane of the engine. One at a time holds the lock, under which it hears what
     is asked for, begins a step on its lane or ends one; meanwhile the others run the network."""
 
-    def __init__(self, channel: Channel, engine: Engine) -> None:
+    def __init__(self, channel: Channel, engine: Engine[Any]) -> None:
         self._channel = channel
         self._engine = engine
         self._lock = threading.Condition(threading.Lock())
@@ -87,7 +87,7 @@ class LaneThreads:
             carry_out(self._engine, message)
 
 
-def carry_out(engine: Engine, message: Message) -> None:
+def carry_out(engine: Engine[Any], message: Message) -> None:
     """Do what a message from the API process asks for."""
     match message:
         case Submit():

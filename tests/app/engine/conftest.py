@@ -12,7 +12,7 @@ import torch
 
 from app.engine.engine import Engine
 from app.engine.latency_curve import LatencyCurve
-from app.engine.runner import Call, Runner
+from app.engine.runner import NetworkCall, Runner
 from app.engine.runtime import Runtime, make_runtime
 from app.engine.warmup import invariant_sizes
 from app.wire.messages import Event, Finished, Frame, Limited, Submit
@@ -160,7 +160,7 @@ def break_for(bench: Bench, index: int, how: Callable[[torch.Tensor], torch.Tens
     """Damage the network's output for the chain of that index, from its third step on."""
     runner, whole = bench.engine.runner, bench.engine.runner._guide
 
-    def broken(call: Call, both: torch.Tensor) -> torch.Tensor:
+    def broken(call: NetworkCall, both: torch.Tensor) -> torch.Tensor:
         out = whole(call, both)
         for i, chain in enumerate(call.batch):
             if chain.index == index and chain.position >= 2:

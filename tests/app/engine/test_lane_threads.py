@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from app.engine.batch import Batch
-from app.engine.runner import Call
+from app.engine.runner import NetworkCall
 from app.wire.flight_recorder import Place
 from app.wire.messages import Failed, Limited, Submit
 from tests.app.engine.conftest import ROW_FAULTS, Bench, break_for, crash, finished
@@ -101,7 +101,7 @@ def test_out_of_memory_the_step_is_run_in_smaller_batches_to_the_same_bytes(
     runner = on_lanes.engine.runner
     prepare = runner.prepare
 
-    def scarce(batch: Batch, lane: int | None) -> Call:
+    def scarce(batch: Batch, lane: int | None) -> NetworkCall:
         if batch.rows > 2:
             raise torch.OutOfMemoryError("injected")
         return prepare(batch, lane)
