@@ -52,6 +52,8 @@ class Board(Protocol[C]):
     """
 
     batch_sizes: tuple[int, ...]  # network rows in a call, increasing
+    depth: int  # calls of a lane that are under way at once, at most; one after another
+    max_steps: int  # in a call
 
     def __len__(self) -> int:
         """The number of chains whose states it holds."""
@@ -68,8 +70,12 @@ class Board(Protocol[C]):
     def can_repeat(self) -> bool:
         """Are the states whole after a call that failed, so that it can be prepared again?"""
 
+    def seat(self, chain: Chain) -> bool:
+        """Keep a place for the state of a chain that is about to begin. False: there is none."""
+
     def prepare(self, batch: Batch, lane: int | None) -> C:
-        """Get a batch under way on a lane or, with None, on the whole machine."""
+        """Get a batch under way on a lane, behind those that are on it, or, with None, on the whole
+        machine."""
 
     def run(self, call: C) -> None:
         """Return once the network has been run for the call."""

@@ -1,7 +1,9 @@
 """The engine as a pure step machine: jobs in, steps, events out. No process, socket or thread."""
 
+import itertools
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
@@ -30,10 +32,12 @@ B = TypeVar("B", bound=Board[Any])
 
 
 class Engine(Generic[B]):
-    """Advances all jobs, a batch of chains a step; several batches at once where the runtime has
+    """Advances all jobs, a batch of chains a step; several batches at once where the board has
     lanes, each of which a thread drives:
 
-        call = engine.begin(lane)  # None: there is nothing to do on this lane for now
+        while engine.begin(lane):  # until the lane is full, or there is nothing to begin for now
+            pass
+        call = engine.oldest(lane)  # None: there is nothing on the lane
         engine.run(call)
         engine.end(lane)
         events = engine.take_events()
@@ -53,10 +57,16 @@ class Engine(Generic[B]):
         oldest that then runs, counted from 1, and where every job is that runs."""
         self.on_step = on_step
         self.runner = runner
-        self.scheduler = Scheduler(curve, runner.num_lanes)
+        self.scheduler = Scheduler(
+            curve,
+            runner.num_lanes,
+            depth=runner.depth,
+            max_steps=runner.max_steps,
+            seat=runner.seat,
+        )
         self.clock = clock
         self._begun = 0  # steps
-        self._running: dict[int, Call] = {}  # by lane
+        self._lanes: list[deque[Call]] = [deque() for _ in range(runner.num_lanes)]  # oldest first
         self._again: list[Batch] = []  # after a failure: one at a time, beside no other
         self._events: list[Event | Limited] = []
         self._counts: dict[int, Counts] = {}  # by batch size
@@ -72,7 +82,7 @@ class Engine(Generic[B]):
     @property
     def is_idle(self) -> bool:
         """Is there nothing to advance?"""
-        return self.scheduler.is_idle and not self._running and not self._again
+        return self.scheduler.is_idle and not self._is_at_work and not self._again
 
     def submit(self, submit: Submit) -> None:
         """Admit a job; a job that can never run fails at once."""
@@ -94,9 +104,9 @@ class Engine(Generic[B]):
         self.scheduler.pause(job_id, paused=paused)
 
     def begin(self, lane: int) -> Call | None:
-        """Choose and prepare a batch that is to take a step on this lane, which is free. None where
-        there is none; then either the engine is idle or other lanes are at work."""
-        while batch := self._choose():
+        """Choose a batch and get it under way on this lane, behind those that are on it. None where
+        the lane is full, or there is no batch; then either the engine is idle or at work."""
+        while len(self._lanes[lane]) < self.runner.depth and (batch := self._choose()):
             place = None if batch.has_machine else lane
             started = self._announce(batch)
             try:
@@ -105,20 +115,24 @@ class Engine(Generic[B]):
                 self._recover(batch, place, error)
                 continue
             call.number, call.started = self._begun, started
-            self._running[lane] = call
+            self._lanes[lane].append(call)
             return call
         return None
 
+    def oldest(self, lane: int) -> Call | None:
+        """The call of the lane that is to be run and ended next; None where there is none."""
+        return self._lanes[lane][0] if self._lanes[lane] else None
+
     def run(self, call: Call) -> None:
-        """Run the network for a call, maybe while other lanes are at work."""
+        """Run the network for the oldest call of a lane, maybe while other lanes are at work."""
         try:
             self.runner.run(call)
         except Exception as error:
             call.error = error
 
     def end(self, lane: int) -> None:
-        """Settle the step that has been run on this lane: what it made becomes events."""
-        call = self._running.pop(lane)
+        """Settle the lane's oldest call, which has been run: what it made becomes events."""
+        call = self._lanes[lane].popleft()
         try:
             if call.error is not None:
                 raise call.error
@@ -127,6 +141,8 @@ class Engine(Generic[B]):
             self._recover(call.batch, call.lane, error)
         else:
             self._settle(call, made)
+        if self._lanes[lane]:
+            self._lanes[lane][0].started = self.clock()  # until now it has waited for this one
 
     def take_events(self) -> list[Event | Limited]:
         """What there is to tell since this was last asked, in order."""
@@ -139,10 +155,14 @@ class Engine(Generic[B]):
         self._counts.clear()
         return counts
 
+    @property
+    def _is_at_work(self) -> bool:
+        return any(self._lanes)
+
     def _choose(self) -> Batch:
         """What is to be tried again, once no other batch runs; else what the scheduler chooses.
         Empty when there is nothing to run now."""
-        while self._again and not self._running:
+        while self._again and not self._is_at_work:
             batch = self._again.pop(0)
             chains = [chain for chain in batch if self.scheduler.is_here(chain)]
             if chains and batch.rows <= self.runner.max_rows:
@@ -160,7 +180,7 @@ class Engine(Generic[B]):
         for chain in batch:
             if chain.job.started is None:
                 chain.job.started = now
-        for call in self._running.values():
+        for call in itertools.chain.from_iterable(self._lanes):
             oldest = min(oldest, call.number)
             at.update(places(call.batch))
         self.on_step(oldest, list(at.values()))
@@ -207,8 +227,9 @@ class Engine(Generic[B]):
         return Done(job.id, started - job.submitted, self.clock() - started)
 
     def _count(self, call: Call) -> None:
-        seconds = self.clock() - call.started
-        counts = Counts(call.size, 1, call.rows, seconds, self.scheduler.preemptions)
+        steps, seconds = call.batch.steps, self.clock() - call.started
+        preemptions = self.scheduler.preemptions
+        counts = Counts(call.size, steps, steps * call.rows, seconds, preemptions)
         self.scheduler.preemptions = 0
         before = self._counts.get(call.size)
         self._counts[call.size] = counts if before is None else counts + before

@@ -13,13 +13,15 @@ if TYPE_CHECKING:  # the scheduler, which imports this, is tested without torch
 
 @dataclass(eq=False, slots=True)
 class Chain:
-    """The reverse process of one image: sample `index` of its job, `position` steps done."""
+    """The reverse process of one image: sample `index` of its job, `position` steps done and
+    `launched` steps begun, which are more while it is in a batch that is not done."""
 
     job: "Job"
     index: int
     label: int | None
     position: int = 0
-    is_running: bool = False  # in a batch that is not done
+    launched: int = 0
+    is_running: bool = False  # in a batch that must be done before it may join another
 
 
 @dataclass(eq=False, slots=True)
@@ -42,8 +44,8 @@ class Job:
     is_paused: bool = False
     chains: list[Chain] = field(default_factory=list)  # the unfinished ones, in index order
     delay: float = 0.0  # seconds lost to sharing
-    steps_left: int = 0  # over all chains
-    running: int = 0  # chains in batches that are not done
+    steps_left: int = 0  # that have not begun, over all chains
+    running: int = 0  # chains that are running
     alone_seconds: float = 0.0  # what all of it takes alone on the machine, set when admitted
     step_seconds: float = 0.0  # what one step of one of its chains takes, were it alone
 
@@ -80,13 +82,18 @@ class Job:
 
     @property
     def seconds_left(self) -> float:
-        """What it still needs, were it alone."""
+        """What the steps still need that have not begun, were it alone."""
         return self.steps_left * self.step_seconds
+
+    @property
+    def num_waiting(self) -> int:
+        """How many of its chains could join a batch, were it not paused."""
+        return len(self.chains) - self.running
 
     @property
     def has_waiting(self) -> bool:
         """Could a chain of it join a batch?"""
-        return not self.is_paused and self.running < len(self.chains)
+        return not self.is_paused and self.num_waiting > 0
 
     def waiting(self) -> Iterator[Chain]:
         """The chains that could join a batch."""

@@ -27,7 +27,7 @@ class Channel(Protocol):
 
 class LaneThreads:
     """A thread for each lane of the engine. One at a time holds the lock, under which it hears what
-    is asked for, begins a step on its lane or ends one; meanwhile the others run the network."""
+    is asked for, begins steps on its lane or ends one; meanwhile the others run the network."""
 
     def __init__(self, channel: Channel, engine: Engine[Any]) -> None:
         self._channel = channel
@@ -62,7 +62,9 @@ class LaneThreads:
     def _step(self, lane: int) -> None:
         engine = self._engine
         self._listen()
-        call = engine.begin(lane)
+        while engine.begin(lane):
+            pass
+        call = engine.oldest(lane)
         self._channel.send(*engine.take_events())
         self._lock.notify_all()
         if call is not None:

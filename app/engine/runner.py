@@ -56,7 +56,9 @@ class Roster:
 
 
 class Runner:
-    """Owns the states of all chains that have begun."""
+    """Owns the states of all chains that have begun, and advances them a step at a time."""
+
+    depth = max_steps = 1
 
     def __init__(
         self,
@@ -102,6 +104,10 @@ class Runner:
         self.batch_sizes = tuple(size for size in self.batch_sizes if size <= half) or (half,)
         if self.runtime.device.type == "cuda":
             torch.cuda.empty_cache()
+        return True
+
+    def seat(self, _chain: Chain) -> bool:
+        """There is always room for a state."""
         return True
 
     def prepare(self, batch: Batch, lane: int | None) -> NetworkCall:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from app.engine.board import Call
 from app.engine.engine import Engine
 from app.engine.latency_curve import LatencyCurve
 from app.engine.runner import NetworkCall, Runner
@@ -66,16 +67,22 @@ class Bench:
 
     @torch.inference_mode()
     def step(self) -> list[Event | Limited]:
-        """Do what the threads of the lanes do, in one: begin a step on every lane that is free,
+        """Do what the threads of the lanes do, in one: begin steps on every lane until it is full,
         then end the one that was begun first."""
-        for lane in range(self.engine.runner.num_lanes):
-            if lane not in self.engine._running and self.engine.begin(lane) is None:
-                break
-        if self.engine._running:
-            lane, call = next(iter(self.engine._running.items()))
-            self.engine.run(call)
-            self.engine.end(lane)
-        return self.engine.take_events()
+        engine = self.engine
+        lanes = range(engine.runner.num_lanes)
+        while any(engine.begin(lane) for lane in lanes):
+            pass
+        calls = [(call.number, lane, call) for lane in lanes if (call := engine.oldest(lane))]
+        if calls:
+            _, lane, call = min(calls)
+            engine.run(call)
+            engine.end(lane)
+        return engine.take_events()
+
+    def under_way(self) -> list[Call]:
+        """The calls that have begun and not ended."""
+        return [call for calls in self.engine._lanes for call in calls]
 
     def drain(self) -> list[Any]:
         """All events until the engine is idle; the clock ticks once a step."""
