@@ -48,11 +48,11 @@ class Batch:
 
     @classmethod
     def with_machine(cls, curve: LatencyCurve, chains: Sequence[Chain]) -> Self:
-        """These chains for one step, and no other batch beside them."""
+        """These chains for the step that they have not done, and no other batch beside them."""
         batch = cls(curve, 1, 0)
         batch.is_only = True
         batch.chains = list(chains)
-        batch.rows = sum(chain.job.rows for chain in chains)
+        batch.rows = sum(chain.job.rows_at(chain.position) for chain in chains)
         return batch
 
     def __len__(self) -> int:
@@ -80,37 +80,37 @@ class Batch:
         first = self.chains[0].job if self.chains else job
         if first is not job and (job.is_alone or first.is_alone):
             return False
-        if self.chains and self.rows + job.rows > self.limit:
+        if self.chains and self.rows + chain.rows > self.limit:
             return False
-        if self._is_in_the_way(first, job):
+        if self._is_in_the_way(first, chain):
             self.is_cut_short = True
             return False
         if not (chain.launched or self._seat(chain)):
             return False
         self.chains.append(chain)
-        self.rows += job.rows
+        self.rows += chain.rows
         return True
 
-    def _is_in_the_way(self, first: Job, job: Job) -> bool:
-        is_longer = job.alone_seconds > COMPARABLE * first.alone_seconds
+    def _is_in_the_way(self, first: Job, chain: Chain) -> bool:
+        is_longer = chain.job.alone_seconds > COMPARABLE * first.alone_seconds
         if not is_longer or first.slowdown >= PATIENCE:
             return False
         needed = self.curve.seconds(first.width(self.curve.max_rows))
-        return self._seconds(self.rows + job.rows) > TOLERANCE * needed
+        return self._seconds(self.rows + chain.rows) > TOLERANCE * needed
 
     def steps_of(self, done: int, chain: Chain) -> int:
         """How many steps a chain takes in it, which had so many done before."""
         return min(self.steps, chain.job.num_steps - done)
 
     def lengthen(self, most: int, *, others_wait: bool) -> None:
-        """Take several steps, at most so many, where one is short: as many as RUN_SECONDS have,
-        while few rows idle for others to wait for (IDLE), and few states leave (LEAVING)."""
+        """Take several steps, at most so many, where one is short: as many as RUN_SECONDS have and
+        as take as many rows, while few rows idle for others to wait for (IDLE), and few states
+        leave (LEAVING)."""
         left = [chain.job.num_steps - chain.launched for chain in self.chains]
-        most = min(most, int(RUN_SECONDS / self._seconds(self.rows)), max(left))
+        alike = [chain.job.rows_alike(chain.launched) for chain in self.chains]
+        most = min(most, int(RUN_SECONDS / self._seconds(self.rows)), max(left), *alike)
         for steps in range(most, 1, -1):
-            idle = sum(
-                max(0, steps - n) * c.job.rows for c, n in zip(self.chains, left, strict=True)
-            )
+            idle = sum(max(0, steps - n) * c.rows for c, n in zip(self.chains, left, strict=True))
             if others_wait and idle > IDLE * steps * self.rows:
                 continue
             if sum(leaving(c, steps) for c in self.chains) <= LEAVING * self.rows:
@@ -121,7 +121,7 @@ class Batch:
         """Drop the last chains where fewer at once get more done (rule 4)."""
         best = self.curve.best_rows(self.rows * self._share) // self._share
         while self.rows > best and len(self.chains) > 1:
-            self.rows -= self.chains.pop().job.rows
+            self.rows -= self.chains.pop().rows
 
     @property
     def _share(self) -> int:

@@ -1,5 +1,6 @@
 """What the engine knows of a job, in one record, and of each image in the making, its chain."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
@@ -23,15 +24,21 @@ class Chain:
     launched: int = 0
     is_running: bool = False  # in a batch that must be done before it may join another
 
+    @property
+    def rows(self) -> int:
+        """Network rows that the next step to begin takes."""
+        return self.job.rows_at(self.launched)
+
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A client's request for some images: chains of `num_steps` steps, each taking `rows` network
-    rows a step. Times are in seconds on the engine's clock."""
+    """A client's request for some images: chains of `num_steps` steps, of which those at the
+    positions `guided` take two network rows, the others one. Times are in seconds on the engine's
+    clock."""
 
     id: str
     num_steps: int
-    rows: int = 1
+    guided: range = range(0)
     client: str = ""
     is_alone: bool = False  # shares its batches with no other job
     seed: int = 0
@@ -44,10 +51,10 @@ class Job:
     is_paused: bool = False
     chains: list[Chain] = field(default_factory=list)  # the unfinished ones, in index order
     delay: float = 0.0  # seconds lost to sharing
-    steps_left: int = 0  # that have not begun, over all chains
+    rows_left: int = 0  # network rows of steps that have not begun, over all chains
     running: int = 0  # chains that are running
     alone_seconds: float = 0.0  # what all of it takes alone on the machine, set when admitted
-    step_seconds: float = 0.0  # what one step of one of its chains takes, were it alone
+    row_seconds: float = 0.0  # what one of its rows takes, were it alone
 
     @classmethod
     def of(cls, submit: Submit, table: "SamplerTable", now: float) -> Self:
@@ -55,7 +62,7 @@ class Job:
         job = cls(
             submit.id,
             len(table),
-            submit.rows,
+            submit.guided_steps,
             submit.client,
             submit.is_alone,
             submit.seed,
@@ -73,7 +80,34 @@ class Job:
         """Give it a chain for each index."""
         for i, index in enumerate(indices):
             self.chains.append(Chain(self, index, None if labels is None else labels[i]))
-        self.steps_left += len(indices) * self.num_steps
+        self.rows_left += len(indices) * (self.num_steps + len(self.guided))
+
+    @property
+    def rows(self) -> int:
+        """Network rows that a chain takes in a step, at most."""
+        return 2 if self.guided else 1
+
+    def rows_at(self, position: int) -> int:
+        """Network rows that a chain's step at a position takes: with guidance one more, without
+        the label."""
+        return 2 if position in self.guided else 1
+
+    def rows_alike(self, position: int) -> int:
+        """How many steps from a position on take as many rows, the end of the chain aside."""
+        changes = (self.guided.start, self.guided.stop, sys.maxsize)
+        return min(change for change in changes if change > position) - position
+
+    @property
+    def rows_vary(self) -> bool:
+        """Do some steps of a chain take more rows than others?"""
+        return 0 < len(self.guided) < self.num_steps
+
+    @property
+    def rows_now(self) -> int:
+        """Network rows that the next steps of all its chains take together."""
+        if self.rows_vary:
+            return sum(chain.rows for chain in self.chains)
+        return len(self.chains) * self.rows
 
     @property
     def slowdown(self) -> float:
@@ -83,7 +117,7 @@ class Job:
     @property
     def seconds_left(self) -> float:
         """What the steps still need that have not begun, were it alone."""
-        return self.steps_left * self.step_seconds
+        return self.rows_left * self.row_seconds
 
     @property
     def num_waiting(self) -> int:
@@ -104,6 +138,6 @@ class Job:
         return min(len(self.chains), max_rows // self.rows) * self.rows
 
     def fit(self, curve: LatencyCurve) -> None:
-        """Set `step_seconds` by the machine and the number of its chains: call this when either
+        """Set `row_seconds` by the machine and the number of its chains: call this when either
         changes."""
-        self.step_seconds = self.rows / curve.rate(self.width(curve.max_rows))
+        self.row_seconds = 1 / curve.rate(self.width(curve.max_rows))

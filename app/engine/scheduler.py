@@ -141,8 +141,9 @@ class Scheduler:
         self._stepped = []
         for chain in batch:
             job, steps = chain.job, batch.steps_of(chain.launched, chain)
-            job.delay -= steps * job.step_seconds
-            job.steps_left -= steps
+            rows = steps * chain.rows
+            job.delay -= rows * job.row_seconds
+            job.rows_left -= rows
             chain.launched += steps
             if self.depth == 1 or chain.launched == job.num_steps:
                 chain.is_running = True
@@ -213,7 +214,7 @@ class Scheduler:
 
     def _fill(self, active: Sequence[Job]) -> Batch:
         """Fill a batch with chains of these jobs; empty where there is no lane for it."""
-        all_rows = sum(len(job.chains) * job.rows for job in active)
+        all_rows = sum(job.rows_now for job in active)
         batch = Batch(self.curve, self._lanes, all_rows, self._seat)
         if active and not self._is_full:
             self._add_rows(batch, active)
@@ -232,7 +233,7 @@ class Scheduler:
             account = heapq.heappop(heap)
             chain = _add_next(offers[account.client], batch)
             if chain is not None:
-                price = chain.job.rows * self.curve.seconds_per_row
+                price = chain.rows * self.curve.seconds_per_row
                 heapq.heappush(heap, account._replace(paid=account.paid + price))
 
     def _pay(self, batch: Batch, seconds: float) -> None:
@@ -240,7 +241,7 @@ class Scheduler:
         than in a full batch, and the first in line pays the rest (rule 3)."""
         price = self.curve.seconds_per_row if batch.is_cut_short else seconds / batch.rows
         for chain in batch:
-            self._paid[chain.job.client] += chain.job.rows * price
+            self._paid[chain.job.client] += chain.rows * price
         self._paid[batch.chains[0].job.client] += seconds - batch.rows * price
 
 
@@ -264,10 +265,12 @@ def first_in_line(job: Job) -> tuple[float, float]:
 
 
 def _add_next(jobs: deque[Iterator[Chain]], batch: Batch) -> Chain | None:
-    """Add the next chain that the batch takes; a job is passed over once it does not take one."""
+    """Add the next chain that the batch takes; a job is passed over once it does not take one, but
+    for a job of which another chain may take fewer rows."""
     while jobs:
         chain = next(jobs[0], None)
         if chain is not None and batch.add(chain):
             return chain
-        jobs.popleft()
+        if chain is None or not chain.job.rows_vary:
+            jobs.popleft()
     return None

@@ -17,8 +17,8 @@ SHORT = LatencyCurve({8: RUN_SECONDS / 4})
 LONG = LatencyCurve({8: 1.0})
 
 
-def job(name: str, chains: int, steps: int, client: str = "", rows: int = 1) -> Job:
-    made = Job(name, steps, rows, client, table=cast(Any, None))  # what a step does is not asked
+def job(name: str, chains: int, steps: int, client: str = "", guided: range = range(0)) -> Job:
+    made = Job(name, steps, guided, client, table=cast(Any, None))  # what a step does is not asked
     made.add_chains(range(chains), None)
     return made
 
@@ -70,6 +70,16 @@ def test_while_others_wait_few_rows_idle() -> None:
     assert first.steps == 1, "two of eight rows would idle for three of four steps"
     scheduler.advance(first)
     assert scheduler.schedule().steps == 4
+
+
+def test_all_steps_of_a_batch_take_as_many_rows() -> None:
+    scheduler = Scheduler(SHORT, max_steps=16)
+    scheduler.add(job("a", chains=1, steps=10, guided=range(1, 3)))
+    batches = []
+    while scheduler.jobs:
+        batches.append(scheduler.schedule())
+        scheduler.advance(batches[-1])
+    assert [(batch.steps, batch.rows) for batch in batches] == [(1, 1), (2, 2), (4, 1), (3, 1)]
 
 
 def test_no_more_states_leave_a_batch_than_there_is_room_for() -> None:
@@ -132,18 +142,15 @@ class Machine:
         self.under_way: deque[tuple[Batch, dict[Chain, int]]] = deque()
         self.seconds = 0.0
         self.made = 0
-        self.taken = Counter[str]()  # rows x steps, by client
+        self.taken = Counter[str]()  # steps of chains, by client
         self.expected: dict[str, int] = {}
         self.finished = Counter[str]()
 
-    def ask(self, client: str, *, chains: int | None = None, rows: int | None = None) -> Job:
-        new = job(
-            f"job{self.made}",
-            chains or self.random.randint(1, 12),
-            self.random.choice([1, 3, 7, 20, 50]),
-            client,
-            rows or self.random.randint(1, 2),
-        )
+    def ask(self, client: str, *, may_guide: bool = True) -> Job:
+        steps = self.random.choice([1, 3, 7, 20, 50])
+        start = self.random.randint(0, steps)
+        guided = range(start, self.random.randint(start, steps)) if may_guide else range(0)
+        new = job(f"job{self.made}", self.random.randint(1, 12), steps, client, guided)
         self.made += 1
         self.expected[new.id] = len(new.chains)
         self.scheduler.add(new)
@@ -161,9 +168,7 @@ class Machine:
 
     def step(self) -> None:
         """Begin what can begin, and go on to when the oldest batch is done."""
-        while batch := self.scheduler.schedule():
-            assert sum(chain.job.rows for chain in batch) == batch.rows <= 8
-            assert len(set(batch)) == len(batch)
+        while batch := self._begun():
             self.under_way.append((batch, {c: c.launched for c in batch}))
         assert len(self.under_way) <= self.depth
         if not self.under_way:
@@ -172,10 +177,20 @@ class Machine:
         self.seconds += batch.seconds
         here = [chain for chain in batch if self.scheduler.is_here(chain)]
         for chain in batch:
-            self.taken[chain.job.client] += chain.job.rows * batch.steps
+            self.taken[chain.job.client] += batch.steps
         for chain in self.scheduler.advance(batch):
             self.finished[chain.job.id] += 1
         assert all(chain.position == launched[chain] for chain in here), "counted is done"
+
+    def _begun(self) -> Batch:
+        jobs = self.scheduler.jobs.values()
+        before = {chain: chain.launched for job in jobs for chain in job.chains}
+        batch = self.scheduler.schedule()
+        assert len(set(batch)) == len(batch)
+        for k in range(batch.steps):
+            rows = sum(c.job.rows_at(before[c] + k) for c in batch if before[c] + k < c.launched)
+            assert rows <= batch.rows <= 8
+        return batch
 
     def drain(self) -> None:
         for each in self.scheduler.jobs.values():
@@ -216,7 +231,7 @@ def test_two_clients_that_always_have_work_get_the_same(
                     )
                     < 20
                 ):
-                    machine.ask(client, rows=1)
+                    machine.ask(client, may_guide=False)
             machine.step()
             longest = 8 * max_steps
             assert abs(machine.taken["x"] - machine.taken["y"]) <= depth * longest
