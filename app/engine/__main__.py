@@ -12,15 +12,19 @@ import signal
 import socket
 import threading
 import time
+from typing import Any
 
 import torch
 
 from app import logs
+from app.engine.board import Board
 from app.engine.engine import Engine
 from app.engine.lane_threads import LaneThreads
 from app.engine.latency_curve import LatencyCurve
 from app.engine.runner import Runner
-from app.engine.runtime import Runtime, make_runtime
+from app.engine.runtime import Runtime, RuntimeUnavailable, make_runtime
+from app.engine.slots.buffers import Form
+from app.engine.slots.start import Device, make_board, open_device
 from app.engine.warmup import Tell, invariant_sizes, step_seconds, tell_nobody
 from app.wire.channel import Disconnected, SocketChannel
 from app.wire.flight_recorder import FlightRecorder
@@ -49,7 +53,7 @@ def outlive_for(seconds: float, connection: socket.socket) -> None:
 
 def load(
     options: Options, make_runner: type[Runner] = Runner, tell: Tell = tell_nobody
-) -> tuple[Engine[Runner], Ready]:
+) -> tuple[Engine[Any], Ready]:
     """Load the checkpoint and warm up: the engine, and what to tell of its model.
 
     `tell` is called with each step of the way. Raises CheckpointError, ConfigError, DeviceError or
@@ -67,19 +71,20 @@ def load(
     model = checkpoint.eps_model()
     device = pick_device(options.device)
     tell(Starting(f"preparing the network for {device}"))
-    runtime = make_runtime(options.runtime, model, device, options.threads, options.max_batch)
+    opened = open_slots(options.runtime, device, checkpoint.process.clip)
+    name = options.runtime if opened is None else "slots"
+    runtime = make_runtime(name, model, device, options.threads, options.max_batch)
     if runtime.name == "openvino":
         torch.set_num_threads(1)  # its idle threads would spin beside OpenVINO's
     invariant = invariant_sizes(runtime, model, tell)
-    runner = make_runner(
-        runtime,
-        invariant or runtime.batch_sizes,
-        checkpoint.unet.image_shape,
-        checkpoint.process.clip,
-        checkpoint.card.null_label,
+    sizes = invariant or runtime.batch_sizes
+    form, clip = form_of(checkpoint), checkpoint.process.clip
+    runner: Board[Any] = (
+        make_runner(runtime, sizes, form.shape, clip, form.null_label)
+        if opened is None
+        else make_board(opened, runtime, form, sizes)
     )
-    is_conditional = checkpoint.unet.num_class_embeds is not None
-    measured = step_seconds(process, runner, is_conditional=is_conditional, tell=tell)
+    measured = step_seconds(process, runner, is_conditional=form.is_conditional, tell=tell)
     curve = measured.up_to_the_knee()
     runtime.keep(curve.sizes)
     runner.batch_sizes = curve.sizes
@@ -88,6 +93,27 @@ def load(
         checkpoint, process, runtime, measured, parameters, is_invariant=bool(invariant)
     )
     return Engine(process, runner, curve), Ready(info)
+
+
+def open_slots(name: str, device: torch.device, clip: float | None) -> Device | None:
+    """What a board of slots works with, if the runtime of that name is one: `auto` is on a GPU
+    whose bytes are right. Raises RuntimeUnavailable where it is asked for and they are not."""
+    if name == "slots":
+        return open_device(device, clip)
+    if name != "auto" or device.type != "cuda":
+        return None
+    try:
+        return open_device(device, clip)
+    except RuntimeUnavailable as error:
+        log.warning("%s; cuda-graph is used", error)
+        return None
+
+
+def form_of(checkpoint: Checkpoint) -> Form:
+    """What the checkpoint's network takes and gives."""
+    unet = checkpoint.unet
+    is_conditional = unet.num_class_embeds is not None
+    return Form(unet.image_shape, unet.out_channels, is_conditional, checkpoint.card.null_label)
 
 
 def describe(

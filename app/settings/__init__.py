@@ -30,10 +30,10 @@ class ModelSettings(BaseSettings):
         description="auto (a GPU if there is one, else the CPU), cpu, cuda or cuda:N; several, "
         "separated by commas: one engine on each",
     )
-    runtime: Literal["auto", "openvino", "eager", "cuda-graph"] = Field(
+    runtime: Literal["auto", "openvino", "eager", "slots", "cuda-graph"] = Field(
         "auto",
-        description="how the network is run; auto: cuda-graph on a GPU, and on a CPU openvino if "
-        "it is installed, else eager",
+        description="how the network is run; auto: slots on a GPU (cuda-graph where that fails its "
+        "check), and on a CPU openvino if it is installed, else eager",
     )
     threads: int = Field(
         0,
