@@ -12,6 +12,7 @@ import torch
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.engine.runtime import make_runtime
+from benchmarks.machine import synchronise
 from diffusion.checkpoint import open_checkpoint
 from diffusion.process import Process
 from diffusion.reverse import step
@@ -184,14 +185,9 @@ class BareLoop:
             while time.perf_counter() - started < seconds or not count:
                 take_step()
                 count += 1
-            self._synchronise()
+            synchronise(self._device)
             return count, time.perf_counter() - started
 
         steps_in(BARE_START_SECONDS)
         count, taken = steps_in(at_least)
         return count / taken
-
-    def _synchronise(self) -> None:
-        """Wait for what a GPU has been given to do."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)

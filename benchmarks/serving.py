@@ -26,21 +26,18 @@ import dataclasses
 import importlib.util
 import json
 import math
-import platform
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import httpx
-import torch
 import uvloop
 
 from benchmarks.engine_rate import BareLoop, EngineRate, difference, read_at_change
 from benchmarks.load import Client, ClosedLoop, Request, poisson_schedule
+from benchmarks.machine import machine
 from benchmarks.servers import Kind, Memory, Running, litserve, lock, ours, paused, running
 from benchmarks.serving_report import Latencies, OpenLoop, Report, Saturation, tables
 from benchmarks.tables import finite
@@ -230,29 +227,6 @@ def mean_images(mix: Mapping[str, float]) -> float:
 def say(server: Running, what: str) -> None:
     """Progress."""
     print(f"{server.kind.name}: {what}", file=sys.stderr, flush=True)
-
-
-def machine(device: str) -> dict[str, Any]:
-    """Where it ran, and on what."""
-    names = ["torch", "openvino", "diffusers", "litserve", "fastapi", "uvicorn", "uvloop"]
-    found = [name for name in names if importlib.util.find_spec(name)]
-    return {
-        "cpu": processor(),
-        "cores": available_cores(),
-        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        "versions": {name: version(name) for name in found},
-    }
-
-
-def processor() -> str:
-    """Its name, and what tells apart the generations that share one."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    pairs = (line.partition(":") for line in lines)
-    said = {name.strip(): value.strip() for name, _, value in pairs}
-    name = said.get("model name", platform.machine())
-    keys = [f"{key} {said[key]}" for key in ("cpu family", "model") if key in said]
-    return ", ".join([name, *keys, torch.backends.cpu.get_cpu_capability()])
 
 
 @contextlib.contextmanager
