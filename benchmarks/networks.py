@@ -6,6 +6,7 @@ their class embedding. Weights do not change the time a network takes; those of 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -36,10 +37,12 @@ class Network:
         """Load it, in float32 on the CPU."""
         return self.checkpoint.eps_model()
 
+    @cached_property
     def parameters(self) -> int:
         """How many numbers it learned."""
         return sum(p.numel() for p in self.model().parameters())
 
+    @cached_property
     def flops(self) -> int:
         """Floating-point operations of one image-step: those of convolutions, linear layers and
         attention, a multiplication and an addition each."""

@@ -87,7 +87,7 @@ def measure(plan: Plan) -> dict[str, Any]:
         for name in plan.networks:
             network = NETWORKS[name](Path(folder) / name)
             found["networks"][name] = {
-                "parameters": network.parameters(), "flops": network.flops()
+                "parameters": network.parameters, "flops": network.flops
             }  # fmt: skip
             for precision in plan.precisions:
                 for cell, peak in measure_network(network, precision, plan):

@@ -185,13 +185,15 @@ def bare_loop(server: Running, plan: Plan) -> BareLoop:
     return BareLoop(plan.checkpoint, plan.runtime, plan.device, threads, sizes)
 
 
-async def overtake(client: Client, seconds: float) -> tuple[ClosedLoop, ClosedLoop]:
-    """One image at a time: alone for one duration, beside 64-image requests for two."""
-    alone = await client.closed_loop(SMALL, "small", 1, seconds=seconds)
+async def overtake(
+    client: Client, seconds: float, small: Request = SMALL, large: Request = HUGE
+) -> tuple[ClosedLoop, ClosedLoop]:
+    """One small request at a time: alone for one duration, beside large ones for two."""
+    alone = await client.closed_loop(small, "small", 1, seconds=seconds)
     over = asyncio.Event()
-    stream = asyncio.create_task(client.closed_loop(HUGE, "huge", 1, over=over))
+    stream = asyncio.create_task(client.closed_loop(large, "large", 1, over=over))
     await asyncio.sleep(0.5)  # the first of them is being made
-    beside = await client.closed_loop(SMALL, "small", 1, seconds=2 * seconds)
+    beside = await client.closed_loop(small, "small", 1, seconds=2 * seconds)
     over.set()
     await stream
     return alone, beside

@@ -22,7 +22,8 @@ def unet2d(checkpoint: str, device: torch.device, dtype: torch.dtype) -> Any:
     from diffusers import UNet2DModel
 
     load: Any = UNet2DModel.from_pretrained
-    return load(checkpoint, subfolder="unet", use_safetensors=True).eval().to(device, dtype)
+    unet = load(checkpoint, subfolder="unet", use_safetensors=True, torch_dtype=dtype)
+    return unet.eval().to(device)
 
 
 def pipeline(
