@@ -1,7 +1,8 @@
 """The networks that benchmarks run, as checkpoints in the format of diffusers.
 
-Class labels are left out, since no peer's sampler takes them: the included models come without
-their class embedding. Weights do not change the time a network takes; those of others are random.
+Class labels and learned variances are left out, since peers' samplers know none: the included
+models come without the layers for these. Weights do not change the time a network takes; those of
+others are random.
 """
 
 from collections.abc import Callable
@@ -62,14 +63,17 @@ def flops(model: EpsModel) -> int:
 
 
 def included(name: str, folder: Path) -> Network:
-    """Write an included model without its class embedding to a new folder."""
+    """Write an included model without labels and learned variance to a new folder."""
     checkpoint = open_checkpoint(name)
-    theirs = checkpoint.eps_model().unet
-    unet = UNet(replace(checkpoint.unet, num_class_embeds=None))
-    weights = theirs.state_dict()
+    channels = checkpoint.unet.in_channels
+    config = replace(checkpoint.unet, num_class_embeds=None, out_channels=channels)
+    weights = checkpoint.load().state_dict()
     weights.pop("class_embedding.weight", None)
+    for last in ("conv_out.weight", "conv_out.bias"):
+        weights[last] = weights[last][:channels]  # eps_hat comes first
+    unet = UNet(config)
     unet.load_state_dict(weights)
-    return _saved(name, unet, checkpoint.process, folder)
+    return _saved(name, unet, replace(checkpoint.process, variance="fixed_small"), folder)
 
 
 def random(name: str, preset: str, size: int, channels: int, folder: Path) -> Network:

@@ -12,6 +12,8 @@ second; the machine's peak is the fastest product of large matrices in the same 
 again before each batch size.
 
     python -m benchmarks.sampling --from sampling.json --plot sampling.svg   # the tables again
+
+--from takes several files, too, such as one for each network.
 """
 
 import argparse
@@ -32,7 +34,7 @@ from benchmarks.contenders import CONTENDERS, Setting
 from benchmarks.machine import Precision, machine, matrix_peak
 from benchmarks.networks import NETWORKS, Network
 from benchmarks.peers.loops import Sample
-from benchmarks.sampling_report import plot, tables
+from benchmarks.sampling_report import merged, plot, tables
 from diffusion.cores import available_cores
 
 SIZES = {"cpu": [1, 2, 4, 8, 16, 32], "cuda": [1, 4, 16, 64, 256, 512, 1024]}
@@ -78,23 +80,24 @@ class Plan:
 
 def measure(plan: Plan) -> dict[str, Any]:
     """Everything in the plan: what the JSON file has."""
-    found: dict[str, Any] = {
-        "machine": machine(plan.device), "plan": asdict(plan), "networks": {}, "peaks": {},
-        "cells": [],
-    }  # fmt: skip
+    networks: dict[str, Any] = {}
+    cells: list[dict[str, Any]] = []
     turns = len(plan.networks) * len(plan.precisions) * len(plan.sizes) * len(plan.contenders)
     with tempfile.TemporaryDirectory() as folder, tqdm(total=turns, unit="cell") as bar:
         for name in plan.networks:
             network = NETWORKS[name](Path(folder) / name)
-            found["networks"][name] = {
-                "parameters": network.parameters, "flops": network.flops
+            peaks: dict[str, float] = {}
+            networks[name] = {
+                "parameters": network.parameters, "flops": network.flops, "peaks": peaks
             }  # fmt: skip
             for precision in plan.precisions:
                 for cell, peak in measure_network(network, precision, plan):
-                    found["cells"].append(asdict(cell))
-                    found["peaks"][precision] = max(peak, found["peaks"].get(precision, 0.0))
+                    cells.append(asdict(cell))
+                    peaks[precision] = max(peak, peaks.get(precision, 0.0))
                     bar.update()
-    return found
+    return {
+        "machine": machine(plan.device), "plan": asdict(plan), "networks": networks, "cells": cells
+    }  # fmt: skip
 
 
 def measure_network(
@@ -110,7 +113,7 @@ def measure_network(
             try:
                 ready[name] = CONTENDERS[name].make(setting, stack)
             except (ImportError, RuntimeError) as error:  # not installed, or cannot be had here
-                errors[name] = str(error)
+                errors[name] = first_line(error)
         for size in plan.sizes:
             peak = matrix_peak(device, precision)
             steps, failed = calibrate(ready, size, plan.seconds)
@@ -134,7 +137,7 @@ def calibrate(
             sample(size, least)  # compiles, and allocates
             once = turn(sample, size, least)
         except RuntimeError as error:  # out of memory among them
-            failed[name] = str(error)
+            failed[name] = first_line(error)
             continue
         steps[name] = max(least, min(most, round(seconds / once)))
     return steps, failed
@@ -149,6 +152,11 @@ def alternate(
         for name, sample in ready.items():
             taken[name].append(turn(sample, size, steps[name]))
     return taken
+
+
+def first_line(error: Exception) -> str:
+    """What it says, without what its library adds."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def turn(sample: Sample, size: int, steps: int) -> float:
@@ -178,7 +186,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--quick", action="store_true", help="a tiny network for a moment, to try the command")
     add("--out", type=Path, help="write what was measured to this JSON file")
     add("--plot", type=Path, help="write the plot to this file, .svg or .png")
-    add("--from", dest="source", type=Path, metavar="JSON", help="measure nothing; read this file")
+    add("--from", dest="sources", nargs="+", type=Path, metavar="JSON",
+        help="measure nothing; read these files")  # fmt: skip
     args = parser.parse_args(argv)
     if args.quick:
         parser.set_defaults(**QUICK)
@@ -200,8 +209,8 @@ def plan_of(args: argparse.Namespace) -> Plan:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command in this module's docstring; the exit status."""
     args = parse(argv)
-    if args.source:
-        found = json.loads(args.source.read_text())
+    if args.sources:
+        found = merged([json.loads(path.read_text()) for path in args.sources])
     else:
         plan = plan_of(args)
         torch.set_num_threads(plan.threads)

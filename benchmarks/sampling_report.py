@@ -25,6 +25,17 @@ def groups(found: Mapping[str, Any]) -> dict[tuple[str, str], Measured]:
     return dict(by)
 
 
+def merged(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several runs on one machine as one."""
+    networks: dict[str, Any] = {}
+    for part in parts:
+        for name, network in part["networks"].items():
+            peaks = {**networks.get(name, {}).get("peaks", {}), **network["peaks"]}
+            networks[name] = {**network, "peaks": peaks}
+    cells = [cell for part in parts for cell in part["cells"]]
+    return {**parts[0], "networks": networks, "cells": cells}
+
+
 def rate(cell: Mapping[str, Any]) -> float:
     """Image-steps a second: the median of the rounds."""
     seconds: float = statistics.median(cell["step_seconds"])
@@ -44,7 +55,8 @@ def tables(found: Mapping[str, Any]) -> str:
     """All of it as markdown, a table for each network and precision."""
     parts = [f"{found['machine']}"]
     for (network, precision), measured in groups(found).items():
-        size, peak = found["networks"][network], found["peaks"][precision]
+        size = found["networks"][network]
+        peak = size["peaks"][precision]
         parts.append(
             f"### {network}, {precision}\n\n"
             f"{size['parameters']:,} parameters, {size['flops'] / 1e9:.3g} GFLOP an image-step; "

@@ -8,7 +8,11 @@ from xml.etree import ElementTree
 
 from benchmarks.gpu.step import Step, main
 
-MODULES = "tests/app/service/test_gpu.py", "tests/app/service/test_faults_under_load.py"
+PLACES = (
+    "tests/app/engine",
+    "tests/app/service/test_gpu.py",
+    ("tests/app/service/test_faults_under_load.py"),
+)
 TINY = ("tests/benchmarks/test_tables.py",)
 """Stands in for them where the session itself is tried."""
 
@@ -22,10 +26,9 @@ def run(step: Step) -> None:
             "-m",
             "pytest",
             "-q",
-            "-x" if step.tiny else "--maxfail=20",
             f"--device={step.device.type}",
             f"--junitxml={report}",
-            *(TINY if step.tiny else MODULES),
+            *(TINY if step.tiny else ("-m", "gpu", *PLACES)),
         ]
         ended = subprocess.run(command, timeout=step.left, check=False)
         if not report.exists():

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from benchmarks import networks
@@ -9,17 +10,20 @@ from diffusion.checkpoint import open_checkpoint
 from diffusion.unet_blocks import FirstConv
 
 
-def test_an_included_model_comes_without_its_class_embedding(tmp_path: Path) -> None:
-    network = networks.NETWORKS["mnist"](tmp_path / "mnist")
-    whole = open_checkpoint("mnist").eps_model()
-    model = network.model()
-    assert network.checkpoint.unet.num_class_embeds is None
-    labels = whole.unet.class_embedding.weight.numel()
-    assert network.parameters == sum(p.numel() for p in whole.parameters()) - labels
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_an_included_model_comes_without_labels_and_learned_variance(
+    name: str, tmp_path: Path
+) -> None:
+    network = networks.NETWORKS[name](tmp_path / name)
+    whole = open_checkpoint(name).eps_model()
+    assert whole.config.num_class_embeds and network.checkpoint.unet.num_class_embeds is None
+    assert network.parameters <= sum(p.numel() for p in whole.parameters())
     whole.unet.class_embedding.weight.data.zero_()
-    x_t, t = torch.randn(2, 1, 28, 28), torch.tensor([3, 500])
+    C, size, _ = network.checkpoint.unet.image_shape
+    x_t, t = torch.randn(2, C, size, size), torch.tensor([3, 500])
     with torch.inference_mode():
-        torch.testing.assert_close(model(x_t, t), whole(x_t, t, torch.tensor([1, 2])))
+        made, expected = network.model()(x_t, t), whole(x_t, t, torch.tensor([1, 2]))
+    torch.testing.assert_close(made, expected[:, :C])
 
 
 def test_the_papers_network_has_the_papers_size(tmp_path: Path) -> None:

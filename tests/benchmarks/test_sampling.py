@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import sampling
-from benchmarks.sampling_report import ratio, tables
+from benchmarks.sampling_report import merged, ratio, tables
 
 
 def cell(contender: str, size: int, *step_seconds: float) -> dict[str, object]:
@@ -19,8 +19,7 @@ def cell(contender: str, size: int, *step_seconds: float) -> dict[str, object]:
 
 FOUND = {
     "machine": {"cpu": "a processor"},
-    "networks": {"mnist": {"parameters": 1000, "flops": 10**9}},
-    "peaks": {"float32": 1e12},
+    "networks": {"mnist": {"parameters": 1000, "flops": 10**9, "peaks": {"float32": 1e12}}},
     "cells": [
         cell("ours", 1, 0.1, 0.2, 0.1), cell("ours", 4, 0.02, 0.02, 0.02),
         cell("diffusers", 1, 0.2, 0.8, 0.3), cell("diffusers", 4, 0.08, 0.04, 0.06),
@@ -78,3 +77,14 @@ def test_who_cannot_run_is_named_and_the_others_are_measured(
     printed = capsys.readouterr().out
     assert "our network in eager PyTorch" in printed
     assert "- lucidrains, tiny, float32, 1: " in printed
+
+
+def test_runs_of_several_networks_or_precisions_are_one() -> None:
+    half = {
+        "machine": {}, "cells": [{**cell("ours", 1, 0.1), "precision": "bfloat16"}],
+        "networks": {"mnist": {"parameters": 1000, "flops": 10**9, "peaks": {"bfloat16": 2e12}}},
+    }  # fmt: skip
+    both = merged([FOUND, half])
+    assert both["networks"]["mnist"]["peaks"] == {"float32": 1e12, "bfloat16": 2e12}
+    text = tables(both)
+    assert "### mnist, float32" in text and "### mnist, bfloat16" in text
