@@ -23,7 +23,6 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
-import importlib.util
 import json
 import math
 import sys
@@ -38,7 +37,7 @@ import uvloop
 from benchmarks.engine_rate import BareLoop, EngineRate, difference, read_at_change
 from benchmarks.load import Client, ClosedLoop, Request, poisson_schedule
 from benchmarks.machine import machine
-from benchmarks.servers import Kind, Memory, Running, litserve, lock, ours, paused, running
+from benchmarks.servers import Kind, Memory, Running, kind_of, paused, running
 from benchmarks.serving_report import Latencies, OpenLoop, Report, Saturation, tables
 from benchmarks.tables import finite
 from diffusion.cores import available_cores
@@ -239,21 +238,6 @@ def started(kind: Kind) -> Iterator[Running]:
         yield server
 
 
-def kind_of(name: str, args: argparse.Namespace) -> Kind:
-    """The server of a name. Raises ValueError for one that there is not, or is not installed."""
-    if name == "ours":
-        flags = (f"--{flag}={getattr(args, flag.replace('-', '_'))}" for flag in OUR_FLAGS)
-        return ours(args.checkpoint, *flags)
-    if name == "lock":
-        return lock(args.checkpoint, args.device)
-    kind, _, batch = name.partition("-")
-    if kind != "litserve" or not batch.isdecimal():
-        raise ValueError(f"{name!r}: it must be ours, lock or litserve-BATCH")
-    if importlib.util.find_spec("litserve") is None:
-        raise ValueError(f"{name}: not installed; pip install -e '.[benchmarks]', or leave it out")
-    return litserve(args.checkpoint, args.device, int(batch))
-
-
 def positive(text: str) -> int:
     """A whole number of at least 1."""
     if not text.isdecimal() or not int(text):
@@ -317,7 +301,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command in this module's docstring; the exit status."""
     args = parse(argv)
     try:
-        kinds = [kind_of(name, args) for name in args.servers]
+        flags = [f"--{flag}={getattr(args, flag.replace('-', '_'))}" for flag in OUR_FLAGS]
+        kinds = [kind_of(name, args.checkpoint, args.device, flags) for name in args.servers]
     except ValueError as error:
         print(f"--servers: {error}", file=sys.stderr)
         return 2
