@@ -93,8 +93,9 @@ def report(results: Results) -> str:
             **ran, "chains": field("chains"), "steps": field("steps"), "s": field("seconds"),
             **rate, **flops,
         }),
-        Table("The engine and a bare loop", "bare", ("network", "runtime"), {
-            **ran, "B": field("size"), **rate, "the engine's share": field("share"),
+        Table("The engine and a bare loop", "bare", ("network", "runtime", "steps"), {
+            **ran, "B": field("size"), "its image-steps/s": field("image_steps_per_second"),
+            "steps of the engine's images": field("steps"), "its share, %": field("share", 100),
         }),
         Table("Long chains", "long", ("network", "runtime"), {
             **ran, "images": field("images"), "steps": field("steps"), "s": field("seconds"),

@@ -3,6 +3,7 @@ bare loop; 1000 steps of 256 images; and how long one image takes beside many.""
 
 import statistics
 import tempfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -61,9 +62,9 @@ def measure(step: Step, network: Network, runtime: str) -> None:
             if chains * STEPS < best * AT_ONCE_SECONDS or not best:
                 best = max(best, rate(step, engine, network, chains))
         joiners(step, engine, network)
-        long_chains(step, engine, network, best)
+        long = long_chains(step, engine, network, best)
     bare = BareLoop(network.folder, runtime, step.device.type, available_cores(), sizes)
-    beside_bare(step, bare, network, runtime, best)
+    beside_bare(step, bare, network, runtime, {STEPS: best, LONG_STEPS: long})
 
 
 def rate(step: Step, engine: EngineClient, network: Network, chains: int) -> float:
@@ -117,8 +118,9 @@ def joiners(step: Step, engine: EngineClient, network: Network) -> None:
     )
 
 
-def long_chains(step: Step, engine: EngineClient, network: Network, best: float) -> None:
-    """The whole chain of many images; only predicted where it would take too long."""
+def long_chains(step: Step, engine: EngineClient, network: Network, best: float) -> float | None:
+    """The whole chain of many images; only predicted where it would take too long. Returns its
+    image-steps a second, if it was measured."""
     many, steps = (4, 20) if step.tiny else (MANY, LONG_STEPS)
     predicted = many * steps / best
     is_measured = predicted < min(PATIENCE_SECONDS, step.left)
@@ -134,24 +136,19 @@ def long_chains(step: Step, engine: EngineClient, network: Network, best: float)
             "measured": is_measured,
         },
     )
+    return many * steps / seconds if is_measured else None
 
 
 def beside_bare(
-    step: Step, bare: BareLoop, network: Network, runtime: str, engine_rate: float
+    step: Step, bare: BareLoop, network: Network, runtime: str, rates: Mapping[int, float | None]
 ) -> None:
-    """The share of a bare loop's image-steps that the engine makes."""
+    """The share of a bare loop's image-steps that the engine makes, by the steps of an image."""
     size = bare.largest
-    seconds = bare.seconds(size, 0.05 if step.tiny else 1.0, has_update=True)
-    step.write(
-        "bare",
-        {
-            "network": network.name,
-            "runtime": runtime,
-            "size": size,
-            "image_steps_per_second": size / seconds,
-            "share": engine_rate * seconds / size,
-        },
-    )
+    bare_rate = size / bare.seconds(size, 0.05 if step.tiny else 1.0, has_update=True)
+    for steps, made in rates.items():
+        values = {"network": network.name, "runtime": runtime, "size": size, "steps": steps}
+        share = None if made is None else made / bare_rate
+        step.write("bare", {**values, "image_steps_per_second": bare_rate, "share": share})
 
 
 if __name__ == "__main__":

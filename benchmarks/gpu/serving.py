@@ -50,6 +50,7 @@ async def measure(step: Step, server: Running) -> None:
             step.write(
                 "http",
                 {
+                    "network": "tiny" if step.tiny else "mnist",
                     "clients": clients,
                     "images": n,
                     "images_per_second": loop.images_per_second,

@@ -32,7 +32,7 @@ def line_of(results: list[dict[str, object]], start: str) -> str:
 
 def test_what_was_not_measured_waits() -> None:
     rows = targets(Results([])).splitlines()[4:]
-    assert len(rows) == 7 and all("not measured yet" in row for row in rows)
+    assert len(rows) == 8 and all("not measured yet" in row for row in rows)
 
 
 def test_each_target_stands_beside_what_was_measured() -> None:
@@ -41,6 +41,11 @@ def test_each_target_stands_beside_what_was_measured() -> None:
     assert line_of(found, "| the paper's network: times").endswith("| 2.56 | no |")
     assert line_of(found, "| the same for one image").endswith("| 20.0 | yes |")
     assert line_of([LONG], "| the paper's network: 256").endswith("| 12.5 s | yes |")
+    bare = {"kind": "bare", "network": "paper", "steps": 50, "share": 0.951}
+    assert line_of([bare], "| the paper's network: the engine's").endswith("| 95.1% | yes |")
+    assert line_of([bare], "| the same, 1000 steps").endswith("| not measured yet |  |")
+    http = {"kind": "http", "network": "mnist", "image_steps_per_second": 9876.5}
+    assert line_of([http], "| models/mnist over HTTP").endswith("| 9,876 | no |")
     assert line_of([BESIDE], "| p95 of one image").endswith("| 1.50 | yes |")
 
 
