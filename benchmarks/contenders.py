@@ -32,12 +32,19 @@ class Setting:
     max_batch: int
 
 
+def check_precision(setting: Setting) -> None:
+    """Raise RuntimeError where our runtimes do not compute in that precision."""
+    if setting.precision != "float32":
+        raise RuntimeError(f"ours computes in float32 alone, not in {setting.precision}")
+
+
 Make = Callable[[Setting, contextlib.ExitStack], Sample]
 """Prepares a contender; what is to be closed afterwards goes on the stack."""
 
 
 def engine(setting: Setting, stack: contextlib.ExitStack) -> Sample:
     """Our engine, as the server runs it, DDIM."""
+    check_precision(setting)
     options = Options(
         setting.network.folder, setting.device.type, "auto", setting.threads, setting.max_batch
     )
@@ -57,6 +64,7 @@ def ours(runtime: str, sampler: SamplerName) -> Make:
     """One of our runtimes (a name that `make_runtime` takes) and samplers, without an engine."""
 
     def prepare(setting: Setting, _stack: contextlib.ExitStack) -> Sample:
+        check_precision(setting)
         checkpoint, device = setting.network.checkpoint, setting.device
         process = Process.from_config(checkpoint.process)
         shape, clip = checkpoint.unet.image_shape, checkpoint.process.clip
