@@ -23,6 +23,8 @@ LIBRARIES = (
 )  # fmt: skip
 PEAK_SIDES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192, 16384)}
 """Sides of the square matrices whose products are tried."""
+AT_ONCE = 0.02
+"""Seconds of work that a GPU is given before it is waited for: else far more would queue up."""
 PEAK_SECONDS = 0.5
 """For each size, at least."""
 
@@ -56,19 +58,23 @@ def synchronise(device: torch.device) -> None:
 
 
 def seconds_of(call: Callable[[], object], device: torch.device, at_least: float) -> float:
-    """Seconds of one call: called once unmeasured, then again and again for `at_least` seconds, in
-    three parts of which the fastest counts. A GPU is waited for at the end of each part."""
+    """Seconds of one call: after two that warm up, again and again for `at_least` seconds, in three
+    parts of which the fastest counts. A GPU is waited for after as many calls as take AT_ONCE."""
     call()
     synchronise(device)
+    started = time.perf_counter()
+    call()
+    synchronise(device)
+    once = max(time.perf_counter() - started, 1e-6)
+    together = max(1, int(AT_ONCE / once))
     fastest = float("inf")
     for _ in range(3):
         started, count = time.perf_counter(), 0
         while not count or time.perf_counter() - started < at_least / 3:
-            call()
-            count += 1
-            if device.type == "cuda" and count % 8 == 0:
-                synchronise(device)  # else seconds of work would be queued up
-        synchronise(device)
+            for _ in range(together):
+                call()
+            synchronise(device)
+            count += together
         fastest = min(fastest, (time.perf_counter() - started) / count)
     return fastest
 

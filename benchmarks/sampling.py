@@ -83,7 +83,10 @@ def measure(plan: Plan) -> dict[str, Any]:
     networks: dict[str, Any] = {}
     cells: list[dict[str, Any]] = []
     turns = len(plan.networks) * len(plan.precisions) * len(plan.sizes) * len(plan.contenders)
-    with tempfile.TemporaryDirectory() as folder, tqdm(total=turns, unit="cell") as bar:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tqdm(total=turns, unit="cell", mininterval=0) as bar,
+    ):
         for name in plan.networks:
             network = NETWORKS[name](Path(folder) / name)
             peaks: dict[str, float] = {}

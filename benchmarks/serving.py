@@ -34,7 +34,8 @@ from pathlib import Path
 import httpx
 import uvloop
 
-from benchmarks.engine_rate import BareLoop, EngineRate, difference, read_at_change
+from benchmarks.bare_loop import BareLoop
+from benchmarks.engine_rate import EngineRate, difference, read_at_change
 from benchmarks.load import Client, ClosedLoop, Request, poisson_schedule
 from benchmarks.machine import machine
 from benchmarks.servers import Kind, Memory, Running, kind_of, paused, running

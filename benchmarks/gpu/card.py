@@ -57,7 +57,12 @@ def graph(count: int, device: torch.device) -> Callable[[], object]:
     recorded = torch.cuda.CUDAGraph()
     with torch.cuda.graph(recorded):
         kernels()
-    return recorded.replay
+
+    def replay() -> torch.Tensor:
+        recorded.replay()
+        return number  # which the graph writes to, and so must stay
+
+    return replay
 
 
 if __name__ == "__main__":

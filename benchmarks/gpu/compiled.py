@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.step import Step, main
-from benchmarks.gpu.variants import Inputs, captured, prepare
+from benchmarks.gpu.variants import Captured, Inputs, prepare
 from benchmarks.machine import seconds_of
 from benchmarks.networks import NETWORKS, flops
 from diffusion.parameterization import EpsModel
@@ -41,7 +41,7 @@ def measure(step: Step, name: str, model: EpsModel, size: int) -> None:
     started = time.perf_counter()
     compiled(inputs.x_t, inputs.t)
     compiling = time.perf_counter() - started
-    call = captured(compiled, inputs)
+    call = Captured(compiled, inputs)
     seconds = seconds_of(call, step.device, 0.02 if step.tiny else 0.3)
     step.write(
         "compiled",

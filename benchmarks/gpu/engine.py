@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from app.wire.options import Options
+from benchmarks.bare_loop import BareLoop
 from benchmarks.engine_client import EngineClient
-from benchmarks.engine_rate import BareLoop
 from benchmarks.gpu.step import Step, main
 from benchmarks.load import percentile
 from benchmarks.networks import NETWORKS, Network

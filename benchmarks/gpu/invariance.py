@@ -13,7 +13,7 @@ from benchmarks.gpu.variants import Inputs, Variant, prepare
 from benchmarks.networks import NETWORKS
 from diffusion.parameterization import EpsModel
 
-SIZES = 16, 32, 64, 128, 256, 512
+SIZES = 16, 32, 64, 128, 256
 CASES: tuple[tuple[str, Variant], ...] = (
     ("paper", "bf16-nhwc"),
     ("mnist", "bf16-nhwc"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu.step import Step, main
-from benchmarks.gpu.variants import VARIANTS, Inputs, Variant, captured, prepare
+from benchmarks.gpu.variants import VARIANTS, Captured, Inputs, Variant, prepare
 from benchmarks.machine import seconds_of
 from benchmarks.networks import NETWORKS, flops
 from diffusion.parameterization import EpsModel
@@ -41,7 +41,7 @@ def measure(step: Step, name: str, model: EpsModel, variant: Variant) -> None:
     for size in (2, 4) if step.tiny else SIZES:
         if step.left < 5:
             raise TimeoutError(f"no time left for {size} rows")
-        call = captured(network, Inputs.of(model, size, step.device))
+        call = Captured(network, Inputs.of(model, size, step.device))
         seconds = seconds_of(call, step.device, 0.02 if step.tiny else 0.2)
         step.write(
             "network",

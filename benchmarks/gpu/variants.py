@@ -73,27 +73,32 @@ def _to_bfloat16(_layer: nn.Module, _inputs: tuple[Tensor, ...], out: Tensor) ->
     return out.to(torch.bfloat16)
 
 
-Call = Callable[[], Tensor]
-"""Runs the network on the same inputs once more; eps_hat (B,C,H,W)."""
+class Captured:
+    """A network's call, recorded as a CUDA graph that is launched as a whole; on a CPU it is called
+    as it is. Calling this runs it on the same inputs once more: eps_hat (B,C,H,W)."""
 
+    def __init__(self, network: Callable[[Tensor, Tensor], Tensor], inputs: Inputs) -> None:
+        # A graph reads the memory of these without holding it
+        self._network, self._inputs = network, inputs
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._eps_hat: Tensor | None = None
+        if inputs.x_t.device.type == "cuda":
+            self._record()
 
-def captured(network: Callable[[Tensor, Tensor], Tensor], inputs: Inputs) -> Call:
-    """Record a network's call as a CUDA graph, which is then launched as a whole; on a CPU it is
-    called as it is."""
-    if inputs.x_t.device.type != "cuda":
-        return lambda: network(inputs.x_t, inputs.t)
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(WARM_UP_CALLS):
-            network(inputs.x_t, inputs.t)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        out = network(inputs.x_t, inputs.t)
+    def __call__(self) -> Tensor:
+        if self._graph is None or self._eps_hat is None:
+            return self._network(self._inputs.x_t, self._inputs.t)
+        self._graph.replay()
+        return self._eps_hat
 
-    def replay() -> Tensor:
-        graph.replay()
-        return out
-
-    return replay
+    def _record(self) -> None:
+        x_t, t = self._inputs.x_t, self._inputs.t
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP_CALLS):
+                self._network(x_t, t)
+        torch.cuda.current_stream().wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._eps_hat = self._network(x_t, t)
