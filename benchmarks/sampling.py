@@ -22,7 +22,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,14 +78,17 @@ class Plan:
     max_batch: int
 
 
-def measure(plan: Plan) -> dict[str, Any]:
-    """Everything in the plan: what the JSON file has."""
+def measure(plan: Plan, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Everything in the plan: what the JSON file has. `keep` is given what there is so far."""
     networks: dict[str, Any] = {}
     cells: list[dict[str, Any]] = []
-    turns = len(plan.networks) * len(plan.precisions) * len(plan.sizes) * len(plan.contenders)
+    found = {
+        "machine": machine(plan.device), "plan": asdict(plan), "networks": networks, "cells": cells
+    }  # fmt: skip
+    turns = len(plan.networks) * len(plan.precisions) * len(plan.sizes)
     with (
         tempfile.TemporaryDirectory() as folder,
-        tqdm(total=turns, unit="cell", mininterval=0) as bar,
+        tqdm(total=turns, unit="batch size", mininterval=0) as bar,
     ):
         for name in plan.networks:
             network = NETWORKS[name](Path(folder) / name)
@@ -94,19 +97,18 @@ def measure(plan: Plan) -> dict[str, Any]:
                 "parameters": network.parameters, "flops": network.flops, "peaks": peaks
             }  # fmt: skip
             for precision in plan.precisions:
-                for cell, peak in measure_network(network, precision, plan):
-                    cells.append(asdict(cell))
+                for peak, measured in measure_network(network, precision, plan):
+                    cells += map(asdict, measured)
                     peaks[precision] = max(peak, peaks.get(precision, 0.0))
+                    keep(found)
                     bar.update()
-    return {
-        "machine": machine(plan.device), "plan": asdict(plan), "networks": networks, "cells": cells
-    }  # fmt: skip
+    return found
 
 
 def measure_network(
     network: Network, precision: Precision, plan: Plan
-) -> Iterator[tuple[Cell, float]]:
-    """Every contender at every batch size, and the machine's peak measured beside it."""
+) -> Iterator[tuple[float, list[Cell]]]:
+    """For each batch size, the machine's peak and every contender."""
     device = torch.device(plan.device)
     setting = Setting(network, precision, device, plan.threads, plan.max_batch)
     with contextlib.ExitStack() as stack:
@@ -122,11 +124,14 @@ def measure_network(
             steps, failed = calibrate(ready, size, plan.seconds)
             taken = alternate({name: ready[name] for name in steps}, size, steps, plan.rounds)
             reasons = {**errors, **failed}
-            for name in plan.contenders:
-                yield Cell(
+            cells = [
+                Cell(
                     network.name, precision, name, size, taken.get(name, []), steps.get(name, 0),
                     reasons.get(name),
-                ), peak  # fmt: skip
+                )
+                for name in plan.contenders
+            ]  # fmt: skip
+            yield peak, cells
 
 
 def calibrate(
@@ -209,6 +214,12 @@ def plan_of(args: argparse.Namespace) -> Plan:
     )  # fmt: skip
 
 
+def write(found: dict[str, Any], path: Path | None) -> None:
+    """Write the JSON file, if there is to be one."""
+    if path:
+        path.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command in this module's docstring; the exit status."""
     args = parse(argv)
@@ -217,9 +228,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         plan = plan_of(args)
         torch.set_num_threads(plan.threads)
-        found = measure(plan)
-    if args.out:
-        args.out.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
+        found = measure(plan, lambda found: write(found, args.out))
+    write(found, args.out)
     if args.plot:
         plot(found, args.plot)
     print(tables(found))
