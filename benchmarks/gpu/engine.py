@@ -7,13 +7,21 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from app.engine.runtime import EagerRuntime, make_runtime
 from app.wire.options import Options
-from benchmarks.bare_loop import BareLoop
 from benchmarks.engine_client import EngineClient
 from benchmarks.gpu.step import Step, main
+from benchmarks.gpu.variants import Captured, Inputs
 from benchmarks.load import percentile
+from benchmarks.machine import seconds_of
 from benchmarks.networks import NETWORKS, Network
+from diffusion import reverse
 from diffusion.cores import available_cores
+from diffusion.process import Process
+from diffusion.samplers import make_table
 
 RUNTIMES = {"cuda": ("slots", "cuda-graph"), "cpu": ("eager",)}
 NAMES = "paper", "mnist"
@@ -63,8 +71,7 @@ def measure(step: Step, network: Network, runtime: str) -> None:
                 best = max(best, rate(step, engine, network, chains))
         joiners(step, engine, network)
         long = long_chains(step, engine, network, best)
-    bare = BareLoop(network.folder, runtime, step.device.type, available_cores(), sizes)
-    beside_bare(step, bare, network, runtime, {STEPS: best, LONG_STEPS: long})
+    beside_bare(step, network, runtime, sizes[-1], {STEPS: best, LONG_STEPS: long})
 
 
 def rate(step: Step, engine: EngineClient, network: Network, chains: int) -> float:
@@ -140,15 +147,32 @@ def long_chains(step: Step, engine: EngineClient, network: Network, best: float)
 
 
 def beside_bare(
-    step: Step, bare: BareLoop, network: Network, runtime: str, rates: Mapping[int, float | None]
+    step: Step, network: Network, runtime: str, size: int, rates: Mapping[int, float | None]
 ) -> None:
     """The share of a bare loop's image-steps that the engine makes, by the steps of an image."""
-    size = bare.largest
-    bare_rate = size / bare.seconds(size, 0.05 if step.tiny else 1.0, has_update=True)
+    bare = bare_rate(step, network, runtime, size)
     for steps, made in rates.items():
         values = {"network": network.name, "runtime": runtime, "size": size, "steps": steps}
-        share = None if made is None else made / bare_rate
-        step.write("bare", {**values, "image_steps_per_second": bare_rate, "share": share})
+        share = None if made is None else made / bare
+        step.write("bare", {**values, "image_steps_per_second": bare, "share": share})
+
+
+@torch.inference_mode()
+def bare_rate(step: Step, network: Network, name: str, size: int) -> float:
+    """Image-steps a second of the runtime's network and DDIM's update, recorded as one graph, which
+    is launched again and again."""
+    model, device = network.model(), step.device
+    runtime = make_runtime(name, model, device, available_cores(), size)
+    assert isinstance(runtime, EagerRuntime)  # as all of a GPU's are
+    process = Process.from_config(network.checkpoint.process)
+    row = make_table(process, "ddim", process.num_timesteps).rows[:1]
+    rows = row.expand(size, -1, 1, 1, 1).to(device)
+
+    def advance(x_t: Tensor, t: Tensor) -> Tensor:
+        return reverse.step(x_t, runtime.model(x_t, t), (), None, rows).x_prev
+
+    call = Captured(advance, Inputs.of(model, size, device))
+    return size / seconds_of(call, device, 0.05 if step.tiny else 1.0)
 
 
 if __name__ == "__main__":
