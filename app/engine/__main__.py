@@ -27,25 +27,23 @@ from app.engine.slots.buffers import Form
 from app.engine.slots.start import (
     Device,
     make_board,
-    network_seconds,
+    measured_size,
     open_device,
-    worthwhile_size,
 )
 from app.engine.warmup import Tell, invariant_sizes, step_seconds, tell_nobody
 from app.wire.channel import Disconnected, SocketChannel
 from app.wire.flight_recorder import FlightRecorder
 from app.wire.messages import ModelInfo, Ready, Starting, Unusable
-from app.wire.options import Options
+from app.wire.options import AUTO, Options
 from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from diffusion.devices import pick_device
-from diffusion.parameterization import EpsModel
 from diffusion.pixels import PICTURE_CHANNELS
 from diffusion.process import Process
 
 log = logging.getLogger("ddpm.engine")
 
 MAX_BATCH_CPU, MAX_BATCH_GPU = 16, 64
-"""The largest batch where none is asked for; on a GPU whose times are not measured first."""
+"""The largest batch where none is asked for; on a GPU with slots it is measured."""
 END_SECONDS = 10.0
 """Time that running steps have once the API process is gone."""
 
@@ -83,8 +81,10 @@ def load(
     opened = open_slots(options.runtime, device, checkpoint.process.clip)
     name = options.runtime if opened is None else "slots"
     form = form_of(checkpoint)
-    max_batch = options.max_batch or choose_max_batch(model.to(device), form, device, opened)
+    max_batch = options.max_batch or (MAX_BATCH_CPU if device.type == "cpu" else MAX_BATCH_GPU)
     runtime = make_runtime(name, model, device, options.threads, max_batch)
+    if opened is not None and options.max_batch == AUTO and opened.queue.runs_ahead:
+        runtime.keep((measured_size(opened, runtime, form),))
     if runtime.name == "openvino":
         torch.set_num_threads(1)  # its idle threads would spin beside OpenVINO's
     invariant = invariant_sizes(runtime, model, tell)
@@ -118,19 +118,6 @@ def open_slots(name: str, device: torch.device, clip: float | None) -> Device | 
     except RuntimeUnavailable as error:
         log.warning("%s; cuda-graph is used", error)
         return None
-
-
-def choose_max_batch(
-    model: EpsModel, form: Form, device: torch.device, opened: Device | None
-) -> int:
-    """The largest batch where none is asked for: on a GPU with slots, what the network's times
-    say."""
-    if device.type == "cpu":
-        return MAX_BATCH_CPU
-    if opened is None:
-        return MAX_BATCH_GPU
-    queue = opened.queue
-    return worthwhile_size(lambda size: network_seconds(queue, model, form, size))
 
 
 def form_of(checkpoint: Checkpoint) -> Form:

@@ -123,14 +123,17 @@ def normal(seed, index, draw, block):
 
 
 @triton.jit
-def enter(x, rows, t, bad, clock, x_in, t_in, label_in, B, D, BLOCK: tl.constexpr):
-    """What the network takes, as ReferenceKernels.enter; and no row is bad yet. `label_in` is
-    `t_in` again where there are no labels: what is told of t is written behind it."""
+def enter(
+    x, rows, t, bad, clock, x_in, t_in, label_in, B, D,
+    HAS_LABEL: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """What the network takes, as ReferenceKernels.enter; and no row is bad yet."""
     row, part = tl.program_id(0), tl.program_id(1)
     now = tl.load(clock)
     draw = tl.load(rows + DRAW * B + row) + now
     if part == 0:
-        tl.store(label_in + row, tl.load(rows + LABEL * B + row))
+        if HAS_LABEL:
+            tl.store(label_in + row, tl.load(rows + LABEL * B + row))
         tl.store(t_in + row, tl.load(t + now * B + row))
         tl.store(bad + now * B + row, 0)
     block = part * BLOCK + tl.arange(0, BLOCK)

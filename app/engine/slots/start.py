@@ -72,6 +72,11 @@ def make_board(opened: Device, model: Model, form: Form, sizes: tuple[int, ...])
             sizes = tuple(size for size in sizes if size <= half) or (half,)
 
 
+def measured_size(opened: Device, model: Model, form: Form) -> int:
+    """The batch size that is worth having, by the times that the network takes."""
+    return worthwhile_size(lambda size: network_seconds(opened.queue, model, form, size))
+
+
 def worthwhile_size(seconds: Callable[[int], float]) -> int:
     """The smallest of the sizes SMALLEST, twice as much, … with KNEE of the best rows a second.
 

@@ -24,7 +24,8 @@ class TritonKernels:
         label = network.t if network.label is None else network.label
         device_code.enter[self._grid(buffers, D)](
             states.x, told.rows, told.t, buffers.bad, told.clock, network.x_t, network.t, label,
-            network.t.numel(), D, BLOCK=BLOCK, enable_fp_fusion=False,
+            network.t.numel(), D, HAS_LABEL=network.label is not None, BLOCK=BLOCK,
+            enable_fp_fusion=False,
         )  # fmt: skip
 
     def leave(self, states: States, buffers: StepBuffers) -> None:

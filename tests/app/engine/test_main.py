@@ -5,32 +5,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import cast
 
-import torch
-
-from app.engine.__main__ import MAX_BATCH_CPU, MAX_BATCH_GPU, choose_max_batch
-from app.engine.slots.buffers import Form
-from app.engine.slots.start import LARGEST, SMALLEST, open_device
 from app.wire.channel import SocketChannel
 from app.wire.flight_recorder import FlightRecorder
 from app.wire.messages import Submit
 from app.wire.options import Options
-from diffusion.parameterization import EpsModel
-from tests.app.engine.slots.conftest import SHAPE, toy
 from tests.app.server import REAL, faulty
 from tests.faulty_engine import AT_POSITION
 
 BAD = 666
-
-
-def test_without_a_largest_batch_it_follows_from_the_device() -> None:
-    form, cpu, gpu = Form(SHAPE, 1, True, 3), torch.device("cpu"), torch.device("cuda")
-    model = cast(EpsModel, toy)
-    assert choose_max_batch(model, form, cpu, None) == MAX_BATCH_CPU
-    assert choose_max_batch(model, form, gpu, None) == MAX_BATCH_GPU
-    measured = choose_max_batch(model, form, gpu, open_device(cpu, 1.0))
-    assert SMALLEST <= measured <= LARGEST
 
 
 def left_in_the_middle_of_a_step(

@@ -22,7 +22,7 @@ TYPES = {
     "B": "i32",
     "D": "i32",
 }
-CONSTANTS = {"HAS_CLIP": True, "HAS_V": True, "BLOCK": 128}
+CONSTANTS = {"HAS_CLIP": True, "HAS_V": True, "HAS_LABEL": True, "BLOCK": 128}
 
 
 def ptx(kernel: Any, *, may_fuse: bool) -> str:

@@ -14,8 +14,11 @@ from app.engine.slots.kernels import ReferenceKernels
 from app.engine.slots.queue import Immediate
 from app.engine.slots.start import (
     DEPTH,
+    LARGEST,
+    SMALLEST,
     Device,
     make_board,
+    measured_size,
     network_seconds,
     open_device,
     worthwhile_size,
@@ -93,6 +96,8 @@ def test_the_network_is_timed_in_a_recorded_step() -> None:
 
     assert network_seconds(Immediate(), noted, FORM, 32) > 0
     assert set(sizes) == {32}
+    assert SMALLEST <= measured_size(open_device(torch.device("cpu"), 1.0), noted, FORM) <= LARGEST
+    assert {SMALLEST, LARGEST} < set(sizes)
 
 
 def made_by(runtime: str, checkpoint: Path, submit: Submit) -> list[Event | Limited]:

@@ -2,7 +2,6 @@
 interpreter: numpy, without a GPU."""
 
 import dataclasses
-import os
 from typing import Any
 
 import pytest
@@ -15,7 +14,8 @@ from app.wire.messages import Finished, Frame, Submit
 from diffusion import noise
 from tests.app.engine.slots.conftest import CLIP, Desk, toy_with_v
 
-os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are imported
+if torch.cuda.is_available():
+    pytest.skip("the same is tested on the GPU", allow_module_level=True)
 pytest.importorskip("triton", reason="needs Triton")
 from app.engine.slots.triton_kernels import TritonKernels
 
