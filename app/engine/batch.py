@@ -106,6 +106,8 @@ class Batch:
         """Take several steps, at most so many, where one is short: as many as RUN_SECONDS have and
         as take as many rows, while few rows idle for others to wait for (IDLE), and few states
         leave (LEAVING)."""
+        if most == 1:
+            return
         left = [chain.job.num_steps - chain.launched for chain in self.chains]
         alike = [chain.job.rows_alike(chain.launched) for chain in self.chains]
         most = min(most, int(RUN_SECONDS / self._seconds(self.rows)), max(left), *alike)
