@@ -21,7 +21,7 @@ LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 TEST = re.compile(r"`test_\w+`")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 COMMAND = re.compile(
-    r"(?<![\w/-])ddpm (data|init|train|sample|evaluate|export|serve|key)\b((?:\\\n|[^\n#`|])*)"
+    r"(?<![\w/-])ddpm (data|init|train|sample|evaluate|tune|export|serve|key)\b((?:\\\n|[^\n#`|])*)"
 )
 ANY_COMMAND = re.compile(r"(?:^|`|bin/)ddpm ([a-z]\w*)", re.MULTILINE)
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
