@@ -222,6 +222,8 @@ def describe(options: Options, step_seconds: float) -> ModelInfo:
         command=card["command"],
         trained=card["trained"],
         quality=card["quality"],
+        recommended=card.get("recommended", {}),
+        tuned=card.get("tuned", {}),
         parameters=len(weights) // 4,
         runtime="eager",
         precision="float32",

@@ -156,6 +156,8 @@ def describe(
         command=card.command,
         trained=dict(card.trained),
         quality=dict(card.quality),
+        recommended=dict(card.recommended),
+        tuned=dict(card.tuned),
         parameters=parameters,
         runtime=runtime.name,
         precision=runtime.precision,
