@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -47,6 +48,9 @@ MAX_BATCH_CPU, MAX_BATCH_GPU = 16, 64
 END_SECONDS = 10.0
 """Time that running steps have once the API process is gone."""
 
+Wrap = Callable[[Board[Any]], Board[Any]]
+"""Puts something around a board: faults, in tests."""
+
 
 def outlive_for(seconds: float, connection: socket.socket) -> None:
     """Wait for the API process to go away, then end this process after `seconds`, whatever hangs
@@ -58,13 +62,18 @@ def outlive_for(seconds: float, connection: socket.socket) -> None:
     os._exit(1)
 
 
+def as_it_is(board: Board[Any]) -> Board[Any]:
+    """Put nothing around a board."""
+    return board
+
+
 def load(
-    options: Options, make_runner: type[Runner] = Runner, tell: Tell = tell_nobody
+    options: Options, wrap: Wrap = as_it_is, tell: Tell = tell_nobody
 ) -> tuple[Engine[Any], Ready]:
     """Load the checkpoint and warm up: the engine, and what to tell of its model.
 
-    `tell` is called with each step of the way. Raises CheckpointError, ConfigError, DeviceError or
-    RuntimeUnavailable.
+    `wrap` may put something around the board; `tell` is called with each step of the way. Raises
+    CheckpointError, ConfigError, DeviceError or RuntimeUnavailable.
     """
     torch.set_num_threads(options.threads)
     tell(Starting(f"loading the checkpoint {options.checkpoint}"))
@@ -91,10 +100,11 @@ def load(
     sizes = invariant or runtime.batch_sizes
     clip = checkpoint.process.clip
     runner: Board[Any] = (
-        make_runner(runtime, sizes, form.shape, clip, form.null_label)
+        Runner(runtime, sizes, form.shape, clip, form.null_label)
         if opened is None
         else make_board(opened, runtime, form, sizes)
     )
+    runner = wrap(runner)
     measured = step_seconds(process, runner, is_conditional=form.is_conditional, tell=tell)
     curve = measured.up_to_the_knee()
     runtime.keep(curve.sizes)
@@ -169,8 +179,8 @@ def describe(
     )
 
 
-def main(make_runner: type[Runner] = Runner) -> None:
-    """Run until the API process goes away."""
+def main(wrap: Wrap = as_it_is) -> None:
+    """Run until the API process goes away. `wrap` may put something around the board."""
     for stopping in (
         signal.SIGINT,
         signal.SIGTERM,
@@ -183,7 +193,7 @@ def main(make_runner: type[Runner] = Runner) -> None:
     threading.Thread(target=outlive_for, args=(END_SECONDS, connection), daemon=True).start()
     try:
         try:
-            engine, ready = load(options, make_runner, channel.send)
+            engine, ready = load(options, wrap, channel.send)
             engine.on_step = FlightRecorder(recorder_fd).write
         except Exception as error:
             log.debug("engine cannot start", exc_info=error)
