@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO, get_args
 
 from diffusion import flags
-from diffusion.config import FeaturesName, LabelMix, RuntimeName
+from diffusion.config import FeaturesName, LabelMix, PrecisionName, RuntimeName
 from diffusion.spacing import SamplerName
 from diffusion.training.errors import Interrupted, TrainingError
 
@@ -268,6 +268,9 @@ def _add_runtime(parser: argparse.ArgumentParser, batch_size: str) -> None:
     add("--runtime", default="auto", choices=get_args(RuntimeName),
         help="openvino is the faster on a CPU, eager is PyTorch; auto is openvino where it is "
         "installed and the device a CPU (default: %(default)s)")
+    add("--precision", default="auto", choices=get_args(PrecisionName),
+        help="auto is bfloat16 where the processor multiplies that itself and the model's card "
+        "says that it loses nothing, else float32 (default: %(default)s)")
     add("--batch-size", type=int, default=64, metavar="COUNT", help=batch_size)
 
 
