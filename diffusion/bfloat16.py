@@ -1,11 +1,15 @@
 """A network in bfloat16 for PyTorch: the weights are rounded once, not at each call."""
 
 import copy
+import re
 
 import torch
 from torch import Tensor, nn
 
 from diffusion.parameterization import EpsModel
+
+EXACT = re.compile(r"conv_in|down_blocks\.0\.resnets\.0\.conv1|time_embedding\b|.*\.time_emb_proj")
+"""The names of the layers that stay float32."""
 
 
 def in_bfloat16(model: EpsModel) -> EpsModel:
@@ -17,12 +21,8 @@ def in_bfloat16(model: EpsModel) -> EpsModel:
     that is to be predicted, and the dense layers of the time embedding, which cost next to nothing.
     """
     model = copy.deepcopy(model)
-    unet = model.unet
-    first = unet.down_blocks[0].resnets[0]  # type: ignore[union-attr]
-    exact = {unet.conv_in, first.conv1, *unet.time_embedding.modules()}
-    exact |= {m for name, m in unet.named_modules() if name.endswith("time_emb_proj")}
-    for module in unet.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear) and module not in exact:
+    for name, module in model.unet.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear) and not EXACT.match(name):
             module.to(torch.bfloat16)
             module.register_forward_pre_hook(_round)
             module.register_forward_hook(_widen)

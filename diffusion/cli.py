@@ -215,6 +215,12 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
         help="test images that are measured with all terms, beside --terms, to show that both give "
         "the same bound (default: %(default)s)")
 
+    add = parser.add_argument_group("the precisions").add_argument
+    add("--precisions", action="store_true",
+        help="measure in float32, and also what bfloat16 loses: the bound of the same images, and "
+        "the first sampler's samples of the same seed, beside float32 with the next seed "
+        "(default: don't)")
+
     add = parser.add_argument_group("the samples").add_argument
     add("--samples", type=int, default=500, metavar="COUNT",
         help="images to make with each sampler, 10 or more (default: %(default)s)")

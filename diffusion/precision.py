@@ -15,6 +15,13 @@ class Chosen(NamedTuple):
     precision: Precision
     reason: str
 
+    def ran(self, precision: Precision) -> "Chosen":
+        """Return what came of it: float32, where the network in bfloat16 proved to be too far from
+        itself in float32."""
+        if precision == self.precision:
+            return self
+        return Chosen(precision, f"this network in {self.precision} is too far from {precision}")
+
 
 def choose_precision(asked: PrecisionName, card: ModelCard, device: torch.device) -> Chosen:
     """Return what was asked for. `auto` is bfloat16 on a CPU that multiplies it itself, where the
@@ -31,5 +38,7 @@ def choose_precision(asked: PrecisionName, card: ModelCard, device: torch.device
         return Chosen("float32", reason)
     if not measured.get("lossless", False):
         return Chosen("float32", "by its card this checkpoint loses quality in bfloat16")
-    reason = "the processor multiplies bfloat16 itself, and by its card the checkpoint loses nothing"
+    reason = (
+        "the processor multiplies bfloat16 itself, and by its card the checkpoint loses nothing"
+    )
     return Chosen("bfloat16", reason)

@@ -54,7 +54,7 @@ class Source:
     model: Model
     device: torch.device
     runtime: Literal["openvino", "eager"]
-    precision: Precision
+    precision: Precision = "float32"
 
     @classmethod
     def open(

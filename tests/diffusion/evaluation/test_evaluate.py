@@ -77,7 +77,7 @@ def test_real_images_in_the_place_of_samples_score_as_the_floor(
 
     loaded = {"train": many, "test": test}
     monkeypatch.setattr(datasets, "load", lambda _, split, **__: loaded[split])
-    monkeypatch.setattr("diffusion.evaluation.evaluate.batches", like_the_data)
+    monkeypatch.setattr("diffusion.evaluation.samples.batches", like_the_data)
     flags = ("--samples=160", "--batch-size=160", "--sampler", "ddim:3", "--images=1", "--terms=2")
     report = evaluate(tiny, data, tmp_path / "report", *flags).report
     (row,), floor = report["samplers"], report["floor"]
