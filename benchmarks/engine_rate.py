@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.engine.runtime import make_runtime
 from diffusion.checkpoint import open_checkpoint
+from diffusion.config import Precision
 from diffusion.process import Process
 from diffusion.reverse import step
 from diffusion.samplers import make_table
@@ -123,13 +124,16 @@ class BareLoop:
         device: str,
         threads: int,
         batch_sizes: Sequence[int],
+        precision: Precision = "float32",
     ) -> None:
         """`batch_sizes`: of all lanes together, as `GET /model` has them."""
         torch.set_num_threads(threads)
         self._opened = open_checkpoint(checkpoint)
         self._device = torch.device(device)
         model = self._opened.eps_model()
-        self._runtime = make_runtime(runtime_name, model, self._device, threads, max(batch_sizes))
+        self._runtime = make_runtime(
+            runtime_name, model, self._device, threads, max(batch_sizes), precision
+        )
         self._runtime.keep(tuple(batch_sizes))
         if self._runtime.name == "openvino":
             torch.set_num_threads(1)  # as in the engine

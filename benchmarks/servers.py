@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from diffusion.config import Precision
 from tests.app.server import free_port
 
 START_SECONDS = 180
@@ -49,17 +50,20 @@ def ours(checkpoint: str, *flags: str) -> Kind:
     return Kind("ours", command, "/readyz", has_trajectories=True, is_ours=True)
 
 
-def lock(checkpoint: str, device: str) -> Kind:
+def lock(checkpoint: str, device: str, precision: Precision) -> Kind:
     """FastAPI and a lock."""
-    command = ("benchmarks.peers.lock", f"--checkpoint={checkpoint}", f"--device={device}")
+    command = (
+        "benchmarks.peers.lock", f"--checkpoint={checkpoint}", f"--device={device}",
+        f"--precision={precision}",
+    )  # fmt: skip
     return Kind("lock", command, "/health", has_trajectories=True)
 
 
-def litserve(checkpoint: str, device: str, max_batch: int) -> Kind:
+def litserve(checkpoint: str, device: str, precision: Precision, max_batch: int) -> Kind:
     """LitServe with dynamic batching."""
     command = (
         "benchmarks.peers.batching", f"--checkpoint={checkpoint}", f"--device={device}",
-        f"--max-batch={max_batch}",
+        f"--precision={precision}", f"--max-batch={max_batch}",
     )  # fmt: skip
     return Kind(f"litserve-{max_batch}", command, "/health", has_trajectories=False)
 

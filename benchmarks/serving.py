@@ -33,7 +33,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import torch
@@ -44,6 +44,7 @@ from benchmarks.load import Client, ClosedLoop, Request, poisson_schedule
 from benchmarks.servers import Kind, Memory, Running, litserve, lock, ours, paused, running
 from benchmarks.serving_report import Latencies, OpenLoop, Report, Saturation, tables
 from benchmarks.tables import finite
+from diffusion.config import Precision
 from diffusion.cores import available_cores
 
 DDIM = {"sampler": "ddim", "steps": 50, "labels": 3}
@@ -64,7 +65,7 @@ SETTLE_ATTEMPTS = 10
 SOON = 0.1
 """Seconds before a reading is due that it is asked for: asking takes the engine's processors, and
 the engine tells its counts once a second."""
-OUR_FLAGS = ("device", "runtime", "max-batch")
+OUR_FLAGS = ("device", "runtime", "precision", "max-batch")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Plan:
     checkpoint: str
     device: str
     runtime: str
+    precision: Precision
     max_batch: int
     turns: int
     seconds: float
@@ -185,7 +187,7 @@ def bare_loop(server: Running, plan: Plan) -> BareLoop:
     """Of our server's batch sizes, on as many threads as its engine has by default."""
     sizes = httpx.get(f"{server.url}/model").raise_for_status().json()["batch_sizes"]
     threads = available_cores()
-    return BareLoop(plan.checkpoint, plan.runtime, plan.device, threads, sizes)
+    return BareLoop(plan.checkpoint, plan.runtime, plan.device, threads, sizes, plan.precision)
 
 
 async def overtake(client: Client, seconds: float) -> tuple[ClosedLoop, ClosedLoop]:
@@ -269,13 +271,13 @@ def kind_of(name: str, args: argparse.Namespace) -> Kind:
         flags = (f"--{flag}={getattr(args, flag.replace('-', '_'))}" for flag in OUR_FLAGS)
         return ours(args.checkpoint, *flags)
     if name == "lock":
-        return lock(args.checkpoint, args.device)
+        return lock(args.checkpoint, args.device, args.precision)
     kind, _, batch = name.partition("-")
     if kind != "litserve" or not batch.isdecimal():
         raise ValueError(f"{name!r}: it must be ours, lock or litserve-BATCH")
     if importlib.util.find_spec("litserve") is None:
         raise ValueError(f"{name}: not installed; pip install -e '.[benchmarks]', or leave it out")
-    return litserve(args.checkpoint, args.device, int(batch))
+    return litserve(args.checkpoint, args.device, args.precision, int(batch))
 
 
 def positive(text: str) -> int:
@@ -305,6 +307,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="device of all servers (%(default)s)",
     )
     add("--runtime", default="auto", help="runtime of our server (%(default)s)")
+    add("--precision", choices=get_args(Precision), default="float32",
+        help="of all servers; in the peers bfloat16 is autocast (%(default)s)")  # fmt: skip
     add("--max-batch", type=positive, default=16, help="largest batch of our server (%(default)s)")
     add("--duration", type=float, default=10.0, metavar="SECONDS",
         help="length of a turn, and of an open loop (%(default)s)")  # fmt: skip
@@ -346,8 +350,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"--servers: {error}", file=sys.stderr)
         return 2
     plan = Plan(
-        args.checkpoint, args.device, args.runtime, args.max_batch, args.turns, args.duration,
-        args.clients, tuple(args.rates), tuple(args.mixes), args.timeout, args.seed, args.capacity,
+        args.checkpoint, args.device, args.runtime, args.precision, args.max_batch, args.turns,
+        args.duration, args.clients, tuple(args.rates), tuple(args.mixes), args.timeout, args.seed,
+        args.capacity,
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(started(kind)) for kind in kinds]
@@ -362,7 +367,8 @@ def main(argv: Sequence[str] | None = None) -> int:
              "reports": [dataclasses.asdict(report) for report in reports]}  # fmt: skip
     if args.out:
         args.out.write_text(json.dumps(finite(found), indent=2, allow_nan=False) + "\n")
-    print(f"{found['machine']}\n\nCapacity: {plan.capacity:.3g} images/s.\n\n{tables(reports)}")
+    print(f"{found['machine']}, {plan.precision}\n")
+    print(f"Capacity: {plan.capacity:.3g} images/s.\n\n{tables(reports)}")
     return 0
 
 

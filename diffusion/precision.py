@@ -16,11 +16,14 @@ class Chosen(NamedTuple):
     reason: str
 
     def ran(self, precision: Precision) -> "Chosen":
-        """Return what came of it: float32, where the network in bfloat16 proved to be too far from
-        itself in float32."""
+        """Return what came of it, where the network was found to be too far from itself in float32,
+        or OpenVINO to have no bfloat16 on this processor."""
         if precision == self.precision:
             return self
-        return Chosen(precision, f"this network in {self.precision} is too far from {precision}")
+        return Chosen(
+            precision,
+            f"OpenVINO has no {self.precision} here, or this network in it is too far from {precision}",
+        )
 
 
 def choose_precision(asked: PrecisionName, card: ModelCard, device: torch.device) -> Chosen:

@@ -29,6 +29,7 @@ from app.wire.options import Options
 from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from diffusion.devices import pick_device
 from diffusion.pixels import PICTURE_CHANNELS
+from diffusion.precision import choose_precision
 from diffusion.process import Process
 
 log = logging.getLogger("ddpm.engine")
@@ -67,7 +68,10 @@ def load(
     model = checkpoint.eps_model()
     device = pick_device(options.device)
     tell(Starting(f"preparing the network for {device}"))
-    runtime = make_runtime(options.runtime, model, device, options.threads, options.max_batch)
+    chosen = choose_precision(options.precision, checkpoint.card, device)
+    runtime = make_runtime(
+        options.runtime, model, device, options.threads, options.max_batch, chosen.precision
+    )
     if runtime.name == "openvino":
         torch.set_num_threads(1)  # its idle threads would spin beside OpenVINO's
     invariant = invariant_sizes(runtime, model, tell)
@@ -85,7 +89,13 @@ def load(
     runner.batch_sizes = curve.sizes
     parameters = sum(p.numel() for p in model.parameters())
     info = describe(
-        checkpoint, process, runtime, measured, parameters, is_invariant=bool(invariant)
+        checkpoint,
+        process,
+        runtime,
+        chosen.ran(runtime.precision).reason,
+        measured,
+        parameters,
+        is_invariant=bool(invariant),
     )
     return Engine(process, runner, curve), Ready(info)
 
@@ -94,6 +104,7 @@ def describe(
     checkpoint: Checkpoint,
     process: Process,
     runtime: Runtime,
+    precision_reason: str,
     measured: LatencyCurve,
     parameters: int,
     *,
@@ -122,6 +133,7 @@ def describe(
         parameters=parameters,
         runtime=runtime.name,
         precision=runtime.precision,
+        precision_reason=precision_reason,
         device=str(runtime.device),
         batch_sizes=curve.sizes,
         step_seconds={str(size): measured.seconds(size) for size in measured.sizes},

@@ -208,7 +208,8 @@ class Model(BaseModel):
     trained: dict[str, object]
     quality: dict[str, object] = Field(description="What was measured of it, with the commands.")
     runtime: str
-    precision: str
+    precision: str = Field(description="The numbers it is computed in: float32 or bfloat16.")
+    precision_reason: str = Field(description="Why in these, in one sentence.")
     device: str
     batch_sizes: list[int] = Field(
         description="Network rows in one step, for each size of batch that is in use. Where two "

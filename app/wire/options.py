@@ -4,6 +4,8 @@ import argparse
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
+from diffusion.config import PrecisionName
+
 
 @dataclass(frozen=True)
 class Options:
@@ -14,6 +16,7 @@ class Options:
     runtime: str
     threads: int
     max_batch: int
+    precision: PrecisionName = "auto"
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

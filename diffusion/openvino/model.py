@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from diffusion.config import Precision
+from diffusion.devices import has_bfloat16
 from diffusion.openvino.cache import load_or_convert
 from diffusion.openvino.fusion import merge_norms, merge_upsamplers
 from diffusion.openvino.precise import keep_first_layers
@@ -102,7 +103,11 @@ class CompiledModel:
         """The fastest form in that precision, or else in float32, that computes what the model
         does, at both ends of the chain."""
         expected = model(*self._examples)
-        for form in FORMS[0 if precision == "bfloat16" else 2 :]:
+        if not has_bfloat16(torch.device("cpu")):
+            precision = "float32"  # OpenVINO has the other on such processors alone
+        for form in FORMS:
+            if form.precision not in (precision, "float32"):
+                continue
             self._form = form
             if self._is_near(expected):
                 return form
