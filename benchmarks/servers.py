@@ -1,6 +1,7 @@
 """Servers as processes of their own: started, waited for, measured, ended."""
 
 import contextlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -66,6 +67,26 @@ def litserve(checkpoint: str, device: str, precision: Precision, max_batch: int)
         f"--precision={precision}", f"--max-batch={max_batch}",
     )  # fmt: skip
     return Kind(f"litserve-{max_batch}", command, "/health", has_trajectories=False)
+
+
+def kind_of(
+    name: str,
+    checkpoint: str,
+    device: str,
+    our_flags: Sequence[str],
+    precision: Precision = "float32",
+) -> Kind:
+    """The server of a name. Raises ValueError for one that there is not, or is not installed."""
+    if name == "ours":
+        return ours(checkpoint, f"--precision={precision}", *our_flags)
+    if name == "lock":
+        return lock(checkpoint, device, precision)
+    kind, _, batch = name.partition("-")
+    if kind != "litserve" or not batch.isdecimal():
+        raise ValueError(f"{name!r}: it must be ours, lock or litserve-BATCH")
+    if importlib.util.find_spec("litserve") is None:
+        raise ValueError(f"{name}: not installed; pip install -e '.[benchmarks]', or leave it out")
+    return litserve(checkpoint, device, precision, int(batch))
 
 
 @dataclass(frozen=True)
