@@ -22,7 +22,7 @@ class Chosen(NamedTuple):
             return self
         return Chosen(
             precision,
-            f"OpenVINO has no {self.precision} here, or the network in it is too far from {precision}",
+            f"OpenVINO has no {self.precision} here, or this network in it is too far off",
         )
 
 
