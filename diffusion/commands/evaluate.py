@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> None:
         "runtime": source.runtime,
         "precision": source.precision,
     }
-    parts = Parts(args.out, key, {**OLDER_KEYS, "classifier": key["classifier"]})
+    older = {**OLDER_KEYS, "classifier": key["classifier"], "precision": "float32"}
+    parts = Parts(args.out, key, older)
     evaluation = Evaluation(
         source, train, test, labels, real, judge, extract, settings, parts, half
     )
@@ -141,6 +142,8 @@ def command(args: argparse.Namespace, settings: Settings) -> str:
     flags.append(f"--features {args.features}")
     if args.precisions:
         flags.append("--precisions")
+    if args.precision != "auto":
+        flags.append(f"--precision {args.precision}")
     for name in ("data", "classifier", "out"):
         if getattr(args, name) is not None:
             flags.append(f"--{name} {shlex.quote(str(getattr(args, name)))}")

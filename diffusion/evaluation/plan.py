@@ -153,9 +153,7 @@ class Settings:
         )
 
 
-OLDER_KEYS = {
-    "num_train_images": None, "num_full": 0, "labels": "balanced", "precision": "float32",
-}  # fmt: skip
+OLDER_KEYS = {"num_train_images": None, "num_full": 0, "labels": "balanced"}
 """What settings were in evaluations of versions that had no such settings."""
 
 
