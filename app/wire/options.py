@@ -6,6 +6,8 @@ from typing import Literal
 
 from diffusion.config import PrecisionName
 
+AUTO = 0
+
 
 @dataclass(frozen=True)
 class Options:
@@ -15,7 +17,7 @@ class Options:
     device: str
     runtime: str
     threads: int
-    max_batch: int
+    max_batch: int  # AUTO: the engine chooses
     precision: PrecisionName = "auto"
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
