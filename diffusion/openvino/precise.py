@@ -21,8 +21,8 @@ def keep_first_layers(graph: Any) -> Any:
     marked to stay float32.
 
     x_t with little noise, rounded to bfloat16, would lose the noise that is to be predicted, and so
-    would the features that the first layers make of it. Of models/mnist that is nine tenths of what
-    bfloat16 adds to the bound, for a twentieth of the time.
+    would the features that the first layers make of it. Of models/mnist that is most of what
+    bfloat16 adds to the bound, for next to none of the time.
     """
     convolutions = [node for node in graph.get_ordered_ops() if node.get_type_name() == CONVOLUTION]
     if len(convolutions) <= EXACT_CONVOLUTIONS:
