@@ -39,6 +39,7 @@ from app.wire.options import AUTO, Options
 from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from diffusion.devices import pick_device
 from diffusion.pixels import PICTURE_CHANNELS
+from diffusion.precision import choose_precision
 from diffusion.process import Process
 
 log = logging.getLogger("ddpm.engine")
@@ -87,11 +88,12 @@ def load(
     model = checkpoint.eps_model()
     device = pick_device(options.device)
     tell(Starting(f"preparing the network for {device}"))
+    chosen = choose_precision(options.precision, checkpoint.card, device)
     opened = open_slots(options.runtime, device, checkpoint.process.clip)
     name = options.runtime if opened is None else "slots"
     form = form_of(checkpoint)
     max_batch = options.max_batch or (MAX_BATCH_CPU if device.type == "cpu" else MAX_BATCH_GPU)
-    runtime = make_runtime(name, model, device, options.threads, max_batch)
+    runtime = make_runtime(name, model, device, options.threads, max_batch, chosen.precision)
     if opened is not None and options.max_batch == AUTO and opened.queue.runs_ahead:
         runtime.keep((measured_size(opened, runtime, form),))
     if runtime.name == "openvino":
@@ -111,7 +113,13 @@ def load(
     runner.batch_sizes = curve.sizes
     parameters = sum(p.numel() for p in model.parameters())
     info = describe(
-        checkpoint, process, runtime, measured, parameters, is_invariant=bool(invariant)
+        checkpoint,
+        process,
+        runtime,
+        chosen.ran(runtime.precision).reason,
+        measured,
+        parameters,
+        is_invariant=bool(invariant),
     )
     return Engine(process, runner, curve), Ready(info)
 
@@ -141,6 +149,7 @@ def describe(
     checkpoint: Checkpoint,
     process: Process,
     runtime: Runtime,
+    precision_reason: str,
     measured: LatencyCurve,
     parameters: int,
     *,
@@ -171,6 +180,7 @@ def describe(
         parameters=parameters,
         runtime=runtime.name,
         precision=runtime.precision,
+        precision_reason=precision_reason,
         device=str(runtime.device),
         batch_sizes=curve.sizes,
         step_seconds={str(size): measured.seconds(size) for size in measured.sizes},
