@@ -40,7 +40,7 @@ def choose_precision(asked: PrecisionName, card: ModelCard, device: torch.device
         reason = "the card does not say what bfloat16 loses; ddpm evaluate --precisions measures it"
         return Chosen("float32", reason)
     if not measured.get("lossless", False):
-        return Chosen("float32", "by its card this checkpoint loses quality in bfloat16")
+        return Chosen("float32", "by its card this checkpoint may lose quality in bfloat16")
     reason = (
         "the processor multiplies bfloat16 itself, and by its card the checkpoint loses nothing"
     )

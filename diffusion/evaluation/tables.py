@@ -146,7 +146,7 @@ def precisions(report: Mapping[str, Any]) -> Table | None:
         ("RMSE of the images", None, None, None, found["rmse"], None),
     ]  # fmt: skip
     columns = ("", "float32", "bfloat16", "float32, next seed", "bfloat16 - float32", "by chance")
-    verdict = "loses nothing" if found["lossless"] else "loses quality"
+    verdict = "loses nothing" if found["lossless"] else "may lose quality"
     title = f"bfloat16 {verdict} ({found['sampler']}, {found['images']} samples)"
     return Table(title, columns, tuple(rows))
 
