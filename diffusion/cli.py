@@ -266,6 +266,7 @@ def _add_runtime(parser: argparse.ArgumentParser, batch_size: str) -> None:
         help="openvino is the faster on a CPU, eager is PyTorch; auto is openvino where it is "
         "installed and the device a CPU (default: %(default)s)")
     add("--batch-size", type=int, default=64, metavar="COUNT", help=batch_size)
+    flags.add_cache(group)
 
 
 # fmt: on

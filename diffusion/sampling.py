@@ -54,16 +54,25 @@ class Source:
     runtime: Literal["openvino", "eager"]
 
     @classmethod
-    def open(cls, source: str | Path, device: str = "auto", runtime: RuntimeName = "auto") -> Self:
-        """Load the checkpoint in a folder, or of a built-in name.
+    def open(
+        cls,
+        source: str | Path,
+        device: str = "auto",
+        runtime: RuntimeName = "auto",
+        cache: str | None = None,
+    ) -> Self:
+        """Load the checkpoint in a folder, or of a built-in name. `cache` is that of `of`.
 
         Raises CheckpointError, DeviceError, or RequestError where the runtime cannot be had.
         """
-        return cls.of(open_checkpoint(source), device, runtime)
+        return cls.of(open_checkpoint(source), device, runtime, cache)
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, device: str, runtime: RuntimeName) -> Self:
-        """Load a checkpoint whose folder has been read.
+    def of(
+        cls, checkpoint: Checkpoint, device: str, runtime: RuntimeName, cache: str | None = None
+    ) -> Self:
+        """Load a checkpoint whose folder has been read. `cache` is the folder for compiled
+        networks, as CompiledModel takes it.
 
         Raises CheckpointError, DeviceError, or RequestError where the runtime cannot be had.
         """
@@ -75,7 +84,7 @@ class Source:
                 raise RequestError(f"runtime: openvino runs on the CPU, not on {target}; use eager")
             return cls(checkpoint, process, model, target, "eager")
         try:
-            compiled = CompiledModel(model, torch.get_num_threads())
+            compiled = CompiledModel(model, torch.get_num_threads(), cache)
         except ImportError as error:
             if runtime == "openvino":
                 raise RequestError(

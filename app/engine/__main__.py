@@ -19,9 +19,10 @@ from app import logs
 from app.engine.engine import Engine
 from app.engine.lane_threads import LaneThreads
 from app.engine.latency_curve import LatencyCurve
+from app.engine.measured import Measurements, warm_up
 from app.engine.runner import Runner
 from app.engine.runtime import Runtime, make_runtime
-from app.engine.warmup import Tell, invariant_sizes, step_seconds, tell_nobody
+from app.engine.warmup import Tell, tell_nobody
 from app.wire.channel import Disconnected, SocketChannel
 from app.wire.flight_recorder import FlightRecorder
 from app.wire.messages import ModelInfo, Ready, Starting, Unusable
@@ -67,27 +68,23 @@ def load(
     model = checkpoint.eps_model()
     device = pick_device(options.device)
     tell(Starting(f"preparing the network for {device}"))
-    runtime = make_runtime(options.runtime, model, device, options.threads, options.max_batch)
+    runtime = make_runtime(
+        options.runtime, model, device, options.threads, options.max_batch, options.cache
+    )
     if runtime.name == "openvino":
         torch.set_num_threads(1)  # its idle threads would spin beside OpenVINO's
-    invariant = invariant_sizes(runtime, model, tell)
-    runner = make_runner(
-        runtime,
-        invariant or runtime.batch_sizes,
-        checkpoint.unet.image_shape,
-        checkpoint.process.clip,
-        checkpoint.card.null_label,
-    )
-    is_conditional = checkpoint.unet.num_class_embeds is not None
-    measured = step_seconds(process, runner, is_conditional=is_conditional, tell=tell)
-    curve = measured.up_to_the_knee()
-    runtime.keep(curve.sizes)
-    runner.batch_sizes = curve.sizes
+
+    def runner_of(batch_sizes: tuple[int, ...]) -> Runner:
+        unet, clip = checkpoint.unet, checkpoint.process.clip
+        return make_runner(runtime, batch_sizes, unet.image_shape, clip, checkpoint.card.null_label)
+
+    kept = Measurements(options.cache, checkpoint, runtime, options.threads)
+    warm = warm_up(process, model, runtime, runner_of, kept, tell)
     parameters = sum(p.numel() for p in model.parameters())
     info = describe(
-        checkpoint, process, runtime, measured, parameters, is_invariant=bool(invariant)
+        checkpoint, process, runtime, warm.measured, parameters, is_invariant=warm.is_invariant
     )
-    return Engine(process, runner, curve), Ready(info)
+    return Engine(process, warm.runner, warm.curve), Ready(info)
 
 
 def describe(

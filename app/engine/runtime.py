@@ -150,10 +150,13 @@ class OpenVINORuntime:
     precision = "float32"
     device = torch.device("cpu")
 
-    def __init__(self, model: EpsModel, threads: int, max_batch: int) -> None:
+    def __init__(
+        self, model: EpsModel, threads: int, max_batch: int, cache: str | None = None
+    ) -> None:
+        """`cache` is that of CompiledModel. Raises RuntimeUnavailable without OpenVINO."""
         self.batch_sizes = powers_of_two(max_batch, first=1)
         try:
-            self._model = CompiledModel(model, threads)
+            self._model = CompiledModel(model, threads, cache)
         except ImportError as error:
             raise RuntimeUnavailable(
                 "runtime: openvino is not installed; install the extra `openvino`, or use eager"
@@ -178,10 +181,16 @@ def powers_of_two(largest: int, *, first: int) -> tuple[int, ...]:
 
 
 def make_runtime(
-    name: str, model: EpsModel, device: torch.device, threads: int, max_batch: int
+    name: str,
+    model: EpsModel,
+    device: torch.device,
+    threads: int,
+    max_batch: int,
+    cache: str | None = None,
 ) -> Runtime:
     """Make the runtime of that name. `auto` is a CUDA graph on a GPU; on a CPU it is OpenVINO where
-    that is installed, else eager.
+    that is installed, else eager. `cache` is the folder for compiled networks, as CompiledModel
+    takes it.
 
     Raises RuntimeUnavailable.
     """
@@ -194,7 +203,7 @@ def make_runtime(
     if device.type == "cuda":
         return CUDAGraphRuntime(model, device, max_batch)
     try:
-        return OpenVINORuntime(model, threads, max_batch)
+        return OpenVINORuntime(model, threads, max_batch, cache)
     except RuntimeUnavailable:
         if name == "openvino":
             raise

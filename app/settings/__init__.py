@@ -17,6 +17,7 @@ from app.settings.security import MIN_KEY, SecuritySettings
 from app.settings.server import ServerSettings
 from app.settings.values import Positive, SettingError, split
 from diffusion.cores import available_cores
+from diffusion.folders import check_cache
 
 __all__ = ["GROUPS", "MIN_KEY", "SECRETS", "SettingError", "Settings", "check_database_url"]
 
@@ -48,6 +49,11 @@ class ModelSettings(BaseSettings):
         le=4096,
         description="largest number of rows that the network computes in one step, 2..4096",
     )
+    cache: str | None = Field(
+        None,
+        description="folder for compiled networks and measured speeds, with which the next start "
+        "is faster; empty: nothing is kept (default: ddpm in the user's cache folder)",
+    )
     hang_seconds: float = Field(
         60,
         gt=0,
@@ -62,6 +68,11 @@ class ModelSettings(BaseSettings):
             if kind not in ("auto", "cpu", "cuda") or (number and not number.isdecimal()):
                 raise ValueError(f"{name!r} is not auto, cpu, cuda or cuda:N")
         return value
+
+    @field_validator("cache")
+    @classmethod
+    def _check_cache(cls, value: str | None) -> str | None:
+        return None if value is None else check_cache(value)
 
 
 class LimitSettings(BaseSettings):

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     """
     check_plots()
     features.check(args.features)
-    source = Source.open(args.checkpoint, args.device, args.runtime)
+    source = Source.open(args.checkpoint, args.device, args.runtime, args.cache)
     checkpoint = source.checkpoint
     data = data_of(checkpoint, args.data, args.checkpoint)
     if args.data is None:
