@@ -25,10 +25,11 @@ class Start:
         self.bench = bench
         self.folder = folder
         self.timing = Timing(CURVE, is_settled=True)
+        # Those that agree, by whether they are known from an earlier start
         self.sizes: dict[bool, tuple[int, ...]] = {
             False: (4, 8),
             True: (4, 8),
-        }  # that agree; by whether they are known
+        }
         self.threads = 2
         self.measurements = 0
         monkeypatch.setattr(measured_module, "step_seconds", self._measure)
