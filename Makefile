@@ -6,7 +6,7 @@ ARGS   ?=
 WORKERS ?= 2
 PYTEST  = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --no-loadscope-reorder
 
-.PHONY: help serve test test-all coverage check fix browser test-browser test-container test-wheel postgres test-postgres audit fuzz lock clean
+.PHONY: help serve test test-all coverage check fix browser test-browser test-container test-wheel postgres test-postgres test-gpu gpu-session audit fuzz lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -50,6 +50,13 @@ postgres: $(VENV)/.installed-dev  ## install PostgreSQL for the tests of jobs, w
 
 test-postgres: postgres  ## test jobs on PostgreSQL
 	$(BIN)/python -m pytest tests/app/jobs tests/app/routes/test_jobs.py tests/app/service/test_jobs_survive.py $(ARGS)
+
+test-gpu: $(VENV)/.installed-dev  ## test what needs a GPU, and engines' faults on it
+	$(BIN)/python -m pytest -m gpu --device=cuda -rs tests/app $(ARGS)
+
+gpu-session: $(VENV)/.installed-dev  ## measure and test all that needs a GPU in ten minutes; make gpu-session ARGS=--tiny
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[benchmarks]'
+	$(BIN)/python -m benchmarks.gpu_session $(ARGS)
 
 audit: $(VENV)/.installed-dev  ## look for weaknesses, here and in dependencies; list all parts and their licences
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[audit]'

@@ -1,6 +1,7 @@
 """Servers as processes of their own: started, waited for, measured, ended."""
 
 import contextlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -62,6 +63,20 @@ def litserve(checkpoint: str, device: str, max_batch: int) -> Kind:
         f"--max-batch={max_batch}",
     )  # fmt: skip
     return Kind(f"litserve-{max_batch}", command, "/health", has_trajectories=False)
+
+
+def kind_of(name: str, checkpoint: str, device: str, our_flags: Sequence[str]) -> Kind:
+    """The server of a name. Raises ValueError for one that there is not, or is not installed."""
+    if name == "ours":
+        return ours(checkpoint, *our_flags)
+    if name == "lock":
+        return lock(checkpoint, device)
+    kind, _, batch = name.partition("-")
+    if kind != "litserve" or not batch.isdecimal():
+        raise ValueError(f"{name!r}: it must be ours, lock or litserve-BATCH")
+    if importlib.util.find_spec("litserve") is None:
+        raise ValueError(f"{name}: not installed; pip install -e '.[benchmarks]', or leave it out")
+    return litserve(checkpoint, device, int(batch))
 
 
 @dataclass(frozen=True)

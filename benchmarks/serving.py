@@ -23,25 +23,22 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
-import importlib.util
 import json
 import math
-import platform
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import httpx
-import torch
 import uvloop
 
-from benchmarks.engine_rate import BareLoop, EngineRate, difference, read_at_change
+from benchmarks.bare_loop import BareLoop
+from benchmarks.engine_rate import EngineRate, difference, read_at_change
 from benchmarks.load import Client, ClosedLoop, Request, poisson_schedule
-from benchmarks.servers import Kind, Memory, Running, litserve, lock, ours, paused, running
+from benchmarks.machine import machine
+from benchmarks.servers import Kind, Memory, Running, kind_of, paused, running
 from benchmarks.serving_report import Latencies, OpenLoop, Report, Saturation, tables
 from benchmarks.tables import finite
 from diffusion.cores import available_cores
@@ -188,13 +185,15 @@ def bare_loop(server: Running, plan: Plan) -> BareLoop:
     return BareLoop(plan.checkpoint, plan.runtime, plan.device, threads, sizes)
 
 
-async def overtake(client: Client, seconds: float) -> tuple[ClosedLoop, ClosedLoop]:
-    """One image at a time: alone for one duration, beside 64-image requests for two."""
-    alone = await client.closed_loop(SMALL, "small", 1, seconds=seconds)
+async def overtake(
+    client: Client, seconds: float, small: Request = SMALL, large: Request = HUGE
+) -> tuple[ClosedLoop, ClosedLoop]:
+    """One small request at a time: alone for one duration, beside large ones for two."""
+    alone = await client.closed_loop(small, "small", 1, seconds=seconds)
     over = asyncio.Event()
-    stream = asyncio.create_task(client.closed_loop(HUGE, "huge", 1, over=over))
+    stream = asyncio.create_task(client.closed_loop(large, "large", 1, over=over))
     await asyncio.sleep(0.5)  # the first of them is being made
-    beside = await client.closed_loop(SMALL, "small", 1, seconds=2 * seconds)
+    beside = await client.closed_loop(small, "small", 1, seconds=2 * seconds)
     over.set()
     await stream
     return alone, beside
@@ -232,50 +231,12 @@ def say(server: Running, what: str) -> None:
     print(f"{server.kind.name}: {what}", file=sys.stderr, flush=True)
 
 
-def machine(device: str) -> dict[str, Any]:
-    """Where it ran, and on what."""
-    names = ["torch", "openvino", "diffusers", "litserve", "fastapi", "uvicorn", "uvloop"]
-    found = [name for name in names if importlib.util.find_spec(name)]
-    return {
-        "cpu": processor(),
-        "cores": available_cores(),
-        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        "versions": {name: version(name) for name in found},
-    }
-
-
-def processor() -> str:
-    """Its name, and what tells apart the generations that share one."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    pairs = (line.partition(":") for line in lines)
-    said = {name.strip(): value.strip() for name, _, value in pairs}
-    name = said.get("model name", platform.machine())
-    keys = [f"{key} {said[key]}" for key in ("cpu family", "model") if key in said]
-    return ", ".join([name, *keys, torch.backends.cpu.get_cpu_capability()])
-
-
 @contextlib.contextmanager
 def started(kind: Kind) -> Iterator[Running]:
     """A server that is ready."""
     print(f"{kind.name}: starting", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder, running(kind, Path(folder) / "log") as server:
         yield server
-
-
-def kind_of(name: str, args: argparse.Namespace) -> Kind:
-    """The server of a name. Raises ValueError for one that there is not, or is not installed."""
-    if name == "ours":
-        flags = (f"--{flag}={getattr(args, flag.replace('-', '_'))}" for flag in OUR_FLAGS)
-        return ours(args.checkpoint, *flags)
-    if name == "lock":
-        return lock(args.checkpoint, args.device)
-    kind, _, batch = name.partition("-")
-    if kind != "litserve" or not batch.isdecimal():
-        raise ValueError(f"{name!r}: it must be ours, lock or litserve-BATCH")
-    if importlib.util.find_spec("litserve") is None:
-        raise ValueError(f"{name}: not installed; pip install -e '.[benchmarks]', or leave it out")
-    return litserve(args.checkpoint, args.device, int(batch))
 
 
 def positive(text: str) -> int:
@@ -341,7 +302,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command in this module's docstring; the exit status."""
     args = parse(argv)
     try:
-        kinds = [kind_of(name, args) for name in args.servers]
+        flags = [f"--{flag}={getattr(args, flag.replace('-', '_'))}" for flag in OUR_FLAGS]
+        kinds = [kind_of(name, args.checkpoint, args.device, flags) for name in args.servers]
     except ValueError as error:
         print(f"--servers: {error}", file=sys.stderr)
         return 2

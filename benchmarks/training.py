@@ -27,6 +27,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from benchmarks.peers.loops import Adapter
 from diffusion import pixels
 from diffusion.config import Config
 from diffusion.cores import available_cores
@@ -138,20 +139,6 @@ def unet(config: UNetConfig) -> nn.Module:
     make: Any = UNet2DModel
     made: nn.Module = make(**dataclasses.asdict(config))
     return made
-
-
-class Adapter(nn.Module):
-    """Makes a UNet2DModel look as lucidrains' GaussianDiffusion calls its network."""
-
-    def __init__(self, network: nn.Module, channels: int) -> None:
-        super().__init__()
-        self.network = network
-        self.channels = self.out_dim = channels
-        self.self_condition = False
-
-    def forward(self, x_t: Tensor, t: Tensor, _x_self_cond: Tensor | None = None) -> Tensor:
-        out: Tensor = self.network(x_t, t).sample
-        return out
 
 
 class Pictures(torch.utils.data.Dataset[Tensor]):

@@ -171,6 +171,9 @@ def _add_chain(parser: argparse.ArgumentParser) -> None:
     add("--guidance", type=float, default=0.0, metavar="W",
         help="strength w of classifier-free guidance towards the label, 0 for none "
         "(default: %(default)s)")
+    add("--guidance-interval", type=int, nargs=2, metavar=("HIGH", "LOW"),
+        help="guide only while t, counted from T down, is HIGH..LOW: elsewhere a step costs half "
+        "(default: all the way)")
 
 
 def _add_evaluate(commands: Any) -> None:

@@ -52,6 +52,19 @@ class Labels:
         return tuple(self.null_label or 0 if label is None else label for label in each)
 
 
+def check_interval(interval: Sequence[int], guidance: float, num_timesteps: int) -> None:
+    """Raise LabelError unless `interval` is [t_high, t_low], T >= t_high >= t_low >= 0, of the
+    paper's t, and there is guidance to apply there."""
+    high, low = interval
+    if not guidance:
+        reason = "it says where guidance applies, and guidance is 0"
+    elif not 0 <= low <= high <= num_timesteps:
+        reason = f"it must be [t_high, t_low], falling, within 0..{num_timesteps}"
+    else:
+        return
+    raise LabelError("guidance_interval", list(interval), reason)
+
+
 def spread(labels: int | Sequence[int], n: int) -> tuple[int, ...]:
     """Return one label for each of `n` samples. Raises LabelError for another number of them."""
     each = (labels,) * n if isinstance(labels, int) else tuple(labels)

@@ -112,7 +112,7 @@ def sample(
         z = None
         if table.is_noisy[k]:  # 3: z ~ N(0, I) if t > 1, else z = 0
             z = noise.normal(seeds, indices, torch.full_like(seeds, k + 1), shape)
-        out = guided(model, x_t, torch.full_like(seeds, t), condition)
+        out = guided(model, x_t, torch.full_like(seeds, t), condition.at(k))
         rows = table.rows[k].expand(len(x_t), -1, 1, 1, 1)
         x_prev, x_0_hat = step(x_t, out, history, z, rows, clip)  # 4
         m = remember(x_t, x_0_hat, rows) if table.remembers_mix else x_0_hat

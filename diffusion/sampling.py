@@ -14,7 +14,7 @@ from diffusion.checkpoint import Checkpoint, open_checkpoint
 from diffusion.config import RuntimeName, Variance
 from diffusion.devices import pick_device, total_memory
 from diffusion.guidance import Conditioning, Model
-from diffusion.labels import Labels
+from diffusion.labels import Labels, check_interval
 from diffusion.openvino.model import CompiledModel
 from diffusion.process import Process
 from diffusion.reverse import sample
@@ -111,6 +111,7 @@ class Request:
     eta: float = 0.0  # of ddim
     variance: Variance | None = None  # of ddpm
     guidance: float = 0.0  # strength w; 0: none
+    guidance_interval: tuple[int, int] | None = None  # guided from t_high to t_low, the paper's t
 
     def check(self, checkpoint: Checkpoint) -> None:
         """Raise RequestError or LabelError, which name the field, where this asks for what
@@ -135,6 +136,8 @@ class Request:
             if value and self.sampler != owner:
                 raise _refused(name, value, f"it applies to {owner}, not to {self.sampler}")
         _labels(checkpoint, self)
+        if self.guidance_interval is not None:
+            check_interval(self.guidance_interval, self.guidance, T)
 
     def table(self, process: Process, trained: Variance) -> SamplerTable:
         """Make the sampler asked for; `trained` is the checkpoint's variance.
@@ -183,11 +186,13 @@ def batches(
     table = request.table(source.process, checkpoint.process.variance)
     labels = _labels(checkpoint, request)
     shape, clip = checkpoint.unet.image_shape, checkpoint.process.clip
+    interval = request.guidance_interval
+    steps = None if interval is None else table.spacing.steps_within(*interval)
     for start in range(0, request.n, batch_size):
         stop = min(start + batch_size, request.n)
         indices = torch.arange(start, stop, device=source.device) + request.first_index
         label = None if labels is None else labels[start:stop].to(source.device)
-        condition = Conditioning(label, request.guidance, checkpoint.card.null_label)
+        condition = Conditioning(label, request.guidance, checkpoint.card.null_label, steps)
         seeds = torch.full_like(indices, request.seed)
         for state in sample(source.model, table, seeds, indices, shape, condition, clip):
             on_rows((stop - start) * (state.t > 0))

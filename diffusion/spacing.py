@@ -110,6 +110,11 @@ class Spacing:
         """Return the nearest position of each t wanted: increasing, and each position once."""
         return sorted({self.position_of(t) for t in paper_ts})
 
+    def steps_within(self, t_high: int, t_low: int) -> range:
+        """Return the positions of the steps whose t, counted as in the paper, is t_low..t_high."""
+        inside = [k for k, t in enumerate(self.paper_t[:-1]) if t_low <= t <= t_high]
+        return range(inside[0], inside[-1] + 1) if inside else range(0)
+
     def even_positions(self, count: int) -> list[int]:
         """Return `count` positions at even distances, both ends among them (so count >= 2).
 

@@ -38,9 +38,20 @@ LONGEST = (
 """What takes longest comes first: else one worker is left with it in the end."""
 
 
+RUN_ON_A_GPU_TOO = "tests/app/service/test_faults_under_load"
+"""Tests with real engines that hold on any device: `--device=cuda` marks them as the GPU's."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--device=cuda` runs real engines on the GPU, where a test does not say otherwise."""
+    parser.addoption("--device", choices=["cpu", "cuda"], default="cpu", help="of real engines")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Keep caches, converted networks among them, from run to run and apart from the user's; a
     worker beside others has one thread, as has what it starts."""
+    if config.getoption("--device") == "cuda":
+        os.environ["DDPM_DEVICE"] = "cuda"
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     os.environ.setdefault("PLAYWRIGHT_BROWSERS_PATH", str(Path(cache) / "ms-playwright"))
     os.environ.setdefault("XDG_CACHE_HOME", str(config.rootpath / CACHE))
@@ -49,10 +60,15 @@ def pytest_configure(config: pytest.Config) -> None:
         torch.set_num_threads(1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a browser or PostgreSQL, and put the longest modules first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what needs a browser, PostgreSQL or a GPU, and put the longest modules first."""
     items.sort(key=place)
+    on_gpu = config.getoption("--device") == "cuda"
     for item in items:
+        if on_gpu and item.nodeid.startswith(RUN_ON_A_GPU_TOO):
+            item.add_marker("gpu")
+        if on_gpu and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no GPU: PyTorch finds none here"))
         fixtures = getattr(item, "fixturenames", ())
         if "browser" in fixtures:
             item.add_marker("browser")

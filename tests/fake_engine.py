@@ -53,6 +53,11 @@ class Chain:
     def is_over(self) -> bool:
         return self.position == self.submit.steps
 
+    @property
+    def rows(self) -> int:
+        """Network rows that its next step would take."""
+        return 1 + (self.position in self.submit.guided_steps)
+
     def state(self) -> tuple[bytes, bytes]:
         """x_t and x_0_hat: noise of the seed and the index, which turns into an image of whatever
         else is asked for."""
@@ -130,7 +135,7 @@ class FakeEngine:
         rows = 0
         for job in self.jobs.values():
             for chain in [] if job.is_paused else job.chains:
-                rows += job.submit.rows
+                rows += chain.rows
                 if rows > self.batch_sizes[-1]:
                     return chains
                 chains.append(chain)
@@ -139,6 +144,7 @@ class FakeEngine:
     def step(self, batch: list[Chain]) -> None:
         """Advance every chain of the batch, and tell what came of it."""
         self.steps += 1
+        rows = sum(chain.rows for chain in batch)
         first: dict[str, Place] = {}
         for chain in batch:
             job_id = chain.submit.id
@@ -158,7 +164,7 @@ class FakeEngine:
                 begun = job.started or started
                 events.append(Done(job.submit.id, begun - job.came, time.monotonic() - begun))
         self.channel.send(*events)
-        self.count(sum(chain.submit.rows for chain in batch), time.monotonic() - started)
+        self.count(rows, time.monotonic() - started)
 
     def advance(self, job: Job, chain: Chain) -> Iterator[Message]:
         """One step of one chain: the state it was in where that is shown, and x_0 at the end."""

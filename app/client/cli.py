@@ -77,4 +77,5 @@ def _requests(args: argparse.Namespace, max_samples: int) -> Iterator[SampleRequ
             variance=args.variance,
             labels=labels[start : start + n] if labels else one_label,
             guidance=args.guidance,
+            guidance_interval=args.guidance_interval,
         )

@@ -17,6 +17,9 @@ class SampleRequest:
     `spacing` says which timesteps are kept, even unless given; a list of t, counted as in the paper
     and falling from T, stands instead of `steps`.
 
+    `guidance_interval` is [t_high, t_low]: guidance applies at these t alone, and elsewhere a step
+    costs half.
+
     `labels` is for class-conditional models: one label for all images, or `n` of them. `eta` is for
     ddim only, `variance` for ddpm only. The server checks the values: InvalidRequest names the
     field.
@@ -32,6 +35,7 @@ class SampleRequest:
     variance: Literal["fixed_small", "fixed_large"] | None = None
     labels: int | Sequence[int] | None = None
     guidance: float = 0.0
+    guidance_interval: Sequence[int] | None = None
 
     def body(self) -> dict[str, Any]:
         """Build the JSON object to send, without the fields that are None. Raises ValueError for a

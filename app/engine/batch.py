@@ -32,7 +32,7 @@ class Batch:
         """These chains, and no other batch beside them."""
         batch = cls(curve, 1, 0)
         batch.chains = list(chains)
-        batch.rows = sum(chain.job.rows for chain in chains)
+        batch.rows = sum(chain.rows for chain in chains)
         return batch
 
     def __len__(self) -> int:
@@ -60,27 +60,27 @@ class Batch:
         first = self.chains[0].job if self.chains else job
         if first is not job and (job.is_alone or first.is_alone):
             return False
-        if self.chains and self.rows + job.rows > self.limit:
+        if self.chains and self.rows + chain.rows > self.limit:
             return False
-        if self._is_in_the_way(first, job):
+        if self._is_in_the_way(first, chain):
             self.is_cut_short = True
             return False
         self.chains.append(chain)
-        self.rows += job.rows
+        self.rows += chain.rows
         return True
 
-    def _is_in_the_way(self, first: Job, job: Job) -> bool:
-        is_longer = job.alone_seconds > COMPARABLE * first.alone_seconds
+    def _is_in_the_way(self, first: Job, chain: Chain) -> bool:
+        is_longer = chain.job.alone_seconds > COMPARABLE * first.alone_seconds
         if not is_longer or first.slowdown >= PATIENCE:
             return False
         needed = self.curve.seconds(first.width(self.curve.max_rows))
-        return self._seconds(self.rows + job.rows) > TOLERANCE * needed
+        return self._seconds(self.rows + chain.rows) > TOLERANCE * needed
 
     def leave_out_padding(self) -> None:
         """Drop the last chains where fewer at once get more done (rule 4)."""
         best = self.curve.best_rows(self.rows * self._share) // self._share
         while self.rows > best and len(self.chains) > 1:
-            self.rows -= self.chains.pop().job.rows
+            self.rows -= self.chains.pop().rows
 
     @property
     def _share(self) -> int:

@@ -21,15 +21,33 @@ class Chain:
     position: int = 0
     is_running: bool = False  # in a batch that is not done
 
+    @property
+    def is_guided(self) -> bool:
+        """Is its next step guided?"""
+        return self.position in self.job.guided
+
+    @property
+    def rows(self) -> int:
+        """Network rows that its next step takes: with guidance one more, without the label."""
+        return 2 if self.is_guided else 1
+
+    @property
+    def steps_alike(self) -> int:
+        """How many steps from here on take as many rows."""
+        guided, end = self.job.guided, self.job.num_steps
+        changes = (guided.start, guided.stop, end) if guided else (end,)
+        return min(change for change in changes if change > self.position) - self.position
+
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A client's request for some images: chains of `num_steps` steps, each taking `rows` network
-    rows a step. Times are in seconds on the engine's clock."""
+    """A client's request for some images: chains of `num_steps` steps, of which those at the
+    positions `guided` take two network rows, the others one. Times are in seconds on the engine's
+    clock."""
 
     id: str
     num_steps: int
-    rows: int = 1
+    guided: range = range(0)
     client: str = ""
     is_alone: bool = False  # shares its batches with no other job
     seed: int = 0
@@ -42,10 +60,10 @@ class Job:
     is_paused: bool = False
     chains: list[Chain] = field(default_factory=list)  # the unfinished ones, in index order
     delay: float = 0.0  # seconds lost to sharing
-    steps_left: int = 0  # over all chains
+    rows_left: int = 0  # network rows, over all chains
     running: int = 0  # chains in batches that are not done
     alone_seconds: float = 0.0  # what all of it takes alone on the machine, set when admitted
-    step_seconds: float = 0.0  # what one step of one of its chains takes, were it alone
+    row_seconds: float = 0.0  # what one of its rows takes, were it alone
 
     @classmethod
     def of(cls, submit: Submit, table: "SamplerTable", now: float) -> Self:
@@ -53,7 +71,7 @@ class Job:
         job = cls(
             submit.id,
             len(table),
-            submit.rows,
+            submit.guided_steps,
             submit.client,
             submit.is_alone,
             submit.seed,
@@ -71,7 +89,24 @@ class Job:
         """Give it a chain for each index."""
         for i, index in enumerate(indices):
             self.chains.append(Chain(self, index, None if labels is None else labels[i]))
-        self.steps_left += len(indices) * self.num_steps
+        self.rows_left += len(indices) * (self.num_steps + len(self.guided))
+
+    @property
+    def rows(self) -> int:
+        """Network rows that a chain takes in a step, at most."""
+        return 2 if self.guided else 1
+
+    @property
+    def rows_vary(self) -> bool:
+        """Do some steps of a chain take more rows than others?"""
+        return 0 < len(self.guided) < self.num_steps
+
+    @property
+    def rows_now(self) -> int:
+        """Network rows that the next steps of all its chains take together."""
+        if self.rows_vary:
+            return sum(chain.rows for chain in self.chains)
+        return len(self.chains) * self.rows
 
     @property
     def slowdown(self) -> float:
@@ -81,7 +116,7 @@ class Job:
     @property
     def seconds_left(self) -> float:
         """What it still needs, were it alone."""
-        return self.steps_left * self.step_seconds
+        return self.rows_left * self.row_seconds
 
     @property
     def has_waiting(self) -> bool:
@@ -97,6 +132,6 @@ class Job:
         return min(len(self.chains), max_rows // self.rows) * self.rows
 
     def fit(self, curve: LatencyCurve) -> None:
-        """Set `step_seconds` by the machine and the number of its chains: call this when either
+        """Set `row_seconds` by the machine and the number of its chains: call this when either
         changes."""
-        self.step_seconds = self.rows / curve.rate(self.width(curve.max_rows))
+        self.row_seconds = 1 / curve.rate(self.width(curve.max_rows))

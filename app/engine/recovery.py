@@ -61,11 +61,11 @@ def smaller_batches(chains: Sequence[Chain], max_rows: int) -> list[list[Chain]]
     batches: list[list[Chain]] = []
     room = 0
     for chain in chains:
-        if chain.job.rows > room:
+        if chain.rows > room:
             batches.append([])
             room = max_rows
         batches[-1].append(chain)
-        room -= chain.job.rows
+        room -= chain.rows
     return batches
 
 

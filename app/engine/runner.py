@@ -59,7 +59,8 @@ class Call:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Roster:
-    """What stays the same from step to step while a batch has the same chains."""
+    """What stays the same from step to step while a batch has the same chains, and the same ones of
+    them are guided."""
 
     chains: Sequence[Chain]
     label: Tensor | None  # of each network row
@@ -172,7 +173,9 @@ class Runner:
                 return last, k
         elif last is not None:
             self._part(set(last.chains).difference(chains))
-        ahead = StepsAhead.of([c.job.table for c in chains], positions, self.runtime.device)
+        steps = min(chain.steps_alike for chain in chains)
+        tables = [chain.job.table for chain in chains]
+        ahead = StepsAhead.of(tables, positions, self.runtime.device, steps)
         roster = Roster(list(chains), *self._labels(chains), ahead)
         self._rosters[lane] = roster
         return roster, 0
@@ -189,7 +192,7 @@ class Runner:
         labels = [chain.label for chain in chains]
         if labels[0] is None:
             return None, None
-        places = [i for i, chain in enumerate(chains) if chain.job.guidance]
+        places = [i for i, chain in enumerate(chains) if chain.is_guided]
         if self.null_label is None or not places:
             return self._tensor(labels), None
         w = self._tensor([chains[i].job.guidance for i in places], torch.float64)

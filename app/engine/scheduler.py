@@ -118,7 +118,7 @@ class Scheduler:
         for job in active:
             job.delay += seconds
         for chain in batch:
-            chain.job.delay -= chain.job.step_seconds
+            chain.job.delay -= chain.rows * chain.job.row_seconds
         self.preemptions += sum(not chain.is_running for chain in self._stepped)
         self._stepped = []
         return batch
@@ -143,8 +143,8 @@ class Scheduler:
             job.running -= 1
             if not self.is_here(chain):
                 continue
+            job.rows_left -= chain.rows
             chain.position += 1
-            job.steps_left -= 1
             if chain.position < job.num_steps:
                 self._stepped.append(chain)
                 continue
@@ -182,7 +182,7 @@ class Scheduler:
 
     def _fill(self, active: Sequence[Job]) -> Batch:
         """Fill a batch with chains of these jobs; empty where there is no lane for it."""
-        batch = Batch(self.curve, self._lanes, sum(len(job.chains) * job.rows for job in active))
+        batch = Batch(self.curve, self._lanes, sum(job.rows_now for job in active))
         if active and not self._is_full:
             self._add_rows(batch, active)
             if batch.has_machine and self._batches:  # it waits until the others are done (rule 5)
@@ -200,7 +200,7 @@ class Scheduler:
             account = heapq.heappop(heap)
             chain = _add_next(offers[account.client], batch)
             if chain is not None:
-                price = chain.job.rows * self.curve.seconds_per_row
+                price = chain.rows * self.curve.seconds_per_row
                 heapq.heappush(heap, account._replace(paid=account.paid + price))
 
     def _pay(self, batch: Batch, seconds: float) -> None:
@@ -208,7 +208,7 @@ class Scheduler:
         than in a full batch, and the first in line pays the rest (rule 3)."""
         price = self.curve.seconds_per_row if batch.is_cut_short else seconds / batch.rows
         for chain in batch:
-            self._paid[chain.job.client] += chain.job.rows * price
+            self._paid[chain.job.client] += chain.rows * price
         self._paid[batch.chains[0].job.client] += seconds - batch.rows * price
 
 
@@ -232,10 +232,12 @@ def first_in_line(job: Job) -> tuple[float, float]:
 
 
 def _add_next(jobs: deque[Iterator[Chain]], batch: Batch) -> Chain | None:
-    """Add the next chain that the batch takes; a job is passed over once it does not take one."""
+    """Add the next chain that the batch takes; a job is passed over once it does not take one, but
+    for a job of which another chain may take fewer rows."""
     while jobs:
         chain = next(jobs[0], None)
         if chain is not None and batch.add(chain):
             return chain
-        jobs.popleft()
+        if chain is None or not chain.job.rows_vary:
+            jobs.popleft()
     return None

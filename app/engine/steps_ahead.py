@@ -31,11 +31,16 @@ class StepsAhead:
 
     @classmethod
     def of(
-        cls, tables: Sequence[SamplerTable], positions: Sequence[int], device: torch.device
+        cls,
+        tables: Sequence[SamplerTable],
+        positions: Sequence[int],
+        device: torch.device,
+        most: int = AHEAD,
     ) -> Self:
-        """Look up the steps from these positions on, up to the first chain's last."""
+        """Look up the steps from these positions on, at most so many, up to the first chain's
+        last."""
         at = list(zip(tables, positions, strict=True))
-        K = min(AHEAD, *(len(table) - k for table, k in at))
+        K = min(AHEAD, most, *(len(table) - k for table, k in at))
         is_noisy = zip(*(table.is_noisy[k : k + K] for table, k in at), strict=True)
         return cls(
             positions,

@@ -12,7 +12,7 @@ from app.generation.errors import AnswerTooLarge, InvalidField
 from app.generation.schemas import MAX_INTEGER, SampleRequest, TrajectoryRequest
 from app.settings import Settings
 from app.wire.messages import ModelInfo, Submit
-from diffusion.labels import LabelError, Labels
+from diffusion.labels import LabelError, Labels, check_interval
 from diffusion.spacing import Spacing, SpacingName, default_variance, kept_timesteps
 
 SAMPLE_PARTS = 4
@@ -31,6 +31,7 @@ class Plan:
     labels: tuple[int | None, ...]  # as asked for, one for each index
     shown_times: tuple[int, ...]  # the paper's t of each frame
     spacing: SpacingName | tuple[int, ...] = "even"  # as asked for; a list: the paper's t
+    guidance_interval: tuple[int, int] | None = None  # as asked for
 
     @property
     def header(self) -> dict[str, Any]:
@@ -62,6 +63,8 @@ class Plan:
             del fields["steps"]
         elif self.spacing != "even":  # request.json of all others stays as it was
             fields["spacing"] = self.spacing
+        if self.guidance_interval is not None:
+            fields["guidance_interval"] = list(self.guidance_interval)
         if submit.sampler == "ddim":
             fields["eta"] = submit.eta
         if submit.sampler == "ddpm":
@@ -96,6 +99,8 @@ def plan(
         _check_cost(request.n, steps, limits)
     known = Labels(len(model.classes), model.null_label)
     labels = _labels(request, known)
+    interval = _interval(request, T)
+    guided = None if interval is None else spacing.steps_within(*interval)
     shown = _shown(request, spacing, T, limits)
     if not as_stream:  # which is never whole in memory; nor is a job's result, but each sample
         _check_response_size(1 if as_job else request.n, model, len(shown), limits, as_job)
@@ -113,10 +118,13 @@ def plan(
         client=client,
         request_id=request_id,
         kept=None if request.spacing == "even" else spacing.kept,
+        guided=None if guided is None else (guided.start, guided.stop),
     )
     shown_times = tuple(spacing.paper_t[position] for position in shown)
     asked = tuple(request.spacing) if isinstance(request.spacing, list) else request.spacing
-    return Plan(submit, model.name, model.sha256, model.image_shape, labels, shown_times, asked)
+    return Plan(
+        submit, model.name, model.sha256, model.image_shape, labels, shown_times, asked, interval
+    )
 
 
 def _seed(request: SampleRequest, given: int | None) -> int:
@@ -174,6 +182,18 @@ def _labels(request: SampleRequest, known: Labels) -> tuple[int | None, ...]:
         return known.for_each(request.labels, request.n, request.guidance)
     except LabelError as error:
         raise InvalidField(error.field, error.value, error.reason) from None
+
+
+def _interval(request: SampleRequest, T: int) -> tuple[int, int] | None:
+    """The t, from high to low, at which there is guidance; None: at all. Raises InvalidField."""
+    if request.guidance_interval is None:
+        return None
+    try:
+        check_interval(request.guidance_interval, request.guidance, T)
+    except LabelError as error:
+        raise InvalidField(error.field, error.value, error.reason) from None
+    high, low = request.guidance_interval
+    return high, low
 
 
 def _shown(request: SampleRequest, spacing: Spacing, T: int, limits: Settings) -> list[int]:

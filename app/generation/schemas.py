@@ -70,6 +70,11 @@ class SampleRequest(BaseModel):
         0.0, ge=0, le=20, allow_inf_nan=False,
         description="Classifier-free guidance w: eps = (1 + w) eps(x, t, label) - w eps(x, t).",
     )  # fmt: skip
+    guidance_interval: Annotated[Integers, Field(min_length=2, max_length=2)] | None = Field(
+        None,
+        description="[t_high, t_low], 0..T: guidance applies only at these t; elsewhere a step "
+        "costs half. null: at all.",
+    )
 
 
 class TrajectoryRequest(SampleRequest):

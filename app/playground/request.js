@@ -2,8 +2,9 @@
 
 import { find, make } from "./dom.js";
 
-const WORDS = new Set(["sampler", "spacing", "variance", "labels"]);
-const FIELDS = ["labels", "n", "seed", "first_index", "sampler", "steps", "spacing", "eta", "variance", "guidance", "frames"];
+const CHOICES = ["sampler", "spacing", "variance", "labels"];
+const WORDS = new Set([...CHOICES, "guidance_interval"]);
+const FIELDS = ["labels", "n", "seed", "first_index", "sampler", "steps", "spacing", "eta", "variance", "guidance", "guidance_interval", "frames"];
 const DEFAULT_STEPS = { ddpm: Infinity, ddim: 50, dpmpp: 20, unipc: 20, ipndm: 20 };
 const SEEDS = 1_000_000;
 const FRAMES = 60;
@@ -13,7 +14,7 @@ const FRAMES = 60;
  * A number is null where its field is empty.
  * @typedef {{labels: string, n: number | null, seed: number | null, first_index: number | null,
  *   sampler: "ddim" | "ddpm" | "dpmpp" | "unipc" | "ipndm", steps: number | null, spacing: string, eta: number | null, variance: string,
- *   guidance: number | null, frames: number | null}} Request
+ *   guidance: number | null, guidance_interval: string, frames: number | null}} Request
  */
 
 export class Form {
@@ -59,6 +60,7 @@ export class Form {
       eta: 0,
       variance: "",
       guidance: 0,
+      guidance_interval: "",
       frames: Math.min(FRAMES, num_timesteps + 1, limits.max_frames),
     };
   }
@@ -76,7 +78,7 @@ export class Form {
     this.edited.clear();
     for (const [name, value] of Object.entries(request)) this.fields[name].value = value ?? "";
     // An address may hold a word that is not offered here.
-    for (const name of WORDS) if (this.fields[name].selectedIndex < 0) this.fields[name].selectedIndex = 0;
+    for (const name of CHOICES) if (this.fields[name].selectedIndex < 0) this.fields[name].selectedIndex = 0;
     this.refresh("");
   }
 
@@ -92,7 +94,7 @@ export class Form {
   refresh(view) {
     this.view = view || this.view;
     const { model } = this;
-    const { sampler, labels } = this.read();
+    const { sampler, labels, guidance } = this.read();
     const holds = {
       conditional: !model || model.classes.length > 0,
       guidable: !model || (model.classes.length > 0 && model.null_label !== null),
@@ -107,6 +109,7 @@ export class Form {
     }
     if (model) this.#showLimits(sampler);
     this.fields.guidance.disabled = labels === "any";
+    this.fields.guidance_interval.disabled = labels === "any" || !guidance;
     find("#guidance-hint").hidden = labels !== "any";
     this.fields.guidance.setAttribute("aria-describedby", labels === "any" ? "guidance-hint" : "");
     find("#first-label").textContent = ["generate", "jobs"].includes(this.view ?? "") ? "First image" : "Image";
@@ -194,7 +197,10 @@ export function sampleBody(request, model) {
   if (sampler === "ddim" && request.eta) body.eta = request.eta;
   if (sampler === "ddpm" && request.variance) body.variance = request.variance;
   if (request.labels !== "any") body.labels = labels;
-  if (request.labels !== "any" && request.guidance) body.guidance = request.guidance;
+  if (request.labels !== "any" && request.guidance) {
+    body.guidance = request.guidance;
+    if (request.guidance_interval) body.guidance_interval = (request.guidance_interval.match(/\d+/g) ?? []).map(Number);
+  }
   return body;
 }
 

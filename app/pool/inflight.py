@@ -157,7 +157,7 @@ class InFlight:
     @property
     def cost(self) -> int:
         """Network rows still to be run, at most."""
-        return self.steps * self.submit.rows
+        return len(self.missing) * self.submit.chain_rows
 
 
 def size(event: Event) -> int:

@@ -96,5 +96,7 @@ def idempotency_key(request: Request, body: SampleRequest, client: str) -> Key |
     # A field that is newer than keys which are kept must not change the fingerprint of a request
     # without it.
     newer = {"spacing"} if body.spacing == "even" else set()
+    if body.guidance_interval is None:
+        newer.add("guidance_interval")
     body_json = body.model_dump_json(exclude=newer)
     return read_key(header, client, path, body_json, is_job=is_job)

@@ -29,7 +29,8 @@ class Submit:
     """A job: samples `indices` of `seed`, all by one sampler.
 
     `labels` has one entry for each index; None where the model is unconditional. `kept` are the
-    timesteps as `Spacing` has them; None: `steps` at even distances. `shown` are the
+    timesteps as `Spacing` has them; None: `steps` at even distances. `guided` is the first position
+    whose step is guided, and the first after it whose is not; None: all steps are. `shown` are the
     positions 0..steps of the chain whose states are sent as frames (`steps`: the result, which
     comes as `Finished`). The engine's time is shared evenly between clients. A job that `is_alone`
     shares no batch with others. `waited` are the seconds that it has lost to engines that died.
@@ -51,16 +52,24 @@ class Submit:
     waited: float = 0.0
     request_id: str = ""
     kept: tuple[int, ...] | None = None
+    guided: tuple[int, int] | None = None
 
     @property
-    def rows(self) -> int:
-        """Network rows that one chain takes each step: guidance asks the network twice."""
-        return 2 if self.guidance else 1
+    def guided_steps(self) -> range:
+        """The positions of the steps that are guided: each asks the network twice."""
+        if not self.guidance:
+            return range(0)
+        return range(self.steps) if self.guided is None else range(*self.guided)
+
+    @property
+    def chain_rows(self) -> int:
+        """Network rows of one chain over all its steps."""
+        return self.steps + len(self.guided_steps)
 
     @property
     def cost(self) -> int:
         """Network rows over the job's whole life."""
-        return len(self.indices) * self.steps * self.rows
+        return len(self.indices) * self.chain_rows
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> None:
         eta=args.eta,
         variance=args.variance,
         guidance=args.guidance,
+        guidance_interval=args.guidance_interval and tuple(args.guidance_interval),
     )
     checkpoint = open_checkpoint(args.checkpoint)
     output.check_channels(checkpoint.unet.in_channels)

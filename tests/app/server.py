@@ -107,6 +107,12 @@ class Server:
         return [int(child) for child in children]
 
 
+def quick_runtime() -> str:
+    """The flag for the runtime that starts soonest; that of the GPU where pytest's `--device=cuda`
+    says so."""
+    return "--runtime=" + ("eager" if os.environ.get("DDPM_DEVICE", "cpu") == "cpu" else "auto")
+
+
 def faulty(fault: str) -> tuple[str, str]:
     """A real engine in which that goes wrong: see tests/faulty_engine.py."""
     return "tests.faulty_engine", fault

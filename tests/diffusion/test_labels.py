@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffusion.labels import LabelError, Labels, spread
+from diffusion.labels import LabelError, Labels, check_interval, spread
 
 DIGITS = Labels(num_classes=10, null_label=10)
 NO_DROPOUT = Labels(num_classes=2, null_label=None)
@@ -39,3 +39,17 @@ def test_what_does_not_fit_is_refused_with_field_value_and_what_is_allowed(
     with pytest.raises(LabelError) as error:
         known.for_each(labels, 2, guidance)
     assert str(error.value).startswith(message)
+
+
+def test_an_interval_of_guidance_falls_within_T_and_needs_guidance() -> None:
+    check_interval((1000, 0), 1.0, 1000)
+    check_interval((500, 500), 1.0, 1000)
+    for interval, guidance, reason in (
+        ((1001, 0), 1.0, "it must be [t_high, t_low], falling, within 0..1000"),
+        ((100, 200), 1.0, "it must be [t_high, t_low], falling, within 0..1000"),
+        ((100, -1), 1.0, "it must be [t_high, t_low], falling, within 0..1000"),
+        ((200, 100), 0.0, "it says where guidance applies, and guidance is 0"),
+    ):
+        with pytest.raises(LabelError) as error:
+            check_interval(interval, guidance, 1000)
+        assert (error.value.field, error.value.reason) == ("guidance_interval", reason)

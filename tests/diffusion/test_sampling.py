@@ -84,6 +84,24 @@ def test_no_label_is_the_null_label(labelled: Source) -> None:
     assert seen == [[2, 2]] * 2
 
 
+def test_outside_of_its_interval_guidance_costs_no_row(labelled: Source) -> None:
+    seen: list[list[int]] = []
+
+    def spy(x_t: torch.Tensor, t: torch.Tensor, label: torch.Tensor | None) -> torch.Tensor:
+        assert label is not None
+        seen.append(label.tolist())
+        return labelled.model(x_t, t, label)
+
+    source = Source(labelled.checkpoint, labelled.process, spy, labelled.device, "eager")
+    T = labelled.process.num_timesteps
+    spacing = (T, T // 2, 1)
+    generate(source, Request(1, 1, labels=[1], sampler="ddim", spacing=spacing, guidance=1.0,
+                             guidance_interval=(T - 1, 2)))  # fmt: skip
+    assert seen == [[1], [1], [2], [1]], "the null label, 2, at the second step alone"
+    with pytest.raises(LabelError, match="guidance_interval: .* it says where guidance applies"):
+        generate(source, Request(1, 1, labels=[1], guidance_interval=(5, 1)))
+
+
 def test_defaults_depend_on_sampler_and_chain() -> None:
     process = Process.from_beta(torch.linspace(1e-3, 0.2, 100, dtype=torch.float64))
     assert len(Request(0, 1).table(process, "fixed_large")) == 100

@@ -120,6 +120,14 @@ def test_a_time_that_is_not_visited_has_the_position_of_the_nearest_one() -> Non
     assert spacing.positions_of([0, 740, 760, 1000]) == [0, 1, 4]
 
 
+def test_an_interval_of_t_has_the_steps_within_it() -> None:
+    spacing = Spacing.even(1000, 4)  # t = 1000, 750, 500, 250
+    assert spacing.steps_within(1000, 0) == range(4)
+    assert spacing.steps_within(750, 500) == range(1, 3)
+    assert spacing.steps_within(749, 251) == range(2, 3)
+    assert len(spacing.steps_within(249, 0)) == 0
+
+
 def test_defaults() -> None:
     assert [default_steps(name, 1000) for name in get_args(SamplerName)] == [1000, 50, 20, 20, 20]
     assert [default_steps(name, 10) for name in get_args(SamplerName)] == [10] * 5

@@ -97,7 +97,8 @@ class Bench:
         labels = None
         if submit.labels is not None:
             labels = torch.tensor(submit.labels + submit.labels[-1:] * extra)
-        condition = Conditioning(labels, submit.guidance, self.checkpoint.card.null_label)
+        null_label, guided = self.checkpoint.card.null_label, submit.guided_steps
+        condition = Conditioning(labels, submit.guidance, null_label, guided)
         seeds = torch.full_like(indices, submit.seed)
         clip = self.checkpoint.process.clip
         states = list(sample(self.runtime, table, seeds, indices, self.shape, condition, clip))

@@ -10,7 +10,7 @@ STEEP = LatencyCurve({1: 2.8, 2: 3.9, 4: 6.5, 8: 11.7})
 
 
 def job(name: str, steps: int, chains: int = 1, rows: int = 1, *, is_alone: bool = False) -> Job:
-    made = Job(name, steps, rows, is_alone=is_alone, table=cast(Any, None))
+    made = Job(name, steps, range(steps * (rows - 1)), is_alone=is_alone, table=cast(Any, None))
     made.add_chains(range(chains), None)
     made.fit(STEEP)
     made.alone_seconds = made.seconds_left

@@ -97,6 +97,7 @@ def test_guided_and_unlabelled_chains_share_a_batch(conditional: Bench) -> None:
     jobs = [
         Submit("guided", 1, (0, 1, 2), (0, 1, 2), "ddim", 10, guidance=2.5),
         Submit("plain", 1, (0, 1, 2), (0, 1, 2), "ddpm", 12),
+        Submit("some", 1, (0, 1, 2), (0, 1, 2), "unipc", 9, guidance=2.5, guided=(2, 6)),
         Submit("null", 1, (0,), (3,), "dpmpp", 5),
     ]
     for submit in jobs:

@@ -25,7 +25,18 @@ def test_it_has_all_that_was_submitted_and_a_chain_for_each_index() -> None:
     assert [(chain.index, chain.label, chain.position) for chain in job.chains] == [
         (4, 0, 0), (6, 1, 0),
     ]  # fmt: skip
-    assert job.num_steps == 10 and job.steps_left == 20
+    assert job.num_steps == 10 and job.rows_left == 40
+
+
+def test_a_chain_takes_two_rows_where_its_next_step_is_guided() -> None:
+    job = Job("a", num_steps=5, guided=range(1, 3), table=cast(Any, None))
+    job.add_chains(range(2), None)
+    (chain, other), seen = job.chains, []
+    for chain.position in range(5):
+        seen.append((chain.rows, chain.steps_alike, job.rows_now))
+    assert other.rows == 1
+    assert seen == [(1, 1, 2), (2, 2, 3), (2, 1, 3), (1, 2, 2), (1, 1, 2)]
+    assert job.rows == 2 and job.rows_left == 2 * (5 + 2)
 
 
 def test_what_it_needs_alone_follows_from_the_curve_and_from_what_is_left() -> None:

@@ -120,7 +120,7 @@ def reference(chain: Chain) -> list[Tensor]:
     """The same chain alone, by the plain loop."""
     job = chain.job
     label = None if chain.label is None else torch.tensor([chain.label])
-    condition = Conditioning(label, job.guidance, NULL_LABEL)
+    condition = Conditioning(label, job.guidance, NULL_LABEL, job.guided)
     seeds, indices = torch.tensor([job.seed]), torch.tensor([chain.index])
     states = sample(toy, job.table, seeds, indices, SHAPE, condition, CLIP)
     return [state.x_t[0] for state in states]
@@ -145,6 +145,7 @@ def check_bytes(states: dict[Chain, list[Tensor]]) -> None:
         Submit("a", 3, (0, 1), None, "ipndm", 8),
         Submit("a", 4, (0, 1), (2, 0), "ddpm", 5),
         Submit("a", 4, (0, 1), (2, 0), "dpmpp", 5, guidance=1.5),
+        Submit("a", 4, (0, 1), (2, 0), "dpmpp", 5, guidance=1.5, guided=(1, 3)),
     ],
     ids=[
         "ddpm",
@@ -156,6 +157,7 @@ def check_bytes(states: dict[Chain, list[Tensor]]) -> None:
         "ipndm",
         "labels",
         "guidance",
+        "some steps guided",
     ],
 )
 def test_a_job_has_the_states_of_the_plain_loop(runner: Runner, submit: Submit) -> None:
@@ -168,7 +170,7 @@ def test_so_have_jobs_of_all_kinds_in_one_batch(runner: Runner) -> None:
     group = [
         *chains(Submit("a", 1, (0, 1), (0, 1), "ddpm", 9)),
         *chains(Submit("b", 1, (0,), (2,), "ddim", 4, guidance=3.0)),
-        *chains(Submit("c", 2, (7,), (1,), "dpmpp", 6, guidance=0.5)),
+        *chains(Submit("c", 2, (7,), (1,), "dpmpp", 6, guidance=0.5, guided=(2, 5))),
         *chains(Submit("d", 2, (1,), (1,), "unipc", 7)),
         *chains(Submit("e", 3, (5,), (0,), "ipndm", 8)),
     ]

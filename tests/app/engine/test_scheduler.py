@@ -22,8 +22,12 @@ STEEP = LatencyCurve({1: 2.8, 2: 3.9, 4: 6.5, 8: 11.7})
 """A machine of few cores, on which a full batch takes four times as long as a row."""
 
 
-def job(name: str, chains: int, steps: int, rows: int = 1, client: str = "") -> Job:
-    made = Job(name, steps, rows, client, table=cast(Any, None))  # what a step does is not asked
+def job(
+    name: str, chains: int, steps: int, rows: int = 1, client: str = "", guided: range = range(0)
+) -> Job:
+    """`rows` are those of every step; else those at `guided` take two."""
+    guided = range(steps) if rows == 2 else guided
+    made = Job(name, steps, guided, client, table=cast(Any, None))  # what a step does is not asked
     made.add_chains(range(chains), None)
     return made
 
@@ -84,6 +88,26 @@ def test_a_guided_chain_takes_two_rows_and_the_last_row_goes_to_one_that_fits() 
     scheduler.cancel("guided")
     scheduler.add(job("late", chains=2, steps=50, rows=2))
     assert run_step(scheduler)[0] == "plain0@1 plain1@0 plain2@0"
+
+
+def test_a_chain_takes_two_rows_at_its_guided_steps_alone() -> None:
+    scheduler = Scheduler(flat(4))
+    guided = job("guided", chains=2, steps=3, guided=range(1, 2))
+    scheduler.add(guided)
+    scheduler.add(job("plain", chains=4, steps=3))
+    assert run_step(scheduler)[0] == "guided0@0 guided1@0 plain0@0 plain1@0"
+    assert guided.rows_left == 2 * (2 + 1)
+    assert run_step(scheduler)[0] == "guided0@1 guided1@1", "two rows each"
+    assert guided.rows_left == 2
+    assert run_step(scheduler)[0] == "guided0@2 guided1@2 plain0@1 plain1@1"
+
+
+def test_a_row_is_left_to_a_chain_of_a_guided_job_that_takes_one() -> None:
+    scheduler = Scheduler(flat(3))
+    guided = job("guided", chains=3, steps=3, guided=range(1, 2))
+    guided.chains[0].position = guided.chains[1].position = 1
+    scheduler.add(guided)
+    assert story(scheduler.schedule()) == "guided0@1 guided2@0"
 
 
 def test_a_chain_that_can_never_fit_is_refused() -> None:
@@ -263,13 +287,10 @@ class Load:
         self.longest_step = self.scheduler.curve.seconds(self.scheduler.curve.max_rows)
 
     def ask(self, client: str, max_chains: int = 12, rows: int | None = None) -> Job:
-        new = job(
-            f"job{self.made}",
-            chains=self.random.randint(1, max_chains),
-            steps=self.random.choice([1, 3, 20, 50]),
-            rows=rows or self.random.randint(1, 2),
-            client=client,
-        )
+        chains, steps = self.random.randint(1, max_chains), self.random.choice([1, 3, 20, 50])
+        rows = rows or self.random.randint(1, 3)
+        some = range(steps // 3, 2 * steps // 3) if rows == 3 else range(0)
+        new = job(f"job{self.made}", chains, steps, rows, client, guided=some)
         self.made += 1
         self.expected[new.id] = len(new.chains)
         self.scheduler.add(new)
@@ -290,7 +311,7 @@ class Load:
             heapq.heappush(self.running, (self.seconds + batch.seconds, self.steps, batch))
         self.seconds, _, batch = heapq.heappop(self.running)
         for chain in batch:
-            self.rows[chain.job.client] += chain.job.rows
+            self.rows[chain.job.client] += chain.rows
         for chain in scheduler.advance(batch):
             assert chain.position == chain.job.num_steps
             done = self.finished.setdefault(chain.job.id, set())
@@ -300,15 +321,17 @@ class Load:
     def check(self, batch: Batch) -> None:
         """What must hold of a batch beside those that are running."""
         scheduler, chosen = self.scheduler, set(batch)
-        rows = sum(chain.job.rows for chain in batch)
+        rows = sum(chain.rows for chain in batch)
         assert rows == batch.rows
         beside = [other for _, _, other in self.running]
         assert len(chosen) == len(batch), "a slot used twice"
         assert not any(chosen & set(other) for other in beside), "a slot used twice"
         assert rows + sum(other.rows for other in beside) <= scheduler.curve.max_rows
         room = batch.limit - rows if len(scheduler.curve.sizes) == 1 else 0
-        for other in scheduler.jobs.values():
-            assert not other.has_waiting or other.rows > room, "a row idle with work for it"
+        for other in scheduler.jobs.values() if room else ():
+            assert all(chain.rows > room for chain in other.waiting()), (
+                "a row idle with work for it"
+            )
 
     def drain(self) -> None:
         while self.scheduler.jobs or self.running:

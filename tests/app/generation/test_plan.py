@@ -75,6 +75,7 @@ def test_the_request_with_its_defaults_filled_in_plans_the_same_job() -> None:
         {"seed": 3},
         {"seed": 3, "sampler": "unipc", "steps": 6, "spacing": "karras"},
         {"seed": 4, "sampler": "ddim", "spacing": [100, 50, 20, 3]},
+        {"seed": 5, "steps": 9, "labels": 1, "guidance": 1.0, "guidance_interval": [90, 20]},
     ):
         for model in (MODEL, dataclasses.replace(MODEL, variance="learned_range")):
             first = planned(model, **fields)
@@ -104,6 +105,27 @@ def test_a_list_of_timesteps_stands_instead_of_steps_and_falls_from_T() -> None:
         assert refusal(spacing=spacing) == ("spacing", spacing, reason)
     reason = "spacing is a list of the timesteps, so leave steps out"
     assert refusal(spacing=[100, 50], steps=2) == ("steps", 2, reason)
+
+
+def test_guidance_applies_and_costs_within_its_interval_alone() -> None:
+    guided: dict[str, Any] = {"labels": 1, "guidance": 1.0, "sampler": "ddim", "steps": 10}
+    whole = planned(**guided).submit
+    assert (whole.guided, whole.cost) == (None, 20)
+    some = planned(**guided, guidance_interval=[80, 30]).submit  # t = 80, 70, … 30
+    assert (some.guided, some.cost) == ((2, 8), 10 + 6)
+    none = planned(**guided, guidance_interval=[9, 0]).submit
+    assert none.cost == 10
+
+
+def test_an_interval_of_guidance_falls_within_T_and_needs_guidance() -> None:
+    guided: dict[str, Any] = {"labels": 1, "guidance": 1.0}
+    falling = "it must be [t_high, t_low], falling, within 0..100"
+    for interval in ([101, 5], [5, 10]):
+        assert refusal(**guided, guidance_interval=interval) == (
+            "guidance_interval", interval, falling
+        )  # fmt: skip
+    needed = "it says where guidance applies, and guidance is 0"
+    assert refusal(guidance_interval=[50, 10]) == ("guidance_interval", [50, 10], needed)
 
 
 def test_frames_are_evenly_spaced_over_the_chain_ends_included() -> None:

@@ -23,6 +23,7 @@ def test_an_empty_object_asks_for_one_image() -> None:
     assert SampleRequest.model_validate_json("{}").model_dump() == {
         "n": 1, "seed": None, "first_index": 0, "sampler": "ddpm", "steps": None,
         "spacing": "even", "eta": 0.0, "variance": None, "labels": None, "guidance": 0.0,
+        "guidance_interval": None,
     }  # fmt: skip
     assert TrajectoryRequest().frames == 11
 
@@ -57,6 +58,8 @@ def test_the_ends_of_each_range_are_allowed(body: dict[str, Any]) -> None:
         ("variance", "learned_range", "literal_error"),
         ("guidance", 20.5, "less_than_equal"),
         ("guidance", -1, "greater_than_equal"),
+        ("guidance_interval", [100], "too_short"),
+        ("guidance_interval", [100, 50, 10], "too_long"),
         ("frames", 1, "greater_than_equal"),
         ("timesteps", [], "too_short"),
     ],

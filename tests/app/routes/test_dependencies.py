@@ -104,6 +104,6 @@ def test_a_field_that_older_servers_do_not_know_leaves_the_fingerprints_of_befor
         '"variance":null,"labels":null,"guidance":0.0}'
     )
     assert found.fingerprint == hashlib.sha256(f"/sample False {body}".encode()).hexdigest()
-    spaced = SampleRequest(spacing="karras")
-    other = idempotency_key(request("/sample", None, idempotency_key="k"), spaced, "a client")
-    assert other is not None and other.fingerprint != found.fingerprint
+    for newer in (SampleRequest(spacing="karras"), SampleRequest(guidance_interval=[9, 1])):
+        other = idempotency_key(request("/sample", None, idempotency_key="k"), newer, "a client")
+        assert other is not None and other.fingerprint != found.fingerprint

@@ -23,7 +23,7 @@ import pytest
 from app.pool.engine_process import WATCH_SECONDS
 from app.wire.flight_recorder import SIZE
 from tests.app.http.test_metrics import read
-from tests.app.server import REAL, Server, faulty, free_port
+from tests.app.server import REAL, Server, faulty, free_port, quick_runtime
 from tests.conftest import ServerFor
 
 BAD = 666
@@ -38,7 +38,7 @@ LONG = {"n": 64, "seed": 1, "labels": 1}
 
 @pytest.fixture(scope="module")
 def undisturbed(server_for: ServerFor, tiny: Path) -> Server:
-    return server_for(f"--checkpoint={tiny}", "--runtime=eager", engine=REAL)
+    return server_for(f"--checkpoint={tiny}", quick_runtime(), engine=REAL)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def wait_queued(server: Server, n: int) -> None:
 @contextmanager
 def serving(tiny: Path, tmp_path: Path, *flags: str, fault: str = "") -> Iterator[Server]:
     """A server, perhaps with a fault in its engine."""
-    flags = (f"--checkpoint={tiny}", "--runtime=eager", *flags)
+    flags = (f"--checkpoint={tiny}", quick_runtime(), *flags)
     engine = faulty(fault) if fault else REAL
     with Server(tmp_path / "server.log", *flags, engine=engine) as server:
         yield server
@@ -156,7 +156,7 @@ def test_the_time_that_an_engine_takes_to_start_is_not_taken_for_a_hang(
 
 
 def test_a_request_that_hangs_one_of_two_lanes_fails_alone(tiny: Path, tmp_path: Path) -> None:
-    flags = ("--runtime=openvino", "--hang-seconds=2", "--threads=2")
+    flags = ("--device=cpu", "--runtime=openvino", "--hang-seconds=2", "--threads=2")
     with (
         serving(tiny, tmp_path, *flags, fault=f"hang={BAD}") as server,
         ThreadPoolExecutor(1) as pool,
@@ -319,7 +319,7 @@ def count_threads(server: Server) -> int:
 def test_serving_needs_no_disk(runtime: str, tiny: Path, server_for: ServerFor) -> None:
     """No file may grow, as on a full disk, but for the memory that it shares with its engine, which
     the limit takes for one; and there is no place for temporary ones."""
-    flags = [f"--checkpoint={tiny}", f"--runtime={runtime}"]
+    flags = [f"--checkpoint={tiny}", "--device=cpu", f"--runtime={runtime}"]
     expected = samples(server_for(*flags, engine=REAL), BODIES[0])
     url = f"http://127.0.0.1:{(port := free_port())}"
     process = subprocess.Popen(

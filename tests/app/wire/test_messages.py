@@ -25,6 +25,7 @@ from tests.model_info import MODEL
 MESSAGES: list[Message] = [
     Submit("a", 2**53 - 1, (0, 2**52), (1, 2), "ddim", 50, eta=0.5, guidance=1.0, shown=(0, 50)),
     Submit("b", 0, (0,), None, "ddpm", 1000, variance="fixed_large"),
+    Submit("c", 0, (0,), (1,), "unipc", 3, guidance=1.0, kept=(4, 69, 99), guided=(1, 2)),
     Cancel("a"),
     Frame("a", 3, 10, b"\0\1", b"\2\3"),
     Finished("a", 3, b"\0" * 8),
@@ -47,6 +48,8 @@ def test_every_message_survives_the_wire() -> None:
 def test_the_cost_of_a_job_is_known_before_it_runs() -> None:
     assert Submit("a", 1, (0, 1), (1, 1), "ddim", 50, guidance=1.0).cost == 2 * 50 * 2
     assert Submit("a", 1, (0, 1), None, "ddpm", 1000).cost == 2000
+    some = Submit("a", 1, (0, 1), (1, 1), "ddim", 50, guidance=1.0, guided=(10, 30))
+    assert (some.chain_rows, some.cost) == (50 + 20, 2 * 70)
 
 
 def test_what_an_engine_does_while_it_starts_is_told_in_words() -> None:

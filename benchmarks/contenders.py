@@ -1,0 +1,128 @@
+"""What `benchmarks.sampling` compares: whoever makes images from a checkpoint, by name."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from app.engine.runtime import make_runtime
+from app.wire.options import Options
+from benchmarks.engine_client import EngineClient
+from benchmarks.machine import TORCH_TYPES, Precision
+from benchmarks.networks import Network
+from benchmarks.peers.loops import PipelineName, Sample, lucidrains, pipeline
+from diffusion.guidance import Conditioning
+from diffusion.process import Process
+from diffusion.reverse import sample
+from diffusion.samplers import make_table
+from diffusion.spacing import SamplerName
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a contender is to run: the network, where, in which precision, and how many images at
+    once at most."""
+
+    network: Network
+    precision: Precision
+    device: torch.device
+    threads: int
+    max_batch: int
+
+
+def check_precision(setting: Setting) -> None:
+    """Raise RuntimeError where our runtimes do not compute in that precision."""
+    if setting.precision != "float32":
+        raise RuntimeError(f"ours computes in float32 alone, not in {setting.precision}")
+
+
+Make = Callable[[Setting, contextlib.ExitStack], Sample]
+"""Prepares a contender; what is to be closed afterwards goes on the stack."""
+
+
+def engine(setting: Setting, stack: contextlib.ExitStack) -> Sample:
+    """Our engine, as the server runs it, DDIM."""
+    check_precision(setting)
+    options = Options(
+        setting.network.folder, setting.device.type, "auto", setting.threads, setting.max_batch
+    )
+    client = stack.enter_context(EngineClient(options))
+
+    def made(images: int, steps: int) -> Tensor:
+        job = client.submit(images, steps)
+        client.wait(job)
+        joined = bytearray(b"".join(job.images.values()))
+        return torch.frombuffer(joined, dtype=torch.float32).reshape(images, *shape)
+
+    shape = client.model.image_shape
+    return made
+
+
+def ours(runtime: str, sampler: SamplerName) -> Make:
+    """One of our runtimes (a name that `make_runtime` takes) and samplers, without an engine."""
+
+    def prepare(setting: Setting, _stack: contextlib.ExitStack) -> Sample:
+        check_precision(setting)
+        checkpoint, device = setting.network.checkpoint, setting.device
+        process = Process.from_config(checkpoint.process)
+        shape, clip = checkpoint.unet.image_shape, checkpoint.process.clip
+        model = setting.network.model()
+        run = make_runtime(runtime, model, device, setting.threads, setting.max_batch)
+
+        @torch.inference_mode()
+        def made(images: int, steps: int) -> Tensor:
+            table = make_table(process, sampler, steps)
+            seeds = torch.zeros(images, dtype=torch.int64, device=device)
+            indices = torch.arange(images, device=device)
+            for state in sample(run, table, seeds, indices, shape, Conditioning(None), clip):
+                last = state.x_t
+            return last.cpu()
+
+        return made
+
+    return prepare
+
+
+def diffusers(name: PipelineName, *, compiled: bool = False) -> Make:
+    """One of diffusers' pipelines."""
+
+    def prepare(setting: Setting, _stack: contextlib.ExitStack) -> Sample:
+        dtype = TORCH_TYPES[setting.precision]
+        return pipeline(name, setting.network.folder, setting.device, dtype, compiled=compiled)
+
+    return prepare
+
+
+def lucidrains_ddim(setting: Setting, _stack: contextlib.ExitStack) -> Sample:
+    """denoising-diffusion-pytorch's DDIM."""
+    return lucidrains(setting.network.folder, setting.device, TORCH_TYPES[setting.precision])
+
+
+@dataclass(frozen=True)
+class Contender:
+    """`about` is its row's text in the tables."""
+
+    about: str
+    make: Make
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+
+CONTENDERS = {
+    "ours": Contender("our engine, DDIM", engine),
+    "openvino": Contender("our OpenVINO runtime, DDIM", ours("openvino", "ddim"), ("cpu",)),
+    "openvino-ddpm": Contender("the same, DDPM", ours("openvino", "ddpm"), ("cpu",)),
+    "cuda-graph": Contender("our CUDA graphs, DDIM", ours("cuda-graph", "ddim"), ("cuda",)),
+    "eager": Contender("our network in eager PyTorch, DDIM", ours("eager", "ddim")),
+    "diffusers": Contender("diffusers DDIMPipeline", diffusers("DDIMPipeline")),
+    "diffusers-compiled": Contender(
+        "diffusers DDIMPipeline, compiled", diffusers("DDIMPipeline", compiled=True)
+    ),
+    "diffusers-ddpm": Contender("diffusers DDPMPipeline", diffusers("DDPMPipeline")),
+    "diffusers-ddpm-compiled": Contender(
+        "diffusers DDPMPipeline, compiled", diffusers("DDPMPipeline", compiled=True)
+    ),
+    "lucidrains": Contender("lucidrains GaussianDiffusion, DDIM", lucidrains_ddim),
+}
+"""In the order of the tables. Ratios are to the first."""

@@ -1,0 +1,109 @@
+"""Where a benchmark ran: the processor, what is installed, and what its matrix units can do."""
+
+import importlib.util
+import platform
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from diffusion.cores import available_cores
+
+Precision = Literal["float32", "tf32", "bfloat16"]
+"""What matrices are multiplied in; `tf32` is float32 with a GPU's shorter factors."""
+TORCH_TYPES: dict[Precision, torch.dtype] = {
+    "float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16
+}  # fmt: skip
+LIBRARIES = (
+    "torch", "triton", "openvino", "diffusers", "denoising-diffusion-pytorch", "litserve",
+    "fastapi", "uvicorn", "uvloop",
+)  # fmt: skip
+PEAK_SIDES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192, 16384)}
+"""Sides of the square matrices whose products are tried."""
+AT_ONCE = 0.02
+"""Seconds of work that a GPU is given before it is waited for: else far more would queue up."""
+PEAK_SECONDS = 0.5
+"""For each size, at least."""
+
+
+def machine(device: str, libraries: Sequence[str] = LIBRARIES) -> dict[str, Any]:
+    """Where it runs, and on what."""
+    found = [name for name in libraries if importlib.util.find_spec(name.replace("-", "_"))]
+    return {
+        "cpu": processor(),
+        "cores": available_cores(),
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
+        "versions": {name: version(name) for name in found},
+    }
+
+
+def processor() -> str:
+    """Its name, and what tells apart the generations that share one."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    pairs = (line.partition(":") for line in lines)
+    said = {name.strip(): value.strip() for name, _, value in pairs}
+    name = said.get("model name", platform.machine())
+    keys = [f"{key} {said[key]}" for key in ("cpu family", "model") if key in said]
+    return ", ".join([name, *keys, torch.backends.cpu.get_cpu_capability()])
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for what a GPU has been given to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds_of(call: Callable[[], object], device: torch.device, at_least: float) -> float:
+    """Seconds of one call: after two that warm up, again and again for `at_least` seconds, in three
+    parts of which the fastest counts. A GPU is waited for after as many calls as take AT_ONCE."""
+    call()
+    synchronise(device)
+    started = time.perf_counter()
+    call()
+    synchronise(device)
+    once = max(time.perf_counter() - started, 1e-6)
+    together = max(1, int(AT_ONCE / once))
+    fastest = float("inf")
+    for _ in range(3):
+        started, count = time.perf_counter(), 0
+        while not count or time.perf_counter() - started < at_least / 3:
+            for _ in range(together):
+                call()
+            synchronise(device)
+            count += together
+        fastest = min(fastest, (time.perf_counter() - started) / count)
+    return fastest
+
+
+def use_tf32(*, allowed: bool) -> None:
+    """Let PyTorch shorten the factors of float32 products on a GPU from now on, or not."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+@torch.inference_mode()
+def matrix_peak(
+    device: torch.device,
+    precision: Precision,
+    sides: Sequence[int] = (),
+    seconds: float = PEAK_SECONDS,
+) -> float:
+    """FLOP/s of the fastest product of two square matrices, of several sizes: what a network's
+    convolutions are measured against."""
+    dtype = TORCH_TYPES[precision]
+    use_tf32(allowed=precision == "tf32")
+    best = 0.0
+    for side in sides or PEAK_SIDES[device.type]:
+        a = torch.randn(side, side, device=device).to(dtype)
+        b = torch.randn(side, side, device=device).to(dtype)
+        out = torch.empty_like(a)
+
+        def multiply(a: torch.Tensor = a, b: torch.Tensor = b, out: torch.Tensor = out) -> None:
+            torch.matmul(a, b, out=out)
+
+        best = max(best, 2 * side**3 / seconds_of(multiply, device, seconds))
+    return best

@@ -1,0 +1,64 @@
+"""Line plots of what was measured, as SVG or PNG by the file's name."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Line = Sequence[tuple[float, float]]
+"""Points (x, y)."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One set of axes: a title, the axes' labels, and lines by name."""
+
+    title: str
+    x: str
+    y: str
+    lines: Mapping[str, Line]
+
+
+def save(path: Path, panels: Sequence[Panel]) -> None:
+    """Draw the panels side by side, with logarithmic axes; a line has the same look in all. The
+    same panels give the same file. Raises ImportError where matplotlib is not installed."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
+    width = 4.2 * len(panels)
+    with matplotlib.rc_context({"svg.hashsalt": "benchmarks", "font.size": 9}):
+        figure = Figure(figsize=(width, 3.6), layout="constrained")
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axis, panel in zip(axes, panels, strict=True):
+            _draw(axis, panel, names)
+        handles = {name: line for axis in axes for line, name in _named(axis)}
+        figure.legend(
+            handles.values(), handles.keys(), loc="outside lower center",
+            ncols=max(1, min(len(handles), int(width / 2.2))), frameon=False,
+        )  # fmt: skip
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        figure.savefig(path, metadata=metadata, dpi=150)
+    if path.suffix == ".svg":  # matplotlib ends lines of paths with spaces
+        lines = path.read_text().splitlines()
+        path.write_text("".join(f"{line.rstrip()}\n" for line in lines))
+
+
+def _draw(axis: Any, panel: Panel, names: Sequence[str]) -> None:
+    for name, line in panel.lines.items():
+        place = names.index(name)
+        axis.plot(
+            *zip(*line, strict=True), label=name, color=f"C{place % 10}",
+            marker="os^vD"[place % 5], markersize=4,
+            linewidth=2 if place == 0 else 1.2,
+        )  # fmt: skip
+    xs = sorted({x for line in panel.lines.values() for x, _ in line})
+    axis.set(title=panel.title, xlabel=panel.x, ylabel=panel.y, xscale="log", yscale="log")
+    axis.set_xticks(xs, [f"{x:g}" for x in xs])
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+    axis.yaxis.set_major_formatter("{x:g}")
+
+
+def _named(axis: Any) -> Any:
+    return zip(*axis.get_legend_handles_labels(), strict=True)
