@@ -14,7 +14,7 @@ from torch.jit._trace import TracerWarning
 
 from diffusion.file_cache import FileCache
 from diffusion.openvino.cache import NetworkCache
-from diffusion.openvino.fusion import merge_norms, merge_upsamplers
+from diffusion.openvino.fusion import merge_norms, merge_time_projections, merge_upsamplers
 from diffusion.openvino.part import Part
 from diffusion.parameterization import EpsModel
 
@@ -86,7 +86,8 @@ class CompiledModel:
 
         with ThreadPoolExecutor(1) as pool:
             reference = pool.submit(expected)  # meanwhile this thread compiles
-            return torch.allclose(self(*inputs), reference.result(), atol=TOLERANCE, rtol=TOLERANCE)
+            made = self(*inputs)
+            return torch.allclose(made, reference.result(), atol=TOLERANCE, rtol=TOLERANCE)
 
     def _of_size(self, size: int) -> "list[Part]":
         with self._compiling:
@@ -131,6 +132,7 @@ def converted(model: EpsModel) -> Any:
 
     model = copy.deepcopy(model)
     merge_upsamplers(model)
+    merge_time_projections(model)
     with warnings.catch_warnings(), torch.no_grad():
         # torch.jit's, of itself, and of sizes that become constants: those of a batch do not
         warnings.simplefilter("ignore", DeprecationWarning)

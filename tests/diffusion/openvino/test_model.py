@@ -10,8 +10,15 @@ import torch
 from openvino import opset15
 
 from diffusion.checkpoint import open_checkpoint
+from diffusion.config import ProcessConfig
+from diffusion.fields import from_dict
 from diffusion.openvino import model as compiled_module
 from diffusion.openvino.model import CompiledModel, examples, parts_of
+from diffusion.parameterization import EpsModel
+from diffusion.process import Process
+from diffusion.unet import UNet
+from diffusion.unet_config import UNetConfig
+from tests.diffusion.test_unet import random_config
 from tests.tiny import save_tiny
 
 
@@ -29,6 +36,21 @@ def test_batches_of_any_size_give_what_the_network_gives(
         made = compiled(*first)
         torch.testing.assert_close(made, expected[:size], atol=1e-5, rtol=1e-5)
         assert torch.equal(compiled(*first), made)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_networks_of_any_kind_are_converted(seed: int) -> None:
+    torch.manual_seed(seed)
+    # OpenVINO 2026.4 compiles mish for some shapes only
+    config = from_dict(UNetConfig, random_config(seed) | {"act_fn": "gelu"})
+    process = Process.from_config(ProcessConfig(config.num_train_timesteps or 50))
+    model = EpsModel(UNet(config), process, "eps").eval().requires_grad_(False)
+    compiled = CompiledModel(model, 2, cache="")
+    rows = examples(model, 4)
+    expected = model(*rows)
+    for size in (1, 3, 4):
+        made = compiled(*(column[:size] for column in rows))
+        torch.testing.assert_close(made, expected[:size], atol=1e-4, rtol=1e-4)
 
 
 def test_where_merged_norms_are_wrong_the_network_is_compiled_as_it_is(
