@@ -13,12 +13,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 
+from app.engine.board import Board
 from app.engine.latency_curve import LatencyCurve
-from app.engine.runner import Runner
 from app.engine.runtime import Runtime
 from app.engine.warmup import Tell, invariant_sizes, step_seconds, tell_nobody
 from diffusion import __version__
@@ -77,9 +77,9 @@ class Measurements:
 
 
 class Warm(NamedTuple):
-    """An engine's runner, ready to use the batch sizes worth having."""
+    """An engine's board, ready to use the batch sizes worth having."""
 
-    runner: Runner
+    board: Board[Any]
     measured: LatencyCurve  # all sizes that were tried
     curve: LatencyCurve  # those worth having
     is_invariant: bool  # does a row have the same bytes in all of them?
@@ -89,7 +89,7 @@ def warm_up(
     process: Process,
     model: EpsModel,
     runtime: Runtime,
-    make_runner: Callable[[tuple[int, ...]], Runner],
+    make_board: Callable[[tuple[int, ...]], Board[Any]],
     kept: Measurements,
     tell: Tell = tell_nobody,
 ) -> Warm:
@@ -102,21 +102,23 @@ def warm_up(
     if measured is not None:
         used = measured.up_to_the_knee().sizes
         if invariant_sizes(runtime, model, tell, used) == used:
-            return _ready(runtime, make_runner(used), measured, is_invariant=True)
+            return _ready(runtime, make_board(used), measured, is_invariant=True)
     sizes = invariant_sizes(runtime, model, tell)
-    runner = make_runner(sizes or runtime.batch_sizes)
+    board = make_board(sizes or runtime.batch_sizes)
     is_conditional = model.config.num_class_embeds is not None
-    timing = step_seconds(process, runner, is_conditional=is_conditional, tell=tell)
+    timing = step_seconds(process, board, is_conditional=is_conditional, tell=tell)
     if sizes and timing.is_settled:
         kept.write(timing.curve)
-    return _ready(runtime, runner, timing.curve, is_invariant=bool(sizes))
+    return _ready(runtime, board, timing.curve, is_invariant=bool(sizes))
 
 
-def _ready(runtime: Runtime, runner: Runner, measured: LatencyCurve, *, is_invariant: bool) -> Warm:
+def _ready(
+    runtime: Runtime, board: Board[Any], measured: LatencyCurve, *, is_invariant: bool
+) -> Warm:
     curve = measured.up_to_the_knee()
     runtime.keep(curve.sizes)
-    runner.batch_sizes = curve.sizes
-    return Warm(runner, measured, curve, is_invariant)
+    board.batch_sizes = curve.sizes
+    return Warm(board, measured, curve, is_invariant)
 
 
 def _key(checkpoint: Checkpoint, of: Runtime, threads: int) -> str:
@@ -128,7 +130,7 @@ def _key(checkpoint: Checkpoint, of: Runtime, threads: int) -> str:
         describe_machine(of.device),
         describe_processor(),
         (__version__, torch.__version__, _version("openvino")),
-        *(path.read_text() for path in sorted(Path(__file__).parent.glob("*.py"))),
+        *(path.read_text() for path in sorted(Path(__file__).parent.rglob("*.py"))),
     )
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
 

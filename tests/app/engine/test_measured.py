@@ -66,7 +66,7 @@ def test_the_second_start_measures_nothing_and_is_like_the_first(start: Start) -
     first, second = start(), start()
     assert start.measurements == 1
     for warm in (first, second):
-        assert warm.curve.sizes == warm.runner.batch_sizes == (4, 8)
+        assert warm.curve.sizes == warm.board.batch_sizes == (4, 8)
         assert [warm.measured.seconds(size) for size in warm.measured.sizes] == [1.0, 1.5]
         assert warm.is_invariant
 
@@ -82,7 +82,7 @@ def test_where_the_bytes_are_no_longer_the_same_everything_is_measured_anew(star
     start()
     start.sizes = {True: (4,), False: (4,)}
     start.timing = Timing(LatencyCurve({4: 1.0}), is_settled=True)
-    assert start().runner.batch_sizes == (4,)
+    assert start().board.batch_sizes == (4,)
     assert start.measurements == 2
 
 
