@@ -27,17 +27,18 @@ PARTIAL_SECONDS = 3600
 DIGEST_BYTES = 64
 """Before the content: its SHA-256 in hexadecimal digits."""
 NOT_KEPT = (
-    "what this start has made is not kept, so the next one takes as long: %s; --cache can name a "
-    "folder that can be written to"
+    "what belongs into the cache's folder %s is not kept, so the next start takes as long as this "
+    "one: %s; --cache can name another place"
 )
 
 
 class FileCache:
     """The files in one folder, by name. It says once, in the log, if it cannot keep anything."""
 
-    def __init__(self, folder: Path | None) -> None:
-        """None: nothing is kept."""
+    def __init__(self, folder: Path | None, kind: str = "") -> None:
+        """The files of a kind are in the folder; None: nothing is kept."""
         self.folder = folder
+        self._kind = kind or (folder.name if folder else "")
         self._has_warned = False
 
     @classmethod
@@ -49,9 +50,9 @@ class FileCache:
         try:
             return cls((cache_folder() if cache is None else Path(cache)) / kind)
         except RuntimeError as error:  # of a user in no list of users, without $HOME
-            none = cls(None)
-            none.not_kept(error)
-            return none
+            nowhere = cls(None, kind)
+            nowhere.not_kept(error)
+            return nowhere
 
     def read(self, name: str) -> memoryview | None:
         """The content of a file, which is now the one used last, in memory of the caller's own.
@@ -94,7 +95,7 @@ class FileCache:
     def not_kept(self, error: Exception) -> None:
         """Say, the first time, that something cannot be kept."""
         if not self._has_warned:
-            log.warning(NOT_KEPT, error)
+            log.warning(NOT_KEPT, self._kind, error)
         self._has_warned = True
 
     @staticmethod
