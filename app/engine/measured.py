@@ -20,7 +20,7 @@ import torch
 from app.engine.board import Board
 from app.engine.latency_curve import LatencyCurve
 from app.engine.runtime import Runtime
-from app.engine.warmup import Tell, invariant_sizes, step_seconds, tell_nobody
+from app.engine.warmup import Tell, Timing, invariant_sizes, step_seconds, tell_nobody
 from diffusion import __version__
 from diffusion.checkpoint import Checkpoint
 from diffusion.devices import describe_machine, describe_processor
@@ -32,22 +32,26 @@ from diffusion.process import Process
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of a step, for each batch size in which a row has the same bytes."""
+    """Seconds of a step, for each batch size in which a row has the same bytes. They are settled
+    when rounds of their measurement, or two starts, agreed which sizes are worth having."""
 
     step_seconds: dict[str, float]
+    is_settled: bool
 
     @classmethod
-    def of(cls, curve: LatencyCurve) -> Self:
-        """Take down a curve."""
-        return cls({str(size): curve.seconds(size) for size in curve.sizes})
+    def of(cls, timing: Timing) -> Self:
+        """Take down what was measured."""
+        curve = timing.curve
+        seconds = {str(size): curve.seconds(size) for size in curve.sizes}
+        return cls(seconds, timing.is_settled)
 
     @property
-    def curve(self) -> LatencyCurve:
-        """The curve. Raises ValueError where it is none."""
+    def timing(self) -> Timing:
+        """What was measured. Raises ValueError where these are no times."""
         seconds = {int(size): float(taken) for size, taken in self.step_seconds.items()}
         if not seconds or min(seconds) < 1 or not min(seconds.values()) > 0:
             raise ValueError(f"step_seconds: {self.step_seconds} are no times of batch sizes")
-        return LatencyCurve(seconds)
+        return Timing(LatencyCurve(seconds), self.is_settled)
 
 
 class Measurements:
@@ -60,20 +64,20 @@ class Measurements:
         self._files = FileCache.at(cache, "speed")
         self._name = f"{_key(checkpoint, runtime, threads)}.json"
 
-    def read(self) -> LatencyCurve | None:
-        """The curve that an earlier start measured, if there is one."""
+    def read(self) -> Timing | None:
+        """What earlier starts measured, if there is anything."""
         content = self._files.read(self._name)
         if content is None:
             return None
         try:
-            return from_dict(Measured, json.loads(bytes(content))).curve
+            return from_dict(Measured, json.loads(bytes(content))).timing
         except (ValueError, TypeError, AttributeError) as error:
             self._files.damaged(self._name, error)
             return None
 
-    def write(self, curve: LatencyCurve) -> None:
-        """Keep a curve for the next start."""
-        self._files.write(self._name, json.dumps(dataclasses.asdict(Measured.of(curve))).encode())
+    def write(self, timing: Timing) -> None:
+        """Keep what was measured for the next start."""
+        self._files.write(self._name, json.dumps(dataclasses.asdict(Measured.of(timing))).encode())
 
 
 class Warm(NamedTuple):
@@ -94,22 +98,34 @@ def warm_up(
     tell: Tell = tell_nobody,
 ) -> Warm:
     """Choose the batch sizes: as an earlier start measured, if the bytes are still the same in
-    them; else measure, and keep what rounds that agreed have found.
+    them; else measure, and keep what was found.
 
     Raises RuntimeError when a step cannot be taken.
     """
-    measured = kept.read()
-    if measured is not None:
-        used = measured.up_to_the_knee().sizes
+    before = kept.read()
+    if before is not None and before.is_settled:
+        used = before.curve.up_to_the_knee().sizes
         if invariant_sizes(runtime, model, tell, used) == used:
-            return _ready(runtime, make_board(used), measured, is_invariant=True)
+            return _ready(runtime, make_board(used), before.curve, is_invariant=True)
     sizes = invariant_sizes(runtime, model, tell)
     board = make_board(sizes or runtime.batch_sizes)
     is_conditional = model.config.num_class_embeds is not None
     timing = step_seconds(process, board, is_conditional=is_conditional, tell=tell)
-    if sizes and timing.is_settled:
-        kept.write(timing.curve)
+    if before is not None and before.curve.sizes == timing.curve.sizes:
+        timing = together(before, timing)
+    if sizes:
+        kept.write(timing)
     return _ready(runtime, board, timing.curve, is_invariant=bool(sizes))
+
+
+def together(before: Timing, now: Timing) -> Timing:
+    """What two starts measured: of each size the shorter time, since what else runs on the machine
+    only adds to it. It is settled, too, where this changes nothing of the sizes worth having."""
+    curves = before.curve, now.curve
+    shorter = {n: min(curve.seconds(n) for curve in curves) for n in now.curve.sizes}
+    curve = LatencyCurve(shorter)
+    agree = curve.up_to_the_knee().sizes == before.curve.up_to_the_knee().sizes
+    return Timing(curve, now.is_settled or agree)
 
 
 def _ready(
