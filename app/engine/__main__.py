@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ from app.wire.options import AUTO, Options
 from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from diffusion.devices import pick_device
 from diffusion.pixels import PICTURE_CHANNELS
+from diffusion.precision import choose_precision
 from diffusion.process import Process
 
 log = logging.getLogger("ddpm.engine")
@@ -47,6 +49,9 @@ MAX_BATCH_CPU, MAX_BATCH_GPU = 16, 64
 """The largest batch where none is asked for; on a GPU with slots it is measured."""
 END_SECONDS = 10.0
 """Time that running steps have once the API process is gone."""
+
+Wrap = Callable[[Board[Any]], Board[Any]]
+"""Puts something around a board: faults, in tests."""
 
 
 def outlive_for(seconds: float, connection: socket.socket) -> None:
@@ -59,13 +64,18 @@ def outlive_for(seconds: float, connection: socket.socket) -> None:
     os._exit(1)
 
 
+def as_it_is(board: Board[Any]) -> Board[Any]:
+    """Put nothing around a board."""
+    return board
+
+
 def load(
-    options: Options, make_runner: type[Runner] = Runner, tell: Tell = tell_nobody
+    options: Options, wrap: Wrap = as_it_is, tell: Tell = tell_nobody
 ) -> tuple[Engine[Any], Ready]:
     """Load the checkpoint and warm up: the engine, and what to tell of its model.
 
-    `tell` is called with each step of the way. Raises CheckpointError, ConfigError, DeviceError or
-    RuntimeUnavailable.
+    `wrap` may put something around the board; `tell` is called with each step of the way. Raises
+    CheckpointError, ConfigError, DeviceError or RuntimeUnavailable.
     """
     torch.set_num_threads(options.threads)
     tell(Starting(f"loading the checkpoint {options.checkpoint}"))
@@ -79,11 +89,14 @@ def load(
     model = checkpoint.eps_model()
     device = pick_device(options.device)
     tell(Starting(f"preparing the network for {device}"))
+    chosen = choose_precision(options.precision, checkpoint.card, device)
     opened = open_slots(options.runtime, device, checkpoint.process.clip)
     name = options.runtime if opened is None else "slots"
     form = form_of(checkpoint)
     max_batch = options.max_batch or (MAX_BATCH_CPU if device.type == "cpu" else MAX_BATCH_GPU)
-    runtime = make_runtime(name, model, device, options.threads, max_batch, options.cache)
+    runtime = make_runtime(
+        name, model, device, options.threads, max_batch, chosen.precision, options.cache
+    )
     if opened is not None and options.max_batch == AUTO and opened.queue.runs_ahead:
         runtime.keep((measured_size(opened, runtime, form),))
     if runtime.name == "openvino":
@@ -91,14 +104,21 @@ def load(
 
     def board_of(sizes: tuple[int, ...]) -> Board[Any]:
         if opened is not None:
-            return make_board(opened, runtime, form, sizes)
-        return make_runner(runtime, sizes, form.shape, checkpoint.process.clip, form.null_label)
+            return wrap(make_board(opened, runtime, form, sizes))
+        clip = checkpoint.process.clip
+        return wrap(Runner(runtime, sizes, form.shape, clip, form.null_label))
 
     kept = Measurements(options.cache, checkpoint, runtime, options.threads)
     warm = warm_up(process, model, runtime, board_of, kept, tell)
     parameters = sum(p.numel() for p in model.parameters())
     info = describe(
-        checkpoint, process, runtime, warm.measured, parameters, is_invariant=warm.is_invariant
+        checkpoint,
+        process,
+        runtime,
+        chosen.ran(runtime.precision).reason,
+        warm.measured,
+        parameters,
+        is_invariant=warm.is_invariant,
     )
     return Engine(process, warm.board, warm.curve), Ready(info)
 
@@ -128,6 +148,7 @@ def describe(
     checkpoint: Checkpoint,
     process: Process,
     runtime: Runtime,
+    precision_reason: str,
     measured: LatencyCurve,
     parameters: int,
     *,
@@ -158,6 +179,7 @@ def describe(
         parameters=parameters,
         runtime=runtime.name,
         precision=runtime.precision,
+        precision_reason=precision_reason,
         device=str(runtime.device),
         batch_sizes=curve.sizes,
         step_seconds={str(size): measured.seconds(size) for size in measured.sizes},
@@ -166,8 +188,8 @@ def describe(
     )
 
 
-def main(make_runner: type[Runner] = Runner) -> None:
-    """Run until the API process goes away."""
+def main(wrap: Wrap = as_it_is) -> None:
+    """Run until the API process goes away. `wrap` may put something around the board."""
     for stopping in (
         signal.SIGINT,
         signal.SIGTERM,
@@ -180,7 +202,7 @@ def main(make_runner: type[Runner] = Runner) -> None:
     threading.Thread(target=outlive_for, args=(END_SECONDS, connection), daemon=True).start()
     try:
         try:
-            engine, ready = load(options, make_runner, channel.send)
+            engine, ready = load(options, wrap, channel.send)
             engine.on_step = FlightRecorder(recorder_fd).write
         except Exception as error:
             log.debug("engine cannot start", exc_info=error)

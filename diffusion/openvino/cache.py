@@ -26,7 +26,7 @@ from diffusion import parameterization, unet, unet_blocks
 from diffusion.atomic import PARTIAL
 from diffusion.devices import describe_processor
 from diffusion.file_cache import FileCache
-from diffusion.openvino import fusion
+from diffusion.openvino import fusion, precise
 from diffusion.openvino.part import Network, Part
 from diffusion.parameterization import EpsModel
 
@@ -100,8 +100,15 @@ class NetworkCache:
         blob = io.BytesIO()
         first.compiled.export_model(blob)
         content = memoryview(bytearray(_digest(first, inputs) + blob.getbuffer()))
+        try:
+            others = self._imported(max(1, count - 1), content, inputs, options)[: count - 1]
+        except (ValueError, RuntimeError) as error:  # what is read is not what was compiled
+            log.warning("a compiled network cannot be kept: %s", error)
+            graphs = [make() for _ in range(count - 1)]
+            compiled = (self._core.compile_model(graph, "CPU", dict(options)) for graph in graphs)
+            return [first, *map(Network, compiled)]
         self._files.write(name, content)
-        return [first, *self._imported(count - 1, content, inputs, options)]
+        return [first, *others]
 
     def _imported(
         self,
@@ -122,8 +129,6 @@ class NetworkCache:
                 raise ValueError("the network that is read gives other bytes than when it was kept")
             return made
 
-        if count == 0:
-            return []
         with ThreadPoolExecutor(count) as pool:
             return list(pool.map(imported, range(count)))
 
@@ -175,6 +180,7 @@ def _key(model: EpsModel, convert: Convert) -> str:
                 unet,
                 unet_blocks,
                 fusion,
+                precise,
                 sys.modules[convert.__module__],
             )
         ),

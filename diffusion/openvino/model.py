@@ -1,27 +1,49 @@
-"""The network compiled by OpenVINO for a CPU: the same function in float32, in less time."""
+"""The network compiled by OpenVINO for a CPU: the same function in less time, in float32 or
+bfloat16."""
 
 import copy
+import logging
 import sys
 import threading
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.jit._trace import TracerWarning
 
+from diffusion.config import Precision
+from diffusion.devices import has_bfloat16
 from diffusion.file_cache import FileCache
 from diffusion.openvino.cache import NetworkCache
 from diffusion.openvino.fusion import merge_norms, merge_time_projections, merge_upsamplers
 from diffusion.openvino.part import Part
+from diffusion.openvino.precise import keep_first_layers
 from diffusion.parameterization import EpsModel
+
+log = logging.getLogger("ddpm.openvino")
 
 LANES = 2
 TOLERANCE = 1e-3
 """How far eps_hat, which is about 1, may differ between the network as it is and with merged
 norms."""
+MAX_RMS = 0.02
+"""How far eps_hat in bfloat16 may be from that in float32: the root of the mean square."""
+
+
+class Form(NamedTuple):
+    """A way to compile the network."""
+
+    precision: Precision
+    merges_norms: bool
+
+
+FORMS = (Form("bfloat16", True), Form("bfloat16", False), Form("float32", True))
+"""The fastest first; each is used only where it is near to what the network computes."""
+PLAIN = Form("float32", False)
+"""The form that needs no proof."""
 
 
 class CompiledModel:
@@ -36,9 +58,17 @@ class CompiledModel:
     on one of `num_lanes` lanes.
     """
 
-    def __init__(self, model: EpsModel, threads: int, cache: str | None = None) -> None:
-        """`cache` is the folder for what OpenVINO makes of the network; None: in the user's cache
-        folder; empty: nothing is kept. Raises ImportError where OpenVINO is not installed."""
+    def __init__(
+        self,
+        model: EpsModel,
+        threads: int,
+        precision: Precision = "float32",
+        cache: str | None = None,
+    ) -> None:
+        """Compile in a precision; `self.precision` is that, or float32 where bfloat16 proves to be
+        too far from it. `cache` is the folder for what OpenVINO makes of the network; None: in the
+        user's cache folder; empty: nothing is kept. Raises ImportError where OpenVINO is not
+        installed."""
         # Without this module OpenVINO's converter does not report its use over the network.
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
         self.threads = threads
@@ -47,10 +77,7 @@ class CompiledModel:
         self._parts: dict[int, list[Part]] = {}
         self._compiling = threading.Lock()
         self._cache = NetworkCache(model, converted, FileCache.at(cache, "openvino"))
-        self._merges_norms = True
-        if not self._computes():
-            self._merges_norms = False
-            self._parts.clear()
+        self._form = self._nearest(precision)
 
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         """Compute a batch on all threads; not while a lane is at work."""
@@ -75,8 +102,14 @@ class CompiledModel:
         self._parts = {size: self._parts[size] for size in sizes if size in self._parts}
         self._cache.forget_graph()
 
-    def _computes(self) -> bool:
-        """Does it compute what the model does, at both ends of the chain?"""
+    @property
+    def precision(self) -> Precision:
+        """What the network is computed in."""
+        return self._form.precision
+
+    def _nearest(self, precision: Precision) -> Form:
+        """The fastest form in that precision, or else in float32, that computes what the model
+        does, at both ends of the chain."""
         inputs = examples(self._model, 2)
 
         @torch.inference_mode()
@@ -84,10 +117,30 @@ class CompiledModel:
             eps_hat: Tensor = self._model(*inputs)
             return eps_hat
 
+        if not has_bfloat16(torch.device("cpu")):
+            precision = "float32"  # OpenVINO has the other on such processors alone
         with ThreadPoolExecutor(1) as pool:
             reference = pool.submit(expected)  # meanwhile this thread compiles
+            for form in FORMS:
+                if form.precision not in (precision, "float32"):
+                    continue
+                self._form = form
+                if self._is_near(inputs, reference):
+                    return form
+                self._parts.clear()
+        return PLAIN
+
+    def _is_near(self, inputs: list[Tensor], reference: "Future[Tensor]") -> bool:
+        """Does the network, in the form that it has now, give the eps_hat of the reference?"""
+        if self._form.precision == "float32":
             made = self(*inputs)
             return torch.allclose(made, reference.result(), atol=TOLERANCE, rtol=TOLERANCE)
+        try:
+            made = self(*inputs)
+        except RuntimeError as error:  # a network of which OpenVINO cannot mix the precisions
+            log.debug("the network cannot be compiled in bfloat16", exc_info=error)
+            return False
+        return bool((made - reference.result()).square().mean().sqrt() <= MAX_RMS)
 
     def _of_size(self, size: int) -> "list[Part]":
         with self._compiling:
@@ -100,8 +153,9 @@ class CompiledModel:
         has one thread, is that of the caller: no other is woken."""
         parts = parts_of(size, self.threads)
         lanes = min(self.num_lanes, parts)
+        is_half = self._form.precision == "bfloat16"
         options = {
-            "INFERENCE_PRECISION_HINT": "f32",  # the default is bf16 where the CPU has it
+            "INFERENCE_PRECISION_HINT": "bf16" if is_half else "f32",
             "INFERENCE_NUM_THREADS": self.threads // lanes,
             "NUM_STREAMS": parts // lanes,
             "ENABLE_CPU_PINNING": False,  # else each lane's network takes the same processor
@@ -112,7 +166,7 @@ class CompiledModel:
             inputs,
             options,
             lambda: self._graph(inputs),
-            f"merges_norms={self._merges_norms}",
+            str(self._form),
         )
         return [Part(network) for network in networks for _ in range(parts // lanes)]
 
@@ -121,9 +175,9 @@ class CompiledModel:
         graph = self._cache.graph().clone()
         shapes = [list(tensor.shape) for tensor in inputs]
         graph.reshape(dict(zip(graph.inputs, shapes, strict=True)))
-        if self._merges_norms:
+        if self._form.merges_norms:
             merge_norms(graph)
-        return graph
+        return keep_first_layers(graph) if self._form.precision == "bfloat16" else graph
 
 
 def converted(model: EpsModel) -> Any:

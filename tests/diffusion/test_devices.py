@@ -10,6 +10,7 @@ from diffusion.devices import (
     DeviceError,
     describe_machine,
     describe_processor,
+    has_bfloat16,
     pick_device,
     total_memory,
 )
@@ -78,3 +79,25 @@ def test_a_processor_is_told_from_one_that_can_do_other_things(
         monkeypatch.setattr("pathlib.Path.read_text", lambda _, text=text: text)
         described.append(describe_processor())
     assert described[0] == described[1] and len(set(described)) == 3
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "native"),
+    [
+        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, False),
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+        ({"neon": True, "bf16": True}, True),
+    ],
+)
+def test_a_cpu_multiplies_bfloat16_where_it_has_the_instructions(
+    capabilities: dict[str, bool], native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert has_bfloat16(torch.device("cpu")) == native
+
+
+def test_a_gpu_multiplies_bfloat16_from_ampere_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capability, native in (((7, 5), False), ((8, 0), True), ((9, 0), True)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, is_=capability: is_)
+        assert has_bfloat16(torch.device("cuda:0")) == native

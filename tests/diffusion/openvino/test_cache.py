@@ -114,9 +114,9 @@ def test_a_network_that_is_kept_gives_the_bytes_of_a_fresh_one(
     threads: int, tmp_path: Path, model: EpsModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = examples(model, 8)
-    fresh = CompiledModel(model, threads, "")
+    fresh = CompiledModel(model, threads, cache="")
     expected = {size: fresh(*(column[:size] for column in rows)) for size in (1, 3, 8)}
-    written = CompiledModel(model, threads, str(tmp_path))
+    written = CompiledModel(model, threads, cache=str(tmp_path))
     for size, eps_hat in expected.items():
         assert torch.equal(written(*(column[:size] for column in rows)), eps_hat), size
 
@@ -125,7 +125,7 @@ def test_a_network_that_is_kept_gives_the_bytes_of_a_fresh_one(
 
     convert_again.__module__ = converted.__module__
     monkeypatch.setattr(model_module, "converted", convert_again)
-    kept = CompiledModel(model, threads, str(tmp_path))
+    kept = CompiledModel(model, threads, cache=str(tmp_path))
     for size, eps_hat in expected.items():
         assert torch.equal(kept(*(column[:size] for column in rows)), eps_hat), size
 
