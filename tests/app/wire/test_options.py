@@ -24,8 +24,10 @@ def parsed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, int, 
         ),
         dataclasses.replace(OPTIONS, checkpoint="/a folder/with = and -- in it"),
         dataclasses.replace(OPTIONS, checkpoint="-starts-like-a-flag"),
+        dataclasses.replace(OPTIONS, cache="/a cache"),
+        dataclasses.replace(OPTIONS, cache=""),
     ],
-    ids=["plain", "other device", "odd name", "like a flag"],
+    ids=["plain", "other device", "odd name", "like a flag", "a cache", "no cache"],
 )
 def test_the_options_survive_the_command_line(
     monkeypatch: pytest.MonkeyPatch, options: Options
