@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+import diffusion.config
 from app.engine.runtime import make_runtime
 from app.wire.options import Options
 from benchmarks.engine_client import EngineClient
@@ -32,10 +33,17 @@ class Setting:
     max_batch: int
 
 
-def check_precision(setting: Setting) -> None:
-    """Raise RuntimeError where our runtimes do not compute in that precision."""
-    if setting.precision != "float32":
-        raise RuntimeError(f"ours computes in float32 alone, not in {setting.precision}")
+def asked(setting: Setting) -> diffusion.config.Precision:
+    """The precision as our runtimes take it. Raises RuntimeError where they have none such."""
+    if setting.precision == "tf32":
+        raise RuntimeError("ours does not compute in tf32")
+    return setting.precision
+
+
+def check_precision(made: str, setting: Setting) -> None:
+    """Raise RuntimeError where a network is not computed in the precision asked for."""
+    if made != setting.precision:
+        raise RuntimeError(f"ours computes this network in {made}, not in {setting.precision}")
 
 
 Make = Callable[[Setting, contextlib.ExitStack], Sample]
@@ -44,11 +52,12 @@ Make = Callable[[Setting, contextlib.ExitStack], Sample]
 
 def engine(setting: Setting, stack: contextlib.ExitStack) -> Sample:
     """Our engine, as the server runs it, DDIM."""
-    check_precision(setting)
     options = Options(
-        setting.network.folder, setting.device.type, "auto", setting.threads, setting.max_batch
-    )
+        setting.network.folder, setting.device.type, "auto", setting.threads, setting.max_batch,
+        asked(setting),
+    )  # fmt: skip
     client = stack.enter_context(EngineClient(options))
+    check_precision(client.model.precision, setting)
 
     def made(images: int, steps: int) -> Tensor:
         job = client.submit(images, steps)
@@ -64,12 +73,14 @@ def ours(runtime: str, sampler: SamplerName) -> Make:
     """One of our runtimes (a name that `make_runtime` takes) and samplers, without an engine."""
 
     def prepare(setting: Setting, _stack: contextlib.ExitStack) -> Sample:
-        check_precision(setting)
         checkpoint, device = setting.network.checkpoint, setting.device
         process = Process.from_config(checkpoint.process)
         shape, clip = checkpoint.unet.image_shape, checkpoint.process.clip
         model = setting.network.model()
-        run = make_runtime(runtime, model, device, setting.threads, setting.max_batch)
+        run = make_runtime(
+            runtime, model, device, setting.threads, setting.max_batch, asked(setting)
+        )
+        check_precision(run.precision, setting)
 
         @torch.inference_mode()
         def made(images: int, steps: int) -> Tensor:
