@@ -15,9 +15,9 @@ from app.wire.options import Options
 from benchmarks.engine_client import EngineClient
 from benchmarks.gpu.step import Step, main
 from benchmarks.gpu.variants import Captured, Inputs
-from benchmarks.load import percentile
 from benchmarks.machine import seconds_of
 from benchmarks.networks import NETWORKS, Network
+from benchmarks.percentile import percentile
 from diffusion import reverse
 from diffusion.cores import available_cores
 from diffusion.process import Process
