@@ -31,7 +31,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.contenders import CONTENDERS, Setting
-from benchmarks.machine import Precision, machine, matrix_peak
+from benchmarks.machine import CLOCKS, Clock, Precision, machine, matrix_peak
 from benchmarks.networks import NETWORKS, Network
 from benchmarks.peers.loops import Sample
 from benchmarks.sampling_report import merged, plot, tables
@@ -76,6 +76,7 @@ class Plan:
     device: str
     threads: int
     max_batch: int
+    clock: str
 
 
 def measure(plan: Plan, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def measure_network(
     network: Network, precision: Precision, plan: Plan
 ) -> Iterator[tuple[float, list[Cell]]]:
     """For each batch size, the machine's peak and every contender."""
-    device = torch.device(plan.device)
+    device, clock = torch.device(plan.device), CLOCKS[plan.clock]
     setting = Setting(network, precision, device, plan.threads, plan.max_batch)
     with contextlib.ExitStack() as stack:
         ready: dict[str, Sample] = {}
@@ -120,9 +121,10 @@ def measure_network(
             except (ImportError, RuntimeError) as error:  # not installed, or cannot be had here
                 errors[name] = first_line(error)
         for size in plan.sizes:
-            peak = matrix_peak(device, precision)
-            steps, failed = calibrate(ready, size, plan.seconds)
-            taken = alternate({name: ready[name] for name in steps}, size, steps, plan.rounds)
+            peak = matrix_peak(device, precision, clock=clock)
+            steps, failed = calibrate(ready, size, plan.seconds, clock)
+            able = {name: ready[name] for name in steps}
+            taken = alternate(able, size, steps, plan.rounds, clock)
             reasons = {**errors, **failed}
             cells = [
                 Cell(
@@ -135,7 +137,7 @@ def measure_network(
 
 
 def calibrate(
-    ready: Mapping[str, Sample], size: int, seconds: float
+    ready: Mapping[str, Sample], size: int, seconds: float, clock: Clock
 ) -> tuple[dict[str, int], dict[str, str]]:
     """Warm up: the steps of each contender's turns at a batch size; and why others cannot run."""
     steps, failed = {}, {}
@@ -143,7 +145,7 @@ def calibrate(
     for name, sample in ready.items():
         try:
             sample(size, least)  # compiles, and allocates
-            once = turn(sample, size, least)
+            once = turn(sample, size, least, clock)
         except RuntimeError as error:  # out of memory among them
             failed[name] = first_line(error)
             continue
@@ -152,13 +154,13 @@ def calibrate(
 
 
 def alternate(
-    ready: Mapping[str, Sample], size: int, steps: Mapping[str, int], rounds: int
+    ready: Mapping[str, Sample], size: int, steps: Mapping[str, int], rounds: int, clock: Clock
 ) -> dict[str, list[float]]:
     """Seconds of a step, round by round, in each of which every contender has one turn."""
     taken: dict[str, list[float]] = {name: [] for name in ready}
     for _ in range(rounds):
         for name, sample in ready.items():
-            taken[name].append(turn(sample, size, steps[name]))
+            taken[name].append(turn(sample, size, steps[name], clock))
     return taken
 
 
@@ -167,11 +169,11 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def turn(sample: Sample, size: int, steps: int) -> float:
+def turn(sample: Sample, size: int, steps: int, clock: Clock = time.perf_counter) -> float:
     """Seconds of a step, in a chain of so many."""
-    started = time.perf_counter()
+    started = clock()
     sample(size, steps)
-    return (time.perf_counter() - started) / steps
+    return (clock() - started) / steps
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -190,6 +192,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--rounds", type=int, default=5, help="turns of each contender (%(default)s)")
     add("--seconds", type=float, default=1.0, help="length of a turn, about (%(default)s)")
     add("--device", choices=["cpu", "cuda"], default="cpu", help="where (%(default)s)")
+    add("--threads", type=int, help="threads of each contender (as many as processors)")
+    add("--clock", choices=list(CLOCKS), default="wall",
+        help="what seconds are: those on the wall, or the processor's, for one thread on a machine "
+        "that does other work, too (%(default)s)")  # fmt: skip
     add("--max-batch", type=int, help="largest batch of our engine (16; 256 on a GPU)")
     add("--quick", action="store_true", help="a tiny network for a moment, to try the command")
     add("--out", type=Path, help="write what was measured to this JSON file")
@@ -209,8 +215,8 @@ def plan_of(args: argparse.Namespace) -> Plan:
     here = [name for name in asked if args.device in CONTENDERS[name].devices]
     return Plan(
         args.networks, args.precisions, here, args.sizes or SIZES[args.device],
-        args.rounds, args.seconds, args.device, available_cores(),
-        args.max_batch or MAX_BATCH[args.device],
+        args.rounds, args.seconds, args.device,
+        args.threads or available_cores(), args.max_batch or MAX_BATCH[args.device], args.clock,
     )  # fmt: skip
 
 
