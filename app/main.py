@@ -25,7 +25,7 @@ from app.pool.pool import Bounds, EnginePool, Limits
 from app.routes import docs, errors, generation, jobs, openapi, page, system
 from app.routes.dependencies import Services
 from app.settings import SettingError, Settings
-from app.wire.options import Options
+from app.wire.options import AUTO, Options
 from diffusion import __version__
 
 ENCODER_THREADS = 2
@@ -141,7 +141,7 @@ def make_services(
             device=device,
             runtime=settings.runtime,
             threads=settings.threads_per_engine,
-            max_batch=settings.max_batch,
+            max_batch=settings.max_batch or AUTO,
             log_format=settings.log_format,
             log_level=settings.log_level,
         )

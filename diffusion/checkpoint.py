@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,14 +25,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from diffusion.atomic import atomic_folder
+from diffusion.atomic import atomic_file, atomic_folder
 from diffusion.config import ProcessConfig, check_channels
 from diffusion.fields import ConfigError, from_dict
 from diffusion.folders import MODELS
 from diffusion.json_file import read_object
 from diffusion.parameterization import EpsModel
 from diffusion.process import Process
+from diffusion.recommendation import check_recommended
 from diffusion.scheduler_json import read_scheduler, scheduler_json
+from diffusion.spacing import SamplerName
+from diffusion.tuned import check_tuned
 from diffusion.unet import UNet
 from diffusion.unet_config import UNetConfig
 
@@ -40,6 +43,7 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 CARD = "model_card.json"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+WHOLE_NUMBERS = re.compile(r"(?<=\[)\s+\d+(?:,\s+\d+)*\s+(?=\])")
 OLD_ATTENTION_NAME = re.compile(rf"(attentions\.\d+)\.({'|'.join(OLD_ATTENTION)})\.")
 
 
@@ -62,6 +66,8 @@ class ModelCard:
     command: str | None = None  # that trained it
     trained: dict[str, Any] = dataclasses.field(default_factory=dict)  # steps, images, machine, …
     quality: dict[str, Any] = dataclasses.field(default_factory=dict)  # measured, with commands
+    tuned: dict[str, Any] = dataclasses.field(default_factory=dict)  # as `diffusion.tuned` says
+    recommended: dict[str, Any] = dataclasses.field(default_factory=dict)  # sampler, steps, spacing
 
 
 @dataclass(frozen=True)
@@ -161,7 +167,7 @@ def _open(folder: Path) -> Checkpoint:
     _check_weights(weights, unet)
     with weights.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    card = _card(folder / CARD, unet)
+    card = _card(folder / CARD, unet, process)
     return Checkpoint(folder, weights, sha256, unet, process, card)
 
 
@@ -203,11 +209,13 @@ def _process_config(path: Path) -> ProcessConfig:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def _card(path: Path, unet: UNetConfig) -> ModelCard:
+def _card(path: Path, unet: UNetConfig, process: ProcessConfig) -> ModelCard:
     if not path.exists():
         return ModelCard()
     try:
         card = from_dict(ModelCard, _read_json(path))
+        check_tuned(card.tuned, get_args(SamplerName), process.num_timesteps)
+        check_recommended(card.recommended, card.tuned, process.num_timesteps)
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
     rows = unet.num_class_embeds or 0
@@ -317,9 +325,21 @@ def save_checkpoint(folder: Path, model: UNet, process: ProcessConfig, card: Mod
         unet = {"_class_name": "UNet2DModel", **dataclasses.asdict(model.config)}
         _write_json(partial / "unet" / "config.json", unet)
         _write_json(partial / "scheduler" / "scheduler_config.json", scheduler_json(process))
-        _write_json(partial / CARD, dataclasses.asdict(card))
+        (partial / CARD).write_text(_card_text(card))
         state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
         save_file(state, partial / "unet" / WEIGHTS, metadata={"format": "pt"})
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Replace the model card of a checkpoint, and nothing else."""
+    with atomic_file(folder / CARD) as file:
+        file.write(_card_text(card).encode())
+
+
+def _card_text(card: ModelCard) -> str:
+    """The card as JSON, each list of whole numbers on a line."""
+    text = json.dumps(dataclasses.asdict(card), indent=2) + "\n"
+    return WHOLE_NUMBERS.sub(lambda found: " ".join(found[0].split()), text)
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

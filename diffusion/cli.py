@@ -1,4 +1,4 @@
-"""The commands that need no web server: data, init, train, sample, evaluate and export.
+"""The commands that need no web server: data, init, train, sample, evaluate, tune and export.
 
 Only their flags are here, built without PyTorch, so that `--help` answers at once; what a command
 does is in `diffusion.commands`.
@@ -33,6 +33,7 @@ def add_commands(commands: Any) -> None:
     _add_train(commands)
     _add_sample(commands)
     _add_evaluate(commands)
+    _add_tune(commands)
     _add_export(commands)
 
 
@@ -161,8 +162,9 @@ def _add_chain(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, metavar="COUNT",
         help="steps of the chain (default: all for ddpm, 50 for ddim, 20 for the others)")
     add("--spacing", type=flags.spacing, default="even", metavar="NAME|T,…",
-        help="which timesteps are kept: even, quadratic, log_snr, karras, or instead of --steps a "
-        "list that falls from T, as 1000,500,100 (default: %(default)s)")
+        help="which timesteps are kept: even, quadratic, log_snr, karras, tuned (as the model's "
+        "card has them), or instead of --steps a list that falls from T, as 1000,500,100 "
+        "(default: %(default)s)")
     add("--eta", type=float, default=0.0,
         help="how much noise ddim adds: 0 for none, 1 for as much as ddpm (default: %(default)s)")
     add("--variance", choices=("fixed_small", "fixed_large"),
@@ -231,6 +233,32 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
     add("--classifier", type=flags.path, metavar="FOLDER",
         help="classifier to recognise labels with (default: the built-in one for the data, or one "
         "that is trained first)")
+
+
+def _add_tune(commands: Any) -> None:
+    parser = _command(
+        commands, "tune", _tune,
+        "Find which timesteps chains of 4 to 20 steps should keep (GITS), for --spacing tuned.\n"
+        "The lists are written on the checkpoint's model card.",
+        "ddpm tune models/mine",
+    )
+    _add_checkpoint(parser)
+    add = parser.add_argument_group("the output").add_argument
+    add("--out", type=flags.path, metavar="FOLDER",
+        help="folder of a copy of the checkpoint that gets the lists (default: the checkpoint "
+        "itself does)")
+    add("--force", action="store_true",
+        help="replace a checkpoint that is in --out already (default: refuse to)")
+
+    add = parser.add_argument_group("the teacher's chains").add_argument
+    add("--trajectories", type=int, default=128, metavar="COUNT",
+        help="samples that are followed for 60 steps, as many of each label (default: %(default)s)")
+    add("--guidance", type=float, default=0.0, metavar="W",
+        help="strength of guidance towards their labels (default: %(default)s)")
+    add("--seed", type=int, default=0,
+        help="seed of their noise; the same gives the same lists (default: %(default)s)")
+    _add_runtime(parser,
+        "samples that the network is run on together (default: %(default)s)")
 
 
 def _add_export(commands: Any) -> None:
@@ -303,6 +331,12 @@ def _evaluate(args: argparse.Namespace) -> None:
     from diffusion.commands import evaluate
 
     evaluate.run(args)
+
+
+def _tune(args: argparse.Namespace) -> None:
+    from diffusion.commands import tune
+
+    tune.run(args)
 
 
 def _export(args: argparse.Namespace) -> None:

@@ -14,6 +14,11 @@ from torch import Tensor
 LOG_2_HIGH = float.fromhex("0x1.62E42FEEp-1")
 LOG_2_LOW = math.log(2) - LOG_2_HIGH
 """ln 2 as a sum: multiples of the first part by small integers have no rounding error."""
+LOG_SERIES = [2 / (2 * k + 1) for k in range(8)]
+EXP_SERIES = [1 / math.factorial(n) for n in range(15)]
+COS_SERIES = [(-1) ** k / math.factorial(2 * k) for k in range(8)]
+SIN_SERIES = [(-1) ** k / math.factorial(2 * k + 1) for k in range(7)]
+"""Coefficients of 2 artanh(s) / s in s^2, e^r in r, and of cos and sin(y) / y in y^2."""
 
 
 def log(u: Tensor) -> Tensor:
@@ -22,7 +27,7 @@ def log(u: Tensor) -> Tensor:
     m, e = torch.frexp(u)
     c = math.sqrt(0.5)
     s = (m - c) / (m + c)
-    series = horner(s * s, [2 / (2 * k + 1) for k in range(8)])
+    series = horner(s * s, LOG_SERIES)
     return (e.double() - 0.5) * math.log(2) + s * series
 
 
@@ -32,7 +37,7 @@ def exp(x: Tensor) -> Tensor:
     # x = k ln 2 + r: a Taylor series in r, times 2^k, which is written into the exponent's bits.
     k = (x / math.log(2)).round().clamp(-1022, 1023)
     r = (x - k * LOG_2_HIGH - k * LOG_2_LOW).clamp(-0.35, 0.35)
-    series = horner(r, [1 / math.factorial(n) for n in range(15)])
+    series = horner(r, EXP_SERIES)
     return series * ((k.long() + 1023) << 52).view(torch.float64)
 
 
@@ -42,8 +47,8 @@ def cos_sin(word: Tensor) -> Tensor:
     quarter = (word + (1 << 29)) >> 30  # nearest quarter turn, 0..4
     angle = (word - (quarter << 30)).double() * (2 * math.pi * 2.0**-32)  # within pi / 4
     y = angle * angle
-    cos = horner(y, [(-1) ** k / math.factorial(2 * k) for k in range(8)])
-    sin = angle * horner(y, [(-1) ** k / math.factorial(2 * k + 1) for k in range(7)])
+    cos = horner(y, COS_SERIES)
+    sin = angle * horner(y, SIN_SERIES)
     odd = (quarter & 1).bool()
     turned = torch.stack([torch.where(odd, sin, cos), torch.where(odd, cos, sin)])
     sign = 1 - 2 * torch.stack([((quarter + 1) >> 1) & 1, (quarter >> 1) & 1])

@@ -25,12 +25,12 @@ def philox(counter: Tensor, key: Tensor) -> Tensor:
     """Compute Philox4x32-10 of counter (4, …) and key (2, …): words (4, …), all int64 that hold 32
     bits."""
     shape = (2,) + (1,) * (counter.dim() - 1)  # of the constants, to go with (2, …)
-    multiplier = torch.tensor(MULTIPLIER, device=counter.device).reshape(shape)
+    multiplier = _pair(MULTIPLIER, counter.device).reshape(shape)
     # A round: c0, c1, c2, c3 <- hi(M1 c2) ^ c1 ^ k0, lo(M1 c2), hi(M0 c0) ^ c3 ^ k1, lo(M0 c0)
     # Both halves are computed at once: even is c0, c2; odd is c1, c3.
     even, odd = counter[0::2], counter[1::2]
     keys = key
-    weyl = torch.tensor(WEYL, device=counter.device).reshape(shape)
+    weyl = _pair(WEYL, counter.device).reshape(shape)
     for _ in range(ROUNDS):
         # 32 x 32 -> 64 bits. int64 wraps to signed, but the bits are right; the mask drops the sign
         # that >> spreads. M1 c2 comes first.
@@ -76,6 +76,12 @@ def _words(seeds: Tensor, indices: Tensor, draws: Tensor, blocks: int) -> Tensor
     )
     key = torch.stack([seeds & MASK, seeds >> 32])[:, :, None]  # (2, B, 1)
     return philox(counter, key)
+
+
+def _pair(numbers: tuple[int, int], device: torch.device) -> Tensor:
+    """Two integers as a tensor, (2,) int64, made on the device: it waits for no copy."""
+    first, second = numbers
+    return torch.arange(2, device=device) * (second - first) + first
 
 
 def _box_muller(a: Tensor, b: Tensor) -> Tensor:

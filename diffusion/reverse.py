@@ -34,7 +34,7 @@ def step(
 
     All images are (B,C,H,W). `out` is what a Model gives at x_t. `history` has what the last steps
     remember, the latest first, as far back as any row looks; for rows that look back less it may
-    have any number. `rows` (B, 12, 1, 1, 1) are taken from `SamplerTable.rows` and lie on the CPU.
+    have any number. `rows` (B, 12, 1, 1, 1) are taken from `SamplerTable.rows`.
     `z` may be None where no row has a c_z; a row without c_z has z = 0.
 
     Only IEEE +, *, / and clip are used, each a kernel of its own, so that a row's result does not
@@ -55,7 +55,7 @@ def step(
     if z is None:
         return Step(x_prev.add_(0.0), x_0_hat)  # makes -0 into 0, as adding 0 z would
     if out.shape[1] > C:
-        z = _scaled_by_v(z, out[:, C:], c, rows)
+        z = _scaled_by_v(z, out[:, C:], c)
     return Step(x_prev.add_(c.c_z * z), x_0_hat)
 
 
@@ -68,18 +68,16 @@ def remember(x_t: Tensor, x_0_hat: Tensor, rows: Tensor) -> Tensor:
     return (c.p_x * x_t).add_(c.p_0 * x_0_hat)
 
 
-def _scaled_by_v(z: Tensor, v: Tensor, c: StepCoefficients, rows: Tensor) -> Tensor:
+def _scaled_by_v(z: Tensor, v: Tensor, c: StepCoefficients) -> Tensor:
     """z times the learned sigma (Nichol & Dhariwal 2021, eq. 15), in the rows that add noise.
 
     The other rows may belong to samplers that do not ask v, where it may be anything.
     """
-    # Looked up on the CPU, where the rows lie: a GPU would have to be waited for.
-    noisy = StepCoefficients.of(rows).c_z.flatten().nonzero().flatten().to(z.device)
     # v = -1 chooses the small end, v = 1 the large one
     log_sigma = c.log_sigma_small + (v + 1) / 2 * (c.log_sigma_large - c.log_sigma_small)
     # In float64, as `exact_math` works; it gives the same bits for a row in any batch
-    sigma = exact_math.exp(log_sigma[noisy].double()).to(z.dtype)
-    return z.index_copy(0, noisy, z[noisy] * sigma)
+    sigma = exact_math.exp(log_sigma.double()).to(z.dtype)
+    return torch.where(c.c_z != 0, z * sigma, z)
 
 
 class State(NamedTuple):

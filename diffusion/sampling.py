@@ -24,9 +24,11 @@ from diffusion.spacing import (
     SamplerName,
     Spacing,
     SpacingName,
+    default_steps,
     default_variance,
     kept_timesteps,
 )
+from diffusion.tuned import Tuned, tuned_list
 
 MAX_INTEGER = 2**53 - 1
 """The largest seed and index: those of the HTTP API, whose images are the same."""
@@ -116,11 +118,14 @@ class Request:
             if not isinstance(self.spacing, str):
                 reason = "spacing is a list of the timesteps, so leave steps out"
                 raise _refused("steps", self.num_steps, reason)
-        if not isinstance(self.spacing, str):
-            try:
+        try:
+            if self.spacing == "tuned":
+                steps = self.num_steps or default_steps(self.sampler, T)
+                tuned_list(checkpoint.card.tuned, self.sampler, steps)
+            elif not isinstance(self.spacing, str):
                 Spacing.of_paper_t(self.spacing, T)
-            except ValueError as error:
-                raise _refused("spacing", self.spacing, str(error)) from None
+        except ValueError as error:
+            raise _refused("spacing", self.spacing, str(error)) from None
         _between("eta", self.eta, 0, 1)
         _between("guidance", self.guidance, 0, MAX_GUIDANCE)
         for name, value, owner in (("eta", self.eta, "ddim"), ("variance", self.variance, "ddpm")):
@@ -130,14 +135,15 @@ class Request:
         if self.guidance_interval is not None:
             check_interval(self.guidance_interval, self.guidance, T)
 
-    def table(self, process: Process, trained: Variance) -> SamplerTable:
-        """Make the sampler asked for; `trained` is the checkpoint's variance.
+    def table(self, process: Process, trained: Variance, tuned: Tuned) -> SamplerTable:
+        """Make the sampler asked for; `trained` is the checkpoint's variance, `tuned` the lists on
+        its card.
 
         Raises ValueError naming the field that is out of range.
         """
         T = process.num_timesteps
         alpha_bar = process.alpha_bar.tolist()
-        spacing = kept_timesteps(self.spacing, self.num_steps, self.sampler, alpha_bar)
+        spacing = kept_timesteps(self.spacing, self.num_steps, self.sampler, alpha_bar, tuned)
         variance = self.variance or default_variance(trained, len(spacing), T)
         return make_table(process, self.sampler, spacing, eta=self.eta, variance=variance)
 
@@ -148,8 +154,9 @@ def generate(source: Source, request: Request, batch_size: int = 64) -> Tensor:
     Raises RequestError or LabelError where the request does not fit the checkpoint.
     """
     request.check(source.checkpoint)  # refused before a bar is drawn
-    num_steps = len(request.table(source.process, source.checkpoint.process.variance))
-    with tqdm(total=request.n * num_steps, desc="sampling", unit="row") as bar:
+    checkpoint = source.checkpoint
+    table = request.table(source.process, checkpoint.process.variance, checkpoint.card.tuned)
+    with tqdm(total=request.n * len(table), desc="sampling", unit="row") as bar:
         return torch.cat(list(batches(source, request, batch_size, bar.update)))
 
 
@@ -174,7 +181,7 @@ def batches(
     Raises LabelError where labels or guidance do not fit the checkpoint.
     """
     checkpoint = source.checkpoint
-    table = request.table(source.process, checkpoint.process.variance)
+    table = request.table(source.process, checkpoint.process.variance, checkpoint.card.tuned)
     labels = _labels(checkpoint, request)
     shape, clip = checkpoint.unet.image_shape, checkpoint.process.clip
     interval = request.guidance_interval

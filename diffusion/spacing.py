@@ -14,12 +14,15 @@ from functools import cached_property
 from typing import Literal, Self
 
 from diffusion.config import Variance
+from diffusion.tuned import Tuned, tuned_list
 
 SamplerName = Literal["ddpm", "ddim", "dpmpp", "unipc", "ipndm"]
 """Algorithm 2; DDIM; DPM-Solver++(2M); UniPC of order 3; iPNDM of order 4."""
-SpacingName = Literal["even", "quadratic", "log_snr", "karras"]
+FormulaName = Literal["even", "quadratic", "log_snr", "karras"]
 """Where the kept timesteps are dense: nowhere; near the image, by the square; where the log SNR
 changes fast; by Karras et al. 2022, eq. 5."""
+SpacingName = Literal[FormulaName, "tuned"]
+"""A formula, or the list that `ddpm tune` found for the checkpoint, sampler and number of steps."""
 KARRAS_RHO = 7
 """How much denser the steps are near the image than near the noise; 1: even in sigma."""
 LARGEST_SIGMA = 80.0
@@ -54,7 +57,7 @@ class Spacing:
         return cls(tuple(round(i * T / S) - 1 for i in range(1, S + 1)))
 
     @classmethod
-    def by_name(cls, name: SpacingName, num_steps: int, alpha_bar: Sequence[float]) -> Self:
+    def by_name(cls, name: FormulaName, num_steps: int, alpha_bar: Sequence[float]) -> Self:
         """Keep `num_steps` of 0..T-1, T-1 among them, as the name says.
 
         `alpha_bar` (T,) is that of eq. 4 by the code's t. Where fewer timesteps than steps lie in a
@@ -157,17 +160,20 @@ def kept_timesteps(
     num_steps: int | None,
     sampler: SamplerName,
     alpha_bar: Sequence[float],
+    tuned: Tuned,
 ) -> Spacing:
     """Return the timesteps that a request keeps: by the name of a spacing, or a list of the paper's
     t, which says the number of steps too. None steps: the sampler's default.
 
-    `alpha_bar` (T,) is that of eq. 4 by the code's t. Raises ValueError for a list that is wrong,
-    and unless 1 <= num_steps <= T.
+    `alpha_bar` (T,) is that of eq. 4 by the code's t; `tuned` is the card's. Raises ValueError for
+    a list that is wrong, or not on the card, and unless 1 <= num_steps <= T.
     """
     T = len(alpha_bar)
     if not isinstance(which, str):
         return Spacing.of_paper_t(which, T)
     steps = default_steps(sampler, T) if num_steps is None else num_steps
+    if which == "tuned":
+        return Spacing.of_paper_t(tuned_list(tuned, sampler, steps), T)
     return Spacing.by_name(which, steps, alpha_bar)
 
 

@@ -203,7 +203,7 @@ def describe(options: Options, step_seconds: float) -> ModelInfo:
     betas = np.linspace(scheduler["beta_start"], scheduler["beta_end"], T)
     alpha_bar = [1.0, *np.cumprod(1 - betas).tolist()]
     sizes = [4]
-    while 2 * sizes[-1] <= options.max_batch:
+    while 2 * sizes[-1] <= (options.max_batch or 16):
         sizes.append(2 * sizes[-1])
     return ModelInfo(
         name=card["name"] or folder.resolve().name,
@@ -222,6 +222,8 @@ def describe(options: Options, step_seconds: float) -> ModelInfo:
         command=card["command"],
         trained=card["trained"],
         quality=card["quality"],
+        recommended=card.get("recommended", {}),
+        tuned=card.get("tuned", {}),
         parameters=len(weights) // 4,
         runtime="eager",
         precision="float32",

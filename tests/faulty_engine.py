@@ -10,12 +10,11 @@ import sys
 import time
 
 import torch
-from torch import Tensor
 
 from app.engine.__main__ import main
 from app.engine.batch import Batch
-from app.engine.chain_step import ChainStep
-from app.engine.runner import Call, Runner
+from app.engine.board import Made
+from app.engine.runner import NetworkCall, Runner
 from tests.app.server import break_clock
 
 AT_POSITION = 3
@@ -40,7 +39,7 @@ class FaultyRunner(Runner):
 class Crashing(FaultyRunner):
     """The process is gone."""
 
-    def prepare(self, batch: Batch, lane: int | None) -> Call:
+    def prepare(self, batch: Batch, lane: int | None) -> NetworkCall:
         if self.hit(batch):
             os.abort()
         return super().prepare(batch, lane)
@@ -49,27 +48,27 @@ class Crashing(FaultyRunner):
 class Hanging(FaultyRunner):
     """The network's call does not return."""
 
-    def run(self, call: Call) -> Tensor:
+    def run(self, call: NetworkCall) -> None:
         if self.hit(call.batch):
             time.sleep(3600)
-        return super().run(call)
+        super().run(call)
 
 
 class NotANumber(FaultyRunner):
     """The network gives NaN for those chains alone."""
 
-    def finish(self, call: Call, out: Tensor) -> list[ChainStep]:
+    def finish(self, call: NetworkCall) -> Made:
         if rows := self.hit(call.batch):
-            out = out.clone()
-            out[rows] = math.nan
-        return super().finish(call, out)
+            call.out = call.out.clone()
+            call.out[rows] = math.nan
+        return super().finish(call)
 
 
 class OutOfMemory(FaultyRunner):
     """There is memory for `number` rows once it is warm; until then every call takes as long as any
     other, so that the largest batch is the one to use."""
 
-    def prepare(self, batch: Batch, lane: int | None) -> Call:
+    def prepare(self, batch: Batch, lane: int | None) -> NetworkCall:
         if warms_up(batch):
             time.sleep(0.01)
         elif batch.rows > self.number:
@@ -83,7 +82,7 @@ class Late(FaultyRunner):
     steps = 0
     warmed_up = False
 
-    def prepare(self, batch: Batch, lane: int | None) -> Call:
+    def prepare(self, batch: Batch, lane: int | None) -> NetworkCall:
         is_first = self.steps == 0 or (self.warmed_up and not warms_up(batch))
         self.warmed_up = warms_up(batch)
         self.steps += 1

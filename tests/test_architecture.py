@@ -51,7 +51,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "diffusion.cli": {CORE, "diffusion.commands", "diffusion.training"},
     "diffusion.commands": {
         CORE, "diffusion.data", "diffusion.evaluation", "diffusion.sampling", "diffusion.training",
+        "diffusion.tuning",
     },
+    "diffusion.tuning": {CORE, "diffusion.sampling"},
     "diffusion.evaluation": {CORE, "diffusion.data", "diffusion.sampling", "diffusion.training"},
     "diffusion.training": {CORE, "diffusion.data"},
     "diffusion.sampling": {CORE, "diffusion.openvino"},

@@ -21,7 +21,7 @@ LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 TEST = re.compile(r"`test_\w+`")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 COMMAND = re.compile(
-    r"(?<![\w/-])ddpm (data|init|train|sample|evaluate|export|serve|key)\b((?:\\\n|[^\n#`|])*)"
+    r"(?<![\w/-])ddpm (data|init|train|sample|evaluate|tune|export|serve|key)\b((?:\\\n|[^\n#`|])*)"
 )
 ANY_COMMAND = re.compile(r"(?:^|`|bin/)ddpm ([a-z]\w*)", re.MULTILINE)
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
@@ -108,7 +108,8 @@ def test_every_file_and_module_that_is_named_exists(page: Path) -> None:
 def test_every_command_exists_and_has_the_flags_it_is_shown_with(page: Path) -> None:
     text = page.read_text()
     named = set(ANY_COMMAND.findall(text))
-    assert named <= {"data", "init", "train", "sample", "evaluate", "export", "serve", "key"}
+    known = {"data", "init", "train", "sample", "evaluate", "tune", "export", "serve", "key"}
+    assert named <= known
     for command, arguments in COMMAND.findall(text):
         known = {*FLAG.findall(help_text(command)), "--help"}
         shown = set(FLAG.findall(arguments))

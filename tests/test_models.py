@@ -7,7 +7,7 @@ from diffusion.folders import MODELS
 from diffusion.sampling import Request, Source, generate
 from diffusion.spacing import SamplerName
 
-LARGEST = {"mnist": 16, "cifar10": 32}
+LARGEST = {"mnist": 16, "mnist-linear": 16, "cifar10": 32}
 """MiB of weights."""
 
 

@@ -14,8 +14,9 @@ class SampleRequest:
     and the result names; all steps for ddpm, 50 for ddim, 20 for the others; the checkpoint's
     variance.
 
-    `spacing` says which timesteps are kept, even unless given; a list of t, counted as in the paper
-    and falling from T, stands instead of `steps`.
+    `spacing` says which timesteps are kept, even unless given; tuned is the list that the model's
+    card has for this sampler and number of steps. A list of t, counted as in the paper and falling
+    from T, stands instead of `steps`.
 
     `guidance_interval` is [t_high, t_low]: guidance applies at these t alone, and elsewhere a step
     costs half.
@@ -30,7 +31,9 @@ class SampleRequest:
     first_index: int = 0
     sampler: Literal["ddpm", "ddim", "dpmpp", "unipc", "ipndm"] = "ddpm"
     steps: int | None = None
-    spacing: Literal["even", "quadratic", "log_snr", "karras"] | Sequence[int] | None = None
+    spacing: Literal["even", "quadratic", "log_snr", "karras", "tuned"] | Sequence[int] | None = (
+        None
+    )
     eta: float | None = None
     variance: Literal["fixed_small", "fixed_large"] | None = None
     labels: int | Sequence[int] | None = None

@@ -12,20 +12,29 @@ import signal
 import socket
 import threading
 import time
+from typing import Any
 
 import torch
 
 from app import logs
+from app.engine.board import Board
 from app.engine.engine import Engine
 from app.engine.lane_threads import LaneThreads
 from app.engine.latency_curve import LatencyCurve
 from app.engine.runner import Runner
-from app.engine.runtime import Runtime, make_runtime
+from app.engine.runtime import Runtime, RuntimeUnavailable, make_runtime
+from app.engine.slots.buffers import Form
+from app.engine.slots.start import (
+    Device,
+    make_board,
+    measured_size,
+    open_device,
+)
 from app.engine.warmup import Tell, invariant_sizes, step_seconds, tell_nobody
 from app.wire.channel import Disconnected, SocketChannel
 from app.wire.flight_recorder import FlightRecorder
 from app.wire.messages import ModelInfo, Ready, Starting, Unusable
-from app.wire.options import Options
+from app.wire.options import AUTO, Options
 from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from diffusion.devices import pick_device
 from diffusion.pixels import PICTURE_CHANNELS
@@ -33,6 +42,8 @@ from diffusion.process import Process
 
 log = logging.getLogger("ddpm.engine")
 
+MAX_BATCH_CPU, MAX_BATCH_GPU = 16, 64
+"""The largest batch where none is asked for; on a GPU with slots it is measured."""
 END_SECONDS = 10.0
 """Time that running steps have once the API process is gone."""
 
@@ -49,7 +60,7 @@ def outlive_for(seconds: float, connection: socket.socket) -> None:
 
 def load(
     options: Options, make_runner: type[Runner] = Runner, tell: Tell = tell_nobody
-) -> tuple[Engine, Ready]:
+) -> tuple[Engine[Any], Ready]:
     """Load the checkpoint and warm up: the engine, and what to tell of its model.
 
     `tell` is called with each step of the way. Raises CheckpointError, ConfigError, DeviceError or
@@ -67,19 +78,24 @@ def load(
     model = checkpoint.eps_model()
     device = pick_device(options.device)
     tell(Starting(f"preparing the network for {device}"))
-    runtime = make_runtime(options.runtime, model, device, options.threads, options.max_batch)
+    opened = open_slots(options.runtime, device, checkpoint.process.clip)
+    name = options.runtime if opened is None else "slots"
+    form = form_of(checkpoint)
+    max_batch = options.max_batch or (MAX_BATCH_CPU if device.type == "cpu" else MAX_BATCH_GPU)
+    runtime = make_runtime(name, model, device, options.threads, max_batch)
+    if opened is not None and options.max_batch == AUTO and opened.queue.runs_ahead:
+        runtime.keep((measured_size(opened, runtime, form),))
     if runtime.name == "openvino":
         torch.set_num_threads(1)  # its idle threads would spin beside OpenVINO's
     invariant = invariant_sizes(runtime, model, tell)
-    runner = make_runner(
-        runtime,
-        invariant or runtime.batch_sizes,
-        checkpoint.unet.image_shape,
-        checkpoint.process.clip,
-        checkpoint.card.null_label,
+    sizes = invariant or runtime.batch_sizes
+    clip = checkpoint.process.clip
+    runner: Board[Any] = (
+        make_runner(runtime, sizes, form.shape, clip, form.null_label)
+        if opened is None
+        else make_board(opened, runtime, form, sizes)
     )
-    is_conditional = checkpoint.unet.num_class_embeds is not None
-    measured = step_seconds(process, runner, is_conditional=is_conditional, tell=tell)
+    measured = step_seconds(process, runner, is_conditional=form.is_conditional, tell=tell)
     curve = measured.up_to_the_knee()
     runtime.keep(curve.sizes)
     runner.batch_sizes = curve.sizes
@@ -88,6 +104,27 @@ def load(
         checkpoint, process, runtime, measured, parameters, is_invariant=bool(invariant)
     )
     return Engine(process, runner, curve), Ready(info)
+
+
+def open_slots(name: str, device: torch.device, clip: float | None) -> Device | None:
+    """What a board of slots works with, if the runtime of that name is one: `auto` is on a GPU
+    whose bytes are right. Raises RuntimeUnavailable where it is asked for and they are not."""
+    if name == "slots":
+        return open_device(device, clip)
+    if name != "auto" or device.type != "cuda":
+        return None
+    try:
+        return open_device(device, clip)
+    except RuntimeUnavailable as error:
+        log.warning("%s; cuda-graph is used", error)
+        return None
+
+
+def form_of(checkpoint: Checkpoint) -> Form:
+    """What the checkpoint's network takes and gives."""
+    unet = checkpoint.unet
+    is_conditional = unet.num_class_embeds is not None
+    return Form(unet.image_shape, unet.out_channels, is_conditional, checkpoint.card.null_label)
 
 
 def describe(
@@ -119,6 +156,8 @@ def describe(
         command=card.command,
         trained=dict(card.trained),
         quality=dict(card.quality),
+        recommended=dict(card.recommended),
+        tuned=dict(card.tuned),
         parameters=parameters,
         runtime=runtime.name,
         precision=runtime.precision,

@@ -1,6 +1,6 @@
 """A batch of the scheduler: which chains join the ones that are in it (rules 3 to 5 there)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
 from app.engine.job import Chain, Job
@@ -12,27 +12,47 @@ TOLERANCE = 1.6
 """How many times longer than needed a step may become for the sake of much longer jobs."""
 COMPARABLE = 4.0
 """A job is much longer than another if it takes more than so many times as long, each alone."""
+RUN_SECONDS = 0.002
+"""Time for which several steps are begun at once: in so much the next batch can be prepared."""
+IDLE = 0.05
+"""Share of the rows that may idle in it, once their chains are at an end, while others wait."""
+LEAVING = 4
+"""States a row that may leave the engine from one batch."""
 
 
 class Batch:
-    """Chains that take a step together. The first of them is the first in line's."""
+    """Chains that take a step together, or `steps` steps. The first of them is the first in
+    line's."""
 
-    def __init__(self, curve: LatencyCurve, num_lanes: int, all_rows: int) -> None:
-        """An empty batch for one of `num_lanes` lanes, over which `all_rows` rows are spread."""
+    def __init__(
+        self,
+        curve: LatencyCurve,
+        num_lanes: int,
+        all_rows: int,
+        seat: Callable[[Chain], bool] = lambda _chain: True,
+    ) -> None:
+        """An empty batch for one of `num_lanes` lanes, over which `all_rows` rows are spread.
+
+        `seat` tells of a chain that has not begun whether there is room for its state.
+        """
         self.curve = curve
+        self._seat = seat
         self.num_lanes = num_lanes
         self.limit = min(curve.max_rows // num_lanes, -(-all_rows // num_lanes))
         self.chains: list[Chain] = []
         self.rows = 0
+        self.steps = 1
         self.has_machine = num_lanes == 1  # no other batch runs beside it
+        self.is_only = False  # nor is another one begun before it is done
         self.is_cut_short = False  # for the sake of the first in line
 
     @classmethod
     def with_machine(cls, curve: LatencyCurve, chains: Sequence[Chain]) -> Self:
-        """These chains, and no other batch beside them."""
+        """These chains for the step that they have not done, and no other batch beside them."""
         batch = cls(curve, 1, 0)
+        batch.is_only = True
         batch.chains = list(chains)
-        batch.rows = sum(chain.rows for chain in chains)
+        batch.rows = sum(chain.job.rows_at(chain.position) for chain in chains)
         return batch
 
     def __len__(self) -> int:
@@ -44,7 +64,7 @@ class Batch:
     @property
     def seconds(self) -> float:
         """How long the batch takes where the other lanes are as busy."""
-        return self._seconds(self.rows)
+        return self.steps * self._seconds(self.rows)
 
     @property
     def machine_seconds(self) -> float:
@@ -55,7 +75,7 @@ class Batch:
         """Add a chain if there is room and the first in line allows it. Returns whether it did."""
         job = chain.job
         if not self.chains and job.is_alone:
-            self.has_machine = True
+            self.has_machine = self.is_only = True
             self.limit = self.curve.max_rows
         first = self.chains[0].job if self.chains else job
         if first is not job and (job.is_alone or first.is_alone):
@@ -64,6 +84,8 @@ class Batch:
             return False
         if self._is_in_the_way(first, chain):
             self.is_cut_short = True
+            return False
+        if not (chain.launched or self._seat(chain)):
             return False
         self.chains.append(chain)
         self.rows += chain.rows
@@ -75,6 +97,27 @@ class Batch:
             return False
         needed = self.curve.seconds(first.width(self.curve.max_rows))
         return self._seconds(self.rows + chain.rows) > TOLERANCE * needed
+
+    def steps_of(self, done: int, chain: Chain) -> int:
+        """How many steps a chain takes in it, which had so many done before."""
+        return min(self.steps, chain.job.num_steps - done)
+
+    def lengthen(self, most: int, *, others_wait: bool) -> None:
+        """Take several steps, at most so many, where one is short: as many as RUN_SECONDS have and
+        as take as many rows, while few rows idle for others to wait for (IDLE), and few states
+        leave (LEAVING)."""
+        if most == 1:
+            return
+        left = [chain.job.num_steps - chain.launched for chain in self.chains]
+        alike = [chain.job.rows_alike(chain.launched) for chain in self.chains]
+        most = min(most, int(RUN_SECONDS / self._seconds(self.rows)), max(left), *alike)
+        for steps in range(most, 1, -1):
+            idle = sum(max(0, steps - n) * c.rows for c, n in zip(self.chains, left, strict=True))
+            if others_wait and idle > IDLE * steps * self.rows:
+                continue
+            if sum(leaving(c, steps) for c in self.chains) <= LEAVING * self.rows:
+                self.steps = steps
+                return
 
     def leave_out_padding(self) -> None:
         """Drop the last chains where fewer at once get more done (rule 4)."""
@@ -88,3 +131,12 @@ class Batch:
 
     def _seconds(self, rows: int) -> float:
         return self.curve.seconds(rows * self._share)
+
+
+def leaving(chain: Chain, steps: int) -> int:
+    """How many states of a chain leave the engine in its next steps: those that are shown, and the
+    last."""
+    job, start = chain.job, chain.launched
+    end = min(start + steps, job.num_steps)
+    shown = sum(position in job.shown for position in range(start, end)) if job.shown else 0
+    return shown + (end == job.num_steps)

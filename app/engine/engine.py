@@ -1,19 +1,18 @@
 """The engine as a pure step machine: jobs in, steps, events out. No process, socket or thread."""
 
+import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-
-import torch
-from torch import Tensor
+from typing import Any, Generic, TypeVar
 
 from app.engine.batch import Batch
-from app.engine.chain_step import ChainStep
+from app.engine.board import Board, Call, Made
 from app.engine.job import Chain, Job
 from app.engine.latency_curve import LatencyCurve
 from app.engine.recovery import recover, smaller_batches
-from app.engine.runner import Call, Runner
 from app.engine.scheduler import Scheduler
 from app.wire.flight_recorder import Place
 from app.wire.messages import Counts, Done, Event, Failed, Finished, Frame, Limited, Submit
@@ -29,11 +28,16 @@ MAX_TABLES = 256
 """Samplers' tables that are kept for the next job."""
 
 
-class Engine:
-    """Advances all jobs, a batch of chains a step; several batches at once where the runtime has
+B = TypeVar("B", bound=Board[Any])
+
+
+class Engine(Generic[B]):
+    """Advances all jobs, a batch of chains a step; several batches at once where the board has
     lanes, each of which a thread drives:
 
-        call = engine.begin(lane)  # None: there is nothing to do on this lane for now
+        while engine.begin(lane):  # until the lane is full, or there is nothing to begin for now
+            pass
+        call = engine.oldest(lane)  # None: there is nothing on the lane
         engine.run(call)
         engine.end(lane)
         events = engine.take_events()
@@ -44,7 +48,7 @@ class Engine:
     def __init__(
         self,
         process: Process,
-        runner: Runner,
+        runner: B,
         curve: LatencyCurve,
         clock: Callable[[], float] = time.monotonic,
         on_step: Callable[[int, Sequence[Place]], object] = lambda _oldest, _places: None,
@@ -53,10 +57,16 @@ class Engine:
         oldest that then runs, counted from 1, and where every job is that runs."""
         self.on_step = on_step
         self.runner = runner
-        self.scheduler = Scheduler(curve, runner.num_lanes)
+        self.scheduler = Scheduler(
+            curve,
+            runner.num_lanes,
+            depth=runner.depth,
+            max_steps=runner.max_steps,
+            seat=runner.seat,
+        )
         self.clock = clock
         self._begun = 0  # steps
-        self._running: dict[int, Call] = {}  # by lane
+        self._lanes: list[deque[Call]] = [deque() for _ in range(runner.num_lanes)]  # oldest first
         self._again: list[Batch] = []  # after a failure: one at a time, beside no other
         self._events: list[Event | Limited] = []
         self._counts: dict[int, Counts] = {}  # by batch size
@@ -72,7 +82,7 @@ class Engine:
     @property
     def is_idle(self) -> bool:
         """Is there nothing to advance?"""
-        return self.scheduler.is_idle and not self._running and not self._again
+        return self.scheduler.is_idle and not self._is_at_work and not self._again
 
     def submit(self, submit: Submit) -> None:
         """Admit a job; a job that can never run fails at once."""
@@ -94,37 +104,45 @@ class Engine:
         self.scheduler.pause(job_id, paused=paused)
 
     def begin(self, lane: int) -> Call | None:
-        """Choose and prepare a batch that is to take a step on this lane, which is free. None where
-        there is none; then either the engine is idle or other lanes are at work."""
-        while batch := self._choose():
+        """Choose a batch and get it under way on this lane, behind those that are on it. None where
+        the lane is full, or there is no batch; then either the engine is idle or at work."""
+        while len(self._lanes[lane]) < self.runner.depth and (batch := self._choose()):
             place = None if batch.has_machine else lane
             started = self._announce(batch)
             try:
-                call = self.runner.prepare(batch, place)
+                call: Call = self.runner.prepare(batch, place)
             except Exception as error:
                 self._recover(batch, place, error)
                 continue
             call.number, call.started = self._begun, started
-            self._running[lane] = call
+            self._lanes[lane].append(call)
             return call
         return None
 
+    def oldest(self, lane: int) -> Call | None:
+        """The call of the lane that is to be run and ended next; None where there is none."""
+        return self._lanes[lane][0] if self._lanes[lane] else None
+
     def run(self, call: Call) -> None:
-        """Run the network for a call, maybe while other lanes are at work."""
+        """Run the network for the oldest call of a lane, maybe while other lanes are at work."""
         try:
-            call.out = self.runner.run(call)
+            self.runner.run(call)
         except Exception as error:
             call.error = error
 
     def end(self, lane: int) -> None:
-        """Settle the step that has been run on this lane: what it made becomes events."""
-        call = self._running.pop(lane)
+        """Settle the lane's oldest call, which has been run: what it made becomes events."""
+        call = self._lanes[lane].popleft()
         try:
-            steps = self.runner.finish(call, call.result())
+            if call.error is not None:
+                raise call.error
+            made = self.runner.finish(call)
         except Exception as error:
             self._recover(call.batch, call.lane, error)
         else:
-            self._settle(call, dict(zip(call.batch, steps, strict=True)))
+            self._settle(call, made)
+        if self._lanes[lane]:
+            self._lanes[lane][0].started = self.clock()  # until now it has waited for this one
 
     def take_events(self) -> list[Event | Limited]:
         """What there is to tell since this was last asked, in order."""
@@ -137,10 +155,14 @@ class Engine:
         self._counts.clear()
         return counts
 
+    @property
+    def _is_at_work(self) -> bool:
+        return any(self._lanes)
+
     def _choose(self) -> Batch:
         """What is to be tried again, once no other batch runs; else what the scheduler chooses.
         Empty when there is nothing to run now."""
-        while self._again and not self._running:
+        while self._again and not self._is_at_work:
             batch = self._again.pop(0)
             chains = [chain for chain in batch if self.scheduler.is_here(chain)]
             if chains and batch.rows <= self.runner.max_rows:
@@ -158,7 +180,7 @@ class Engine:
         for chain in batch:
             if chain.job.started is None:
                 chain.job.started = now
-        for call in self._running.values():
+        for call in itertools.chain.from_iterable(self._lanes):
             oldest = min(oldest, call.number)
             at.update(places(call.batch))
         self.on_step(oldest, list(at.values()))
@@ -174,19 +196,24 @@ class Engine:
             self._fail(job, reason)
         self._again += self.scheduler.split(batch, parts)
 
-    def _settle(self, call: Call, steps: Mapping[Chain, ChainStep]) -> None:
-        """Turn a step into events, and let go of the chains that are finished or cancelled."""
-        for chain, step in steps.items():
-            if not step.is_finite and self.scheduler.is_here(chain):
-                where = f"step {chain.position + 1} of {chain.job.num_steps}"
+    def _settle(self, call: Call, made: Made) -> None:
+        """Turn what was made into events, and let go of the chains that are finished or
+        cancelled."""
+        is_here = self.scheduler.is_here
+        for chain, step in made.bad.items():
+            if is_here(chain):
+                where = f"step {step} of {chain.job.num_steps}"
                 self._fail(chain.job, f"sample {chain.index} is not a number after {where}")
-        here = {chain: step for chain, step in steps.items() if self.scheduler.is_here(chain)}
-        self._events += frames(here)
+        self._events += [
+            Frame(chain.job.id, chain.index, position, x_t, x_0_hat)
+            for chain, position, x_t, x_0_hat in made.frames
+            if is_here(chain)
+        ]
+        gone = [chain for chain in call.batch if not is_here(chain)]
         finished = self.scheduler.advance(call.batch)
-        self._events += [Finished(c.job.id, c.index, raw(here[c].x_prev)) for c in finished]
+        self._events += [Finished(c.job.id, c.index, made.results[c]) for c in finished]
         self._events += [self._done(job) for job in finished_jobs(finished)]
-        self.runner.forget([chain for chain in call.batch if chain not in here])
-        self.runner.forget(finished)
+        self.runner.forget(gone + finished)
         self._count(call)
 
     def _fail(self, job: Job, reason: str) -> None:
@@ -200,20 +227,12 @@ class Engine:
         return Done(job.id, started - job.submitted, self.clock() - started)
 
     def _count(self, call: Call) -> None:
-        seconds = self.clock() - call.started
-        counts = Counts(call.size, 1, call.rows, seconds, self.scheduler.preemptions)
+        steps, seconds = call.batch.steps, self.clock() - call.started
+        preemptions = self.scheduler.preemptions
+        counts = Counts(call.size, steps, steps * call.rows, seconds, preemptions)
         self.scheduler.preemptions = 0
         before = self._counts.get(call.size)
         self._counts[call.size] = counts if before is None else counts + before
-
-
-def frames(steps: Mapping[Chain, ChainStep]) -> list[Frame]:
-    """The states that the chains were in before their step, where these are to be shown."""
-    return [
-        Frame(chain.job.id, chain.index, chain.position, raw(step.x_t), raw(step.x_0_hat))
-        for chain, step in steps.items()
-        if chain.position in chain.job.shown
-    ]
 
 
 def finished_jobs(finished: Iterable[Chain]) -> Iterable[Job]:
@@ -228,8 +247,3 @@ def places(batch: Iterable[Chain]) -> dict[str, Place]:
         if chain.job.id not in first:
             first[chain.job.id] = Place(chain.job.id, chain.index, chain.position)
     return first
-
-
-def raw(image: Tensor) -> bytes:
-    """float32 (C,H,W) as little-endian bytes."""
-    return image.to("cpu", torch.float32).contiguous().numpy().tobytes()

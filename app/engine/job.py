@@ -1,5 +1,6 @@
 """What the engine knows of a job, in one record, and of each image in the making, its chain."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
@@ -13,30 +14,20 @@ if TYPE_CHECKING:  # the scheduler, which imports this, is tested without torch
 
 @dataclass(eq=False, slots=True)
 class Chain:
-    """The reverse process of one image: sample `index` of its job, `position` steps done."""
+    """The reverse process of one image: sample `index` of its job, `position` steps done and
+    `launched` steps begun, which are more while it is in a batch that is not done."""
 
     job: "Job"
     index: int
     label: int | None
     position: int = 0
-    is_running: bool = False  # in a batch that is not done
-
-    @property
-    def is_guided(self) -> bool:
-        """Is its next step guided?"""
-        return self.position in self.job.guided
+    launched: int = 0
+    is_running: bool = False  # in a batch that must be done before it may join another
 
     @property
     def rows(self) -> int:
-        """Network rows that its next step takes: with guidance one more, without the label."""
-        return 2 if self.is_guided else 1
-
-    @property
-    def steps_alike(self) -> int:
-        """How many steps from here on take as many rows."""
-        guided, end = self.job.guided, self.job.num_steps
-        changes = (guided.start, guided.stop, end) if guided else (end,)
-        return min(change for change in changes if change > self.position) - self.position
+        """Network rows that the next step to begin takes."""
+        return self.job.rows_at(self.launched)
 
 
 @dataclass(eq=False, slots=True)
@@ -60,8 +51,8 @@ class Job:
     is_paused: bool = False
     chains: list[Chain] = field(default_factory=list)  # the unfinished ones, in index order
     delay: float = 0.0  # seconds lost to sharing
-    rows_left: int = 0  # network rows, over all chains
-    running: int = 0  # chains in batches that are not done
+    rows_left: int = 0  # network rows of steps that have not begun, over all chains
+    running: int = 0  # chains that are running
     alone_seconds: float = 0.0  # what all of it takes alone on the machine, set when admitted
     row_seconds: float = 0.0  # what one of its rows takes, were it alone
 
@@ -96,6 +87,16 @@ class Job:
         """Network rows that a chain takes in a step, at most."""
         return 2 if self.guided else 1
 
+    def rows_at(self, position: int) -> int:
+        """Network rows that a chain's step at a position takes: with guidance one more, without
+        the label."""
+        return 2 if position in self.guided else 1
+
+    def rows_alike(self, position: int) -> int:
+        """How many steps from a position on take as many rows, the end of the chain aside."""
+        changes = (self.guided.start, self.guided.stop, sys.maxsize)
+        return min(change for change in changes if change > position) - position
+
     @property
     def rows_vary(self) -> bool:
         """Do some steps of a chain take more rows than others?"""
@@ -115,13 +116,18 @@ class Job:
 
     @property
     def seconds_left(self) -> float:
-        """What it still needs, were it alone."""
+        """What the steps still need that have not begun, were it alone."""
         return self.rows_left * self.row_seconds
+
+    @property
+    def num_waiting(self) -> int:
+        """How many of its chains could join a batch, were it not paused."""
+        return len(self.chains) - self.running
 
     @property
     def has_waiting(self) -> bool:
         """Could a chain of it join a batch?"""
-        return not self.is_paused and self.running < len(self.chains)
+        return not self.is_paused and self.num_waiting > 0
 
     def waiting(self) -> Iterator[Chain]:
         """The chains that could join a batch."""

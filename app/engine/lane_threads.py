@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -27,9 +27,9 @@ class Channel(Protocol):
 
 class LaneThreads:
     """A thread for each lane of the engine. One at a time holds the lock, under which it hears what
-    is asked for, begins a step on its lane or ends one; meanwhile the others run the network."""
+    is asked for, begins steps on its lane or ends one; meanwhile the others run the network."""
 
-    def __init__(self, channel: Channel, engine: Engine) -> None:
+    def __init__(self, channel: Channel, engine: Engine[Any]) -> None:
         self._channel = channel
         self._engine = engine
         self._lock = threading.Condition(threading.Lock())
@@ -62,7 +62,9 @@ class LaneThreads:
     def _step(self, lane: int) -> None:
         engine = self._engine
         self._listen()
-        call = engine.begin(lane)
+        while engine.begin(lane):
+            pass
+        call = engine.oldest(lane)
         self._channel.send(*engine.take_events())
         self._lock.notify_all()
         if call is not None:
@@ -87,7 +89,7 @@ class LaneThreads:
             carry_out(self._engine, message)
 
 
-def carry_out(engine: Engine, message: Message) -> None:
+def carry_out(engine: Engine[Any], message: Message) -> None:
     """Do what a message from the API process asks for."""
     match message:
         case Submit():

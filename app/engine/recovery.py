@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from app.engine.batch import Batch
+from app.engine.board import Board
 from app.engine.job import Chain, Job
-from app.engine.runner import Runner
 from app.engine.scheduler import Scheduler
 
 log = logging.getLogger("ddpm.engine")
@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
 
 
 def recover(
-    batch: Batch, lane: int | None, error: Exception, runner: Runner, scheduler: Scheduler
+    batch: Batch, lane: int | None, error: Exception, runner: Board[Any], scheduler: Scheduler
 ) -> Outcome:
     """Decide what to do about a batch whose step failed with `error`, on a lane or, with None, on
     the whole machine. In this order:
@@ -35,8 +35,8 @@ def recover(
        fits in them fail.
     3. Otherwise each job is tried by itself; the job that fails by itself is the one at fault.
 
-    Raises the error itself after one on a GPU that is not about memory: the device may be in any
-    state, so the whole process must be replaced.
+    Raises the error itself, unless it is about memory, where the runner cannot repeat a step: on a
+    GPU the device may be in any state, so the whole process must be replaced.
     """
     chains = [chain for chain in batch if scheduler.is_here(chain)]
     if lane is not None:
@@ -44,7 +44,7 @@ def recover(
     if is_out_of_memory(error):
         if runner.halve():
             return _in_smaller_batches(chains, runner, scheduler)
-    elif runner.runtime.device.type != "cpu":
+    elif not runner.can_repeat:
         raise error
     return _job_by_job(chains, error)
 
@@ -61,15 +61,18 @@ def smaller_batches(chains: Sequence[Chain], max_rows: int) -> list[list[Chain]]
     batches: list[list[Chain]] = []
     room = 0
     for chain in chains:
-        if chain.rows > room:
+        rows = chain.job.rows_at(chain.position)
+        if rows > room:
             batches.append([])
             room = max_rows
         batches[-1].append(chain)
-        room -= chain.rows
+        room -= rows
     return batches
 
 
-def _in_smaller_batches(chains: Sequence[Chain], runner: Runner, scheduler: Scheduler) -> Outcome:
+def _in_smaller_batches(
+    chains: Sequence[Chain], runner: Board[Any], scheduler: Scheduler
+) -> Outcome:
     log.warning("out of memory: batches of at most %d rows from now on", runner.max_rows)
     unfit = scheduler.limit(runner.max_rows)
     fit = [chain for chain in chains if chain.job not in unfit]

@@ -1,6 +1,6 @@
 """Advances a batch by one step: gather the chains' states, call the network, update, scatter."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import NamedTuple
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from app.engine.batch import Batch
+from app.engine.board import Call, Made, Shown
 from app.engine.chain_step import BatchStep, ChainStep
 from app.engine.job import Chain
 from app.engine.noise_ahead import Draw, NoiseAhead
@@ -28,15 +29,11 @@ class Guided(NamedTuple):
     w: Tensor  # (G,) float64
 
 
-@dataclass(eq=False, slots=True)
-class Call:
-    """A network call for one step of a batch, and what the step needs besides. `run` fills in `out`
-    or `error`. The engine gives each call its number, and the time at which it began."""
+@dataclass(eq=False, slots=True, kw_only=True)
+class NetworkCall(Call):
+    """A network call for one step of a batch, and what the step needs besides. `run` fills in
+    `out`."""
 
-    batch: Batch
-    lane: int | None  # None: the whole machine
-    size: int  # network rows, with the padding
-    rows: int  # network rows that chains asked for
     inputs: Inputs
     x_t: Tensor
     history: Sequence[Tensor]  # what the last steps remember, as far back as any chain looks
@@ -45,16 +42,7 @@ class Call:
     depth: int  # how many steps back any chain looks
     remembers_mix: bool  # whether any chain remembers another thing than x_0_hat
     guided: Guided | None
-    number: int = 0
-    started: float = 0.0
     out: Tensor | None = None
-    error: Exception | None = None
-
-    def result(self) -> Tensor:
-        """What the network gave. Raises what went wrong."""
-        if self.out is None:
-            raise self.error or RuntimeError("the call has not been run")
-        return self.out
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -69,7 +57,9 @@ class Roster:
 
 
 class Runner:
-    """Owns the states of all chains that have begun."""
+    """Owns the states of all chains that have begun, and advances them a step at a time."""
+
+    depth = max_steps = 1
 
     def __init__(
         self,
@@ -102,6 +92,11 @@ class Runner:
         """Batches at once, at most."""
         return self.runtime.lanes.num_lanes if self.runtime.lanes is not None else 1
 
+    @property
+    def can_repeat(self) -> bool:
+        """Can a step that failed be taken again? After an error a GPU may be in any state."""
+        return self.runtime.device.type == "cpu"
+
     def halve(self) -> bool:
         """Make batches at most half as large, after memory ran out. Returns False at one row."""
         half = self.max_rows // 2
@@ -112,7 +107,11 @@ class Runner:
             torch.cuda.empty_cache()
         return True
 
-    def prepare(self, batch: Batch, lane: int | None) -> Call:
+    def seat(self, _chain: Chain) -> bool:
+        """There is always room for a state."""
+        return True
+
+    def prepare(self, batch: Batch, lane: int | None) -> NetworkCall:
         """Gather what a step of every chain of the batch needs, on a lane or, with None, on the
         whole machine. `run` and `finish` follow. Only `run` may be called while other batches are
         prepared, run and finished, each on a lane of its own."""
@@ -124,23 +123,34 @@ class Runner:
         inputs = self._inputs(roster, x_t, ahead.t[k])
         rows = inputs[0].shape[0]  # len() of a tensor is Python's, and slow
         size = self._size(rows, lane)
-        return Call(
-            batch, lane, size, rows, _padded(inputs, size), x_t, history, z, ahead.rows[k],
-            ahead.depth, ahead.remembers_mix, roster.guided,
+        return NetworkCall(
+            batch, lane, size, rows,
+            inputs=_padded(inputs, size),
+            x_t=x_t,
+            history=history,
+            z=z,
+            table_rows=ahead.rows[k],
+            depth=ahead.depth,
+            remembers_mix=ahead.remembers_mix,
+            guided=roster.guided,
         )  # fmt: skip
 
-    def run(self, call: Call) -> Tensor:
+    def run(self, call: NetworkCall) -> None:
         """Call the network. Its output has a row for each input row; that of a lane is good until
         the lane's next call."""
         if call.lane is None or self.runtime.lanes is None:
-            return self.runtime(*call.inputs)
-        return self.runtime.lanes.run(call.lane, *call.inputs)
+            call.out = self.runtime(*call.inputs)
+        else:
+            call.out = self.runtime.lanes.run(call.lane, *call.inputs)
 
-    def finish(self, call: Call, out: Tensor) -> list[ChainStep]:
-        """Advance the call's chains by what the network gave, and return what that did to each."""
+    def finish(self, call: NetworkCall) -> Made:
+        """Advance the call's chains by what the network gave, and return what leaves the engine:
+        frames of the states that they were in, and the results of chains that are done."""
+        if call.out is None:
+            raise RuntimeError("the call has not been run")
         x_prev, x_0_hat = step(
             call.x_t,
-            self._guide(call, out),
+            self._guide(call, call.out),
             call.history,
             call.z,
             call.table_rows,
@@ -152,8 +162,9 @@ class Runner:
             is_finite = [isfinite(a) and isfinite(b) for a, b in zip(low, high, strict=True)]
         history = self._remember(call, x_0_hat)
         steps = BatchStep(call.x_t, x_0_hat, x_prev, is_finite, history).of_each()
-        self._states.update(zip(call.batch, steps, strict=True))
-        return steps
+        of_chains = dict(zip(call.batch, steps, strict=True))
+        self._states.update(of_chains)
+        return what_leaves(of_chains)
 
     def forget(self, chains: Sequence[Chain]) -> None:
         """Drop the states of finished or cancelled chains."""
@@ -173,7 +184,7 @@ class Runner:
                 return last, k
         elif last is not None:
             self._part(set(last.chains).difference(chains))
-        steps = min(chain.steps_alike for chain in chains)
+        steps = min(chain.job.rows_alike(chain.position) for chain in chains)
         tables = [chain.job.table for chain in chains]
         ahead = StepsAhead.of(tables, positions, self.runtime.device, steps)
         roster = Roster(list(chains), *self._labels(chains), ahead)
@@ -192,7 +203,7 @@ class Runner:
         labels = [chain.label for chain in chains]
         if labels[0] is None:
             return None, None
-        places = [i for i, chain in enumerate(chains) if chain.is_guided]
+        places = [i for i, chain in enumerate(chains) if chain.job.rows_at(chain.position) > 1]
         if self.null_label is None or not places:
             return self._tensor(labels), None
         w = self._tensor([chains[i].job.guidance for i in places], torch.float64)
@@ -224,7 +235,7 @@ class Runner:
         rows = [state.remembered(j) if state else None for state in states]
         return torch.stack([zero if row is None else row for row in rows])
 
-    def _remember(self, call: Call, x_0_hat: Tensor) -> Sequence[Tensor]:
+    def _remember(self, call: NetworkCall, x_0_hat: Tensor) -> Sequence[Tensor]:
         """The history for the next step of the call's chains."""
         if not call.depth:
             return ()
@@ -255,7 +266,7 @@ class Runner:
         share = 1 if lane is None else self.num_lanes
         return next(n // share for n in self.batch_sizes if n % share == 0 and n // share >= rows)
 
-    def _guide(self, call: Call, out: Tensor) -> Tensor:
+    def _guide(self, call: NetworkCall, out: Tensor) -> Tensor:
         """The network's output with a row for each chain, guided where its job asks for that."""
         B = len(call.batch)
         of_chains = out if out.shape[0] == B else out[:B]
@@ -265,6 +276,24 @@ class Runner:
         out_null = out[B : B + len(places)]
         guided = combine_guided(of_chains[places], out_null, w, num_channels=self.shape[0])
         return of_chains.index_copy(0, places, guided)
+
+
+def what_leaves(steps: Mapping[Chain, ChainStep]) -> Made:
+    """What leaves the engine after a step of chains, which have not been counted one further."""
+    return Made(
+        [
+            Shown(chain, chain.position, raw(step.x_t), raw(step.x_0_hat))
+            for chain, step in steps.items()
+            if chain.position in chain.job.shown
+        ],
+        {c: raw(s.x_prev) for c, s in steps.items() if c.position + 1 == c.job.num_steps},
+        {c: c.position + 1 for c, s in steps.items() if not s.is_finite},
+    )
+
+
+def raw(image: Tensor) -> bytes:
+    """float32 (C,H,W) as little-endian bytes."""
+    return image.to("cpu", torch.float32).contiguous().numpy().tobytes()
 
 
 def _padded(inputs: Inputs, size: int) -> Inputs:

@@ -76,6 +76,13 @@ class EagerRuntime:
         self.batch_sizes = batch_sizes
 
 
+class SlotsRuntime(EagerRuntime):
+    """The network of a board of slots (`app.engine.slots`), which records it with the rest of a
+    step."""
+
+    name = "slots"
+
+
 class CUDAGraphRuntime(EagerRuntime):
     """Runs PyTorch's kernels on a GPU, recorded once and launched together: those of a small
     network take less time than PyTorch needs to launch them one by one.
@@ -191,6 +198,8 @@ def make_runtime(
         raise RuntimeUnavailable(f"runtime: cuda-graph runs on a GPU, not on {device}")
     if name == "eager":
         return EagerRuntime(model, device, max_batch)
+    if name == "slots":
+        return SlotsRuntime(model, device, max_batch)
     if device.type == "cuda":
         return CUDAGraphRuntime(model, device, max_batch)
     try:

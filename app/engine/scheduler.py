@@ -1,7 +1,7 @@
 """Chooses which chains advance at the next step. Plain data and arithmetic: no torch, clock, thread
 or loop.
 
-A chain is one image's reverse process. At every step the batch is filled anew, by five rules:
+A chain is one image's reverse process. At every step the batch is filled anew, by six rules:
 
 1. Clients share the machine's time evenly. The next row goes to the client that has paid for the
    least, of those with something to run. Whoever comes, or comes back, starts level with the one
@@ -29,7 +29,7 @@ short one has left, slowed by 1.4 times, and the long one goes on in batches of 
 
 import heapq
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from app.engine.batch import PATIENCE, Batch
@@ -41,14 +41,30 @@ class Scheduler:
     """Chooses batches of at most as many network rows as the curve's largest size; on a lane, of at
     most its share of these."""
 
-    def __init__(self, curve: LatencyCurve, num_lanes: int = 1) -> None:
-        """`curve` is that of batches that have the whole machine."""
+    def __init__(
+        self,
+        curve: LatencyCurve,
+        num_lanes: int = 1,
+        *,
+        depth: int = 1,
+        max_steps: int = 1,
+        seat: Callable[[Chain], bool] = lambda _chain: True,
+    ) -> None:
+        """`curve` is that of batches that have the whole machine.
+
+        Up to `depth` batches of up to `max_steps` steps are begun before the first is done; with
+        several lanes, one of one step on each. `seat` is asked before a chain's first step whether
+        there is room for its state.
+        """
         self.curve = curve
         self.num_lanes = num_lanes
+        self.depth = depth
+        self.max_steps = max_steps
+        self._seat = seat
         self.jobs: dict[str, Job] = {}
         self.preemptions = 0  # chains that had begun and were left out of a batch
         self._paid: dict[str, float] = {}  # seconds, by each client that had something to run
-        self._stepped: list[Chain] = []  # by the batch that was done last, and unfinished
+        self._stepped: list[Chain] = []  # by the batch before the next, and unfinished
         self._batches: list[Batch] = []  # not done
 
     def __repr__(self) -> str:
@@ -107,21 +123,33 @@ class Scheduler:
         batch = self._fill(active)
         if not batch:
             return batch
-        for chain in batch:
-            chain.is_running = True
-            chain.job.running += 1
-        if not (self._batches or self.has_waiting):
-            batch.has_machine = True
-        self._batches.append(batch)
+        others_wait = sum(job.num_waiting for job in active) > len(batch)
+        if self._lanes > 1 and not (self._batches or others_wait):
+            batch.has_machine = batch.is_only = True
+        batch.lengthen(self.max_steps, others_wait=others_wait)
         seconds = batch.machine_seconds
         self._pay(batch, seconds)
         for job in active:
             job.delay += seconds
-        for chain in batch:
-            chain.job.delay -= chain.rows * chain.job.row_seconds
-        self.preemptions += sum(not chain.is_running for chain in self._stepped)
-        self._stepped = []
+        self._begin(batch)
         return batch
+
+    def _begin(self, batch: Batch) -> None:
+        """Count what a batch takes that is about to begin."""
+        self._batches.append(batch)
+        self.preemptions += len(set(self._stepped).difference(batch))
+        self._stepped = []
+        for chain in batch:
+            job, steps = chain.job, batch.steps_of(chain.launched, chain)
+            rows = steps * chain.rows
+            job.delay -= rows * job.row_seconds
+            job.rows_left -= rows
+            chain.launched += steps
+            if self.depth == 1 or chain.launched == job.num_steps:
+                chain.is_running = True
+                job.running += 1
+            else:
+                self._stepped.append(chain)
 
     def split(self, batch: Batch, parts: Sequence[Sequence[Chain]]) -> list[Batch]:
         """Replace a batch that is not done by smaller ones, each of which has the whole machine.
@@ -132,29 +160,32 @@ class Scheduler:
         return batches
 
     def advance(self, batch: Batch) -> list[Chain]:
-        """Count one step of each chain of a batch that is done, and return the finished ones. These
-        leave; so do jobs that have no other. Chains of cancelled jobs are passed over."""
+        """Move each chain of a batch that is done along, and return the finished ones. These leave;
+        so do jobs that have no other. Chains of cancelled jobs are passed over."""
         self._batches.remove(batch)
         finished = []
-        self._stepped = []
-        for chain in batch:
-            job = chain.job
-            chain.is_running = False
-            job.running -= 1
-            if not self.is_here(chain):
-                continue
-            job.rows_left -= chain.rows
-            chain.position += 1
-            if chain.position < job.num_steps:
+        if self.depth == 1:
+            self._stepped = []
+        for chain in filter(self.is_here, batch):
+            chain.position += batch.steps_of(chain.position, chain)
+            if chain.position == chain.job.num_steps:
+                finished.append(chain)
+            elif self.depth == 1:
                 self._stepped.append(chain)
-                continue
-            finished.append(chain)
-            job.chains.remove(chain)
-            if job.chains:
-                job.fit(self.curve)
-            else:
-                del self.jobs[job.id]
+                chain.is_running = False
+                chain.job.running -= 1
+        for chain in finished:
+            self._leave(chain)
         return finished
+
+    def _leave(self, chain: Chain) -> None:
+        job = chain.job
+        job.running -= 1
+        job.chains.remove(chain)
+        if job.chains:
+            job.fit(self.curve)
+        else:
+            del self.jobs[job.id]
 
     @property
     def _lanes(self) -> int:
@@ -163,8 +194,9 @@ class Scheduler:
 
     @property
     def _is_full(self) -> bool:
-        """Is there no lane for another batch?"""
-        return len(self._batches) >= self._lanes or any(b.has_machine for b in self._batches)
+        """Is there no lane for another batch, nor a place behind those that have begun?"""
+        places = self._lanes * self.depth
+        return len(self._batches) >= places or any(batch.is_only for batch in self._batches)
 
     def _by_client(self, active: Sequence[Job]) -> dict[str, list[Job]]:
         """Each client's jobs with something waiting, the first in line first (rule 2). A client
@@ -182,10 +214,11 @@ class Scheduler:
 
     def _fill(self, active: Sequence[Job]) -> Batch:
         """Fill a batch with chains of these jobs; empty where there is no lane for it."""
-        batch = Batch(self.curve, self._lanes, sum(job.rows_now for job in active))
+        all_rows = sum(job.rows_now for job in active)
+        batch = Batch(self.curve, self._lanes, all_rows, self._seat)
         if active and not self._is_full:
             self._add_rows(batch, active)
-            if batch.has_machine and self._batches:  # it waits until the others are done (rule 5)
+            if batch.is_only and self._batches:  # it waits until the others are done (rule 5)
                 batch.chains.clear()
             batch.leave_out_padding()
         return batch

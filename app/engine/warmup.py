@@ -7,14 +7,15 @@ other rows: that is measured, with the model that is served.
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from app.engine.board import Board
 from app.engine.engine import Engine
 from app.engine.lane_threads import LaneThreads
 from app.engine.latency_curve import LatencyCurve
-from app.engine.runner import Runner
 from app.engine.runtime import Runtime
 from app.wire.channel import Disconnected
 from app.wire.messages import Done, Failed, Message, Starting, Submit
@@ -67,7 +68,7 @@ def invariant_sizes(runtime: Runtime, model: EpsModel, tell: Tell = tell_nobody)
 
 
 def step_seconds(
-    process: Process, runner: Runner, *, is_conditional: bool, tell: Tell = tell_nobody
+    process: Process, runner: Board[Any], *, is_conditional: bool, tell: Tell = tell_nobody
 ) -> LatencyCurve:
     """Seconds of one DDPM step for each of the runner's batch sizes, as the engine takes it: on all
     lanes of the runtime, with everything that it does besides.

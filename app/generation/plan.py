@@ -13,7 +13,7 @@ from app.generation.schemas import MAX_INTEGER, SampleRequest, TrajectoryRequest
 from app.settings import Settings
 from app.wire.messages import ModelInfo, Submit
 from diffusion.labels import LabelError, Labels, check_interval
-from diffusion.spacing import Spacing, SpacingName, default_variance, kept_timesteps
+from diffusion.spacing import FormulaName, Spacing, default_variance, kept_timesteps
 
 SAMPLE_PARTS = 4
 """The part of all answers' memory that one sample of a job may take, as a fraction 1/x: it is there
@@ -30,7 +30,7 @@ class Plan:
     image_shape: tuple[int, int, int]
     labels: tuple[int | None, ...]  # as asked for, one for each index
     shown_times: tuple[int, ...]  # the paper's t of each frame
-    spacing: SpacingName | tuple[int, ...] = "even"  # as asked for; a list: the paper's t
+    spacing: FormulaName | tuple[int, ...] = "even"  # as asked for; a list: the paper's t
     guidance_interval: tuple[int, int] | None = None  # as asked for
 
     @property
@@ -121,7 +121,7 @@ def plan(
         guided=None if guided is None else (guided.start, guided.stop),
     )
     shown_times = tuple(spacing.paper_t[position] for position in shown)
-    asked = tuple(request.spacing) if isinstance(request.spacing, list) else request.spacing
+    asked = _spacing_told(request, spacing)
     return Plan(
         submit, model.name, model.sha256, model.image_shape, labels, shown_times, asked, interval
     )
@@ -144,9 +144,17 @@ def _spacing(request: SampleRequest, model: ModelInfo) -> Spacing:
         raise InvalidField("steps", steps, f"this model has T = {T}, so it must be 1..{T}")
     alpha_bar = model.alpha_bar[1:]  # from the paper's t = 1
     try:
-        return kept_timesteps(request.spacing, steps, request.sampler, alpha_bar)
+        return kept_timesteps(request.spacing, steps, request.sampler, alpha_bar, model.tuned)
     except ValueError as error:
         raise InvalidField("spacing", request.spacing, str(error)) from None
+
+
+def _spacing_told(request: SampleRequest, spacing: Spacing) -> FormulaName | tuple[int, ...]:
+    """The spacing that gives the same bytes again: a tuned one as its list, since a card may be
+    tuned anew."""
+    if request.spacing == "tuned":
+        return spacing.paper_t[:-1]
+    return tuple(request.spacing) if isinstance(request.spacing, list) else request.spacing
 
 
 def _check_cost(n: int, steps: int, limits: Settings) -> None:

@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from diffusion.spacing import SamplerName, SpacingName
+from diffusion.tuned import step_counts
 
 MAX_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader keeps exact."""
@@ -51,8 +52,9 @@ class SampleRequest(BaseModel):
     spacing: SpacingName | Integers = Field(
         "even",
         description="Which timesteps are kept: even; quadratic (denser near the image); log_snr "
-        "(even in log SNR); karras (eq. 5 of Karras et al. 2022, rho = 7); or, instead of steps, a "
-        "list of t that falls from T.",
+        "(even in log SNR); karras (eq. 5 of Karras et al. 2022, rho = 7); tuned (as the model's "
+        "card has it for this sampler and number of steps); or, instead of steps, a list of t that "
+        "falls from T.",
     )
     eta: float = Field(
         0.0, ge=0, le=1, allow_inf_nan=False,
@@ -207,6 +209,12 @@ class Model(BaseModel):
     command: str | None = Field(description="The command that trained it.")
     trained: dict[str, object]
     quality: dict[str, object] = Field(description="What was measured of it, with the commands.")
+    recommended: dict[str, object] = Field(
+        description="The sampler, steps and spacing that its card recommends. Empty: none."
+    )
+    tuned: Annotated[dict[str, list[int]], BeforeValidator(step_counts)] = Field(
+        description="By sampler, the numbers of steps for which spacing may be tuned."
+    )
     runtime: str
     precision: str
     device: str

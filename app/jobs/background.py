@@ -20,7 +20,7 @@ from app.jobs.errors import StorageDamaged, StorageError, StorageUnavailable
 from app.jobs.outage import Outage
 from app.jobs.result_store import ResultStore
 from app.jobs.store import Store
-from app.jobs.worker import Terms, Worker
+from app.jobs.worker import CHUNK_BATCHES, Terms, Worker
 from app.pool.pool import EnginePool
 from app.settings import Settings
 from app.tasks import Supervised, together
@@ -39,8 +39,6 @@ noted, and the database closed. On a disk that does not answer, neither ever end
 SHARED_SECONDS, ALONE_SECONDS = 1.0, 10.0
 """How often to look for jobs in a database that others use too, and in one that nobody else does:
 there, only those whose lease ran out can turn up."""
-CHUNK_BATCHES = 2
-"""Batches of samples in a chunk: more delay other jobs, fewer leave the engine idle between."""
 
 
 class Background:
@@ -137,7 +135,7 @@ class Background:
         settings = self._settings
         terms = Terms(
             owner=uuid4().hex,
-            chunk=CHUNK_BATCHES * settings.max_batch,
+            chunk=CHUNK_BATCHES * settings.max_batch if settings.max_batch else None,
             lease_seconds=float(settings.jobs_lease_seconds),
             expiry_seconds=float(settings.jobs_expiry_seconds),
             idle_seconds=ALONE_SECONDS if is_sqlite(self._url) else SHARED_SECONDS,

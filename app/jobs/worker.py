@@ -35,6 +35,8 @@ A = TypeVar("A")
 T = TypeVar("T")
 PLANS = TypeAdapter(Plan)
 """Plans to and from JSON, as the database keeps them."""
+CHUNK_BATCHES = 2
+"""Batches of samples in a chunk: more delay other jobs, fewer leave the engine idle between."""
 SLOTS = 2
 """Jobs that have their turn at once: while the tail of one chunk runs, another fills the batch."""
 CHUNK_BYTES = 24 << 20
@@ -85,7 +87,7 @@ class Terms:
     """How one process works on jobs: under which name, how much at a time, how long."""
 
     owner: str
-    chunk: int  # samples
+    chunk: int | None  # samples; None: as many as CHUNK_BATCHES batches of the engine have
     lease_seconds: float
     expiry_seconds: float
     idle_seconds: float  # how often to look for jobs that other processes accepted or left
@@ -253,7 +255,8 @@ class Worker:
         room = min(limits.server.samples, limits.client.samples, steps) // (2 * SLOTS)
         sample_bytes = 2 * len(plan.shown_times) * image_bytes(plan)
         held = CHUNK_BYTES // max(sample_bytes, 1)
-        return max(1, min(self._terms.chunk, room, held))
+        chunk = self._terms.chunk or CHUNK_BATCHES * self._pool.model.batch_sizes[-1]
+        return max(1, min(chunk, room, held))
 
     async def _run(self, chunk: Chunk) -> str | None:
         """Have the engine make the chunk, and keep it. The reason, if the engine cannot make it."""

@@ -46,17 +46,20 @@ export class Form {
     return Object.fromEntries(Object.entries(this.read()).filter(([name]) => this.edited.has(name)));
   }
 
-  /** What a newcomer sees first: quick, and one of each label. @returns {Request} */
+  /**
+   * What a newcomer sees first: quick, one of each label, and sampled as the model's card recommends.
+   * @returns {Request}
+   */
   defaults() {
-    const { classes, limits, num_timesteps } = this.model;
+    const { classes, limits, num_timesteps, recommended } = this.model;
     return {
       labels: classes.length ? "each" : "any",
       n: Math.min(classes.length >= 2 && classes.length <= 12 ? classes.length : 8, limits.max_samples),
       seed: drawnSeed(),
       first_index: 0,
-      sampler: "ddim",
-      steps: null,
-      spacing: "",
+      sampler: recommended.sampler ?? "ddim",
+      steps: recommended.steps ?? null,
+      spacing: !recommended.spacing || recommended.spacing === "even" ? "" : recommended.spacing,
       eta: 0,
       variance: "",
       guidance: 0,
@@ -107,7 +110,10 @@ export class Form {
       const isHere = !views || views.split(" ").includes(this.view ?? "");
       /** @type {HTMLElement} */ (field).hidden = !(isHere && (!when || holds[/** @type {keyof holds} */ (when)]));
     }
-    if (model) this.#showLimits(sampler);
+    if (model) {
+      this.#showLimits(sampler);
+      this.#offerTuned(sampler);
+    }
     this.fields.guidance.disabled = labels === "any";
     this.fields.guidance_interval.disabled = labels === "any" || !guidance;
     find("#guidance-hint").hidden = labels !== "any";
@@ -120,6 +126,14 @@ export class Form {
     const { limits, num_timesteps } = this.model;
     this.fields.n.max = String(this.view === "jobs" ? limits.max_job_samples : limits.max_samples);
     this.fields.steps.placeholder = String(Math.min(DEFAULT_STEPS[sampler], num_timesteps));
+  }
+
+  /** @param {Request["sampler"]} sampler */
+  #offerTuned(sampler) {
+    const { spacing } = this.fields;
+    const tuned = find("[value=tuned]", spacing);
+    tuned.disabled = !(sampler in this.model.tuned);
+    if (tuned.disabled && spacing.value === "tuned") spacing.value = "";
   }
 
   /** Mark the fields that the server refused. @param {{field: string, message: string}[]} errors */
@@ -233,7 +247,8 @@ export function toQuery(view, request, model) {
  */
 export function fromQuery(query) {
   const parameters = new URLSearchParams(query);
-  const request = /** @type {any} */ ({});
+  // With a sampler, what it leaves out are that sampler's defaults, not what the card recommends.
+  const request = /** @type {any} */ (parameters.has("sampler") ? { steps: null, spacing: "" } : {});
   for (const name of FIELDS) {
     const value = parameters.get(name);
     if (value !== null) request[name] = WORDS.has(name) ? value : numberOrNull(value);

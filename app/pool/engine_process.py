@@ -107,10 +107,11 @@ class EngineProcess:
 
     @property
     def max_batch(self) -> int:
-        """Rows in a step, at most."""
+        """Rows in a step, at most; 0 while it has not chosen yet."""
         if self.model is None:
             return self.options.max_batch
-        return min(self.model.batch_sizes[-1], self.options.max_batch)
+        largest = self.model.batch_sizes[-1]
+        return min(largest, self.options.max_batch or largest)
 
     @property
     def backlog(self) -> int:

@@ -205,7 +205,8 @@ async def answer(
 async def stream(asked: Asked, wait: float, services: Services) -> Response:
     """Run the plan, and send each frame when it is there."""
     with ExitStack() as held:
-        size = cost.stream(asked.planned, HIGH_WATER, services.settings.max_batch)
+        batch = services.settings.max_batch or services.pool.model.batch_sizes[-1]
+        size = cost.stream(asked.planned, HIGH_WATER, batch)
         room = held.enter_context(await services.answers.take(size, asked.client.name))
         accepted = await accept(asked, services)
         # Admitted here, where a refusal still has a status; left with the rest, which cancels it.

@@ -83,7 +83,15 @@ SAMPLE_BODY = _body(
         ),
         "guided": (
             "Guided, with DPM-Solver++",
-            {"n": 4, "seed": 1, "sampler": "dpmpp", "steps": 20, "labels": 7, "guidance": 1.5},
+            {
+                "n": 4,
+                "seed": 1,
+                "sampler": "dpmpp",
+                "steps": 20,
+                "labels": 7,
+                "guidance": 1.5,
+                "guidance_interval": [800, 100],
+            },
         ),
         "later": ("Samples 100 to 103 of a seed", {"n": 4, "seed": 1, "first_index": 100}),
         "variance": ("Algorithm 2 with sigma_t^2 = beta_t", {"seed": 1, "variance": "fixed_large"}),

@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app.environment import PREFIX, OwnVariables
 from app.settings.security import MIN_KEY, SecuritySettings
 from app.settings.server import ServerSettings
-from app.settings.values import Positive, SettingError, split
+from app.settings.values import Positive, RowsOrAuto, SettingError, split
 from diffusion.cores import available_cores
 
 __all__ = ["GROUPS", "MIN_KEY", "SECRETS", "SettingError", "Settings", "check_database_url"]
@@ -30,10 +30,10 @@ class ModelSettings(BaseSettings):
         description="auto (a GPU if there is one, else the CPU), cpu, cuda or cuda:N; several, "
         "separated by commas: one engine on each",
     )
-    runtime: Literal["auto", "openvino", "eager", "cuda-graph"] = Field(
+    runtime: Literal["auto", "openvino", "eager", "slots", "cuda-graph"] = Field(
         "auto",
-        description="how the network is run; auto: cuda-graph on a GPU, and on a CPU openvino if "
-        "it is installed, else eager",
+        description="how the network is run; auto: slots on a GPU (cuda-graph where that fails its "
+        "check), and on a CPU openvino if it is installed, else eager",
     )
     threads: int = Field(
         0,
@@ -42,11 +42,12 @@ class ModelSettings(BaseSettings):
         description="CPU threads of each engine, 0..1024; 0: all cores that the server may use, "
         "divided among the engines",
     )
-    max_batch: int = Field(
-        16,
+    max_batch: RowsOrAuto = Field(  # type: ignore[assignment]  # the default is validated, too
+        "auto",
         ge=2,
         le=4096,
-        description="largest number of rows that the network computes in one step, 2..4096",
+        description="largest number of rows that the network computes in one step, 2..4096; auto: "
+        "16 on a CPU, and on a GPU the smallest with 80% of the best rows a second",
     )
     hang_seconds: float = Field(
         60,

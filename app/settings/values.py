@@ -2,9 +2,13 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 Positive = Annotated[int, Field(ge=1)]
+RowsOrAuto = Annotated[
+    int | None, BeforeValidator(lambda value: None if value == "auto" else value)
+]
+"""A number; None where the engine is to choose, which is said as `auto`."""
 
 
 class SettingError(ValueError):

@@ -107,6 +107,8 @@ class ModelInfo:
     command: str | None
     trained: dict[str, Any]
     quality: dict[str, Any]
+    recommended: dict[str, Any]
+    tuned: dict[str, Any]  # as `diffusion.tuned` says
     parameters: int
     runtime: str
     precision: str

@@ -4,6 +4,8 @@ import argparse
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
+AUTO = 0
+
 
 @dataclass(frozen=True)
 class Options:
@@ -13,7 +15,7 @@ class Options:
     device: str
     runtime: str
     threads: int
-    max_batch: int
+    max_batch: int  # AUTO: the engine chooses
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -3,7 +3,9 @@
 import argparse
 import logging
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from diffusion.checkpoint import Checkpoint
 from diffusion.config import DataConfig
@@ -20,6 +22,7 @@ from diffusion.evaluation.plots import check_plots
 from diffusion.evaluation.report import summary, write
 from diffusion.fields import from_dict, to_dict
 from diffusion.sampling import Source
+from diffusion.tuned import tuned_list
 
 log = logging.getLogger(__name__)
 FITTED = 500
@@ -58,6 +61,7 @@ def run(args: argparse.Namespace) -> None:
         "features": extract.name,
         "classifier": None if judge is None else judge.sha256,
         "runtime": source.runtime,
+        **tuned_key(checkpoint, settings.samplers),
     }
     parts = Parts(args.out, key, {**OLDER_KEYS, "classifier": key["classifier"]})
     evaluation = Evaluation(source, train, test, labels, real, judge, extract, settings, parts)
@@ -80,6 +84,16 @@ def _settings(args: argparse.Namespace, num_timesteps: int) -> Settings:
         num_full=args.full,
         labels=args.labels,
     )
+
+
+def tuned_key(checkpoint: Checkpoint, samplers: Sequence[Sampler]) -> dict[str, Any]:
+    """The lists of tuned samplers: what is measured with them is not what later ones give."""
+    lists = {
+        str(sampler): list(tuned_list(checkpoint.card.tuned, sampler.name, sampler.num_steps))
+        for sampler in samplers
+        if sampler.spacing == "tuned"
+    }
+    return {"tuned": lists} if lists else {}
 
 
 def data_of(checkpoint: Checkpoint, path: str | None, name: str) -> DataConfig:

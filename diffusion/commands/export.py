@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from diffusion.checkpoint import ModelCard, find_checkpoint, open_checkpoint, save_checkpoint
 from diffusion.config import Config
-from diffusion.evaluation.card import ReportError, read_quality
+from diffusion.evaluation.card import ReportError, read_quality, recommend
 from diffusion.fields import from_dict
 from diffusion.output import OutputError, check_writable
 from diffusion.training.batches import null_label
@@ -64,7 +64,9 @@ def _export_checkpoint(args: argparse.Namespace) -> None:
     if args.name:
         card = dataclasses.replace(card, name=args.name)
     if args.report:
-        card = dataclasses.replace(card, quality=read_quality(args.report, checkpoint.sha256))
+        quality = read_quality(args.report, checkpoint.sha256)
+        recommended = recommend(quality, card.tuned, checkpoint.process.num_timesteps)
+        card = dataclasses.replace(card, quality=quality, recommended=recommended)
     save_checkpoint(args.out, checkpoint.load(), checkpoint.process, card)
 
 

@@ -1,9 +1,13 @@
 """What an evaluation measured, summed up for a checkpoint's model card."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from diffusion.evaluation.plan import Sampler
+from diffusion.recommendation import choose
+from diffusion.tuned import Tuned, has_list
 
 ON_CARD = (
     "images", "frechet", "frechet_interval", "frechet_infinity", "precision", "recall",
@@ -50,3 +54,21 @@ def _read_quality(path: Path, sha256: str) -> dict[str, Any]:
     if found != sha256:
         raise ReportError(f"{path}: is of the weights {found}, not of these, {sha256}")
     return quality
+
+
+def recommend(quality: Mapping[str, Any], tuned: Tuned, num_timesteps: int) -> dict[str, Any]:
+    """Choose what a card with this quality and these tuned lists recommends, by the rule of
+    `diffusion.recommendation`; {} where too little was measured."""
+    rows = []
+    for part in (quality, *quality.get("more", ())):
+        for text, row in part["samplers"].items():
+            sampler = Sampler.parse(text, num_timesteps)
+            if sampler.spacing == "tuned" and not has_list(tuned, sampler.name, sampler.num_steps):
+                continue  # it was measured with lists that this card does not have
+            frechet = row["frechet"]
+            asked = {"name": sampler.name, "steps": sampler.num_steps, "spacing": sampler.spacing}
+            rows.append({
+                **asked, "guidance": sampler.guidance, "images": row["images"], "frechet": frechet,
+                "frechet_interval": row.get("frechet_interval", [frechet, frechet]),
+            })  # fmt: skip
+    return choose(rows)

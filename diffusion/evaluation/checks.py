@@ -8,6 +8,7 @@ from diffusion.checkpoint import Checkpoint
 from diffusion.data.images import Images
 from diffusion.evaluation.cache import EvaluationError
 from diffusion.evaluation.plan import Sampler
+from diffusion.tuned import tuned_list
 
 LEAST_IMAGES = 8
 """Training images below which their halves are too few to compare anything with."""
@@ -22,12 +23,18 @@ def check_terms(checkpoint: Checkpoint, num_terms: int | None) -> None:
 
 
 def check_samplers(checkpoint: Checkpoint, samplers: Sequence[Sampler]) -> None:
-    """Raise EvaluationError for guidance where the model has no null label."""
+    """Raise EvaluationError for guidance where the model has no null label, and for a tuned spacing
+    that its card does not have."""
     for sampler in samplers:
         if sampler.guidance and checkpoint.card.null_label is None:
             raise EvaluationError(
                 f"sampler: {str(sampler)!r}: the model has no null label, which guidance needs"
             )
+        try:
+            if sampler.spacing == "tuned":
+                tuned_list(checkpoint.card.tuned, sampler.name, sampler.num_steps)
+        except ValueError as error:
+            raise EvaluationError(f"sampler: {str(sampler)!r}: {error}") from None
 
 
 def check_data(checkpoint: Checkpoint, train: Images, test: Images | None) -> None:

@@ -20,6 +20,15 @@ def test_the_documented_defaults() -> None:
     settings = Settings()
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert (settings.checkpoint, settings.device) == ("mnist", "auto")
+    assert settings.max_batch is None, "auto: the engine chooses"
+
+
+@pytest.mark.parametrize(("given", "rows"), [("auto", None), ("32", 32)])
+def test_the_largest_batch_is_a_number_or_the_engines_choice(
+    given: str, rows: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DDPM_MAX_BATCH", given)
+    assert Settings().max_batch == rows
 
 
 @pytest.mark.parametrize(

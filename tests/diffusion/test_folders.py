@@ -8,7 +8,7 @@ from diffusion.folders import MODELS, cache_folder
 
 
 def test_the_models_that_come_with_the_project_are_there() -> None:
-    assert {"mnist", "cifar10"} <= {path.name for path in MODELS.iterdir()}
+    assert {"mnist", "mnist-linear", "cifar10"} <= {path.name for path in MODELS.iterdir()}
 
 
 def test_it_is_in_the_folder_that_the_user_has_chosen_for_caches(

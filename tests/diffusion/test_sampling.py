@@ -104,28 +104,31 @@ def test_outside_of_its_interval_guidance_costs_no_row(labelled: Source) -> None
 
 def test_defaults_depend_on_sampler_and_chain() -> None:
     process = Process.from_beta(torch.linspace(1e-3, 0.2, 100, dtype=torch.float64))
-    assert len(Request(0, 1).table(process, "fixed_large")) == 100
-    assert len(Request(0, 1, sampler="ddim").table(process, "fixed_large")) == 50
-    assert len(Request(0, 1, sampler="dpmpp").table(process, "fixed_large")) == 20
+    assert len(Request(0, 1).table(process, "fixed_large", {})) == 100
+    assert len(Request(0, 1, sampler="ddim").table(process, "fixed_large", {})) == 50
+    assert len(Request(0, 1, sampler="dpmpp").table(process, "fixed_large", {})) == 20
     whole, short = Request(0, 1), Request(0, 1, num_steps=20)
-    trained = whole.table(process, "fixed_large").coefficients.c_z[0] ** 2
+    trained = whole.table(process, "fixed_large", {}).coefficients.c_z[0] ** 2
     assert trained == pytest.approx(process.beta[-1].item())
-    small = short.table(process, "fixed_small").coefficients.c_z
-    assert torch.equal(short.table(process, "fixed_large").coefficients.c_z, small)
+    small = short.table(process, "fixed_small", {}).coefficients.c_z
+    assert torch.equal(short.table(process, "fixed_large", {}).coefficients.c_z, small)
 
 
 def test_a_request_says_which_timesteps_are_kept() -> None:
     process = Process.from_beta(torch.linspace(1e-3, 0.2, 100, dtype=torch.float64))
-    listed = Request(0, 1, spacing=(100, 40, 3)).table(process, "fixed_large")
+    listed = Request(0, 1, spacing=(100, 40, 3)).table(process, "fixed_large", {})
     assert listed.t.tolist() == [99, 39, 2]
     assert torch.equal(  # a short chain, whose variance is the small one
         listed.rows, make_table(process, "ddpm", Spacing((2, 39, 99)), variance="fixed_small").rows
     )
     named = Request(0, 1, sampler="unipc", num_steps=7, spacing="karras").table(
-        process, "fixed_large"
+        process, "fixed_large", {}
     )
     expected = Spacing.by_name("karras", 7, process.alpha_bar.tolist())
     assert named.t.tolist() == list(expected.network_t)
+    tuned = Request(0, 1, sampler="unipc", num_steps=3, spacing="tuned")
+    lists = {"unipc": {"3": [100, 40, 3]}}
+    assert tuned.table(process, "fixed_large", lists).t.tolist() == [99, 39, 2]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +167,7 @@ def test_a_model_without_a_null_label_needs_one(tmp_path: Path) -> None:
         (Request(2**53, n=1), "seed: 9007199254740992 is not allowed"),
         (Request(0, n=1, first_index=-1), "first_index: -1 is not allowed: it must be 0..9007"),
         (Request(0, n=2, first_index=2**53 - 1), "it must be 0..9007199254740990"),
+        (Request(0, 1, spacing="tuned"), "spacing: 'tuned' is not allowed: this checkpoint has no"),
         (Request(0, n=1, num_steps=0), "steps: 0 is not allowed: it must be 1..50"),
         (Request(0, n=1, num_steps=51), "steps: 51 is not allowed: it must be 1..50"),
         (

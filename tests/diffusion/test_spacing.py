@@ -6,9 +6,9 @@ from typing import get_args
 import pytest
 
 from diffusion.spacing import (
+    FormulaName,
     SamplerName,
     Spacing,
-    SpacingName,
     default_steps,
     default_variance,
     kept_timesteps,
@@ -37,9 +37,9 @@ del ALPHA_BAR[0]
 """The paper's, by the code's t."""
 
 
-@pytest.mark.parametrize("name", get_args(SpacingName))
+@pytest.mark.parametrize("name", get_args(FormulaName))
 def test_every_spacing_keeps_as_many_timesteps_as_asked_for_each_once_and_T(
-    name: SpacingName,
+    name: FormulaName,
 ) -> None:
     for steps in (1, 2, 3, 7, 50, 500, 997, 1000):
         kept = Spacing.by_name(name, steps, ALPHA_BAR).kept
@@ -91,13 +91,17 @@ def test_a_list_of_the_papers_t_falls_from_T() -> None:
 
 
 def test_a_request_keeps_what_its_spacing_says_and_as_many_as_its_sampler_needs() -> None:
-    assert kept_timesteps("even", None, "ddim", ALPHA_BAR) == Spacing.even(1000, 50)
-    assert kept_timesteps("karras", 8, "unipc", ALPHA_BAR) == Spacing.by_name(
-        "karras", 8, ALPHA_BAR
-    )
-    assert kept_timesteps([1000, 20, 3], None, "ddpm", ALPHA_BAR).kept == (2, 19, 999)
+    tuned = {"ddim": {"3": [1000, 20, 5]}}
+    even = kept_timesteps("even", None, "ddim", ALPHA_BAR, tuned)
+    assert even == Spacing.even(1000, 50)
+    karras = kept_timesteps("karras", 8, "unipc", ALPHA_BAR, tuned)
+    assert karras == Spacing.by_name("karras", 8, ALPHA_BAR)
+    assert kept_timesteps([1000, 20, 3], None, "ddpm", ALPHA_BAR, tuned).kept == (2, 19, 999)
+    assert kept_timesteps("tuned", 3, "ddim", ALPHA_BAR, tuned).kept == (4, 19, 999)
     with pytest.raises(ValueError, match="must begin with T = 1000"):
-        kept_timesteps([10], None, "ddpm", ALPHA_BAR)
+        kept_timesteps([10], None, "ddpm", ALPHA_BAR, tuned)
+    with pytest.raises(ValueError, match="no list of 50 steps of ddim is tuned"):
+        kept_timesteps("tuned", None, "ddim", ALPHA_BAR, tuned)
 
 
 def test_the_network_counts_from_zero_and_the_paper_from_one_down_to_the_image() -> None:

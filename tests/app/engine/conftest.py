@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from app.engine.board import Call
 from app.engine.engine import Engine
 from app.engine.latency_curve import LatencyCurve
-from app.engine.runner import Call, Runner
+from app.engine.runner import NetworkCall, Runner
 from app.engine.runtime import Runtime, make_runtime
 from app.engine.warmup import invariant_sizes
 from app.wire.messages import Event, Finished, Frame, Limited, Submit
@@ -66,16 +67,22 @@ class Bench:
 
     @torch.inference_mode()
     def step(self) -> list[Event | Limited]:
-        """Do what the threads of the lanes do, in one: begin a step on every lane that is free,
+        """Do what the threads of the lanes do, in one: begin steps on every lane until it is full,
         then end the one that was begun first."""
-        for lane in range(self.engine.runner.num_lanes):
-            if lane not in self.engine._running and self.engine.begin(lane) is None:
-                break
-        if self.engine._running:
-            lane, call = next(iter(self.engine._running.items()))
-            self.engine.run(call)
-            self.engine.end(lane)
-        return self.engine.take_events()
+        engine = self.engine
+        lanes = range(engine.runner.num_lanes)
+        while any(engine.begin(lane) for lane in lanes):
+            pass
+        calls = [(call.number, lane, call) for lane in lanes if (call := engine.oldest(lane))]
+        if calls:
+            _, lane, call = min(calls)
+            engine.run(call)
+            engine.end(lane)
+        return engine.take_events()
+
+    def under_way(self) -> list[Call]:
+        """The calls that have begun and not ended."""
+        return [call for calls in self.engine._lanes for call in calls]
 
     def drain(self) -> list[Any]:
         """All events until the engine is idle; the clock ticks once a step."""
@@ -161,7 +168,7 @@ def break_for(bench: Bench, index: int, how: Callable[[torch.Tensor], torch.Tens
     """Damage the network's output for the chain of that index, from its third step on."""
     runner, whole = bench.engine.runner, bench.engine.runner._guide
 
-    def broken(call: Call, both: torch.Tensor) -> torch.Tensor:
+    def broken(call: NetworkCall, both: torch.Tensor) -> torch.Tensor:
         out = whole(call, both)
         for i, chain in enumerate(call.batch):
             if chain.index == index and chain.position >= 2:

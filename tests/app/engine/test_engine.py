@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.engine.runner import Call
+from app.engine.runner import NetworkCall
 from app.wire.messages import Done, Failed, Limited, Submit
 from tests.app.engine.conftest import ROW_FAULTS, Bench, break_for, finished, frames
 from tests.tiny import save_tiny
@@ -265,10 +265,10 @@ def test_memory_that_runs_out_twice_in_a_step_halves_no_more_than_it_must(tmp_pa
     engine.scheduler.limit(16)
     whole = runner.run
 
-    def scarce(call: Call) -> torch.Tensor:
+    def scarce(call: NetworkCall) -> None:
         if call.rows > 4:
             raise torch.OutOfMemoryError("injected")
-        return whole(call)
+        whole(call)
 
     runner.run = scarce  # type: ignore[method-assign]
     engine.submit(Submit("a", 3, tuple(range(16)), None, "ddim", 3))

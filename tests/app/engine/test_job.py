@@ -32,10 +32,12 @@ def test_a_chain_takes_two_rows_where_its_next_step_is_guided() -> None:
     job = Job("a", num_steps=5, guided=range(1, 3), table=cast(Any, None))
     job.add_chains(range(2), None)
     (chain, other), seen = job.chains, []
-    for chain.position in range(5):
-        seen.append((chain.rows, chain.steps_alike, job.rows_now))
+    for chain.launched in range(5):
+        seen.append((chain.rows, job.rows_now))
     assert other.rows == 1
-    assert seen == [(1, 1, 2), (2, 2, 3), (2, 1, 3), (1, 2, 2), (1, 1, 2)]
+    assert seen == [(1, 2), (2, 3), (2, 3), (1, 2), (1, 2)]
+    assert [job.rows_at(k) for k in range(5)] == [1, 2, 2, 1, 1]
+    assert [job.rows_alike(k) for k in range(3)] == [1, 2, 1] and job.rows_alike(3) > 5
     assert job.rows == 2 and job.rows_left == 2 * (5 + 2)
 
 

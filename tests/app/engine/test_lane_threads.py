@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from app.engine.batch import Batch
-from app.engine.runner import Call
+from app.engine.runner import NetworkCall
 from app.wire.flight_recorder import Place
 from app.wire.messages import Failed, Limited, Submit
 from tests.app.engine.conftest import ROW_FAULTS, Bench, break_for, crash, finished
@@ -39,7 +39,7 @@ def test_jobs_that_join_while_others_run_equal_the_plain_loop(on_lanes: Bench) -
         on_lanes.engine.submit(submit)
         for _ in range(3):
             events += on_lanes.step()
-            at_once.add(1 + len(on_lanes.engine._running))
+            at_once.add(1 + len(on_lanes.under_way()))
     events += on_lanes.drain()
     assert max(at_once) == 2
     check(on_lanes, events, JOBS)
@@ -50,7 +50,7 @@ def test_a_job_cancelled_in_the_middle_of_its_step_leaves_nothing_behind(on_lane
     gone = Submit("gone", 9, (0, 1, 2), (0, 0, 0), "ddpm", 50)
     engine.submit(gone)
     events: list[Any] = on_lanes.step()
-    assert any(c.job.id == "gone" for call in engine._running.values() for c in call.batch)
+    assert any(c.job.id == "gone" for call in on_lanes.under_way() for c in call.batch)
     engine.cancel("gone")
     engine.submit(dataclasses.replace(JOBS[1], id="gone"))  # another of the same name
     engine.submit(JOBS[0])
@@ -101,7 +101,7 @@ def test_out_of_memory_the_step_is_run_in_smaller_batches_to_the_same_bytes(
     runner = on_lanes.engine.runner
     prepare = runner.prepare
 
-    def scarce(batch: Batch, lane: int | None) -> Call:
+    def scarce(batch: Batch, lane: int | None) -> NetworkCall:
         if batch.rows > 2:
             raise torch.OutOfMemoryError("injected")
         return prepare(batch, lane)

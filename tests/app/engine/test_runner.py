@@ -17,7 +17,7 @@ from app.engine.batch import Batch
 from app.engine.chain_step import ChainStep
 from app.engine.job import Chain, Job
 from app.engine.latency_curve import LatencyCurve
-from app.engine.runner import Call, Runner
+from app.engine.runner import Runner
 from app.engine.runtime import Lanes
 from app.wire.messages import Submit
 from diffusion.config import ProcessConfig
@@ -98,10 +98,11 @@ def one(index: int = 0, steps: int = 5) -> Chain:
 def advance(runner: Runner, group: Sequence[Chain], lane: int | None = None) -> list[ChainStep]:
     """One step of these chains together, as the engine takes it."""
     call = runner.prepare(Batch.with_machine(CURVE, group), lane)
-    steps = runner.finish(call, runner.run(call))
+    runner.run(call)
+    runner.finish(call)
     for chain in group:
         chain.position += 1
-    return steps
+    return [runner._states[chain] for chain in group]
 
 
 def run_to_the_end(runner: Runner, group: Iterable[Chain]) -> dict[Chain, list[Tensor]]:
@@ -223,13 +224,15 @@ def test_a_batch_is_padded_with_its_last_row_to_the_next_size(
 ) -> None:
     submit = Submit("a", 1, tuple(range(rows)), (1,) * rows, "ddim", 4)
     call = runner.prepare(Batch.with_machine(CURVE, chains(submit)), None)
-    out = runner.run(call)
-    assert (call.rows, call.size, len(out)) == (rows, size, size)
+    runner.run(call)
+    assert call.out is not None
+    assert (call.rows, call.size, len(call.out)) == (rows, size, size)
     ((x_t, t, label),) = runtime.calls
     assert label is not None
     assert len(x_t) == len(t) == len(label) == size
     assert all(torch.equal(extra, x_t[rows - 1]) for extra in x_t[rows:])
-    assert len(runner.finish(call, out)) == rows
+    runner.finish(call)
+    assert len(runner) == rows
 
 
 def test_on_a_lane_a_batch_has_its_share_of_the_size(runtime: ToyRuntime) -> None:
@@ -249,9 +252,26 @@ def test_on_a_lane_a_batch_has_its_share_of_the_size(runtime: ToyRuntime) -> Non
 def test_a_chain_that_is_no_number_is_told_from_the_others(runner: Runner) -> None:
     group = [one(0), one(1), one(2)]
     call = runner.prepare(Batch.with_machine(CURVE, group), None)
-    out = runner.run(call)
-    out[1, 0, 0, 0] = math.nan
-    assert [step.is_finite for step in runner.finish(call, out)] == [True, False, True]
+    runner.run(call)
+    call.out[1, 0, 0, 0] = math.nan
+    assert runner.finish(call).bad == {group[1]: 1}
+
+
+def test_what_leaves_are_the_states_that_are_shown_and_the_images(runner: Runner) -> None:
+    (shown, other) = chains(Submit("a", 1, (0, 1), None, "ddim", 2, shown=(1, 2)))
+    other.job = one().job  # which shows nothing
+    expected, made = reference(shown), []
+    for _ in range(2):
+        call = runner.prepare(Batch.with_machine(CURVE, [shown, other]), None)
+        runner.run(call)
+        made.append(runner.finish(call))
+        shown.position += 1
+        other.position += 1
+    assert not made[0].frames and not made[0].results
+    (frame,) = made[1].frames
+    assert (frame.chain, frame.position) == (shown, 1)
+    assert frame.x_t == expected[1].numpy().tobytes()
+    assert made[1].results == {shown: expected[2].numpy().tobytes()}
 
 
 def test_the_states_of_finished_and_cancelled_chains_are_forgotten(runner: Runner) -> None:
@@ -282,15 +302,10 @@ def test_chains_that_stay_together_are_not_copied(runner: Runner) -> None:
     assert call.x_t is last
 
 
-def test_a_call_that_went_wrong_raises_what_went_wrong(runner: Runner) -> None:
-    call: Call = runner.prepare(Batch.with_machine(CURVE, [one()]), None)
+def test_a_call_that_has_not_been_run_cannot_be_finished(runner: Runner) -> None:
+    call = runner.prepare(Batch.with_machine(CURVE, [one()]), None)
     with pytest.raises(RuntimeError, match="has not been run"):
-        call.result()
-    call.error = MemoryError("no room")
-    with pytest.raises(MemoryError, match="no room"):
-        call.result()
-    call.out = toy(*call.inputs)
-    assert call.result() is call.out
+        runner.finish(call)
 
 
 def test_after_memory_ran_out_batches_are_at_most_half_as_large(runner: Runner) -> None:

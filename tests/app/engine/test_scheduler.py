@@ -105,7 +105,8 @@ def test_a_chain_takes_two_rows_at_its_guided_steps_alone() -> None:
 def test_a_row_is_left_to_a_chain_of_a_guided_job_that_takes_one() -> None:
     scheduler = Scheduler(flat(3))
     guided = job("guided", chains=3, steps=3, guided=range(1, 2))
-    guided.chains[0].position = guided.chains[1].position = 1
+    for chain in guided.chains[:2]:
+        chain.position = chain.launched = 1
     scheduler.add(guided)
     assert story(scheduler.schedule()) == "guided0@1 guided2@0"
 
@@ -311,7 +312,7 @@ class Load:
             heapq.heappush(self.running, (self.seconds + batch.seconds, self.steps, batch))
         self.seconds, _, batch = heapq.heappop(self.running)
         for chain in batch:
-            self.rows[chain.job.client] += chain.rows
+            self.rows[chain.job.client] += chain.job.rows_at(chain.position)
         for chain in scheduler.advance(batch):
             assert chain.position == chain.job.num_steps
             done = self.finished.setdefault(chain.job.id, set())
@@ -321,7 +322,7 @@ class Load:
     def check(self, batch: Batch) -> None:
         """What must hold of a batch beside those that are running."""
         scheduler, chosen = self.scheduler, set(batch)
-        rows = sum(chain.rows for chain in batch)
+        rows = sum(chain.job.rows_at(chain.position) for chain in batch)
         assert rows == batch.rows
         beside = [other for _, _, other in self.running]
         assert len(chosen) == len(batch), "a slot used twice"

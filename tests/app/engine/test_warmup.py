@@ -5,9 +5,8 @@ import random
 
 import pytest
 import torch
-from torch import Tensor
 
-from app.engine.runner import Call
+from app.engine.runner import NetworkCall
 from app.engine.warmup import Rehearsal, invariant_sizes, step_seconds
 from app.wire.channel import Disconnected
 from app.wire.messages import Done, Starting
@@ -48,10 +47,10 @@ def test_sizes_for_which_there_is_no_memory_are_left_out(
     run, sizes = runner.run, runner.batch_sizes
     assert sizes == (4, 8)
 
-    def narrow(call: Call) -> Tensor:
+    def narrow(call: NetworkCall) -> None:
         if len(call.inputs[0]) > 4:
             raise torch.OutOfMemoryError("injected")
-        return run(call)
+        run(call)
 
     monkeypatch.setattr(runner, "run", narrow)
     assert step_seconds(unconditional.process, runner, is_conditional=False).sizes == (4,)
@@ -62,7 +61,13 @@ def test_a_model_that_cannot_take_a_step_is_no_model_to_serve(
 ) -> None:
     runner = unconditional.engine.runner
     run = runner.run
-    monkeypatch.setattr(runner, "run", lambda call: run(call) * math.nan)
+
+    def damaged(call: NetworkCall) -> None:
+        run(call)
+        assert call.out is not None
+        call.out.mul_(math.nan)
+
+    monkeypatch.setattr(runner, "run", damaged)
     with pytest.raises(RuntimeError, match="not a number"):
         step_seconds(unconditional.process, runner, is_conditional=False)
 

@@ -95,6 +95,17 @@ def test_a_request_says_which_timesteps_are_kept() -> None:
     assert trajectory(spacing=[100, 70, 5]).shown_times == (100, 70, 5, 0)
 
 
+def test_a_tuned_spacing_is_the_cards_list_and_stays_it() -> None:
+    first = planned(sampler="unipc", steps=4, spacing="tuned", seed=1)
+    assert (first.submit.kept, first.submit.steps) == ((4, 29, 69, 99), 4)
+    assert first.request["spacing"] == [100, 70, 30, 5], "which another card does not change"
+    reason = "no list of 5 steps of unipc is tuned; there are: unipc in 4"
+    assert refusal(sampler="unipc", steps=5, spacing="tuned") == ("spacing", "tuned", reason)
+    untuned = dataclasses.replace(MODEL, tuned={})
+    reason = "this checkpoint has no tuned lists; `ddpm tune` makes them"
+    assert refusal(untuned, spacing="tuned") == ("spacing", "tuned", reason)
+
+
 def test_a_list_of_timesteps_stands_instead_of_steps_and_falls_from_T() -> None:
     for spacing, reason in (
         ([99, 50], "the list begins with 99; it must begin with T = 100, where x_T is noise"),

@@ -36,6 +36,7 @@ class FakePool:
         self.ready_engines = ["an engine"]
         self.limits = Limits(PLENTY, PLENTY)
         self.asked: list[int] = []  # the indices of all samples so far
+        self.chunks: list[int] = []  # how many of them in each submit
         self.refusal: Refused | None = None  # raised instead of making samples
         self.failure: str | None = None  # reported instead of making samples
         self.is_stuck = False  # no event ever comes
@@ -58,6 +59,7 @@ class FakePool:
         seconds: float | None = None,  # noqa: ARG002 - the pool's signature
     ) -> Iterator[AsyncGenerator[Event, None]]:
         self.asked += submit.indices
+        self.chunks.append(len(submit.indices))
         if self.refusal is not None:
             raise self.refusal
         yield self._events(submit)

@@ -20,7 +20,7 @@ from app.jobs.quotas import Quota
 from app.jobs.result_store import ResultStore, decode_image, encode_trajectory
 from app.jobs.store import Store
 from app.jobs.tables import Job
-from app.jobs.worker import PLANS, Terms, Worker, maker
+from app.jobs.worker import CHUNK_BATCHES, PLANS, Terms, Worker, maker
 from app.pool.errors import Overloaded
 from app.pool.pool import Bounds, Limits
 from app.tasks import AGAIN_SECONDS, end
@@ -103,6 +103,17 @@ async def test_a_job_is_made_in_chunks_and_every_image_is_kept(
     expected = whole(plan, IMAGES).x_0
     for number, index in enumerate(plan.submit.indices):
         assert (decode_image(results.read(job.id, index) or b"") == expected[number]).all()
+
+
+async def test_a_chunk_has_some_batches_of_the_engine_unless_its_size_is_given(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    plan = make_plan(n=40)
+    job = await add(sqlite, make_job(plan))
+    terms = dataclasses.replace(TERMS, chunk=None)
+    async with working(sqlite, results, pool, terms):
+        await until_status(sqlite, job, "finished")
+    assert max(pool.chunks) == CHUNK_BATCHES * pool.model.batch_sizes[-1]
 
 
 async def test_frames_are_kept_in_order_and_the_last_one_is_the_result(

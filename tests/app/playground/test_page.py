@@ -128,6 +128,34 @@ def test_each_in_turn_asks_for_one_label_after_the_other(page: Page, tiny: Serve
     assert pictures(page) == [s["png"] for s in tiny.post("/sample", body).json()["samples"]]
 
 
+def test_a_newcomer_begins_with_what_the_card_recommends(
+    page: Page, server_for: ServerFor, tmp_path: Path
+) -> None:
+    folder = save_tiny(tmp_path / "tiny", num_classes=2, null_label=True)
+    card = json.loads((folder / "model_card.json").read_text())
+    card["tuned"] = {"unipc": {"3": [50, 20, 4]}}
+    card["recommended"] = {"sampler": "unipc", "steps": 3, "spacing": "tuned"}
+    (folder / "model_card.json").write_text(json.dumps(card))
+    server = server_for(f"--checkpoint={folder}", "--runtime=eager", engine=REAL)
+    page.goto(server.url + "/?n=2&labels=1&seed=5")
+    body = {"n": 2, "seed": 5, "labels": 1, "sampler": "unipc", "spacing": [50, 20, 4]}
+    assert pictures(page) == [s["png"] for s in server.post("/sample", body).json()["samples"]]
+    page.get_by_label("Sampler", exact=True).select_option("ddpm")
+    expect(page.locator("#spacing")).to_have_value("")
+    page.goto(server.url + "/?n=1&labels=1&seed=5&sampler=ddim")
+    expect(page.get_by_label("Steps")).to_have_value("")
+
+
+def test_guidance_at_some_timesteps_is_asked_for(page: Page, tiny: Server) -> None:
+    page.goto(
+        f"{tiny.url}/?view=generate&labels=1&n=1&seed=5&sampler=ddim&steps=5&guidance=2"
+        "&guidance_interval=40,+15"
+    )
+    body = {"seed": 5, "labels": 1, "sampler": "ddim", "steps": 5, "guidance": 2}
+    some = tiny.post("/sample", {**body, "guidance_interval": [40, 15]}).json()["samples"]
+    assert pictures(page) == [s["png"] for s in some]
+
+
 def test_a_link_shows_the_same_to_somebody_else(page: Page, browser: Browser, tiny: Server) -> None:
     page.goto(tiny.url + "/?n=2&labels=1")
     assert len(pictures(page)) == 2  # by then the page has taken its fields from the address

@@ -41,7 +41,7 @@ from app.wire.messages import (
     decode,
     encode,
 )
-from app.wire.options import Options
+from app.wire.options import AUTO, Options
 from tests.model_info import MODEL
 
 pytestmark = pytest.mark.anyio
@@ -94,9 +94,11 @@ Started = tuple[EngineProcess, Told]
 
 
 @asynccontextmanager
-async def started(command: Sequence[str], hang_seconds: float = 600.0) -> AsyncIterator[Started]:
+async def started(
+    command: Sequence[str], hang_seconds: float = 600.0, options: Options = OPTIONS
+) -> AsyncIterator[Started]:
     told = Told()
-    engine = EngineProcess(OPTIONS, hang_seconds, told.unusable.append, told.count_ready, command)
+    engine = EngineProcess(options, hang_seconds, told.unusable.append, told.count_ready, command)
     engine.start()
     try:
         yield engine, told
@@ -544,6 +546,14 @@ async def test_memory_that_ran_out_makes_the_batches_smaller_for_good(tmp_path: 
         await until(lambda: engine.memory_limits)
         assert engine.max_batch == 4
         assert engine.options == dataclasses.replace(OPTIONS, max_batch=4), "for the next process"
+
+
+async def test_an_engine_that_chooses_its_batches_tells_what_it_chose(tmp_path: Path) -> None:
+    options = dataclasses.replace(OPTIONS, max_batch=AUTO)
+    async with started(script(tmp_path, Ready(MODEL)), options=options) as (engine, _):
+        assert engine.max_batch == 0, "not yet"
+        await until(lambda: engine.is_ready)
+        assert engine.max_batch == MODEL.batch_sizes[-1]
 
 
 async def test_counts_are_added_up_by_batch_size(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.wire.messages import Starting
 from diffusion.checkpoint import open_checkpoint
+from diffusion.tuned import step_counts
 from tests.app.server import Server
 
 
@@ -27,6 +28,8 @@ def test_model_says_what_is_served_and_how(server: Server) -> None:
     assert len(model["alpha_bar"]) == 1001
     assert model["alpha_bar"][0] == 1 and model["alpha_bar"][1000] == model["alpha_bar_T"]
     assert model["trained"] and model["quality"] and model["command"]
+    assert model["recommended"] == checkpoint.card.recommended
+    assert model["tuned"] == step_counts(checkpoint.card.tuned)
 
 
 def test_it_is_alive_and_ready(server: Server) -> None:

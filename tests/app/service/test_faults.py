@@ -190,7 +190,7 @@ def refusal(checkpoint: Path | str, device: str = "cpu", runtime: str = "eager")
 def test_a_server_that_can_never_serve_ends_with_the_reason() -> None:
     ended = serve("--checkpoint=nowhere")
     assert ended.returncode == 1
-    reason = "nowhere: no such folder, and not a built-in model (cifar10, mnist)"
+    reason = "nowhere: no such folder, and not a built-in model (cifar10, mnist, mnist-linear)"
     assert f"ddpm serve: {reason}\n" in ended.stderr
 
 

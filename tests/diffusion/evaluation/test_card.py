@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diffusion.evaluation.card import ReportError, read_quality
+from diffusion.evaluation.card import ReportError, read_quality, recommend
 from tests.diffusion.evaluation.runs import Run
 
 
@@ -43,3 +43,18 @@ def test_a_file_that_is_no_report_is_refused(text: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(ReportError, match="not a report of `ddpm evaluate`"):
         read_quality([path], "0000")
+
+
+def test_a_card_recommends_the_fewest_steps_within_the_noise_of_the_best() -> None:
+    first = {"ddim:50@1": measured(1.0), "unipc:8/tuned@1": measured(1.05)}
+    more = {"dpmpp:5/karras@1": measured(1.3), "ddim:4": measured(0.5)}
+    quality = {"samplers": first, "more": [{"samplers": more}]}
+    tuned = {"unipc": {"8": [1000, 800, 600, 400, 300, 200, 100, 50]}}
+    chosen = {"sampler": "unipc", "steps": 8, "spacing": "tuned"}
+    assert recommend(quality, tuned, 1000) == chosen
+    without = recommend(quality, {}, 1000)
+    assert without == {"sampler": "ddim", "steps": 50, "spacing": "even"}, "measured with others"
+
+
+def measured(frechet: float) -> dict[str, object]:
+    return {"images": 100, "frechet": frechet, "frechet_interval": [frechet - 0.1, frechet + 0.1]}

@@ -1,5 +1,6 @@
 """What is refused before any work, with what is wrong and what is allowed."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,15 @@ def test_guidance_needs_a_null_label(tiny: Path, tmp_path: Path) -> None:
     plain = open_checkpoint(save_tiny(tmp_path / "plain", num_classes=2))
     with pytest.raises(EvaluationError, match="sampler: 'ddim:4@2.5': the model has no null label"):
         check_samplers(plain, guided)
+
+
+def test_a_tuned_spacing_needs_its_list_on_the_card(tiny: Path) -> None:
+    checkpoint = open_checkpoint(tiny)
+    tuned = [Sampler("ddim", 3, spacing="tuned")]
+    with pytest.raises(EvaluationError, match="sampler: 'ddim:3/tuned': this checkpoint has no"):
+        check_samplers(checkpoint, tuned)
+    card = dataclasses.replace(checkpoint.card, tuned={"ddim": {"3": [50, 20, 4]}})
+    check_samplers(dataclasses.replace(checkpoint, card=card), tuned)
 
 
 def test_more_terms_than_steps_are_refused(tiny: Path) -> None:

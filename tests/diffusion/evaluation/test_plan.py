@@ -28,7 +28,7 @@ def test_a_sampler_is_a_name_its_steps_their_spacing_and_its_guidance() -> None:
         ("ddim:5@" + "9" * 400, "guidance must be 0..20"),
         ("ddim:" + "9" * 5000, "steps must be 1..1000"),
         ("ddim:", r"is not allowed; it must be NAME\[:STEPS\]\[/SPACING\]\[@GUIDANCE\]"),
-        ("ddim:5/odd", "spacing must be one of even, quadratic, log_snr, karras"),
+        ("ddim:5/odd", "spacing must be one of even, quadratic, log_snr, karras, tuned"),
         ("ddim:5@", "is not allowed; it must be NAME"),
         ("ddim@", "is not allowed; it must be NAME"),
         ("ddim:5:6", "is not allowed; it must be NAME"),

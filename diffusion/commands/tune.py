@@ -1,0 +1,80 @@
+"""`ddpm tune`: the timesteps that chains of few steps should keep, on a checkpoint's card."""
+
+import argparse
+import dataclasses
+from typing import Any
+
+from tqdm import tqdm
+
+from diffusion import tuning
+from diffusion.checkpoint import Checkpoint, ModelCard, save_checkpoint, write_card
+from diffusion.commands.export import check_out
+from diffusion.labels import Labels
+from diffusion.output import OutputError, check_writable
+from diffusion.sampling import MAX_GUIDANCE, MAX_INTEGER, RequestError, Source
+from diffusion.tuned import check_tuned
+
+
+def run(args: argparse.Namespace) -> None:
+    """Tune a checkpoint as the flags ask, and write its lists.
+
+    Raises CheckpointError, DeviceError, LabelError, OutputError or RequestError; before anything is
+    computed, unless the disk is full.
+    """
+    _check(args)
+    source = Source.open(args.checkpoint, args.device, args.runtime)
+    checkpoint = source.checkpoint
+    if args.out is None:
+        check_writable(checkpoint.folder)
+    else:
+        check_out(args.out, force=args.force)
+    labels = _labels(checkpoint, args.trajectories, args.guidance)
+    steps = len(tuning.teacher_spacing(source.process))
+    with tqdm(total=args.trajectories * steps, desc="tuning", unit="row") as bar:
+        lists = tuning.tune(
+            source, args.trajectories, args.seed, labels, args.guidance, args.batch_size, bar.update
+        )
+    card = _with_lists(checkpoint, lists)
+    _write(args, checkpoint, card)
+    for count, kept in lists.items():
+        print(f"{count:3} steps: {', '.join(map(str, kept))}")
+    print(f"tuned lists written to {args.out or checkpoint.folder}")
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name, value, least, most in (
+        ("trajectories", args.trajectories, 1, MAX_INTEGER),
+        ("batch_size", args.batch_size, 1, MAX_INTEGER),
+        ("seed", args.seed, 0, MAX_INTEGER),
+        ("guidance", args.guidance, 0, MAX_GUIDANCE),
+    ):
+        if not least <= value <= most:
+            raise RequestError(f"{name}: {value} is not allowed: it must be {least}..{most}")
+
+
+def _labels(checkpoint: Checkpoint, count: int, guidance: float) -> list[int] | None:
+    """One label after the other, so that each has as many trajectories."""
+    num_classes = len(checkpoint.classes)
+    each = [i % num_classes for i in range(count)] if num_classes else None
+    known = Labels(num_classes, checkpoint.card.null_label)
+    told = known.for_network(known.for_each(each, count, guidance))
+    return None if told is None else list(told)
+
+
+def _with_lists(checkpoint: Checkpoint, lists: dict[int, list[int]]) -> ModelCard:
+    """The checkpoint's card with the same lists for each sampler that follows such paths."""
+    table = {str(count): kept for count, kept in lists.items()}
+    tuned: dict[str, Any] = {sampler: dict(table) for sampler in tuning.TUNED_SAMPLERS}
+    check_tuned(tuned, tuning.TUNED_SAMPLERS, checkpoint.process.num_timesteps)
+    return dataclasses.replace(checkpoint.card, tuned=tuned)
+
+
+def _write(args: argparse.Namespace, checkpoint: Checkpoint, card: ModelCard) -> None:
+    try:
+        if args.out is None:
+            write_card(checkpoint.folder, card)
+        else:
+            save_checkpoint(args.out, checkpoint.load(), checkpoint.process, card)
+    except OSError as error:
+        where = args.out or checkpoint.folder
+        raise OutputError(where, f"the lists cannot be written: {error}") from error
