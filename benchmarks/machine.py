@@ -21,7 +21,7 @@ LIBRARIES = (
     "torch", "triton", "openvino", "diffusers", "denoising-diffusion-pytorch", "litserve",
     "fastapi", "uvicorn", "uvloop",
 )  # fmt: skip
-PEAK_SIDES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192, 16384)}
+PEAK_SIDES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192, 16384)}
 """Sides of the square matrices whose products are tried."""
 AT_ONCE = 0.02
 """Seconds of work that a GPU is given before it is waited for: else far more would queue up."""

@@ -121,7 +121,7 @@ def measure_network(
             except (ImportError, RuntimeError) as error:  # not installed, or cannot be had here
                 errors[name] = first_line(error)
         for size in plan.sizes:
-            peak = matrix_peak(device, precision, clock=clock)
+            peak = matrix_peak(device, precision, seconds=plan.seconds, clock=clock)
             steps, failed = calibrate(ready, size, plan.seconds, clock)
             able = {name: ready[name] for name in steps}
             taken = alternate(able, size, steps, plan.rounds, clock)

@@ -1,6 +1,5 @@
 """How lists of timesteps are compared."""
 
-
 import pytest
 import torch
 
