@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from app.engine.runtime import make_runtime
-from app.wire.options import Options
+from app.wire.options import AUTO, Options
 from benchmarks.engine_client import EngineClient
 from benchmarks.machine import TORCH_TYPES, Precision
 from benchmarks.networks import Network
@@ -46,7 +46,7 @@ def engine(setting: Setting, stack: contextlib.ExitStack) -> Sample:
     """Our engine, as the server runs it, DDIM."""
     check_precision(setting)
     options = Options(
-        setting.network.folder, setting.device.type, "auto", setting.threads, setting.max_batch
+        setting.network.folder, setting.device.type, "auto", setting.threads, max_batch=AUTO
     )
     client = stack.enter_context(EngineClient(options))
 

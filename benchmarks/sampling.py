@@ -38,8 +38,6 @@ from benchmarks.sampling_report import merged, plot, tables
 from diffusion.cores import available_cores
 
 SIZES = {"cpu": [1, 2, 4, 8, 16, 32], "cuda": [1, 4, 16, 64, 256, 512, 1024]}
-MAX_BATCH = {"cpu": 16, "cuda": 256}
-"""Of our engine: the server's default, and what a GPU is asked for."""
 STEPS = 2, 50
 """Of a turn's chain."""
 QUICK = {
@@ -75,7 +73,6 @@ class Plan:
     seconds: float
     device: str
     threads: int
-    max_batch: int
     clock: str
 
 
@@ -111,7 +108,7 @@ def measure_network(
 ) -> Iterator[tuple[float, list[Cell]]]:
     """For each batch size, the machine's peak and every contender."""
     device, clock = torch.device(plan.device), CLOCKS[plan.clock]
-    setting = Setting(network, precision, device, plan.threads, plan.max_batch)
+    setting = Setting(network, precision, device, plan.threads, max(plan.sizes))
     with contextlib.ExitStack() as stack:
         ready: dict[str, Sample] = {}
         errors: dict[str, str] = {}
@@ -196,7 +193,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--clock", choices=list(CLOCKS), default="wall",
         help="what seconds are: those on the wall, or the processor's, for one thread on a machine "
         "that does other work, too (%(default)s)")  # fmt: skip
-    add("--max-batch", type=int, help="largest batch of our engine (16; 256 on a GPU)")
     add("--quick", action="store_true", help="a tiny network for a moment, to try the command")
     add("--out", type=Path, help="write what was measured to this JSON file")
     add("--plot", type=Path, help="write the plot to this file, .svg or .png")
@@ -216,7 +212,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
     return Plan(
         args.networks, args.precisions, here, args.sizes or SIZES[args.device],
         args.rounds, args.seconds, args.device,
-        args.threads or available_cores(), args.max_batch or MAX_BATCH[args.device], args.clock,
+        args.threads or available_cores(), args.clock,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from app.engine.runtime import EagerRuntime, make_runtime
-from app.wire.options import Options
+from app.wire.options import AUTO, Options
 from benchmarks.engine_client import EngineClient
 from benchmarks.gpu.step import Step, main
 from benchmarks.gpu.variants import Captured, Inputs
@@ -23,13 +23,12 @@ from diffusion.cores import available_cores
 from diffusion.process import Process
 from diffusion.samplers import make_table
 
-RUNTIMES = {"cuda": ("slots", "cuda-graph"), "cpu": ("eager",)}
+RUNTIMES = {"cuda": ("slots", "cuda-graph"), "cpu": ("slots", "eager")}
 NAMES = "paper", "mnist"
 CHAINS = 256, 1, 16, 64, 512, 1024
 AT_ONCE_SECONDS = 10.0
 """A number of chains whose images would take longer is left out."""
 STEPS, LONG_STEPS = 50, 1000
-MAX_BATCH = 256
 MANY, ONE_IMAGES = 256, 20
 """Images of the large request, and requests for one image beside it."""
 PATIENCE_SECONDS = 30.0
@@ -48,8 +47,10 @@ def run(step: Step) -> None:
 
 def measure(step: Step, network: Network, runtime: str) -> None:
     """One engine. Raises LookupError where there is no such runtime yet."""
-    max_batch = 4 if step.tiny else MAX_BATCH
-    options = Options(network.folder, step.device.type, runtime, available_cores(), max_batch)
+    options = Options(
+        network.folder, step.device.type, runtime, available_cores(),
+        max_batch=4 if step.tiny else AUTO,
+    )  # fmt: skip
     with EngineClient(options) as engine:
         if engine.model.runtime != runtime:
             raise LookupError(f"there is no runtime {runtime}")
