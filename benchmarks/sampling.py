@@ -8,8 +8,8 @@ turns in rounds, so that other work on the machine slows all of them; ratios are
 A turn is a whole chain, from noise to images in the CPU's memory, of as many steps (2 to 50) as
 take about --seconds. What a step takes is the turn's time over its steps. GFLOP/s are those of the
 network (PyTorch's count of its convolutions, linear layers and attention) at so many image-steps a
-second; the machine's peak is the fastest product of large matrices in the same precision, tried
-again before each batch size.
+second; the machine's peak is the fastest product of large matrices, or convolution, in the same
+precision, tried again before each batch size.
 
     python -m benchmarks.sampling --from sampling.json --plot sampling.svg   # the tables again
 
