@@ -96,7 +96,8 @@ def test_runs_of_several_networks_or_precisions_are_one() -> None:
         "machine": {}, "cells": [{**cell("ours", 1, 0.1), "precision": "bfloat16"}],
         "networks": {"mnist": {"parameters": 1000, "flops": 10**9, "peaks": {"bfloat16": 2e12}}},
     }  # fmt: skip
-    both = merged([FOUND, half])
+    again = {**half, "networks": {"mnist": {**half["networks"]["mnist"], "peaks": {"float32": 1}}}}
+    both = merged([FOUND, half, {**again, "cells": []}])
     assert both["networks"]["mnist"]["peaks"] == {"float32": 1e12, "bfloat16": 2e12}
     text = tables(both)
     assert "### mnist, float32" in text and "### mnist, bfloat16" in text
