@@ -142,6 +142,7 @@ def make_services(
             runtime=settings.runtime,
             threads=settings.threads_per_engine,
             max_batch=settings.max_batch or AUTO,
+            precision=settings.precision,
             log_format=settings.log_format,
             log_level=settings.log_level,
         )

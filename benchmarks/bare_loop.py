@@ -10,6 +10,7 @@ import torch
 from app.engine.runtime import make_runtime
 from benchmarks.machine import synchronise
 from diffusion.checkpoint import open_checkpoint
+from diffusion.config import Precision
 from diffusion.process import Process
 from diffusion.reverse import step
 from diffusion.samplers import make_table
@@ -34,13 +35,16 @@ class BareLoop:
         device: str,
         threads: int,
         batch_sizes: Sequence[int],
+        precision: Precision = "float32",
     ) -> None:
         """`batch_sizes`: of all lanes together, as `GET /model` has them."""
         torch.set_num_threads(threads)
         self._opened = open_checkpoint(checkpoint)
         self._device = torch.device(device)
         model = self._opened.eps_model()
-        self._runtime = make_runtime(runtime_name, model, self._device, threads, max(batch_sizes))
+        self._runtime = make_runtime(
+            runtime_name, model, self._device, threads, max(batch_sizes), precision
+        )
         self._runtime.keep(tuple(batch_sizes))
         if self._runtime.name == "openvino":
             torch.set_num_threads(1)  # as in the engine

@@ -10,9 +10,10 @@ from torch import Tensor
 from app.engine.runtime import make_runtime
 from app.wire.options import AUTO, Options
 from benchmarks.engine_client import EngineClient
-from benchmarks.machine import TORCH_TYPES, Precision
+from benchmarks.machine import TORCH_TYPES
 from benchmarks.networks import Network
 from benchmarks.peers.loops import PipelineName, Sample, lucidrains, pipeline
+from diffusion.config import Precision
 from diffusion.guidance import Conditioning
 from diffusion.process import Process
 from diffusion.reverse import sample
@@ -32,10 +33,10 @@ class Setting:
     max_batch: int
 
 
-def check_precision(setting: Setting) -> None:
-    """Raise RuntimeError where our runtimes do not compute in that precision."""
-    if setting.precision != "float32":
-        raise RuntimeError(f"ours computes in float32 alone, not in {setting.precision}")
+def check_precision(made: str, setting: Setting) -> None:
+    """Raise RuntimeError where a network is not computed in the precision asked for."""
+    if made != setting.precision:
+        raise RuntimeError(f"ours computes this network in {made}, not in {setting.precision}")
 
 
 Make = Callable[[Setting, contextlib.ExitStack], Sample]
@@ -44,11 +45,12 @@ Make = Callable[[Setting, contextlib.ExitStack], Sample]
 
 def engine(setting: Setting, stack: contextlib.ExitStack) -> Sample:
     """Our engine, as the server runs it, DDIM."""
-    check_precision(setting)
     options = Options(
-        setting.network.folder, setting.device.type, "auto", setting.threads, max_batch=AUTO
-    )
+        setting.network.folder, setting.device.type, "auto", setting.threads, AUTO,
+        setting.precision,
+    )  # fmt: skip
     client = stack.enter_context(EngineClient(options))
+    check_precision(client.model.precision, setting)
 
     def made(images: int, steps: int) -> Tensor:
         job = client.submit(images, steps)
@@ -64,12 +66,14 @@ def ours(runtime: str, sampler: SamplerName) -> Make:
     """One of our runtimes (a name that `make_runtime` takes) and samplers, without an engine."""
 
     def prepare(setting: Setting, _stack: contextlib.ExitStack) -> Sample:
-        check_precision(setting)
         checkpoint, device = setting.network.checkpoint, setting.device
         process = Process.from_config(checkpoint.process)
         shape, clip = checkpoint.unet.image_shape, checkpoint.process.clip
         model = setting.network.model()
-        run = make_runtime(runtime, model, device, setting.threads, setting.max_batch)
+        run = make_runtime(
+            runtime, model, device, setting.threads, setting.max_batch, setting.precision
+        )
+        check_precision(run.precision, setting)
 
         @torch.inference_mode()
         def made(images: int, steps: int) -> Tensor:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from diffusion.cores import available_cores
 
-Precision = Literal["float32", "tf32", "bfloat16"]
+MatrixPrecision = Literal["float32", "tf32", "bfloat16"]
 """What matrices are multiplied in; `tf32` is float32 with a GPU's shorter factors."""
-TORCH_TYPES: dict[Precision, torch.dtype] = {
+TORCH_TYPES: dict[MatrixPrecision, torch.dtype] = {
     "float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16
 }  # fmt: skip
 LIBRARIES = (
@@ -116,7 +116,7 @@ def use_tf32(*, allowed: bool) -> None:
 @torch.inference_mode()
 def matrix_peak(
     device: torch.device,
-    precision: Precision,
+    precision: MatrixPrecision,
     sides: Sequence[int] = (),
     seconds: float = PEAK_SECONDS,
     clock: Clock = time.perf_counter,

@@ -25,16 +25,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from tqdm import tqdm
 
 from benchmarks.contenders import CONTENDERS, Setting
-from benchmarks.machine import CLOCKS, Clock, Precision, machine, matrix_peak
+from benchmarks.machine import CLOCKS, Clock, machine, matrix_peak
 from benchmarks.networks import NETWORKS, Network
 from benchmarks.peers.loops import Sample
 from benchmarks.sampling_report import merged, plot, tables
+from diffusion.config import Precision
 from diffusion.cores import available_cores
 
 SIZES = {"cpu": [1, 2, 4, 8, 16, 32], "cuda": [1, 4, 16, 64, 256, 512, 1024]}
@@ -182,7 +183,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--networks", nargs="+", choices=list(NETWORKS), default=["mnist", "cifar10", "paper"],
         help="networks (%(default)s)")  # fmt: skip
-    add("--precisions", nargs="+", choices=["float32", "bfloat16"], default=["float32"],
+    add("--precisions", nargs="+", choices=get_args(Precision), default=["float32"],
         help="precisions, one after the other (%(default)s)")  # fmt: skip
     add("--contenders", nargs="+", choices=list(CONTENDERS), help="who is measured (all)")
     add("--sizes", nargs="+", type=int, help=f"batch sizes ({SIZES['cpu']}; GPU {SIZES['cuda']})")

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from diffusion.config import Precision
 from tests.app.server import free_port
 
 START_SECONDS = 180
@@ -50,33 +51,42 @@ def ours(checkpoint: str, *flags: str) -> Kind:
     return Kind("ours", command, "/readyz", has_trajectories=True, is_ours=True)
 
 
-def lock(checkpoint: str, device: str) -> Kind:
+def lock(checkpoint: str, device: str, precision: Precision) -> Kind:
     """FastAPI and a lock."""
-    command = ("benchmarks.peers.lock", f"--checkpoint={checkpoint}", f"--device={device}")
+    command = (
+        "benchmarks.peers.lock", f"--checkpoint={checkpoint}", f"--device={device}",
+        f"--precision={precision}",
+    )  # fmt: skip
     return Kind("lock", command, "/health", has_trajectories=True)
 
 
-def litserve(checkpoint: str, device: str, max_batch: int) -> Kind:
+def litserve(checkpoint: str, device: str, precision: Precision, max_batch: int) -> Kind:
     """LitServe with dynamic batching."""
     command = (
         "benchmarks.peers.batching", f"--checkpoint={checkpoint}", f"--device={device}",
-        f"--max-batch={max_batch}",
+        f"--precision={precision}", f"--max-batch={max_batch}",
     )  # fmt: skip
     return Kind(f"litserve-{max_batch}", command, "/health", has_trajectories=False)
 
 
-def kind_of(name: str, checkpoint: str, device: str, our_flags: Sequence[str]) -> Kind:
+def kind_of(
+    name: str,
+    checkpoint: str,
+    device: str,
+    our_flags: Sequence[str],
+    precision: Precision = "float32",
+) -> Kind:
     """The server of a name. Raises ValueError for one that there is not, or is not installed."""
     if name == "ours":
-        return ours(checkpoint, *our_flags)
+        return ours(checkpoint, f"--precision={precision}", *our_flags)
     if name == "lock":
-        return lock(checkpoint, device)
+        return lock(checkpoint, device, precision)
     kind, _, batch = name.partition("-")
     if kind != "litserve" or not batch.isdecimal():
         raise ValueError(f"{name!r}: it must be ours, lock or litserve-BATCH")
     if importlib.util.find_spec("litserve") is None:
         raise ValueError(f"{name}: not installed; pip install -e '.[benchmarks]', or leave it out")
-    return litserve(checkpoint, device, int(batch))
+    return litserve(checkpoint, device, precision, int(batch))
 
 
 @dataclass(frozen=True)

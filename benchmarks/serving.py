@@ -30,6 +30,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import uvloop
@@ -41,6 +42,7 @@ from benchmarks.machine import machine
 from benchmarks.servers import Kind, Memory, Running, kind_of, paused, running
 from benchmarks.serving_report import Latencies, OpenLoop, Report, Saturation, tables
 from benchmarks.tables import finite
+from diffusion.config import Precision
 from diffusion.cores import available_cores
 
 DDIM = {"sampler": "ddim", "steps": 50, "labels": 3}
@@ -72,6 +74,7 @@ class Plan:
     checkpoint: str
     device: str
     runtime: str
+    precision: Precision
     max_batch: int
     turns: int
     seconds: float
@@ -182,7 +185,7 @@ def bare_loop(server: Running, plan: Plan) -> BareLoop:
     """Of our server's batch sizes, on as many threads as its engine has by default."""
     sizes = httpx.get(f"{server.url}/model").raise_for_status().json()["batch_sizes"]
     threads = available_cores()
-    return BareLoop(plan.checkpoint, plan.runtime, plan.device, threads, sizes)
+    return BareLoop(plan.checkpoint, plan.runtime, plan.device, threads, sizes, plan.precision)
 
 
 async def overtake(
@@ -266,6 +269,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="device of all servers (%(default)s)",
     )
     add("--runtime", default="auto", help="runtime of our server (%(default)s)")
+    add("--precision", choices=get_args(Precision), default="float32",
+        help="of all servers; in the peers bfloat16 is autocast (%(default)s)")  # fmt: skip
     add("--max-batch", type=positive, default=16, help="largest batch of our server (%(default)s)")
     add("--duration", type=float, default=10.0, metavar="SECONDS",
         help="length of a turn, and of an open loop (%(default)s)")  # fmt: skip
@@ -303,13 +308,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     try:
         flags = [f"--{flag}={getattr(args, flag.replace('-', '_'))}" for flag in OUR_FLAGS]
-        kinds = [kind_of(name, args.checkpoint, args.device, flags) for name in args.servers]
+        kinds = [
+            kind_of(name, args.checkpoint, args.device, flags, args.precision)
+            for name in args.servers
+        ]
     except ValueError as error:
         print(f"--servers: {error}", file=sys.stderr)
         return 2
     plan = Plan(
-        args.checkpoint, args.device, args.runtime, args.max_batch, args.turns, args.duration,
-        args.clients, tuple(args.rates), tuple(args.mixes), args.timeout, args.seed, args.capacity,
+        args.checkpoint, args.device, args.runtime, args.precision, args.max_batch, args.turns,
+        args.duration, args.clients, tuple(args.rates), tuple(args.mixes), args.timeout, args.seed,
+        args.capacity,
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(started(kind)) for kind in kinds]
@@ -324,7 +333,8 @@ def main(argv: Sequence[str] | None = None) -> int:
              "reports": [dataclasses.asdict(report) for report in reports]}  # fmt: skip
     if args.out:
         args.out.write_text(json.dumps(finite(found), indent=2, allow_nan=False) + "\n")
-    print(f"{found['machine']}\n\nCapacity: {plan.capacity:.3g} images/s.\n\n{tables(reports)}")
+    print(f"{found['machine']}, {plan.precision}\n")
+    print(f"Capacity: {plan.capacity:.3g} images/s.\n\n{tables(reports)}")
     return 0
 
 

@@ -66,6 +66,8 @@ class ModelCard:
     command: str | None = None  # that trained it
     trained: dict[str, Any] = dataclasses.field(default_factory=dict)  # steps, images, machine, …
     quality: dict[str, Any] = dataclasses.field(default_factory=dict)  # measured, with commands
+    # What another precision than float32 was measured to lose, by its name
+    precisions: dict[str, Any] = dataclasses.field(default_factory=dict)
     tuned: dict[str, Any] = dataclasses.field(default_factory=dict)  # as `diffusion.tuned` says
     recommended: dict[str, Any] = dataclasses.field(default_factory=dict)  # sampler, steps, spacing
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO, get_args
 
 from diffusion import flags
-from diffusion.config import FeaturesName, LabelMix, RuntimeName
+from diffusion.config import FeaturesName, LabelMix, PrecisionName, RuntimeName
 from diffusion.spacing import SamplerName
 from diffusion.training.errors import Interrupted, TrainingError
 
@@ -217,6 +217,12 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
         help="test images that are measured with all terms, beside --terms, to show that both give "
         "the same bound (default: %(default)s)")
 
+    add = parser.add_argument_group("the precisions").add_argument
+    add("--precisions", action="store_true",
+        help="measure in float32, and also what bfloat16 loses: the bound of the same images, and "
+        "the first sampler's samples of the same seed, beside float32 with the next seed "
+        "(default: don't)")
+
     add = parser.add_argument_group("the samples").add_argument
     add("--samples", type=int, default=500, metavar="COUNT",
         help="images to make with each sampler, 10 or more (default: %(default)s)")
@@ -296,6 +302,9 @@ def _add_runtime(parser: argparse.ArgumentParser, batch_size: str) -> None:
     add("--runtime", default="auto", choices=get_args(RuntimeName),
         help="openvino is the faster on a CPU, eager is PyTorch; auto is openvino where it is "
         "installed and the device a CPU (default: %(default)s)")
+    add("--precision", default="auto", choices=get_args(PrecisionName),
+        help="auto is bfloat16 where the processor multiplies that itself and the model's card "
+        "says that it loses nothing, else float32 (default: %(default)s)")
     add("--batch-size", type=int, default=64, metavar="COUNT", help=batch_size)
 
 

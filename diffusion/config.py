@@ -19,6 +19,11 @@ Variance = Literal["fixed_small", "fixed_large", "learned_range"]
 Prediction = Literal["eps", "x_0", "v"]
 RuntimeName = Literal["auto", "openvino", "eager"]
 """What runs the network: OpenVINO, or PyTorch operation by operation; `auto` chooses."""
+Precision = Literal["float32", "bfloat16"]
+"""The numbers that a network is computed in; bfloat16 has float32's range and 8 bits of digits."""
+PrecisionName = Literal["auto", "float32", "bfloat16"]
+"""A precision that is asked for; `auto` is bfloat16 where it is faster and measured to lose
+nothing."""
 FeaturesName = Literal["auto", "classifier", "inception", "random"]
 """What an evaluation measures distances in; `auto` chooses."""
 Crop = Literal["center", "random", "none", "pad"]
@@ -83,7 +88,7 @@ class TrainingConfig:
     ema_decay: float = 0.9999  # of the average of weights, which is what is exported
     label_dropout: float = 0.0  # the share of labels replaced by the null label, for guidance
     horizontal_flip: bool = True  # mirrors half of the images, at random
-    precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass
+    precision: Precision = "float32"  # of the forward pass
     channels_last: bool = True  # the memory layout in which convolutions are faster
     compile: bool = False  # with torch.compile, on a GPU; on a CPU it gains nothing
     log_every: int = 100  # steps between log lines

@@ -33,6 +33,19 @@ def describe_machine(device: torch.device) -> str:
     return ", ".join(parts)
 
 
+BFLOAT16 = ("amx_bf16", "avx512_bf16", "bf16")
+"""What PyTorch calls the instructions that multiply bfloat16: of x86-64 two, of ARM one."""
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Does the device multiply numbers of bfloat16 itself, so that they are faster than float32?"""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # Older versions of PyTorch do not tell
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in BFLOAT16)
+
+
 def total_memory(device: torch.device) -> int | None:
     """Return the memory of a GPU, or of this machine for its CPU, in bytes; None if not known."""
     if device.type == "cuda":

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from diffusion.bfloat16 import in_bfloat16
 from diffusion.checkpoint import Checkpoint, open_checkpoint
-from diffusion.config import RuntimeName, Variance
+from diffusion.config import Precision, PrecisionName, RuntimeName, Variance
 from diffusion.devices import pick_device, total_memory
 from diffusion.guidance import Conditioning, Model
 from diffusion.labels import Labels, check_interval
 from diffusion.openvino.model import CompiledModel
+from diffusion.precision import choose_precision
 from diffusion.process import Process
 from diffusion.reverse import sample
 from diffusion.sampler_table import SamplerTable
@@ -54,37 +56,53 @@ class Source:
     model: Model
     device: torch.device
     runtime: Literal["openvino", "eager"]
+    precision: Precision = "float32"
 
     @classmethod
-    def open(cls, source: str | Path, device: str = "auto", runtime: RuntimeName = "auto") -> Self:
+    def open(
+        cls,
+        source: str | Path,
+        device: str = "auto",
+        runtime: RuntimeName = "auto",
+        precision: PrecisionName = "auto",
+    ) -> Self:
         """Load the checkpoint in a folder, or of a built-in name.
 
         Raises CheckpointError, DeviceError, or RequestError where the runtime cannot be had.
         """
-        return cls.of(open_checkpoint(source), device, runtime)
+        return cls.of(open_checkpoint(source), device, runtime, precision)
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, device: str, runtime: RuntimeName) -> Self:
+    def of(
+        cls,
+        checkpoint: Checkpoint,
+        device: str,
+        runtime: RuntimeName,
+        precision: PrecisionName = "auto",
+    ) -> Self:
         """Load a checkpoint whose folder has been read.
 
         Raises CheckpointError, DeviceError, or RequestError where the runtime cannot be had.
         """
         target = pick_device(device)
         process = Process.from_config(checkpoint.process)
+        chosen = choose_precision(precision, checkpoint.card, target).precision
         model = checkpoint.eps_model(target)
-        if runtime == "eager" or target.type != "cpu":
-            if runtime == "openvino":
-                raise RequestError(f"runtime: openvino runs on the CPU, not on {target}; use eager")
-            return cls(checkpoint, process, model, target, "eager")
-        try:
-            compiled = CompiledModel(model, torch.get_num_threads())
-        except ImportError as error:
-            if runtime == "openvino":
-                raise RequestError(
-                    "runtime: openvino is not installed; use eager, or install the extra `openvino`"
-                ) from error
-            return cls(checkpoint, process, model, target, "eager")
-        return cls(checkpoint, process, compiled, target, "openvino")
+        if runtime != "eager" and target.type == "cpu":
+            try:
+                compiled = CompiledModel(model, torch.get_num_threads(), chosen)
+            except ImportError as error:
+                if runtime == "openvino":
+                    raise RequestError(
+                        "runtime: openvino is not installed; use eager, or install the extra "
+                        "`openvino`"
+                    ) from error
+            else:
+                return cls(checkpoint, process, compiled, target, "openvino", compiled.precision)
+        elif runtime == "openvino":
+            raise RequestError(f"runtime: openvino runs on the CPU, not on {target}; use eager")
+        eager = in_bfloat16(model) if chosen == "bfloat16" else model
+        return cls(checkpoint, process, eager, target, "eager", chosen)
 
 
 @dataclass(frozen=True)

@@ -227,6 +227,7 @@ def describe(options: Options, step_seconds: float) -> ModelInfo:
         parameters=len(weights) // 4,
         runtime="eager",
         precision="float32",
+        precision_reason="float32 was asked for",
         device="cpu",
         batch_sizes=tuple(sizes),
         step_seconds={str(size): step_seconds for size in sizes},

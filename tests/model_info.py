@@ -24,6 +24,7 @@ MODEL = ModelInfo(
     parameters=1000,
     runtime="eager",
     precision="float32",
+    precision_reason="float32 was asked for",
     device="cpu",
     batch_sizes=(4, 8),
     step_seconds={"4": 0.01, "8": 0.02},

@@ -71,6 +71,7 @@ LIGHT_MODULES = {
         "app.settings.security",
         "app.settings.server",
         "app.settings.values",
+        "diffusion.config",
         "diffusion.cores",
     },
     "app/settings/security.py": {"app.settings.values"},

@@ -276,7 +276,7 @@ class Model:
 
     @property
     def _runs(self) -> str:
-        return f"{self.runtime} on {self.device}"
+        return f"{self.runtime} in {self.precision} on {self.device}"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ from app.wire.options import AUTO, Options
 from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from diffusion.devices import pick_device
 from diffusion.pixels import PICTURE_CHANNELS
+from diffusion.precision import choose_precision
 from diffusion.process import Process
 
 log = logging.getLogger("ddpm.engine")
@@ -46,6 +48,9 @@ MAX_BATCH_CPU, MAX_BATCH_GPU = 16, 64
 """The largest batch where none is asked for; on a GPU with slots it is measured."""
 END_SECONDS = 10.0
 """Time that running steps have once the API process is gone."""
+
+Wrap = Callable[[Board[Any]], Board[Any]]
+"""Puts something around a board: faults, in tests."""
 
 
 def outlive_for(seconds: float, connection: socket.socket) -> None:
@@ -58,13 +63,18 @@ def outlive_for(seconds: float, connection: socket.socket) -> None:
     os._exit(1)
 
 
+def as_it_is(board: Board[Any]) -> Board[Any]:
+    """Put nothing around a board."""
+    return board
+
+
 def load(
-    options: Options, make_runner: type[Runner] = Runner, tell: Tell = tell_nobody
+    options: Options, wrap: Wrap = as_it_is, tell: Tell = tell_nobody
 ) -> tuple[Engine[Any], Ready]:
     """Load the checkpoint and warm up: the engine, and what to tell of its model.
 
-    `tell` is called with each step of the way. Raises CheckpointError, ConfigError, DeviceError or
-    RuntimeUnavailable.
+    `wrap` may put something around the board; `tell` is called with each step of the way. Raises
+    CheckpointError, ConfigError, DeviceError or RuntimeUnavailable.
     """
     torch.set_num_threads(options.threads)
     tell(Starting(f"loading the checkpoint {options.checkpoint}"))
@@ -78,11 +88,12 @@ def load(
     model = checkpoint.eps_model()
     device = pick_device(options.device)
     tell(Starting(f"preparing the network for {device}"))
+    chosen = choose_precision(options.precision, checkpoint.card, device)
     opened = open_slots(options.runtime, device, checkpoint.process.clip)
     name = options.runtime if opened is None else "slots"
     form = form_of(checkpoint)
     max_batch = options.max_batch or (MAX_BATCH_CPU if device.type == "cpu" else MAX_BATCH_GPU)
-    runtime = make_runtime(name, model, device, options.threads, max_batch)
+    runtime = make_runtime(name, model, device, options.threads, max_batch, chosen.precision)
     if opened is not None and options.max_batch == AUTO and opened.queue.runs_ahead:
         runtime.keep((measured_size(opened, runtime, form),))
     if runtime.name == "openvino":
@@ -91,17 +102,24 @@ def load(
     sizes = invariant or runtime.batch_sizes
     clip = checkpoint.process.clip
     runner: Board[Any] = (
-        make_runner(runtime, sizes, form.shape, clip, form.null_label)
+        Runner(runtime, sizes, form.shape, clip, form.null_label)
         if opened is None
         else make_board(opened, runtime, form, sizes)
     )
+    runner = wrap(runner)
     measured = step_seconds(process, runner, is_conditional=form.is_conditional, tell=tell)
     curve = measured.up_to_the_knee()
     runtime.keep(curve.sizes)
     runner.batch_sizes = curve.sizes
     parameters = sum(p.numel() for p in model.parameters())
     info = describe(
-        checkpoint, process, runtime, measured, parameters, is_invariant=bool(invariant)
+        checkpoint,
+        process,
+        runtime,
+        chosen.ran(runtime.precision).reason,
+        measured,
+        parameters,
+        is_invariant=bool(invariant),
     )
     return Engine(process, runner, curve), Ready(info)
 
@@ -131,6 +149,7 @@ def describe(
     checkpoint: Checkpoint,
     process: Process,
     runtime: Runtime,
+    precision_reason: str,
     measured: LatencyCurve,
     parameters: int,
     *,
@@ -161,6 +180,7 @@ def describe(
         parameters=parameters,
         runtime=runtime.name,
         precision=runtime.precision,
+        precision_reason=precision_reason,
         device=str(runtime.device),
         batch_sizes=curve.sizes,
         step_seconds={str(size): measured.seconds(size) for size in measured.sizes},
@@ -169,8 +189,8 @@ def describe(
     )
 
 
-def main(make_runner: type[Runner] = Runner) -> None:
-    """Run until the API process goes away."""
+def main(wrap: Wrap = as_it_is) -> None:
+    """Run until the API process goes away. `wrap` may put something around the board."""
     for stopping in (
         signal.SIGINT,
         signal.SIGTERM,
@@ -183,7 +203,7 @@ def main(make_runner: type[Runner] = Runner) -> None:
     threading.Thread(target=outlive_for, args=(END_SECONDS, connection), daemon=True).start()
     try:
         try:
-            engine, ready = load(options, make_runner, channel.send)
+            engine, ready = load(options, wrap, channel.send)
             engine.on_step = FlightRecorder(recorder_fd).write
         except Exception as error:
             log.debug("engine cannot start", exc_info=error)

@@ -12,8 +12,9 @@ TOLERANCE = 1.6
 """How many times longer than needed a step may become for the sake of much longer jobs."""
 COMPARABLE = 4.0
 """A job is much longer than another if it takes more than so many times as long, each alone."""
-RUN_SECONDS = 0.002
-"""Time for which several steps are begun at once: in so much the next batch can be prepared."""
+RUN_SECONDS = 0.004
+"""Time for which several steps are begun at once: in so much the next batch of some hundred chains
+can be prepared."""
 IDLE = 0.05
 """Share of the rows that may idle in it, once their chains are at an end, while others wait."""
 LEAVING = 4

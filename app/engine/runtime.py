@@ -10,6 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from diffusion.bfloat16 import in_bfloat16
+from diffusion.config import Precision
 from diffusion.openvino.model import CompiledModel
 from diffusion.parameterization import EpsModel
 
@@ -33,7 +35,7 @@ class Runtime(Protocol):
     """What the runner needs of a network that runs: a callable, and what is known of it."""
 
     name: str
-    precision: str
+    precision: Precision  # what is asked for, or float32 where that is too far from it
     device: torch.device
     batch_sizes: tuple[int, ...]  # increasing
     lanes: Lanes | None
@@ -53,11 +55,17 @@ class EagerRuntime:
     """
 
     name = "eager"
-    precision = "float32"
     lanes: Lanes | None = None
 
-    def __init__(self, model: EpsModel, device: torch.device, max_batch: int) -> None:
-        self.model = model.to(device)
+    def __init__(
+        self,
+        model: EpsModel,
+        device: torch.device,
+        max_batch: int,
+        precision: Precision = "float32",
+    ) -> None:
+        self.precision = precision
+        self.model = (in_bfloat16(model) if precision == "bfloat16" else model).to(device)
         self.device = device
         sizes = powers_of_two(max(4, 1 << (max_batch.bit_length() - 1)), first=4)
         self.batch_sizes = sizes if device.type == "cpu" else sizes[-1:]
@@ -94,8 +102,14 @@ class CUDAGraphRuntime(EagerRuntime):
     name = "cuda-graph"
     num_lanes = 2
 
-    def __init__(self, model: EpsModel, device: torch.device, max_batch: int) -> None:
-        super().__init__(model, device, max_batch)
+    def __init__(
+        self,
+        model: EpsModel,
+        device: torch.device,
+        max_batch: int,
+        precision: Precision = "float32",
+    ) -> None:
+        super().__init__(model, device, max_batch, precision)
         self.lanes = self
         self._recordings: dict[tuple[int, int], Recording] = {}  # by lane and rows
 
@@ -151,20 +165,22 @@ class Recording:
 
 
 class OpenVINORuntime:
-    """Runs the network in OpenVINO on the CPU, in float32, compiled for each batch size."""
+    """Runs the network in OpenVINO on the CPU, compiled for each batch size."""
 
     name = "openvino"
-    precision = "float32"
     device = torch.device("cpu")
 
-    def __init__(self, model: EpsModel, threads: int, max_batch: int) -> None:
+    def __init__(
+        self, model: EpsModel, threads: int, max_batch: int, precision: Precision = "float32"
+    ) -> None:
         self.batch_sizes = powers_of_two(max_batch, first=1)
         try:
-            self._model = CompiledModel(model, threads)
+            self._model = CompiledModel(model, threads, precision)
         except ImportError as error:
             raise RuntimeUnavailable(
                 "runtime: openvino is not installed; install the extra `openvino`, or use eager"
             ) from error
+        self.precision = self._model.precision
         self.lanes: Lanes | None = self._model if self._model.num_lanes > 1 else None
 
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
@@ -185,7 +201,12 @@ def powers_of_two(largest: int, *, first: int) -> tuple[int, ...]:
 
 
 def make_runtime(
-    name: str, model: EpsModel, device: torch.device, threads: int, max_batch: int
+    name: str,
+    model: EpsModel,
+    device: torch.device,
+    threads: int,
+    max_batch: int,
+    precision: Precision = "float32",
 ) -> Runtime:
     """Make the runtime of that name. `auto` is a CUDA graph on a GPU; on a CPU it is OpenVINO where
     that is installed, else eager.
@@ -197,14 +218,14 @@ def make_runtime(
     if name == "cuda-graph" and device.type != "cuda":
         raise RuntimeUnavailable(f"runtime: cuda-graph runs on a GPU, not on {device}")
     if name == "eager":
-        return EagerRuntime(model, device, max_batch)
+        return EagerRuntime(model, device, max_batch, precision)
     if name == "slots":
-        return SlotsRuntime(model, device, max_batch)
+        return SlotsRuntime(model, device, max_batch, precision)
     if device.type == "cuda":
-        return CUDAGraphRuntime(model, device, max_batch)
+        return CUDAGraphRuntime(model, device, max_batch, precision)
     try:
-        return OpenVINORuntime(model, threads, max_batch)
+        return OpenVINORuntime(model, threads, max_batch, precision)
     except RuntimeUnavailable:
         if name == "openvino":
             raise
-        return EagerRuntime(model, device, max_batch)
+        return EagerRuntime(model, device, max_batch, precision)

@@ -126,7 +126,8 @@ class Scheduler:
         others_wait = sum(job.num_waiting for job in active) > len(batch)
         if self._lanes > 1 and not (self._batches or others_wait):
             batch.has_machine = batch.is_only = True
-        batch.lengthen(self.max_steps, others_wait=others_wait)
+        if not batch.is_only:  # of a suspect the very step is to be known that it dies in
+            batch.lengthen(self.max_steps, others_wait=others_wait)
         seconds = batch.machine_seconds
         self._pay(batch, seconds)
         for job in active:

@@ -78,9 +78,14 @@ def step_seconds(
     RuntimeError when a step cannot be taken.
     """
     rehearsal = Rehearsal(
-        runner.batch_sizes, process.num_timesteps, is_conditional=is_conditional, tell=tell
+        runner.batch_sizes,
+        process.num_timesteps,
+        is_conditional=is_conditional,
+        least_steps=runner.max_steps * LARGEST_STEPS,
+        tell=tell,
     )
-    no_size_is_better = LatencyCurve({size: float(size) for size in runner.batch_sizes})
+    # So short that batches have as many steps as they may: what is measured is the device
+    no_size_is_better = LatencyCurve({size: 1e-6 * size for size in runner.batch_sizes})
     with contextlib.suppress(Disconnected):
         LaneThreads(rehearsal, Engine(process, runner, no_size_is_better)).serve()
     return rehearsal.curve().up_to(runner.max_rows)  # memory may have run out
@@ -91,11 +96,19 @@ class Rehearsal:
     are worth having."""
 
     def __init__(
-        self, sizes: Sequence[int], T: int, *, is_conditional: bool, tell: Tell = tell_nobody
+        self,
+        sizes: Sequence[int],
+        T: int,
+        *,
+        is_conditional: bool,
+        least_steps: int = LARGEST_STEPS,
+        tell: Tell = tell_nobody,
     ) -> None:
+        """`least_steps` are those of the largest batch, of a model with T steps."""
         self.seconds: dict[int, list[float]] = {size: [] for size in sizes}  # of a step, by size
         self._largest = max(sizes)
         self._T = T
+        self._least_steps = least_steps
         self._is_conditional = is_conditional
         self._tell = tell
         self._rounds_begun = 0
@@ -152,5 +165,5 @@ class Rehearsal:
                 indices=tuple(range(size)),
                 labels=(0,) * size if self._is_conditional else None,
                 sampler="ddpm",
-                steps=min(self._T, LARGEST_STEPS * self._largest // size),
+                steps=min(self._T, self._least_steps * self._largest // size),
             )

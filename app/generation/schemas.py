@@ -216,7 +216,8 @@ class Model(BaseModel):
         description="By sampler, the numbers of steps for which spacing may be tuned."
     )
     runtime: str
-    precision: str
+    precision: str = Field(description="The numbers it is computed in: float32 or bfloat16.")
+    precision_reason: str = Field(description="Why in these, in one sentence.")
     device: str
     batch_sizes: list[int] = Field(
         description="Network rows in one step, for each size of batch that is in use. Where two "

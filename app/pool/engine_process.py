@@ -34,7 +34,7 @@ from app.wire.messages import (
     Unusable,
     encode,
 )
-from app.wire.options import Options
+from app.wire.options import AUTO, Options
 
 log = logging.getLogger("ddpm.engine")
 
@@ -110,8 +110,7 @@ class EngineProcess:
         """Rows in a step, at most; 0 while it has not chosen yet."""
         if self.model is None:
             return self.options.max_batch
-        largest = self.model.batch_sizes[-1]
-        return min(largest, self.options.max_batch or largest)
+        return min(self.model.batch_sizes[-1], self.options.max_batch)
 
     @property
     def backlog(self) -> int:
@@ -259,6 +258,8 @@ class EngineProcess:
         if self.model is not None:
             self._check_same(self.model, model)
         self.model = model
+        if self.options.max_batch == AUTO:  # the next process has the same: others may change bytes
+            self.options = dataclasses.replace(self.options, max_batch=model.batch_sizes[-1])
         self.status = "ready"
         self.starting = None
         log.info("engine %s is ready: %s on %s", self.pid, model.name, model.device)

@@ -16,6 +16,7 @@ from app.environment import PREFIX, OwnVariables
 from app.settings.security import MIN_KEY, SecuritySettings
 from app.settings.server import ServerSettings
 from app.settings.values import Positive, RowsOrAuto, SettingError, split
+from diffusion.config import PrecisionName
 from diffusion.cores import available_cores
 
 __all__ = ["GROUPS", "MIN_KEY", "SECRETS", "SettingError", "Settings", "check_database_url"]
@@ -34,6 +35,11 @@ class ModelSettings(BaseSettings):
         "auto",
         description="how the network is run; auto: slots on a GPU (cuda-graph where that fails its "
         "check), and on a CPU openvino if it is installed, else eager",
+    )
+    precision: PrecisionName = Field(
+        "auto",
+        description="auto, float32 or bfloat16; auto: bfloat16 on a CPU that multiplies that "
+        "itself, where the checkpoint's card says that it loses nothing, else float32",
     )
     threads: int = Field(
         0,

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgpack
 
-from diffusion.config import Variance
+from diffusion.config import Precision, Variance
 from diffusion.fields import from_dict
 from diffusion.spacing import SamplerName
 
@@ -111,7 +111,8 @@ class ModelInfo:
     tuned: dict[str, Any]  # as `diffusion.tuned` says
     parameters: int
     runtime: str
-    precision: str
+    precision: Precision
+    precision_reason: str  # in one sentence
     device: str
     batch_sizes: tuple[int, ...]
     step_seconds: dict[str, float]  # by batch size, measured at warm-up

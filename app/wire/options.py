@@ -4,6 +4,8 @@ import argparse
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
+from diffusion.config import PrecisionName
+
 AUTO = 0
 
 
@@ -16,6 +18,7 @@ class Options:
     runtime: str
     threads: int
     max_batch: int  # AUTO: the engine chooses
+    precision: PrecisionName = "auto"
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

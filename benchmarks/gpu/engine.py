@@ -19,11 +19,16 @@ from benchmarks.machine import seconds_of
 from benchmarks.networks import NETWORKS, Network
 from benchmarks.percentile import percentile
 from diffusion import reverse
+from diffusion.config import Precision
 from diffusion.cores import available_cores
 from diffusion.process import Process
 from diffusion.samplers import make_table
 
-RUNTIMES = {"cuda": ("slots", "cuda-graph"), "cpu": ("slots", "eager")}
+RUNTIMES: dict[str, tuple[tuple[str, Precision], ...]] = {
+    "cuda": (("slots", "bfloat16"), ("slots", "float32"), ("cuda-graph", "float32")),
+    "cpu": (("slots", "bfloat16"), ("eager", "float32")),
+}
+"""The most important first."""
 NAMES = "paper", "mnist"
 CHAINS = 256, 1, 16, 64, 512, 1024
 AT_ONCE_SECONDS = 10.0
@@ -41,15 +46,15 @@ def run(step: Step) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             network = NETWORKS[name](Path(folder) / name)
-            for runtime in RUNTIMES[step.device.type]:
-                step.attempt(f"{name}, {runtime}", partial(measure, step, network, runtime))
+            for case in RUNTIMES[step.device.type]:
+                step.attempt(f"{name}, {case}", partial(measure, step, network, *case))
 
 
-def measure(step: Step, network: Network, runtime: str) -> None:
+def measure(step: Step, network: Network, runtime: str, precision: Precision) -> None:
     """One engine. Raises LookupError where there is no such runtime yet."""
     options = Options(
         network.folder, step.device.type, runtime, available_cores(),
-        max_batch=4 if step.tiny else AUTO,
+        4 if step.tiny else AUTO, precision,
     )  # fmt: skip
     with EngineClient(options) as engine:
         if engine.model.runtime != runtime:
@@ -72,7 +77,7 @@ def measure(step: Step, network: Network, runtime: str) -> None:
                 best = max(best, rate(step, engine, network, chains))
         joiners(step, engine, network)
         long = long_chains(step, engine, network, best)
-    beside_bare(step, network, runtime, sizes[-1], {STEPS: best, LONG_STEPS: long})
+    beside_bare(step, network, (runtime, precision), sizes[-1], {STEPS: best, LONG_STEPS: long})
 
 
 def rate(step: Step, engine: EngineClient, network: Network, chains: int) -> float:
@@ -88,6 +93,7 @@ def rate(step: Step, engine: EngineClient, network: Network, chains: int) -> flo
         {
             "network": network.name,
             "runtime": engine.model.runtime,
+            "precision": engine.model.precision,
             "chains": chains,
             "steps": steps,
             "seconds": seconds,
@@ -117,6 +123,7 @@ def joiners(step: Step, engine: EngineClient, network: Network) -> None:
         {
             "network": network.name,
             "runtime": engine.model.runtime,
+            "precision": engine.model.precision,
             "large": many,
             "alone_p50": statistics.median(alone),
             "alone_p95": percentile(alone, 95),
@@ -138,6 +145,7 @@ def long_chains(step: Step, engine: EngineClient, network: Network, best: float)
         {
             "network": network.name,
             "runtime": engine.model.runtime,
+            "precision": engine.model.precision,
             "images": many,
             "steps": steps,
             "seconds": seconds,
@@ -148,22 +156,29 @@ def long_chains(step: Step, engine: EngineClient, network: Network, best: float)
 
 
 def beside_bare(
-    step: Step, network: Network, runtime: str, size: int, rates: Mapping[int, float | None]
+    step: Step,
+    network: Network,
+    case: tuple[str, Precision],
+    size: int,
+    rates: Mapping[int, float | None],
 ) -> None:
     """The share of a bare loop's image-steps that the engine makes, by the steps of an image."""
-    bare = bare_rate(step, network, runtime, size)
+    runtime, precision = case
+    bare = bare_rate(step, network, case, size)
     for steps, made in rates.items():
-        values = {"network": network.name, "runtime": runtime, "size": size, "steps": steps}
+        values = {"network": network.name, "runtime": runtime, "precision": precision}
         share = None if made is None else made / bare
-        step.write("bare", {**values, "image_steps_per_second": bare, "share": share})
+        rate = {"size": size, "steps": steps, "image_steps_per_second": bare, "share": share}
+        step.write("bare", {**values, **rate})
 
 
 @torch.inference_mode()
-def bare_rate(step: Step, network: Network, name: str, size: int) -> float:
+def bare_rate(step: Step, network: Network, case: tuple[str, Precision], size: int) -> float:
     """Image-steps a second of the runtime's network and DDIM's update, recorded as one graph, which
     is launched again and again."""
     model, device = network.model(), step.device
-    runtime = make_runtime(name, model, device, available_cores(), size)
+    name, precision = case
+    runtime = make_runtime(name, model, device, available_cores(), size, precision)
     assert isinstance(runtime, EagerRuntime)  # as all of a GPU's are
     process = Process.from_config(network.checkpoint.process)
     row = make_table(process, "ddim", process.num_timesteps).rows[:1]

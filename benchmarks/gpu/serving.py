@@ -26,7 +26,7 @@ def run(step: Step) -> None:
     """One server, of models/mnist."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         checkpoint = "models/mnist"
-        flags: tuple[str, ...] = ()
+        flags: tuple[str, ...] = ("--precision=bfloat16",)
         if step.tiny:
             checkpoint, flags = NETWORKS["tiny"](Path(folder) / "tiny").folder, ("--runtime=eager",)
         kind = ours(checkpoint, f"--device={step.device.type}", *flags)

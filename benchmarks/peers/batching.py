@@ -5,11 +5,12 @@ python -m benchmarks.peers.batching --checkpoint models/mnist --port 8001 --max-
 
 import argparse
 from collections import defaultdict
-from typing import Any
+from typing import Any, get_args
 
 import litserve
 
 from benchmarks.peers.pipeline import Body, Pipeline, pngs
+from diffusion.config import Precision
 
 BATCH_SECONDS = 0.05
 """How long it waits for a batch to fill."""
@@ -20,12 +21,12 @@ TIMEOUT_SECONDS = 600
 class SampleAPI(litserve.LitAPI):  # type: ignore[misc]  # LitServe may not be installed
     """One pipeline in one worker process."""
 
-    def __init__(self, checkpoint: str, max_batch: int) -> None:
+    def __init__(self, checkpoint: str, precision: Precision, max_batch: int) -> None:
         super().__init__(max_batch_size=max_batch, batch_timeout=BATCH_SECONDS, api_path="/sample")
-        self.checkpoint = checkpoint
+        self.checkpoint, self.precision = checkpoint, precision
 
     def setup(self, device: str) -> None:
-        self.pipeline = Pipeline(self.checkpoint, device)
+        self.pipeline = Pipeline(self.checkpoint, device, self.precision)
 
     def decode_request(self, request: dict[str, Any]) -> Body:
         return Body(**request)
@@ -48,10 +49,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.batching")
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=get_args(Precision), default="float32")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--max-batch", type=int, required=True)
     args = parser.parse_args()
-    api = SampleAPI(args.checkpoint, args.max_batch)
+    api = SampleAPI(args.checkpoint, args.precision, args.max_batch)
     server = litserve.LitServer(api, accelerator=args.device, timeout=TIMEOUT_SECONDS)
     server.run(host="127.0.0.1", port=args.port, generate_client_file=False, log_level="warning")
 

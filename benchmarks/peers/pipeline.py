@@ -14,6 +14,8 @@ from PIL import Image
 from pydantic import BaseModel
 from torch import Tensor
 
+from diffusion.config import Precision
+
 
 class Body(BaseModel):
     """The fields of our contract that a peer understands; it ignores the others."""
@@ -26,12 +28,14 @@ class Body(BaseModel):
 
 
 class Pipeline:
-    """A checkpoint in diffusers' own classes; not for several threads at once."""
+    """A checkpoint in diffusers' own classes; not for several threads at once. In bfloat16 the
+    network runs under autocast, as PyTorch's documentation shows."""
 
-    def __init__(self, checkpoint: str, device: str) -> None:
+    def __init__(self, checkpoint: str, device: str, precision: Precision = "float32") -> None:
         load_unet: Any = UNet2DModel.from_pretrained
         load_scheduler: Any = DDIMScheduler.from_pretrained
         unet = load_unet(checkpoint, subfolder="unet", use_safetensors=True)
+        self.is_half = precision == "bfloat16"
         self.unet: Any = unet.eval().to(device)
         self.scheduler: Any = load_scheduler(checkpoint, subfolder="scheduler")
 
@@ -48,7 +52,8 @@ class Pipeline:
         self.scheduler.set_timesteps(bodies[0].steps)
         states = [x_t]
         for t in self.scheduler.timesteps:
-            out = self.unet(x_t, t, class_labels=labels).sample
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.is_half):
+                out = self.unet(x_t, t, class_labels=labels).sample.float()
             eps_hat = out[:, : x_t.shape[1]]  # DDIM has no use for a learned variance
             x_t = self.scheduler.step(eps_hat, t, x_t).prev_sample
             states.append(x_t)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from diffusion.checkpoint import Checkpoint
-from diffusion.config import DataConfig
+from diffusion.config import DataConfig, PrecisionName
 from diffusion.data import datasets
 from diffusion.data.built_in import BUILT_IN
 from diffusion.data.images import DataError, Images, NoSplitError
 from diffusion.evaluation import evaluate, features
-from diffusion.evaluation.cache import Parts
+from diffusion.evaluation.cache import EvaluationError, Parts
 from diffusion.evaluation.checks import check_data, check_folder, check_samplers, check_terms
 from diffusion.evaluation.draws import choose, real_images, sample_labels
 from diffusion.evaluation.judge import find_judge
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     """
     check_plots()
     features.check(args.features)
-    source = Source.open(args.checkpoint, args.device, args.runtime)
+    source = _open(args)
     checkpoint = source.checkpoint
     data = data_of(checkpoint, args.data, args.checkpoint)
     if args.data is None:
@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
     labels = sample_labels(args.samples, len(checkpoint.classes), args.labels, train.labels)
     real = real_images(train, args.samples if labels is None else labels, args.seed)
     check_folder(args.out)
+    half = _open_half(args, source) if args.precisions else None
     judge = find_judge(args.classifier, data.path, train, test, args.out)
     some = train.pixels[choose(len(train), FITTED, seed=0)]
     extract = features.pick(args.features, None if judge is None else judge.classifier, some)
@@ -61,15 +62,39 @@ def run(args: argparse.Namespace) -> None:
         "features": extract.name,
         "classifier": None if judge is None else judge.sha256,
         "runtime": source.runtime,
+        "precision": source.precision,
         **tuned_key(checkpoint, settings.samplers),
     }
-    parts = Parts(args.out, key, {**OLDER_KEYS, "classifier": key["classifier"]})
-    evaluation = Evaluation(source, train, test, labels, real, judge, extract, settings, parts)
+    older = {**OLDER_KEYS, "classifier": key["classifier"], "precision": "float32"}
+    parts = Parts(args.out, key, older)
+    evaluation = Evaluation(
+        source, train, test, labels, real, judge, extract, settings, parts, half
+    )
     report = {"command": command(args, settings), **evaluate.run(evaluation)}
     for caveat in report["warnings"]:
         log.warning("%s", caveat)
     print(summary(report))
     print(f"report written to {write(report, args.out)}")
+
+
+def _open(args: argparse.Namespace) -> Source:
+    """The checkpoint in the precision asked for: float32, where both are to be compared."""
+    if args.precisions and args.precision == "bfloat16":
+        raise EvaluationError(
+            "precision: 'bfloat16' is not allowed with --precisions, which compares it with float32"
+        )
+    precision: PrecisionName = "float32" if args.precisions else args.precision
+    return Source.open(args.checkpoint, args.device, args.runtime, precision)
+
+
+def _open_half(args: argparse.Namespace, source: Source) -> Source:
+    """The same checkpoint in bfloat16."""
+    half = Source.of(source.checkpoint, args.device, args.runtime, "bfloat16")
+    if half.precision != "bfloat16":
+        raise EvaluationError(
+            "precisions: this network in bfloat16 is too far from what it is in float32 to be used"
+        )
+    return half
 
 
 def _settings(args: argparse.Namespace, num_timesteps: int) -> Settings:
@@ -129,6 +154,10 @@ def command(args: argparse.Namespace, settings: Settings) -> str:
     """Write the command line that makes this report again."""
     flags = [f"ddpm evaluate {shlex.quote(args.checkpoint)} {settings.flags()}"]
     flags.append(f"--features {args.features}")
+    if args.precisions:
+        flags.append("--precisions")
+    if args.precision != "auto":
+        flags.append(f"--precision {args.precision}")
     for name in ("data", "classifier", "out"):
         if getattr(args, name) is not None:
             flags.append(f"--{name} {shlex.quote(str(getattr(args, name)))}")

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from diffusion.checkpoint import ModelCard, find_checkpoint, open_checkpoint, save_checkpoint
 from diffusion.config import Config
-from diffusion.evaluation.card import ReportError, read_quality, recommend
+from diffusion.evaluation.card import ReportError, read_precisions, read_quality, recommend
 from diffusion.fields import from_dict
 from diffusion.output import OutputError, check_writable
 from diffusion.training.batches import null_label
@@ -64,9 +64,13 @@ def _export_checkpoint(args: argparse.Namespace) -> None:
     if args.name:
         card = dataclasses.replace(card, name=args.name)
     if args.report:
-        quality = read_quality(args.report, checkpoint.sha256)
-        recommended = recommend(quality, card.tuned, checkpoint.process.num_timesteps)
-        card = dataclasses.replace(card, quality=quality, recommended=recommended)
+        quality = read_quality(args.report, checkpoint.sha256) or card.quality
+        card = dataclasses.replace(
+            card,
+            quality=quality,
+            precisions={**card.precisions, **read_precisions(args.report, checkpoint.sha256)},
+            recommended=recommend(quality, card.tuned, checkpoint.process.num_timesteps),
+        )
     save_checkpoint(args.out, checkpoint.load(), checkpoint.process, card)
 
 

@@ -1,5 +1,6 @@
 """A long computation's finished parts on disk, so that it continues where it stopped."""
 
+import copy
 import json
 import logging
 import zipfile
@@ -37,6 +38,7 @@ class Parts:
         """Raises EvaluationError where the folder holds parts of an evaluation with another key, or
         what tells of its key is damaged."""
         self.folder = folder
+        self._prefix = ""
         wanted = json.loads(json.dumps(key))
         path = folder / "evaluation.json"
         if not path.exists():
@@ -50,12 +52,18 @@ class Parts:
                     f"{value!r}; give another folder, or remove this one"
                 )
 
+    def under(self, prefix: str) -> "Parts":
+        """Return other parts in the same folder, whose names begin with `prefix`."""
+        made = copy.copy(self)
+        made._prefix = f"{self._prefix}{prefix}-"
+        return made
+
     def get(self, name: str, make: Callable[[], Mapping[str, Array]]) -> dict[str, Array]:
         """Return the arrays of part `name`: from disk, or made and stored now.
 
         A damaged part is made again, with a warning.
         """
-        path = self.folder / f"{name}.npz"
+        path = self.folder / f"{self._prefix}{name}.npz"
         if path.exists():
             try:
                 return _read(path)

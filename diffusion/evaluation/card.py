@@ -17,6 +17,11 @@ ON_CARD = (
 ALSO_ON_CARD = ("version", "date", "features", "estimators", "classifier", "warnings")
 """Further keys of a report that go there; older versions had none of them."""
 
+ALWAYS = ("command", "machine", "bound", "floor", "samplers")
+"""The keys that reports of all versions have."""
+ORIGIN = ("command", "machine", "version", "date", "features")
+"""The keys of a report that say where what it tells of precisions comes from."""
+
 
 class ReportError(ValueError):
     """A report cannot be used; the message says why."""
@@ -25,35 +30,55 @@ class ReportError(ValueError):
 def read_quality(paths: Sequence[Path], sha256: str) -> dict[str, Any]:
     """Sum up a report.json for a model card; of further ones, under `more`, only their samples.
 
-    Raises ReportError for a file that is no report, or a report of weights of another SHA-256.
+    Reports of `ddpm evaluate --precisions` are left out; nothing where there are no others. Raises
+    ReportError for a file that is no report, or a report of weights of another SHA-256.
     """
-    first, *more = (_read_quality(path, sha256) for path in paths)
+    reports = [report for path in paths if "precisions" not in (report := _read(path, sha256))]
+    first, *more = map(_quality, reports) if reports else ({},)
     for further in more:
         for name in ("bits_per_dim", "estimators"):
             further.pop(name, None)
     return {**first, "more": more} if more else first
 
 
-def _read_quality(path: Path, sha256: str) -> dict[str, Any]:
+def read_precisions(paths: Sequence[Path], sha256: str) -> dict[str, Any]:
+    """Return what reports of `ddpm evaluate --precisions` tell, for a model card: by the precision.
+
+    Raises ReportError as `read_quality` does.
+    """
+    found = {}
+    for report in (_read(path, sha256) for path in paths):
+        for name, measured in report.get("precisions", {}).items():
+            found[name] = {**measured, **{key: report[key] for key in ORIGIN}}
+    return found
+
+
+def _quality(report: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "command": report["command"],
+        "machine": report["machine"],
+        "bits_per_dim": report["bound"],
+        **{name: report[name] for name in ALSO_ON_CARD if report.get(name)},
+        "frechet_floor": report["floor"],
+        "samplers": {
+            row["sampler"]: {name: row[name] for name in ON_CARD if name in row}
+            for row in report["samplers"]
+        },
+    }
+
+
+def _read(path: Path, sha256: str) -> dict[str, Any]:
+    """A report, with the keys that those of all versions have, of the weights of that SHA-256."""
     try:
-        report = json.loads(path.read_text())
-        found = report["sha256"]
-        quality = {
-            "command": report["command"],
-            "machine": report["machine"],
-            "bits_per_dim": report["bound"],
-            **{name: report[name] for name in ALSO_ON_CARD if report.get(name)},
-            "frechet_floor": report["floor"],
-            "samplers": {
-                row["sampler"]: {name: row[name] for name in ON_CARD if name in row}
-                for row in report["samplers"]
-            },
-        }
+        report: dict[str, Any] = json.loads(path.read_text())
+        found, _ = report["sha256"], [row["sampler"] for row in report["samplers"]]
+        for name in ("command", "machine", "bound", "floor"):
+            report[name]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ReportError(f"{path}: not a report of `ddpm evaluate`: {error!r}") from error
     if found != sha256:
         raise ReportError(f"{path}: is of the weights {found}, not of these, {sha256}")
-    return quality
+    return report
 
 
 def recommend(quality: Mapping[str, Any], tuned: Tuned, num_timesteps: int) -> dict[str, Any]:

@@ -20,26 +20,32 @@ SHOWN_TIMES = (1.0, 0.6, 0.4, 0.3, 0.2, 0.15, 0.1, 0.06, 0.03, 0.01, 0.0)
 """The states at which they are shown, as shares of the chain."""
 
 
-def measure_likelihood(evaluation: Evaluation, bar: "tqdm[Any]") -> tuple[dict[str, Any], Array]:
-    """Measure the bound of images of each split, chosen at random, given their labels.
+def measure_bounds(evaluation: Evaluation, bar: "tqdm[Any]") -> dict[str, BoundTerms]:
+    """Measure the bound of images of each split, chosen at random, given their labels."""
+    return {split: measure_bound(evaluation, split, bar) for split in evaluation.splits}
+
+
+def measure_bound(evaluation: Evaluation, split: str, bar: "tqdm[Any]") -> BoundTerms:
+    """Measure the bound of images of one split."""
+    count = evaluation.num_images(split)
+    return _measure(evaluation, split, f"bound-{split}", count, evaluation.num_terms, bar)
+
+
+def measure_likelihood(
+    evaluation: Evaluation, bounds: dict[str, BoundTerms], bar: "tqdm[Any]"
+) -> tuple[dict[str, Any], Array]:
+    """Sum up the bound of each split, and measure what else a report tells of the likelihood.
 
     Returns a report's part in JSON types, and the picture of `decoding`.
     """
     settings = evaluation.settings
-    counts = {"train": settings.train_images, "test": settings.num_images}
-    bounds = {
-        split: _measure(
-            evaluation, split, f"bound-{split}", counts[split], evaluation.num_terms, bar
-        )
-        for split in evaluation.splits
-    }
     estimators = None
     if settings.num_full and evaluation.test is not None:
         # All terms of the first of those test images, with the same draws of x_t
         T = evaluation.source.process.num_timesteps
         full = _measure(evaluation, "test", "bound-full", settings.num_full, T, bar)
         estimators = agreement(bounds["test"], full)
-    shown = list(bounds)[-1]  # the test split, where there is one
+    shown = evaluation.shown_split
     decoded, picture = decoding(evaluation, shown)
     return {
         "bound": {name: summary(terms) for name, terms in bounds.items()},

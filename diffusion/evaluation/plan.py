@@ -172,6 +172,7 @@ class Evaluation:
     features: Features
     settings: Settings
     parts: Parts
+    half: Source | None = None  # the same in bfloat16, where that is to be compared
 
     @property
     def reverse(self) -> Reverse:
@@ -204,6 +205,16 @@ class Evaluation:
         return x_0, of.labels[index].to(device)
 
     @property
+    def shown_split(self) -> str:
+        """The split that curves are of: test, where there is one."""
+        return list(self.splits)[-1]
+
+    def num_images(self, split: str) -> int:
+        """Images of a split that the bound is measured on."""
+        wanted = self.settings.train_images if split == "train" else self.settings.num_images
+        return min(wanted, len(self.splits[split]))
+
+    @property
     def rows(self) -> int:
         """The rows of all calls of the network, an image in a step each: what the progress bar
         counts."""
@@ -214,7 +225,11 @@ class Evaluation:
             (self.test, settings.num_full, self.source.process.num_timesteps),
         ]
         bound = sum(n * min(count, len(of)) for of, count, n in terms if of is not None)
-        return bound + settings.num_samples * sum(s.num_steps for s in settings.samplers)
+        steps = [sampler.num_steps for sampler in settings.samplers]
+        if self.half is not None:
+            steps += 2 * steps[:1]  # in bfloat16, and of another seed
+            bound += self.num_images(self.shown_split) * self.num_terms
+        return bound + settings.num_samples * sum(steps)
 
     @property
     def num_terms(self) -> int:

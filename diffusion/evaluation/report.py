@@ -22,6 +22,12 @@ TIMES = (
     "time that all threads of the evaluation spent on processors, is not lengthened by it, and "
     "leaves out the work of a GPU."
 )
+PRECISIONS = (
+    "The same seed, and the bound of the same images with the same draws, in both precisions. By "
+    "chance: what the distances of two sets of other seeds, both in float32, differ by in 95 of "
+    "100 cases. It loses nothing where it is 95% sure that the distance grows by no more than "
+    "that, and that the bound differs by at most 0.002 bits/dim."
+)
 KINDS = {
     "disjoint": "no two of which share an image",
     "overlapping": "which share images where that half has too few for others; the deviation is "
@@ -77,7 +83,11 @@ def summary(report: Mapping[str, Any]) -> str:
     lines = [tables.as_text(tables.bound(report)), ""]
     if report["classifier"]:
         lines += [_accuracy(report), ""]
-    return "\n".join([*lines, tables.as_text(tables.samples(report))])
+    lines.append(tables.as_text(tables.samples(report)))
+    precisions = tables.precisions(report)
+    if precisions is not None:
+        lines += ["", f"{precisions.title}:", tables.as_text(precisions)]
+    return "\n".join(lines)
 
 
 def page(report: Mapping[str, Any], grids: Mapping[str, Array]) -> str:
@@ -195,9 +205,15 @@ def _samples_section(report: Mapping[str, Any], grids: Mapping[str, Array]) -> l
             for row in samplers
         ),
         *([] if by_class is None else [f"<h3>{by_class.title}</h3>", _table(by_class)]),
+        *_precisions(report),
         f"<h3>Time</h3><p>{TIMES}</p>",
         _table(tables.times(report)),
     ]
+
+
+def _precisions(report: Mapping[str, Any]) -> list[str]:
+    table = tables.precisions(report)
+    return [] if table is None else [f"<h3>{table.title}</h3><p>{PRECISIONS}</p>", _table(table)]
 
 
 def _floor(report: Mapping[str, Any]) -> str:

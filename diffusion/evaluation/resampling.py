@@ -2,6 +2,7 @@
 endlessly many samples. Every set drawn has the labels of the whole."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -60,6 +61,31 @@ def interval(
     ]
     low, high = np.quantile(made, (0.025, 0.975)) - np.mean(made) + found
     return max(float(low), 0.0), float(high)
+
+
+class PairSpread(NamedTuple):
+    """How sure a difference of two distances is, and how large one comes about by chance."""
+
+    error: float  # the standard error of the difference, of samples that belong together
+    by_chance: float  # the deviation of the difference of two sets that are drawn anew
+
+
+def pair_spread(
+    distance: Distance,
+    one: Tensor,
+    other: Tensor,
+    labels: Tensor | None,
+    generator: torch.Generator,
+) -> PairSpread:
+    """Estimate both by bootstrap, from features (N,D) of two sets of samples, of which the i-th of
+    one was made as the i-th of the other: each resample takes the same of both."""
+    ones, others = [], []
+    for _ in range(RESAMPLES):
+        chosen = _resample(len(one), labels, generator)
+        ones.append(distance(one[chosen]))
+        others.append(distance(other[chosen]))
+    error = np.std(np.subtract(others, ones), ddof=1)
+    return PairSpread(float(error), float(2**0.5 * np.std(ones, ddof=1)))
 
 
 def _resample(size: int, labels: Tensor | None, generator: torch.Generator) -> Tensor:

@@ -128,6 +128,29 @@ def samples(report: Mapping[str, Any]) -> Table:
     )
 
 
+def precisions(report: Mapping[str, Any]) -> Table | None:
+    """Make the table of what bfloat16 loses; None where that was not measured."""
+    found = report.get("precisions", {}).get("bfloat16")
+    if not found:
+        return None
+    distance = Measured(found["frechet_difference"], found["frechet_error"])
+    bits = Measured(found["bits_per_dim_difference"], found["bits_per_dim_error"])
+    shares = [found.get(f"recognised_{name}") for name in ("float32", "bfloat16", "next_seed")]
+    rows: list[tuple[Cell, ...]] = [
+        (
+            "Fréchet distance", found["frechet_float32"], found["frechet_bfloat16"],
+            found["frechet_next_seed"], distance, found["frechet_by_chance"],
+        ),
+        ("recognised", *shares, None, None),
+        ("bits/dim", None, None, None, bits, None),
+        ("RMSE of the images", None, None, None, found["rmse"], None),
+    ]  # fmt: skip
+    columns = ("", "float32", "bfloat16", "float32, next seed", "bfloat16 - float32", "by chance")
+    verdict = "loses nothing" if found["lossless"] else "loses quality"
+    title = f"bfloat16 {verdict} ({found['sampler']}, {found['images']} samples)"
+    return Table(title, columns, tuple(rows))
+
+
 def times(report: Mapping[str, Any]) -> Table:
     """Make the table of how long the samplers took."""
     shown = [key for key in TIMES if any(key in row for row in report["samplers"])]
@@ -159,7 +182,10 @@ def by_class(report: Mapping[str, Any]) -> Table | None:
 
 def tables(report: Mapping[str, Any]) -> list[Table]:
     """Make all tables of a report."""
-    made = (bound(report), estimators(report), samples(report), by_class(report), times(report))
+    made = (
+        bound(report), estimators(report), samples(report), by_class(report), precisions(report),
+        times(report),
+    )  # fmt: skip
     return [table for table in made if table is not None]
 
 

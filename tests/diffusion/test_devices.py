@@ -6,7 +6,13 @@ import platform
 import pytest
 import torch
 
-from diffusion.devices import DeviceError, describe_machine, pick_device, total_memory
+from diffusion.devices import (
+    DeviceError,
+    describe_machine,
+    has_bfloat16,
+    pick_device,
+    total_memory,
+)
 
 
 @pytest.mark.parametrize(("has_gpu", "device"), [(True, "cuda"), (False, "cpu")])
@@ -53,3 +59,25 @@ def test_the_memory_of_a_gpu_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties)
     assert total_memory(torch.device("cuda:0")) == 80 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "native"),
+    [
+        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, False),
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+        ({"neon": True, "bf16": True}, True),
+    ],
+)
+def test_a_cpu_multiplies_bfloat16_where_it_has_the_instructions(
+    capabilities: dict[str, bool], native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert has_bfloat16(torch.device("cpu")) == native
+
+
+def test_a_gpu_multiplies_bfloat16_from_ampere_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capability, native in (((7, 5), False), ((8, 0), True), ((9, 0), True)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, is_=capability: is_)
+        assert has_bfloat16(torch.device("cuda:0")) == native

@@ -86,7 +86,8 @@ class SlotBoard:
         self.depth, self.max_steps = depth, min(max_steps, MAX_STEPS)
         self._plans = Plans(num_slots)
         self._begun = 0  # batches
-        D, places = math.prod(form.shape), LEAVING * self.max_rows
+        # Of one step no more than one state a row leaves
+        D, places = math.prod(form.shape), min(LEAVING, self.max_steps) * self.max_rows
         self._states = States.zeros(num_slots, self.max_rows, places, D, queue.device)
         ring = self._states.ring[:places]
         self._rings = [queue.on_host(ring) for _ in range(depth)]

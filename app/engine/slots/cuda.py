@@ -27,14 +27,15 @@ class CUDAQueue:
 
     def record(self, step: Callable[[], None]) -> Callable[[], None]:
         """As in `Queue`. Raises torch.OutOfMemoryError where there is too little memory."""
-        torch.cuda.synchronize(self.device)  # what the step reads was made on another stream
-        with torch.cuda.stream(self._stream):
-            for _ in range(WARM_UP):
-                step()
-        self._stream.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-            step()
+        with torch.cuda.device(self.device):
+            torch.cuda.synchronize()  # what the step reads was made on another stream
+            with torch.cuda.stream(self._stream):
+                for _ in range(WARM_UP):
+                    step()
+            self._stream.synchronize()
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+                step()
 
         def start() -> None:
             with torch.cuda.stream(self._stream):

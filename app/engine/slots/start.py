@@ -1,8 +1,9 @@
 """Makes a board of slots for a device, as large as its memory allows."""
 
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,12 +15,16 @@ from app.engine.slots.cuda import CUDAQueue
 from app.engine.slots.golden import agrees
 from app.engine.slots.kernels import Kernels, ReferenceKernels
 from app.engine.slots.queue import Immediate, Queue
+from diffusion.sampler_table import HISTORY
 
 log = logging.getLogger("ddpm.engine")
 
-NUM_SLOTS = 4096
-"""Chains that may have begun on a GPU; further ones wait."""
-NUM_SLOTS_CPU = 256
+NUM_SLOTS, NUM_SLOTS_CPU = 4096, 256
+"""Chains that may have begun, at most; further ones wait."""
+SLOT_BYTES = 1 << 30
+"""Memory for the slots, unless two batches need more."""
+SHORT = 3 * 64 * 64
+"""Numbers of the largest image whose steps may be short enough to take several at once."""
 DEPTH = 2
 """Batches that are under way on a GPU: one is done while the host prepares the next."""
 SMALLEST, LARGEST = 16, 1024
@@ -44,21 +49,37 @@ def open_device(device: torch.device, clip: float | None) -> Device:
     if device.type == "cpu":
         return Device(Immediate(), ReferenceKernels(clip))
     queue = CUDAQueue(device)
-    for kernels in (_triton_kernels(clip), ReferenceKernels(clip)):
-        if kernels is not None and agrees(kernels, queue, clip):
-            return Device(queue, kernels)
-        log.warning("runtime slots: no Triton, or other bytes than the CPU's on %s", device)
-    raise RuntimeUnavailable(f"runtime: slots: {device} makes other bytes than the CPU")
+    triton = _triton_kernels(clip)
+    candidates: list[Kernels] = [] if triton is None else [triton]
+    candidates.append(ReferenceKernels(clip))
+    return Device(queue, first_that_agrees(candidates, queue, clip))
+
+
+def first_that_agrees(candidates: Sequence[Kernels], queue: Queue, clip: float | None) -> Kernels:
+    """The first kernels that have the bytes of the CPU. Raises RuntimeUnavailable where none have;
+    some may not even run, as Triton without a C compiler."""
+    for kernels in candidates:
+        name = type(kernels).__name__
+        try:
+            if agrees(kernels, queue, clip):
+                return kernels
+            log.warning("%s on %s: other bytes than the CPU's", name, queue.device)
+        except Exception as error:
+            log.warning("%s on %s cannot be used", name, queue.device, exc_info=error)
+    raise RuntimeUnavailable(f"runtime: slots: other bytes on {queue.device} than on a CPU")
 
 
 def make_board(opened: Device, model: Model, form: Form, sizes: tuple[int, ...]) -> SlotBoard:
     """A board with a step of each of these sizes; of half as many rows, again and again, where
     there is too little memory. Raises torch.OutOfMemoryError where not even two rows fit."""
     queue, kernels = opened
-    num_slots, depth, max_steps = (
-        (NUM_SLOTS, DEPTH, MAX_STEPS) if queue.runs_ahead else (NUM_SLOTS_CPU, 1, 1)
-    )
+    D = math.prod(form.shape)
+    depth = DEPTH if queue.runs_ahead else 1
+    max_steps = MAX_STEPS if queue.runs_ahead and D <= SHORT else 1
+    most = NUM_SLOTS if queue.runs_ahead else NUM_SLOTS_CPU
+    fitting = SLOT_BYTES // (4 * (1 + HISTORY) * D)  # float32: the state, and what is remembered
     while True:
+        num_slots = max(2 * sizes[-1], min(most, fitting))
         try:
             return SlotBoard(
                 model, form, sizes, kernels, queue,

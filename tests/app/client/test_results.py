@@ -69,7 +69,7 @@ def name(result: object) -> str:
         ),
         (FRAME, "Frame(seed=7, index=5, t=500)"),
         (JOB, "Job(abc: sample of mnist, seed 7, running, 3 of 10 done, about 5 s left)"),
-        (MODEL, "Model(mnist: 28 x 28, grey, 10 labels, openvino on cpu)"),
+        (MODEL, "Model(mnist: 28 x 28, grey, 10 labels, openvino in float32 on cpu)"),
     ],
     ids=name,
 )

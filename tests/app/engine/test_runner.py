@@ -20,7 +20,7 @@ from app.engine.latency_curve import LatencyCurve
 from app.engine.runner import Runner
 from app.engine.runtime import Lanes
 from app.wire.messages import Submit
-from diffusion.config import ProcessConfig
+from diffusion.config import Precision, ProcessConfig
 from diffusion.guidance import Conditioning
 from diffusion.process import Process
 from diffusion.reverse import sample
@@ -44,7 +44,8 @@ def toy(x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
 class ToyRuntime:
     """Runs the toy, and notes what it was called with."""
 
-    name, precision, device = "toy", "float32", torch.device("cpu")
+    name, device = "toy", torch.device("cpu")
+    precision: Precision = "float32"
     lanes: Lanes | None = None
 
     def __init__(self) -> None:

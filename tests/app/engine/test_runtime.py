@@ -17,7 +17,9 @@ from app.engine.runtime import (
 )
 from app.engine.warmup import invariant_sizes
 from diffusion.checkpoint import open_checkpoint
+from diffusion.openvino.model import examples
 from diffusion.parameterization import EpsModel
+from tests.processor import needs_bfloat16
 from tests.tiny import save_tiny
 
 LARGEST = 33
@@ -75,6 +77,23 @@ def test_the_runtime_computes_what_pytorch_does(name: str, model: EpsModel) -> N
     x_t = torch.randn(4, *model.config.image_shape, generator=torch.Generator().manual_seed(1))
     t, label = torch.tensor([0, 1, 20, 49]), torch.tensor([0, 1, 2, 0])
     torch.testing.assert_close(runtime(x_t, t, label), model(x_t, t, label), atol=1e-5, rtol=1e-5)
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("name", ["eager", "openvino"])
+def test_in_bfloat16_the_sizes_that_are_used_give_a_row_the_same_bytes(
+    name: str, threads: int, shipped: EpsModel
+) -> None:
+    runtime = make_runtime(name, shipped, torch.device("cpu"), threads, 8, "bfloat16")
+    assert runtime.precision == "bfloat16"
+    sizes = invariant_sizes(runtime, shipped)
+    assert sizes and set(sizes) <= set(runtime.batch_sizes)
+    rows = examples(shipped, 8)
+    exact = shipped(*rows)
+    made = {size: runtime(*(column[:size] for column in rows)) for size in sizes}
+    for size, eps_hat in made.items():
+        assert torch.equal(eps_hat, made[sizes[-1]][:size])
+    assert 0 < (made[8] - exact).square().mean().sqrt() < 0.02
 
 
 def test_openvino_is_batch_invariant_in_every_size(threads: int, model: EpsModel) -> None:

@@ -354,7 +354,8 @@ async def test_a_plan_in_a_database_is_read_again() -> None:
         "model": "fake", "sha256": "0" * 64, "image_shape": [1, 4, 4], "labels": [None],
         "shown_times": [4, 0],
     }  # fmt: skip
-    newer = {"submit": stored["submit"] | {"kept": None}, "spacing": "even"}
+    submit = stored["submit"] | {"kept": None, "guided": None}
+    newer = {"submit": submit, "spacing": "even", "guidance_interval": None}
     assert PLANS.dump_python(plan, mode="json") == stored | newer
     assert PLANS.validate_python(stored) == PLANS.validate_json(PLANS.dump_json(plan)) == plan
 

@@ -548,12 +548,14 @@ async def test_memory_that_ran_out_makes_the_batches_smaller_for_good(tmp_path: 
         assert engine.options == dataclasses.replace(OPTIONS, max_batch=4), "for the next process"
 
 
-async def test_an_engine_that_chooses_its_batches_tells_what_it_chose(tmp_path: Path) -> None:
+async def test_what_an_engine_chooses_as_its_largest_batch_the_next_process_has_too(
+    tmp_path: Path,
+) -> None:
     options = dataclasses.replace(OPTIONS, max_batch=AUTO)
     async with started(script(tmp_path, Ready(MODEL)), options=options) as (engine, _):
         assert engine.max_batch == 0, "not yet"
         await until(lambda: engine.is_ready)
-        assert engine.max_batch == MODEL.batch_sizes[-1]
+        assert engine.max_batch == engine.options.max_batch == MODEL.batch_sizes[-1]
 
 
 async def test_counts_are_added_up_by_batch_size(tmp_path: Path) -> None:

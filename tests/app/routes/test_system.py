@@ -5,11 +5,13 @@ import re
 from typing import Any
 
 import httpx
+import torch
 
 from app.main import create_app
 from app.settings import Settings
 from app.wire.messages import Starting
 from diffusion.checkpoint import open_checkpoint
+from diffusion.precision import choose_precision
 from diffusion.tuned import step_counts
 from tests.app.server import Server
 
@@ -22,7 +24,9 @@ def test_model_says_what_is_served_and_how(server: Server) -> None:
     assert model["image_shape"] == [1, 28, 28]
     assert model["num_timesteps"] == 1000
     assert model["classes"] == list("0123456789")
-    assert (model["runtime"], model["precision"], model["device"]) == ("openvino", "float32", "cpu")
+    assert (model["runtime"], model["device"]) == ("openvino", "cpu")
+    chosen = choose_precision("auto", checkpoint.card, torch.device("cpu"))
+    assert (model["precision"], model["precision_reason"]) == chosen
     assert model["batch_invariant"] is True
     assert model["limits"]["max_samples"] == 64
     assert len(model["alpha_bar"]) == 1001

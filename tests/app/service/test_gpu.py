@@ -24,9 +24,9 @@ def gpu(server_for: ServerFor) -> Server:
     return server_for("--device=cuda", "--max-batch=16", engine=REAL)
 
 
-def test_a_gpu_is_served_from_by_cuda_graphs(gpu: Server) -> None:
+def test_a_gpu_is_served_from_by_slots(gpu: Server) -> None:
     model = gpu.client.get("/model").json()
-    assert (model["runtime"], model["device"]) == ("cuda-graph", "cuda")
+    assert (model["runtime"], model["device"]) == ("slots", "cuda")
     assert model["batch_invariant"]
 
 
@@ -41,11 +41,20 @@ def test_the_same_request_gives_the_same_bytes_whatever_else_runs(gpu: Server) -
         assert all(neighbour.result().status_code == 200 for neighbour in neighbours)
 
 
-def test_both_runtimes_give_the_same_bytes_there(gpu: Server, tmp_path: Path) -> None:
-    """The graphs are of half as many rows, on each of two lanes."""
-    flags = ["--device=cuda", "--runtime=eager", "--max-batch=8"]
-    with Server(tmp_path / "log", *flags, engine=REAL) as eager:
-        assert pngs(eager.post("/sample", BODY).json()) == pngs(gpu.post("/sample", BODY).json())
+@pytest.mark.parametrize(("runtime", "max_batch"), [("eager", 16), ("cuda-graph", 32)])
+def test_all_runtimes_give_the_same_bytes_there(
+    gpu: Server, tmp_path: Path, runtime: str, max_batch: int
+) -> None:
+    """cuda-graph has half of the rows on each of two lanes."""
+    flags = ["--device=cuda", f"--runtime={runtime}", f"--max-batch={max_batch}"]
+    with Server(tmp_path / "log", *flags, engine=REAL) as other:
+        assert pngs(other.post("/sample", BODY).json()) == pngs(gpu.post("/sample", BODY).json())
+
+
+def test_without_a_largest_batch_a_gpu_chooses_one(tmp_path: Path) -> None:
+    with Server(tmp_path / "log", "--device=cuda", engine=REAL) as server:
+        (size,) = server.client.get("/model").json()["batch_sizes"]
+        assert 16 <= size <= 1024
 
 
 def test_a_gpu_shows_what_a_cpu_shows(gpu: Server, tmp_path: Path) -> None:

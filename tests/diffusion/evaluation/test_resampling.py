@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffusion.evaluation.frechet import DistanceTo, Moments
-from diffusion.evaluation.resampling import divide, infinite, interval, wilson
+from diffusion.evaluation.resampling import divide, infinite, interval, pair_spread, wilson
 
 D = 8
 MEANS = torch.tensor([[2.0] + [0.0] * (D - 1), [-2.0] + [0.0] * (D - 1)]).double()
@@ -98,6 +98,20 @@ def test_resamples_have_the_labels_of_the_samples() -> None:
         return high - low
 
     assert width(labels) < width(None) / 1.5
+
+
+def test_the_difference_of_pairs_is_surer_than_that_of_sets_drawn_anew() -> None:
+    """Pairs that are nearly the same differ by little, whichever of them are drawn."""
+    distance, nudge = reference(0.3, 1.0), 0.01
+    ones = [normal(100, seed) for seed in range(60)]
+    differences = [distance(one + nudge) - distance(one) for one in ones]
+    anew = [distance(a) - distance(b) for a, b in zip(ones[::2], ones[1::2], strict=True)]
+    generator = torch.Generator().manual_seed(0)
+    spreads = [pair_spread(distance, one, one + nudge, None, generator) for one in ones[:20]]
+    errors, by_chance = (np.mean(each) for each in zip(*spreads, strict=True))
+    assert errors == pytest.approx(np.std(differences), rel=0.3)
+    assert by_chance == pytest.approx(np.std(anew), rel=0.3)
+    assert errors < by_chance / 10
 
 
 def test_the_interval_of_a_share_is_wilsons() -> None:

@@ -12,6 +12,7 @@ from openvino import opset15
 from diffusion.checkpoint import open_checkpoint
 from diffusion.openvino import model as compiled_module
 from diffusion.openvino.model import CompiledModel, examples, parts_of
+from tests.processor import needs_bfloat16
 from tests.tiny import save_tiny
 
 
@@ -43,6 +44,49 @@ def test_where_merged_norms_are_wrong_the_network_is_compiled_as_it_is(
     rows = examples(model, 4)
     monkeypatch.setattr(compiled_module, "merge_norms", mistaken)
     torch.testing.assert_close(CompiledModel(model, 1)(*rows), model(*rows), atol=1e-5, rtol=1e-5)
+
+
+def rms(made: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((made - expected).square().mean().sqrt())
+
+
+@needs_bfloat16
+def test_in_bfloat16_it_gives_nearly_what_the_network_gives(threads: int, tmp_path: Path) -> None:
+    model = open_checkpoint(save_tiny(tmp_path / "tiny", num_classes=3, channels=3)).eps_model()
+    compiled = CompiledModel(model, threads, "bfloat16")
+    rows = examples(model, 4)
+    assert compiled.precision == "bfloat16"
+    assert 0 < rms(compiled(*rows), model(*rows)) < compiled_module.MAX_RMS
+
+
+def test_without_bfloat16_the_network_is_compiled_in_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
+    monkeypatch.setattr(compiled_module, "has_bfloat16", lambda _: False)
+    assert CompiledModel(model, 1, "bfloat16").precision == "float32"
+
+
+def test_bfloat16_that_is_too_far_from_float32_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
+    rows = examples(model, 4)
+    monkeypatch.setattr(compiled_module, "MAX_RMS", 1e-9)
+    compiled = CompiledModel(model, 1, "bfloat16")
+    assert compiled.precision == "float32"
+    torch.testing.assert_close(compiled(*rows), model(*rows), atol=1e-5, rtol=1e-5)
+
+
+def test_a_network_that_cannot_be_compiled_in_bfloat16_is_compiled_in_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Any) -> Any:
+        raise RuntimeError("object is not initialized")
+
+    model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
+    monkeypatch.setattr(compiled_module, "keep_first_layers", refuse)
+    assert CompiledModel(model, 1, "bfloat16").precision == "float32"
 
 
 def test_batches_on_lanes_have_the_bytes_of_parts_of_larger_ones(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from app.engine.__main__ import load
 from app.engine.engine import Engine
-from app.engine.slots.buffers import Form
+from app.engine.runtime import RuntimeUnavailable
+from app.engine.slots import start
+from app.engine.slots.buffers import Form, States, StepBuffers
 from app.engine.slots.kernels import ReferenceKernels
 from app.engine.slots.queue import Immediate
 from app.engine.slots.start import (
@@ -17,6 +19,7 @@ from app.engine.slots.start import (
     LARGEST,
     SMALLEST,
     Device,
+    first_that_agrees,
     make_board,
     measured_size,
     network_seconds,
@@ -27,6 +30,7 @@ from app.wire.messages import Event, Finished, Limited, Submit
 from app.wire.options import Options
 from tests.app.engine.slots.conftest import SHAPE, toy
 from tests.app.engine.slots.fake_queue import FakeQueue
+from tests.app.engine.slots.test_golden import Nearly
 from tests.tiny import save_tiny
 
 FORM = Form(SHAPE, 1, is_conditional=True, null_label=3)
@@ -56,6 +60,39 @@ def test_where_not_even_two_rows_fit_the_error_is_raised() -> None:
 def test_a_cpu_has_one_step_under_way_that_can_be_repeated() -> None:
     board = make_board(open_device(torch.device("cpu"), 1.0), toy, FORM, (4, 8))
     assert (board.depth, board.max_steps, board.can_repeat) == (1, 1, True)
+
+
+@pytest.mark.parametrize(
+    ("side", "num_slots", "max_steps"),
+    [(28, 4096, 16), (64, 4096, 16), (128, 1365, 1), (1024, 32, 1)],
+)
+def test_large_images_have_fewer_slots_and_one_step_at_a_time(
+    side: int, num_slots: int, max_steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, int] = {}
+
+    def noted(*_: object, **numbers: int) -> None:
+        asked.update(numbers)
+
+    monkeypatch.setattr(start, "SlotBoard", noted)
+    form = Form((3, side, side), 3, is_conditional=False, null_label=None)
+    make_board(Device(FakeQueue(), ReferenceKernels(1.0)), toy, form, (16,))
+    assert asked == {"num_slots": num_slots, "depth": DEPTH, "max_steps": max_steps}
+
+
+class Broken(ReferenceKernels):
+    """Kernels that cannot be compiled."""
+
+    def enter(self, _states: States, _buffers: StepBuffers) -> None:
+        raise RuntimeError("no C compiler")
+
+
+def test_kernels_that_do_not_run_or_differ_are_passed_over() -> None:
+    queue, whole = FakeQueue(), ReferenceKernels(1.0)
+    broken, nearly = Broken(1.0), Nearly(1.0)
+    assert first_that_agrees([broken, nearly, whole], queue, 1.0) is whole
+    with pytest.raises(RuntimeUnavailable, match="other bytes on cpu than on a CPU"):
+        first_that_agrees([broken, nearly], queue, 1.0)
 
 
 @pytest.mark.parametrize(
