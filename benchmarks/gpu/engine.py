@@ -53,7 +53,7 @@ def run(step: Step) -> None:
 def measure(step: Step, network: Network, runtime: str, precision: Precision) -> None:
     """One engine. Raises LookupError where there is no such runtime yet."""
     options = Options(
-        network.folder, step.device.type, runtime, available_cores(),
+        network.folder, step.device.type, runtime, threads(step),
         4 if step.tiny else AUTO, precision,
     )  # fmt: skip
     with EngineClient(options) as engine:
@@ -78,6 +78,11 @@ def measure(step: Step, network: Network, runtime: str, precision: Precision) ->
         joiners(step, engine, network)
         long = long_chains(step, engine, network, best)
     beside_bare(step, network, (runtime, precision), sizes[-1], {STEPS: best, LONG_STEPS: long})
+
+
+def threads(step: Step) -> int:
+    """PyTorch's, on the CPU."""
+    return 1 if step.tiny else available_cores()
 
 
 def rate(step: Step, engine: EngineClient, network: Network, chains: int) -> float:
@@ -106,7 +111,7 @@ def rate(step: Step, engine: EngineClient, network: Network, chains: int) -> flo
 
 def joiners(step: Step, engine: EngineClient, network: Network) -> None:
     """One image at a time, alone, then beside jobs of many images of another client."""
-    steps, images = (5, 3) if step.tiny else (STEPS, ONE_IMAGES)
+    steps, images = (5, 2) if step.tiny else (STEPS, ONE_IMAGES)
     many = 4 if step.tiny else MANY
     alone = [engine.seconds(1, steps) for _ in range(images)]
     beside: list[float] = []
@@ -178,7 +183,7 @@ def bare_rate(step: Step, network: Network, case: tuple[str, Precision], size: i
     is launched again and again."""
     model, device = network.model(), step.device
     name, precision = case
-    runtime = make_runtime(name, model, device, available_cores(), size, precision)
+    runtime = make_runtime(name, model, device, threads(step), size, precision)
     assert isinstance(runtime, EagerRuntime)  # as all of a GPU's are
     process = Process.from_config(network.checkpoint.process)
     row = make_table(process, "ddim", process.num_timesteps).rows[:1]
