@@ -2,13 +2,20 @@
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from diffusion.checkpoint import ModelCard, find_checkpoint, open_checkpoint, save_checkpoint
+from diffusion.checkpoint import (
+    Checkpoint,
+    ModelCard,
+    find_checkpoint,
+    open_checkpoint,
+    save_checkpoint,
+)
 from diffusion.config import Config
 from diffusion.evaluation.card import ReportError, read_precisions, read_quality, recommend
 from diffusion.fields import from_dict
@@ -64,14 +71,19 @@ def _export_checkpoint(args: argparse.Namespace) -> None:
     if args.name:
         card = dataclasses.replace(card, name=args.name)
     if args.report:
-        quality = read_quality(args.report, checkpoint.sha256) or card.quality
-        card = dataclasses.replace(
-            card,
-            quality=quality,
-            precisions={**card.precisions, **read_precisions(args.report, checkpoint.sha256)},
-            recommended=recommend(quality, card.tuned, checkpoint.process.num_timesteps),
-        )
+        card = _measured(card, args.report, checkpoint)
     save_checkpoint(args.out, checkpoint.load(), checkpoint.process, card)
+
+
+def _measured(card: ModelCard, reports: Sequence[Path], checkpoint: Checkpoint) -> ModelCard:
+    """The card with what reports tell: of quality, of precisions, or of both."""
+    precisions = {**card.precisions, **read_precisions(reports, checkpoint.sha256)}
+    card = dataclasses.replace(card, precisions=precisions)
+    quality = read_quality(reports, checkpoint.sha256)
+    if not quality:
+        return card
+    recommended = recommend(quality, card.tuned, checkpoint.process.num_timesteps)
+    return dataclasses.replace(card, quality=quality, recommended=recommended)
 
 
 def export_run(run: Path, out: Path, card: ModelCard) -> None:
