@@ -84,10 +84,10 @@ def measure(plan: Plan, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any
     found = {
         "machine": machine(plan.device), "plan": asdict(plan), "networks": networks, "cells": cells
     }  # fmt: skip
-    turns = len(plan.networks) * len(plan.precisions) * len(plan.sizes)
+    total = len(plan.networks) * len(plan.precisions) * len(plan.sizes)
     with (
         tempfile.TemporaryDirectory() as folder,
-        tqdm(total=turns, unit="batch size", mininterval=0) as bar,
+        tqdm(total=total, unit="batch size", mininterval=0) as bar,
     ):
         for name in plan.networks:
             network = NETWORKS[name](Path(folder) / name)
