@@ -143,6 +143,7 @@ def make_services(
             threads=settings.threads_per_engine,
             max_batch=settings.max_batch or AUTO,
             precision=settings.precision,
+            cache=settings.cache,
             log_format=settings.log_format,
             log_level=settings.log_level,
         )

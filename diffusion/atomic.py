@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+PARTIAL = ".partial-"
+"""What the name of a file that is not finished begins with."""
+
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
@@ -45,7 +48,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     When the block raises, or the process is killed, `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=PARTIAL, dir=path.parent)
     partial = Path(name)
     try:
         with open(descriptor, "wb") as file:

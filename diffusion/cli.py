@@ -306,6 +306,7 @@ def _add_runtime(parser: argparse.ArgumentParser, batch_size: str) -> None:
         help="auto is bfloat16 where the processor multiplies that itself and the model's card "
         "says that it loses nothing, else float32 (default: %(default)s)")
     add("--batch-size", type=int, default=64, metavar="COUNT", help=batch_size)
+    flags.add_cache(group)
 
 
 # fmt: on

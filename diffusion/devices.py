@@ -2,6 +2,7 @@
 
 import os
 import platform
+from pathlib import Path
 
 import torch
 
@@ -31,6 +32,19 @@ def describe_machine(device: torch.device) -> str:
     if device.type == "cuda":
         parts.append(torch.cuda.get_device_name(device))
     return ", ".join(parts)
+
+
+def describe_processor() -> str:
+    """Return the model of this machine's processor and what it can do: what is compiled for one may
+    run on no other, or with other rounding."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:  # not Linux
+        lines = []
+    facts = ("model name", "flags", "CPU implementer", "CPU part", "Features")
+    told = [line for line in lines if line.split("\t")[0].strip() in facts]
+    capability = torch.backends.cpu.get_cpu_capability()
+    return "\n".join([platform.machine(), platform.processor(), capability, *told])
 
 
 BFLOAT16 = ("amx_bf16", "avx512_bf16", "bf16")

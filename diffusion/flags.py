@@ -4,10 +4,12 @@ Built without PyTorch, so that `--help` answers at once; `diffusion.cli` has the
 """
 
 import argparse
+import os
 from pathlib import Path
 from typing import cast, get_args
 
 from diffusion.config import Crop
+from diffusion.folders import check_cache
 from diffusion.spacing import SpacingName
 
 BESIDE = "Beside a configuration they take the place of what its table [data] says."
@@ -107,7 +109,23 @@ def add_device(group: argparse._ArgumentGroup) -> None:
         help="auto, cpu, cuda or cuda:1 (default: auto, a GPU where there is one)")
 
 
+def add_cache(group: argparse._ArgumentGroup) -> None:
+    """Add the flag that says where compiled networks are kept."""
+    group.add_argument("--cache", type=cache, default=os.environ.get("DDPM_CACHE"),
+        metavar="FOLDER",
+        help="folder for compiled networks, with which the next start is faster; '': nothing is "
+        "kept (default: DDPM_CACHE, or else ddpm in the user's cache folder)")
+
+
 # fmt: on
+
+
+def cache(text: str) -> str:
+    """A folder for what can be made again; empty: nothing is kept."""
+    try:
+        return check_cache(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def spacing(text: str) -> SpacingName | tuple[int, ...]:

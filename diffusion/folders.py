@@ -17,3 +17,11 @@ def cache_folder() -> Path:
     """The user's folder for downloads and converted networks: $XDG_CACHE_HOME/ddpm, or
     ~/.cache/ddpm."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ddpm"
+
+
+def check_cache(folder: str) -> str:
+    """Return the name of a folder for what can be made again; empty: nothing is kept. Raises
+    ValueError where it is no folder."""
+    if folder and Path(folder).exists() and not Path(folder).is_dir():
+        raise ValueError(f"{folder!r} is not a folder; it must be one, or a name for a new one")
+    return folder

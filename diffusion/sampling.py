@@ -65,12 +65,13 @@ class Source:
         device: str = "auto",
         runtime: RuntimeName = "auto",
         precision: PrecisionName = "auto",
+        cache: str | None = None,
     ) -> Self:
-        """Load the checkpoint in a folder, or of a built-in name.
+        """Load the checkpoint in a folder, or of a built-in name. `cache` is that of `of`.
 
         Raises CheckpointError, DeviceError, or RequestError where the runtime cannot be had.
         """
-        return cls.of(open_checkpoint(source), device, runtime, precision)
+        return cls.of(open_checkpoint(source), device, runtime, precision, cache)
 
     @classmethod
     def of(
@@ -79,8 +80,10 @@ class Source:
         device: str,
         runtime: RuntimeName,
         precision: PrecisionName = "auto",
+        cache: str | None = None,
     ) -> Self:
-        """Load a checkpoint whose folder has been read.
+        """Load a checkpoint whose folder has been read. `cache` is the folder for compiled
+        networks, as CompiledModel takes it.
 
         Raises CheckpointError, DeviceError, or RequestError where the runtime cannot be had.
         """
@@ -90,7 +93,7 @@ class Source:
         model = checkpoint.eps_model(target)
         if runtime != "eager" and target.type == "cpu":
             try:
-                compiled = CompiledModel(model, torch.get_num_threads(), chosen)
+                compiled = CompiledModel(model, torch.get_num_threads(), chosen, cache)
             except ImportError as error:
                 if runtime == "openvino":
                     raise RequestError(

@@ -73,6 +73,7 @@ LIGHT_MODULES = {
         "app.settings.values",
         "diffusion.config",
         "diffusion.cores",
+        "diffusion.folders",
     },
     "app/settings/security.py": {"app.settings.values"},
     "app/settings/server.py": {"app.settings.values"},

@@ -22,6 +22,7 @@ from app.engine.board import Board
 from app.engine.engine import Engine
 from app.engine.lane_threads import LaneThreads
 from app.engine.latency_curve import LatencyCurve
+from app.engine.measured import Measurements, warm_up
 from app.engine.runner import Runner
 from app.engine.runtime import Runtime, RuntimeUnavailable, make_runtime
 from app.engine.slots.buffers import Form
@@ -31,7 +32,7 @@ from app.engine.slots.start import (
     measured_size,
     open_device,
 )
-from app.engine.warmup import Tell, invariant_sizes, step_seconds, tell_nobody
+from app.engine.warmup import Tell, tell_nobody
 from app.wire.channel import Disconnected, SocketChannel
 from app.wire.flight_recorder import FlightRecorder
 from app.wire.messages import ModelInfo, Ready, Starting, Unusable
@@ -93,35 +94,33 @@ def load(
     name = options.runtime if opened is None else "slots"
     form = form_of(checkpoint)
     max_batch = options.max_batch or (MAX_BATCH_CPU if device.type == "cpu" else MAX_BATCH_GPU)
-    runtime = make_runtime(name, model, device, options.threads, max_batch, chosen.precision)
+    runtime = make_runtime(
+        name, model, device, options.threads, max_batch, chosen.precision, options.cache
+    )
     if opened is not None and options.max_batch == AUTO and opened.queue.runs_ahead:
         runtime.keep((measured_size(opened, runtime, form),))
     if runtime.name == "openvino":
         torch.set_num_threads(1)  # its idle threads would spin beside OpenVINO's
-    invariant = invariant_sizes(runtime, model, tell)
-    sizes = invariant or runtime.batch_sizes
-    clip = checkpoint.process.clip
-    runner: Board[Any] = (
-        Runner(runtime, sizes, form.shape, clip, form.null_label)
-        if opened is None
-        else make_board(opened, runtime, form, sizes)
-    )
-    runner = wrap(runner)
-    measured = step_seconds(process, runner, is_conditional=form.is_conditional, tell=tell)
-    curve = measured.up_to_the_knee()
-    runtime.keep(curve.sizes)
-    runner.batch_sizes = curve.sizes
+
+    def board_of(sizes: tuple[int, ...]) -> Board[Any]:
+        if opened is not None:
+            return wrap(make_board(opened, runtime, form, sizes))
+        clip = checkpoint.process.clip
+        return wrap(Runner(runtime, sizes, form.shape, clip, form.null_label))
+
+    kept = Measurements(options.cache, checkpoint, runtime, options.threads)
+    warm = warm_up(process, model, runtime, board_of, kept, tell)
     parameters = sum(p.numel() for p in model.parameters())
     info = describe(
         checkpoint,
         process,
         runtime,
         chosen.ran(runtime.precision).reason,
-        measured,
+        warm.measured,
         parameters,
-        is_invariant=bool(invariant),
+        is_invariant=warm.is_invariant,
     )
-    return Engine(process, runner, curve), Ready(info)
+    return Engine(process, warm.board, warm.curve), Ready(info)
 
 
 def open_slots(name: str, device: torch.device, clip: float | None) -> Device | None:

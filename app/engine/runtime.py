@@ -171,11 +171,17 @@ class OpenVINORuntime:
     device = torch.device("cpu")
 
     def __init__(
-        self, model: EpsModel, threads: int, max_batch: int, precision: Precision = "float32"
+        self,
+        model: EpsModel,
+        threads: int,
+        max_batch: int,
+        precision: Precision = "float32",
+        cache: str | None = None,
     ) -> None:
+        """`cache` is that of CompiledModel. Raises RuntimeUnavailable without OpenVINO."""
         self.batch_sizes = powers_of_two(max_batch, first=1)
         try:
-            self._model = CompiledModel(model, threads, precision)
+            self._model = CompiledModel(model, threads, precision, cache)
         except ImportError as error:
             raise RuntimeUnavailable(
                 "runtime: openvino is not installed; install the extra `openvino`, or use eager"
@@ -207,9 +213,11 @@ def make_runtime(
     threads: int,
     max_batch: int,
     precision: Precision = "float32",
+    cache: str | None = None,
 ) -> Runtime:
     """Make the runtime of that name. `auto` is a CUDA graph on a GPU; on a CPU it is OpenVINO where
-    that is installed, else eager.
+    that is installed, else eager. `cache` is the folder for compiled networks, as CompiledModel
+    takes it.
 
     Raises RuntimeUnavailable.
     """
@@ -224,7 +232,7 @@ def make_runtime(
     if device.type == "cuda":
         return CUDAGraphRuntime(model, device, max_batch, precision)
     try:
-        return OpenVINORuntime(model, threads, max_batch, precision)
+        return OpenVINORuntime(model, threads, max_batch, precision, cache)
     except RuntimeUnavailable:
         if name == "openvino":
             raise

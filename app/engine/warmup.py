@@ -7,7 +7,7 @@ other rows: that is measured, with the model that is served.
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,22 +42,34 @@ def tell_nobody(_: Starting) -> None:
     """Tell nobody what the engine is doing."""
 
 
+class Timing(NamedTuple):
+    """How long a step takes, and whether the rounds agreed about the sizes worth having."""
+
+    curve: LatencyCurve
+    is_settled: bool
+
+
 @torch.inference_mode()
-def invariant_sizes(runtime: Runtime, model: EpsModel, tell: Tell = tell_nobody) -> tuple[int, ...]:
+def invariant_sizes(
+    runtime: Runtime, model: EpsModel, tell: Tell = tell_nobody, known: Sequence[int] = ()
+) -> tuple[int, ...]:
     """The batch sizes in which a row has the same bytes, wherever it is and whatever it is beside.
 
     Measured: the same rows in every size and at several places, against the smallest size. Empty
-    when not even that one gives a row the same bytes at every place.
+    when not even that one gives a row the same bytes at every place. Of sizes `known` from an
+    earlier start only these are looked at, and one batch of each but the smallest is enough.
     """
-    largest = runtime.batch_sizes[-1]
+    sizes = known or runtime.batch_sizes
+    largest = sizes[-1]
     inputs = [tensor.to(runtime.device) for tensor in examples(model, largest)]
     x_t, t, label = inputs[0], inputs[1], inputs[2] if len(inputs) == 3 else None
     expected: dict[int, Tensor] = {}
     agreeing = []
-    for place, size in enumerate(runtime.batch_sizes, start=1):
-        tell(Starting("preparing the network, batch size", place, len(runtime.batch_sizes)))
+    for place, size in enumerate(sizes, start=1):
+        tell(Starting("preparing the network, batch size", place, len(sizes)))
         agrees = True
-        for start in range(0, largest, max(1, size // 2)):
+        every = max(1, size // 2)
+        for start in range(0, 1 if known and expected else largest, every):
             rows = torch.arange(start, start + size, device=x_t.device) % largest
             made = runtime(x_t[rows], t[rows], None if label is None else label[rows])
             for row, eps_hat in zip(rows.tolist(), made, strict=True):
@@ -69,7 +81,7 @@ def invariant_sizes(runtime: Runtime, model: EpsModel, tell: Tell = tell_nobody)
 
 def step_seconds(
     process: Process, runner: Board[Any], *, is_conditional: bool, tell: Tell = tell_nobody
-) -> LatencyCurve:
+) -> Timing:
     """Seconds of one DDPM step for each of the runner's batch sizes, as the engine takes it: on all
     lanes of the runtime, with everything that it does besides.
 
@@ -88,7 +100,9 @@ def step_seconds(
     no_size_is_better = LatencyCurve({size: 1e-6 * size for size in runner.batch_sizes})
     with contextlib.suppress(Disconnected):
         LaneThreads(rehearsal, Engine(process, runner, no_size_is_better)).serve()
-    return rehearsal.curve().up_to(runner.max_rows)  # memory may have run out
+    curve = rehearsal.curve()
+    had_memory = runner.max_rows >= curve.max_rows
+    return Timing(curve.up_to(runner.max_rows), rehearsal.is_settled and had_memory)
 
 
 class Rehearsal:
@@ -106,6 +120,7 @@ class Rehearsal:
     ) -> None:
         """`least_steps` are those of the largest batch, of a model with T steps."""
         self.seconds: dict[int, list[float]] = {size: [] for size in sizes}  # of a step, by size
+        self.is_settled = False  # did the rounds agree in the end?
         self._largest = max(sizes)
         self._T = T
         self._least_steps = least_steps
@@ -147,6 +162,7 @@ class Rehearsal:
                 return
             yield from self._round(self._contenders())
             chosen.append(self.curve().up_to_the_knee().sizes)
+        self.is_settled = True
 
     def _contenders(self) -> list[int]:
         curve = self.curve()

@@ -9,9 +9,6 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, TimeoutError
@@ -196,6 +193,11 @@ def migrate(url: URL, revision: str = "head") -> None:
 
     Raises StorageUnavailable, also for a database of a newer version of this service; StorageFull.
     """
+    # Loaded here, beside the engine's start, and not before it
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
     engine = create_engine(url)
     if is_sqlite(url):
         _make_durable(engine, WRITE)

@@ -19,12 +19,14 @@ class Options:
     threads: int
     max_batch: int  # AUTO: the engine chooses
     precision: PrecisionName = "auto"
+    cache: str | None = None  # as diffusion.file_cache takes it
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     def arguments(self) -> list[str]:
         """The options as flags, which `parse` reads."""
-        return [f"--{name}={value}" for name, value in asdict(self).items()]
+        given = asdict(self).items()
+        return [f"--{name}={value}" for name, value in given if value is not None]
 
     @classmethod
     def parse(cls) -> tuple[int, int, "Options"]:

@@ -84,12 +84,12 @@ def _open(args: argparse.Namespace) -> Source:
             "precision: 'bfloat16' is not allowed with --precisions, which compares it with float32"
         )
     precision: PrecisionName = "float32" if args.precisions else args.precision
-    return Source.open(args.checkpoint, args.device, args.runtime, precision)
+    return Source.open(args.checkpoint, args.device, args.runtime, precision, args.cache)
 
 
 def _open_half(args: argparse.Namespace, source: Source) -> Source:
     """The same checkpoint in bfloat16."""
-    half = Source.of(source.checkpoint, args.device, args.runtime, "bfloat16")
+    half = Source.of(source.checkpoint, args.device, args.runtime, "bfloat16", args.cache)
     if half.precision != "bfloat16":
         raise EvaluationError(
             "precisions: this network in bfloat16 is too far from what it is in float32 to be used"

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     request.check(checkpoint)
     if args.batch_size < 1:
         raise RequestError(f"batch_size: {args.batch_size} is not allowed: it must be 1 or more")
-    source = Source.of(checkpoint, args.device, args.runtime, args.precision)
+    source = Source.of(checkpoint, args.device, args.runtime, args.precision, args.cache)
     x_0 = sampling.generate(source, request, args.batch_size).numpy()
     output.write(pixels.to_uint8(x_0))
     print(f"{args.n} samples of {checkpoint.name} written to {args.out}")

@@ -1,79 +1,188 @@
-"""Converted networks, kept on disk: a conversion takes seconds, reading its result hundredths.
+"""What OpenVINO makes of a network, kept on disk: its graph, and that compiled for each batch size.
 
-Each network is one file, `<key>.ir`: the SHA-256 of what follows, the length of the graph's XML in
-8 bytes, that XML, and the weights. The key is a hash of all that the conversion depends on, so a
-file is never out of date. Whatever goes wrong with a file, the network is converted as without it.
+A conversion takes seconds and a compilation half of one; what is kept of them is read in a part of
+that. A file's name is a hash of all that its content depends on: weights, code, libraries,
+processor, and what it was compiled for. A compiled network that is read must give the bytes that it
+gave when it was written; otherwise, and whatever else is wrong with a file, it is made anew.
 """
 
 import hashlib
 import inspect
+import io
 import logging
-import os
 import struct
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from diffusion import parameterization, unet, unet_blocks
-from diffusion.folders import cache_folder
-from diffusion.openvino import fusion
+from diffusion.atomic import PARTIAL
+from diffusion.devices import describe_processor
+from diffusion.file_cache import FileCache
+from diffusion.openvino import fusion, precise
+from diffusion.openvino.part import Network, Part
 from diffusion.parameterization import EpsModel
 
 log = logging.getLogger("ddpm.openvino")
 
-MAX_FILES = 32
-MAX_BYTES = 1 << 30
-"""What the folder may hold; the files used least recently are removed."""
-HEADER = struct.Struct("<32sQ")
-NOT_KEPT = (
-    "the network that is converted for OpenVINO is not kept, so each start takes some seconds "
-    "longer: %s; XDG_CACHE_HOME can name a folder that can be written to"
-)
+XML_BYTES = struct.Struct("<Q")
+"""Before a graph: the length of its XML, which its weights follow."""
+DIGEST_BYTES = 64
+"""Before a compiled network: the SHA-256 of its output, in hexadecimal digits."""
+Convert = Callable[[EpsModel], Any]
+"""Makes OpenVINO's graph of a network."""
 
 
-def load_or_convert(model: EpsModel, convert: Callable[[EpsModel], Any]) -> Any:
-    """OpenVINO's graph of `model`: the one that is kept, else what `convert` makes, kept from now
-    on. Both compute the same bytes."""
-    try:
-        path = cache_folder() / "openvino" / f"{_key(model, convert)}.ir"
-        kept = _read(path)
-        if kept is not None:
-            return kept
-        _check_writable(path.parent)
-    except (OSError, RuntimeError) as error:  # no home, no source code, a disk that is read-only
-        log.warning(NOT_KEPT, error)
-        return convert(model)
-    log.info("converting the network for OpenVINO; the next start finds it in %s", path.parent)
-    graph = convert(model)
-    try:
-        _write(path, graph)
-    except (OSError, RuntimeError) as error:
-        log.warning(NOT_KEPT, error)
-    return graph
+class NetworkCache:
+    """The graph of one network and its compiled forms."""
+
+    def __init__(
+        self, model: EpsModel, convert: Callable[[EpsModel], Any], files: FileCache
+    ) -> None:
+        """`convert` makes the graph where none is kept."""
+        import openvino
+
+        self._core = openvino.Core()
+        self._model = model
+        self._convert = convert
+        self._files = files
+        self._graph: Any = None
+        self._key = ""
+        try:
+            self._key = _key(model, convert)
+        except OSError as error:  # an installation without source code
+            files.not_kept(error)
+            self._files = FileCache(None)
+
+    def graph(self) -> Any:
+        """OpenVINO's graph of the network: the one that is kept, else what `convert` makes."""
+        if self._graph is None:
+            name = f"{self._key}.graph"
+            self._graph = self._read_graph(name)
+            if self._graph is None:
+                log.info("converting the network for OpenVINO")
+                self._graph = self._convert(self._model)
+                self._write_graph(name)
+        return self._graph
+
+    def forget_graph(self) -> None:
+        """Free the graph's memory; it is read again when it is asked for."""
+        self._graph = None
+
+    def compiled(
+        self,
+        count: int,
+        inputs: Sequence[Tensor],
+        options: Mapping[str, object],
+        make: Callable[[], Any],
+        variant: str,
+    ) -> list[Network]:
+        """So many equal networks, each for a caller of its own, compiled with OpenVINO's `options`
+        for batches of the shapes of `inputs`. Where none is kept, they are compiled from the graph
+        that `make` gives; `variant` says how that is made of the network's."""
+        shapes = [tuple(tensor.shape) for tensor in inputs]
+        text = f"{self._key} {shapes} {sorted(options.items())} {variant}"
+        name = f"{hashlib.sha256(text.encode()).hexdigest()}.compiled"
+        content = self._files.read(name)
+        if content is not None:
+            try:
+                return self._imported(count, content, inputs, options)
+            except (ValueError, RuntimeError) as error:
+                self._files.damaged(name, error)
+        first = Network(self._core.compile_model(make(), "CPU", dict(options)))
+        blob = io.BytesIO()
+        first.compiled.export_model(blob)
+        content = memoryview(bytearray(_digest(first, inputs) + blob.getbuffer()))
+        try:
+            others = self._imported(max(1, count - 1), content, inputs, options)[: count - 1]
+        except (ValueError, RuntimeError) as error:  # what is read is not what was compiled
+            log.warning("a compiled network cannot be kept: %s", error)
+            graphs = [make() for _ in range(count - 1)]
+            compiled = (self._core.compile_model(graph, "CPU", dict(options)) for graph in graphs)
+            return [first, *map(Network, compiled)]
+        self._files.write(name, content)
+        return [first, *others]
+
+    def _imported(
+        self,
+        count: int,
+        content: memoryview,
+        inputs: Sequence[Tensor],
+        options: Mapping[str, object],
+    ) -> list[Network]:
+        """Networks from a file's content, whose memory they share. Raises RuntimeError, which
+        OpenVINO does, or ValueError unless each gives the bytes that the compiled one gave."""
+        import openvino
+
+        blob = openvino.Tensor(np.frombuffer(content[DIGEST_BYTES:], np.uint8), shared_memory=True)
+
+        def imported(_: int) -> Network:
+            made = Network(self._core.import_model(blob, "CPU", dict(options)), content)
+            if _digest(made, inputs) != content[:DIGEST_BYTES]:
+                raise ValueError("the network that is read gives other bytes than when it was kept")
+            return made
+
+        with ThreadPoolExecutor(count) as pool:
+            return list(pool.map(imported, range(count)))
+
+    def _read_graph(self, name: str) -> Any | None:
+        content = self._files.read(name)
+        if content is None:
+            return None
+        try:
+            (xml_bytes,) = XML_BYTES.unpack_from(content)
+            body = content[XML_BYTES.size :]
+            return self._core.read_model(
+                model=bytes(body[:xml_bytes]), weights=bytes(body[xml_bytes:])
+            )
+        except (struct.error, ValueError, RuntimeError) as error:
+            self._files.damaged(name, error)
+            return None
+
+    def _write_graph(self, name: str) -> None:
+        import openvino
+
+        if self._files.folder is None:
+            return
+        try:
+            self._files.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=self._files.folder) as folder:
+                xml = Path(folder, "graph.xml")
+                openvino.save_model(self._graph, xml, compress_to_fp16=False)
+                text, weights = xml.read_bytes(), xml.with_suffix(".bin").read_bytes()
+        except (OSError, RuntimeError) as error:  # OpenVINO raises the second, for a full disk
+            self._files.not_kept(error)
+            return
+        self._files.write(name, XML_BYTES.pack(len(text)) + text + weights)
 
 
-def _check_writable(folder: Path) -> None:
-    """Raise OSError unless files can be made in the folder, which is made if need be."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()
-
-
-def _key(model: EpsModel, convert: Callable[[EpsModel], Any]) -> str:
-    """A hash of the network, the code that builds and converts it, the libraries, and the kind of
-    processor, which constants are computed on."""
+def _key(model: EpsModel, convert: Convert) -> str:
+    """A hash of the network, the code that builds, converts and compiles it, the libraries, and the
+    processor, which constants are computed on. Raises OSError where the code has no source."""
     import openvino
 
     digest = hashlib.sha256()
     for part in (
         torch.__version__,
         openvino.__version__,
-        torch.backends.cpu.get_cpu_capability(),
+        describe_processor(),
         *(
             inspect.getsource(code)
-            for code in (parameterization, unet, unet_blocks, fusion, convert)
+            for code in (
+                parameterization,
+                unet,
+                unet_blocks,
+                fusion,
+                precise,
+                sys.modules[convert.__module__],
+            )
         ),
         repr(model),
         repr(model.config),
@@ -86,51 +195,9 @@ def _key(model: EpsModel, convert: Callable[[EpsModel], Any]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> Any | None:
-    """The graph in a file, now the one used last; None where there is none that is whole."""
-    import openvino
-
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    try:
-        sha256, xml_bytes = HEADER.unpack_from(content)
-        body = content[HEADER.size :]
-        if hashlib.sha256(body).digest() != sha256:
-            raise ValueError("its SHA-256 is another")
-        graph = openvino.Core().read_model(model=body[:xml_bytes], weights=body[xml_bytes:])
-    except (struct.error, ValueError, RuntimeError) as error:
-        log.warning("%s is damaged, and is written anew: %s", path, error)
-        return None
-    try:
-        os.utime(path)
-    except OSError as error:  # of another user, or on a disk that is read-only
-        log.debug("%s is not marked as used: %s", path, error)
-    return graph
-
-
-def _write(path: Path, graph: Any) -> None:
-    """Keep a graph, whole or not at all. Raises OSError, or RuntimeError, which OpenVINO does."""
-    import openvino
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as name:
-        xml, partial = Path(name, "graph.xml"), Path(name, path.name)
-        openvino.save_model(graph, xml, compress_to_fp16=False)
-        text = xml.read_bytes()
-        body = text + xml.with_suffix(".bin").read_bytes()
-        partial.write_bytes(HEADER.pack(hashlib.sha256(body).digest(), len(text)) + body)
-        os.replace(partial, path)
-    _make_room(path.parent)
-
-
-def _make_room(folder: Path) -> None:
-    """Remove the files used least recently, down to what the folder may hold."""
-    files = [(file.stat(), file) for file in folder.glob("*.ir")]
-    files.sort(key=lambda entry: entry[0].st_mtime_ns, reverse=True)
-    size = 0
-    for count, (found, file) in enumerate(files, start=1):
-        size += found.st_size
-        if count > MAX_FILES or size > MAX_BYTES:
-            file.unlink(missing_ok=True)
+def _digest(network: Network, inputs: Sequence[Tensor]) -> bytes:
+    """The SHA-256 of the network's output for these inputs, in hexadecimal digits."""
+    part = Part(network)
+    part.fill(inputs)
+    part.run()
+    return hashlib.sha256(part.output.numpy().data).hexdigest().encode()

@@ -1,5 +1,6 @@
 """The same network in fewer passes over its images, for OpenVINO, which does not find these."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffusion.unet_blocks import Upsample
+from diffusion.unet_blocks import Resnet, Upsample
 
 
 def merge_upsamplers(model: nn.Module) -> None:
@@ -31,6 +32,43 @@ class MergedUpsample(nn.Module):
 
     def forward(self, x: Tensor, temb: Tensor) -> Tensor:  # noqa: ARG002 - the resamplers' signature
         return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=1)
+
+
+def merge_time_projections(model: nn.Module) -> None:
+    """Compute what all resnets are told of the time in one product, instead of a small one each."""
+    resnets = [module for module in model.modules() if isinstance(module, Resnet)]
+    product = TimeProduct([resnet.time_emb_proj for resnet in resnets])
+    for place, resnet in enumerate(resnets):
+        setattr(resnet, "time_emb_proj", TimeProjection(product, place))  # noqa: B010 - no Linear
+
+
+class TimeProduct(nn.Module):
+    """The time projections of several resnets, which all take the same input, as one."""
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.cat([layer.weight for layer in layers]))
+        self.bias = nn.Parameter(torch.cat([layer.bias for layer in layers]))
+        self.widths = [layer.out_features for layer in layers]
+        self.parts: Sequence[Tensor] = ()  # of the last product, one for each layer
+
+    def forward(self, temb: Tensor) -> None:
+        self.parts = F.linear(temb, self.weight, self.bias).split(self.widths, dim=1)
+
+
+class TimeProjection(nn.Module):
+    """Stands for one of a TimeProduct's layers. The first in the network computes them all, so it
+    is for tracing, where the network is called once from its beginning to its end."""
+
+    def __init__(self, product: TimeProduct, place: int) -> None:
+        super().__init__()
+        self.product = product
+        self.place = place
+
+    def forward(self, temb: Tensor) -> Tensor:
+        if self.place == 0:
+            self.product(temb)
+        return self.product.parts[self.place]
 
 
 def merge_norms(graph: Any) -> None:

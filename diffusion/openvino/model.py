@@ -7,16 +7,19 @@ import sys
 import threading
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.jit._trace import TracerWarning
 
 from diffusion.config import Precision
 from diffusion.devices import has_bfloat16
-from diffusion.openvino.cache import load_or_convert
-from diffusion.openvino.fusion import merge_norms, merge_upsamplers
+from diffusion.file_cache import FileCache
+from diffusion.openvino.cache import NetworkCache
+from diffusion.openvino.fusion import merge_norms, merge_time_projections, merge_upsamplers
+from diffusion.openvino.part import Part
 from diffusion.openvino.precise import keep_first_layers
 from diffusion.parameterization import EpsModel
 
@@ -46,30 +49,35 @@ PLAIN = Form("float32", False)
 class CompiledModel:
     """Computes what an EpsModel does: eps_hat (B,C,H,W) from x_t, t (B,) and label (B,) or None.
 
-    It is compiled for each B, when that is first seen. A batch is split among the threads where its
-    size allows: with rows of its own a thread is busier than with a part of every layer, at whose
-    end it would wait for the others.
+    It is compiled for each B, when that is first seen, unless it is in the cache. A batch is split
+    among the threads where its size allows: with rows of its own a thread is busier than with a
+    part of every layer, at whose end it would wait for the others.
 
     Two batches at once, each on half of the threads, keep the threads busier still: none waits for
     the other half's, nor for what the caller does between two batches. `run` computes one of them,
     on one of `num_lanes` lanes.
     """
 
-    def __init__(self, model: EpsModel, threads: int, precision: Precision = "float32") -> None:
+    def __init__(
+        self,
+        model: EpsModel,
+        threads: int,
+        precision: Precision = "float32",
+        cache: str | None = None,
+    ) -> None:
         """Compile in a precision; `self.precision` is that, or float32 where bfloat16 proves to be
-        too far from it. Raises ImportError where OpenVINO is not installed."""
+        too far from it. `cache` is the folder for what OpenVINO makes of the network; None: in the
+        user's cache folder; empty: nothing is kept. Raises ImportError where OpenVINO is not
+        installed."""
         # Without this module OpenVINO's converter does not report its use over the network.
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-        import openvino
-
         self.threads = threads
         self.num_lanes = LANES if threads >= LANES else 1
-        self._core = openvino.Core()
+        self._model = model
         self._parts: dict[int, list[Part]] = {}
         self._compiling = threading.Lock()
-        self._examples = examples(model, 2)
-        self._graph = load_or_convert(model, converted)
-        self._form = self._nearest(model, precision)
+        self._cache = NetworkCache(model, converted, FileCache.at(cache, "openvino"))
+        self._form = self._nearest(precision)
 
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         """Compute a batch on all threads; not while a lane is at work."""
@@ -92,38 +100,47 @@ class CompiledModel:
     def keep(self, sizes: Sequence[int]) -> None:
         """Forget how to run batches of any size but these, and free the memory of that."""
         self._parts = {size: self._parts[size] for size in sizes if size in self._parts}
+        self._cache.forget_graph()
 
     @property
     def precision(self) -> Precision:
         """What the network is computed in."""
         return self._form.precision
 
-    @torch.inference_mode()
-    def _nearest(self, model: EpsModel, precision: Precision) -> Form:
+    def _nearest(self, precision: Precision) -> Form:
         """The fastest form in that precision, or else in float32, that computes what the model
         does, at both ends of the chain."""
-        expected = model(*self._examples)
+        inputs = examples(self._model, 2)
+
+        @torch.inference_mode()
+        def expected() -> Tensor:
+            eps_hat: Tensor = self._model(*inputs)
+            return eps_hat
+
         if not has_bfloat16(torch.device("cpu")):
             precision = "float32"  # OpenVINO has the other on such processors alone
-        for form in FORMS:
-            if form.precision not in (precision, "float32"):
-                continue
-            self._form = form
-            if self._is_near(expected):
-                return form
-            self._parts.clear()
+        with ThreadPoolExecutor(1) as pool:
+            reference = pool.submit(expected)  # meanwhile this thread compiles
+            for form in FORMS:
+                if form.precision not in (precision, "float32"):
+                    continue
+                self._form = form
+                if self._is_near(inputs, reference):
+                    return form
+                self._parts.clear()
         return PLAIN
 
-    def _is_near(self, expected: Tensor) -> bool:
-        """Does the network, in the form that it has now, give the expected eps_hat?"""
+    def _is_near(self, inputs: list[Tensor], reference: "Future[Tensor]") -> bool:
+        """Does the network, in the form that it has now, give the eps_hat of the reference?"""
         if self._form.precision == "float32":
-            return torch.allclose(self(*self._examples), expected, atol=TOLERANCE, rtol=TOLERANCE)
+            made = self(*inputs)
+            return torch.allclose(made, reference.result(), atol=TOLERANCE, rtol=TOLERANCE)
         try:
-            made = self(*self._examples)
+            made = self(*inputs)
         except RuntimeError as error:  # a network of which OpenVINO cannot mix the precisions
             log.debug("the network cannot be compiled in bfloat16", exc_info=error)
             return False
-        return bool((made - expected).square().mean().sqrt() <= MAX_RMS)
+        return bool((made - reference.result()).square().mean().sqrt() <= MAX_RMS)
 
     def _of_size(self, size: int) -> "list[Part]":
         with self._compiling:
@@ -143,45 +160,38 @@ class CompiledModel:
             "NUM_STREAMS": parts // lanes,
             "ENABLE_CPU_PINNING": False,  # else each lane's network takes the same processor
         }
-        graph = self._graph.clone()
-        shapes = [(size // parts, *example.shape[1:]) for example in self._examples]
+        inputs = examples(self._model, size // parts)
+        networks = self._cache.compiled(
+            lanes,
+            inputs,
+            options,
+            lambda: self._graph(inputs),
+            str(self._form),
+        )
+        return [Part(network) for network in networks for _ in range(parts // lanes)]
+
+    def _graph(self, inputs: Sequence[Tensor]) -> Any:
+        """The graph for inputs of these shapes alone."""
+        graph = self._cache.graph().clone()
+        shapes = [list(tensor.shape) for tensor in inputs]
         graph.reshape(dict(zip(graph.inputs, shapes, strict=True)))
         if self._form.merges_norms:
             merge_norms(graph)
-        if is_half:
-            graph = keep_first_layers(graph)
-
-        def compiled(_lane: int) -> list[Part]:
-            network = self._core.compile_model(graph, "CPU", options)
-            return [Part(network.create_infer_request()) for _ in range(parts // lanes)]
-
-        with ThreadPoolExecutor(lanes) as pool:
-            return [part for lane in pool.map(compiled, range(lanes)) for part in lane]
-
-
-class Part:
-    """One of OpenVINO's requests, and its buffers."""
-
-    def __init__(self, request: Any) -> None:
-        self.request = request
-        self.inputs = [torch.from_numpy(tensor.data) for tensor in request.input_tensors]
-        self.output = torch.from_numpy(request.get_output_tensor().data)
+        return keep_first_layers(graph) if self._form.precision == "bfloat16" else graph
 
 
 def converted(model: EpsModel) -> Any:
     """OpenVINO's graph of the network, for batches of any size; takes seconds."""
     import openvino
 
-    inputs = examples(model, 2)
     model = copy.deepcopy(model)
     merge_upsamplers(model)
-    batch = torch.export.Dim("batch")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch.export's, of its own parts
-        exported = torch.export.export(
-            model, tuple(inputs), dynamic_shapes=tuple({0: batch} for _ in inputs)
-        )
-        return openvino.convert_model(exported)
+    merge_time_projections(model)
+    with warnings.catch_warnings(), torch.no_grad():
+        # torch.jit's, of itself, and of sizes that become constants: those of a batch do not
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", TracerWarning)
+        return openvino.convert_model(model, example_input=tuple(examples(model, 2)))
 
 
 def _run(parts: list[Part], columns: list[Tensor | None]) -> None:
@@ -189,13 +199,12 @@ def _run(parts: list[Part], columns: list[Tensor | None]) -> None:
     given = [column for column in columns if column is not None]
     shares = [column.chunk(len(parts)) if len(parts) > 1 else (column,) for column in given]
     for part, *inputs in zip(parts, *shares, strict=True):
-        for buffer, tensor in zip(part.inputs, inputs, strict=True):
-            buffer.copy_(tensor)
+        part.fill(inputs)
     for part in parts[1:]:
-        part.request.start_async()
-    parts[0].request.infer(share_outputs=True)
+        part.start()
+    parts[0].run()
     for part in parts[1:]:
-        part.request.wait()
+        part.wait()
 
 
 def parts_of(size: int, threads: int) -> int:

@@ -60,6 +60,18 @@ def test_the_threads_are_divided_among_the_engines(monkeypatch: pytest.MonkeyPat
     assert Settings(device="cpu", threads=1).threads_per_engine == 1
 
 
+def test_the_cache_is_a_folder_or_the_name_of_a_new_one_or_none(tmp_path: Path) -> None:
+    for cache in (None, "", str(tmp_path), str(tmp_path / "new")):
+        assert Settings(cache=cache).cache == cache
+
+
+def test_a_cache_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(ValidationError, match=r"file' is not a folder; it must be one"):
+        Settings(cache=str(file))
+
+
 @pytest.mark.parametrize(
     ("given", "path"),
     [("", ""), ("/", ""), ("/ddpm", "/ddpm"), ("/ddpm/", "/ddpm"), ("/a/b-c.d", "/a/b-c.d")],

@@ -9,6 +9,7 @@ import torch
 from diffusion.devices import (
     DeviceError,
     describe_machine,
+    describe_processor,
     has_bfloat16,
     pick_device,
     total_memory,
@@ -59,6 +60,25 @@ def test_the_memory_of_a_gpu_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties)
     assert total_memory(torch.device("cuda:0")) == 80 * 10**9
+
+
+def test_a_processor_is_told_from_one_that_can_do_other_things(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    info = (
+        "processor\t: 0\nmodel name\t: Fast\ncpu MHz\t\t: 2000\nflags\t\t: avx2\n\nprocessor\t: 1\n"
+    )
+    others = [
+        info,
+        info.replace("2000", "3000"),  # the same at another moment
+        info.replace("Fast", "Slow"),
+        info.replace("avx2", "avx2 amx"),
+    ]
+    described = []
+    for text in others:
+        monkeypatch.setattr("pathlib.Path.read_text", lambda _, text=text: text)
+        described.append(describe_processor())
+    assert described[0] == described[1] and len(set(described)) == 3
 
 
 @pytest.mark.parametrize(

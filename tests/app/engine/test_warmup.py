@@ -2,9 +2,11 @@
 
 import math
 import random
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from app.engine.runner import NetworkCall
 from app.engine.warmup import Rehearsal, invariant_sizes, step_seconds
@@ -20,7 +22,7 @@ def test_the_steps_that_are_timed_leave_nothing_behind(
     made: Bench = request.getfixturevalue(bench)
     runner = made.engine.runner
     told: list[Starting] = []
-    curve = step_seconds(
+    curve, _ = step_seconds(
         made.process, runner, is_conditional=bench == "conditional", tell=told.append
     )
     assert curve.sizes == runner.batch_sizes
@@ -40,6 +42,23 @@ def test_each_batch_size_that_is_prepared_is_told(unconditional: Bench) -> None:
     ]
 
 
+def test_of_sizes_that_are_known_each_but_the_smallest_is_run_once(unconditional: Bench) -> None:
+    runtime, model = unconditional.runtime, unconditional.model
+    calls: list[int] = []
+
+    class Counting:
+        batch_sizes = (2, 4, 8, 16)
+        device = runtime.device
+
+        def __call__(self, x_t: Tensor, *_others: Tensor | None) -> Tensor:
+            calls.append(len(x_t))
+            return x_t.clone()
+
+    counting: Any = Counting()
+    assert invariant_sizes(counting, model, known=(4, 8)) == (4, 8)
+    assert calls == [4] * 4 + [8]
+
+
 def test_sizes_for_which_there_is_no_memory_are_left_out(
     unconditional: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,7 +72,9 @@ def test_sizes_for_which_there_is_no_memory_are_left_out(
         run(call)
 
     monkeypatch.setattr(runner, "run", narrow)
-    assert step_seconds(unconditional.process, runner, is_conditional=False).sizes == (4,)
+    timing = step_seconds(unconditional.process, runner, is_conditional=False)
+    assert timing.curve.sizes == (4,)
+    assert not timing.is_settled, "there may be more memory next time"
 
 
 def test_a_model_that_cannot_take_a_step_is_no_model_to_serve(

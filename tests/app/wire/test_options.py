@@ -24,8 +24,10 @@ def parsed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, int, 
         ),
         dataclasses.replace(OPTIONS, checkpoint="/a folder/with = and -- in it"),
         dataclasses.replace(OPTIONS, checkpoint="-starts-like-a-flag"),
+        dataclasses.replace(OPTIONS, cache="/a cache"),
+        dataclasses.replace(OPTIONS, cache=""),
     ],
-    ids=["plain", "other device", "odd name", "like a flag"],
+    ids=["plain", "other device", "odd name", "like a flag", "a cache", "no cache"],
 )
 def test_the_options_survive_the_command_line(
     monkeypatch: pytest.MonkeyPatch, options: Options
@@ -36,7 +38,7 @@ def test_the_options_survive_the_command_line(
 def test_every_option_is_a_flag_of_its_name() -> None:
     assert OPTIONS.arguments() == [
         "--checkpoint=mnist", "--device=cpu", "--runtime=auto", "--threads=2", "--max_batch=64",
-        "--log_format=text", "--log_level=info",
+        "--precision=auto", "--log_format=text", "--log_level=info",
     ]  # fmt: skip
 
 

@@ -1,9 +1,9 @@
-"""Converted networks are kept, found again only for the same network, and never needed."""
+"""What OpenVINO makes of a network is kept, found again only for the same, and never needed."""
 
 import copy
 import dataclasses
+import hashlib
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,32 +14,29 @@ import torch
 
 from diffusion.checkpoint import open_checkpoint
 from diffusion.config import ProcessConfig
-from diffusion.openvino import cache
-from diffusion.openvino import model as compiled_module
-from diffusion.openvino.cache import load_or_convert
+from diffusion.file_cache import FileCache
+from diffusion.openvino import cache as cache_module
+from diffusion.openvino import model as model_module
+from diffusion.openvino.cache import NetworkCache
 from diffusion.openvino.model import CompiledModel, converted, examples
+from diffusion.openvino.part import Network, Part
 from diffusion.parameterization import EpsModel
 from diffusion.process import Process
 from tests.tiny import save_tiny
 
+OPTIONS = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path) -> Path:
     """Where networks are kept in this test."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "ddpm" / "openvino"
+    return tmp_path / "cache" / "openvino"
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> EpsModel:
     folder = tmp_path_factory.mktemp("cache") / "tiny"
     return open_checkpoint(save_tiny(folder, num_classes=3)).eps_model()
-
-
-@pytest.fixture(scope="module")
-def graph(model: EpsModel) -> Any:
-    """A fresh conversion."""
-    return converted(model)
 
 
 class Converter:
@@ -50,8 +47,44 @@ class Converter:
 
     def convert(self, _model: EpsModel) -> Any:
         self.calls += 1
-        x = openvino.opset15.parameter([1], name="x")
+        x = openvino.opset15.parameter([2], name="x")
         return openvino.Model([openvino.opset15.relu(x)], [x])
+
+
+class Bench:
+    """A cache of such a graph, which counts conversions and compilations."""
+
+    def __init__(self, model: EpsModel, folder: Path) -> None:
+        self.model = model
+        self.folder = folder
+        self.converter = Converter()
+        self.compilations = 0
+
+    def network(
+        self, model: EpsModel | None = None, variant: str = "", **options: object
+    ) -> Network:
+        """As a process does that has just started."""
+        cache = NetworkCache(model or self.model, self.converter.convert, FileCache(self.folder))
+
+        def make() -> Any:
+            self.compilations += 1
+            return cache.graph()
+
+        inputs = [torch.tensor([-1.0, 2.0])]
+        (network,) = cache.compiled(1, inputs, OPTIONS | options, make, variant)
+        part = Part(network)
+        part.fill(inputs)
+        part.run()
+        assert part.output.tolist() == [0.0, 2.0]
+        return network
+
+    def files(self, kind: str) -> list[Path]:
+        return list(self.folder.glob(f"*.{kind}"))
+
+
+@pytest.fixture
+def bench(model: EpsModel, folder: Path) -> Bench:
+    return Bench(model, folder)
 
 
 def other_weights(model: EpsModel) -> EpsModel:
@@ -77,135 +110,140 @@ def other_function(model: EpsModel) -> EpsModel:
     return other
 
 
-def test_a_network_that_is_kept_gives_the_bytes_of_a_fresh_conversion(
-    threads: int, folder: Path, model: EpsModel, graph: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_network_that_is_kept_gives_the_bytes_of_a_fresh_one(
+    threads: int, tmp_path: Path, model: EpsModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conversions = [graph]
-    monkeypatch.setattr(compiled_module, "converted", lambda _model: conversions.pop())
-    fresh = CompiledModel(model, threads)
-    assert not conversions and len(list(folder.iterdir())) == 1
-    kept = CompiledModel(model, threads)
     rows = examples(model, 8)
-    for size in (1, 3, 8):
-        first = [column[:size] for column in rows]
-        assert torch.equal(kept(*first), fresh(*first)), size
+    fresh = CompiledModel(model, threads, cache="")
+    expected = {size: fresh(*(column[:size] for column in rows)) for size in (1, 3, 8)}
+    written = CompiledModel(model, threads, cache=str(tmp_path))
+    for size, eps_hat in expected.items():
+        assert torch.equal(written(*(column[:size] for column in rows)), eps_hat), size
+
+    def convert_again(_model: EpsModel) -> Any:
+        raise AssertionError("it is kept")
+
+    convert_again.__module__ = converted.__module__
+    monkeypatch.setattr(model_module, "converted", convert_again)
+    kept = CompiledModel(model, threads, cache=str(tmp_path))
+    for size, eps_hat in expected.items():
+        assert torch.equal(kept(*(column[:size] for column in rows)), eps_hat), size
 
 
-def test_the_same_network_is_converted_once(folder: Path, model: EpsModel) -> None:
-    converter = Converter()
+def test_the_same_network_is_converted_and_compiled_once(bench: Bench) -> None:
     for _ in range(3):
-        graph = load_or_convert(copy.deepcopy(model), converter.convert)
-        assert [node.get_type_name() for node in graph.get_ordered_ops()][1] == "Relu"
-    assert converter.calls == 1
-    assert len(list(folder.iterdir())) == 1
+        bench.network(copy.deepcopy(bench.model))
+    assert (bench.converter.calls, bench.compilations) == (1, 1)
+    assert len(bench.files("graph")) == len(bench.files("compiled")) == 1
 
 
 @pytest.mark.parametrize("other", [other_weights, other_prediction, other_process, other_function])
 def test_another_network_is_never_taken_for_it(
-    other: Callable[[EpsModel], EpsModel], folder: Path, model: EpsModel
+    other: Callable[[EpsModel], EpsModel], bench: Bench
 ) -> None:
-    converter = Converter()
-    for network in (model, other(model), model):
-        load_or_convert(network, converter.convert)
-    assert converter.calls == 2
-    assert len(list(folder.iterdir())) == 2
+    for network in (bench.model, other(bench.model), bench.model):
+        bench.network(network)
+    assert (bench.converter.calls, bench.compilations) == (2, 2)
 
 
 @pytest.mark.parametrize("version", ["torch.__version__", "openvino.__version__"])
-def test_another_version_of_a_library_converts_anew(
-    version: str, folder: Path, model: EpsModel, monkeypatch: pytest.MonkeyPatch
+def test_another_version_of_a_library_makes_it_anew(
+    version: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    converter = Converter()
-    load_or_convert(model, converter.convert)
+    bench.network()
     monkeypatch.setattr(version, "99.0")
-    load_or_convert(model, converter.convert)
-    assert converter.calls == len(list(folder.iterdir())) == 2
+    bench.network()
+    assert (bench.converter.calls, bench.compilations) == (2, 2)
+
+
+def test_another_processor_makes_it_anew(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.network()
+    monkeypatch.setattr(cache_module, "describe_processor", lambda: "another")
+    bench.network()
+    assert (bench.converter.calls, bench.compilations) == (2, 2)
+
+
+@pytest.mark.parametrize("other", [{"NUM_STREAMS": 2}, {"variant": "another"}])
+def test_another_way_to_compile_it_compiles_the_same_graph(
+    other: dict[str, Any], bench: Bench
+) -> None:
+    bench.network()
+    bench.network(**other)
+    assert (bench.converter.calls, bench.compilations) == (1, 2)
+
+
+def test_several_networks_share_one_file(bench: Bench, model: EpsModel, folder: Path) -> None:
+    cache = NetworkCache(model, bench.converter.convert, FileCache(folder))
+    for _ in range(2):
+        networks = cache.compiled(3, [torch.ones(2)], OPTIONS, cache.graph, "")
+        assert len({id(network.compiled) for network in networks}) == 3
+    assert len(bench.files("compiled")) == 1
+
+
+def rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
+    """Change a file's content, and its SHA-256 with it."""
+    content = change(path.read_bytes()[64:])
+    path.write_bytes(hashlib.sha256(content).hexdigest().encode() + content)
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda content: content[:-1],
-        lambda content: content[:10],
-        lambda _content: b"",
-        lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+        lambda content: content[: len(content) // 2],
+        lambda _: b"",
+        lambda content: b"0" * 64 + content[64:],
     ],
-    ids=["truncated", "no header", "empty", "one bit"],
+    ids=["truncated", "empty", "other bytes than before"],
 )
-def test_a_damaged_file_is_written_anew(
-    damage: Callable[[bytes], bytes],
-    folder: Path,
-    model: EpsModel,
-    caplog: pytest.LogCaptureFixture,
+def test_a_compiled_network_that_is_not_the_one_that_was_kept_is_compiled_anew(
+    damage: Callable[[bytes], bytes], bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    converter = Converter()
-    load_or_convert(model, converter.convert)
-    (file,) = folder.iterdir()
-    file.write_bytes(damage(file.read_bytes()))
+    bench.network()
+    (file,) = bench.files("compiled")
+    rewrite(file, damage)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            load_or_convert(model, converter.convert)
+            bench.network()
     assert [f"{file} is damaged" in record.message for record in caplog.records] == [True]
-    assert converter.calls == 2
+    assert (bench.converter.calls, bench.compilations) == (1, 2)
 
 
-def test_without_a_place_to_write_it_is_converted_every_time(
-    folder: Path, model: EpsModel, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[: len(content) // 2], lambda _: b"", lambda _: b"?" * 99]
+)
+def test_a_damaged_graph_is_converted_anew(damage: Callable[[bytes], bytes], bench: Bench) -> None:
+    bench.network()
+    (graph,), (compiled,) = bench.files("graph"), bench.files("compiled")
+    for _ in range(2):
+        compiled.unlink()
+        bench.network()
+    assert bench.converter.calls == 1
+    rewrite(graph, damage)
+    for _ in range(2):
+        compiled.unlink()
+        bench.network()
+    assert bench.converter.calls == 2
+
+
+def test_without_a_place_to_write_it_is_made_every_time(
+    bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder.parent.mkdir(parents=True)
-    folder.write_text("a file where the folder should be")
-    converter = Converter()
-    with caplog.at_level(logging.INFO, "ddpm.openvino"):
-        for _ in range(2):
-            assert load_or_convert(model, converter.convert) is not None
-    assert converter.calls == 2
-    assert len(caplog.records) == 2
+    bench.folder.parent.mkdir(parents=True)
+    bench.folder.write_text("a file where the folder should be")
+    for starts in (1, 2):
+        bench.network()
+        assert (bench.converter.calls, bench.compilations) == (starts, starts)
+        assert len(caplog.records) == starts, "each start says so once"
     assert all("is not kept" in record.message for record in caplog.records)
-    assert {record.levelname for record in caplog.records} == {"WARNING"}
 
 
-def test_for_a_user_without_a_home_it_is_converted_with_one_warning(
-    model: EpsModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def unknown() -> Path:  # of a user in no list of users, without $HOME
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", unknown)
-    with caplog.at_level(logging.INFO, "ddpm.openvino"):
-        assert load_or_convert(model, Converter().convert) is not None
-    (line,) = caplog.records
-    assert "Could not determine home directory" in line.message
-    assert "XDG_CACHE_HOME" in line.message
-
-
-def test_a_disk_that_fills_up_leaves_no_part_of_a_file(
-    folder: Path, model: EpsModel, monkeypatch: pytest.MonkeyPatch
+def test_a_disk_that_fills_up_leaves_no_part_of_a_graph(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_graph: Any, path: Path, **_options: Any) -> None:
         path.write_text("half of")
         raise RuntimeError("iostream error")
 
     monkeypatch.setattr(openvino, "save_model", full)
-    assert load_or_convert(model, Converter().convert) is not None
-    assert list(folder.iterdir()) == []
-
-
-@pytest.mark.parametrize("limit", ["MAX_FILES", "MAX_BYTES"])
-def test_the_networks_used_last_are_kept(
-    limit: str, folder: Path, model: EpsModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    converter = Converter()
-    networks = [other_process(model), other_weights(model), other_function(model), model]
-    files: dict[int, Path] = {}
-    for age, network in enumerate(networks[:3]):
-        load_or_convert(network, converter.convert)
-        (new,) = set(folder.iterdir()) - set(files.values())
-        os.utime(new, (age, age))
-        files[age] = new
-    load_or_convert(networks[0], converter.convert)  # the oldest is used again
-    size = files[0].stat().st_size
-    monkeypatch.setattr(cache, limit, {"MAX_FILES": 3, "MAX_BYTES": 3 * size + size // 2}[limit])
-    load_or_convert(networks[3], converter.convert)
-    left = set(folder.iterdir())
-    assert len(left) == 3 and files[0] in left and files[1] not in left
+    bench.network()
+    assert [path.suffix for path in bench.folder.iterdir()] == [".compiled"]

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from diffusion.fields import from_dict
-from diffusion.openvino.fusion import merge_norms, merge_upsamplers
+from diffusion.openvino.fusion import merge_norms, merge_time_projections, merge_upsamplers
 from diffusion.unet import UNet
-from diffusion.unet_blocks import Upsample
+from diffusion.unet_blocks import Resnet, Upsample
 from diffusion.unet_config import UNetConfig
 from tests.diffusion.test_unet import inputs, random_config
 
@@ -28,6 +28,23 @@ def test_merged_upsamplers_compute_the_same(seed: int) -> None:
         merge_upsamplers(model)
         assert not any(isinstance(module, Upsample) for module in model.modules())
         torch.testing.assert_close(model(x_t, t, label), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_one_time_product_computes_the_same(seed: int) -> None:
+    torch.manual_seed(seed)
+    config = from_dict(UNetConfig, random_config(seed))
+    model = UNet(config).eval()
+    x_t, t, label = inputs(config)
+    with torch.no_grad():
+        expected = model(x_t, t, label)
+        merge_time_projections(model)
+        assert not any(isinstance(module, nn.Linear) for module in projections(model))
+        torch.testing.assert_close(model(x_t, t, label), expected, atol=1e-5, rtol=1e-5)
+
+
+def projections(model: nn.Module) -> list[nn.Module]:
+    return [m.time_emb_proj for m in model.modules() if isinstance(m, Resnet)]
 
 
 class Norm(nn.Module):
