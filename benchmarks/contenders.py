@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-import diffusion.config
 from app.engine.runtime import make_runtime
-from app.wire.options import Options
+from app.wire.options import AUTO, Options
 from benchmarks.engine_client import EngineClient
-from benchmarks.machine import TORCH_TYPES, Precision
+from benchmarks.machine import TORCH_TYPES
 from benchmarks.networks import Network
 from benchmarks.peers.loops import PipelineName, Sample, lucidrains, pipeline
+from diffusion.config import Precision
 from diffusion.guidance import Conditioning
 from diffusion.process import Process
 from diffusion.reverse import sample
@@ -33,13 +33,6 @@ class Setting:
     max_batch: int
 
 
-def asked(setting: Setting) -> diffusion.config.Precision:
-    """The precision as our runtimes take it. Raises RuntimeError where they have none such."""
-    if setting.precision == "tf32":
-        raise RuntimeError("ours does not compute in tf32")
-    return setting.precision
-
-
 def check_precision(made: str, setting: Setting) -> None:
     """Raise RuntimeError where a network is not computed in the precision asked for."""
     if made != setting.precision:
@@ -53,8 +46,8 @@ Make = Callable[[Setting, contextlib.ExitStack], Sample]
 def engine(setting: Setting, stack: contextlib.ExitStack) -> Sample:
     """Our engine, as the server runs it, DDIM."""
     options = Options(
-        setting.network.folder, setting.device.type, "auto", setting.threads, setting.max_batch,
-        asked(setting),
+        setting.network.folder, setting.device.type, "auto", setting.threads, AUTO,
+        setting.precision,
     )  # fmt: skip
     client = stack.enter_context(EngineClient(options))
     check_precision(client.model.precision, setting)
@@ -78,7 +71,7 @@ def ours(runtime: str, sampler: SamplerName) -> Make:
         shape, clip = checkpoint.unet.image_shape, checkpoint.process.clip
         model = setting.network.model()
         run = make_runtime(
-            runtime, model, device, setting.threads, setting.max_batch, asked(setting)
+            runtime, model, device, setting.threads, setting.max_batch, setting.precision
         )
         check_precision(run.precision, setting)
 

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.gpu.results import Result, Results
-from benchmarks.gpu.targets import targets
+from benchmarks.gpu.targets import CASES, targets
+from benchmarks.gpu.variants import PRECISION
 from benchmarks.tables import Cell, markdown
 
 BEGIN, END = "<!-- gpu tables: begin -->", "<!-- gpu tables: end -->"
-PRECISION = {"f32": "float32", "tf32": "tf32", "bf16": "bfloat16", "bf16-nhwc": "bfloat16"}
-"""Of each variant of a network: the peak that it is measured against."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def report(results: Results) -> str:
     """All tables as markdown; those without a result are left out."""
 
     def of_peak(result: Result) -> Cell:
-        peak = results.peak(PRECISION[result.get("variant", "bf16")])
+        peak = results.peak(result.get("precision") or PRECISION[result.get("variant", "bf16")])
         return f"{result['flops_per_second'] / peak:.0%}" if peak else None
 
     rate = {"image-steps/s": field("image_steps_per_second")}
@@ -66,7 +65,7 @@ def report(results: Results) -> str:
         f"{when} {percent} ms": field(f"{when}_{percent}", 1000)
         for when in ("alone", "beside") for percent in ("p50", "p95")
     }  # fmt: skip
-    ran = {"network": field("network"), "runtime": field("runtime")}
+    ran = {name: field(name) for name in CASES}
     tables = (
         Table("Facts of the card", "machine", (), {
             "GPU": field("gpu"), "processor": field("cpu"), "cores": field("cores"),
@@ -89,19 +88,19 @@ def report(results: Results) -> str:
             "network": field("network"), "B": field("size"),
             "s to compile": field("compile_seconds"), "ms": field("seconds", 1000), **flops,
         }),
-        Table("The engine", "engine", ("network", "runtime", "chains"), {
+        Table("The engine", "engine", (*CASES, "chains"), {
             **ran, "chains": field("chains"), "steps": field("steps"), "s": field("seconds"),
             **rate, **flops,
         }),
-        Table("The engine and a bare loop", "bare", ("network", "runtime", "steps"), {
+        Table("The engine and a bare loop", "bare", (*CASES, "steps"), {
             **ran, "B": field("size"), "its image-steps/s": field("image_steps_per_second"),
             "steps of the engine's images": field("steps"), "its share, %": field("share", 100),
         }),
-        Table("Long chains", "long", ("network", "runtime"), {
+        Table("Long chains", "long", CASES, {
             **ran, "images": field("images"), "steps": field("steps"), "s": field("seconds"),
             "measured, not predicted": yes("measured"),
         }),
-        Table("One image beside many, without HTTP", "joiner", ("network", "runtime"), {
+        Table("One image beside many, without HTTP", "joiner", CASES, {
             **ran, "images beside": field("large"), **latency,
         }),
         Table("Over HTTP", "http", ("images",), {

@@ -24,9 +24,10 @@ from typing import Any, Literal
 import uvloop
 from tqdm import tqdm
 
-from benchmarks.load import Client, Request, percentile
+from benchmarks.load import Client, Request
 from benchmarks.machine import machine
 from benchmarks.networks import random
+from benchmarks.percentile import percentile
 from benchmarks.plots import Panel, save
 from benchmarks.servers import Kind, kind_of, running
 from benchmarks.tables import Cell, finite, markdown

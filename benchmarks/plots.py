@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+WIDTH, HEIGHT, LEGEND_LINE = 4.2, 3.2, 0.22
+"""Of a panel and of a line of the legend, in inches."""
 Line = Sequence[tuple[float, float]]
 """Points (x, y)."""
 
@@ -26,16 +28,18 @@ def save(path: Path, panels: Sequence[Panel]) -> None:
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
-    width = 4.2 * len(panels)
+    width = WIDTH * len(panels)
+    columns = max(1, min(len(names), int(width / 2.4)))
+    height = HEIGHT + LEGEND_LINE * -(-len(names) // columns)
     with matplotlib.rc_context({"svg.hashsalt": "benchmarks", "font.size": 9}):
-        figure = Figure(figsize=(width, 3.6), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axis, panel in zip(axes, panels, strict=True):
             _draw(axis, panel, names)
         handles = {name: line for axis in axes for line, name in _named(axis)}
         figure.legend(
             handles.values(), handles.keys(), loc="outside lower center",
-            ncols=max(1, min(len(handles), int(width / 2.2))), frameon=False,
+            ncols=columns, frameon=False,
         )  # fmt: skip
         metadata = {"Date": None} if path.suffix == ".svg" else None
         figure.savefig(path, metadata=metadata, dpi=150)
@@ -45,6 +49,8 @@ def save(path: Path, panels: Sequence[Panel]) -> None:
 
 
 def _draw(axis: Any, panel: Panel, names: Sequence[str]) -> None:
+    from matplotlib.ticker import LogLocator
+
     for name, line in panel.lines.items():
         place = names.index(name)
         axis.plot(
@@ -55,9 +61,10 @@ def _draw(axis: Any, panel: Panel, names: Sequence[str]) -> None:
     xs = sorted({x for line in panel.lines.values() for x, _ in line})
     axis.set(title=panel.title, xlabel=panel.x, ylabel=panel.y, xscale="log", yscale="log")
     axis.set_xticks(xs, [f"{x:g}" for x in xs])
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter("{x:g}")
     axis.minorticks_off()
     axis.grid(alpha=0.3)
-    axis.yaxis.set_major_formatter("{x:g}")
 
 
 def _named(axis: Any) -> Any:

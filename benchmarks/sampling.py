@@ -8,8 +8,8 @@ turns in rounds, so that other work on the machine slows all of them; ratios are
 A turn is a whole chain, from noise to images in the CPU's memory, of as many steps (2 to 50) as
 take about --seconds. What a step takes is the turn's time over its steps. GFLOP/s are those of the
 network (PyTorch's count of its convolutions, linear layers and attention) at so many image-steps a
-second; the machine's peak is the fastest product of large matrices in the same precision, tried
-again before each batch size.
+second; the machine's peak is the fastest product of large matrices, or convolution, in the same
+precision, tried again before each batch size.
 
     python -m benchmarks.sampling --from sampling.json --plot sampling.svg   # the tables again
 
@@ -25,21 +25,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from tqdm import tqdm
 
 from benchmarks.contenders import CONTENDERS, Setting
-from benchmarks.machine import Precision, machine, matrix_peak
+from benchmarks.machine import CLOCKS, Clock, machine, matrix_peak
 from benchmarks.networks import NETWORKS, Network
 from benchmarks.peers.loops import Sample
 from benchmarks.sampling_report import merged, plot, tables
+from diffusion.config import Precision
 from diffusion.cores import available_cores
 
 SIZES = {"cpu": [1, 2, 4, 8, 16, 32], "cuda": [1, 4, 16, 64, 256, 512, 1024]}
-MAX_BATCH = {"cpu": 16, "cuda": 256}
-"""Of our engine: the server's default, and what a GPU is asked for."""
 STEPS = 2, 50
 """Of a turn's chain."""
 QUICK = {
@@ -75,7 +74,7 @@ class Plan:
     seconds: float
     device: str
     threads: int
-    max_batch: int
+    clock: str
 
 
 def measure(plan: Plan, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -85,10 +84,10 @@ def measure(plan: Plan, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any
     found = {
         "machine": machine(plan.device), "plan": asdict(plan), "networks": networks, "cells": cells
     }  # fmt: skip
-    turns = len(plan.networks) * len(plan.precisions) * len(plan.sizes)
+    total = len(plan.networks) * len(plan.precisions) * len(plan.sizes)
     with (
         tempfile.TemporaryDirectory() as folder,
-        tqdm(total=turns, unit="batch size", mininterval=0) as bar,
+        tqdm(total=total, unit="batch size", mininterval=0) as bar,
     ):
         for name in plan.networks:
             network = NETWORKS[name](Path(folder) / name)
@@ -109,8 +108,8 @@ def measure_network(
     network: Network, precision: Precision, plan: Plan
 ) -> Iterator[tuple[float, list[Cell]]]:
     """For each batch size, the machine's peak and every contender."""
-    device = torch.device(plan.device)
-    setting = Setting(network, precision, device, plan.threads, plan.max_batch)
+    device, clock = torch.device(plan.device), CLOCKS[plan.clock]
+    setting = Setting(network, precision, device, plan.threads, max(plan.sizes))
     with contextlib.ExitStack() as stack:
         ready: dict[str, Sample] = {}
         errors: dict[str, str] = {}
@@ -120,9 +119,10 @@ def measure_network(
             except (ImportError, RuntimeError) as error:  # not installed, or cannot be had here
                 errors[name] = first_line(error)
         for size in plan.sizes:
-            peak = matrix_peak(device, precision)
-            steps, failed = calibrate(ready, size, plan.seconds)
-            taken = alternate({name: ready[name] for name in steps}, size, steps, plan.rounds)
+            peak = matrix_peak(device, precision, seconds=plan.seconds, clock=clock)
+            steps, failed = calibrate(ready, size, plan.seconds, clock)
+            able = {name: ready[name] for name in steps}
+            taken = alternate(able, size, steps, plan.rounds, clock)
             reasons = {**errors, **failed}
             cells = [
                 Cell(
@@ -135,7 +135,7 @@ def measure_network(
 
 
 def calibrate(
-    ready: Mapping[str, Sample], size: int, seconds: float
+    ready: Mapping[str, Sample], size: int, seconds: float, clock: Clock
 ) -> tuple[dict[str, int], dict[str, str]]:
     """Warm up: the steps of each contender's turns at a batch size; and why others cannot run."""
     steps, failed = {}, {}
@@ -143,7 +143,7 @@ def calibrate(
     for name, sample in ready.items():
         try:
             sample(size, least)  # compiles, and allocates
-            once = turn(sample, size, least)
+            once = turn(sample, size, least, clock)
         except RuntimeError as error:  # out of memory among them
             failed[name] = first_line(error)
             continue
@@ -152,13 +152,13 @@ def calibrate(
 
 
 def alternate(
-    ready: Mapping[str, Sample], size: int, steps: Mapping[str, int], rounds: int
+    ready: Mapping[str, Sample], size: int, steps: Mapping[str, int], rounds: int, clock: Clock
 ) -> dict[str, list[float]]:
     """Seconds of a step, round by round, in each of which every contender has one turn."""
     taken: dict[str, list[float]] = {name: [] for name in ready}
     for _ in range(rounds):
         for name, sample in ready.items():
-            taken[name].append(turn(sample, size, steps[name]))
+            taken[name].append(turn(sample, size, steps[name], clock))
     return taken
 
 
@@ -167,11 +167,11 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def turn(sample: Sample, size: int, steps: int) -> float:
+def turn(sample: Sample, size: int, steps: int, clock: Clock = time.perf_counter) -> float:
     """Seconds of a step, in a chain of so many."""
-    started = time.perf_counter()
+    started = clock()
     sample(size, steps)
-    return (time.perf_counter() - started) / steps
+    return (clock() - started) / steps
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -183,14 +183,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--networks", nargs="+", choices=list(NETWORKS), default=["mnist", "cifar10", "paper"],
         help="networks (%(default)s)")  # fmt: skip
-    add("--precisions", nargs="+", choices=["float32", "bfloat16"], default=["float32"],
+    add("--precisions", nargs="+", choices=get_args(Precision), default=["float32"],
         help="precisions, one after the other (%(default)s)")  # fmt: skip
     add("--contenders", nargs="+", choices=list(CONTENDERS), help="who is measured (all)")
     add("--sizes", nargs="+", type=int, help=f"batch sizes ({SIZES['cpu']}; GPU {SIZES['cuda']})")
     add("--rounds", type=int, default=5, help="turns of each contender (%(default)s)")
     add("--seconds", type=float, default=1.0, help="length of a turn, about (%(default)s)")
     add("--device", choices=["cpu", "cuda"], default="cpu", help="where (%(default)s)")
-    add("--max-batch", type=int, help="largest batch of our engine (16; 256 on a GPU)")
+    add("--threads", type=int, help="threads of each contender (as many as processors)")
+    add("--clock", choices=list(CLOCKS), default="wall",
+        help="what seconds are: those on the wall, or the processor's, for one thread on a machine "
+        "that does other work, too (%(default)s)")  # fmt: skip
     add("--quick", action="store_true", help="a tiny network for a moment, to try the command")
     add("--out", type=Path, help="write what was measured to this JSON file")
     add("--plot", type=Path, help="write the plot to this file, .svg or .png")
@@ -209,8 +212,8 @@ def plan_of(args: argparse.Namespace) -> Plan:
     here = [name for name in asked if args.device in CONTENDERS[name].devices]
     return Plan(
         args.networks, args.precisions, here, args.sizes or SIZES[args.device],
-        args.rounds, args.seconds, args.device, available_cores(),
-        args.max_batch or MAX_BATCH[args.device],
+        args.rounds, args.seconds, args.device,
+        args.threads or available_cores(), args.clock,
     )  # fmt: skip
 
 

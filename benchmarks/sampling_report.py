@@ -26,12 +26,13 @@ def groups(found: Mapping[str, Any]) -> dict[tuple[str, str], Measured]:
 
 
 def merged(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Several runs on one machine as one."""
+    """Several runs on one machine as one; of its peaks the largest that was seen."""
     networks: dict[str, Any] = {}
     for part in parts:
         for name, network in part["networks"].items():
-            peaks = {**networks.get(name, {}).get("peaks", {}), **network["peaks"]}
-            networks[name] = {**network, "peaks": peaks}
+            peaks = networks.setdefault(name, {**network, "peaks": {}})["peaks"]
+            for precision, peak in network["peaks"].items():
+                peaks[precision] = max(peak, peaks.get(precision, 0.0))
     cells = [cell for part in parts for cell in part["cells"]]
     return {**parts[0], "networks": networks, "cells": cells}
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.engine_rate import EngineRate
-from benchmarks.load import Answer, percentile
+from benchmarks.load import Answer
+from benchmarks.percentile import percentile
 from benchmarks.tables import Cell, markdown
 
 MIB = 1 << 20

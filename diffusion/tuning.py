@@ -6,8 +6,8 @@ states a step of first order (DDIM) is tried to every later one: how far from th
 ends is the cost of that jump. The list of S steps is the path of S jumps that costs least.
 
 The paper measures distances in x_t / sqrt(alpha_bar_t) and lets later errors count more (its gamma
-is 1.15 and less). Measured here, distances in x_t itself and a gamma of 1 give better lists, and
-one list suits all samplers.
+is 1.15 and less). Distances in x_t itself and a gamma of 1 give better lists, and one list suits
+all samplers: benchmarks/tuning.py measures that.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -1,10 +1,14 @@
-"""What a step did, to a whole batch and to each of its chains."""
+"""What a step did, to a whole batch and to each of its chains, and what of it leaves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+from app.engine.board import Made, Shown
+from app.engine.job import Chain
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -62,3 +66,21 @@ class ChainStep(NamedTuple):
         x_t, x_0_hat, x_prev = (x[own].clone() for x in (whole.x_t, whole.x_0_hat, whole.x_prev))
         history = [m[own].clone() for m in whole.history]
         return ChainStep(BatchStep(x_t, x_0_hat, x_prev, [self.is_finite], history), 0)
+
+
+def what_leaves(steps: Mapping[Chain, ChainStep]) -> Made:
+    """What leaves the engine after a step of chains, which have not been counted one further."""
+    return Made(
+        [
+            Shown(chain, chain.position, raw(step.x_t), raw(step.x_0_hat))
+            for chain, step in steps.items()
+            if chain.position in chain.job.shown
+        ],
+        {c: raw(s.x_prev) for c, s in steps.items() if c.position + 1 == c.job.num_steps},
+        {c: c.position + 1 for c, s in steps.items() if not s.is_finite},
+    )
+
+
+def raw(image: Tensor) -> bytes:
+    """float32 (C,H,W) as little-endian bytes."""
+    return image.to("cpu", torch.float32).contiguous().numpy().tobytes()

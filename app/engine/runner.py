@@ -1,6 +1,6 @@
 """Advances a batch by one step: gather the chains' states, call the network, update, scatter."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import NamedTuple
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from app.engine.batch import Batch
-from app.engine.board import Call, Made, Shown
-from app.engine.chain_step import BatchStep, ChainStep
+from app.engine.board import Call, Made
+from app.engine.chain_step import BatchStep, ChainStep, what_leaves
 from app.engine.job import Chain
 from app.engine.noise_ahead import Draw, NoiseAhead
 from app.engine.runtime import Runtime
@@ -276,24 +276,6 @@ class Runner:
         out_null = out[B : B + len(places)]
         guided = combine_guided(of_chains[places], out_null, w, num_channels=self.shape[0])
         return of_chains.index_copy(0, places, guided)
-
-
-def what_leaves(steps: Mapping[Chain, ChainStep]) -> Made:
-    """What leaves the engine after a step of chains, which have not been counted one further."""
-    return Made(
-        [
-            Shown(chain, chain.position, raw(step.x_t), raw(step.x_0_hat))
-            for chain, step in steps.items()
-            if chain.position in chain.job.shown
-        ],
-        {c: raw(s.x_prev) for c, s in steps.items() if c.position + 1 == c.job.num_steps},
-        {c: c.position + 1 for c, s in steps.items() if not s.is_finite},
-    )
-
-
-def raw(image: Tensor) -> bytes:
-    """float32 (C,H,W) as little-endian bytes."""
-    return image.to("cpu", torch.float32).contiguous().numpy().tobytes()
 
 
 def _padded(inputs: Inputs, size: int) -> Inputs:

@@ -11,25 +11,29 @@ import torch
 from torch import Tensor
 
 from app.engine.runtime import EagerRuntime, make_runtime
-from app.wire.options import Options
+from app.wire.options import AUTO, Options
 from benchmarks.engine_client import EngineClient
 from benchmarks.gpu.step import Step, main
 from benchmarks.gpu.variants import Captured, Inputs
-from benchmarks.load import percentile
 from benchmarks.machine import seconds_of
 from benchmarks.networks import NETWORKS, Network
+from benchmarks.percentile import percentile
 from diffusion import reverse
+from diffusion.config import Precision
 from diffusion.cores import available_cores
 from diffusion.process import Process
 from diffusion.samplers import make_table
 
-RUNTIMES = {"cuda": ("slots", "cuda-graph"), "cpu": ("eager",)}
+RUNTIMES: dict[str, tuple[tuple[str, Precision], ...]] = {
+    "cuda": (("slots", "bfloat16"), ("slots", "float32"), ("cuda-graph", "float32")),
+    "cpu": (("slots", "bfloat16"), ("eager", "float32")),
+}
+"""The most important first."""
 NAMES = "paper", "mnist"
 CHAINS = 256, 1, 16, 64, 512, 1024
 AT_ONCE_SECONDS = 10.0
 """A number of chains whose images would take longer is left out."""
 STEPS, LONG_STEPS = 50, 1000
-MAX_BATCH = 256
 MANY, ONE_IMAGES = 256, 20
 """Images of the large request, and requests for one image beside it."""
 PATIENCE_SECONDS = 30.0
@@ -42,14 +46,16 @@ def run(step: Step) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             network = NETWORKS[name](Path(folder) / name)
-            for runtime in RUNTIMES[step.device.type]:
-                step.attempt(f"{name}, {runtime}", partial(measure, step, network, runtime))
+            for case in RUNTIMES[step.device.type]:
+                step.attempt(f"{name}, {case}", partial(measure, step, network, *case))
 
 
-def measure(step: Step, network: Network, runtime: str) -> None:
+def measure(step: Step, network: Network, runtime: str, precision: Precision) -> None:
     """One engine. Raises LookupError where there is no such runtime yet."""
-    max_batch = 4 if step.tiny else MAX_BATCH
-    options = Options(network.folder, step.device.type, runtime, available_cores(), max_batch)
+    options = Options(
+        network.folder, step.device.type, runtime, threads(step),
+        4 if step.tiny else AUTO, precision,
+    )  # fmt: skip
     with EngineClient(options) as engine:
         if engine.model.runtime != runtime:
             raise LookupError(f"there is no runtime {runtime}")
@@ -71,7 +77,12 @@ def measure(step: Step, network: Network, runtime: str) -> None:
                 best = max(best, rate(step, engine, network, chains))
         joiners(step, engine, network)
         long = long_chains(step, engine, network, best)
-    beside_bare(step, network, runtime, sizes[-1], {STEPS: best, LONG_STEPS: long})
+    beside_bare(step, network, (runtime, precision), sizes[-1], {STEPS: best, LONG_STEPS: long})
+
+
+def threads(step: Step) -> int:
+    """PyTorch's, on the CPU."""
+    return 1 if step.tiny else available_cores()
 
 
 def rate(step: Step, engine: EngineClient, network: Network, chains: int) -> float:
@@ -87,6 +98,7 @@ def rate(step: Step, engine: EngineClient, network: Network, chains: int) -> flo
         {
             "network": network.name,
             "runtime": engine.model.runtime,
+            "precision": engine.model.precision,
             "chains": chains,
             "steps": steps,
             "seconds": seconds,
@@ -99,7 +111,7 @@ def rate(step: Step, engine: EngineClient, network: Network, chains: int) -> flo
 
 def joiners(step: Step, engine: EngineClient, network: Network) -> None:
     """One image at a time, alone, then beside jobs of many images of another client."""
-    steps, images = (5, 3) if step.tiny else (STEPS, ONE_IMAGES)
+    steps, images = (5, 2) if step.tiny else (STEPS, ONE_IMAGES)
     many = 4 if step.tiny else MANY
     alone = [engine.seconds(1, steps) for _ in range(images)]
     beside: list[float] = []
@@ -116,6 +128,7 @@ def joiners(step: Step, engine: EngineClient, network: Network) -> None:
         {
             "network": network.name,
             "runtime": engine.model.runtime,
+            "precision": engine.model.precision,
             "large": many,
             "alone_p50": statistics.median(alone),
             "alone_p95": percentile(alone, 95),
@@ -137,6 +150,7 @@ def long_chains(step: Step, engine: EngineClient, network: Network, best: float)
         {
             "network": network.name,
             "runtime": engine.model.runtime,
+            "precision": engine.model.precision,
             "images": many,
             "steps": steps,
             "seconds": seconds,
@@ -147,22 +161,29 @@ def long_chains(step: Step, engine: EngineClient, network: Network, best: float)
 
 
 def beside_bare(
-    step: Step, network: Network, runtime: str, size: int, rates: Mapping[int, float | None]
+    step: Step,
+    network: Network,
+    case: tuple[str, Precision],
+    size: int,
+    rates: Mapping[int, float | None],
 ) -> None:
     """The share of a bare loop's image-steps that the engine makes, by the steps of an image."""
-    bare = bare_rate(step, network, runtime, size)
+    runtime, precision = case
+    bare = bare_rate(step, network, case, size)
     for steps, made in rates.items():
-        values = {"network": network.name, "runtime": runtime, "size": size, "steps": steps}
+        values = {"network": network.name, "runtime": runtime, "precision": precision}
         share = None if made is None else made / bare
-        step.write("bare", {**values, "image_steps_per_second": bare, "share": share})
+        rate = {"size": size, "steps": steps, "image_steps_per_second": bare, "share": share}
+        step.write("bare", {**values, **rate})
 
 
 @torch.inference_mode()
-def bare_rate(step: Step, network: Network, name: str, size: int) -> float:
+def bare_rate(step: Step, network: Network, case: tuple[str, Precision], size: int) -> float:
     """Image-steps a second of the runtime's network and DDIM's update, recorded as one graph, which
     is launched again and again."""
     model, device = network.model(), step.device
-    runtime = make_runtime(name, model, device, available_cores(), size)
+    name, precision = case
+    runtime = make_runtime(name, model, device, threads(step), size, precision)
     assert isinstance(runtime, EagerRuntime)  # as all of a GPU's are
     process = Process.from_config(network.checkpoint.process)
     row = make_table(process, "ddim", process.num_timesteps).rows[:1]

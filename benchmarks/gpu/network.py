@@ -13,7 +13,7 @@ from benchmarks.networks import NETWORKS, flops
 from diffusion.parameterization import EpsModel
 
 SIZES = 256, 64, 512, 16, 1, 1024
-ORDER: tuple[Variant, ...] = ("bf16-nhwc", "bf16", "tf32", "f32")
+ORDER: tuple[Variant, ...] = ("bf16-nhwc", "served", "bf16", "tf32", "f32")
 """The most important first, should the time not do."""
 ERROR_ROWS = 16
 

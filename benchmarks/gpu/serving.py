@@ -20,14 +20,13 @@ CLIENTS, IMAGES = 32, 32
 """Clients at saturation, and the images that each asks for at once."""
 LARGE = 256
 TIMEOUT = 60.0
-FLAGS = "--max-batch=256", "--max-client-samples=4096"
 
 
 def run(step: Step) -> None:
     """One server, of models/mnist."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         checkpoint = "models/mnist"
-        flags: tuple[str, ...] = FLAGS
+        flags: tuple[str, ...] = ("--precision=bfloat16",)
         if step.tiny:
             checkpoint, flags = NETWORKS["tiny"](Path(folder) / "tiny").folder, ("--runtime=eager",)
         kind = ours(checkpoint, f"--device={step.device.type}", *flags)

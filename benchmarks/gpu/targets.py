@@ -7,6 +7,7 @@ from functools import partial
 from benchmarks.gpu.results import Results
 from benchmarks.tables import Cell, cell_text, markdown
 
+CASES = "network", "runtime", "precision"
 WAITS = "not measured yet"
 
 
@@ -72,7 +73,7 @@ def ratio(ours: float | None, theirs: float | None) -> float | None:
 def of_long_chains(results: Results) -> float | None:
     """The least seconds of all runtimes; a prediction counts as not measured."""
     seconds = [
-        r["seconds"] for r in results.latest("long", ("network", "runtime"))
+        r["seconds"] for r in results.latest("long", CASES)
         if r["network"] == "paper" and r["measured"]
     ]  # fmt: skip
     return min(seconds, default=None)
@@ -85,7 +86,7 @@ def share_of_bare(results: Results, steps: int) -> float | None:
 
 def beside_alone(results: Results) -> float | None:
     """Over HTTP, where that was measured, and else without it."""
-    found = results.latest("http-beside") or results.latest("joiner", ("network", "runtime"))
+    found = results.latest("http-beside") or results.latest("joiner", CASES)
     ratios = [ratio(r["beside_p95"], r["alone_p95"]) for r in found if r["large"] == 256]
     return min((value for value in ratios if value is not None), default=None)
 

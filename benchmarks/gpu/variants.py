@@ -8,14 +8,16 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from benchmarks.machine import Precision, use_tf32
+from benchmarks.machine import MatrixPrecision, use_tf32
+from diffusion.bfloat16 import in_bfloat16
 from diffusion.parameterization import EpsModel
 from diffusion.unet_blocks import FirstConv, GroupNorm, TimeEmbedding
 
-Variant = Literal["f32", "tf32", "bf16", "bf16-nhwc"]
+Variant = Literal["f32", "tf32", "bf16", "bf16-nhwc", "served"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
-PRECISION: dict[Variant, Precision] = {
-    "f32": "float32", "tf32": "tf32", "bf16": "bfloat16", "bf16-nhwc": "bfloat16"
+PRECISION: dict[Variant, MatrixPrecision] = {
+    "f32": "float32", "tf32": "tf32", "bf16": "bfloat16", "bf16-nhwc": "bfloat16",
+    "served": "bfloat16",
 }  # fmt: skip
 """What each is measured against."""
 WARM_UP_CALLS = 3
@@ -39,12 +41,15 @@ class Inputs:
 
 
 def prepare(model: EpsModel, variant: Variant, device: torch.device) -> EpsModel:
-    """Copy a network to the device, in a variant's precision and layout.
+    """Copy a network to the device, in a variant's precision and layout; `served` is what the
+    engine runs in bfloat16.
 
     In bfloat16 the first and last convolution, the time embedding and whatever `EpsModel` does
     besides stay float32; group norms take bfloat16, and add up in float32 inside.
     """
     use_tf32(allowed=variant == "tf32")
+    if variant == "served":
+        return in_bfloat16(model).to(device)
     made = copy.deepcopy(model).to(device)
     if PRECISION[variant] == "bfloat16":
         _use_bfloat16(made.unet, device)

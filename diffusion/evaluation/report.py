@@ -70,7 +70,7 @@ def write(report: Mapping[str, Any], folder: Path) -> Path:
     (folder / "report.tex").write_text(tables.as_latex(made))
     (folder / "report.bib").write_text(bibtex(numbers))
     for name, grid in grids.items():
-        (folder / f"{name.replace(':', '-')}.png").write_bytes(_png(grid))
+        (folder / f"{name.replace(':', '-').replace('/', '-')}.png").write_bytes(_png(grid))
     for name, figure in plots(numbers).items():
         figure.savefig(folder / f"{name}.png", dpi=150)
     path = folder / "report.html"

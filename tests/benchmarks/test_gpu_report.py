@@ -11,8 +11,9 @@ from benchmarks.gpu.targets import targets
 
 PEAK = {"step": "card", "kind": "peak", "precision": "bfloat16", "flops": 800e12}
 ENGINE = {
-    "step": "engine", "kind": "engine", "network": "paper", "runtime": "slots", "chains": 512,
-    "steps": 50, "seconds": 1.0, "image_steps_per_second": 25_600, "flops_per_second": 320e12,
+    "step": "engine", "kind": "engine", "network": "paper", "runtime": "slots",
+    "precision": "bfloat16", "chains": 512, "steps": 50, "seconds": 1.0,
+    "image_steps_per_second": 25_600, "flops_per_second": 320e12,
 }  # fmt: skip
 ALONE = {**ENGINE, "chains": 1, "image_steps_per_second": 1000, "flops_per_second": 1e12}
 PEER = {
@@ -57,7 +58,7 @@ def test_a_prediction_is_no_measurement() -> None:
 def test_of_what_was_measured_again_the_last_counts() -> None:
     again = {**ENGINE, "seconds": 2.0}
     text = gpu_report.report(Results([PEAK, ENGINE, again]))
-    assert "| paper | slots | 512 | 50 | 2.00 | 25600 | 320 | 40% |" in text
+    assert "| paper | slots | bfloat16 | 512 | 50 | 2.00 | 25600 | 320 | 40% |" in text
     assert "| 1.00 |" not in text
 
 

@@ -5,7 +5,8 @@ import statistics
 
 import pytest
 
-from benchmarks.load import Answer, ClosedLoop, percentile, poisson_schedule
+from benchmarks.load import Answer, ClosedLoop, poisson_schedule
+from benchmarks.percentile import percentile
 
 MIX = {"small": 3.0, "large": 1.0}
 

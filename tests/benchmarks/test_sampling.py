@@ -2,9 +2,11 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import sampling
 from benchmarks.sampling_report import merged, ratio, tables
@@ -28,12 +30,21 @@ FOUND = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """The command sets PyTorch's threads."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 def test_a_short_run_prints_a_table_and_writes_json_and_a_plot(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, plot = tmp_path / "sampling.json", tmp_path / "sampling.svg"
     who = ["ours", "eager", "diffusers", "diffusers-ddpm"]
-    assert sampling.main(["--quick", "--contenders", *who, f"--out={out}", f"--plot={plot}"]) == 0
+    flags = ["--quick", "--threads=1", f"--out={out}", f"--plot={plot}"]
+    assert sampling.main([*flags, "--contenders", *who]) == 0
     printed = capsys.readouterr().out
     assert "### tiny, float32" in printed and "| diffusers DDPMPipeline |" in printed
     found = json.loads(out.read_text())
@@ -73,7 +84,8 @@ def test_who_cannot_run_is_named_and_the_others_are_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "denoising_diffusion_pytorch", None)
-    assert sampling.main(["--quick", "--contenders", "eager", "lucidrains", "--sizes=1"]) == 0
+    flags = ["--quick", "--threads=1", "--sizes=1"]
+    assert sampling.main([*flags, "--contenders", "eager", "lucidrains"]) == 0
     printed = capsys.readouterr().out
     assert "our network in eager PyTorch" in printed
     assert "- lucidrains, tiny, float32, 1: " in printed
@@ -84,7 +96,8 @@ def test_runs_of_several_networks_or_precisions_are_one() -> None:
         "machine": {}, "cells": [{**cell("ours", 1, 0.1), "precision": "bfloat16"}],
         "networks": {"mnist": {"parameters": 1000, "flops": 10**9, "peaks": {"bfloat16": 2e12}}},
     }  # fmt: skip
-    both = merged([FOUND, half])
+    again = {**half, "networks": {"mnist": {**half["networks"]["mnist"], "peaks": {"float32": 1}}}}
+    both = merged([FOUND, half, {**again, "cells": []}])
     assert both["networks"]["mnist"]["peaks"] == {"float32": 1e12, "bfloat16": 2e12}
     text = tables(both)
     assert "### mnist, float32" in text and "### mnist, bfloat16" in text

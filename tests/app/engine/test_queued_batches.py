@@ -192,7 +192,7 @@ class Machine:
             assert rows <= batch.rows <= 8
         return batch
 
-    def drain(self) -> None:
+    def check_all_is_made(self) -> None:
         for each in self.scheduler.jobs.values():
             each.is_paused = False
         while self.scheduler.jobs or self.under_way:
@@ -213,7 +213,7 @@ def test_random_requests_lose_no_chain_and_are_counted_as_they_are_done(
             machine.step()
             if machine.random.random() < 0.05:
                 machine.disturb()
-        machine.drain()
+        machine.check_all_is_made()
 
 
 @pytest.mark.parametrize(("curve", "max_steps"), [(LONG, 1), (SHORT, 16)], ids=["long", "short"])

@@ -38,8 +38,7 @@ def test_the_options_survive_the_command_line(
 def test_every_option_is_a_flag_of_its_name() -> None:
     assert OPTIONS.arguments() == [
         "--checkpoint=mnist", "--device=cpu", "--runtime=auto", "--threads=2", "--max_batch=64",
-        "--precision=auto",
-        "--log_format=text", "--log_level=info",
+        "--precision=auto", "--log_format=text", "--log_level=info",
     ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from diffusion import __version__
-from diffusion.evaluation.report import page, summary
+from diffusion.evaluation.report import page, summary, write
 from diffusion.evaluation.tables import Measured
 from tests.diffusion.evaluation.runs import Run, evaluate
 
@@ -40,6 +40,13 @@ def test_tables_and_entries_are_files_too(run: Run) -> None:
     assert "\\begin{tabular}" in (run.folder / "report.tex").read_text()
     assert "\nSamples,ddim:4,Fréchet distance," in (run.folder / "report.csv").read_text()
     assert "@inproceedings{ho2020denoising" in (run.folder / "report.bib").read_text()
+
+
+def test_the_picture_of_a_spacing_is_a_file_too(run: Run, tmp_path: Path) -> None:
+    samplers = [row["sampler"] for row in run.report["samplers"]]
+    names = ["unipc:5/karras@0.5", "progressive", "nearest", *samplers]
+    write({**run.report, "grids": dict.fromkeys(names, PICTURE)}, tmp_path)
+    assert (tmp_path / "unipc-5-karras@0.5.png").is_file()
 
 
 def test_a_terminal_gets_the_bound_the_accuracy_and_the_samples(run: Run) -> None:
