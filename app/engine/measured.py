@@ -33,7 +33,7 @@ from diffusion.process import Process
 @dataclass(frozen=True)
 class Measured:
     """Seconds of a step, for each batch size in which a row has the same bytes. They are settled
-    when rounds of their measurement, or two starts, agreed which sizes are worth having."""
+    when the rounds of their measurement agreed which sizes are worth having."""
 
     step_seconds: dict[str, float]
     is_settled: bool
@@ -120,12 +120,10 @@ def warm_up(
 
 def together(before: Timing, now: Timing) -> Timing:
     """What two starts measured: of each size the shorter time, since what else runs on the machine
-    only adds to it. It is settled, too, where this changes nothing of the sizes worth having."""
+    only adds to it."""
     curves = before.curve, now.curve
     shorter = {n: min(curve.seconds(n) for curve in curves) for n in now.curve.sizes}
-    curve = LatencyCurve(shorter)
-    agree = curve.up_to_the_knee().sizes == before.curve.up_to_the_knee().sizes
-    return Timing(curve, now.is_settled or agree)
+    return Timing(LatencyCurve(shorter), now.is_settled)
 
 
 def _ready(
