@@ -116,7 +116,7 @@ class Contender:
 CONTENDERS = {
     "ours": Contender("our engine, DDIM", engine),
     "openvino": Contender("our OpenVINO runtime, DDIM", ours("openvino", "ddim"), ("cpu",)),
-    "openvino-ddpm": Contender("the same, DDPM", ours("openvino", "ddpm"), ("cpu",)),
+    "openvino-ddpm": Contender("our OpenVINO runtime, DDPM", ours("openvino", "ddpm"), ("cpu",)),
     "cuda-graph": Contender("our CUDA graphs, DDIM", ours("cuda-graph", "ddim"), ("cuda",)),
     "eager": Contender("our network in eager PyTorch, DDIM", ours("eager", "ddim")),
     "diffusers": Contender("diffusers DDIMPipeline", diffusers("DDIMPipeline")),

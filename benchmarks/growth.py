@@ -33,6 +33,8 @@ from benchmarks.servers import Kind, kind_of, running
 from benchmarks.tables import Cell, finite, markdown
 
 TIMEOUT = 1800.0
+ANSWERS_BUDGET = 1 << 30
+"""Bytes for all answers of our server: the clients here have one address, and so one share."""
 ROUNDS = 3
 """Answers for each client, at least: the first round is a burst, and does not count."""
 Axis = Literal["clients", "size"]
@@ -177,7 +179,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         plan = Plan(
             args.servers, args.checkpoint, args.clients, args.sizes, args.clients_of_sizes,
-            args.steps, args.seconds, args.device, [f"--device={args.device}", *args.flags],
+            args.steps, args.seconds, args.device,
+            [f"--device={args.device}", f"--answers-budget-bytes={ANSWERS_BUDGET}", *args.flags],
         )  # fmt: skip
         try:
             for server in plan.servers:

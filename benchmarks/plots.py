@@ -29,7 +29,7 @@ def save(path: Path, panels: Sequence[Panel]) -> None:
 
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
     width = WIDTH * len(panels)
-    columns = max(1, min(len(names), int(width / 2.4)))
+    columns = max(1, min(len(names), int(width / 3.2)))
     height = HEIGHT + LEGEND_LINE * -(-len(names) // columns)
     with matplotlib.rc_context({"svg.hashsalt": "benchmarks", "font.size": 9}):
         figure = Figure(figsize=(width, height), layout="constrained")

@@ -78,9 +78,10 @@ def table(measured: Measured, flops: int, peak: float) -> str:
     """One network in one precision. A cell is image-steps/s at a batch size and, in brackets, how
     many times as fast the first contender is."""
     sizes = sorted({size for cells in measured.values() for size in cells})
+    is_alone = 1 in sizes
     header = [
-        "", *(f"B = {size}" for size in sizes), f"s for an image, {CHAIN} steps",
-        "best GFLOP/s", "of peak",
+        "", *(f"B = {size}" for size in sizes),
+        *([f"s for an image, {CHAIN} steps"] if is_alone else []), "best GFLOP/s", "of peak",
     ]  # fmt: skip
     first = next(iter(CONTENDERS))
     rows: list[list[Cell]] = []
@@ -89,9 +90,9 @@ def table(measured: Measured, flops: int, peak: float) -> str:
             _shown(cells.get(size), measured.get(first, {}).get(size)) for size in sizes
         ]  # fmt: skip
         best = max(map(rate, cells.values())) * flops
-        alone = CHAIN / rate(cells[1]) if 1 in cells else None
+        alone = [CHAIN / rate(cells[1]) if 1 in cells else None] if is_alone else []
         rows.append(
-            [CONTENDERS[name].about, *shown, alone, best / 1e9, f"{best / peak:.0%}"]
+            [CONTENDERS[name].about, *shown, *alone, best / 1e9, f"{best / peak:.0%}"]
         )  # fmt: skip
     return markdown(header, rows)
 
