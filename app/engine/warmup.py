@@ -32,7 +32,7 @@ sizes must be worth having."""
 CONTENDER = 0.85
 """Share of the best rows a second from which on a size below the knee may turn out to be it. Those
 above may always, since what else runs can only have made them look worse."""
-ROUNDS_SECONDS = 5.0
+ROUNDS_SECONDS = 4.0
 """Time after which no further round begins, whether or not they agree."""
 Tell = Callable[[Starting], None]
 """Told of what the engine is doing while it starts."""
