@@ -1,8 +1,9 @@
 """Files that can be made again, kept for the next start.
 
-A file is the SHA-256 of its content, and the content. It is there whole or not at all, whoever else
-reads and writes the same folder. Its name has a hash of all that the content depends on, so it is
-never out of date. Whatever goes wrong with a file or the folder, the caller works as without it.
+A file is the SHA-256 of its name and its content, and the content: one that was renamed is not
+taken for another. It is there whole or not at all, whoever else reads and writes the same folder.
+Its name has a hash of all that the content depends on, so it is never out of date. Whatever goes
+wrong with a file or the folder, the caller works as without it.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ MAX_BYTES = 4 << 30
 PARTIAL_SECONDS = 3600
 """Age from which a file that was never finished is nobody's: its process was killed."""
 DIGEST_BYTES = 64
-"""Before the content: its SHA-256 in hexadecimal digits."""
+"""Before the content: the SHA-256 in hexadecimal digits."""
 NOT_KEPT = (
     "what belongs into the cache's folder %s is not kept, so the next start takes as long as this "
     "one: %s; --cache can name another place"
@@ -68,7 +69,7 @@ class FileCache:
             self.not_kept(error)
             return None
         digest, body = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
-        if bytes(digest) != _digest(body):
+        if bytes(digest) != _digest(name, body):
             self.damaged(name, "its SHA-256 is another")
             return None
         with contextlib.suppress(OSError):  # of another user, or on a disk that is read-only
@@ -86,7 +87,7 @@ class FileCache:
             return
         try:
             with atomic_file(self.folder / name) as file:
-                file.write(_digest(content))
+                file.write(_digest(name, content))
                 file.write(content)
             self._make_room(self.folder)
         except OSError as error:  # no such folder, a full disk
@@ -118,5 +119,7 @@ class FileCache:
                 path.unlink(missing_ok=True)
 
 
-def _digest(content: bytes | memoryview) -> bytes:
-    return hashlib.sha256(content).hexdigest().encode()
+def _digest(name: str, content: bytes | memoryview) -> bytes:
+    digest = hashlib.sha256(f"{name}\0".encode())
+    digest.update(content)
+    return digest.hexdigest().encode()

@@ -69,6 +69,13 @@ def test_a_damaged_file_is_not_read(
     assert read(cache) == CONTENT
 
 
+def test_a_file_under_the_name_of_another_is_not_read(folder: Path) -> None:
+    cache = FileCache(folder)
+    cache.write("another", CONTENT)
+    (folder / "another").rename(folder / "a")
+    assert cache.read("a") is None
+
+
 def is_a_file(folder: Path) -> None:
     folder.parent.mkdir(parents=True)
     folder.write_text("a file where the folder should be")

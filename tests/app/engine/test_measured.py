@@ -1,6 +1,5 @@
 """What an engine has measured is kept for the next start, which looks again at the bytes."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from app.engine.latency_curve import LatencyCurve
 from app.engine.measured import Measurements, Warm, warm_up
 from app.engine.runner import Runner
 from app.engine.warmup import Timing
+from diffusion.file_cache import FileCache
 from tests.app.engine.conftest import Bench
 
 CURVE = LatencyCurve({4: 1.0, 8: 1.5})
@@ -152,7 +152,7 @@ def test_a_file_that_is_no_curve_is_measured_anew(
     content: bytes, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     start()
-    start.file().write_bytes(hashlib.sha256(content).hexdigest().encode() + content)
+    FileCache(start.file().parent).write(start.file().name, content)
     assert start().curve.sizes == (4, 8)
     assert start.measurements == 2
     assert ["is damaged" in record.message for record in caplog.records] == [True]
