@@ -59,7 +59,7 @@ class ModelSettings(BaseSettings):
     cache: str | None = Field(
         None,
         description="folder for compiled networks and measured speeds, with which the next start "
-        "is faster; empty: nothing is kept (default: ddpm in the user's cache folder)",
+        "is faster; null: ddpm in the user's cache folder; empty: nothing is kept",
     )
     hang_seconds: float = Field(
         60,

@@ -25,7 +25,8 @@ SAMPLES = [
     Submit("", 2**53 - 1, (2**40,), (1,), "ddpm", STEPS, variance="learned_range"),
     Submit("", 1, (1,), (1,), "ddim", STEPS, eta=0.5, guidance=1.5),
     Submit("", 2, (2,), (0,), "dpmpp", STEPS),
-    Submit("", 3, (3,), (1,), "ipndm", STEPS),
+    Submit("", 3, (3,), (1,), "unipc", STEPS),
+    Submit("", 4, (4,), (0,), "ipndm", STEPS),
 ]
 
 
