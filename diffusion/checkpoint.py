@@ -27,7 +27,7 @@ from torch.overrides import TorchFunctionMode
 
 from diffusion.atomic import atomic_file, atomic_folder
 from diffusion.config import ProcessConfig, check_channels
-from diffusion.fields import ConfigError, from_dict
+from diffusion.fields import ConfigError, from_dict, require
 from diffusion.folders import MODELS
 from diffusion.json_file import read_object
 from diffusion.parameterization import EpsModel
@@ -218,6 +218,9 @@ def _card(path: Path, unet: UNetConfig, process: ProcessConfig) -> ModelCard:
         card = from_dict(ModelCard, _read_json(path))
         check_tuned(card.tuned, get_args(SamplerName), process.num_timesteps)
         check_recommended(card.recommended, card.tuned, process.num_timesteps)
+        for name, measured in card.precisions.items():
+            says = isinstance(measured, dict) and type(measured.get("lossless")) is bool
+            require(says, f"precisions.{name}", measured, "a table with `lossless`, true or false")
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
     rows = unet.num_class_embeds or 0

@@ -62,6 +62,9 @@ class FileCache:
             return None
         path = self.folder / name
         try:
+            if path.stat().st_size > MAX_BYTES:
+                self.damaged(name, "it is larger than the whole cache may be")
+                return None
             content = memoryview(bytearray(path.read_bytes()))
         except FileNotFoundError:
             return None

@@ -22,6 +22,10 @@ def cache_folder() -> Path:
 def check_cache(folder: str) -> str:
     """Return the name of a folder for what can be made again; empty: nothing is kept. Raises
     ValueError where it is no folder."""
-    if folder and Path(folder).exists() and not Path(folder).is_dir():
+    try:
+        is_other = bool(folder) and Path(folder).exists() and not Path(folder).is_dir()
+    except OSError as error:  # a name that is too long
+        raise ValueError(f"{folder[:80]!r} cannot be a folder: {error.strerror}") from error
+    if is_other:
         raise ValueError(f"{folder!r} is not a folder; it must be one, or a name for a new one")
     return folder

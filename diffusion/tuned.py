@@ -7,7 +7,7 @@ by sampler and number of steps: the paper's t, falling from T. Imports no torch.
 
 from collections.abc import Mapping, Sequence
 
-from diffusion.fields import ConfigError
+from diffusion.fields import ConfigError, require
 
 Tuned = Mapping[str, Mapping[str, Sequence[int]]]
 """Lists of the paper's t by sampler and number of steps, the number as JSON has keys."""
@@ -38,14 +38,14 @@ def step_counts(tuned: Tuned) -> dict[str, list[int]]:
 def check_tuned(tuned: object, samplers: Sequence[str], num_timesteps: int) -> None:
     """Raise ConfigError, which names the place, where a card's `tuned` is not as said above."""
     for sampler, lists in _table("tuned", tuned).items():
-        if sampler not in samplers:
-            raise ConfigError(f"tuned: {sampler!r} is none of {', '.join(samplers)}")
+        require(sampler in samplers, "tuned", sampler, f"by sampler: {', '.join(samplers)}")
+        require(bool(lists), f"tuned.{sampler}", lists, "a table with a list or more")
         for steps, paper_t in _table(f"tuned.{sampler}", lists).items():
-            if not _is_list_of(paper_t, steps, num_timesteps):
-                raise ConfigError(
-                    f"tuned.{sampler}.{steps}: it must be a list of {steps} timesteps that falls "
-                    f"from T = {num_timesteps}, above 0"
-                )
+            require(
+                _is_list_of(paper_t, steps, num_timesteps), f"tuned.{sampler}", {steps: paper_t},
+                "by the number of steps a list of as many timesteps that falls from "
+                f"T = {num_timesteps}, above 0",
+            )  # fmt: skip
 
 
 def _table(name: str, value: object) -> Mapping[str, object]:

@@ -7,6 +7,8 @@ and opening it is tried again until it works.
 import asyncio
 import contextlib
 import logging
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +29,9 @@ from app.tasks import Supervised, together
 
 log = logging.getLogger("ddpm.jobs")
 
+OPENING = "the storage of jobs is being opened"
+FIRST_SECONDS = 10.0
+"""How long a server that starts waits for its storage before it says that it is ready."""
 OPEN_SECONDS = 5.0
 """Pause before the storage is opened again."""
 CLEAN_SECONDS = 30.0
@@ -49,7 +54,8 @@ class Background:
         self._settings = settings
         self._url = database_url(settings.jobs_url, settings.jobs_folder)
         self._pool = pool
-        self._reason: str | None = "the storage of jobs is being opened"
+        self._reason: str | None = OPENING
+        self._begun = -math.inf  # to open it
         self._store: Store | None = None
         self._worker: Worker | None = None
         self._deleted = asyncio.Event()
@@ -62,6 +68,7 @@ class Background:
         # Threads of their own: a slow disk holds up nobody else's pictures.
         threads = ThreadPoolExecutor(THREADS, "jobs")
         tasks = Supervised(on_unusable)
+        self._begun = time.monotonic()
         tasks.start("the work on jobs", self._run(threads))
         try:
             yield
@@ -72,6 +79,13 @@ class Background:
                 log.error("the storage of jobs does not answer: it is left as it is")
             # Not waiting: a sample's file that is cut off is none, whenever its thread ends
             threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def is_opening(self) -> bool:
+        """Is the storage being opened for the first time, and not for long yet? A disk may never
+        answer."""
+        is_first = self._store is None and self._reason == OPENING
+        return is_first and time.monotonic() < self._begun + FIRST_SECONDS
 
     @property
     def store(self) -> Store:

@@ -56,6 +56,11 @@ class Jobs:
         reason when that cannot go on."""
         return self._background.running(on_unusable)
 
+    @property
+    def is_opening(self) -> bool:
+        """Is it not known yet whether jobs can be stored?"""
+        return self._background.is_opening
+
     async def submit(
         self,
         client: str,

@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.generation.schemas import Limits, Model, Readiness
 from app.http.problems import Problem, problem_response
+from app.jobs.background import OPENING
 from app.routes import openapi
 from app.routes.dependencies import ServicesDep
 from app.routes.errors import RESTART_SECONDS
@@ -47,12 +48,15 @@ async def get_liveness() -> dict[str, str]:
     responses={**openapi.OK, **openapi.NOT_READY},
 )
 async def get_readiness(services: ServicesDep) -> Response:
-    """200 if at least one engine is ready; else 503 with the state of each engine."""
+    """200 if at least one engine is ready, and it is known whether jobs can be stored; else 503
+    with the state of each engine."""
     pool = services.pool
     states = [f"engine {i} is {engine.state}" for i, engine in enumerate(pool.engines)]
     # First: a server that shuts down gets no new requests, although its engines are ready.
     if pool.is_draining:
         states = ["the server is shutting down"]
+    elif services.jobs.is_opening:
+        states.append(OPENING)
     elif pool.ready_engines:
         return JSONResponse({"status": "ready", "reasons": []})
     problem = Problem(503, "; ".join(states))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -102,4 +103,7 @@ class Watch:
 
 def files_in(folder: Path) -> list[str]:
     """Every file and folder below; none where there is no such folder."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    found: list[str] = []
+    for parent, folders, files in os.walk(folder):  # what is removed meanwhile is passed over
+        found += [os.path.relpath(Path(parent, name), folder) for name in [*folders, *files]]
+    return sorted(found)

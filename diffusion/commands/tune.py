@@ -14,6 +14,9 @@ from diffusion.output import OutputError, check_writable
 from diffusion.sampling import MAX_GUIDANCE, MAX_INTEGER, RequestError, Source
 from diffusion.tuned import check_tuned
 
+MAX_TRAJECTORIES = 65_536
+"""The paper's method takes 256."""
+
 
 def run(args: argparse.Namespace) -> None:
     """Tune a checkpoint as the flags ask, and write its lists.
@@ -22,8 +25,9 @@ def run(args: argparse.Namespace) -> None:
     computed, unless the disk is full.
     """
     _check(args)
-    source = Source.open(args.checkpoint, args.device, args.runtime)
+    source = Source.open(args.checkpoint, args.device, args.runtime, args.precision, args.cache)
     checkpoint = source.checkpoint
+    _check_length(checkpoint)
     if args.out is None:
         check_writable(checkpoint.folder)
     else:
@@ -43,13 +47,21 @@ def run(args: argparse.Namespace) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     for name, value, least, most in (
-        ("trajectories", args.trajectories, 1, MAX_INTEGER),
+        ("trajectories", args.trajectories, 1, MAX_TRAJECTORIES),
         ("batch_size", args.batch_size, 1, MAX_INTEGER),
         ("seed", args.seed, 0, MAX_INTEGER),
         ("guidance", args.guidance, 0, MAX_GUIDANCE),
     ):
         if not least <= value <= most:
             raise RequestError(f"{name}: {value} is not allowed: it must be {least}..{most}")
+
+
+def _check_length(checkpoint: Checkpoint) -> None:
+    T, least = checkpoint.process.num_timesteps, tuning.TUNED_STEPS.start
+    if T < least:
+        raise RequestError(
+            f"{checkpoint.name}: its chain has {T} steps; lists are of {least} or more"
+        )
 
 
 def _labels(checkpoint: Checkpoint, count: int, guidance: float) -> list[int] | None:
@@ -66,7 +78,10 @@ def _with_lists(checkpoint: Checkpoint, lists: dict[int, list[int]]) -> ModelCar
     table = {str(count): kept for count, kept in lists.items()}
     tuned: dict[str, Any] = {sampler: dict(table) for sampler in tuning.TUNED_SAMPLERS}
     check_tuned(tuned, tuning.TUNED_SAMPLERS, checkpoint.process.num_timesteps)
-    return dataclasses.replace(checkpoint.card, tuned=tuned)
+    card = dataclasses.replace(checkpoint.card, tuned=tuned)
+    if card.recommended.get("spacing") == "tuned" and tuned != checkpoint.card.tuned:
+        return dataclasses.replace(card, recommended={})  # it was measured with other lists
+    return card
 
 
 def _write(args: argparse.Namespace, checkpoint: Checkpoint, card: ModelCard) -> None:

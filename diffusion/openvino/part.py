@@ -22,8 +22,9 @@ class Part:
     def __init__(self, network: Network) -> None:
         self._network = network
         self._request = network.compiled.create_infer_request()
-        self._inputs = [torch.from_numpy(tensor.data) for tensor in self._request.input_tensors]
-        self.output = torch.from_numpy(self._request.get_output_tensor().data)
+        with torch.inference_mode(mode=False):  # else they could be written only in that mode
+            self._inputs = [torch.from_numpy(tensor.data) for tensor in self._request.input_tensors]
+            self.output = torch.from_numpy(self._request.get_output_tensor().data)
 
     def fill(self, columns: Sequence[Tensor]) -> None:
         """Take x_t, t and, where the network takes it, label."""

@@ -76,6 +76,15 @@ def test_a_file_under_the_name_of_another_is_not_read(folder: Path) -> None:
     assert cache.read("a") is None
 
 
+def test_a_file_larger_than_the_cache_may_be_is_not_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = FileCache(folder)
+    cache.write("a", CONTENT)
+    monkeypatch.setattr(file_cache, "MAX_BYTES", len(CONTENT))
+    assert cache.read("a") is None
+
+
 def is_a_file(folder: Path) -> None:
     folder.parent.mkdir(parents=True)
     folder.write_text("a file where the folder should be")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from diffusion.folders import MODELS, cache_folder
+from diffusion.folders import MODELS, cache_folder, check_cache
 
 
 def test_the_models_that_come_with_the_project_are_there() -> None:
@@ -27,3 +27,12 @@ def test_without_a_choice_it_is_in_the_users_own_folder(
     if chosen is not None:
         monkeypatch.setenv("XDG_CACHE_HOME", chosen)
     assert cache_folder() == Path("/home/somebody/.cache/ddpm")
+
+
+def test_a_name_that_can_be_no_folder_is_refused(tmp_path: Path) -> None:
+    assert check_cache("") == "" and check_cache(str(tmp_path / "new")) == str(tmp_path / "new")
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="is not a folder"):
+        check_cache(str(tmp_path / "file"))
+    with pytest.raises(ValueError, match="cannot be a folder: File name too long"):
+        check_cache("a" * 300)

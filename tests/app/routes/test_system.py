@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import httpx
+import pytest
 import torch
 
 from app.main import create_app
@@ -55,6 +56,26 @@ def test_while_it_starts_it_says_what_it_does() -> None:
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert answer.json()["reasons"] == [f"engine 0 is starting: {doing}"]
     assert asyncio.run(ask("/model")).json()["detail"] == f"the model is being loaded: {doing}"
+
+
+def test_a_server_is_not_ready_before_it_is_known_whether_jobs_can_be_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = create_app(Settings(), on_unusable=print)
+    jobs, engine = app.state.services.jobs, app.state.services.pool.engines[0]
+    monkeypatch.setattr(type(engine), "is_ready", True)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.get("/readyz")
+
+    monkeypatch.setattr(type(jobs), "is_opening", True)
+    answer = asyncio.run(ask())
+    assert answer.status_code == 503
+    assert answer.json()["reasons"][-1] == "the storage of jobs is being opened"
+    monkeypatch.setattr(type(jobs), "is_opening", False)
+    assert asyncio.run(ask()).status_code == 200
 
 
 def test_the_docs_page_and_its_assets_come_from_this_server(server: Server) -> None:

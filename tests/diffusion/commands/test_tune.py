@@ -1,5 +1,6 @@
 """`ddpm tune`: lists on the card, in place or on a copy's; refusals before the work."""
 
+import json
 import re
 from pathlib import Path
 
@@ -46,10 +47,39 @@ def test_the_same_seed_gives_the_same_card_and_a_copy_leaves_the_checkpoint(
     assert open_checkpoint(copy).sha256 == open_checkpoint(tiny).sha256
 
 
+def test_a_recommendation_of_other_lists_goes_with_them(tiny: Path) -> None:
+    card = tiny / "model_card.json"
+    assert main(["tune", str(tiny), *FLAGS]) == 0
+    told = {"sampler": "unipc", "steps": 4, "spacing": "tuned"}
+    card.write_text(json.dumps({**json.loads(card.read_text()), "recommended": told}))
+    assert main(["tune", str(tiny), *FLAGS]) == 0
+    assert open_checkpoint(tiny).card.recommended == told, "the lists are the same"
+    assert main(["tune", str(tiny), *FLAGS, "--seed=1"]) == 0
+    assert open_checkpoint(tiny).card.recommended == {}
+
+
+def test_the_cache_is_the_one_asked_for(tiny: Path, tmp_path: Path) -> None:
+    flags = ["--trajectories=1", "--runtime=openvino", "--device=cpu", "--precision=float32"]
+    assert main(["tune", str(tiny), *flags, f"--cache={tmp_path / 'cache'}"]) == 0
+    assert list((tmp_path / "cache" / "openvino").iterdir())
+
+
+def test_a_chain_of_fewer_steps_than_any_list_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = save_tiny(tmp_path / "short")
+    scheduler = short / "scheduler" / "scheduler_config.json"
+    config = json.loads(scheduler.read_text())
+    noisy = {"num_train_timesteps": 3, "beta_start": 0.9, "beta_end": 0.999}
+    scheduler.write_text(json.dumps({**config, **noisy}))
+    assert main(["tune", str(short), *FLAGS]) == 2
+    assert "tiny: its chain has 3 steps; lists are of 4 or more" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--trajectories=0"], "trajectories: 0 is not allowed: it must be 1..9007199254740991"),
+        (["--trajectories=0"], "trajectories: 0 is not allowed: it must be 1..65536"),
         (["--batch-size=0"], "batch_size: 0 is not allowed: it must be 1"),
         (["--guidance=21"], "guidance: 21.0 is not allowed: it must be 0..20"),
         (["--seed=-1"], "seed: -1 is not allowed: it must be 0"),

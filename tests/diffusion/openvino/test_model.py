@@ -1,5 +1,6 @@
 """The compiled network computes what the network does."""
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,20 @@ def test_where_merged_norms_are_wrong_the_network_is_compiled_as_it_is(
     monkeypatch.setattr(compiled_module, "merge_norms", mistaken)
     compiled = CompiledModel(model, 1, cache="")  # what is mistaken is not kept for other tests
     torch.testing.assert_close(compiled(*rows), model(*rows), atol=1e-5, rtol=1e-5)
+
+
+def test_a_graph_that_computes_something_else_in_every_form_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.5)
+    convert = compiled_module.converted
+    monkeypatch.setattr(compiled_module, "converted", lambda _: convert(other))
+    CompiledModel(model, 1, cache="")
+    assert "OpenVINO's eps_hat is more than 0.001 from PyTorch's" in caplog.text
 
 
 def rms(made: torch.Tensor, expected: torch.Tensor) -> float:
