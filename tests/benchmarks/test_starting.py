@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.starting import Start, start, table
 
 
@@ -15,6 +17,7 @@ def test_the_table_has_the_medians_of_first_and_later_starts() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_start_is_measured(plain: Path, tmp_path: Path) -> None:
     flags = ["--threads=1", "--max-batch=2", "--runtime=openvino"]
     for is_first in (True, False):
