@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from diffusion.checkpoint import Checkpoint, ModelCard, open_checkpoint, save_checkpoint
+from diffusion.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from diffusion.config import ProcessConfig
 from diffusion.fields import from_dict
+from diffusion.model_card import ModelCard
 from diffusion.parameterization import EpsModel
 from diffusion.presets import PRESETS
 from diffusion.unet import UNet, initialise

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,51 +25,28 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from diffusion.atomic import atomic_file, atomic_folder
+from diffusion.atomic import atomic_folder
 from diffusion.config import ProcessConfig, check_channels
-from diffusion.fields import ConfigError, from_dict, require
+from diffusion.fields import ConfigError, from_dict
 from diffusion.folders import MODELS
 from diffusion.json_file import read_object
+from diffusion.model_card import CARD, ModelCard, read_card, write_card
 from diffusion.parameterization import EpsModel
 from diffusion.process import Process
-from diffusion.recommendation import check_recommended
 from diffusion.scheduler_json import read_scheduler, scheduler_json
-from diffusion.spacing import SamplerName
-from diffusion.tuned import check_tuned
 from diffusion.unet import UNet
 from diffusion.unet_config import UNetConfig
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-CARD = "model_card.json"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-WHOLE_NUMBERS = re.compile(r"(?<=\[)\s+\d+(?:,\s+\d+)*\s+(?=\])")
 OLD_ATTENTION_NAME = re.compile(rf"(attentions\.\d+)\.({'|'.join(OLD_ATTENTION)})\.")
-
-
 MAX_HEADER_BYTES = 4 << 20
 """Of a safetensors file: about 100 bytes a tensor."""
 
 
 class CheckpointError(ValueError):
     """A checkpoint cannot be used; the message names the file and the reason."""
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What is known of a model beyond the files of diffusers; any of it may be missing."""
-
-    name: str | None = None
-    null_label: int | None = None  # the class embedding's row that means "no label"
-    classes: tuple[str, ...] = ()
-    data: str | None = None
-    command: str | None = None  # that trained it
-    trained: dict[str, Any] = dataclasses.field(default_factory=dict)  # steps, images, machine, …
-    quality: dict[str, Any] = dataclasses.field(default_factory=dict)  # measured, with commands
-    # What another precision than float32 was measured to lose, by its name
-    precisions: dict[str, Any] = dataclasses.field(default_factory=dict)
-    tuned: dict[str, Any] = dataclasses.field(default_factory=dict)  # as `diffusion.tuned` says
-    recommended: dict[str, Any] = dataclasses.field(default_factory=dict)  # sampler, steps, spacing
 
 
 @dataclass(frozen=True)
@@ -215,21 +192,9 @@ def _card(path: Path, unet: UNetConfig, process: ProcessConfig) -> ModelCard:
     if not path.exists():
         return ModelCard()
     try:
-        card = from_dict(ModelCard, _read_json(path))
-        check_tuned(card.tuned, get_args(SamplerName), process.num_timesteps)
-        check_recommended(card.recommended, card.tuned, process.num_timesteps)
-        for name, measured in card.precisions.items():
-            says = isinstance(measured, dict) and type(measured.get("lossless")) is bool
-            require(says, f"precisions.{name}", measured, "a table with `lossless`, true or false")
+        return read_card(_read_json(path), unet.num_class_embeds, process.num_timesteps)
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    rows = unet.num_class_embeds or 0
-    if card.classes and len(card.classes) != rows - (card.null_label is not None):
-        raise CheckpointError(f"{path}: classes: {len(card.classes)} names, {rows} embedding rows")
-    last = None if unet.num_class_embeds is None else unet.num_class_embeds - 1
-    if card.null_label not in (None, last):
-        raise CheckpointError(f"{path}: null_label: {card.null_label} is not the last row, {last}")
-    return card
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -330,21 +295,9 @@ def save_checkpoint(folder: Path, model: UNet, process: ProcessConfig, card: Mod
         unet = {"_class_name": "UNet2DModel", **dataclasses.asdict(model.config)}
         _write_json(partial / "unet" / "config.json", unet)
         _write_json(partial / "scheduler" / "scheduler_config.json", scheduler_json(process))
-        (partial / CARD).write_text(_card_text(card))
+        write_card(partial, card)
         state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
         save_file(state, partial / "unet" / WEIGHTS, metadata={"format": "pt"})
-
-
-def write_card(folder: Path, card: ModelCard) -> None:
-    """Replace the model card of a checkpoint, and nothing else."""
-    with atomic_file(folder / CARD) as file:
-        file.write(_card_text(card).encode())
-
-
-def _card_text(card: ModelCard) -> str:
-    """The card as JSON, each list of whole numbers on a line."""
-    text = json.dumps(dataclasses.asdict(card), indent=2) + "\n"
-    return WHOLE_NUMBERS.sub(lambda found: " ".join(found[0].split()), text)
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from diffusion.checkpoint import ModelCard
 from diffusion.config import Precision, PrecisionName
 from diffusion.devices import has_bfloat16
+from diffusion.model_card import ModelCard
 
 
 class Chosen(NamedTuple):

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import torch
 
-from diffusion.checkpoint import ModelCard, save_checkpoint
+from diffusion.checkpoint import save_checkpoint
 from diffusion.config import Prediction, ProcessConfig, Variance
+from diffusion.model_card import ModelCard
 from diffusion.unet import UNet
 from diffusion.unet_config import UNetConfig
 

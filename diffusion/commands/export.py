@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 
 from diffusion.checkpoint import (
     Checkpoint,
-    ModelCard,
     find_checkpoint,
     open_checkpoint,
     save_checkpoint,
@@ -19,6 +18,7 @@ from diffusion.checkpoint import (
 from diffusion.config import Config
 from diffusion.evaluation.card import ReportError, read_precisions, read_quality, recommend
 from diffusion.fields import from_dict
+from diffusion.model_card import ModelCard
 from diffusion.output import OutputError, check_writable
 from diffusion.training.batches import null_label
 from diffusion.training.states import damage_told, read_facts, saved_states

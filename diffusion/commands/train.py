@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from diffusion.checkpoint import Checkpoint, ModelCard, open_checkpoint
+from diffusion.checkpoint import Checkpoint, open_checkpoint
 from diffusion.commands.export import export_run
 from diffusion.config import Config, DataConfig
 from diffusion.data import datasets
 from diffusion.fields import to_dict
+from diffusion.model_card import ModelCard
 from diffusion.training import distributed, states
 from diffusion.training.checks import (
     check_folder,

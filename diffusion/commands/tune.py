@@ -7,9 +7,10 @@ from typing import Any
 from tqdm import tqdm
 
 from diffusion import tuning
-from diffusion.checkpoint import Checkpoint, ModelCard, save_checkpoint, write_card
+from diffusion.checkpoint import Checkpoint, save_checkpoint
 from diffusion.commands.export import check_out
 from diffusion.labels import Labels
+from diffusion.model_card import ModelCard, write_card
 from diffusion.output import OutputError, check_writable
 from diffusion.sampling import MAX_GUIDANCE, MAX_INTEGER, RequestError, Source
 from diffusion.tuned import check_tuned

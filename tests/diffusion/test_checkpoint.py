@@ -17,13 +17,13 @@ from diffusion.checkpoint import (
     WEIGHTS,
     Checkpoint,
     CheckpointError,
-    ModelCard,
     find_checkpoint,
     open_checkpoint,
     save_checkpoint,
 )
 from diffusion.config import ProcessConfig
 from diffusion.folders import MODELS
+from diffusion.model_card import ModelCard
 from diffusion.process import Process
 from tests.tiny import save_tiny
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffusion import precision
-from diffusion.checkpoint import ModelCard
+from diffusion.model_card import ModelCard
 from diffusion.precision import Chosen, choose_precision
 
 CPU = torch.device("cpu")

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion.checkpoint import ModelCard, open_checkpoint, save_checkpoint
+from diffusion.checkpoint import open_checkpoint, save_checkpoint
 from diffusion.guidance import Conditioning
+from diffusion.model_card import ModelCard
 from diffusion.process import Process
 from diffusion.sampling import Request, Source, generate
 from diffusion.spacing import Spacing

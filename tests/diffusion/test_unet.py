@@ -8,9 +8,10 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from diffusion.checkpoint import ModelCard, open_checkpoint, save_checkpoint
+from diffusion.checkpoint import open_checkpoint, save_checkpoint
 from diffusion.config import Config, ProcessConfig
 from diffusion.fields import ConfigError
+from diffusion.model_card import ModelCard
 from diffusion.unet import UNet, initialise
 from diffusion.unet_config import UNetConfig
 
