@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -39,6 +39,7 @@ from app.wire.messages import ModelInfo, Ready, Starting, Unusable
 from app.wire.options import AUTO, Options
 from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from diffusion.devices import pick_device
+from diffusion.parameterization import EpsModel
 from diffusion.pixels import PICTURE_CHANNELS
 from diffusion.precision import choose_precision
 from diffusion.process import Process
@@ -89,22 +90,12 @@ def load(
     model = checkpoint.eps_model()
     device = pick_device(options.device)
     tell(Starting(f"preparing the network for {device}"))
-    chosen = choose_precision(options.precision, checkpoint.card, device)
-    opened = open_slots(options.runtime, device, checkpoint.process.clip)
-    name = options.runtime if opened is None else "slots"
+    slots, runtime, reason = open_runtime(options, device, checkpoint, model)
     form = form_of(checkpoint)
-    max_batch = options.max_batch or (MAX_BATCH_CPU if device.type == "cpu" else MAX_BATCH_GPU)
-    runtime = make_runtime(
-        name, model, device, options.threads, max_batch, chosen.precision, options.cache
-    )
-    if opened is not None and options.max_batch == AUTO and opened.queue.runs_ahead:
-        runtime.keep((measured_size(opened, runtime, form),))
-    if runtime.name == "openvino":
-        torch.set_num_threads(1)  # its idle threads would spin beside OpenVINO's
 
     def board_of(sizes: tuple[int, ...]) -> Board[Any]:
-        if opened is not None:
-            return wrap(make_board(opened, runtime, form, sizes))
+        if slots is not None:
+            return wrap(make_board(slots, runtime, form, sizes))
         clip = checkpoint.process.clip
         return wrap(Runner(runtime, sizes, form.shape, clip, form.null_label))
 
@@ -115,12 +106,44 @@ def load(
         checkpoint,
         process,
         runtime,
-        chosen.ran(runtime.precision).reason,
+        reason,
         warm.measured,
         parameters,
         is_invariant=warm.is_invariant,
     )
     return Engine(process, warm.board, warm.curve), Ready(info)
+
+
+class Opened(NamedTuple):
+    """How the network is run."""
+
+    slots: Device | None  # what a board of slots works with, if the runtime is one
+    runtime: Runtime
+    precision_reason: str  # a sentence
+
+
+def open_runtime(
+    options: Options, device: torch.device, checkpoint: Checkpoint, model: EpsModel
+) -> Opened:
+    """Choose precision, runtime and, where it is to be measured, the batch size. Raises
+    RuntimeUnavailable."""
+    chosen = choose_precision(options.precision, checkpoint.card, device)
+    slots = open_slots(options.runtime, device, checkpoint.process.clip)
+    max_batch = options.max_batch or (MAX_BATCH_CPU if device.type == "cpu" else MAX_BATCH_GPU)
+    runtime = make_runtime(
+        options.runtime if slots is None else "slots",
+        model,
+        device,
+        options.threads,
+        max_batch,
+        chosen.precision,
+        options.cache,
+    )
+    if slots is not None and options.max_batch == AUTO and slots.queue.runs_ahead:
+        runtime.keep((measured_size(slots, runtime, form_of(checkpoint)),))
+    if runtime.name == "openvino":
+        torch.set_num_threads(1)  # its idle threads would spin beside OpenVINO's
+    return Opened(slots, runtime, chosen.ran(runtime.precision).reason)
 
 
 def open_slots(name: str, device: torch.device, clip: float | None) -> Device | None:
