@@ -1,4 +1,4 @@
-"""The flags of the commands that read data: data, init and train.
+"""The flags of the commands that read data: data, init, train and evaluate.
 
 Built without PyTorch, so that `--help` answers at once; `diffusion.cli` has the commands.
 """
@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import cast, get_args
 
-from diffusion.config import Crop
+from diffusion.config import Crop, FeaturesName, LabelMix
 from diffusion.folders import check_cache
 from diffusion.spacing import SpacingName
 
@@ -70,6 +70,55 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         help="stop at an image that cannot be read (default: leave it out and say so)")
 
     add_device(parser.add_argument_group("what runs the network"))
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say where an evaluation is written, and what it compares with."""
+    add = parser.add_argument_group("the report").add_argument
+    add("--out", type=path, required=True, metavar="FOLDER",
+        help="folder of the report; if it holds an unfinished one, that one is continued")
+    add("--data", metavar="NAME|PATH",
+        help="data set by name, or path to images (default: what the model was trained on)")
+    add("--seed", type=int, default=0,
+        help="seed of everything drawn (default: %(default)s)")
+
+
+def add_measures(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how much of the bound and of the samples is measured, and by what."""
+    add = parser.add_argument_group("the bound").add_argument
+    add("--images", type=int, default=100, metavar="COUNT",
+        help="images of each split, chosen at random, for the bound (default: %(default)s)")
+    add("--terms", type=int, metavar="COUNT",
+        help="terms of the bound computed for each image, drawn at random: with fewer, more images "
+        "fit in the same time (default: all T)")
+    add("--train-images", type=int, metavar="COUNT",
+        help="images of the training split, for the bound (default: as --images)")
+    add("--full", type=int, default=0, metavar="COUNT",
+        help="test images that are measured with all terms, beside --terms, to show that both give "
+        "the same bound (default: %(default)s)")
+
+    add = parser.add_argument_group("the precisions").add_argument
+    add("--precisions", action="store_true",
+        help="measure in float32, and also what bfloat16 loses: the bound of the same images, and "
+        "the first sampler's samples of the same seed, beside float32 with the next seed "
+        "(default: don't)")
+
+    add = parser.add_argument_group("the samples").add_argument
+    add("--samples", type=int, default=500, metavar="COUNT",
+        help="images to make with each sampler, 10 or more (default: %(default)s)")
+    add("--labels", default="balanced", choices=get_args(LabelMix),
+        help="labels of samples, and of the real images beside them: as many of each, or as often "
+        "as the data have them (default: %(default)s)")
+    add("--sampler", nargs="+", default=["ddpm", "ddim", "dpmpp"], metavar="SAMPLER",
+        help="samplers to compare, each NAME[:STEPS][/SPACING][@GUIDANCE], as unipc:8/karras@1.5 "
+        "(default: ddpm ddim dpmpp)")
+    add("--features", default="auto", choices=get_args(FeaturesName),
+        help="features that distances are measured in; auto is inception where its weights are "
+        "stored, else classifier, and random, an untrained network, for data without labels "
+        "(default: %(default)s)")
+    add("--classifier", type=path, metavar="FOLDER",
+        help="classifier to recognise labels with (default: the built-in one for the data, or one "
+        "that is trained first)")
 
 
 def _add_reading(parser: argparse.ArgumentParser, note: str | None = None) -> None:
