@@ -19,6 +19,8 @@ A chain is one image's reverse process. At every step the batch is filled anew, 
 5. Batches run side by side, one on each lane of the machine, and each is followed by the next as
    soon as it is done. Waiting chains are spread over the lanes evenly. A chain that is the only
    one has the whole machine, and so has a job that must share its batches with no other.
+6. A device that works by itself gets several short steps at once (RUN_SECONDS), and the next batch
+   before the last one is done. What a batch takes is paid and counted as it begins.
 
 Example, on one lane, where a step takes 2.8, 3.9, 6.5 and 11.7 ms for 1, 2, 4 and 8 rows. A job of
 64 images of 1000 steps runs in batches of 8. A job of one image of 20 steps arrives, of the same
