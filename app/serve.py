@@ -22,7 +22,6 @@ from app.http.uvicorn_protocol import ConnectionLimit, patient_protocol
 from app.main import create_app
 from app.pool.engine_process import COMMAND
 from app.pool.pool import EnginePool
-from app.routes.dependencies import Services
 from app.settings import SettingError, Settings
 from app.tasks import Supervised
 from app.tls import check_certificate, load_certificate
@@ -30,8 +29,6 @@ from diffusion import __version__
 
 ANSWER_SECONDS = 5
 """Seconds at shutdown for sending the last answers, after requests have been given up."""
-LOOK_SECONDS = 0.05
-"""How often to look whether the storage of jobs is open."""
 EXIT_SECONDS = 5.0
 """Seconds that what still runs has for ending when everything has been stopped."""
 log = logging.getLogger("ddpm.server")
@@ -54,7 +51,7 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
 
     server = Server(
         configure(app, settings),
-        until_ready=lambda: until_ready(app.state.services),
+        until_ready=app.state.services.until_ready,
         drain=lambda: drain(pool, settings.shutdown_seconds),
         on_ready=log_address if settings.log_format == "json" else print_address,
         on_hangup=hangup if has_files(settings) else None,
@@ -200,13 +197,6 @@ def exit_soon(status: int) -> None:
         os._exit(status)
 
     threading.Thread(target=end, name="exit", daemon=True).start()
-
-
-async def until_ready(services: Services) -> None:
-    """Return when an engine is ready, and it is known whether jobs can be stored."""
-    await services.pool.has_been_ready.wait()
-    while services.jobs.is_opening:
-        await asyncio.sleep(LOOK_SECONDS)
 
 
 def has_files(settings: Settings) -> bool:

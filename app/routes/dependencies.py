@@ -1,5 +1,6 @@
 """What the routes ask FastAPI for: the server's services, the client, and how long it waits."""
 
+import asyncio
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Annotated, Self, cast
@@ -19,6 +20,8 @@ from app.jobs.service import Jobs
 from app.pool.pool import Bounds, EnginePool
 from app.settings import Settings
 
+LOOK_SECONDS = 0.05
+"""How often to look whether the storage of jobs is open."""
 BEARER = HTTPBearer(auto_error=False, description="One of the server's API keys, if it has any.")
 
 
@@ -45,6 +48,12 @@ class Services:
         """The services of the request's app. Other dependencies call this instead of depending on
         `get_services`: each dependency costs every request a little."""
         return cast(Self, request.app.state.services)
+
+    async def until_ready(self) -> None:
+        """Return when an engine is ready, and it is known whether jobs can be stored."""
+        await self.pool.has_been_ready.wait()
+        while self.jobs.is_opening:
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 async def get_services(request: Request) -> Services:

@@ -16,8 +16,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.pool.pool import EnginePool
-from app.routes.dependencies import Services
-from app.serve import Server, drain, log_address, print_address, until_ready, warn_of
+from app.serve import Server, drain, log_address, print_address, warn_of
 from tests.app.server import free_port
 
 
@@ -103,27 +102,6 @@ def test_an_engine_that_is_ready_only_while_the_server_stops_is_not_announced() 
 
     server = asyncio.run(run())
     assert (server.failure, told) == (None, [])
-
-
-def test_it_is_ready_once_an_engine_is_and_the_storage_of_jobs_is_known() -> None:
-    class Jobs:
-        is_opening = True
-
-    class Pool:
-        has_been_ready = asyncio.Event()
-
-    class Parts:
-        jobs, pool = Jobs(), Pool()
-
-    async def run() -> None:
-        waiting = asyncio.create_task(until_ready(cast(Services, Parts)))
-        Parts.pool.has_been_ready.set()
-        await asyncio.sleep(0.1)
-        assert not waiting.done()
-        Parts.jobs.is_opening = False
-        await asyncio.wait_for(waiting, 10)
-
-    asyncio.run(run())
 
 
 def test_an_address_in_use_is_told_with_what_to_do(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from fastapi import Request
@@ -13,6 +14,7 @@ from app.http.problems import Problem
 from app.jobs.keys import Key
 from app.pool.pool import Bounds
 from app.routes.dependencies import (
+    Services,
     bounds_of,
     get_client,
     get_wait_seconds,
@@ -31,6 +33,21 @@ def request(path: str = "/sample", settings: Settings | None = None, **headers: 
     app = SimpleNamespace(state=SimpleNamespace(services=services))
     state = {"client": Client("me", services.settings)}
     return Request({"type": "http", "path": path, "headers": raw, "app": app, "state": state})
+
+
+def test_it_is_ready_once_an_engine_is_and_the_storage_of_jobs_is_known() -> None:
+    jobs, pool = SimpleNamespace(is_opening=True), SimpleNamespace(has_been_ready=asyncio.Event())
+    parts = cast(Services, SimpleNamespace(jobs=jobs, pool=pool))
+
+    async def run() -> None:
+        waiting = asyncio.create_task(Services.until_ready(parts))
+        pool.has_been_ready.set()
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        jobs.is_opening = False
+        await asyncio.wait_for(waiting, 10)
+
+    asyncio.run(run())
 
 
 def test_the_client_is_the_one_that_the_door_has_let_in() -> None:
