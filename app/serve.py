@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -56,6 +57,7 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
         on_ready=log_address if settings.log_format == "json" else print_address,
         on_hangup=hangup if has_files(settings) else None,
         on_stopped=lambda: exit_soon(1 if server.failure else 0),
+        on_hurry=pool.hurry,
     )
     sockets = listen(settings.host, settings.port)  # refused before a model is loaded
     check_exposure(sockets, settings)
@@ -117,8 +119,8 @@ class Server(uvicorn.Server):
 
     `on_ready` is called with the page's address when it listens and `until_ready` has returned.
     When it is to stop, `drain` runs while the last requests are answered. `on_hangup` is called on
-    SIGHUP; None: that ends the process, as by default. `on_stopped` is called when everything has
-    been stopped.
+    SIGHUP; None: that ends the process, as by default. `on_hurry` is called on a second Ctrl-C, and
+    is to end what `drain` waits for. `on_stopped` is called when everything has been stopped.
     """
 
     def __init__(
@@ -129,6 +131,7 @@ class Server(uvicorn.Server):
         drain: Callable[[], Coroutine[None, None, None]],
         on_hangup: Callable[[], None] | None = None,
         on_stopped: Callable[[], None] = lambda: None,
+        on_hurry: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(config)
         self._until_ready = until_ready
@@ -136,12 +139,15 @@ class Server(uvicorn.Server):
         self._drain = drain
         self._on_hangup = on_hangup
         self._on_stopped = on_stopped
+        self._on_hurry = on_hurry
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.failure: str | None = None
         """Why the server could not go on, if that is why it stops."""
         self._tasks = Supervised(self.fail)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and announce the address once the server is ready."""
+        self._loop = asyncio.get_running_loop()
         try:
             await super().startup(sockets)
         except SystemExit:  # uvicorn has logged why
@@ -166,6 +172,13 @@ class Server(uvicorn.Server):
         finally:
             self._on_stopped()
             await self._tasks.stop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop on the first signal; on a second Ctrl-C, wait for nobody."""
+        if self.should_exit and sig == signal.SIGINT and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._on_hurry)
+        else:
+            super().handle_exit(sig, frame)
 
     def fail(self, reason: str) -> None:
         """End the server, which cannot go on, and say why on standard error."""

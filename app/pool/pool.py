@@ -1,6 +1,7 @@
 """All engines of the server: who is admitted, and which engine gets the work."""
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class EnginePool:
         reason when one cannot go on; `command` starts an engine process."""
         self.limits = limits
         self.is_draining = False
+        self._is_hurried = asyncio.Event()
         self.outcomes: dict[str, int] = {"finished": 0, "failed": 0, "cancelled": 0}
         self.has_been_ready = asyncio.Event()  # set by the first engine that is
         self.engines = [
@@ -62,9 +64,15 @@ class EnginePool:
     async def drain(self, seconds: float) -> None:
         """Take no new job from now on; whoever still waits after `seconds` is told so."""
         self.is_draining = True
-        await asyncio.sleep(seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._is_hurried.wait()
         for inflight in self._inflight():
             inflight.refuse(NotReady("the server is shutting down; ask again"))
+
+    def hurry(self) -> None:
+        """Wait no longer for what is drained."""
+        self._is_hurried.set()
 
     @property
     def ready_engines(self) -> list[EngineProcess]:

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.pool.pool import EnginePool
 from app.serve import Server, drain, log_address, print_address, warn_of
+from tests.app.server import Server as ServerProcess
 from tests.app.server import free_port
 
 
@@ -102,6 +105,23 @@ def test_an_engine_that_is_ready_only_while_the_server_stops_is_not_announced() 
 
     server = asyncio.run(run())
     assert (server.failure, told) == (None, [])
+
+
+def test_a_second_interrupt_ends_it_at_once_and_in_order(tiny: Path, tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "server.log", f"--checkpoint={tiny}")
+    with server:
+        with ThreadPoolExecutor(1) as thread:
+            long = {"n": 256}
+            asked = thread.submit(server.client.post, "/sample", json=long)
+            time.sleep(0.3)
+            server.process.send_signal(signal.SIGINT)
+            while "stopping" not in server.log.read_text():
+                time.sleep(0.01)
+            server.process.send_signal(signal.SIGINT)
+            assert server.process.wait(30) == 0
+            assert asked.exception() or asked.result().status_code in (200, 503)
+    log = server.log.read_text()
+    assert "Traceback" not in log and "[error" not in log and "stopped" in log
 
 
 def test_an_address_in_use_is_told_with_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
