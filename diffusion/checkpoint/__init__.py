@@ -1,0 +1,26 @@
+"""Models on disk, in the folder format of diffusers. Pickles are never loaded: they can run code.
+
+    model_index.json                               which classes diffusers should build
+    unet/config.json                               UNetConfig, field for field
+    unet/diffusion_pytorch_model.safetensors       the weights (of the EMA)
+    scheduler/scheduler_config.json                the process and how it is reversed
+    model_card.json                                what the others have no field for; optional
+
+The flat layout of the first DDPM releases, all files in one folder, can be read too.
+"""
+
+from diffusion.checkpoint.errors import CheckpointError
+from diffusion.checkpoint.opening import Checkpoint, open_checkpoint
+from diffusion.checkpoint.saving import save_checkpoint
+from diffusion.checkpoint.source import find_checkpoint
+from diffusion.checkpoint.weights import WEIGHTS, WithoutInit
+
+__all__ = [
+    "WEIGHTS",
+    "Checkpoint",
+    "CheckpointError",
+    "WithoutInit",
+    "find_checkpoint",
+    "open_checkpoint",
+    "save_checkpoint",
+]
