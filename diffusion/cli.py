@@ -1,4 +1,4 @@
-"""The commands that need no web server: data, init, train, sample, evaluate, tune and export.
+"""The commands that need no web server: data, init, train, sample, evaluate, tune, export, import.
 
 Only their flags are here and in `diffusion.flags`, built without PyTorch, so that `--help` answers
 at once; what a command does is in `diffusion.commands`.
@@ -15,6 +15,7 @@ from typing import Any, TextIO, get_args
 
 from diffusion import flags
 from diffusion.config import PrecisionName, RuntimeName
+from diffusion.importing.flags import add_projects
 from diffusion.spacing import SamplerName
 from diffusion.training.errors import Interrupted, TrainingError
 
@@ -35,6 +36,7 @@ def add_commands(commands: Any) -> None:
     _add_evaluate(commands)
     _add_tune(commands)
     _add_export(commands)
+    _add_import(commands)
 
 
 def run_command(args: argparse.Namespace) -> int:
@@ -237,6 +239,17 @@ def _add_export(commands: Any) -> None:
         "more of them add their samplers (default: none)")
 
 
+def _add_import(commands: Any) -> None:
+    parser = _command(
+        commands, "import", _import,
+        "Write a checkpoint of another project as a diffusers folder.\n"
+        "`ddpm import PROJECT --help` has the flags of each.",
+        "ddpm import pytorch-diffusion ema_diffusion_cifar10_model-790000.ckpt --out models/paper",
+    )
+    add_projects(parser.add_subparsers(dest="project", metavar="PROJECT", required=True,
+        help="whose checkpoint it is"))
+
+
 def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint",
         help="checkpoint's folder, or the name of a built-in model")
@@ -304,3 +317,9 @@ def _export(args: argparse.Namespace) -> None:
     from diffusion.commands import export
 
     export.run(args)
+
+
+def _import(args: argparse.Namespace) -> None:
+    from diffusion.commands import import_checkpoint
+
+    import_checkpoint.run(args)

@@ -35,6 +35,8 @@ class ModelCard:
     precisions: dict[str, Any] = dataclasses.field(default_factory=dict)
     tuned: dict[str, Any] = dataclasses.field(default_factory=dict)  # as `diffusion.tuned` says
     recommended: dict[str, Any] = dataclasses.field(default_factory=dict)  # sampler, steps, spacing
+    # Of weights of another project: its address, the file, that file's hash, the import's flags
+    source: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def read_card(values: dict[str, Any], num_class_embeds: int | None, T: int) -> ModelCard:

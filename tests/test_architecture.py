@@ -48,11 +48,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app.logs": set(),
     "app.tasks": set(),
     # the science
-    "diffusion.cli": {CORE, "diffusion.commands", "diffusion.training"},
+    "diffusion.cli": {CORE, "diffusion.commands", "diffusion.importing", "diffusion.training"},
     "diffusion.commands": {
-        CORE, "diffusion.data", "diffusion.evaluation", "diffusion.sampling", "diffusion.training",
-        "diffusion.tuning",
+        CORE, "diffusion.data", "diffusion.evaluation", "diffusion.importing", "diffusion.sampling",
+        "diffusion.training", "diffusion.tuning",
     },
+    "diffusion.importing": {CORE},
     "diffusion.tuning": {CORE, "diffusion.sampling"},
     "diffusion.evaluation": {CORE, "diffusion.data", "diffusion.sampling", "diffusion.training"},
     "diffusion.training": {CORE, "diffusion.data"},
@@ -99,6 +100,8 @@ FORBIDDEN_LIBRARIES = {
     "diffusion/unet_blocks.py": {"diffusers"},
 }
 UNPICKLERS = {"pickle", "cPickle", "dill", "joblib", "shelve"}
+READS_PICKLES = "diffusion/importing/reading.py"
+"""The one module that reads pickles, by PyTorch's restricted unpickler."""
 
 
 def sources(place: str) -> list[Path]:
@@ -181,9 +184,34 @@ def test_a_package_keeps_to_its_subject(place: str) -> None:
 @pytest.mark.parametrize("path", sources("diffusion") + sources("app"), ids=str)
 def test_nothing_unpickles(path: Path) -> None:
     assert not UNPICKLERS & {name.split(".")[0] for name in imported(path)}
+    if path != ROOT / READS_PICKLES:
+        assert not torch_loads(path)
+
+
+def torch_loads(path: Path) -> list[ast.Call]:
+    """The calls of torch.load in a module; fails where that is used without being called."""
+    calls, uses = [], 0
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Attribute) and node.attr == "load":
-            assert not (isinstance(node.value, ast.Name) and node.value.id == "torch"), path
+        if isinstance(node, ast.Call) and is_torch_load(node.func):
+            calls.append(node)
+        uses += is_torch_load(node)
+    assert uses == len(calls), path
+    return calls
+
+
+def is_torch_load(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Attribute) or node.attr != "load":
+        return False
+    return isinstance(node.value, ast.Name) and node.value.id == "torch"
+
+
+def test_the_import_alone_reads_pickles_and_of_them_tensors_alone() -> None:
+    (call,) = torch_loads(ROOT / READS_PICKLES)
+    flags = {word.arg: getattr(word.value, "value", None) for word in call.keywords}
+    assert flags["weights_only"] is True
+    module = READS_PICKLES.removesuffix(".py").replace("/", ".")
+    readers = {path.relative_to(ROOT).as_posix() for path in modules() if module in ours(path)}
+    assert readers == {"diffusion/commands/import_checkpoint.py"}
 
 
 @pytest.mark.parametrize(

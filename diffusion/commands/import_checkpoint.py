@@ -1,0 +1,91 @@
+"""`ddpm import`: a checkpoint of another project, written in the diffusers format."""
+
+import argparse
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from tqdm import tqdm
+
+from diffusion.checkpoint import WithoutInit, save_checkpoint
+from diffusion.commands.export import check_out
+from diffusion.config import check_channels
+from diffusion.fields import ConfigError
+from diffusion.importing.errors import ForeignError
+from diffusion.importing.project import Imported
+from diffusion.importing.projects import PROJECTS
+from diffusion.importing.reading import read_tensors
+from diffusion.model_card import ModelCard
+from diffusion.output import OutputError
+from diffusion.unet import UNet
+
+CHUNK_BYTES = 16 << 20
+OF_EVERY_COMMAND = {
+    "command", "version", "run", "project", "file", "out", "force", "name", "data",
+}  # fmt: skip
+"""Flags that say nothing of the network or the process."""
+
+
+def run(args: argparse.Namespace) -> None:
+    """Read the file that the flags name, and write the checkpoint.
+
+    Raises OutputError, or ForeignError where the file is not one that can be imported; nothing is
+    written then.
+    """
+    check_out(args.out, force=args.force)
+    tensors = read_tensors(args.file)
+    with _file_named(args.file):
+        imported = PROJECTS[args.project].read(tensors, args)
+        check_channels(imported.network, imported.process)
+    card = ModelCard(name=args.name or args.out.name, data=args.data, source=_source(args))
+    try:
+        save_checkpoint(args.out, _network(imported), imported.process, card)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(args.out, f"the checkpoint cannot be written: {error}") from error
+    print(f"checkpoint written to {args.out}; see it with: ddpm sample {args.out} --n 4")
+
+
+@contextmanager
+def _file_named(file: Path) -> Iterator[None]:
+    """A block whose errors get the file's name."""
+    try:
+        yield
+    except (ForeignError, ConfigError) as error:
+        raise ForeignError(f"{file}: {error}") from error
+
+
+def _network(imported: Imported) -> UNet:
+    """The network with the weights: no memory but theirs, which may still be the file's."""
+    with torch.device("meta"), WithoutInit():
+        network = UNet(imported.network)
+    network.load_state_dict(imported.tensors, strict=True, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def _source(args: argparse.Namespace) -> dict[str, Any]:
+    """Where the weights came from, for the card: the project, the file, its hash, the flags."""
+    return {
+        "project": PROJECTS[args.project].repository,
+        "file": args.file.name,
+        "sha256": _sha256(args.file),
+        "flags": {
+            name: value for name, value in vars(args).items() if name not in OF_EVERY_COMMAND
+        },
+    }
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    size = path.stat().st_size
+    with (
+        path.open("rb") as file,
+        tqdm(total=size, desc="reading", unit="B", unit_scale=True, delay=1) as bar,
+    ):
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+            bar.update(len(chunk))
+    return digest.hexdigest()

@@ -1,0 +1,38 @@
+"""What a project whose checkpoints can be imported has to say for itself."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from diffusion.config import ProcessConfig
+from diffusion.unet_config import UNetConfig
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A checkpoint in our terms: the network, the process, and the weights by our names."""
+
+    network: UNetConfig
+    process: ProcessConfig
+    tensors: dict[str, Tensor]
+
+
+Read = Callable[[dict[str, Tensor], argparse.Namespace], Imported]
+"""Takes the tensors of a file by their names there, and the command's flags, to our terms.
+
+Raises ForeignError where the two do not fit each other, or our network cannot be that one, and
+ConfigError for a value that no network may have.
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """Another implementation of diffusion models, and how its checkpoints are read.
+
+    Its flags are in `diffusion.importing.flags`, under the same name.
+    """
+
+    repository: str
+    read: Read

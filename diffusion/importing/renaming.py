@@ -1,0 +1,72 @@
+"""Tensors of another project's network, put in the places of ours.
+
+A project says, in a table, which of our tensors each of its own is; what is missing there, has no
+place, or has another shape than our network needs is refused by its name in the file.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from diffusion.checkpoint import WithoutInit
+from diffusion.importing.errors import ForeignError
+from diffusion.unet import UNet
+from diffusion.unet_config import UNetConfig
+
+Table = dict[str, tuple[str, ...]]
+"""Their tensor -> ours: one, or those that theirs holds one after the other, such as q, k and v."""
+Split = Callable[[Tensor], tuple[Tensor, ...]]
+Hint = Callable[[str], str]
+"""What to look at when something is wrong with a tensor of theirs: a flag, as ` (--flag)`."""
+
+
+def shapes(config: UNetConfig) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of each tensor of our network, without memory for any."""
+    with torch.device("meta"), WithoutInit():
+        return {name: tuple(p.shape) for name, p in UNet(config).state_dict().items()}
+
+
+def layer(theirs: str, *ours: str) -> Table:
+    """Make the lines of a table for the weight and the bias of a layer."""
+    return {f"{theirs}.{part}": tuple(f"{o}.{part}" for o in ours) for part in ("weight", "bias")}
+
+
+def rename(
+    tensors: Mapping[str, Tensor],
+    table: Table,
+    config: UNetConfig,
+    hint: Hint,
+    split: Split | None = None,
+) -> dict[str, Tensor]:
+    """Return the tensors of our network, of those of theirs.
+
+    Where ours is a matrix, theirs may be a convolution of size 1. `split` takes apart a tensor that
+    stands for several of ours. Raises ForeignError, with the tensor and `hint`'s advice.
+    """
+    expected = shapes(config)
+    for name in table:
+        if name not in tensors:
+            raise ForeignError(f"tensor {name} is missing{hint(name)}")
+    for name in tensors:
+        if name not in table:
+            raise ForeignError(f"tensor {name} has no place in the network{hint(name)}")
+    made: dict[str, Tensor] = {}
+    for theirs, ours in table.items():
+        tensor = _fitted(theirs, tensors[theirs], [expected[name] for name in ours], hint)
+        parts = split(tensor) if split is not None and len(ours) > 1 else (tensor,)
+        made |= zip(ours, parts, strict=True)
+    return made
+
+
+def _fitted(name: str, tensor: Tensor, wanted: list[tuple[int, ...]], hint: Hint) -> Tensor:
+    """The tensor as float32, in the shape of those wanted one after the other."""
+    shape = (sum(first for first, *_ in wanted), *wanted[0][1:])
+    found = tuple(tensor.shape)
+    ones = len(found) - len(shape)
+    if not tensor.is_floating_point() or found != (*shape, *(1,) * ones):
+        raise ForeignError(
+            f"tensor {name} has shape {found} of {tensor.dtype}, not {shape} of floating-point "
+            f"numbers{hint(name)}"
+        )
+    return tensor.reshape(shape).float()

@@ -1,0 +1,1 @@
+"""Checkpoints of other projects, of networks that are written afresh here."""
