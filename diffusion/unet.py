@@ -58,8 +58,7 @@ class UNet(nn.Module):
         if config.time_embedding_type == "learned":
             self.time_proj = nn.Embedding(config.num_train_timesteps or 0, channels[0])
         self.time_embedding = TimeEmbedding(channels[0], time_dim(config))
-        if config.num_class_embeds is not None:
-            self.class_embedding = nn.Embedding(config.num_class_embeds, time_dim(config))
+        self.class_embedding = _class_embedding(config)
         self.down_blocks = nn.ModuleList([DownBlock(config, level) for level in levels])
         self.mid_block = MidBlock(config) if config.mid_block_type else None
         self.up_blocks = nn.ModuleList([UpBlock(config, level) for level in levels])
@@ -69,15 +68,18 @@ class UNet(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         """Compute eps_hat (B,C,H,W) of x_t (B,C,H,W), t (B,) and label (B,) or None.
 
-        With twice as many output channels a learned variance's v follows. Raises ValueError when a
+        With twice as many output channels a learned variance's v follows. Where `class_embed_type`
+        is "identity", the label is its own embedding, (B,D). Raises ValueError when a
         class-conditional model is given no label, or another model one.
         """
         config = self.config
-        if (label is None) != (config.num_class_embeds is None):
+        if (label is None) != (self.class_embedding is None):
             raise ValueError("label: needed by, and only by, class-conditional models")
         # What the layers are told: t, and the label
         temb = self.time_embedding(self._embed_time(t))
-        if label is not None:
+        if self.class_embedding is not None and label is not None:
+            if config.class_embed_type == "timestep":
+                label = self._embed_time(label)
             temb = temb + self.class_embedding(label)  # (B,D)
         # Down, every output kept as a skip connection
         x = self.conv_in(2 * x_t - 1 if config.center_input_sample else x_t)
@@ -105,6 +107,17 @@ class UNet(nn.Module):
             freq_shift=config.freq_shift,
             flip_sin_to_cos=config.flip_sin_to_cos,
         )
+
+
+def _class_embedding(config: UNetConfig) -> nn.Module | None:
+    """What takes a label to the width of the time embedding; None for an unconditional network."""
+    match config.class_embed_type:
+        case "timestep":  # of the label, embedded as a timestep is
+            return TimeEmbedding(config.block_out_channels[0], time_dim(config))
+        case "identity":
+            return nn.Identity()
+    rows = config.num_class_embeds
+    return None if rows is None else nn.Embedding(rows, time_dim(config))
 
 
 @torch.no_grad()

@@ -221,13 +221,16 @@ class DownBlock(Block):
         out = channels[level]
         # Input channels of each resnet: the level above's for the first, then the level's own
         widths = [channels[max(level - 1, 0)]] + [out] * (config.layers_per_block - 1)
-        attends = config.down_block_types[level] == "AttnDownBlock2D"
+        kind = config.down_block_types[level]
+        attends = kind == "AttnDownBlock2D"
         super().__init__(
             [Resnet(config, width, out) for width in widths],
             [Attention(config, out, config.norm_num_groups) for _ in widths] if attends else [],
         )
         if level < len(channels) - 1:
-            resnet = attends and config.downsample_type == "resnet"
+            resnet = kind == "ResnetDownsampleBlock2D" or (
+                attends and config.downsample_type == "resnet"
+            )
             self.downsamplers = nn.ModuleList(
                 [
                     Resnet(config, out, out, resample=0.5)
@@ -260,13 +263,16 @@ class UpBlock(Block):
         inputs = [channels[max(level - 1, 0)]] + [out] * (count - 1)
         # Channels of the skip connections; the last one comes from the level above
         skips = [out] * (count - 1) + [channels[min(level + 1, len(channels) - 1)]]
-        attends = config.up_block_types[level] == "AttnUpBlock2D"
+        kind = config.up_block_types[level]
+        attends = kind == "AttnUpBlock2D"
         super().__init__(
             [Resnet(config, x + skip, out) for x, skip in zip(inputs, skips, strict=True)],
             [Attention(config, out, config.norm_num_groups) for _ in inputs] if attends else [],
         )
         if level < len(channels) - 1:
-            resnet = attends and config.upsample_type == "resnet"
+            resnet = kind == "ResnetUpsampleBlock2D" or (
+                attends and config.upsample_type == "resnet"
+            )
             self.upsamplers = nn.ModuleList(
                 [Resnet(config, out, out, resample=2.0) if resnet else Upsample(out)]
             )

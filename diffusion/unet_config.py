@@ -47,7 +47,7 @@ class UNetConfig:
     norm_eps: float = 1e-5
     resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
     add_attention: bool = True
-    class_embed_type: None = None
+    class_embed_type: Literal["timestep", "identity"] | None = None
     num_class_embeds: int | None = None
     num_train_timesteps: int | None = None
 
@@ -95,8 +95,8 @@ class UNetConfig:
         numbers = f"1..{MAX_LEVELS} numbers, one a level"
         require(1 <= levels <= MAX_LEVELS, "block_out_channels", channels, numbers)
         for name, allowed in (
-            ("down_block_types", ("DownBlock2D", "AttnDownBlock2D")),
-            ("up_block_types", ("UpBlock2D", "AttnUpBlock2D")),
+            ("down_block_types", ("DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D")),
+            ("up_block_types", ("UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D")),
         ):
             blocks = getattr(self, name)
             require(len(blocks) == levels, name, blocks, f"{levels} blocks, one a level")

@@ -226,7 +226,14 @@ def in_card(**fields: Any) -> Callable[[Path], None]:
             in_unet(time_embedding_type="learned", num_train_timesteps=10),
             "num_train_timesteps: 10 embedding rows, but the scheduler has 50 timesteps",
         ),
-        (in_unet(class_embed_type="timestep"), "class_embed_type: 'timestep' is not allowed"),
+        (
+            in_unet(class_embed_type="timestep"),
+            "num_class_embeds: None is not allowed; it must be the number of classes, which class_",
+        ),
+        (
+            in_unet(class_embed_type="identity"),
+            "class_embed_type: 'identity' is not allowed; .*a label is a whole number here",
+        ),
         (in_unet(out_channels=2), "out_channels: 2 is not allowed; it must be 1 for in_channels 1"),
         (in_unet(cross_attention_dim=8), "cross_attention_dim: not a field of an unconditional"),
         (in_card(null_label=0), "null_label: 0 is not the last row, None"),

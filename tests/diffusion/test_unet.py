@@ -13,6 +13,7 @@ from diffusion.config import Config, ProcessConfig
 from diffusion.fields import ConfigError
 from diffusion.model_card import ModelCard
 from diffusion.unet import UNet, initialise
+from diffusion.unet_blocks import time_dim
 from diffusion.unet_config import UNetConfig
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,10 @@ def random_config(seed: int) -> dict[str, Any]:
 def inputs(config: UNetConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     generator = torch.Generator().manual_seed(1)
     x_t = torch.randn(3, *config.image_shape, generator=generator)
-    label = None if config.num_class_embeds is None else torch.tensor([0, 4, 2])
+    unconditional = config.class_embed_type is None and config.num_class_embeds is None
+    label = None if unconditional else torch.tensor([0, 4, 2])
+    if config.class_embed_type == "identity":
+        label = torch.randn(3, time_dim(config), generator=generator)
     return x_t, torch.tensor([0, 17, 999]), label
 
 
@@ -84,6 +88,43 @@ def test_a_model_saved_here_gives_equal_outputs_in_diffusers(seed: int, tmp_path
     ours = UNet(config).eval()
     save_checkpoint(tmp_path / "m", ours, ProcessConfig(), ModelCard())
     theirs = DDPMPipeline.from_pretrained(tmp_path / "m").unet
+    with torch.no_grad():
+        made = ours(*inputs(config))
+    torch.testing.assert_close(made, outputs_of(theirs, config), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {
+            "down_block_types": ("ResnetDownsampleBlock2D", "AttnDownBlock2D"),
+            "up_block_types": ("AttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        },
+        {
+            "down_block_types": ("ResnetDownsampleBlock2D", "DownBlock2D"),
+            "up_block_types": ("ResnetUpsampleBlock2D", "UpBlock2D"),
+            "resnet_time_scale_shift": "scale_shift",
+        },
+        {"class_embed_type": "timestep", "num_class_embeds": 5},
+        {"class_embed_type": "timestep", "time_embedding_type": "learned"},
+        {"class_embed_type": "identity"},
+    ],
+)
+def test_other_blocks_and_labels_give_equal_outputs(fields: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    two_levels = {
+        **random_config(4),
+        "sample_size": 8,
+        "block_out_channels": (8, 16),
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+        "num_train_timesteps": 1000,
+        "num_class_embeds": None,
+    }
+    theirs = UNet2DModel(**{**two_levels, **fields})
+    config = UNetConfig(**{**two_levels, **fields})
+    ours = UNet(config).eval()
+    ours.load_state_dict(theirs.state_dict())
     with torch.no_grad():
         made = ours(*inputs(config))
     torch.testing.assert_close(made, outputs_of(theirs, config), atol=1e-5, rtol=1e-5)
