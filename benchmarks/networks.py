@@ -67,6 +67,7 @@ def included(name: str, folder: Path) -> Network:
     """Write an included model without labels and learned variance to a new folder."""
     checkpoint = open_checkpoint(name)
     channels = checkpoint.unet.in_channels
+    assert isinstance(checkpoint.unet, UNetConfig)
     config = replace(checkpoint.unet, num_class_embeds=None, out_channels=channels)
     weights = checkpoint.load().state_dict()
     weights.pop("class_embedding.weight", None)

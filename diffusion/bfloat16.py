@@ -1,15 +1,11 @@
 """A network in bfloat16 for PyTorch: the weights are rounded once, not at each call."""
 
 import copy
-import re
 
 import torch
 from torch import Tensor, nn
 
 from diffusion.parameterization import EpsModel
-
-EXACT = re.compile(r"conv_in|down_blocks\.0\.resnets\.0\.conv1|time_embedding\b|.*\.time_emb_proj")
-"""The names of the layers that stay float32."""
 
 
 def in_bfloat16(model: EpsModel) -> EpsModel:
@@ -22,7 +18,7 @@ def in_bfloat16(model: EpsModel) -> EpsModel:
     """
     model = copy.deepcopy(model)
     for name, module in model.unet.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear) and not EXACT.match(name):
+        if isinstance(module, nn.Conv2d | nn.Linear) and not model.unet.exact_layers.match(name):
             module.to(torch.bfloat16)
             module.register_forward_pre_hook(_round)
             module.register_forward_hook(_widen)

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from diffusion.fields import ConfigError, from_dict, require
 from diffusion.json_file import read_text
+from diffusion.networks.config import NetworkConfig
 from diffusion.presets import PRESETS
 from diffusion.unet_config import MAX_SIDE, UNetConfig
 
@@ -231,7 +232,7 @@ def _complete(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "unet": {**(PRESETS[preset] if preset else {}), **own}}
 
 
-def check_channels(unet: UNetConfig, process: ProcessConfig) -> None:
+def check_channels(unet: NetworkConfig, process: ProcessConfig) -> None:
     """Raise ConfigError unless the network gives as many channels as the variance needs.
 
     That is as many as it takes, or twice as many for a learned variance.

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from diffusion.config import Prediction
+from diffusion.networks.config import NetworkConfig
+from diffusion.networks.network import Network
 from diffusion.process import Process
-from diffusion.unet import UNet
-from diffusion.unet_config import UNetConfig
 
 
 class EpsModel(nn.Module):
@@ -23,7 +23,7 @@ class EpsModel(nn.Module):
     a: Tensor  # sqrt(alpha_bar), (T,) float32
     b: Tensor  # sqrt(1 - alpha_bar), (T,) float32
 
-    def __init__(self, unet: UNet, process: Process, prediction: Prediction) -> None:
+    def __init__(self, unet: Network, process: Process, prediction: Prediction) -> None:
         super().__init__()
         self.unet = unet
         self.prediction = prediction
@@ -32,7 +32,7 @@ class EpsModel(nn.Module):
         self.register_buffer("b", (1 - process.alpha_bar).sqrt().float(), persistent=False)
 
     @property
-    def config(self) -> UNetConfig:
+    def config(self) -> NetworkConfig:
         """The configuration of the network."""
         return self.unet.config
 

@@ -5,11 +5,14 @@ diffusers, checkpoints need no renaming in either direction.
 """
 
 import math
+import re
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffusion.networks.network import Network
 from diffusion.unet_blocks import (
     Attention,
     DownBlock,
@@ -46,8 +49,13 @@ def timestep_embedding(t: Tensor, dim: int, *, freq_shift: int, flip_sin_to_cos:
     return F.pad(torch.cat(parts, dim=-1), (0, dim % 2))  # an odd dim ends with a 0
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """The network epsilon_theta(x_t, t, label); H and W are multiples of 2^(levels - 1)."""
+
+    config: UNetConfig
+    exact_layers: ClassVar[re.Pattern[str]] = re.compile(
+        r"conv_in|down_blocks\.0\.resnets\.0\.conv1|time_embedding\b|.*\.time_emb_proj"
+    )
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()

@@ -127,6 +127,11 @@ class UNetConfig:
             require(fits, "attention_head_dim", width, f"at most {count}, a level's channels")
 
     @property
+    def max_timesteps(self) -> int | None:
+        """The network knows t in 0 .. max_timesteps - 1: a learned embedding's rows; None: any."""
+        return self.num_train_timesteps if self.time_embedding_type == "learned" else None
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """(H, W) in pixels."""
         size = self.sample_size

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import torch
 
-from diffusion.checkpoint.configs import read_model_card, read_process, read_unet
+from diffusion.checkpoint.configs import read_model_card, read_network, read_process
 from diffusion.checkpoint.errors import CheckpointError
 from diffusion.checkpoint.source import find_checkpoint
 from diffusion.checkpoint.weights import WEIGHTS, WithoutInit, check_weights, read_weights
 from diffusion.config import ProcessConfig, check_channels, check_labels
 from diffusion.fields import ConfigError
 from diffusion.model_card import CARD, ModelCard
+from diffusion.networks.config import NetworkConfig
+from diffusion.networks.network import Network
+from diffusion.networks.registry import make_network
 from diffusion.parameterization import EpsModel
 from diffusion.process import Process
-from diffusion.unet import UNet
-from diffusion.unet_config import UNetConfig
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Checkpoint:
     folder: Path
     weights: Path
     sha256: str  # of the weights file
-    unet: UNetConfig
+    unet: NetworkConfig
     process: ProcessConfig
     card: ModelCard
 
@@ -52,13 +53,13 @@ class Checkpoint:
         text = json.dumps([*parts, self.classes, self.card.null_label], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def load(self, device: torch.device | str = "cpu") -> UNet:
+    def load(self, device: torch.device | str = "cpu") -> Network:
         """Load the network as it was trained: float32, in evaluation mode, without gradients.
 
         Raises CheckpointError on damaged weights.
         """
         with WithoutInit():
-            model = UNet(self.unet)
+            model = make_network(self.unet)
         model.load_state_dict(read_weights(self.weights), strict=True)
         return model.eval().requires_grad_(False).to(device)
 
@@ -88,15 +89,15 @@ def _open(folder: Path) -> Checkpoint:
     nested = (folder / "unet").is_dir()
     model_folder = folder / "unet" if nested else folder
     scheduler_folder = folder / "scheduler" if nested else folder
-    unet = read_unet(model_folder / "config.json")
+    unet = read_network(model_folder / "config.json")
     process = read_process(scheduler_folder / "scheduler_config.json")
     try:
         check_channels(unet, process)
         check_labels(unet)
     except ConfigError as error:
         raise CheckpointError(f"{model_folder / 'config.json'}: {error}") from error
-    rows = unet.num_train_timesteps
-    if unet.time_embedding_type == "learned" and rows is not None and rows < process.num_timesteps:
+    rows = unet.max_timesteps
+    if rows is not None and rows < process.num_timesteps:
         raise CheckpointError(
             f"{model_folder / 'config.json'}: num_train_timesteps: {rows} embedding rows, but the "
             f"scheduler has {process.num_timesteps} timesteps"

@@ -11,20 +11,22 @@ from diffusion.atomic import atomic_folder
 from diffusion.checkpoint.weights import WEIGHTS
 from diffusion.config import ProcessConfig
 from diffusion.model_card import ModelCard, write_card
+from diffusion.networks.network import Network
+from diffusion.networks.registry import kind_of
 from diffusion.scheduler_json import scheduler_json
-from diffusion.unet import UNet
 
 
-def save_checkpoint(folder: Path, model: UNet, process: ProcessConfig, card: ModelCard) -> None:
+def save_checkpoint(folder: Path, model: Network, process: ProcessConfig, card: ModelCard) -> None:
     """Write a checkpoint to `folder`, whole or not at all; one that is there is replaced."""
     with atomic_folder(folder) as partial:
+        kind = kind_of(model.config)
         index = {
             "_class_name": "DDPMPipeline",
             "scheduler": ["diffusers", "DDPMScheduler"],
-            "unet": ["diffusers", "UNet2DModel"],
+            "unet": ["diffusers" if kind.is_diffusers else "diffusion", kind.name],
         }
         _write_json(partial / "model_index.json", index)
-        unet = {"_class_name": "UNet2DModel", **dataclasses.asdict(model.config)}
+        unet = {"_class_name": kind.name, **dataclasses.asdict(model.config)}
         _write_json(partial / "unet" / "config.json", unet)
         _write_json(partial / "scheduler" / "scheduler_config.json", scheduler_json(process))
         write_card(partial, card)

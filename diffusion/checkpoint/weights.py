@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from diffusion.checkpoint.errors import CheckpointError
-from diffusion.unet import UNet
-from diffusion.unet_config import UNetConfig
+from diffusion.networks.config import NetworkConfig
+from diffusion.networks.registry import make_network
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
@@ -41,7 +41,7 @@ class WithoutInit(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def check_weights(path: Path, config: UNetConfig) -> None:
+def check_weights(path: Path, config: NetworkConfig) -> None:
     """Compare the file's header with the network that the config describes; read no tensor."""
     if not path.exists():
         pickles = sorted(p.name for p in path.parent.glob("*") if p.suffix in PICKLES)
@@ -49,7 +49,7 @@ def check_weights(path: Path, config: UNetConfig) -> None:
         raise CheckpointError(f"{path}: no such file{hint}")
     _check_header(path)
     with torch.device("meta"), WithoutInit():  # shapes alone: no memory, no initialisation
-        expected = {name: tuple(p.shape) for name, p in UNet(config).state_dict().items()}
+        expected = {name: tuple(p.shape) for name, p in make_network(config).state_dict().items()}
     with _open_weights(path) as file:
         names = {_new_name(name): name for name in file.keys()}
         for name, shape in expected.items():

@@ -20,8 +20,9 @@ from diffusion.importing.project import Imported
 from diffusion.importing.projects import PROJECTS
 from diffusion.importing.reading import read_tensors
 from diffusion.model_card import ModelCard
+from diffusion.networks.network import Network
+from diffusion.networks.registry import make_network
 from diffusion.output import OutputError
-from diffusion.unet import UNet
 
 CHUNK_BYTES = 16 << 20
 OF_EVERY_COMMAND = {
@@ -58,10 +59,10 @@ def _file_named(file: Path) -> Iterator[None]:
         raise ForeignError(f"{file}: {error}") from error
 
 
-def _network(imported: Imported) -> UNet:
+def _network(imported: Imported) -> Network:
     """The network with the weights: no memory but theirs, which may still be the file's."""
     with torch.device("meta"), WithoutInit():
-        network = UNet(imported.network)
+        network = make_network(imported.network)
     network.load_state_dict(imported.tensors, strict=True, assign=True)
     return network.eval().requires_grad_(False)
 

@@ -27,6 +27,7 @@ from diffusion.training.checks import (
     check_folder,
     check_place,
     check_room,
+    check_start,
     check_until,
     memory_errors_told,
 )
@@ -67,6 +68,8 @@ def run(args: argparse.Namespace) -> None:
         raise TrainingError("--out: the folder of the run is missing; only --dry-run needs none")
     data = replace(config.data, path=args.data) if args.data else config.data
     start = open_checkpoint(args.start) if args.start else None
+    if start:
+        check_start(start.unet)
     with distributed.join(args.device) as (worker, device):
         job = Job(args, config, data, start, worker, device)
         with ending_at_once(silent=not worker.is_first):

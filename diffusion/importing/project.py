@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from diffusion.config import ProcessConfig
-from diffusion.unet_config import UNetConfig
+from diffusion.networks.config import NetworkConfig
 
 
 @dataclass(frozen=True)
 class Imported:
     """A checkpoint in our terms: the network, the process, and the weights by our names."""
 
-    network: UNetConfig
+    network: NetworkConfig
     process: ProcessConfig
     tensors: dict[str, Tensor]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from diffusion.checkpoint import WithoutInit
 from diffusion.importing.errors import ForeignError
-from diffusion.unet import UNet
-from diffusion.unet_config import UNetConfig
+from diffusion.networks.config import NetworkConfig
+from diffusion.networks.registry import make_network
 
 Table = dict[str, tuple[str, ...]]
 """Their tensor -> ours: one, or those that theirs holds one after the other, such as q, k and v."""
@@ -21,10 +21,10 @@ Hint = Callable[[str], str]
 """What to look at when something is wrong with a tensor of theirs: a flag, as ` (--flag)`."""
 
 
-def shapes(config: UNetConfig) -> dict[str, tuple[int, ...]]:
+def shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
     """Return the name and shape of each tensor of our network, without memory for any."""
     with torch.device("meta"), WithoutInit():
-        return {name: tuple(p.shape) for name, p in UNet(config).state_dict().items()}
+        return {name: tuple(p.shape) for name, p in make_network(config).state_dict().items()}
 
 
 def layer(theirs: str, *ours: str) -> Table:
@@ -35,7 +35,7 @@ def layer(theirs: str, *ours: str) -> Table:
 def rename(
     tensors: Mapping[str, Tensor],
     table: Table,
-    config: UNetConfig,
+    config: NetworkConfig,
     hint: Hint,
     split: Split | None = None,
 ) -> dict[str, Tensor]:

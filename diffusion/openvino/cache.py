@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion import parameterization, unet, unet_blocks
+from diffusion import unet, unet_blocks
 from diffusion.atomic import PARTIAL
 from diffusion.devices import describe_processor
 from diffusion.file_cache import FileCache
@@ -36,6 +36,7 @@ XML_BYTES = struct.Struct("<Q")
 """Before a graph: the length of its XML, which its weights follow."""
 DIGEST_BYTES = 64
 """Before a compiled network: the SHA-256 of its output, in hexadecimal digits."""
+PACKAGE = __name__.partition(".")[0]
 Convert = Callable[[EpsModel], Any]
 """Makes OpenVINO's graph of a network."""
 
@@ -173,17 +174,7 @@ def _key(model: EpsModel, convert: Convert) -> str:
         torch.__version__,
         openvino.__version__,
         describe_processor(),
-        *(
-            inspect.getsource(code)
-            for code in (
-                parameterization,
-                unet,
-                unet_blocks,
-                fusion,
-                precise,
-                sys.modules[convert.__module__],
-            )
-        ),
+        *_sources(model, convert),
         repr(model),
         repr(model.config),
         model.prediction,
@@ -193,6 +184,14 @@ def _key(model: EpsModel, convert: Convert) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def _sources(model: EpsModel, convert: Convert) -> list[str]:
+    """The code that the network's layers are of, and what converts and compiles them."""
+    names = {type(module).__module__ for module in model.modules()}
+    layers = sorted(name for name in names if name.partition(".")[0] == PACKAGE)
+    whole = (unet, unet_blocks, fusion, precise, sys.modules[convert.__module__])
+    return [inspect.getsource(code) for code in (*(sys.modules[name] for name in layers), *whole)]
 
 
 def _digest(network: Network, inputs: Sequence[Tensor]) -> bytes:

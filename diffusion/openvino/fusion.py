@@ -35,8 +35,13 @@ class MergedUpsample(nn.Module):
 
 
 def merge_time_projections(model: nn.Module) -> None:
-    """Compute what all resnets are told of the time in one product, instead of a small one each."""
+    """Compute what all resnets are told of the time in one product, instead of a small one each.
+
+    A network without our resnets stays as it is.
+    """
     resnets = [module for module in model.modules() if isinstance(module, Resnet)]
+    if not resnets:
+        return
     product = TimeProduct([resnet.time_emb_proj for resnet in resnets])
     for place, resnet in enumerate(resnets):
         setattr(resnet, "time_emb_proj", TimeProjection(product, place))  # noqa: B010 - no Linear

@@ -10,6 +10,9 @@ import torch
 
 from diffusion.config import Config, TrainingConfig
 from diffusion.data.images import Images
+from diffusion.networks.config import NetworkConfig
+from diffusion.networks.network import Network
+from diffusion.networks.registry import UNET, kind_of
 from diffusion.output import check_writable
 from diffusion.training.batches import null_label
 from diffusion.training.errors import TrainingError
@@ -131,7 +134,17 @@ def _is_out_of_memory(error: Exception) -> bool:
     return is_cpu or isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
 
 
-def copy_weights(start: UNet, model: UNet) -> None:
+def check_start(start: NetworkConfig) -> None:
+    """Raise TrainingError unless a network is of the kind that is trained here."""
+    kind = kind_of(start)
+    if kind is not UNET:
+        raise TrainingError(
+            f"start: its network is a {kind.name}, which can be sampled from, but not trained; "
+            f"start from a {UNET.name}"
+        )
+
+
+def copy_weights(start: Network, model: UNet) -> None:
     """Copy all weights; those of v stay the model's own where `start` learned no variance.
 
     Raises TrainingError where the networks differ in anything else.

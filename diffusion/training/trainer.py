@@ -17,6 +17,7 @@ from diffusion.config import Config
 from diffusion.data.images import Images
 from diffusion.devices import describe_machine
 from diffusion.fields import to_dict
+from diffusion.networks.network import Network
 from diffusion.process import Process
 from diffusion.training import states
 from diffusion.training.batches import Batch, Batches
@@ -55,7 +56,7 @@ class Trainer:
         folder: Path,
         device: torch.device | str = "cpu",
         worker: Worker = ALONE,
-        start: UNet | None = None,
+        start: Network | None = None,
         history: dict[str, Any] | None = None,
     ) -> None:
         check_data(config, data)

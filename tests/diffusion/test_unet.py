@@ -12,6 +12,7 @@ from diffusion.checkpoint import open_checkpoint, save_checkpoint
 from diffusion.config import Config, ProcessConfig
 from diffusion.fields import ConfigError
 from diffusion.model_card import ModelCard
+from diffusion.networks.config import NetworkConfig
 from diffusion.unet import UNet, initialise
 from diffusion.unet_blocks import time_dim
 from diffusion.unet_config import UNetConfig
@@ -55,7 +56,7 @@ def random_config(seed: int) -> dict[str, Any]:
     }
 
 
-def inputs(config: UNetConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+def inputs(config: NetworkConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     generator = torch.Generator().manual_seed(1)
     x_t = torch.randn(3, *config.image_shape, generator=generator)
     unconditional = config.class_embed_type is None and config.num_class_embeds is None
@@ -66,7 +67,7 @@ def inputs(config: UNetConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
 
 
 @torch.no_grad()
-def outputs_of(theirs: UNet2DModel, config: UNetConfig) -> torch.Tensor:
+def outputs_of(theirs: UNet2DModel, config: NetworkConfig) -> torch.Tensor:
     made: torch.Tensor = theirs.eval()(*inputs(config)).sample
     return made
 

@@ -21,6 +21,7 @@ from diffusion.openvino.model import CompiledModel, converted, examples
 from diffusion.openvino.part import Network, Part
 from diffusion.parameterization import EpsModel
 from diffusion.process import Process
+from diffusion.unet_config import UNetConfig
 from tests.tiny import save_tiny
 
 OPTIONS = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
@@ -104,8 +105,9 @@ def other_process(model: EpsModel) -> EpsModel:
 
 def other_function(model: EpsModel) -> EpsModel:
     """The same weights in a network that computes something else with them."""
-    other = copy.deepcopy(model)
-    other.unet.config = dataclasses.replace(model.config, freq_shift=1 - model.config.freq_shift)
+    other, config = copy.deepcopy(model), model.config
+    assert isinstance(config, UNetConfig)
+    other.unet.config = dataclasses.replace(config, freq_shift=1 - config.freq_shift)
     return other
 
 

@@ -118,7 +118,9 @@ def test_hybrid_adds_the_bound_and_moves_the_variance_by_it_alone() -> None:
     def gradient(of: Config) -> Tensor:
         made = objective(of)
         made(drawn).total.mean().backward()
-        found = made.model.unet.conv_out.bias.grad
+        unet = made.model.unet
+        assert isinstance(unet, UNet)
+        found = unet.conv_out.bias.grad
         assert found is not None
         return found
 

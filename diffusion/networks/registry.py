@@ -1,0 +1,35 @@
+"""Which networks a checkpoint may hold, by the `_class_name` of its unet/config.json."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from diffusion.networks.config import NetworkConfig
+from diffusion.networks.network import Network
+from diffusion.unet import UNet
+from diffusion.unet_config import UNetConfig
+
+
+@dataclass(frozen=True)
+class NetworkKind:
+    """A class of networks."""
+
+    name: str  # in config.json
+    config: type[NetworkConfig]
+    make: Callable[[Any], Network]  # from a `config`
+    is_diffusers: bool  # does diffusers have a class of this name with these fields?
+
+
+UNET = NetworkKind("UNet2DModel", UNetConfig, UNet, is_diffusers=True)
+"""The kind that is trained here, and meant where a config.json names none."""
+KINDS = {kind.name: kind for kind in (UNET,)}
+
+
+def kind_of(config: NetworkConfig) -> NetworkKind:
+    """Return the kind that a configuration is of."""
+    return next(kind for kind in KINDS.values() if isinstance(config, kind.config))
+
+
+def make_network(config: NetworkConfig) -> Network:
+    """Make the network that a configuration describes."""
+    return kind_of(config).make(config)
