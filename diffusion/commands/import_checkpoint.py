@@ -7,21 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from tqdm import tqdm
 
-from diffusion.checkpoint import WithoutInit, save_checkpoint
+from diffusion.checkpoint import save_checkpoint
 from diffusion.commands.export import check_out
 from diffusion.config import check_channels
 from diffusion.fields import ConfigError
 from diffusion.importing.errors import ForeignError
-from diffusion.importing.project import Imported
 from diffusion.importing.projects import PROJECTS
 from diffusion.importing.reading import read_tensors
 from diffusion.model_card import ModelCard
-from diffusion.networks.network import Network
-from diffusion.networks.registry import make_network
 from diffusion.output import OutputError
 
 CHUNK_BYTES = 16 << 20
@@ -44,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
         check_channels(imported.network, imported.process)
     card = ModelCard(name=args.name or args.out.name, data=args.data, source=_source(args))
     try:
-        save_checkpoint(args.out, _network(imported), imported.process, card)
+        save_checkpoint(args.out, imported.make(), imported.process, card)
     except (OSError, SafetensorError) as error:
         raise OutputError(args.out, f"the checkpoint cannot be written: {error}") from error
     print(f"checkpoint written to {args.out}; see it with: ddpm sample {args.out} --n 4")
@@ -57,14 +53,6 @@ def _file_named(file: Path) -> Iterator[None]:
         yield
     except (ForeignError, ConfigError) as error:
         raise ForeignError(f"{file}: {error}") from error
-
-
-def _network(imported: Imported) -> Network:
-    """The network with the weights: no memory but theirs, which may still be the file's."""
-    with torch.device("meta"), WithoutInit():
-        network = make_network(imported.network)
-    network.load_state_dict(imported.tensors, strict=True, assign=True)
-    return network.eval().requires_grad_(False)
 
 
 def _source(args: argparse.Namespace) -> dict[str, Any]:

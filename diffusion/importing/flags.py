@@ -17,6 +17,19 @@ def add_projects(projects: Any) -> None:
         "The paper's models as pesser/pytorch_diffusion released them: CIFAR-10, LSUN, CelebA-HQ.",
         "ema_diffusion_cifar10_model-790000.ckpt --out models/cifar10-paper",
     ))
+    add_openai(_project(
+        projects, "improved-diffusion",
+        "Models of openai/improved-diffusion, by the flags that they were trained with.",
+        "cifar10_uncond_50M_500K.pt --out models/iddpm --image_size 32 --num_res_blocks 3 "
+        "--learn_sigma True --diffusion_steps 4000 --noise_schedule cosine",
+    ), guided=False)
+    add_openai(_project(
+        projects, "guided-diffusion",
+        "Models of openai/guided-diffusion (ADM), by the flags that they are sampled with.",
+        "lsun_bedroom.pt --out models/bedroom --image_size 256 --num_channels 256 "
+        "--num_head_channels 64 --attention_resolutions 32,16,8 --resblock_updown True "
+        "--learn_sigma True",
+    ), guided=True)
 
 
 def _project(projects: Any, name: str, description: str, example: str) -> argparse.ArgumentParser:
@@ -56,3 +69,63 @@ def add_pesser(parser: argparse.ArgumentParser) -> None:
     add("--variance", choices=("fixed_small", "fixed_large"),
         help="sigma^2 of Algorithm 2 (default: the paper's, fixed_large for images of 32 pixels, "
         "as CIFAR-10's, and fixed_small for larger ones)")
+
+
+def add_openai(parser: argparse.ArgumentParser, *, guided: bool) -> None:
+    """Add the flags of openai/improved-diffusion, or of openai/guided-diffusion, with the names and
+    defaults that they have there."""
+    add = parser.add_argument_group("the network, by the flags of that project").add_argument
+    add("--image_size", type=int, default=64, metavar="PIXELS",
+        help="side of the images (default: %(default)s)")
+    add("--num_channels", type=int, default=128, metavar="COUNT",
+        help="channels that --channel_mult multiplies (default: %(default)s)")
+    add("--channel_mult", default="", metavar="LIST",
+        help="channels of each level, as 1,2,3,4 (default: by the size of the images)")
+    add("--num_res_blocks", type=int, default=2, metavar="COUNT",
+        help="residual blocks of a level (default: %(default)s)")
+    add("--attention_resolutions", default="16,8", metavar="LIST",
+        help="sides of the feature maps that attend (default: %(default)s)")
+    add("--num_heads", type=int, default=4, metavar="COUNT",
+        help="heads of each attention (default: %(default)s)")
+    add("--num_heads_upsample", type=int, default=-1, metavar="COUNT",
+        help="heads on the way up (default: %(default)s, as many)")
+    if guided:
+        add("--num_head_channels", type=int, default=-1, metavar="COUNT",
+            help="channels of a head, in place of --num_heads (default: %(default)s, not used)")
+        _add_switch(add, "use_new_attention_order", False, "q, k and v come before heads")
+        _add_switch(add, "resblock_updown", False, "residual blocks change the size")
+    _add_switch(add, "use_scale_shift_norm", True, "t scales and shifts a norm")
+    _add_switch(add, "class_cond", False, "the network is told a class")
+    _add_switch(add, "learn_sigma", False, "the network gives a variance too")
+
+    add = parser.add_argument_group("the process, by the flags of that project").add_argument
+    add("--diffusion_steps", type=int, default=1000, metavar="COUNT",
+        help="steps T of the chain (default: %(default)s)")
+    add("--noise_schedule", choices=("linear", "cosine"), default="linear",
+        help="how the betas rise (default: %(default)s)")
+    _add_switch(add, "predict_xstart", False, "the network predicts x_0")
+    _add_switch(add, "sigma_small", False, "sigma^2 is beta~_t, unless it is learned")
+    _add_switch(add, "rescale_timesteps", not guided, "the network is told 1000 t / T")
+
+    add = parser.add_argument_group("taken, and without effect here").add_argument
+    for name in ("dropout", "timestep_respacing"):
+        add(f"--{name}", default=None, help="of training, or of sampling (default: not given)")
+    for name in ("use_checkpoint", "use_fp16", "use_kl", "rescale_learned_sigmas"):
+        _add_switch(add, name, None, "of training")
+
+
+def _add_switch(add: Any, name: str, default: bool | None, meaning: str) -> None:
+    add(f"--{name}", type=_switch, nargs="?", const=True, default=default, metavar="True|False",
+        help=f"{meaning} (default: {'not given' if default is None else default})")
+
+
+# fmt: on
+
+
+def _switch(text: str) -> bool:
+    """Read True or False, also as those projects let one write it."""
+    if text.lower() in ("true", "yes", "t", "y", "1"):
+        return True
+    if text.lower() in ("false", "no", "f", "n", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is not allowed; it must be True or False")

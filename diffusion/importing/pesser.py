@@ -12,7 +12,7 @@ from torch import Tensor
 from diffusion.config import ProcessConfig, Schedule, Variance
 from diffusion.importing.errors import ForeignError
 from diffusion.importing.project import Imported
-from diffusion.importing.renaming import Table, layer, rename
+from diffusion.importing.renaming import Shapes, Table, layer, rename, shapes, size
 from diffusion.unet_config import MAX_LEVELS, UNetConfig
 
 ATTENTION_SIDE = 16
@@ -44,8 +44,9 @@ def read(tensors: dict[str, Tensor], args: argparse.Namespace) -> Imported:
         beta_end=args.beta_end,
         variance=args.variance or papers,
     )
-    table = _table(network, tensors)
-    return Imported(network, process, rename(tensors, table, network, lambda _: ""))
+    expected = shapes(network)
+    named = rename(tensors, _table(network, expected), expected, lambda _: "")
+    return Imported(network, process, named)
 
 
 def _bare(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -54,23 +55,19 @@ def _bare(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _network(tensors: dict[str, Tensor], image_size: int | None) -> UNetConfig:
-    for name in ("conv_in.weight", "conv_out.weight", "down.0.block.0.conv1.weight"):
-        if name not in tensors or tensors[name].dim() != 4:
-            raise ForeignError(f"tensor {name} is missing: not a network of this project")
     levels = _count(tensors, r"down\.(\d+)\.")
     layers = _count(tensors, r"down\.0\.block\.(\d+)\.")
+    widths = tuple(size(tensors, f"down.{i}.block.0.conv1.weight") for i in range(levels))
     attends = [f"down.{level}.attn.0.q.weight" in tensors for level in range(levels)]
     if image_size is None:
         if not any(attends):
             raise ForeignError("--image-size: missing, and no attention in the file tells it")
         image_size = ATTENTION_SIDE * 2 ** max(i for i in range(levels) if attends[i])
-    width, in_channels = tensors["conv_in.weight"].shape[:2]
-    widths = [tensors.get(f"down.{i}.block.0.conv1.weight") for i in range(levels)]
     return UNetConfig(
         sample_size=image_size,
-        in_channels=in_channels,
-        out_channels=tensors["conv_out.weight"].shape[0],
-        block_out_channels=tuple(w.shape[0] if w is not None else width for w in widths),
+        in_channels=size(tensors, "conv_in.weight", 1),
+        out_channels=size(tensors, "conv_out.weight"),
+        block_out_channels=widths,
         layers_per_block=layers,
         down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
         up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attends[::-1]),
@@ -88,16 +85,16 @@ def _count(tensors: dict[str, Tensor], pattern: str) -> int:
     return min(max(found, default=0), 2 * MAX_LEVELS) + 1
 
 
-def _table(config: UNetConfig, tensors: dict[str, Tensor]) -> Table:
+def _table(config: UNetConfig, expected: Shapes) -> Table:
     """Say which of our tensors each of theirs is; they count levels from the top both ways."""
     levels, layers = len(config.block_out_channels), config.layers_per_block
     table = {
         **layer("temb.dense.0", "time_embedding.linear_1"),
         **layer("temb.dense.1", "time_embedding.linear_2"),
         **layer("conv_in", "conv_in"),
-        **_resnet("mid.block_1", "mid_block.resnets.0", tensors),
+        **_resnet("mid.block_1", "mid_block.resnets.0", expected),
         **_attention("mid.attn_1", "mid_block.attentions.0"),
-        **_resnet("mid.block_2", "mid_block.resnets.1", tensors),
+        **_resnet("mid.block_2", "mid_block.resnets.1", expected),
         **layer("norm_out", "conv_norm_out"),
         **layer("conv_out", "conv_out"),
     }
@@ -108,7 +105,7 @@ def _table(config: UNetConfig, tensors: dict[str, Tensor]) -> Table:
             (f"up.{up}", f"up_blocks.{i}", layers + 1, config.up_block_types),
         ):
             for j in range(count):
-                table |= _resnet(f"{theirs}.block.{j}", f"{ours}.resnets.{j}", tensors)
+                table |= _resnet(f"{theirs}.block.{j}", f"{ours}.resnets.{j}", expected)
                 if blocks[i].startswith("Attn"):
                     table |= _attention(f"{theirs}.attn.{j}", f"{ours}.attentions.{j}")
         if i < levels - 1:
@@ -117,11 +114,11 @@ def _table(config: UNetConfig, tensors: dict[str, Tensor]) -> Table:
     return table
 
 
-def _resnet(theirs: str, ours: str, tensors: dict[str, Tensor]) -> Table:
+def _resnet(theirs: str, ours: str, expected: Shapes) -> Table:
     table: Table = {}
     for their_layer, our_layer in RESNET.items():
         table |= layer(f"{theirs}.{their_layer}", f"{ours}.{our_layer}")
-    if f"{theirs}.nin_shortcut.weight" in tensors:
+    if f"{ours}.conv_shortcut.weight" in expected:
         table |= layer(f"{theirs}.nin_shortcut", f"{ours}.conv_shortcut")
     return table
 

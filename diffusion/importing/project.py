@@ -4,10 +4,14 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from diffusion.checkpoint import WithoutInit
 from diffusion.config import ProcessConfig
 from diffusion.networks.config import NetworkConfig
+from diffusion.networks.network import Network
+from diffusion.networks.registry import make_network
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,14 @@ class Imported:
     network: NetworkConfig
     process: ProcessConfig
     tensors: dict[str, Tensor]
+
+    def make(self) -> Network:
+        """Make the network with its weights; it takes no memory but theirs, which may still be the
+        file's."""
+        with torch.device("meta"), WithoutInit():
+            network = make_network(self.network)
+        network.load_state_dict(self.tensors, strict=True, assign=True)
+        return network.eval().requires_grad_(False)
 
 
 Read = Callable[[dict[str, Tensor], argparse.Namespace], Imported]

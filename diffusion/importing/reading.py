@@ -85,8 +85,9 @@ def _reason(error: Exception) -> str:
             f"it holds more than tensors: {what}. That could run code, so it is not read. Save the "
             "state dict alone, where you trust the file: torch.save(model.state_dict(), FILE)"
         )
-    line = text.strip().splitlines()[0] if text.strip() else type(error).__name__
-    return f"not a whole file of torch.save: {line[:200]}"
+    # Without PyTorch's advice to read it all the same, and run what is in it
+    text = text.rpartition("WeightsUnpickler error: ")[2].strip() or type(error).__name__
+    return f"not a whole file of torch.save: {text.splitlines()[0][:200]}"
 
 
 def _check_archive(path: Path) -> None:
@@ -130,10 +131,10 @@ def _flat(path: Path, found: Any) -> Iterator[tuple[str, Tensor]]:
         if isinstance(value, Tensor):
             if value.layout == torch.strided and not value.is_complex() and not value.is_quantized:
                 yield ".".join(keys), value.detach()
-        elif isinstance(value, Mapping):
-            waiting += [((*keys, str(key)), item) for key, item in value.items()]
+        elif isinstance(value, dict):
+            waiting += [((*keys, str(key)), item) for key, item in reversed(value.items())]
         elif isinstance(value, list | tuple):
-            waiting += [((*keys, str(i)), item) for i, item in enumerate(value)]
+            waiting += [((*keys, str(i)), value[i]) for i in reversed(range(len(value)))]
 
 
 def _check_sizes(path: Path, tensors: Mapping[str, Tensor]) -> None:

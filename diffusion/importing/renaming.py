@@ -16,15 +16,26 @@ from diffusion.networks.registry import make_network
 
 Table = dict[str, tuple[str, ...]]
 """Their tensor -> ours: one, or those that theirs holds one after the other, such as q, k and v."""
+Shapes = Mapping[str, tuple[int, ...]]
+"""The shape of each tensor of our network, by its name."""
 Split = Callable[[Tensor], tuple[Tensor, ...]]
 Hint = Callable[[str], str]
 """What to look at when something is wrong with a tensor of theirs: a flag, as ` (--flag)`."""
 
 
-def shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+def shapes(config: NetworkConfig) -> Shapes:
     """Return the name and shape of each tensor of our network, without memory for any."""
     with torch.device("meta"), WithoutInit():
         return {name: tuple(p.shape) for name, p in make_network(config).state_dict().items()}
+
+
+def size(tensors: Mapping[str, Tensor], name: str, dim: int = 0) -> int:
+    """Return the size of a tensor of theirs in a dimension. Raises ForeignError without it."""
+    if name not in tensors:
+        raise ForeignError(f"tensor {name} is missing: not a network of this project")
+    if tensors[name].dim() <= dim:
+        raise ForeignError(f"tensor {name} has {tensors[name].dim()} dimensions, too few")
+    return tensors[name].shape[dim]
 
 
 def layer(theirs: str, *ours: str) -> Table:
@@ -35,16 +46,15 @@ def layer(theirs: str, *ours: str) -> Table:
 def rename(
     tensors: Mapping[str, Tensor],
     table: Table,
-    config: NetworkConfig,
+    expected: Shapes,
     hint: Hint,
     split: Split | None = None,
 ) -> dict[str, Tensor]:
-    """Return the tensors of our network, of those of theirs.
+    """Return the tensors of our network, whose shapes are expected, of those of theirs.
 
     Where ours is a matrix, theirs may be a convolution of size 1. `split` takes apart a tensor that
     stands for several of ours. Raises ForeignError, with the tensor and `hint`'s advice.
     """
-    expected = shapes(config)
     for name in table:
         if name not in tensors:
             raise ForeignError(f"tensor {name} is missing{hint(name)}")
