@@ -21,10 +21,11 @@ LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 TEST = re.compile(r"`test_\w+`")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 COMMAND = re.compile(
-    r"(?<![\w/-])ddpm (data|init|train|sample|evaluate|tune|export|serve|key)\b((?:\\\n|[^\n#`|])*)"
+    r"(?<![\w/-])ddpm (data|init|train|sample|evaluate|tune|export|import [a-z-]+|serve|key)\b"
+    r"((?:\\\n|[^\n#`|])*)"
 )
 ANY_COMMAND = re.compile(r"(?:^|`|bin/)ddpm ([a-z]\w*)", re.MULTILINE)
-FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z_-]+")
 PATH = re.compile(r"(?<![\w./-])(?:app|diffusion|tests|benchmarks|configs|examples)/[\w./-]+\.\w+")
 MODULE = re.compile(r"python3? -m ((?:app|diffusion|benchmarks|tests)[\w.]*)")
 NOT_SETTINGS = {"DDPM_API_KEY"}
@@ -63,9 +64,9 @@ def anchors(page: Path) -> set[str]:
 
 @cache
 def help_text(command: str) -> str:
-    """What `ddpm COMMAND --help` prints."""
+    """What `ddpm COMMAND --help` prints; an import's command names a project too."""
     with redirect_stdout(io.StringIO()) as printed, suppress(SystemExit):
-        main([command, "--help"])
+        main([*command.split(), "--help"])
     return printed.getvalue()
 
 
@@ -108,7 +109,7 @@ def test_every_file_and_module_that_is_named_exists(page: Path) -> None:
 def test_every_command_exists_and_has_the_flags_it_is_shown_with(page: Path) -> None:
     text = page.read_text()
     named = set(ANY_COMMAND.findall(text))
-    known = {"data", "init", "train", "sample", "evaluate", "tune", "export", "serve", "key"}
+    known = set("data init train sample evaluate tune export import serve key".split())
     assert named <= known
     for command, arguments in COMMAND.findall(text):
         known = {*FLAG.findall(help_text(command)), "--help"}
