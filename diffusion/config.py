@@ -169,7 +169,7 @@ class Config:
         if self.training.label_dropout and self.unet.num_class_embeds is None:
             raise ConfigError("label_dropout: needs num_class_embeds, one more than the classes")
         check_channels(self.unet, self.process)
-        check_labels(self.unet)
+        self.unet.check_labels()
         loss, learned = self.training.loss, self.process.variance == "learned_range"
         if loss == "hybrid":
             require(learned, "loss", loss, "simple or bound, where the variance is not learned")
@@ -241,17 +241,3 @@ def check_channels(unet: NetworkConfig, process: ProcessConfig) -> None:
     allowed = f"{factor * unet.in_channels} for in_channels {unet.in_channels}, {process.variance}"
     fits = unet.out_channels == factor * unet.in_channels
     require(fits, "out_channels", unet.out_channels, allowed)
-
-
-def check_labels(unet: UNetConfig) -> None:
-    """Raise ConfigError unless the network can be told labels as they are here: 0, 1, 2, …"""
-    kind, count = unet.class_embed_type, unet.num_class_embeds
-    whole = "'timestep' or left out: a label is a whole number here, and not its own embedding"
-    require(kind != "identity", "class_embed_type", kind, whole)
-    if kind == "timestep":
-        allowed = "the number of classes, which class_embed_type 'timestep' does not tell"
-        require(count is not None, "num_class_embeds", count, allowed)
-        rows = unet.num_train_timesteps
-        fits = unet.time_embedding_type != "learned" or rows is None or (count or 0) <= rows
-        allowed = f"at most {rows}, the timesteps of which a label takes the embedding"
-        require(fits, "num_class_embeds", count, allowed)

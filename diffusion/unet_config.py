@@ -126,6 +126,19 @@ class UNetConfig:
             fits = width is None or width <= count
             require(fits, "attention_head_dim", width, f"at most {count}, a level's channels")
 
+    def check_labels(self) -> None:
+        """Raise ConfigError unless the network can be told labels as they are here: 0, 1, 2, …"""
+        kind, count = self.class_embed_type, self.num_class_embeds
+        whole = "'timestep' or left out: a label is a whole number here, and not its own embedding"
+        require(kind != "identity", "class_embed_type", kind, whole)
+        if kind == "timestep":
+            allowed = "the number of classes, which class_embed_type 'timestep' does not tell"
+            require(count is not None, "num_class_embeds", count, allowed)
+            rows = self.num_train_timesteps
+            fits = self.time_embedding_type != "learned" or rows is None or (count or 0) <= rows
+            allowed = f"at most {rows}, the timesteps of which a label takes the embedding"
+            require(fits, "num_class_embeds", count, allowed)
+
     @property
     def max_timesteps(self) -> int | None:
         """The network knows t in 0 .. max_timesteps - 1: a learned embedding's rows; None: any."""

@@ -12,7 +12,7 @@ from diffusion.checkpoint.configs import read_model_card, read_network, read_pro
 from diffusion.checkpoint.errors import CheckpointError
 from diffusion.checkpoint.source import find_checkpoint
 from diffusion.checkpoint.weights import WEIGHTS, WithoutInit, check_weights, read_weights
-from diffusion.config import ProcessConfig, check_channels, check_labels
+from diffusion.config import ProcessConfig, check_channels
 from diffusion.fields import ConfigError
 from diffusion.model_card import CARD, ModelCard
 from diffusion.networks.config import NetworkConfig
@@ -93,7 +93,7 @@ def _open(folder: Path) -> Checkpoint:
     process = read_process(scheduler_folder / "scheduler_config.json")
     try:
         check_channels(unet, process)
-        check_labels(unet)
+        unet.check_labels()
     except ConfigError as error:
         raise CheckpointError(f"{model_folder / 'config.json'}: {error}") from error
     rows = unet.max_timesteps

@@ -139,10 +139,16 @@ def _flat(path: Path, found: Any) -> Iterator[tuple[str, Tensor]]:
 
 def _check_sizes(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Raise ForeignError where tensors would take more memory than the file has: a stride of 0
-    makes any number of one."""
+    makes any number of one. What a file has under two names, such as the weights and what an
+    average is made of, counts once."""
     most = path.stat().st_size
     total = 0
+    seen: set[tuple[object, ...]] = set()
     for name, tensor in tensors.items():
+        place = tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+        if place in seen:
+            continue
+        seen.add(place)
         total += tensor.numel() * tensor.element_size()
         if total > most:
             raise ForeignError(

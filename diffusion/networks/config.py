@@ -34,3 +34,6 @@ class NetworkConfig(Protocol):
     @property
     def max_timesteps(self) -> int | None:
         """The network knows t in 0 .. max_timesteps - 1; None: any."""
+
+    def check_labels(self) -> None:
+        """Raise ConfigError unless the network can be told labels as they are here: 0, 1, 2, …"""

@@ -57,6 +57,7 @@ def random_config(seed: int) -> dict[str, Any]:
 
 
 def inputs(config: NetworkConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    assert isinstance(config, UNetConfig)
     generator = torch.Generator().manual_seed(1)
     x_t = torch.randn(3, *config.image_shape, generator=generator)
     unconditional = config.class_embed_type is None and config.num_class_embeds is None
