@@ -30,17 +30,19 @@ NEARLY_ZERO = 1e-5
 """The square root of the paper's variance scale 1e-10."""
 
 
-def timestep_embedding(t: Tensor, dim: int, *, freq_shift: int, flip_sin_to_cos: bool) -> Tensor:
+def timestep_embedding(
+    t: Tensor, dim: int, *, freq_shift: int, flip_sin_to_cos: bool, theta: float = 10_000.0
+) -> Tensor:
     """Embed t (B,) as sines and cosines, (B, dim) float32.
 
-    The frequencies are 10000^(-k / (dim/2 - freq_shift)); sines come first unless
+    The frequencies are theta^(-k / (dim/2 - freq_shift)); sines come first unless
     `flip_sin_to_cos`. The paper's code has freq_shift 1 and sines first.
     """
     # In float32, the network's own precision: the paper's code and diffusers do the same
     half = dim // 2
     k = torch.arange(half, dtype=torch.float32, device=t.device)
     # (B,1) times (1, dim/2)
-    angle = t.float()[:, None] * torch.exp(-math.log(10000) * k / (half - freq_shift))[None, :]
+    angle = t.float()[:, None] * torch.exp(-math.log(theta) * k / (half - freq_shift))[None, :]
     parts = (
         [torch.cos(angle), torch.sin(angle)]
         if flip_sin_to_cos

@@ -30,6 +30,11 @@ def add_projects(projects: Any) -> None:
         "--num_head_channels 64 --attention_resolutions 32,16,8 --resblock_updown True "
         "--learn_sigma True",
     ), guided=True)
+    add_lucidrains(_project(
+        projects, "denoising-diffusion-pytorch",
+        "Models of lucidrains/denoising-diffusion-pytorch, from release 1.8.0 on.",
+        "results/model-100.pt --image-size 128 --out models/flowers",
+    ))
 
 
 def _project(projects: Any, name: str, description: str, example: str) -> argparse.ArgumentParser:
@@ -117,6 +122,24 @@ def add_openai(parser: argparse.ArgumentParser, *, guided: bool) -> None:
 def _add_switch(add: Any, name: str, default: bool | None, meaning: str) -> None:
     add(f"--{name}", type=_switch, nargs="?", const=True, default=default, metavar="True|False",
         help=f"{meaning} (default: {'not given' if default is None else default})")
+
+
+def add_lucidrains(parser: argparse.ArgumentParser) -> None:
+    """Add the flags for what a file of lucidrains/denoising-diffusion-pytorch does not tell."""
+    add = parser.add_argument_group("what the file does not tell").add_argument
+    add("--image-size", type=int, required=True, metavar="PIXELS",
+        help="side of the images: GaussianDiffusion's image_size")
+    add("--weights", choices=("ema", "model"),
+        help="the averaged weights, or those of the last step (default: ema, where the file has "
+        "it)")
+    add("--objective", choices=("pred_noise", "pred_x0", "pred_v"),
+        help="what the network predicts (default: as the file's loss_weight tells)")
+    add("--heads", type=int, default=4, metavar="COUNT",
+        help="Unet's attn_heads; files from release 1.9.0 on tell it (default: %(default)s)")
+    add("--groups", type=int, default=8, metavar="COUNT",
+        help="Unet's resnet_block_groups, before release 2.0.0 (default: %(default)s)")
+    add("--theta", type=float, default=10_000.0,
+        help="Unet's sinusoidal_pos_emb_theta (default: %(default)g)")
 
 
 # fmt: on

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffusion.networks.config import NetworkConfig
+from diffusion.networks.lucidrains import LucidrainsUnet
+from diffusion.networks.lucidrains_config import LucidrainsUnetConfig
 from diffusion.networks.network import Network
 from diffusion.unet import UNet
 from diffusion.unet_config import UNetConfig
@@ -22,7 +24,8 @@ class NetworkKind:
 
 UNET = NetworkKind("UNet2DModel", UNetConfig, UNet, is_diffusers=True)
 """The kind that is trained here, and meant where a config.json names none."""
-KINDS = {kind.name: kind for kind in (UNET,)}
+LUCIDRAINS = NetworkKind("LucidrainsUnet", LucidrainsUnetConfig, LucidrainsUnet, is_diffusers=False)
+KINDS = {kind.name: kind for kind in (UNET, LUCIDRAINS)}
 
 
 def kind_of(config: NetworkConfig) -> NetworkKind:
