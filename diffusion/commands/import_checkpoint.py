@@ -19,6 +19,7 @@ from diffusion.importing.projects import PROJECTS
 from diffusion.importing.reading import read_tensors
 from diffusion.model_card import ModelCard
 from diffusion.output import OutputError
+from diffusion.process import Process
 
 CHUNK_BYTES = 16 << 20
 OF_EVERY_COMMAND = {
@@ -38,6 +39,7 @@ def run(args: argparse.Namespace) -> None:
     with _file_named(args.file):
         imported = PROJECTS[args.project].read(tensors, args)
         check_channels(imported.network, imported.process)
+        Process.from_config(imported.process)  # whose betas are all between 0 and 1
     card = ModelCard(name=args.name or args.out.name, data=args.data, source=_source(args))
     try:
         save_checkpoint(args.out, imported.make(), imported.process, card)

@@ -47,6 +47,9 @@ def _project(projects: Any, name: str, description: str, example: str) -> argpar
     )
     parser.add_argument("file", type=path,
         help="file of torch.save, with a state dict, or a .safetensors file")
+    parser.add_argument("--part", metavar="NAME",
+        help="which network of a file with several, by what comes before the names of its tensors, "
+        "as ema (default: the only one)")
     add = parser.add_argument_group("the output").add_argument
     add("--out", type=path, required=True, metavar="FOLDER", help="folder to write")
     add("--force", action="store_true",

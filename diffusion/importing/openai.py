@@ -15,7 +15,7 @@ from diffusion.config import ProcessConfig, Variance
 from diffusion.importing.errors import ForeignError
 from diffusion.importing.openai_names import split_qkv, table
 from diffusion.importing.project import Imported
-from diffusion.importing.renaming import rename, shapes, size
+from diffusion.importing.renaming import network_in, rename, shapes, size
 from diffusion.unet import timestep_embedding
 from diffusion.unet_config import UNetConfig
 
@@ -45,6 +45,8 @@ OTHER_FLAGS = "--num_res_blocks, --channel_mult, --attention_resolutions"
 def read(tensors: dict[str, Tensor], args: argparse.Namespace) -> Imported:
     """Read a state dict of theirs; see `diffusion.importing.project.Read`."""
     process = _process(args)
+    _check_no_latents(tensors)
+    tensors = network_in(tensors, "input_blocks.0.0.weight", args.part)
     _check_kind(tensors)
     _check_flags(tensors, args)
     network = _network(tensors, args)
@@ -60,10 +62,16 @@ def read(tensors: dict[str, Tensor], args: argparse.Namespace) -> Imported:
     return Imported(network, process, named)
 
 
+def _check_no_latents(tensors: dict[str, Tensor]) -> None:
+    """Raise ForeignError for a latent diffusion model, whose network has the same names."""
+    if any(name.split(".")[0] == "first_stage_model" for name in tensors):
+        raise ForeignError(
+            "it has a first_stage_model: a latent diffusion model, whose network makes no images"
+        )
+
+
 def _check_kind(tensors: dict[str, Tensor]) -> None:
     """Raise ForeignError unless the tensors are of a network that makes images of noise alone."""
-    if not any(name.startswith("input_blocks.") for name in tensors):
-        raise ForeignError("it has no input_blocks: not a network of this project")
     if not any(name.startswith("output_blocks.") for name in tensors):
         raise ForeignError("it has no output_blocks: a classifier, which makes no images")
     if size(tensors, "input_blocks.0.0.weight", 1) == 6:

@@ -12,7 +12,7 @@ from torch import Tensor
 from diffusion.config import ProcessConfig, Schedule, Variance
 from diffusion.importing.errors import ForeignError
 from diffusion.importing.project import Imported
-from diffusion.importing.renaming import Shapes, Table, layer, rename, shapes, size
+from diffusion.importing.renaming import Shapes, Table, layer, network_in, rename, shapes, size
 from diffusion.unet_config import MAX_LEVELS, UNetConfig
 
 ATTENTION_SIDE = 16
@@ -33,7 +33,7 @@ ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_
 
 def read(tensors: dict[str, Tensor], args: argparse.Namespace) -> Imported:
     """Read a state dict of theirs; see `diffusion.importing.project.Read`."""
-    tensors = _bare(tensors)
+    tensors = network_in(tensors, "conv_in.weight", args.part)
     network = _network(tensors, args.image_size)
     side = max(network.image_size)
     papers: Variance = "fixed_large" if side <= SMALL_SIDE else "fixed_small"
@@ -47,11 +47,6 @@ def read(tensors: dict[str, Tensor], args: argparse.Namespace) -> Imported:
     expected = shapes(network)
     named = rename(tensors, _table(network, expected), expected, lambda _: "")
     return Imported(network, process, named)
-
-
-def _bare(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors without what `DataParallel` puts before their names."""
-    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 
 def _network(tensors: dict[str, Tensor], image_size: int | None) -> UNetConfig:

@@ -29,6 +29,30 @@ def shapes(config: NetworkConfig) -> Shapes:
         return {name: tuple(p.shape) for name, p in make_network(config).state_dict().items()}
 
 
+def network_in(
+    tensors: Mapping[str, Tensor], first: str, part: str | None = None
+) -> dict[str, Tensor]:
+    """Return the tensors of the network in a file that has one called `first`, and their names
+    without what comes before that, such as `module.`.
+
+    Where several networks are in the file, as the averaged weights beside the others, `part` says
+    which, by what comes before. Raises ForeignError where none or several are left.
+    """
+    before = [name.removesuffix(first) for name in tensors if f".{name}".endswith(f".{first}")]
+    if not before:
+        raise ForeignError(f"tensor {first} is missing: not a network of this project")
+    wanted = [prefix for prefix in before if part in (None, prefix.rstrip("."))]
+    if len(wanted) != 1:
+        known = ", ".join(repr(prefix.rstrip(".")) for prefix in before)
+        raise ForeignError(f"--part: {part!r} is not allowed; networks of the file are {known}")
+    prefix = wanted[0]
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
 def size(tensors: Mapping[str, Tensor], name: str, dim: int = 0) -> int:
     """Return the size of a tensor of theirs in a dimension. Raises ForeignError without it."""
     if name not in tensors:

@@ -37,6 +37,7 @@ def test_the_card_says_where_the_weights_came_from(file: Path, tmp_path: Path) -
     assert card.source["file"] == "theirs.ckpt"
     assert card.source["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert card.source["flags"] == {
+        "part": None,
         "image_size": 64,
         "timesteps": 1000,
         "schedule": "linear",

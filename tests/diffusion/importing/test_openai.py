@@ -201,6 +201,7 @@ def test_a_learned_variance_is_a_learned_range(import_network: Import) -> None:
         ({}, "--channel_mult=0.5,1", "--channel_mult: 0.5,1 is not allowed; it must be whole"),
         ({}, "--channel_mult=", "--channel_mult: missing; only of images of 32, 64, 128, 256, 512"),
         ({}, "--image_size=15", "sample_size: 15 is not allowed; it must be a multiple of 2"),
+        ({}, "--diffusion_steps=10", "beta: from 0.01 to 2; it must be in (0, 1)"),
         ({}, "--diffusion_steps=1000000000", "num_timesteps: 1000000000 is not allowed"),
     ],
 )
@@ -227,4 +228,11 @@ def test_a_classifier_is_refused_by_name(refusal: Refusal) -> None:
 def test_a_network_of_another_project_is_refused(refusal: Refusal) -> None:
     theirs = PaperNetwork(PaperShape())
     told = refusal("improved-diffusion", theirs)
-    assert told == "it has no input_blocks: not a network of this project"
+    assert told == "tensor input_blocks.0.0.weight is missing: not a network of this project"
+
+
+def test_a_latent_diffusion_model_is_refused_by_name(refusal: Refusal) -> None:
+    network = torch.nn.ModuleDict({"model": OpenAINetwork(Shape())})
+    network["first_stage_model"] = torch.nn.Linear(2, 2)
+    told = refusal("guided-diffusion", network)
+    assert told.startswith("it has a first_stage_model: a latent diffusion model")
