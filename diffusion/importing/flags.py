@@ -47,9 +47,6 @@ def _project(projects: Any, name: str, description: str, example: str) -> argpar
     )
     parser.add_argument("file", type=path,
         help="file of torch.save, with a state dict, or a .safetensors file")
-    parser.add_argument("--part", metavar="NAME",
-        help="which network of a file with several, by what comes before the names of its tensors, "
-        "as ema (default: the only one)")
     add = parser.add_argument_group("the output").add_argument
     add("--out", type=path, required=True, metavar="FOLDER", help="folder to write")
     add("--force", action="store_true",
@@ -59,8 +56,15 @@ def _project(projects: Any, name: str, description: str, example: str) -> argpar
     return parser
 
 
+def _add_part(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--part", metavar="NAME",
+        help="which network of a file with several, by what comes before the names of its tensors, "
+        "as ema (default: the only one)")
+
+
 def add_pesser(parser: argparse.ArgumentParser) -> None:
     """Add the flags for what a file of pesser/pytorch_diffusion does not tell."""
+    _add_part(parser)
     add = parser.add_argument_group("what the file does not tell").add_argument
     add("--image-size", type=int, metavar="PIXELS",
         help="side of the images (default: such that the lowest attention has 16 x 16 positions, "
@@ -82,6 +86,7 @@ def add_pesser(parser: argparse.ArgumentParser) -> None:
 def add_openai(parser: argparse.ArgumentParser, *, guided: bool) -> None:
     """Add the flags of openai/improved-diffusion, or of openai/guided-diffusion, with the names and
     defaults that they have there."""
+    _add_part(parser)
     add = parser.add_argument_group("the network, by the flags of that project").add_argument
     add("--image_size", type=int, default=64, metavar="PIXELS",
         help="side of the images (default: %(default)s)")
