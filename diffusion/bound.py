@@ -171,6 +171,7 @@ def compare(reverse: Reverse, x_0: Tensor, x_t: Tensor, t: Tensor, out: Tensor) 
     # p(x_{t-1} | x_t), eq. 1: its mean is mu~ (eq. 7) at x_0_hat, which is clipped as in sampling
     eps_hat, v = out[:, :C], out[:, C:]  # v has no channels unless the variance is learned
     x_0_hat = q.predict_x_0(x_t, t, eps_hat)
+    eps_hat = torch.where(_rows(q.alpha_bar, t) > 0, eps_hat, x_t)  # x_t is eps where that is 0
     if reverse.clip is not None:
         x_0_hat = clipped(x_0_hat, reverse.clip)
     log_variance = reverse.log_variance(t, v)

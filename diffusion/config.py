@@ -15,7 +15,7 @@ from diffusion.networks.config import NetworkConfig
 from diffusion.presets import PRESETS
 from diffusion.unet_config import MAX_SIDE, UNetConfig
 
-Schedule = Literal["linear", "scaled_linear", "cosine", "log_snr", "table"]
+Schedule = Literal["linear", "scaled_linear", "cosine", "sigmoid", "laplace", "log_snr", "table"]
 Variance = Literal["fixed_small", "fixed_large", "learned_range"]
 Prediction = Literal["eps", "x_0", "v"]
 RuntimeName = Literal["auto", "openvino", "eager"]
@@ -50,6 +50,7 @@ class ProcessConfig:
     log_snr_max: float = 12.5  # of schedule "log_snr": log SNR falls linearly from here
     log_snr_min: float = -9.0  # to here
     beta_table: tuple[float, ...] | None = None  # of schedule "table": beta of each step
+    zero_terminal_snr: bool = False  # the betas are changed so that alpha_bar_T is 0
     variance: Variance = "fixed_small"  # sigma^2: beta~_t, beta_t, or learned between the two
     clip: float | None = 1.0  # x_0_hat is clipped to [-clip, clip]; None: not at all
     prediction: Prediction = "eps"  # what the network predicts: the paper's eps, x_0, or v
@@ -65,6 +66,10 @@ class ProcessConfig:
         falls = -math.inf < self.log_snr_min < self.log_snr_max < math.inf
         require(falls, "log_snr_min", self.log_snr_min, f"below log_snr_max {self.log_snr_max}")
         require(self.clip is None or self.clip > 0, "clip", self.clip, "above 0, or left out")
+        if self.zero_terminal_snr:
+            needs = "false where the network predicts eps: x_T is eps, whatever the image"
+            require(self.prediction != "eps", "zero_terminal_snr", True, needs)
+            require(self.num_timesteps > 1, "zero_terminal_snr", True, "false for a single step")
         if self.schedule == "table":
             length = len(self.beta_table or ())
             require(length == self.num_timesteps, "beta_table", f"{length} values", "one a step")

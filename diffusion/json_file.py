@@ -5,6 +5,7 @@ The standard library only, so that flags and settings can be checked without loa
 
 import json
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,11 @@ def read_text(path: Path) -> str:
         raise ConfigError(f"not text in UTF-8: {error}") from error
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, unread: Collection[str] = ()) -> dict[str, Any]:
     """The JSON object in a file. Raises as `read_text` does, and ConfigError, which names the
     field, for what is not JSON or cannot be passed on: deep nesting, numbers that are not finite or
-    whose digits do not fit 64 bits, half a surrogate pair."""
+    whose digits do not fit 64 bits, half a surrogate pair. The values of fields that nobody reads,
+    `unread`, are not looked at."""
     text = read_text(path)
     if text.count("[") + text.count("{") > MAX_LISTS:
         raise ConfigError(f"more than {MAX_LISTS} lists and objects")
@@ -55,7 +57,7 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError("not a JSON object")
     for name, value in values.items():
-        reason = _fault(name, 1) or _fault(value, 1)
+        reason = _fault(name, 1) or (None if name in unread else _fault(value, 1))
         if reason is not None:
             raise ConfigError(f"{_shown(name)}: {reason}")
     return values

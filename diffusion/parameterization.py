@@ -2,6 +2,9 @@
 
 With x_t = a x_0 + b eps, a = sqrt(alpha_bar_t), b = sqrt(1 - alpha_bar_t) (eq. 4), a network may be
 trained to predict eps (the paper), x_0, or v = a eps - b x_0 (Salimans & Ho 2022).
+
+Where a is 0, eps_hat stands for x_t - x_0_hat, as `Process.x_0_divisor` says: with 1 for a, as that
+has it there, the formulas below give it of x_0 and of v.
 """
 
 import torch
@@ -20,7 +23,7 @@ class EpsModel(nn.Module):
     variance, the v of that follows eps_hat: (B,2C,H,W) in all.
     """
 
-    a: Tensor  # sqrt(alpha_bar), (T,) float32
+    a: Tensor  # sqrt(alpha_bar), (T,) float32; 1 where that is 0
     b: Tensor  # sqrt(1 - alpha_bar), (T,) float32
 
     def __init__(self, unet: Network, process: Process, prediction: Prediction) -> None:
@@ -28,7 +31,7 @@ class EpsModel(nn.Module):
         self.unet = unet
         self.prediction = prediction
         # Made in float64 and rounded once. Not saved with the weights: the process gives them.
-        self.register_buffer("a", process.alpha_bar.sqrt().float(), persistent=False)
+        self.register_buffer("a", process.x_0_divisor.float(), persistent=False)
         self.register_buffer("b", (1 - process.alpha_bar).sqrt().float(), persistent=False)
 
     @property

@@ -5,7 +5,6 @@ t, would lose digits in float32. They are cast to the images' dtype only where t
 How t is counted is said in `diffusion.spacing`.
 """
 
-import math
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,10 +14,7 @@ import torch
 from torch import Tensor
 
 from diffusion.config import ProcessConfig
-from diffusion.fields import ConfigError
-
-NOISE_LIMIT = 1e-3
-"""A chain whose alpha_bar_T is above this does not end in noise."""
+from diffusion.schedules import NOISE_LIMIT, check_beta, make_beta, noise_left
 
 
 class Gaussian(NamedTuple):
@@ -26,42 +22,6 @@ class Gaussian(NamedTuple):
 
     mean: Tensor
     variance: Tensor
-
-
-def linear_beta(num_timesteps: int, start: float | None = None, end: float | None = None) -> Tensor:
-    """Return the paper's betas (T,), 1e-4 to 0.02 (section 4), scaled by 1000/T unless given."""
-    # The paper has T = 1000. Scaled, a chain of any length ends with about the same alpha_bar_T.
-    scale = 1000 / num_timesteps
-    start = 1e-4 * scale if start is None else start
-    end = 0.02 * scale if end is None else end
-    return torch.linspace(start, end, num_timesteps, dtype=torch.float64)
-
-
-def scaled_linear_beta(num_timesteps: int, start: float, end: float) -> Tensor:
-    """Return betas (T,) whose square roots rise linearly, as in latent diffusion."""
-    root = torch.linspace(math.sqrt(start), math.sqrt(end), num_timesteps, dtype=torch.float64)
-    return root**2
-
-
-def cosine_beta(num_timesteps: int, offset: float = 0.008, limit: float = 0.999) -> Tensor:
-    """Return the betas (T,) of an alpha_bar that is a squared cosine (Nichol & Dhariwal 2021,
-    eq. 17), at most `limit`."""
-    u = torch.linspace(0, 1, num_timesteps + 1, dtype=torch.float64)  # t_paper / T, from 0
-    # f(t) of eq. 17 there. Its division by f(0) cancels in the ratio below.
-    alpha_bar = torch.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
-    # beta_t = 1 - alpha_bar_t / alpha_bar_{t-1}; at the end, where alpha_bar is 0, it would be 1.
-    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=limit)
-
-
-def log_snr_beta(num_timesteps: int, largest: float, smallest: float) -> Tensor:
-    """Return the betas (T,) of a log SNR that falls linearly from `largest` to `smallest`.
-
-    Each step then counts in the bound as much as its squared error of eps_hat does in L_simple, but
-    for a factor that is the same at every t (Kingma et al. 2021), so the two are close.
-    """
-    # SNR = alpha_bar / (1 - alpha_bar), so alpha_bar = sigmoid(log SNR). beta_1 = 1 - alpha_bar_1.
-    alpha_bar = torch.linspace(largest, smallest, num_timesteps, dtype=torch.float64).sigmoid()
-    return 1 - torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
 
 
 @dataclass(frozen=True)
@@ -79,38 +39,23 @@ class Process:
     def from_beta(cls, beta: Tensor) -> "Process":
         """Make a full chain, whose network is told 0..T-1.
 
-        Raises ConfigError when a beta is not between 0 and 1; warns when x_T is not pure noise.
+        Raises ConfigError when a beta is not between 0 and 1, but that the last may be 1, with
+        which nothing is left of x_0; and when as good as nothing is left before. Warns when x_T is
+        not pure noise.
         """
         beta = beta.to(torch.float64)
-        # At beta = 1 nothing is left of x_0, and eq. 15 would divide by 0.
-        if not bool(((beta > 0) & (beta < 1)).all()):
-            raise ConfigError(f"beta: from {beta.min():g} to {beta.max():g}; it must be in (0, 1)")
+        check_beta(beta)
         process = cls(beta, torch.arange(len(beta)))
         last = process.alpha_bar[-1].item()
         if last > NOISE_LIMIT:
-            warnings.warn(
-                f"the process does not end in noise: alpha_bar_T = {last:.3g} is above "
-                f"{NOISE_LIMIT:g}, so samples that start from N(0, I) will be off",
-                stacklevel=2,
-            )
+            warnings.warn(noise_left(last), stacklevel=2)
         return process
 
     @classmethod
     def from_config(cls, config: ProcessConfig) -> "Process":
-        """Make the chain that a config describes. Raises ConfigError as `from_beta` does."""
-        T = config.num_timesteps
-        start, end = config.beta_start, config.beta_end
-        match config.schedule:
-            case "linear":
-                return cls.from_beta(linear_beta(T, start, end))
-            case "scaled_linear":
-                return cls.from_beta(scaled_linear_beta(T, start or 1e-4, end or 0.02))
-            case "cosine":
-                return cls.from_beta(cosine_beta(T))
-            case "log_snr":
-                return cls.from_beta(log_snr_beta(T, config.log_snr_max, config.log_snr_min))
-            case "table":
-                return cls.from_beta(torch.tensor(config.beta_table, dtype=torch.float64))
+        """Make the chain that a config describes. Raises ConfigError and warns as `from_beta` does;
+        raises ConfigError where alpha_bar_T is 0 and the network predicts eps."""
+        return cls.from_beta(make_beta(config))
 
     @property
     def num_timesteps(self) -> int:
@@ -131,6 +76,16 @@ class Process:
     def alpha_bar_prev(self) -> Tensor:
         """alpha_bar_{t-1}, (T,): that of the step before, with alpha_bar_0 = 1 for the image."""
         return torch.cat([torch.ones(1, dtype=torch.float64), self.alpha_bar[:-1]])
+
+    @cached_property
+    def x_0_divisor(self) -> Tensor:
+        """What eq. 15 divides by, (T,): sqrt(alpha_bar_t), but 1 where alpha_bar_t is 0.
+
+        There x_t is eps, whatever x_0 was, and eq. 15 has no solution. So that samplers see eps_hat
+        alone, it stands for x_t - x_0_hat at that t: with a divisor of 1 the same formula gives
+        x_0_hat back.
+        """
+        return torch.where(self.alpha_bar > 0, self.alpha_bar, 1.0).sqrt()
 
     @cached_property
     def snr(self) -> Tensor:
@@ -184,8 +139,9 @@ class Process:
         return Gaussian(mean, _at(self.beta_tilde, t, x_t))
 
     def predict_x_0(self, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """Return x_0_hat = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t), eq. 15."""
-        a, b = self.alpha_bar.sqrt(), (1 - self.alpha_bar).sqrt()
+        """Return x_0_hat = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t), eq. 15; of an
+        alpha_bar_t of 0 as `x_0_divisor` says."""
+        a, b = self.x_0_divisor, (1 - self.alpha_bar).sqrt()
         return (x_t - _at(b, t, x_t) * eps) / _at(a, t, x_t)
 
     def respace(self, kept: Tensor) -> "Process":

@@ -32,7 +32,7 @@ class StepCoefficients(NamedTuple):
     for its batch, (B,1,1,1) float32. The order is that of the columns of `SamplerTable.rows`.
     """
 
-    sqrt_alpha_bar: Tensor  # this and the next turn eps_hat into x_0_hat (eq. 15)
+    sqrt_alpha_bar: Tensor  # this and the next turn eps_hat into x_0_hat (eq. 15); 1 for a 0
     sqrt_one_minus_alpha_bar: Tensor
     c_x: Tensor  # times x_t
     c_0: Tensor  # times x_0_hat
@@ -95,7 +95,7 @@ class SamplerTable:
         given = [] if c_h is None else list(c_h.unbind(1))
         c_h1, c_h2, c_h3 = (*given, zero, zero, zero)[:HISTORY]
         increasing = StepCoefficients(
-            sqrt_alpha_bar=q.alpha_bar.sqrt(),
+            sqrt_alpha_bar=q.x_0_divisor,
             sqrt_one_minus_alpha_bar=(1 - q.alpha_bar).sqrt(),
             c_x=c_x,
             c_0=c_0,

@@ -10,7 +10,7 @@ from torch import Tensor
 from diffusion.config import Variance
 from diffusion.process import Process
 from diffusion.sampler_table import SamplerTable
-from diffusion.spacing import SamplerName, Spacing
+from diffusion.spacing import SamplerName, Spacing, check_sampler
 
 ADAMS_BASHFORTH = (
     (1, 0, 0, 0),
@@ -140,9 +140,11 @@ def make_table(
 ) -> SamplerTable:
     """Make the sampler of that name over the kept timesteps, or over so many at even distances.
 
-    `eta` applies to ddim, `variance` to ddpm. Raises ValueError unless 1 <= steps <= T.
+    `eta` applies to ddim, `variance` to ddpm. Raises ValueError unless 1 <= steps <= T, and
+    for a sampler that cannot begin where alpha_bar_T is 0.
     """
     T = process.num_timesteps
+    check_sampler(sampler, zero_snr=process.alpha_bar[-1].item() == 0)
     spacing = Spacing.even(T, steps) if isinstance(steps, int) else steps
     if spacing.kept[-1] >= T:
         raise ValueError(f"spacing: t = {spacing.kept[-1] + 1} is above T = {T}")

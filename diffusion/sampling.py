@@ -22,10 +22,12 @@ from diffusion.process import Process
 from diffusion.reverse import sample
 from diffusion.sampler_table import SamplerTable
 from diffusion.samplers import make_table
+from diffusion.schedules import has_zero_snr
 from diffusion.spacing import (
     SamplerName,
     Spacing,
     SpacingName,
+    check_sampler,
     default_steps,
     default_variance,
     kept_timesteps,
@@ -131,6 +133,10 @@ class Request:
         """Raise RequestError or LabelError, which name the field, where this asks for what
         `checkpoint`, or the sampler, does not have."""
         T = checkpoint.process.num_timesteps
+        try:
+            check_sampler(self.sampler, zero_snr=has_zero_snr(checkpoint.process))
+        except ValueError as error:
+            raise _refused("sampler", self.sampler, str(error)) from None
         _between("n", self.n, 1, MAX_INTEGER)
         _between("seed", self.seed, 0, MAX_INTEGER)
         _between("first_index", self.first_index, 0, MAX_INTEGER - self.n + 1)

@@ -18,6 +18,9 @@ from diffusion.tuned import Tuned, tuned_list
 
 SamplerName = Literal["ddpm", "ddim", "dpmpp", "unipc", "ipndm"]
 """Algorithm 2; DDIM; DPM-Solver++(2M); UniPC of order 3; iPNDM of order 4."""
+FROM_ZERO_SNR: tuple[SamplerName, ...] = ("ddpm", "ddim", "dpmpp")
+"""Samplers that can begin at alpha_bar_T = 0. UniPC and iPNDM measure the first step in log SNR and
+sigma / alpha, where it is infinite; that of DPM-Solver++ is of first order, and has a limit."""
 FormulaName = Literal["even", "quadratic", "log_snr", "karras"]
 """Where the kept timesteps are dense: nowhere; near the image, by the square; where the log SNR
 changes fast; by Karras et al. 2022, eq. 5."""
@@ -131,7 +134,7 @@ def _even_in(
 ) -> list[int]:
     """The timesteps at even distances in `scale` of sigma / alpha, which rises, from the image to
     LARGEST_SIGMA; two or more."""
-    at = [scale(math.sqrt((1 - a) / a)) for a in alpha_bar]
+    at = [scale(math.sqrt((1 - a) / a) if a else math.inf) for a in alpha_bar]
     low, high = at[0], min(at[-1], scale(LARGEST_SIGMA))
     values = [low + i / (num_steps - 1) * (high - low) for i in range(num_steps)]
     return [_nearest(at, value) for value in values]
@@ -187,6 +190,16 @@ def default_steps(sampler: SamplerName, num_timesteps: int) -> int:
             return min(50, num_timesteps)
         case "dpmpp" | "unipc" | "ipndm":
             return min(20, num_timesteps)
+
+
+def check_sampler(sampler: SamplerName, *, zero_snr: bool) -> None:
+    """Raise ValueError for a sampler that cannot begin where nothing is left of the image:
+    alpha_bar_T = 0 (`zero_snr`), a log SNR of minus infinity."""
+    if zero_snr and sampler not in FROM_ZERO_SNR:
+        raise ValueError(
+            f"this model's chain begins at alpha_bar = 0 (zero terminal SNR), where {sampler} has "
+            f"no first step; use one of {', '.join(FROM_ZERO_SNR)}"
+        )
 
 
 def default_variance(trained: Variance, num_steps: int, num_timesteps: int) -> Variance:

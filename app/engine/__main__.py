@@ -81,6 +81,8 @@ def load(
     torch.set_num_threads(options.threads)
     tell(Starting(f"loading the checkpoint {options.checkpoint}"))
     checkpoint = open_checkpoint(options.checkpoint)
+    for note in checkpoint.notes:
+        log.warning("%s: %s", checkpoint.folder, note)
     if checkpoint.unet.in_channels not in PICTURE_CHANNELS:
         raise CheckpointError(
             f"{checkpoint.folder}: in_channels: {checkpoint.unet.in_channels} cannot be served as "

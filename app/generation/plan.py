@@ -13,7 +13,13 @@ from app.generation.schemas import MAX_INTEGER, SampleRequest, TrajectoryRequest
 from app.settings import Settings
 from app.wire.messages import ModelInfo, Submit
 from diffusion.labels import LabelError, Labels, check_interval
-from diffusion.spacing import FormulaName, Spacing, default_variance, kept_timesteps
+from diffusion.spacing import (
+    FormulaName,
+    Spacing,
+    check_sampler,
+    default_variance,
+    kept_timesteps,
+)
 
 SAMPLE_PARTS = 4
 """The part of all answers' memory that one sample of a job may take, as a fraction 1/x: it is there
@@ -92,6 +98,7 @@ def plan(
     """
     T = model.num_timesteps
     _check_limits(request, limits.max_job_samples if as_job else limits.max_samples, as_job)
+    _check_sampler(request, model)
     _check_sampler_fields(request)
     spacing = _spacing(request, model)
     steps = len(spacing)
@@ -132,6 +139,13 @@ def _seed(request: SampleRequest, given: int | None) -> int:
     if request.seed is not None:
         return request.seed
     return given if given is not None else secrets.randbelow(MAX_INTEGER + 1)
+
+
+def _check_sampler(request: SampleRequest, model: ModelInfo) -> None:
+    try:
+        check_sampler(request.sampler, zero_snr=model.alpha_bar_T == 0)
+    except ValueError as error:
+        raise InvalidField("sampler", request.sampler, str(error)) from None
 
 
 def _spacing(request: SampleRequest, model: ModelInfo) -> Spacing:

@@ -13,7 +13,8 @@ from diffusion.checkpoint.errors import CheckpointError
 from diffusion.checkpoint.opening import Checkpoint, open_checkpoint
 from diffusion.checkpoint.saving import save_checkpoint
 from diffusion.checkpoint.source import find_checkpoint
-from diffusion.checkpoint.weights import WEIGHTS, WithoutInit
+from diffusion.checkpoint.weight_files import WEIGHTS
+from diffusion.checkpoint.weights import WithoutInit
 
 __all__ = [
     "WEIGHTS",

@@ -8,18 +8,34 @@ from pathlib import Path
 
 import torch
 
-from diffusion.checkpoint.configs import read_model_card, read_network, read_process
+from diffusion.checkpoint.configs import (
+    PAPERS,
+    check_fit,
+    read_model_card,
+    read_process,
+    read_network,
+)
 from diffusion.checkpoint.errors import CheckpointError
+from diffusion.checkpoint.layout import find_layout
 from diffusion.checkpoint.source import find_checkpoint
-from diffusion.checkpoint.weights import WEIGHTS, WithoutInit, check_weights, read_weights
-from diffusion.config import ProcessConfig, check_channels
-from diffusion.fields import ConfigError
-from diffusion.model_card import CARD, ModelCard
+from diffusion.checkpoint.weight_files import WeightFiles, find_weights
+from diffusion.checkpoint.weights import Header, WithoutInit, check_weights, read_weights
+from diffusion.config import ProcessConfig
+from diffusion.model_card import ModelCard
 from diffusion.networks.config import NetworkConfig
 from diffusion.networks.network import Network
 from diffusion.networks.registry import make_network
 from diffusion.parameterization import EpsModel
 from diffusion.process import Process
+
+LATER_FIELDS = {"zero_terminal_snr": False}
+"""Fields of configurations that are younger than fingerprints which jobs hold, and the value with
+which they decide nothing."""
+WITHOUT_SCHEDULER = (
+    "there is no scheduler_config.json: the process is taken to be the paper's, linear betas from "
+    "1e-4 to 0.02 in 1000 steps, and the network to predict eps; if it was trained otherwise, add "
+    "scheduler/scheduler_config.json"
+)
 
 
 @dataclass(frozen=True)
@@ -27,11 +43,13 @@ class Checkpoint:
     """A model on disk that has been checked: what it is, and where its weights are."""
 
     folder: Path
-    weights: Path
-    sha256: str  # of the weights file
+    weights: WeightFiles
+    sha256: str  # of the weights, as WeightFiles.sha256 has it
     unet: NetworkConfig
     process: ProcessConfig
     card: ModelCard
+    header: Header  # of the weights
+    notes: tuple[str, ...] = ()  # what was decided for want of a file that says it
 
     @property
     def name(self) -> str:
@@ -49,7 +67,11 @@ class Checkpoint:
     def fingerprint(self) -> str:
         """SHA-256 of what decides a sample's bytes beside the weights: the network's and the
         process' configuration, and what the labels mean."""
-        parts = dataclasses.asdict(self.unet), dataclasses.asdict(self.process)
+        parts = [dataclasses.asdict(config) for config in (self.unet, self.process)]
+        for fields in parts:
+            for name, default in LATER_FIELDS.items():
+                if fields.get(name) == default:
+                    fields.pop(name, None)
         text = json.dumps([*parts, self.classes, self.card.null_label], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -85,41 +107,20 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
 
 
 def _open(folder: Path) -> Checkpoint:
-    _check_no_run(folder)
-    nested = (folder / "unet").is_dir()
-    model_folder = folder / "unet" if nested else folder
-    scheduler_folder = folder / "scheduler" if nested else folder
-    unet = read_network(model_folder / "config.json")
-    process = read_process(scheduler_folder / "scheduler_config.json")
-    try:
-        check_channels(unet, process)
-        unet.check_labels()
-    except ConfigError as error:
-        raise CheckpointError(f"{model_folder / 'config.json'}: {error}") from error
-    rows = unet.max_timesteps
-    if rows is not None and rows < process.num_timesteps:
-        raise CheckpointError(
-            f"{model_folder / 'config.json'}: num_train_timesteps: {rows} embedding rows, but the "
-            f"scheduler has {process.num_timesteps} timesteps"
-        )
-    weights = model_folder / WEIGHTS
-    check_weights(weights, unet)
-    with weights.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    card = read_model_card(folder / CARD, unet, process)
-    return Checkpoint(folder, weights, sha256, unet, process, card)
-
-
-def _check_no_run(folder: Path) -> None:
-    """Raise CheckpointError, which says where its model is, for the folder of a training run."""
-    if any((folder / name).exists() for name in ("unet", "config.json")):
-        return
-    if (folder / "model" / "model_index.json").is_file():
-        raise CheckpointError(f"{folder}: a run, whose model is in {folder / 'model'}; name that")
-    if (folder / "states").is_dir():
-        raise CheckpointError(
-            f"{folder}: a run that has no model yet, which is written after its last step; until "
-            f"then `ddpm export {folder} FOLDER` writes one from the last saved state"
-        )
-    if (folder / "lock.json").is_file():
-        raise CheckpointError(f"{folder}: a run that has saved no state and no model yet")
+    layout = find_layout(folder)
+    unet = read_network(layout.config)
+    notes = list(layout.notes)
+    if layout.scheduler is None:
+        process = PAPERS
+        notes.append(WITHOUT_SCHEDULER)
+    else:
+        process = read_process(layout.scheduler)
+    check_fit(layout.config, unet, process)
+    weights = find_weights(layout.network)
+    if weights.variant is not None:
+        notes.append(f"the weights are the variant {weights.variant}; there are no usual ones")
+    header = check_weights(weights, unet)
+    card = read_model_card(layout.card, unet, process)
+    return Checkpoint(
+        folder, weights, weights.sha256(), unet, process, card, header, tuple(notes)
+    )  # last the hash, which takes the longest

@@ -8,7 +8,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from diffusion.atomic import atomic_folder
-from diffusion.checkpoint.weights import WEIGHTS
+from diffusion.checkpoint.weight_files import WEIGHTS
 from diffusion.config import ProcessConfig
 from diffusion.model_card import ModelCard, write_card
 from diffusion.networks.network import Network

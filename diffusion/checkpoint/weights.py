@@ -1,10 +1,11 @@
 """Weights in safetensors files: checked by their headers, and read when the network is loaded."""
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,13 +13,14 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from diffusion.checkpoint.errors import CheckpointError
+from diffusion.checkpoint.weight_files import WeightFiles
 from diffusion.networks.config import NetworkConfig
 from diffusion.networks.registry import make_network
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 OLD_ATTENTION_NAME = re.compile(rf"(attentions\.\d+)\.({'|'.join(OLD_ATTENTION)})\.")
+BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+"""The types that weights may have, and the bytes of a number."""
 MAX_HEADER_BYTES = 4 << 20
 """Of a safetensors file: about 100 bytes a tensor."""
 
@@ -41,26 +43,81 @@ class WithoutInit(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def check_weights(path: Path, config: NetworkConfig) -> None:
-    """Compare the file's header with the network that the config describes; read no tensor."""
-    if not path.exists():
-        pickles = sorted(p.name for p in path.parent.glob("*") if p.suffix in PICKLES)
-        hint = f"; {pickles[0]} is a pickle, which is never loaded" if pickles else ""
-        raise CheckpointError(f"{path}: no such file{hint}")
-    _check_header(path)
+class Header(NamedTuple):
+    """What the headers of a network's weights say."""
+
+    parameters: int  # numbers in all tensors
+    dtypes: tuple[str, ...]  # as safetensors names them, F32 and so on; sorted
+
+
+def check_weights(files: WeightFiles, config: NetworkConfig) -> Header:
+    """Compare the files' headers with the network that the config describes; read no tensor.
+
+    Raises CheckpointError, which names the file and the tensor.
+    """
+    found = _tensors(files)
     with torch.device("meta"), WithoutInit():  # shapes alone: no memory, no initialisation
         expected = {name: tuple(p.shape) for name, p in make_network(config).state_dict().items()}
-    with _open_weights(path) as file:
-        names = {_new_name(name): name for name in file.keys()}
-        for name, shape in expected.items():
-            if name not in names:
-                raise CheckpointError(f"{path}: tensor {name} is missing")
-            found = tuple(file.get_slice(names[name]).get_shape())
-            if found != shape:
-                raise CheckpointError(f"{path}: tensor {name} has shape {found}, not {shape}")
-    extra = sorted(names.keys() - expected.keys())
+    place = files.index or files.paths[0]
+    for name, shape in expected.items():
+        if name not in found:
+            raise CheckpointError(f"{place}: tensor {name} is missing")
+        tensor = found[name]
+        if tensor.shape != shape:
+            raise CheckpointError(
+                f"{tensor.file}: tensor {name} has shape {tensor.shape}, not {shape}"
+            )
+        if tensor.dtype not in BYTES:
+            raise CheckpointError(
+                f"{tensor.file}: tensor {name} is of type {tensor.dtype}, not of one of "
+                f"{', '.join(BYTES)}"
+            )
+    extra = sorted(found.keys() - expected.keys())
     if extra:
-        raise CheckpointError(f"{path}: tensor {extra[0]} has no place in the network")
+        file = found[extra[0]].file
+        raise CheckpointError(f"{file}: tensor {extra[0]} has no place in the network")
+    size = sum(math.prod(tensor.shape) * BYTES[tensor.dtype] for tensor in found.values())
+    if files.total_size not in (None, size):
+        raise CheckpointError(
+            f"{place}: metadata: total_size: {files.total_size} bytes, but the tensors have {size}"
+        )
+    parameters = sum(math.prod(shape) for shape in expected.values())
+    return Header(parameters, tuple(sorted({tensor.dtype for tensor in found.values()})))
+
+
+class _Tensor(NamedTuple):
+    """What a header says of a tensor."""
+
+    file: Path
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def _tensors(files: WeightFiles) -> dict[str, _Tensor]:
+    """The tensors of all files by their new names. Raises CheckpointError where a file does not
+    hold what the index says."""
+    found: dict[str, _Tensor] = {}
+    for path in files.paths:
+        _check_header(path)
+        with _open_weights(path) as file:
+            names = set(file.keys())
+            for name in names:
+                part = file.get_slice(name)
+                found[_new_name(name)] = _Tensor(path, tuple(part.get_shape()), part.get_dtype())
+        if files.file_of is not None:
+            listed = {name for name, place in files.file_of.items() if place == path.name}
+            _check_listed(path, listed, names)
+    return found
+
+
+def _check_listed(path: Path, listed: set[str], names: set[str]) -> None:
+    """Raise CheckpointError unless a file holds the tensors that its index lists, and no others."""
+    if listed - names:
+        raise CheckpointError(
+            f"{path}: tensor {min(listed - names)} is missing, which the index lists"
+        )
+    if names - listed:
+        raise CheckpointError(f"{path}: tensor {min(names - listed)} is not in the index")
 
 
 def _check_header(path: Path) -> None:
@@ -77,10 +134,14 @@ def _check_header(path: Path) -> None:
         )
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    with _open_weights(path) as file:
-        tensors = {_new_name(name): file.get_tensor(name) for name in file.keys()}
-    return {name: tensor.float() for name, tensor in tensors.items()}
+def read_weights(files: WeightFiles) -> dict[str, Tensor]:
+    """Read all tensors, as float32. Raises CheckpointError on a damaged file."""
+    tensors = {}
+    for path in files.paths:
+        with _open_weights(path) as file:
+            for name in file.keys():
+                tensors[_new_name(name)] = file.get_tensor(name).float()
+    return tensors
 
 
 @contextmanager

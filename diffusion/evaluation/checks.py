@@ -8,6 +8,8 @@ from diffusion.checkpoint import Checkpoint
 from diffusion.data.images import Images
 from diffusion.evaluation.cache import EvaluationError
 from diffusion.evaluation.plan import Sampler
+from diffusion.schedules import has_zero_snr
+from diffusion.spacing import check_sampler
 from diffusion.tuned import tuned_list
 
 LEAST_IMAGES = 8
@@ -23,14 +25,16 @@ def check_terms(checkpoint: Checkpoint, num_terms: int | None) -> None:
 
 
 def check_samplers(checkpoint: Checkpoint, samplers: Sequence[Sampler]) -> None:
-    """Raise EvaluationError for guidance where the model has no null label, and for a tuned spacing
-    that its card does not have."""
+    """Raise EvaluationError for guidance where the model has no null label, for a tuned spacing
+    that its card does not have, and for a sampler that cannot begin where its chain does."""
+    zero_snr = has_zero_snr(checkpoint.process)
     for sampler in samplers:
         if sampler.guidance and checkpoint.card.null_label is None:
             raise EvaluationError(
                 f"sampler: {str(sampler)!r}: the model has no null label, which guidance needs"
             )
         try:
+            check_sampler(sampler.name, zero_snr=zero_snr)
             if sampler.spacing == "tuned":
                 tuned_list(checkpoint.card.tuned, sampler.name, sampler.num_steps)
         except ValueError as error:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion.process import Process, linear_beta
+from diffusion.process import Process
+from diffusion.schedules import linear_beta
 from tests.diffusion.chain import T
 from tests.diffusion.evaluation.runs import Run, evaluate
 from tests.tiny import save_tiny

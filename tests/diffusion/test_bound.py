@@ -18,7 +18,8 @@ from diffusion.bound import (
     prior,
     term,
 )
-from diffusion.process import Process, cosine_beta, linear_beta
+from diffusion.process import Process
+from diffusion.schedules import cosine_beta, linear_beta
 
 BINS = torch.arange(256, dtype=torch.float64) / 127.5 - 1
 VARIANCES = ["fixed_small", "fixed_large", "learned_range"]

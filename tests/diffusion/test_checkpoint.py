@@ -213,13 +213,13 @@ def in_card(**fields: Any) -> Callable[[Path], None]:
             in_scheduler(prediction_type="flow"),
             "prediction_type: 'flow' is not one of epsilon, sample",
         ),
-        (in_scheduler(beta_schedule="laplace"), "beta_schedule: 'laplace' is not one of linear"),
-        (in_scheduler(variance_type="learned"), "variance: 'learned' is not allowed"),
+        (in_scheduler(beta_schedule="exp"), "beta_schedule: 'exp' is not one of linear"),
+        (in_scheduler(variance_type="learned"), "variance_type: 'learned': a variance that the"),
         (
             in_scheduler(variance_type="learned_range"),
             "out_channels: 1 is not allowed; it must be 2 for in_channels 1, learned_range",
         ),
-        (in_scheduler(thresholding=True), "thresholding: is not supported"),
+        (in_scheduler(thresholding=True), "thresholding: dynamic thresholding, by which"),
         (in_unet(down_block_types=["SkipDownBlock2D", "DownBlock2D"]), "down_block_types: "),
         (in_unet(time_embedding_type="fourier"), "time_embedding_type: 'fourier' is not allowed"),
         (

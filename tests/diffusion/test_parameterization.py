@@ -9,9 +9,10 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor, nn
 
 from diffusion.parameterization import EpsModel, min_snr_weight, target
-from diffusion.process import Process, linear_beta
+from diffusion.process import Process
 from diffusion.reverse import step
 from diffusion.samplers import ddim
+from diffusion.schedules import linear_beta
 from diffusion.unet import UNet
 from diffusion.unet_config import UNetConfig
 

@@ -5,17 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler
 
 from diffusion.config import ProcessConfig
 from diffusion.fields import ConfigError
-from diffusion.process import (
-    Process,
-    cosine_beta,
-    linear_beta,
-    log_snr_beta,
-    scaled_linear_beta,
-)
+from diffusion.process import Process
+from diffusion.schedules import cosine_beta, linear_beta, log_snr_beta
+from tests.diffusion.chain import draw
 
 T = 1000
 
@@ -62,52 +57,32 @@ def test_the_first_posterior_variance_is_zero_and_its_log_is_that_of_the_second(
     assert process.log_beta_tilde[0] == process.log_beta_tilde[1] == process.beta_tilde[1].log()
 
 
-@pytest.mark.parametrize("num_timesteps", [100, 500, 4000])
-def test_linear_betas_are_scaled_so_that_other_chains_end_in_the_same_noise(
-    num_timesteps: int,
-) -> None:
-    beta = linear_beta(num_timesteps)
-    assert beta[0].item() == pytest.approx(0.1 / num_timesteps)
-    assert beta[-1].item() == pytest.approx(20 / num_timesteps)
-    end = Process.from_beta(beta).alpha_bar[-1].item()
-    assert 1e-6 < end < 1e-4
-
-
-def test_cosine_betas_follow_their_alpha_bar() -> None:
-    u = np.arange(T + 1) / T
-    f = np.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
-    alpha_bar = torch.cumprod(1 - cosine_beta(T), 0)
-    np.testing.assert_allclose(alpha_bar[:-1], (f / f[0])[1:-1], rtol=1e-9)
-    assert cosine_beta(T)[-1] == 0.999
-
-
-def test_log_snr_falls_evenly() -> None:
-    process = Process.from_beta(log_snr_beta(T, 12.5, -9.0))
-    np.testing.assert_allclose(process.snr.log(), np.linspace(12.5, -9, T), rtol=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("schedule", "beta"),
-    [
-        ("linear", linear_beta(T)),
-        ("scaled_linear", scaled_linear_beta(T, 1e-4, 0.02)),
-        ("squaredcos_cap_v2", cosine_beta(T)),
-    ],
-)
-def test_betas_equal_those_of_diffusers(schedule: str, beta: torch.Tensor) -> None:
-    theirs = DDPMScheduler(T, beta_start=1e-4, beta_end=0.02, beta_schedule=schedule).betas
-    np.testing.assert_allclose(beta, theirs.double(), rtol=2e-6)
-
-
 def test_a_process_that_does_not_end_in_noise_warns() -> None:
     with pytest.warns(UserWarning, match="alpha_bar_T = 0.13"):
         Process.from_beta(linear_beta(200, 1e-4, 0.02))
 
 
-@pytest.mark.parametrize("beta", [[0.0, 0.5], [0.1, 1.0], [-0.1, 0.5]])
+@pytest.mark.parametrize("beta", [[0.0, 0.5], [1.0, 0.5], [0.1, 1.1], [-0.1, 0.5]])
 def test_betas_outside_their_range_are_refused(beta: list[float]) -> None:
-    with pytest.raises(ConfigError, match=r"beta: from .* must be in \(0, 1\)"):
+    with pytest.raises(ConfigError, match=r"beta: .* at t = .* must be in \(0, 1\)"):
         Process.from_beta(torch.tensor(beta))
+
+
+def test_a_chain_that_goes_on_long_after_the_image_is_gone_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"alpha_bar is below 1e-70 from t = \d+ of 50000 on"):
+        Process.from_beta(linear_beta(50_000, 1e-4, 0.02))
+
+
+def test_where_nothing_is_left_of_the_image_eq_15_gives_back_what_stands_for_eps() -> None:
+    """alpha_bar_T = 0: x_t - x_0_hat stands for eps_hat there, so that all else stays as it is."""
+    process = Process.from_beta(torch.tensor([0.1, 0.5, 1.0]))
+    assert process.alpha_bar[-1] == 0 and process.snr[-1] == 0
+    x_0, eps = draw(2, 1, 4, 4, seed=1), draw(2, 1, 4, 4, seed=2)
+    t = torch.tensor([2, 1])
+    x_t = process.q_sample(x_0, t, eps)
+    assert torch.equal(x_t[0], eps[0])
+    stands_for_eps = torch.stack([x_t[0] - x_0[0], eps[1]])
+    torch.testing.assert_close(process.predict_x_0(x_t, t, stands_for_eps), x_0)
 
 
 def test_a_config_gives_its_schedule() -> None:

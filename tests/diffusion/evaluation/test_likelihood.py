@@ -10,8 +10,9 @@ from diffusion import pixels
 from diffusion.bound import BoundTerms, Reverse, bound
 from diffusion.data import datasets
 from diffusion.evaluation.likelihood import agreement, summary
-from diffusion.process import Process, linear_beta
+from diffusion.process import Process
 from diffusion.sampling import Source
+from diffusion.schedules import linear_beta
 from tests.diffusion.evaluation.runs import evaluate
 from tests.diffusion.test_bound import gaussian_images, network
 

@@ -5,7 +5,8 @@ import torch
 
 from diffusion.bound import Reverse, bound
 from diffusion.evaluation.rate_distortion import rate_distortion, reconstructions
-from diffusion.process import Process, linear_beta
+from diffusion.process import Process
+from diffusion.schedules import linear_beta
 from tests.diffusion.test_bound import (
     best_network,
     gaussian_images,
