@@ -12,8 +12,8 @@ from diffusion.checkpoint.configs import (
     PAPERS,
     check_fit,
     read_model_card,
-    read_process,
     read_network,
+    read_process,
 )
 from diffusion.checkpoint.errors import CheckpointError
 from diffusion.checkpoint.layout import find_layout

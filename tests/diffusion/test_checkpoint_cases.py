@@ -203,8 +203,8 @@ def test_latents_are_refused_also_by_the_path_of_their_network(folder: Path) -> 
     ("name", "what"),
     [
         ("UNet2DConditionModel", "conditioned on text"),
-        ("Transformer2DModel", "not a UNet2DModel"),
-        ("UNet1DModel", "not a UNet2DModel"),
+        ("Transformer2DModel", "not a network that is known"),
+        ("UNet1DModel", "not a network that is known"),
         ("AutoencoderKL", "an autoencoder"),
     ],
 )
@@ -260,7 +260,7 @@ def test_averaged_weights_beside_others_are_named(folder: Path) -> None:
     assert same(weights(folder), before), "as diffusers does"
     assert opened.notes[0].endswith(f"to use them, name {folder / 'unet_ema'}")
     averaged = open_checkpoint(folder / "unet_ema")
-    assert averaged.unet.sample_size == 16
+    assert averaged.unet.image_size == (16, 16)
     assert averaged.process == opened.process, "the scheduler of the pipeline around it"
 
 
