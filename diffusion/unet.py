@@ -6,7 +6,6 @@ diffusers, checkpoints need no renaming in either direction.
 
 import math
 import re
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +54,7 @@ class UNet(Network):
     """The network epsilon_theta(x_t, t, label); H and W are multiples of 2^(levels - 1)."""
 
     config: UNetConfig
-    exact_layers: ClassVar[re.Pattern[str]] = re.compile(
+    exact_layers = re.compile(
         r"conv_in|down_blocks\.0\.resnets\.0\.conv1|time_embedding\b|.*\.time_emb_proj"
     )
 

@@ -35,6 +35,11 @@ def add_projects(projects: Any) -> None:
         "Models of lucidrains/denoising-diffusion-pytorch, from release 1.8.0 on.",
         "results/model-100.pt --image-size 128 --out models/flowers",
     ))
+    add_edm(_project(
+        projects, "edm",
+        "DDPM++ models of NVlabs/edm, whose state dict was saved from their pickles.",
+        "edm-cifar10-32x32-cond-vp.pt --precond edm --out models/cifar10-edm",
+    ))
 
 
 def _project(projects: Any, name: str, description: str, example: str) -> argparse.ArgumentParser:
@@ -148,6 +153,22 @@ def add_lucidrains(parser: argparse.ArgumentParser) -> None:
         help="Unet's resnet_block_groups, before release 2.0.0 (default: %(default)s)")
     add("--theta", type=float, default=10_000.0,
         help="Unet's sinusoidal_pos_emb_theta (default: %(default)g)")
+
+
+def add_edm(parser: argparse.ArgumentParser) -> None:
+    """Add the flags for what a state dict of NVlabs/edm does not tell."""
+    add = parser.add_argument_group("what the file does not tell").add_argument
+    add("--precond", choices=("edm", "vp"), required=True,
+        help="the preconditioning that it was trained with: edm, as the published edm-* models, or "
+        "vp, as the baseline-*-vp models")
+    add("--timesteps", type=int, default=1000, metavar="COUNT",
+        help="steps T of the chain that it is made (default: %(default)s)")
+    add("--sigma-min", type=float, default=0.002, metavar="SIGMA",
+        help="noise at the chain's first step, of --precond edm (default: %(default)s)")
+    add("--sigma-max", type=float, default=80.0, metavar="SIGMA",
+        help="noise at the chain's last step, of --precond edm (default: %(default)g)")
+    add("--sigma-data", type=float, default=0.5, metavar="SIGMA",
+        help="the data's standard deviation that --precond edm assumes (default: %(default)s)")
 
 
 # fmt: on

@@ -7,7 +7,6 @@ its checkpoints need no renaming in either direction; diffusers has no such netw
 """
 
 import re
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -206,9 +205,7 @@ class LucidrainsUnet(Network):
     """The network; H and W are multiples of 2^(levels - 1)."""
 
     config: LucidrainsUnetConfig
-    exact_layers: ClassVar[re.Pattern[str]] = re.compile(
-        r"init_conv|downs\.0\.0\.block1\.proj|time_mlp\.|.*\.mlp\.1"
-    )
+    exact_layers = re.compile(r"init_conv|downs\.0\.0\.block1\.proj|time_mlp\.|.*\.mlp\.1")
 
     def __init__(self, config: LucidrainsUnetConfig) -> None:
         super().__init__()

@@ -2,7 +2,6 @@
 
 import re
 from abc import abstractmethod
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -13,7 +12,7 @@ class Network(nn.Module):
     """The network epsilon_theta(x_t, t, label), or one that predicts x_0 or v instead of eps."""
 
     config: NetworkConfig
-    exact_layers: ClassVar[re.Pattern[str]]
+    exact_layers: re.Pattern[str]
     """The names of the convolutions and dense layers that stay float32 in bfloat16: the first two
     convolutions, and those that embed t, which cost next to nothing."""
 

@@ -8,6 +8,8 @@ from diffusion.networks.config import NetworkConfig
 from diffusion.networks.lucidrains import LucidrainsUnet
 from diffusion.networks.lucidrains_config import LucidrainsUnetConfig
 from diffusion.networks.network import Network
+from diffusion.networks.song import SongUNet
+from diffusion.networks.song_config import SongUNetConfig
 from diffusion.unet import UNet
 from diffusion.unet_config import UNetConfig
 
@@ -25,7 +27,8 @@ class NetworkKind:
 UNET = NetworkKind("UNet2DModel", UNetConfig, UNet, is_diffusers=True)
 """The kind that is trained here, and meant where a config.json names none."""
 LUCIDRAINS = NetworkKind("LucidrainsUnet", LucidrainsUnetConfig, LucidrainsUnet, is_diffusers=False)
-KINDS = {kind.name: kind for kind in (UNET, LUCIDRAINS)}
+SONG = NetworkKind("SongUNet", SongUNetConfig, SongUNet, is_diffusers=False)
+KINDS = {kind.name: kind for kind in (UNET, LUCIDRAINS, SONG)}
 
 
 def kind_of(config: NetworkConfig) -> NetworkKind:
