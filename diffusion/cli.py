@@ -1,4 +1,5 @@
-"""The commands that need no web server: data, init, train, sample, evaluate, tune, export, import.
+"""The commands that need no web server: data, init, train, sample, evaluate, tune, checkpoint,
+export and import.
 
 Only their flags are here and in `diffusion.flags`, built without PyTorch, so that `--help` answers
 at once; what a command does is in `diffusion.commands`.
@@ -24,7 +25,8 @@ USER_ERRORS = (TrainingError, ValueError, OSError)
 """What a user can mend: every other error class of the package is a ValueError, and an OSError
 names the file and the reason."""
 
-Run = Callable[[argparse.Namespace], None]
+Run = Callable[[argparse.Namespace], int | None]
+"""Runs a command; what it returns is the exit status, 0 for None."""
 
 
 def add_commands(commands: Any) -> None:
@@ -35,6 +37,7 @@ def add_commands(commands: Any) -> None:
     _add_sample(commands)
     _add_evaluate(commands)
     _add_tune(commands)
+    _add_checkpoint_command(commands)
     _add_export(commands)
     _add_import(commands)
 
@@ -48,10 +51,11 @@ def run_command(args: argparse.Namespace) -> int:
     logging.basicConfig(format="%(levelname)s %(message)s")
     for name in ("diffusion", "ddpm"):  # libraries are heard from `warning` on
         logging.getLogger(name).setLevel(logging.INFO)
+    status: int | None = None
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            args.run(args)
+            status = args.run(args)
         sys.stdout.flush()
     except BrokenPipeError:  # who reads, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -65,7 +69,7 @@ def run_command(args: argparse.Namespace) -> int:
         if str(error):
             print(f"ddpm: {error}", file=sys.stderr)
         return 128 + error.number
-    return 0
+    return status or 0
 
 
 def _show_warning(  # with the parameters of warnings.showwarning
@@ -220,6 +224,17 @@ def _add_tune(commands: Any) -> None:
         "samples that the network is run on together (default: %(default)s)")
 
 
+def _add_checkpoint_command(commands: Any) -> None:
+    parser = _command(
+        commands, "checkpoint", _checkpoint,
+        "Say what a checkpoint is, and whether and how it can be served, or why not.",
+        "ddpm checkpoint mnist",
+    )
+    _add_checkpoint(parser)
+    parser.add_argument("--json", action="store_true",
+        help="print JSON (default: text)")
+
+
 def _add_export(commands: Any) -> None:
     parser = _command(
         commands, "export", _export,
@@ -311,6 +326,12 @@ def _tune(args: argparse.Namespace) -> None:
     from diffusion.commands import tune
 
     tune.run(args)
+
+
+def _checkpoint(args: argparse.Namespace) -> int:
+    from diffusion.commands import checkpoint
+
+    return checkpoint.run(args)
 
 
 def _export(args: argparse.Namespace) -> None:

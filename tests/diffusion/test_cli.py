@@ -14,7 +14,7 @@ from diffusion.sampling import Request
 from diffusion.training.errors import Interrupted, TrainingError
 from tests.tiny import save_tiny
 
-COMMANDS = ["data", "init", "train", "sample", "evaluate", "tune", "export", "import"]
+COMMANDS = ["data", "init", "train", "sample", "evaluate", "tune", "checkpoint", "export", "import"]
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,0 +1,24 @@
+"""`ddpm checkpoint`: what a checkpoint is, and what can be done with it."""
+
+import argparse
+import json
+
+from diffusion.checkpoint import CheckpointError, find_checkpoint, open_checkpoint
+from diffusion.checkpoint.summary import refusal, summary
+from diffusion.checkpoint.summary_text import as_text
+
+REFUSED = 1
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what the checkpoint is; return the exit status, REFUSED where it cannot be used.
+
+    Raises CheckpointError where there is none.
+    """
+    folder = find_checkpoint(args.checkpoint)
+    try:
+        facts = summary(args.checkpoint, open_checkpoint(folder))
+    except CheckpointError as error:
+        facts = refusal(args.checkpoint, folder, error)
+    print(json.dumps(facts, indent=2) if args.json else as_text(facts))
+    return 0 if facts["usable"] else REFUSED
