@@ -21,7 +21,7 @@ LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 TEST = re.compile(r"`test_\w+`")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 COMMAND = re.compile(
-    r"(?<![\w/-])ddpm (data|init|train|sample|evaluate|tune|export|import [a-z-]+|serve|key)\b"
+    r"(?<![\w/-])ddpm (data|init|train|sample|evaluate|tune|checkpoint|export|import [a-z-]+|serve|key)\b"
     r"((?:\\\n|[^\n#`|])*)"
 )
 ANY_COMMAND = re.compile(r"(?:^|`|bin/)ddpm ([a-z]\w*)", re.MULTILINE)
@@ -109,7 +109,7 @@ def test_every_file_and_module_that_is_named_exists(page: Path) -> None:
 def test_every_command_exists_and_has_the_flags_it_is_shown_with(page: Path) -> None:
     text = page.read_text()
     named = set(ANY_COMMAND.findall(text))
-    known = set("data init train sample evaluate tune export import serve key".split())
+    known = set("data init train sample evaluate tune checkpoint export import serve key".split())
     assert named <= known
     for command, arguments in COMMAND.findall(text):
         known = {*FLAG.findall(help_text(command)), "--help"}

@@ -95,6 +95,17 @@ def test_a_request_says_which_timesteps_are_kept() -> None:
     assert trajectory(spacing=[100, 70, 5]).shown_times == (100, 70, 5, 0)
 
 
+@pytest.mark.parametrize("sampler", ["unipc", "ipndm"])
+def test_a_chain_that_begins_at_alpha_bar_0_needs_a_sampler_that_can(sampler: str) -> None:
+    alpha_bar = (*MODEL.alpha_bar[:-1], 0.0)
+    zero = dataclasses.replace(MODEL, alpha_bar=alpha_bar, alpha_bar_T=0.0)
+    field, value, reason = refusal(zero, sampler=sampler)
+    assert (field, value) == ("sampler", sampler)
+    assert "zero terminal SNR" in reason and reason.endswith("use one of ddpm, ddim, dpmpp")
+    for spacing in ("even", "quadratic", "log_snr", "karras"):
+        assert planned(zero, sampler="dpmpp", steps=8, spacing=spacing).submit.steps == 8
+
+
 def test_a_tuned_spacing_is_the_cards_list_and_stays_it() -> None:
     first = planned(sampler="unipc", steps=4, spacing="tuned", seed=1)
     assert (first.submit.kept, first.submit.steps) == ((4, 29, 69, 99), 4)
