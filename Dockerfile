@@ -1,5 +1,6 @@
 # The service with the included models, as an ordinary user, on port 8000. Every file that is
 # installed is checked against its SHA-256 in deploy/, which `make lock` writes.
+# /cache has the compiled networks, and models of the Hugging Face Hub (HF_HOME says otherwise).
 #
 #   docker build -t ddpm .
 #

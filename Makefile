@@ -66,7 +66,7 @@ fuzz: $(VENV)/.installed-dev  ## read 100,000 damaged inputs of each kind; make 
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
 lock: $(VENV)/.installed-dev  ## write the installed versions to constraints.txt, and the image's with hashes to deploy/
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino,postgres,train,benchmarks,audit,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino,hub,postgres,train,benchmarks,audit,dev]'
 	$(BIN)/python -m pip freeze --exclude-editable >$(VENV)/versions.txt
 	{ head -n 1 constraints.txt; sed 's/+[^ ]*$$//' $(VENV)/versions.txt; } >$(VENV)/constraints.txt
 	mv $(VENV)/constraints.txt constraints.txt
@@ -81,10 +81,10 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing into $(VENV); that may take a minute or more."
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino,hub]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing into $(VENV), with what the tests need; that may take a minute or more."
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino,postgres,train,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino,hub,postgres,train,dev]'
 	@touch $@ $(VENV)/.installed

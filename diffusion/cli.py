@@ -242,7 +242,7 @@ def _add_export(commands: Any) -> None:
         "ddpm export runs/mnist models/mine --name mine",
     )
     add = parser.add_argument
-    add("source", help="folder of a run, or a checkpoint's folder or built-in name")
+    add("source", help="folder of a run, or a checkpoint as for the other commands")
     add("out", type=flags.path, help="folder to write")
     add("--force", action="store_true",
         help="replace a checkpoint that is there already (default: refuse to)")
@@ -267,7 +267,8 @@ def _add_import(commands: Any) -> None:
 
 def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint",
-        help="checkpoint's folder, or the name of a built-in model")
+        help="checkpoint's folder, name of a built-in model, or owner/name[@revision] of a model "
+        "on the Hugging Face Hub")
 
 
 def _add_runtime(parser: argparse.ArgumentParser, batch_size: str) -> None:

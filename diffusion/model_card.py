@@ -35,7 +35,8 @@ class ModelCard:
     precisions: dict[str, Any] = dataclasses.field(default_factory=dict)
     tuned: dict[str, Any] = dataclasses.field(default_factory=dict)  # as `diffusion.tuned` says
     recommended: dict[str, Any] = dataclasses.field(default_factory=dict)  # sampler, steps, spacing
-    # Of weights of another project: its address, the file, that file's hash, the import's flags
+    # Of weights of another project: its address, the file, that file's hash, the import's flags;
+    # of a model of the Hub: its repository as `hub`, and the commit as `revision`
     source: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 

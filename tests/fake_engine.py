@@ -13,7 +13,6 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -33,7 +32,7 @@ from app.wire.messages import (
     Submit,
 )
 from app.wire.options import Options
-from diffusion.folders import MODELS
+from diffusion.sources.find import find_checkpoint
 
 COUNT_SECONDS = 1.0
 log = logging.getLogger("ddpm.engine")
@@ -191,8 +190,8 @@ class FakeEngine:
 
 def describe(options: Options, step_seconds: float) -> ModelInfo:
     """What a real engine says of the checkpoint, from its JSON files."""
-    folder = Path(options.checkpoint)
-    folder = folder if folder.is_dir() else MODELS / folder
+    location = find_checkpoint(options.checkpoint)
+    folder = location.folder
     unet = json.loads((folder / "unet/config.json").read_text())
     scheduler = json.loads((folder / "scheduler/scheduler_config.json").read_text())
     card = json.loads((folder / "model_card.json").read_text())
@@ -218,6 +217,8 @@ def describe(options: Options, step_seconds: float) -> ModelInfo:
         null_label=null_label,
         sha256=hashlib.sha256(weights).hexdigest(),
         fingerprint=hashlib.sha256(json.dumps([unet, scheduler]).encode()).hexdigest(),
+        source=location.origin,
+        revision=location.revision,
         data=card["data"],
         command=card["command"],
         trained=card["trained"],

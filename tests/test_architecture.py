@@ -75,6 +75,8 @@ LIGHT_MODULES = {
         "diffusion.config",
         "diffusion.cores",
         "diffusion.folders",
+        "diffusion.sources.hub_files",
+        "diffusion.sources.hub_id",
     },
     "app/settings/security.py": {"app.settings.values"},
     "app/settings/server.py": {"app.settings.values"},

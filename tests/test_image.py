@@ -68,7 +68,8 @@ def test_the_image_has_the_versions_that_the_tests_ran_with() -> None:
 
 def test_the_image_has_every_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["openvino"]
+    extras = project["optional-dependencies"]
+    wanted = project["dependencies"] + extras["openvino"] + extras["hub"]
     locked = set(map(name_of, requirements(ROOT / "deploy" / "requirements.txt")))
     assert set(map(name_of, wanted)) <= locked
 

@@ -195,6 +195,8 @@ def describe(
         null_label=card.null_label,
         sha256=checkpoint.sha256,
         fingerprint=checkpoint.fingerprint,
+        source=checkpoint.source,
+        revision=checkpoint.revision,
         data=card.data,
         command=card.command,
         trained=dict(card.trained),

@@ -205,6 +205,11 @@ class Model(BaseModel):
     )
     parameters: int
     sha256: str = Field(description="SHA-256 of the weights file, in hex.")
+    source: str | None = Field(
+        description="Where it came from: a built-in name, or owner/name on the Hugging Face Hub. "
+        "null: a folder."
+    )
+    revision: str | None = Field(description="The commit on the Hub that is served.")
     data: str | None
     command: str | None = Field(description="The command that trained it.")
     trained: dict[str, object]

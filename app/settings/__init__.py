@@ -19,6 +19,8 @@ from app.settings.values import Positive, RowsOrAuto, SettingError, split
 from diffusion.config import PrecisionName
 from diffusion.cores import available_cores
 from diffusion.folders import check_cache
+from diffusion.sources.hub_files import MAX_WEIGHTS_BYTES
+from diffusion.sources.hub_id import check_pattern
 
 __all__ = ["GROUPS", "MIN_KEY", "SECRETS", "SettingError", "Settings", "check_database_url"]
 
@@ -26,7 +28,20 @@ __all__ = ["GROUPS", "MIN_KEY", "SECRETS", "SettingError", "Settings", "check_da
 class ModelSettings(BaseSettings):
     """What is served, and on which hardware."""
 
-    checkpoint: str = Field("mnist", description="checkpoint folder, or name of a built-in model")
+    checkpoint: str = Field(
+        "mnist",
+        description="checkpoint folder, name of a built-in model, or owner/name[@revision] of a "
+        "model on the Hugging Face Hub, which is fetched before the server starts",
+    )
+    hub_allow: str = Field(
+        "",
+        description="models of the Hub that may be loaded over HTTP: patterns such as google/*, "
+        "separated by commas; empty: none",
+    )
+    hub_max_bytes: Positive = Field(
+        MAX_WEIGHTS_BYTES,
+        description="bytes of the weights of a model of the Hub, at most",
+    )
     device: str = Field(
         "auto",
         description="auto (a GPU if there is one, else the CPU), cpu, cuda or cuda:N; several, "
@@ -74,6 +89,13 @@ class ModelSettings(BaseSettings):
             kind, _, number = name.strip().partition(":")
             if kind not in ("auto", "cpu", "cuda") or (number and not number.isdecimal()):
                 raise ValueError(f"{name!r} is not auto, cpu, cuda or cuda:N")
+        return value
+
+    @field_validator("hub_allow")
+    @classmethod
+    def _check_hub_allow(cls, value: str) -> str:
+        for pattern in split(value):
+            check_pattern(pattern)
         return value
 
     @field_validator("cache")
@@ -244,6 +266,11 @@ class Settings(SecuritySettings, JobSettings, LimitSettings, ModelSettings, Serv
     def scheme(self) -> str:
         """How clients speak to the server: http or https."""
         return "https" if self.tls_certificate else "http"
+
+    @property
+    def hub_patterns(self) -> list[str]:
+        """Which of the Hub's models may be loaded over HTTP, by patterns of owner/name."""
+        return split(self.hub_allow)
 
     @property
     def results_url(self) -> str:

@@ -103,6 +103,8 @@ class ModelInfo:
     null_label: int | None
     sha256: str  # of the weights file
     fingerprint: str  # SHA-256 of what else of the checkpoint decides the bytes
+    source: str | None  # where it came from: a built-in name, a repository on the Hub
+    revision: str | None  # the repository's commit
     data: str | None
     command: str | None
     trained: dict[str, Any]

@@ -12,14 +12,15 @@ The flat layout of the first DDPM releases, all files in one folder, can be read
 from diffusion.checkpoint.errors import CheckpointError
 from diffusion.checkpoint.opening import Checkpoint, open_checkpoint
 from diffusion.checkpoint.saving import save_checkpoint
-from diffusion.checkpoint.source import find_checkpoint
 from diffusion.checkpoint.weight_files import WEIGHTS
 from diffusion.checkpoint.weights import WithoutInit
+from diffusion.sources.find import Location, find_checkpoint
 
 __all__ = [
     "WEIGHTS",
     "Checkpoint",
     "CheckpointError",
+    "Location",
     "WithoutInit",
     "find_checkpoint",
     "open_checkpoint",

@@ -5,6 +5,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,7 +18,6 @@ from diffusion.checkpoint.configs import (
 )
 from diffusion.checkpoint.errors import CheckpointError
 from diffusion.checkpoint.layout import find_layout
-from diffusion.checkpoint.source import find_checkpoint
 from diffusion.checkpoint.weight_files import WeightFiles, find_weights
 from diffusion.checkpoint.weights import Header, WithoutInit, check_weights, read_weights
 from diffusion.config import ProcessConfig
@@ -27,6 +27,7 @@ from diffusion.networks.network import Network
 from diffusion.networks.registry import make_network
 from diffusion.parameterization import EpsModel
 from diffusion.process import Process
+from diffusion.sources.find import Location, find_checkpoint
 
 LATER_FIELDS = {"zero_terminal_snr": False}
 """Fields of configurations that are younger than fingerprints which jobs hold, and the value with
@@ -49,12 +50,33 @@ class Checkpoint:
     process: ProcessConfig
     card: ModelCard
     header: Header  # of the weights
+    location: Location
     notes: tuple[str, ...] = ()  # what was decided for want of a file that says it
 
     @property
     def name(self) -> str:
-        """The model's name: that on its card, or else the folder's."""
-        return self.card.name or self.folder.resolve().name
+        """The model's name: that on its card, or else its repository's or folder's."""
+        return self.card.name or self.location.name
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where the model came from, as a card's `source` says it; empty: nobody knows."""
+        if self.location.revision is None:
+            return self.card.source
+        return {"hub": self.location.origin, "revision": self.location.revision}
+
+    @property
+    def source(self) -> str | None:
+        """The built-in name, the repository on the Hub, or else the project that the model came
+        from; None: nobody knows."""
+        said = self.origin.get("hub") or self.origin.get("project") or self.location.origin
+        return said if isinstance(said, str) else None
+
+    @property
+    def revision(self) -> str | None:
+        """The commit of the repository on the Hub; None: it came from elsewhere."""
+        said = self.origin.get("revision")
+        return said if isinstance(said, str) else None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -94,19 +116,21 @@ class Checkpoint:
         return EpsModel(self.load(), process, self.process.prediction).eval().to(device)
 
 
-def open_checkpoint(source: str | Path) -> Checkpoint:
+def open_checkpoint(source: str | Path | Location) -> Checkpoint:
     """Read what the folder says of a model, check its weights against it, and hash them.
 
-    Raises CheckpointError when anything is missing, truncated or of the wrong shape, when the
-    weights are a pickle, or the model is of a kind that this package cannot sample from.
+    `find_checkpoint` looks for a source that has no location yet, which may be fetched. Raises
+    CheckpointError when anything is missing, truncated or of the wrong shape, when the weights are
+    a pickle, or the model is of a kind that this package cannot sample from.
     """
     try:
-        return _open(find_checkpoint(source))
+        return _open(source if isinstance(source, Location) else find_checkpoint(source))
     except OSError as error:  # a name that is too long, a folder that may not be read
         raise CheckpointError(f"{error.filename or source}: {error.strerror}") from error
 
 
-def _open(folder: Path) -> Checkpoint:
+def _open(location: Location) -> Checkpoint:
+    folder = location.folder
     layout = find_layout(folder)
     unet = read_network(layout.config)
     notes = list(layout.notes)
@@ -122,5 +146,5 @@ def _open(folder: Path) -> Checkpoint:
     header = check_weights(weights, unet)
     card = read_model_card(layout.card, unet, process)
     return Checkpoint(
-        folder, weights, weights.sha256(), unet, process, card, header, tuple(notes)
+        folder, weights, weights.sha256(), unet, process, card, header, location, tuple(notes)
     )  # last the hash, which takes the longest

@@ -41,7 +41,7 @@ def summary(source: str, checkpoint: Checkpoint) -> dict[str, Any]:
         "origin": {
             "data": checkpoint.card.data,
             "command": checkpoint.card.command,
-            "source": checkpoint.card.source,
+            "source": checkpoint.origin,
         },
         "notes": _notes(checkpoint),
         "uses": _uses(source, checkpoint),

@@ -15,10 +15,10 @@ def run(args: argparse.Namespace) -> int:
 
     Raises CheckpointError where there is none.
     """
-    folder = find_checkpoint(args.checkpoint)
+    location = find_checkpoint(args.checkpoint)
     try:
-        facts = summary(args.checkpoint, open_checkpoint(folder))
+        facts = summary(args.checkpoint, open_checkpoint(location))
     except CheckpointError as error:
-        facts = refusal(args.checkpoint, folder, error)
+        facts = refusal(args.checkpoint, location.folder, error)
     print(json.dumps(facts, indent=2) if args.json else as_text(facts))
     return 0 if facts["usable"] else REFUSED

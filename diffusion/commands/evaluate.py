@@ -70,7 +70,8 @@ def run(args: argparse.Namespace) -> None:
     evaluation = Evaluation(
         source, train, test, labels, real, judge, extract, settings, parts, half
     )
-    report = {"command": command(args, settings), **evaluate.run(evaluation)}
+    asked = command(args, settings, checkpoint.location.pinned or args.checkpoint)
+    report = {"command": asked, **evaluate.run(evaluation)}
     for caveat in report["warnings"]:
         log.warning("%s", caveat)
     print(summary(report))
@@ -150,9 +151,9 @@ def _test_split(data: DataConfig, channels: int) -> Images | None:
         return None
 
 
-def command(args: argparse.Namespace, settings: Settings) -> str:
-    """Write the command line that makes this report again."""
-    flags = [f"ddpm evaluate {shlex.quote(args.checkpoint)} {settings.flags()}"]
+def command(args: argparse.Namespace, settings: Settings, checkpoint: str) -> str:
+    """Write the command line that makes this report of a checkpoint again."""
+    flags = [f"ddpm evaluate {shlex.quote(checkpoint)} {settings.flags()}"]
     flags.append(f"--features {args.features}")
     if args.precisions:
         flags.append("--precisions")

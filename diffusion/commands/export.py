@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 
 from diffusion.checkpoint import (
     Checkpoint,
-    find_checkpoint,
     open_checkpoint,
     save_checkpoint,
 )
@@ -66,8 +65,10 @@ def check_out(out: Path, *, force: bool) -> None:
 
 
 def _export_checkpoint(args: argparse.Namespace) -> None:
-    checkpoint = open_checkpoint(find_checkpoint(args.source))
+    checkpoint = open_checkpoint(args.source)
     card = checkpoint.card
+    if checkpoint.location.revision:
+        card = dataclasses.replace(card, name=checkpoint.name, source=checkpoint.origin)
     if args.name:
         card = dataclasses.replace(card, name=args.name)
     if args.report:

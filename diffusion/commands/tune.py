@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> None:
     checkpoint = source.checkpoint
     _check_length(checkpoint)
     if args.out is None:
+        _check_own(checkpoint)
         check_writable(checkpoint.folder)
     else:
         check_out(args.out, force=args.force)
@@ -55,6 +56,14 @@ def _check(args: argparse.Namespace) -> None:
     ):
         if not least <= value <= most:
             raise RequestError(f"{name}: {value} is not allowed: it must be {least}..{most}")
+
+
+def _check_own(checkpoint: Checkpoint) -> None:
+    if checkpoint.location.revision:  # other programs use the Hub's cache, too
+        raise OutputError(
+            checkpoint.folder,
+            "the Hub's cache stays as it is; --out names a folder for a copy",
+        )
 
 
 def _check_length(checkpoint: Checkpoint) -> None:

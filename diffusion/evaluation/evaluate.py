@@ -75,6 +75,8 @@ def _origin(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "checkpoint": source.checkpoint.name,
         "sha256": source.checkpoint.sha256,
+        "source": source.checkpoint.source,
+        "revision": source.checkpoint.revision,
         "version": __version__,
         "date": _date(evaluation),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, "

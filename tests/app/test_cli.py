@@ -77,7 +77,7 @@ def test_the_address_of_a_kubernetes_service_is_ignored_with_one_warning() -> No
     ended = refused(service)
     assert ended.stderr.count("Kubernetes makes these variables") == 1
     assert "is not a setting" not in ended.stderr
-    assert "nowhere: no such folder" in ended.stderr, "it went on"
+    assert "'nowhere': no such folder" in ended.stderr, "it went on"
 
 
 def test_a_port_in_use_is_one_line_before_any_engine_is_started(

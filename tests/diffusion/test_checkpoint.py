@@ -17,12 +17,10 @@ from diffusion.checkpoint import (
     WEIGHTS,
     Checkpoint,
     CheckpointError,
-    find_checkpoint,
     open_checkpoint,
     save_checkpoint,
 )
 from diffusion.config import ProcessConfig
-from diffusion.folders import MODELS
 from diffusion.model_card import ModelCard
 from diffusion.process import Process
 from tests.tiny import save_tiny
@@ -249,17 +247,6 @@ def test_a_checkpoint_that_cannot_be_used_is_refused_with_the_reason(
     with pytest.raises(CheckpointError, match=reason) as error:
         open_checkpoint(folder)
     assert str(folder) in str(error.value), "the message names the file"
-
-
-def test_a_name_is_a_built_in_model_and_a_path_a_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "mnist").mkdir()
-    monkeypatch.chdir(tmp_path)
-    assert find_checkpoint("mnist") == MODELS / "mnist"
-    assert find_checkpoint("./mnist") == Path("mnist")
-    with pytest.raises(CheckpointError, match=r"nowhere: no such folder, .* built-in .*mnist"):
-        find_checkpoint("nowhere")
 
 
 def test_other_users_can_read_a_checkpoint(tmp_path: Path) -> None:
