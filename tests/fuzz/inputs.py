@@ -14,6 +14,7 @@ from typing import Any
 
 import msgpack
 import numpy as np
+import torch
 from PIL import Image
 
 from app.wire.messages import HEADER, encode
@@ -55,6 +56,28 @@ def json_file(good: bytes) -> Make:
         return changed_bytes(random, changed) if random.random() < 0.1 else changed
 
     return make
+
+
+@cache
+def saved(is_zip: bool) -> bytes:
+    """A file of torch.save: a zip archive, or the form before that."""
+    content = {"ema": {"a.weight": torch.ones(2, 3), "b": torch.ones(1).half()}, "step": 3}
+    file = io.BytesIO()
+    torch.save(content, file, _use_new_zipfile_serialization=is_zip)
+    return file.getvalue()
+
+
+def torch_file(random: Random) -> bytes:
+    """Changes a file of torch.save: the pickle in its archive, or any of its bytes."""
+    if random.random() < 0.4:
+        return changed_bytes(random, saved(random.random() < 0.5))
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(saved(True))) as good, zipfile.ZipFile(made, "w") as changed:
+        for name in good.namelist():
+            content = good.read(name)
+            is_pickle = name.endswith("data.pkl")
+            changed.writestr(name, changed_bytes(random, content) if is_pickle else content)
+    return made.getvalue()
 
 
 def as_json(value: Any) -> bytes:

@@ -15,6 +15,8 @@ from diffusion.data.images import DataError
 from diffusion.data.picture import Form, PictureError, decode, look, only_bombs_warned_of
 from diffusion.fields import ConfigError
 from diffusion.folders import cache_folder
+from diffusion.importing.errors import ForeignError
+from diffusion.importing.reading import read_tensors
 from tests.diffusion.data.samples import LABELS, idx, put
 from tests.fuzz import inputs
 from tests.fuzz.inputs import Make
@@ -50,6 +52,9 @@ def targets(folder: Path) -> dict[str, Target]:
         "checkpoint scheduler": of_checkpoint(inputs.SCHEDULER, inputs.json_file),
         "checkpoint card": of_checkpoint(inputs.CARD, inputs.json_file),
         "checkpoint weights": of_checkpoint(inputs.WEIGHTS, inputs.safetensors_file),
+        "import": Target(
+            inputs.torch_file, lambda raw: read_torch(folder / "i.pt", raw), (ForeignError,)
+        ),
         "config": Target(
             inputs.toml_file, lambda raw: read_config(folder / "c.toml", raw), (ConfigError,)
         ),
@@ -72,6 +77,13 @@ def read_checkpoint(folder: Path, name: str, raw: bytes, good: bytes) -> None:
             checkpoint.load()
     finally:
         path.write_bytes(good)
+
+
+def read_torch(path: Path, raw: bytes) -> None:
+    """Read a file of another project, and all that its tensors hold."""
+    path.write_bytes(raw)
+    for tensor in read_tensors(path).values():
+        tensor.float().sum()
 
 
 def read_config(path: Path, raw: bytes) -> None:
