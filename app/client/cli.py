@@ -48,7 +48,8 @@ def sample(args: argparse.Namespace) -> None:
 def _fetch(client: Client, args: argparse.Namespace) -> Array:
     """Fetch the images, uint8 (n,H,W,C)."""
     served = client.model()
-    if Path(args.checkpoint).name != served.name:
+    name = Path(args.checkpoint).name
+    if served.name not in (name, name.partition("@")[0]):  # of the Hub, with a revision behind
         reason = f"{args.server} serves {served.name!r}"
         raise RemoteError(f"checkpoint: {args.checkpoint!r} is not allowed: {reason}")
     parts = []

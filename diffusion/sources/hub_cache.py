@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +19,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 from diffusion.atomic import atomic_file, sync
+from diffusion.fields import ConfigError
+from diffusion.json_file import read_object
+from diffusion.model_card import CARD
 from diffusion.sources.errors import CheckpointError
 from diffusion.sources.hub_files import choose
 from diffusion.sources.hub_id import COMMIT, HubId
 
 START = "models--"
+INCOMPLETE = ".incomplete"
+"""Ends the name of a blob that is not whole, here as in huggingface_hub."""
+ABANDONED_SECONDS = 24 * 3600
+"""After which nobody writes a blob any more that has not grown."""
 MAX_TOLD = 8
 """Models that a message names."""
 
@@ -43,11 +51,12 @@ class Cache:
         commit = hub_id.revision if hub_id.is_pinned else self._branch(hub_id)
         if commit is None:
             return None
+        sizes = sizes_in(self.snapshot(HubId(hub_id.repository, commit)))
         try:
-            choose(sizes_in(self.snapshot(HubId(hub_id.repository, commit))))
+            choose(sizes)
         except CheckpointError:
             return None
-        return commit
+        return None if CARD in self._listed(hub_id, commit) - sizes.keys() else commit
 
     def has(self, pinned: HubId, name: str, size: int) -> bool:
         """Is this file of a commit there, with so many bytes?"""
@@ -60,7 +69,8 @@ class Cache:
         an error."""
         blobs = self._repository(pinned) / "blobs"
         blobs.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(suffix=".incomplete", dir=blobs)
+        _remove_abandoned(blobs)
+        descriptor, partial = tempfile.mkstemp(suffix=INCOMPLETE, dir=blobs)
         try:
             with open(descriptor, "w+b") as file:
                 yield file
@@ -99,6 +109,16 @@ class Cache:
     def _repository(self, hub_id: HubId) -> Path:
         return self.folder / (START + hub_id.repository.replace("/", "--"))
 
+    def _listed(self, hub_id: HubId, commit: str) -> set[str]:
+        """The names of a commit's files, where huggingface_hub has kept its list of them.
+
+        diffusers leaves a model card out, without which labels would have other meanings.
+        """
+        with contextlib.suppress(OSError, ConfigError):
+            files = read_object(self._repository(hub_id) / "trees" / f"{commit}.json").get("files")
+            return set(files) if isinstance(files, dict) else set()
+        return set()
+
     def _branch(self, hub_id: HubId) -> str | None:
         path = self._repository(hub_id) / "refs" / hub_id.branch
         with contextlib.suppress(OSError, UnicodeDecodeError):
@@ -118,6 +138,14 @@ class Cache:
             return
         except OSError:
             os.replace(blob, path)
+
+
+def _remove_abandoned(blobs: Path) -> None:
+    """Remove what processes began that were killed."""
+    for path in blobs.glob(f"*{INCOMPLETE}"):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+                path.unlink()
 
 
 def sizes_in(folder: Path) -> dict[str, int]:

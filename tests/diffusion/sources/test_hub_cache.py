@@ -1,5 +1,6 @@
 """The cache on disk is the one that huggingface_hub, and so diffusers, reads and writes."""
 
+import os
 from pathlib import Path
 
 import huggingface_hub
@@ -64,6 +65,29 @@ def test_the_library_uses_what_was_fetched_here(hub: Hub, fake: FakeHub) -> None
     (repository,) = scanned.repos
     assert (repository.repo_id, set(repository.refs)) == (REPOSITORY, {"main"})
     assert repository.nb_files == 5
+
+
+def test_a_card_that_another_program_left_out_is_fetched(hub: Hub, fake: FakeHub) -> None:
+    cache = hub.cache.folder
+    huggingface_hub.snapshot_download(
+        REPOSITORY, cache_dir=cache, endpoint=fake.url, ignore_patterns="model_card.json"
+    )
+    assert Cache(cache).find(HubId(REPOSITORY, COMMIT)) is None
+    fake.asked.clear()
+    assert open_checkpoint(hub.fetch(HubId(REPOSITORY, COMMIT))[0]).card.name == "tiny"
+    assert fake.fetched() == ["model_card.json"]
+
+
+def test_what_a_killed_process_began_is_removed_a_day_later(hub: Hub, fake: FakeHub) -> None:
+    folder, _ = hub.fetch(MODEL)
+    blobs = folder.parent.parent / "blobs"
+    old, new = blobs / "old.incomplete", blobs / "new.incomplete"
+    for path in (old, new):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    fake.commits[COMMIT]["model_card.json"] += b" "
+    hub.fetch(MODEL)
+    assert new.exists() and not old.exists()
 
 
 @pytest.mark.parametrize("lost", [WEIGHTS, "unet/config.json"])
