@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from diffusion.checkpoint import save_checkpoint
-from diffusion.commands.export import check_out
+from diffusion.commands.export import check_out, without_diffusers
 from diffusion.config import check_channels
 from diffusion.fields import ConfigError
 from diffusion.importing.errors import ForeignError
@@ -45,6 +45,9 @@ def run(args: argparse.Namespace) -> None:
         save_checkpoint(args.out, imported.make(), imported.process, card)
     except (OSError, SafetensorError) as error:
         raise OutputError(args.out, f"the checkpoint cannot be written: {error}") from error
+    note = without_diffusers(imported.network)
+    if note:
+        print(note)
     print(f"checkpoint written to {args.out}; see it with: ddpm sample {args.out} --n 4")
 
 
