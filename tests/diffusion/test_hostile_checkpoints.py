@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from diffusion.checkpoint import WEIGHTS
+from diffusion.checkpoint import WEIGHTS, CheckpointError, open_checkpoint
 from tests.tiny import save_tiny
 
 MEMORY_BYTES = 512 << 20
@@ -72,6 +72,32 @@ def header(text: bytes, size: int | None = None) -> bytes:
     return struct.pack("<Q", len(text) if size is None else size) + text
 
 
+INDEX, SHARD_INDEX = "model_index.json", f"{WEIGHTS}.index.json"
+
+
+def index_of(path: Path, files: list[str]) -> None:
+    """An index beside `path` that gives each file a tensor."""
+    weight_map = {f"tensor {number}": name for number, name in enumerate(files)}
+    path.with_name(SHARD_INDEX).write_text(json.dumps({"weight_map": weight_map}))
+
+
+def pipe_as_index(path: Path) -> None:
+    os.mkfifo(path.with_name(SHARD_INDEX))
+
+
+def pipe_as_shard(path: Path) -> None:
+    index_of(path, ["a.safetensors"])
+    os.mkfifo(path.with_name("a.safetensors"))
+
+
+def many_shards(path: Path) -> None:
+    index_of(path, [f"{number}.safetensors" for number in range(50_000)])
+
+
+def pipe_as_variant(path: Path) -> None:
+    os.mkfifo(path.with_name(WEIGHTS.replace(".s", ".fp16.s")))
+
+
 UNET_WEIGHTS = f"unet/{WEIGHTS}"
 CASES: dict[str, tuple[Damage, str, str]] = {
     "a pipe as the config": (replaced(CONFIG, os.mkfifo), CONFIG, "not a regular file"),
@@ -129,6 +155,18 @@ CASES: dict[str, tuple[Damage, str, str]] = {
         written(UNET_WEIGHTS, header(
             b'{"a": {"dtype": "F32", "shape": [4294967296, 4294967296], '
             b'"data_offsets": [0, 73786976294838206464]}}')), WEIGHTS, "not a whole"),
+    "a pipe as the index": (replaced(INDEX, os.mkfifo), INDEX, "not a regular file"),
+    "a device as the index": (replaced(INDEX, device), INDEX, "not a regular file"),
+    "a deep index": (written(INDEX, b"[" * 9_999), INDEX, "not readable JSON"),
+    "a pipe as the index of the weights": (replaced(UNET_WEIGHTS, pipe_as_index), SHARD_INDEX,
+                                           "not a regular file"),
+    "a pipe as a shard": (replaced(UNET_WEIGHTS, pipe_as_shard), "a.safetensors", "not a regular"),
+    "a million shards": (replaced(UNET_WEIGHTS, many_shards), SHARD_INDEX, "files, more than 1000"),
+    "a pipe as a variant": (replaced(UNET_WEIGHTS, pipe_as_variant), "fp16.safetensors",
+                            "not a regular file"),
+    "a chain that goes on for ever": (
+        edited(SCHEDULER, num_train_timesteps=100_000), SCHEDULER, "alpha_bar is below 1e-70"),
+    "another class": (edited(CONFIG, _class_name=["UNet2DModel"]), CONFIG, "_class_name: "),
     "no weights": (written(UNET_WEIGHTS, b""), WEIGHTS, "not a whole safetensors file"),
 }  # fmt: skip
 
@@ -163,3 +201,17 @@ def test_the_limit_of_memory_is_felt() -> None:
     code = OPEN.replace("open_checkpoint(folder)", f"bytearray({2 * MEMORY_BYTES})")
     ended = subprocess.run([sys.executable, "-c", code, "."], capture_output=True, text=True)
     assert "MemoryError" in ended.stderr
+
+
+def test_a_reason_is_short_whatever_the_files_hold(tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "tiny")
+    for name in ("unet/config.json", "scheduler/scheduler_config.json", "model_index.json"):
+        before = (folder / name).read_bytes()
+        for fields in ({"_class_name": "A" * 1_000_000}, {"A" * 1_000_000: ["B" * 1_000_000]}):
+            edited(name, **fields)(folder)
+            try:
+                open_checkpoint(folder)
+            except CheckpointError as error:
+                assert str(error).startswith(str(folder / name))
+                assert len(error.reason) <= 1000
+        (folder / name).write_bytes(before)

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgpack
 import numpy as np
+import safetensors.torch
 import torch
 from PIL import Image
 
@@ -35,16 +36,35 @@ from tests.tiny import save_tiny
 ROOT = Path(__file__).parent.parent.parent
 UNET, SCHEDULER, CARD = "unet/config.json", "scheduler/scheduler_config.json", "model_card.json"
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+SHARDS = tuple(f"diffusion_pytorch_model-0000{i}-of-00002.safetensors" for i in (1, 2))
+SHARD_INDEX = f"{WEIGHTS}.index.json"
+PIPELINE = "model_index.json"
+Files = dict[str, bytes]
+"""What is in files, by their paths."""
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
 Make = Callable[[Random], bytes]
 
 
 @cache
-def checkpoint_files(folder: Path) -> dict[str, bytes]:
+def checkpoint_files(folder: Path) -> Files:
     """The files of a small class-conditional checkpoint, which is written to a folder."""
     save_tiny(folder, num_classes=3, null_label=True)
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def sharded_files(files: Files) -> Files:
+    """The same checkpoint with its weights in two files, and their index."""
+    state = safetensors.torch.load(files[WEIGHTS])
+    names = sorted(state)
+    parts = {SHARDS[0]: names[:9], SHARDS[1]: names[9:]}
+    index = {"weight_map": {name: part for part, names in parts.items() for name in names}}
+    others = {name: content for name, content in files.items() if name != WEIGHTS}
+    shards = {
+        f"unet/{part}": safetensors.torch.save({name: state[name] for name in names})
+        for part, names in parts.items()
+    }
+    return {**others, **shards, SHARD_INDEX: json.dumps(index).encode()}
 
 
 def json_file(good: bytes) -> Make:

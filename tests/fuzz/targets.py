@@ -35,6 +35,8 @@ def targets(folder: Path) -> dict[str, Target]:
     """All of them, by name. `folder` is an empty one, for the files that they read."""
     files = inputs.checkpoint_files(folder / "seed")
     put(folder / "checkpoint", files)
+    sharded = inputs.sharded_files(files)
+    put(folder / "sharded", sharded)
 
     def of_checkpoint(name: str, make: Callable[[bytes], Make]) -> Target:
         return Target(
@@ -48,6 +50,14 @@ def targets(folder: Path) -> dict[str, Target]:
         return Target(make, lambda raw: read_data(path, raw), (DataError,))
 
     return {
+        "checkpoint pipeline": of_checkpoint(inputs.PIPELINE, inputs.json_file),
+        "checkpoint index": Target(
+            inputs.json_file(sharded[inputs.SHARD_INDEX]),
+            lambda raw: read_checkpoint(
+                folder / "sharded", inputs.SHARD_INDEX, raw, sharded[inputs.SHARD_INDEX]
+            ),
+            (CheckpointError,),
+        ),
         "checkpoint unet": of_checkpoint(inputs.UNET, inputs.json_file),
         "checkpoint scheduler": of_checkpoint(inputs.SCHEDULER, inputs.json_file),
         "checkpoint card": of_checkpoint(inputs.CARD, inputs.json_file),
@@ -73,7 +83,7 @@ def read_checkpoint(folder: Path, name: str, raw: bytes, good: bytes) -> None:
     path.write_bytes(raw)
     try:
         checkpoint = open_checkpoint(folder)
-        if name in (inputs.UNET, inputs.WEIGHTS):
+        if name in (inputs.UNET, inputs.WEIGHTS, inputs.SHARD_INDEX):
             checkpoint.load()
     finally:
         path.write_bytes(good)

@@ -13,8 +13,9 @@ from tests.fuzz.parent import CORPUS, Report, fuzz, replay
 from tests.fuzz.targets import Target, targets
 
 TARGETS = (
-    "checkpoint unet", "checkpoint scheduler", "checkpoint card", "checkpoint weights", "import",
-    "config", "data picture", "data npz", "data zip", "data idx", "data parquet", "wire",
+    "checkpoint pipeline", "checkpoint index", "checkpoint unet", "checkpoint scheduler",
+    "checkpoint card", "checkpoint weights", "import", "config", "data picture", "data npz",
+    "data zip", "data idx", "data parquet", "wire",
 )  # fmt: skip
 INPUTS = 200
 
