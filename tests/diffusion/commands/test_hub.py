@@ -9,6 +9,8 @@ import pytest
 
 from app.cli import main
 from diffusion.checkpoint import open_checkpoint
+from diffusion.evaluation.evaluate import _origin
+from tests.diffusion.evaluation.runs import arguments
 from tests.fake_hub import COMMIT, REPOSITORY, FakeHub, read_folder, serve
 from tests.tiny import save_tiny
 
@@ -36,6 +38,24 @@ def test_an_exported_card_says_where_it_came_from(fake: FakeHub, tmp_path: Path)
     assert card["source"] == {"hub": REPOSITORY, "revision": COMMIT}
     opened = open_checkpoint("mine")
     assert (opened.source, opened.revision) == (REPOSITORY, COMMIT)
+    assert fake.asked
+
+
+def test_a_report_names_the_commit(
+    fake: FakeHub, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = []
+    unmeasured = {
+        "evaluate.run": lambda evaluation: {**_origin(evaluation), "warnings": []},
+        "summary": lambda _: "",
+        "write": lambda report, _: reports.append(report),
+    }
+    for name, done in unmeasured.items():
+        monkeypatch.setattr(f"diffusion.commands.evaluate.{name}", done)
+    assert main(arguments(Path(REPOSITORY), data, tmp_path / "out")) == 0
+    (report,) = reports
+    assert (report["source"], report["revision"]) == (REPOSITORY, COMMIT)
+    assert report["command"].startswith(f"ddpm evaluate {REPOSITORY}@{COMMIT} ")
     assert fake.asked
 
 
