@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from diffusion.fields import MAX_SHOWN
 from diffusion.folders import MODELS
 from diffusion.sources.errors import CheckpointError
 from diffusion.sources.hub_cache import repository_of
@@ -77,8 +78,9 @@ def resolve(
     hub_id = HubId.parse(source)
     if hub_id is None:
         known = ", ".join(built_in_models())
+        shown = source if len(source) <= MAX_SHOWN else f"{source[:MAX_SHOWN]}…"
         raise CheckpointError(
-            f"{source}: not a built-in model ({known}), nor one that was named when the server "
+            f"{shown}: not a built-in model ({known}), nor one that was named when the server "
             "started, nor owner/name of a model on the Hugging Face Hub"
         )
     if not any(fnmatchcase(hub_id.repository, pattern) for pattern in allowed):
