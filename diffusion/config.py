@@ -183,8 +183,11 @@ class Config:
         if self.training.timesteps == "importance":
             require(loss == "bound", "timesteps", "importance", "uniform, but with loss bound")
         if self.training.min_snr_gamma is not None:
-            require(loss != "bound", "min_snr_gamma", self.training.min_snr_gamma,
-                    "left out with loss bound, which has its own weights")  # fmt: skip
+            gamma = self.training.min_snr_gamma
+            own = "left out with loss bound, which has its own weights"
+            require(loss != "bound", "min_snr_gamma", gamma, own)
+            zero = "left out with zero_terminal_snr: where SNR is 0, at t = T, its weight is 0 too"
+            require(not self.process.zero_terminal_snr, "min_snr_gamma", gamma, zero)
 
     @classmethod
     def read(cls, path: Path) -> Self:

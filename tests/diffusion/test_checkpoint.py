@@ -1,5 +1,6 @@
 """The diffusers folder: both layouts, old names, and every refusal with its reason."""
 
+import dataclasses
 import hashlib
 import json
 import subprocess
@@ -101,6 +102,15 @@ def test_the_same_weights_used_otherwise_have_another_fingerprint(
     assert after.fingerprint != before.fingerprint
 
 
+def test_a_field_that_came_later_leaves_older_fingerprints_as_they_were(tmp_path: Path) -> None:
+    """Jobs hold them, and are refused where they differ."""
+    opened = open_checkpoint(save_tiny(tmp_path / "tiny"))
+    process = dataclasses.asdict(opened.process)
+    del process["zero_terminal_snr"]
+    text = json.dumps([dataclasses.asdict(opened.unet), process, [], None], sort_keys=True)
+    assert opened.fingerprint == hashlib.sha256(text.encode()).hexdigest()
+
+
 def test_the_card_survives_and_names_null_label_and_classes(tmp_path: Path) -> None:
     model = open_checkpoint(save_tiny(tmp_path / "a", num_classes=3, null_label=True)).load()
     card = ModelCard("pets", 3, ("cat", "dog", "emu"), "photos", "ddpm train", {"steps": 5}, {})
@@ -129,9 +139,14 @@ def test_a_folder_without_a_card_works(tmp_path: Path) -> None:
         {"prediction_type": "v_prediction"},
         {"prediction_type": "sample", "beta_schedule": "squaredcos_cap_v2"},
         {"trained_betas": [0.1, 0.2, 0.9999], "num_train_timesteps": 3},
+        {"beta_schedule": "sigmoid"},
+        {"beta_schedule": "laplace"},
+        {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"},
+        {"rescale_betas_zero_snr": True, "prediction_type": "sample", "beta_schedule": "sigmoid"},
     ],
     ids=str,
 )
+@pytest.mark.filterwarnings("ignore:the process does not end in noise")
 def test_every_scheduler_we_know_comes_from_diffusers_and_goes_back(
     options: dict[str, Any], tmp_path: Path
 ) -> None:

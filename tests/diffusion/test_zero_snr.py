@@ -12,8 +12,10 @@ from torch import Tensor
 
 from diffusion.bound import Reverse, bound
 from diffusion.checkpoint import Checkpoint, open_checkpoint
-from diffusion.config import Prediction, ProcessConfig
+from diffusion.config import Config, Prediction, ProcessConfig, TrainingConfig
+from diffusion.fields import ConfigError
 from diffusion.guidance import Conditioning
+from diffusion.parameterization import min_snr_weight, target
 from diffusion.process import Process
 from diffusion.reverse import sample
 from diffusion.samplers import make_table
@@ -153,3 +155,24 @@ def test_the_bound_has_no_prior_and_no_gap(prediction: Prediction) -> None:
     assert bool((terms.x_0_mse < 1e-6).all())
     assert bool((terms.eps_mse < 1e-6).all())
     assert bool(terms.total.isfinite().all())
+
+
+def test_min_snr_weights_would_leave_the_first_step_of_every_chain_untrained() -> None:
+    process = ProcessConfig(T, zero_terminal_snr=True, prediction="v")
+    training = TrainingConfig(min_snr_gamma=5.0)
+    with pytest.raises(ConfigError, match="min_snr_gamma: 5.0 .* left out with zero_terminal_snr"):
+        Config(process=process, training=training)
+    Config(process=process)
+    table = Process.from_config(dataclasses.replace(process, beta_start=0.01, beta_end=0.5))
+    assert min_snr_weight("v", table, 5.0)[-1] == 0
+
+
+@pytest.mark.parametrize("prediction", ["v", "x_0"])
+def test_what_is_learned_at_t_T_is_the_image(prediction: Prediction) -> None:
+    config = ProcessConfig(
+        T, beta_start=0.01, beta_end=0.5, zero_terminal_snr=True, prediction=prediction
+    )
+    x_0, eps = draw(2, *SHAPE, seed=1), draw(2, *SHAPE, seed=2)
+    t = torch.full((2,), T - 1)
+    wanted = target(prediction, Process.from_config(config), x_0, t, eps)
+    assert torch.equal(wanted, x_0 if prediction == "x_0" else -x_0)
