@@ -9,7 +9,7 @@ from diffusion.checkpoint.configs import read_json
 from diffusion.checkpoint.errors import CheckpointError
 from diffusion.checkpoint.layout import CONFIG, INDEX, SCHEDULER
 from diffusion.checkpoint.opening import Checkpoint
-from diffusion.networks.registry import kind_of
+from diffusion.networks.registry import kind_of, without_diffusers
 from diffusion.pixels import PICTURE_CHANNELS
 from diffusion.scheduler_json import SAMPLER_FIELDS
 from diffusion.schedules import NOISE_LIMIT, has_zero_snr, make_beta, noise_left
@@ -114,7 +114,9 @@ def _weights(checkpoint: Checkpoint) -> dict[str, Any]:
 def _notes(checkpoint: Checkpoint) -> list[str]:
     """What a reader should know before use."""
     last = float((1 - make_beta(checkpoint.process)).prod())
-    return [*checkpoint.notes, *([noise_left(last)] if last > NOISE_LIMIT else [])]
+    only_here = without_diffusers(checkpoint.unet)
+    noise = noise_left(last) if last > NOISE_LIMIT else None
+    return [*checkpoint.notes, *(note for note in (only_here, noise) if note)]
 
 
 def samplers_of(checkpoint: Checkpoint) -> list[str]:

@@ -18,8 +18,7 @@ from diffusion.config import Config
 from diffusion.evaluation.card import ReportError, read_precisions, read_quality, recommend
 from diffusion.fields import from_dict
 from diffusion.model_card import ModelCard
-from diffusion.networks.config import NetworkConfig
-from diffusion.networks.registry import kind_of
+from diffusion.networks.registry import without_diffusers
 from diffusion.output import OutputError, check_writable
 from diffusion.training.batches import null_label
 from diffusion.training.states import damage_told, read_facts, saved_states
@@ -49,14 +48,6 @@ def _export(args: argparse.Namespace) -> None:
             f"report: {args.source} is a run; evaluate and export the checkpoint in its model/"
         )
     export_run(Path(args.source), args.out, ModelCard(name=args.name or args.out.name))
-
-
-def without_diffusers(network: NetworkConfig) -> str | None:
-    """Say that a network is one that diffusers cannot open, if it is."""
-    kind = kind_of(network)
-    if kind.is_diffusers:
-        return None
-    return f"diffusers has no {kind.name}: this package alone opens the checkpoint"
 
 
 def check_out(out: Path, *, force: bool) -> None:

@@ -11,13 +11,14 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from diffusion.checkpoint import save_checkpoint
-from diffusion.commands.export import check_out, without_diffusers
+from diffusion.commands.export import check_out
 from diffusion.config import check_channels
 from diffusion.fields import ConfigError
 from diffusion.importing.errors import ForeignError
 from diffusion.importing.projects import PROJECTS
 from diffusion.importing.reading import read_tensors
 from diffusion.model_card import ModelCard
+from diffusion.networks.registry import without_diffusers
 from diffusion.output import OutputError
 from diffusion.process import Process
 

@@ -84,19 +84,19 @@ def _network(tensors: Mapping[str, Tensor], args: argparse.Namespace) -> Lucidra
             "the network its last x_0_hat, is not known here"
         )
     levels = _levels(tensors)
-    attentions = [_part(tensors, f"downs.{level}.2.") for level in range(len(levels))]
-    heads = [_heads(attention, args.heads) for attention in attentions]
+    attentions = [f"downs.{level}.2" for level in range(len(levels))]
+    heads = [_heads(tensors.get(f"{name}.mem_kv"), args.heads) for name in attentions]
     return LucidrainsUnetConfig(
         sample_size=args.image_size,
         in_channels=in_channels,
         out_channels=out_channels,
         dim=size(tensors, "time_mlp.1.weight", 1),
         widths=(size(tensors, "init_conv.weight"), *levels),
-        full_attention=tuple("to_out.weight" in attention for attention in attentions),
+        full_attention=tuple(f"{name}.to_out.weight" in tensors for name in attentions),
         heads=tuple(heads),
         head_dim=tuple(
-            size(attention, "to_qkv.weight") // (3 * max(count, 1))
-            for attention, count in zip(attentions, heads, strict=True)
+            size(tensors, f"{name}.to_qkv.weight") // (3 * max(count, 1))
+            for name, count in zip(attentions, heads, strict=True)
         ),
         num_mem_kv=size(tensors, "mid_attn.mem_kv", 2) if "mid_attn.mem_kv" in tensors else 0,
         norm="rms" if "mid_block1.block1.norm.g" in tensors else "group",
@@ -109,16 +109,16 @@ def _levels(tensors: Mapping[str, Tensor]) -> list[int]:
     """The width below each level: that which its last layer gives."""
     widths: list[int] = []
     for level in range(MAX_LEVELS + 1):
-        layer = _part(tensors, f"downs.{level}.3.")
-        if not layer:
+        names = f"downs.{level}.3.1.weight", f"downs.{level}.3.weight"
+        found = [name for name in names if name in tensors]
+        if not found:
             break
-        widths.append(size(layer, "weight" if "weight" in layer else "1.weight"))
+        widths.append(size(tensors, found[0]))
     return widths
 
 
-def _heads(attention: Mapping[str, Tensor], unless_told: int) -> int:
+def _heads(memory: Tensor | None, unless_told: int) -> int:
     """How many heads an attention has: its learned keys and values are by head, (2, heads, …)."""
-    memory = attention.get("mem_kv")
     return max(memory.shape[1], 1) if memory is not None and memory.dim() == 4 else unless_told
 
 

@@ -39,3 +39,11 @@ def kind_of(config: NetworkConfig) -> NetworkKind:
 def make_network(config: NetworkConfig) -> Network:
     """Make the network that a configuration describes."""
     return kind_of(config).make(config)
+
+
+def without_diffusers(network: NetworkConfig) -> str | None:
+    """Say that a network is one that diffusers cannot open, if it is."""
+    kind = kind_of(network)
+    if kind.is_diffusers:
+        return None
+    return f"diffusers has no {kind.name}: this package alone opens the checkpoint"
