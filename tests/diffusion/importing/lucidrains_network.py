@@ -209,6 +209,25 @@ def loss_weight(objective: str, betas: Tensor, gamma: float) -> Tensor:
     return snr.clamp(max=gamma) / over[objective]
 
 
+def ddim(
+    shape: Shape, weights: Weights, betas: Tensor, objective: str, x: Tensor, kept: list[int]
+) -> Tensor:
+    """Their ddim_sample with eta 0 from x down through the timesteps kept, in float64: x_start is
+    clipped, and the noise follows from it."""
+    alpha_bar = (1 - betas).cumprod(0)
+    for now, then in zip(kept[::-1], [*kept[-2::-1], None], strict=True):
+        a, b = alpha_bar[now].sqrt(), (1 - alpha_bar[now]).sqrt()
+        made = output(shape, weights, x, torch.full((len(x),), now))
+        x_start = {
+            "pred_noise": (x - b * made) / a, "pred_x0": made, "pred_v": a * x - b * made,
+        }[objective].clamp(-1, 1)  # fmt: skip
+        if then is None:
+            return x_start
+        noise = (x - a * x_start) / b
+        x = alpha_bar[then].sqrt() * x_start + (1 - alpha_bar[then]).sqrt() * noise
+    return x
+
+
 def diffusion(
     weights: Weights, betas: Tensor, objective: str | None, gamma: float = math.inf
 ) -> Weights:

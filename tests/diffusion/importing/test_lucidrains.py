@@ -12,6 +12,8 @@ from torch import Tensor
 from app.cli import main
 from diffusion.checkpoint import Checkpoint, open_checkpoint
 from diffusion.networks.lucidrains import LucidrainsUnet
+from diffusion.noise import normal
+from diffusion.sampling import Request, Source, generate
 from tests.diffusion.importing import lucidrains_network as theirs
 from tests.diffusion.importing.lucidrains_network import Shape, Weights
 
@@ -93,6 +95,18 @@ def test_a_learned_variance_lies_between_the_two_fixed_ones(tmp_path: Path) -> N
     shape = Shape(out=6)
     file = saved(tmp_path, theirs.diffusion(theirs.drawn(shape), BETAS, "pred_noise"))
     assert imported(file).process.variance == "learned_range"
+
+
+@pytest.mark.parametrize("objective", ["pred_noise", "pred_x0", "pred_v"])
+def test_ddim_is_their_ddim(objective: str, tmp_path: Path) -> None:
+    shape, kept = Shape(), [9, 19, 29, 39, 49]
+    weights = theirs.drawn(shape)
+    checkpoint = imported(saved(tmp_path, theirs.diffusion(weights, BETAS, objective)))
+    source = Source.open(checkpoint.folder, "cpu", "eager")
+    made = generate(source, Request(seed=5, n=2, sampler="ddim", num_steps=len(kept)))
+    x_T = normal(torch.full((2,), 5), torch.arange(2), torch.zeros(2).long(), (3, 16, 16))
+    expected = theirs.ddim(shape, weights, BETAS, objective, x_T.double(), kept)
+    torch.testing.assert_close(made, expected.float(), rtol=1e-4, atol=1e-4)
 
 
 def edit(change: Callable[[Weights], Any]) -> Weights:
