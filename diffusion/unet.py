@@ -12,21 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffusion.networks.network import Network
-from diffusion.unet_blocks import (
-    Attention,
-    DownBlock,
-    FirstConv,
-    GroupNorm,
-    MidBlock,
-    Resnet,
-    TimeEmbedding,
-    UpBlock,
-    time_dim,
-)
+from diffusion.unet_blocks import DownBlock, MidBlock, UpBlock
 from diffusion.unet_config import UNetConfig
+from diffusion.unet_k_blocks import KDownBlock, KResnet, KUpBlock
+from diffusion.unet_layers import FirstConv, GroupNorm, Resnet, SelfAttention, TimeEmbedding
+from diffusion.unet_plan import Level, down_levels, groups_of, time_dim, up_levels
+from diffusion.unet_skip_blocks import SkipDownBlock, SkipUpBlock
 
 NEARLY_ZERO = 1e-5
 """The square root of the paper's variance scale 1e-10."""
+FOURIER_SCALE = 16
+"""The standard deviation of the frequencies of a Fourier embedding (Song et al. 2021)."""
 
 
 def timestep_embedding(
@@ -50,6 +46,28 @@ def timestep_embedding(
     return F.pad(torch.cat(parts, dim=-1), (0, dim % 2))  # an odd dim ends with a 0
 
 
+class FourierEmbedding(nn.Module):
+    """log t as sines and cosines of random frequencies, which are saved but not trained.
+
+    Source: Song et al. 2021, "Score-based generative modeling through SDEs", for NCSN++.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(count), requires_grad=False)
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw the frequencies."""
+        nn.init.normal_(self.weight, std=FOURIER_SCALE)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Embed t (B,), above 0, as (B, 2 count) float32."""
+        # In the order of diffusers, since angles reach thousands
+        angle = torch.log(t.float())[:, None] * self.weight[None, :] * 2 * math.pi
+        return torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1)
+
+
 class UNet(Network):
     """The network epsilon_theta(x_t, t, label); H and W are multiples of 2^(levels - 1)."""
 
@@ -61,18 +79,16 @@ class UNet(Network):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config = config
-        channels = config.block_out_channels
-        levels = range(len(channels))
-        self.conv_in = FirstConv(config.in_channels, channels[0], 3, padding=1)
-        if config.time_embedding_type == "learned":
-            self.time_proj = nn.Embedding(config.num_train_timesteps or 0, channels[0])
-        self.time_embedding = TimeEmbedding(channels[0], time_dim(config))
+        first = config.block_out_channels[0]
+        self.conv_in = FirstConv(config.in_channels, first, 3, padding=1)
+        self.time_proj = _time_proj(config)
+        self.time_embedding = TimeEmbedding(_embedded_dim(config), time_dim(config))
         self.class_embedding = _class_embedding(config)
-        self.down_blocks = nn.ModuleList([DownBlock(config, level) for level in levels])
+        self.down_blocks = nn.ModuleList([_down(config, level) for level in down_levels(config)])
         self.mid_block = MidBlock(config) if config.mid_block_type else None
-        self.up_blocks = nn.ModuleList([UpBlock(config, level) for level in levels])
-        self.conv_norm_out = GroupNorm(config.norm_num_groups, channels[0], config.norm_eps)
-        self.conv_out = nn.Conv2d(channels[0], config.out_channels, 3, padding=1)
+        self.up_blocks = nn.ModuleList([_up(config, level) for level in up_levels(config)])
+        self.conv_norm_out = GroupNorm(groups_of(config, first), first, config.norm_eps)
+        self.conv_out = nn.Conv2d(first, config.out_channels, 3, padding=1)
 
     def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         """Compute eps_hat (B,C,H,W) of x_t (B,C,H,W), t (B,) and label (B,) or None.
@@ -91,25 +107,31 @@ class UNet(Network):
                 label = self._embed_time(label)
             temb = temb + self.class_embedding(label)  # (B,D)
         # Down, every output kept as a skip connection
-        x = self.conv_in(2 * x_t - 1 if config.center_input_sample else x_t)
+        image = 2 * x_t - 1 if config.center_input_sample else x_t
+        x = self.conv_in(image)
         skips = [x]  # (B,channels[0],H,W), then each level's
         for down in self.down_blocks:
-            skips += down(skips[-1], temb)
-        x = skips[-1]
+            x, image, made = down(x, image, temb)
+            skips += made
         if self.mid_block is not None:
             x = self.mid_block(x, temb)
         # Up, using the skip connections from the last to the first
+        picture: Tensor | None = None  # what Skip blocks add to the output
         for up in self.up_blocks:
-            x = up(x, skips, temb)
+            x, picture = up(x, picture, skips, temb)
         # Back to the image's channels
         eps_hat: Tensor = self.conv_out(F.silu(self.conv_norm_out(x)))
+        if picture is not None:
+            eps_hat = eps_hat + picture
+        if config.time_embedding_type == "fourier":  # as diffusers has it
+            eps_hat = eps_hat / t[:, None, None, None]
         return eps_hat
 
     def _embed_time(self, t: Tensor) -> Tensor:
-        config = self.config
-        if config.time_embedding_type == "learned":
+        if self.time_proj is not None:
             embedded: Tensor = self.time_proj(t)
             return embedded
+        config = self.config
         return timestep_embedding(
             t,
             config.block_out_channels[0],
@@ -118,15 +140,52 @@ class UNet(Network):
         )
 
 
+def _time_proj(config: UNetConfig) -> nn.Module | None:
+    """What embeds t; None for the paper's sines and cosines, which have no weights."""
+    match config.time_embedding_type:
+        case "positional":
+            return None
+        case "learned":
+            return nn.Embedding(config.num_train_timesteps or 0, config.block_out_channels[0])
+        case "fourier":
+            return FourierEmbedding(config.block_out_channels[0])
+
+
+def _embedded_dim(config: UNetConfig) -> int:
+    """The width of t's embedding before its dense layers."""
+    parts = 2 if config.time_embedding_type == "fourier" else 1  # sines and cosines of as many
+    return parts * config.block_out_channels[0]
+
+
 def _class_embedding(config: UNetConfig) -> nn.Module | None:
     """What takes a label to the width of the time embedding; None for an unconditional network."""
     match config.class_embed_type:
         case "timestep":  # of the label, embedded as a timestep is
-            return TimeEmbedding(config.block_out_channels[0], time_dim(config))
+            return TimeEmbedding(_embedded_dim(config), time_dim(config))
         case "identity":
             return nn.Identity()
     rows = config.num_class_embeds
     return None if rows is None else nn.Embedding(rows, time_dim(config))
+
+
+def _down(config: UNetConfig, level: Level) -> nn.Module:
+    match level.kind.family:
+        case "plain":
+            return DownBlock(config, level)
+        case "skip":
+            return SkipDownBlock(config, level)
+        case "k":
+            return KDownBlock(config, level)
+
+
+def _up(config: UNetConfig, level: Level) -> nn.Module:
+    match level.kind.family:
+        case "plain":
+            return UpBlock(config, level)
+        case "skip":
+            return SkipUpBlock(config, level)
+        case "k":
+            return KUpBlock(config, level)
 
 
 @torch.no_grad()
@@ -140,9 +199,11 @@ def initialise(model: UNet) -> None:
         _draw_weights(module)
     # The last layer of each residual branch, and of the network
     for module in model.modules():
-        if isinstance(module, Resnet):
+        if isinstance(module, Resnet | KResnet):
             module.conv2.weight.mul_(NEARLY_ZERO)
-        if isinstance(module, Attention):
+        if isinstance(module, SkipUpBlock) and module.resamples:  # its picture is output
+            module.skip_conv.weight.mul_(NEARLY_ZERO)
+        if isinstance(module, SelfAttention):
             for parameter in module.to_out.parameters():
                 parameter.mul_(NEARLY_ZERO)
     model.conv_out.weight.mul_(NEARLY_ZERO)
@@ -158,3 +219,5 @@ def _draw_weights(module: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
         case nn.Embedding():
             nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
+        case FourierEmbedding():
+            module.draw()

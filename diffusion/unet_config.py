@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from diffusion.fields import require
+from diffusion.unet_plan import ALIAS, DOWN_TYPES, UP_TYPES, check_levels
 
 MAX_LEVELS, MAX_LAYERS, MAX_WIDTH = 10, 16, 16_384
 """Levels, residual blocks in a level, and channels of one: far above any network's. Without bounds
@@ -26,7 +27,7 @@ class UNetConfig:
     in_channels: int = 3
     out_channels: int = 3
     center_input_sample: bool = False
-    time_embedding_type: Literal["positional", "learned"] = "positional"
+    time_embedding_type: Literal["positional", "learned", "fourier"] = "positional"
     time_embedding_dim: int | None = None
     freq_shift: int = 0
     flip_sin_to_cos: bool = True
@@ -37,12 +38,12 @@ class UNetConfig:
     layers_per_block: int = 2
     mid_block_scale_factor: float = 1.0
     downsample_padding: int = 1
-    downsample_type: Literal["conv", "resnet"] = "conv"
-    upsample_type: Literal["conv", "resnet"] = "conv"
+    downsample_type: Literal["conv", "resnet"] | None = "conv"
+    upsample_type: Literal["conv", "resnet"] | None = "conv"
     dropout: float = 0.0
     act_fn: Literal["silu", "swish", "mish", "gelu", "relu"] = "silu"
     attention_head_dim: int | None = 8
-    norm_num_groups: int = 32
+    norm_num_groups: int | None = 32
     attn_norm_num_groups: int | None = None
     norm_eps: float = 1e-5
     resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
@@ -53,12 +54,12 @@ class UNetConfig:
 
     def __post_init__(self) -> None:
         self._check_numbers()
-        self._check_levels()
-        self._check_attention()
+        self._check_sizes()
+        check_levels(self)
         if self.time_embedding_type == "learned":
             count = self.num_train_timesteps
             require(count is not None, "num_train_timesteps", count, "set, for a learned embedding")
-        else:
+        if self.time_embedding_type == "positional":
             half = self.block_out_channels[0] // 2
             fits = self.freq_shift < max(half, 1)
             allowed = f"below {half}, half of the first block_out_channels"
@@ -69,13 +70,13 @@ class UNetConfig:
             ("in_channels", MAX_WIDTH),
             ("out_channels", MAX_WIDTH),
             ("layers_per_block", MAX_LAYERS),
-            ("norm_num_groups", MAX_WIDTH),
         ):
             value = getattr(self, name)
             require(1 <= value <= most, name, value, f"1..{most}")
         for name in (
             "time_embedding_dim",
             "attention_head_dim",
+            "norm_num_groups",
             "attn_norm_num_groups",
             "num_class_embeds",
             "num_train_timesteps",
@@ -89,42 +90,22 @@ class UNetConfig:
         require(0 <= eps < math.inf, "norm_eps", eps, "at least 0")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "0 or more and below 1")
 
-    def _check_levels(self) -> None:
+    def _check_sizes(self) -> None:
         channels = self.block_out_channels
-        levels, groups = len(channels), self.norm_num_groups
+        levels = len(channels)
         numbers = f"1..{MAX_LEVELS} numbers, one a level"
         require(1 <= levels <= MAX_LEVELS, "block_out_channels", channels, numbers)
-        for name, allowed in (
-            ("down_block_types", ("DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D")),
-            ("up_block_types", ("UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D")),
-        ):
+        for name, types in (("down_block_types", DOWN_TYPES), ("up_block_types", UP_TYPES)):
             blocks = getattr(self, name)
             require(len(blocks) == levels, name, blocks, f"{levels} blocks, one a level")
-            require(set(blocks) <= set(allowed), name, blocks, f"among {', '.join(allowed)}")
+            known = {block.removeprefix(ALIAS) for block in blocks} <= types.keys()
+            require(known, name, blocks, f"among {', '.join(types)}")
         for size in self.image_size:
             factor = 2 ** (levels - 1)
             fits = 0 < size <= MAX_SIDE and size % factor == 0
             require(fits, "sample_size", size, f"a multiple of {factor}, 1..{MAX_SIDE}")
         for count in channels:
-            fits = 0 < count <= MAX_WIDTH and count % groups == 0
-            require(fits, "block_out_channels", count, f"a multiple of {groups}, 1..{MAX_WIDTH}")
-
-    def _check_attention(self) -> None:
-        """Raise ConfigError where a level attends, and its heads or its norm do not fit it."""
-        channels, last = self.block_out_channels, self.block_out_channels[-1]
-        pairs = zip(self.down_block_types, self.up_block_types[::-1], strict=True)
-        attending = [
-            count for count, types in zip(channels, pairs, strict=True) if "Attn" in "".join(types)
-        ]
-        if self.mid_block_type and self.add_attention:
-            attending.append(last)
-            groups = self.attn_norm_num_groups
-            fits = groups is None or last % groups == 0
-            require(fits, "attn_norm_num_groups", groups, f"a divisor of {last}, or left out")
-        width = self.attention_head_dim
-        for count in attending:
-            fits = width is None or width <= count
-            require(fits, "attention_head_dim", width, f"at most {count}, a level's channels")
+            require(0 < count <= MAX_WIDTH, "block_out_channels", count, f"1..{MAX_WIDTH}")
 
     def check_labels(self) -> None:
         """Raise ConfigError unless the network can be told labels as they are here: 0, 1, 2, …"""

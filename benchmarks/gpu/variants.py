@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchmarks.machine import MatrixPrecision, use_tf32
 from diffusion.bfloat16 import in_bfloat16
 from diffusion.parameterization import EpsModel
-from diffusion.unet_blocks import FirstConv, GroupNorm, TimeEmbedding
+from diffusion.unet_layers import FirstConv, GroupNorm, TimeEmbedding
 
 Variant = Literal["f32", "tf32", "bf16", "bf16-nhwc", "served"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)

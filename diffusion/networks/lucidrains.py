@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from diffusion.networks.lucidrains_config import LucidrainsUnetConfig
 from diffusion.networks.network import Network
 from diffusion.unet import timestep_embedding
-from diffusion.unet_blocks import FirstConv, GroupNorm, attend
+from diffusion.unet_layers import FirstConv, GroupNorm, attend
 
 
 class RMSNorm(nn.Module):

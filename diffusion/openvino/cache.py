@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion import unet, unet_blocks
+from diffusion import unet, unet_layers
 from diffusion.atomic import PARTIAL
 from diffusion.devices import describe_processor
 from diffusion.file_cache import FileCache
@@ -190,7 +190,7 @@ def _sources(model: EpsModel, convert: Convert) -> list[str]:
     """The code that the network's layers are of, and what converts and compiles them."""
     names = {type(module).__module__ for module in model.modules()}
     layers = sorted(name for name in names if name.partition(".")[0] == PACKAGE)
-    whole = (unet, unet_blocks, fusion, precise, sys.modules[convert.__module__])
+    whole = (unet, unet_layers, fusion, precise, sys.modules[convert.__module__])
     return [inspect.getsource(code) for code in (*(sys.modules[name] for name in layers), *whole)]
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffusion.unet_blocks import Resnet, Upsample
+from diffusion.unet_layers import Resnet, Upsample
 
 
 def merge_upsamplers(model: nn.Module) -> None:

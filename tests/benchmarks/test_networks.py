@@ -7,7 +7,7 @@ import torch
 
 from benchmarks import networks
 from diffusion.checkpoint import open_checkpoint
-from diffusion.unet_blocks import FirstConv
+from diffusion.unet_layers import FirstConv
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from diffusion.fields import from_dict
 from diffusion.openvino.fusion import merge_norms, merge_time_projections, merge_upsamplers
 from diffusion.unet import UNet
-from diffusion.unet_blocks import Resnet, Upsample
 from diffusion.unet_config import UNetConfig
-from tests.diffusion.test_unet import inputs, random_config
+from diffusion.unet_layers import Resnet, Upsample
+from tests.unet_configs import inputs, network_fields
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_merged_upsamplers_compute_the_same(seed: int) -> None:
     torch.manual_seed(seed)
-    config = from_dict(UNetConfig, random_config(seed) | {"upsample_type": "conv"})
+    config = from_dict(UNetConfig, network_fields(seed) | {"upsample_type": "conv"})
     model = UNet(config).eval()
     x_t, t, label = inputs(config)
     with torch.no_grad():
@@ -33,7 +33,7 @@ def test_merged_upsamplers_compute_the_same(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_one_time_product_computes_the_same(seed: int) -> None:
     torch.manual_seed(seed)
-    config = from_dict(UNetConfig, random_config(seed))
+    config = from_dict(UNetConfig, network_fields(seed))
     model = UNet(config).eval()
     x_t, t, label = inputs(config)
     with torch.no_grad():

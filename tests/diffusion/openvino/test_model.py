@@ -19,9 +19,9 @@ from diffusion.parameterization import EpsModel
 from diffusion.process import Process
 from diffusion.unet import UNet
 from diffusion.unet_config import UNetConfig
-from tests.diffusion.test_unet import random_config
 from tests.processor import needs_bfloat16
 from tests.tiny import save_tiny
+from tests.unet_configs import network_fields
 
 
 @pytest.mark.parametrize("num_classes", [None, 3])
@@ -44,7 +44,7 @@ def test_batches_of_any_size_give_what_the_network_gives(
 def test_networks_of_any_kind_are_converted(seed: int) -> None:
     torch.manual_seed(seed)
     # OpenVINO 2026.4 compiles mish for some shapes only
-    config = from_dict(UNetConfig, random_config(seed) | {"act_fn": "gelu"})
+    config = from_dict(UNetConfig, network_fields(seed) | {"act_fn": "gelu"})
     process = Process.from_config(ProcessConfig(config.num_train_timesteps or 50))
     model = EpsModel(UNet(config), process, "eps").eval().requires_grad_(False)
     compiled = CompiledModel(model, 2, cache="")

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from diffusion.unet_blocks import Downsample, FirstConv, GroupNorm, Resnet, Upsample, attend
 from diffusion.unet_config import UNetConfig
+from diffusion.unet_layers import Downsample, FirstConv, GroupNorm, Resnet, Upsample, attend
+from diffusion.unet_plan import Widths
 
 CONFIG = UNetConfig(
     block_out_channels=(8, 8),
@@ -40,5 +41,6 @@ def test_resampling_halves_and_doubles_the_size(padding: int) -> None:
     x, temb = torch.zeros(2, 8, 6, 4), torch.zeros(2, 32)
     assert Downsample(8, padding)(x, temb).shape == (2, 8, 3, 2)
     assert Upsample(8)(x, temb).shape == (2, 8, 12, 8)
-    assert Resnet(CONFIG, 8, 4, resample=0.5)(x, temb).shape == (2, 4, 3, 2)
-    assert Resnet(CONFIG, 8, 4, resample=2.0)(x, temb).shape == (2, 4, 12, 8)
+    widths = Widths(8, 4, 4, (4, 4))
+    assert Resnet(CONFIG, widths, resample=0.5)(x, temb).shape == (2, 4, 3, 2)
+    assert Resnet(CONFIG, widths, resample=2.0)(x, temb).shape == (2, 4, 12, 8)
