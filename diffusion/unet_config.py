@@ -113,10 +113,13 @@ class UNetConfig:
         whole = "'timestep' or left out: a label is a whole number here, and not its own embedding"
         require(kind != "identity", "class_embed_type", kind, whole)
         if kind == "timestep":
+            embedding = self.time_embedding_type
+            allowed = "another with class_embed_type 'timestep', since the label 0 has no logarithm"
+            require(embedding != "fourier", "time_embedding_type", embedding, allowed)
             allowed = "the number of classes, which class_embed_type 'timestep' does not tell"
             require(count is not None, "num_class_embeds", count, allowed)
             rows = self.num_train_timesteps
-            fits = self.time_embedding_type != "learned" or rows is None or (count or 0) <= rows
+            fits = embedding != "learned" or rows is None or (count or 0) <= rows
             allowed = f"at most {rows}, the timesteps of which a label takes the embedding"
             require(fits, "num_class_embeds", count, allowed)
 
@@ -124,6 +127,11 @@ class UNetConfig:
     def max_timesteps(self) -> int | None:
         """The network knows t in 0 .. max_timesteps - 1: a learned embedding's rows; None: any."""
         return self.num_train_timesteps if self.time_embedding_type == "learned" else None
+
+    @property
+    def min_timestep(self) -> int:
+        """The least t that the network can be told: a Fourier embedding is of log t."""
+        return 1 if self.time_embedding_type == "fourier" else 0
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -113,7 +113,7 @@ class KDownBlock(KBlock):
         super().__init__(config, level, starts=not level.resamples)
         self.gives_skips = gives_skips(level)
         if level.resamples:
-            halved = FirFilter(level.resampler.out_channels, 0.5, "reflect")
+            halved = FirFilter(level.resampler.out_channels, 0.5, reflects=True)
             self.downsamplers = nn.ModuleList([halved])
 
     def forward(
@@ -137,7 +137,7 @@ class KUpBlock(KBlock):
         super().__init__(config, level, starts=not level.takes_skips)
         self.takes_skips = level.takes_skips
         if level.resamples:
-            doubled = FirFilter(level.resnets[-1].out_channels, 2.0, "reflect")
+            doubled = FirFilter(level.resnets[-1].out_channels, 2.0, reflects=True)
             self.upsamplers = nn.ModuleList([doubled])
 
     def forward(

@@ -106,27 +106,32 @@ class Upsample(nn.Module):
 class FirFilter(nn.Module):
     """Half or twice the size, smoothed by the filter [1 3 3 1] / 8 in both directions.
 
-    Beyond the border are zeros, or the image reflected (`pad_mode`).
+    Beyond the border are zeros, or with `reflects` the image's reflection.
     """
 
     kernel: Tensor  # (C,1,4,4)
 
-    def __init__(self, channels: int, factor: float, pad_mode: str = "constant") -> None:
+    def __init__(self, channels: int, factor: float, *, reflects: bool = False) -> None:
         super().__init__()
         self.channels = channels
         self.factor = factor
-        self.pad_mode = pad_mode
+        self.reflects = reflects
         taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
-        # Each pixel of twice the size gets a quarter of the taps in each direction
+        # Each pixel of twice the size gets a quarter of the taps
         kernel = torch.outer(taps, taps) * max(1.0, factor) ** 2
         self.register_buffer("kernel", kernel.repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Take x (B,C,H,W) to (B,C,H/2,W/2) or (B,C,2H,2W)."""
-        x = F.pad(x, (1, 1, 1, 1), self.pad_mode)
+        # Zeros are left to the convolutions: OpenVINO 2026.4 takes a pad before the transposed one
+        # for part of it, and gets its size wrong
+        if self.reflects:
+            x = F.pad(x, (1, 1, 1, 1), "reflect")
         if self.factor < 1:
-            return F.conv2d(x, self.kernel, stride=2, groups=self.channels)
-        return F.conv_transpose2d(x, self.kernel, stride=2, padding=3, groups=self.channels)
+            padding = 0 if self.reflects else 1
+            return F.conv2d(x, self.kernel, stride=2, padding=padding, groups=self.channels)
+        padding = 3 if self.reflects else 1
+        return F.conv_transpose2d(x, self.kernel, stride=2, padding=padding, groups=self.channels)
 
 
 class Resnet(nn.Module):

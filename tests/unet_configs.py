@@ -22,9 +22,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from diffusion.checkpoint import CheckpointError, open_checkpoint
-from diffusion.checkpoint.configs import read_unet
+from diffusion.checkpoint.configs import read_network
 from diffusion.fields import ConfigError
-from diffusion.unet import UNet
+from diffusion.networks.registry import make_network
 from diffusion.unet_config import UNetConfig
 
 Fields = dict[str, Any]
@@ -188,7 +188,7 @@ def here(theirs: Theirs, folder: Path, prediction: str = "epsilon") -> str:
     except CheckpointError as error:
         served = f"equal, but not served: {str(error).partition('config.json: ')[2]}"
         try:
-            ours = UNet(read_unet(folder / "unet" / "config.json")).eval()
+            ours = make_network(read_network(folder / "unet" / "config.json")).eval()
         except CheckpointError as refusal:
             return f"refused: {refusal}"
         ours.load_state_dict(theirs.network.state_dict())

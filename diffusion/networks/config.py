@@ -35,5 +35,9 @@ class NetworkConfig(Protocol):
     def max_timesteps(self) -> int | None:
         """The network knows t in 0 .. max_timesteps - 1; None: any."""
 
+    @property
+    def min_timestep(self) -> int:
+        """The least t that the network can be told."""
+
     def check_labels(self) -> None:
         """Raise ConfigError unless the network can be told labels as they are here: 0, 1, 2, …"""

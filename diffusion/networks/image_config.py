@@ -35,6 +35,11 @@ class ImageConfig:
         """The network knows t in 0 .. max_timesteps - 1; None: any."""
         return None
 
+    @property
+    def min_timestep(self) -> int:
+        """The least t that the network can be told."""
+        return 0
+
     def check_labels(self) -> None:
         """Raise nothing: a label is a whole number to all of these."""
 

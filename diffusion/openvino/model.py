@@ -220,12 +220,12 @@ def parts_of(size: int, threads: int) -> int:
 
 
 def examples(model: EpsModel, size: int) -> list[Tensor]:
-    """Make inputs of `size` rows for the network: noise as x_t, timesteps from 0 to T-1, and labels
-    where the model takes them."""
+    """Make inputs of `size` rows for the network: noise as x_t, timesteps from the least to T-1,
+    and labels where the model takes them."""
     generator = torch.Generator().manual_seed(0)
     config = model.config
     x_t = torch.randn(size, *config.image_shape, generator=generator)
-    t = torch.linspace(0, model.num_timesteps - 1, size).long()
+    t = torch.linspace(config.min_timestep, model.num_timesteps - 1, size).long()
     if config.num_class_embeds is None:
         return [x_t, t]
     return [x_t, t, torch.arange(size) % config.num_class_embeds]

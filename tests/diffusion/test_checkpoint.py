@@ -234,7 +234,7 @@ def in_card(**fields: Any) -> Callable[[Path], None]:
         ),
         (in_scheduler(thresholding=True), "thresholding: dynamic thresholding, by which"),
         (in_unet(down_block_types=["SkipDownBlock2D", "DownBlock2D"]), "down_block_types: "),
-        (in_unet(time_embedding_type="fourier"), "time_embedding_type: 'fourier' is not allowed"),
+        (in_unet(time_embedding_type="fourier"), "tensor time_proj.weight is missing"),
         (
             in_unet(time_embedding_type="learned", num_train_timesteps=10),
             "num_train_timesteps: 10 embedding rows, but the scheduler has 50 timesteps",
