@@ -175,6 +175,9 @@ class Config:
             raise ConfigError("label_dropout: needs num_class_embeds, one more than the classes")
         check_channels(self.unet, self.process)
         self.unet.check_labels()
+        embedding = self.unet.time_embedding_type
+        trained = "positional or learned, to be trained: t = 0 has no logarithm"
+        require(embedding != "fourier", "time_embedding_type", embedding, trained)
         loss, learned = self.training.loss, self.process.variance == "learned_range"
         if loss == "hybrid":
             require(learned, "loss", loss, "simple or bound, where the variance is not learned")

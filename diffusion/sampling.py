@@ -27,6 +27,7 @@ from diffusion.spacing import (
     SamplerName,
     Spacing,
     SpacingName,
+    check_chain,
     check_sampler,
     default_steps,
     default_variance,
@@ -159,8 +160,21 @@ class Request:
             if value and self.sampler != owner:
                 raise _refused(name, value, f"it applies to {owner}, not to {self.sampler}")
         _labels(checkpoint, self)
+        self._check_chain(checkpoint)
         if self.guidance_interval is not None:
             check_interval(self.guidance_interval, self.guidance, T)
+
+    def _check_chain(self, checkpoint: Checkpoint) -> None:
+        least = checkpoint.unet.min_timestep
+        if least == 0:
+            return
+        alpha_bar = Process.from_config(checkpoint.process).alpha_bar.tolist()
+        tuned = checkpoint.card.tuned
+        spacing = kept_timesteps(self.spacing, self.num_steps, self.sampler, alpha_bar, tuned)
+        try:
+            check_chain(spacing, least)
+        except ValueError as error:
+            raise _refused("spacing", self.spacing, str(error)) from None
 
     def table(self, process: Process, trained: Variance, tuned: Tuned) -> SamplerTable:
         """Make the sampler asked for; `trained` is the checkpoint's variance, `tuned` the lists on

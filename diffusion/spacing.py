@@ -202,6 +202,17 @@ def check_sampler(sampler: SamplerName, *, zero_snr: bool) -> None:
         )
 
 
+def check_chain(spacing: Spacing, min_timestep: int) -> None:
+    """Raise ValueError for a chain that would tell a network less than the t that it can be told,
+    counted as in the code."""
+    if spacing.kept[0] < min_timestep:
+        raise ValueError(
+            f"this model's network cannot be told t = {spacing.kept[0] + 1}, where the chain ends "
+            f"({len(spacing)} steps); take at most half of T steps, at even distances, or a list "
+            f"that ends at {min_timestep + 1} or above"
+        )
+
+
 def default_variance(trained: Variance, num_steps: int, num_timesteps: int) -> Variance:
     """Return the variance of Algorithm 2 where a request names none: the checkpoint's for the full
     chain, `fixed_small` for a shorter one.

@@ -208,6 +208,7 @@ def describe(options: Options, step_seconds: float) -> ModelInfo:
         name=card["name"] or folder.resolve().name,
         image_shape=(unet["in_channels"], *((size, size) if isinstance(size, int) else size)),
         num_timesteps=T,
+        min_timestep=0,
         schedule="linear",
         alpha_bar_T=alpha_bar[-1],
         alpha_bar=tuple(alpha_bar),

@@ -6,6 +6,7 @@ MODEL = ModelInfo(
     name="m",
     image_shape=(3, 8, 8),
     num_timesteps=100,
+    min_timestep=0,
     schedule="linear",
     alpha_bar_T=0.01,
     alpha_bar=tuple(0.01 ** (t / 100) for t in range(101)),

@@ -1,6 +1,7 @@
 """A checkpoint small enough to test with: random weights, a diffusers folder."""
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -20,11 +21,15 @@ def save_tiny(
     size: int = 8,
     num_timesteps: int = 50,
     learned_time: bool = False,
+    fourier_time: bool = False,
     prediction: Prediction = "eps",
     learned_range: bool = False,
 ) -> Path:
     """Write a seeded checkpoint; `null_label` adds a row for "no label" after the classes."""
     rows = None if num_classes is None else num_classes + null_label
+    embedding: Literal["positional", "learned", "fourier"] = "positional"
+    if learned_time or fourier_time:
+        embedding = "learned" if learned_time else "fourier"
     config = UNetConfig(
         sample_size=size,
         in_channels=channels,
@@ -35,7 +40,7 @@ def save_tiny(
         up_block_types=("AttnUpBlock2D", "UpBlock2D"),
         norm_num_groups=4,
         num_class_embeds=rows,
-        time_embedding_type="learned" if learned_time else "positional",
+        time_embedding_type=embedding,
         num_train_timesteps=num_timesteps if learned_time else None,
     )
     torch.manual_seed(0)

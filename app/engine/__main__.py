@@ -186,6 +186,7 @@ def describe(
         name=checkpoint.name,
         image_shape=checkpoint.unet.image_shape,
         num_timesteps=process.num_timesteps,
+        min_timestep=checkpoint.unet.min_timestep,
         schedule=checkpoint.process.schedule,
         alpha_bar_T=process.alpha_bar[-1].item(),
         alpha_bar=(1.0, *process.alpha_bar.tolist()),

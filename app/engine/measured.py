@@ -109,8 +109,14 @@ def warm_up(
             return _ready(runtime, make_board(used), before.curve, is_invariant=True)
     sizes = invariant_sizes(runtime, model, tell)
     board = make_board(sizes or runtime.batch_sizes)
-    is_conditional = model.config.num_class_embeds is not None
-    timing = step_seconds(process, board, is_conditional=is_conditional, tell=tell)
+    config = model.config
+    timing = step_seconds(
+        process,
+        board,
+        is_conditional=config.num_class_embeds is not None,
+        min_timestep=config.min_timestep,
+        tell=tell,
+    )
     if before is not None and before.curve.sizes == timing.curve.sizes:
         timing = together(before, timing)
     if sizes:

@@ -80,7 +80,12 @@ def invariant_sizes(
 
 
 def step_seconds(
-    process: Process, runner: Board[Any], *, is_conditional: bool, tell: Tell = tell_nobody
+    process: Process,
+    runner: Board[Any],
+    *,
+    is_conditional: bool,
+    min_timestep: int = 0,
+    tell: Tell = tell_nobody,
 ) -> Timing:
     """Seconds of one DDPM step for each of the runner's batch sizes, as the engine takes it: on all
     lanes of the runtime, with everything that it does besides.
@@ -91,7 +96,7 @@ def step_seconds(
     """
     rehearsal = Rehearsal(
         runner.batch_sizes,
-        process.num_timesteps,
+        process.num_timesteps if min_timestep == 0 else process.num_timesteps // 2,
         is_conditional=is_conditional,
         least_steps=runner.max_steps * LARGEST_STEPS,
         tell=tell,
@@ -118,7 +123,7 @@ class Rehearsal:
         least_steps: int = LARGEST_STEPS,
         tell: Tell = tell_nobody,
     ) -> None:
-        """`least_steps` are those of the largest batch, of a model with T steps."""
+        """`least_steps` are those of the largest batch; no chain has more than T."""
         self.seconds: dict[int, list[float]] = {size: [] for size in sizes}  # of a step, by size
         self.is_settled = False  # did the rounds agree in the end?
         self._largest = max(sizes)

@@ -16,6 +16,7 @@ from diffusion.labels import LabelError, Labels, check_interval
 from diffusion.spacing import (
     FormulaName,
     Spacing,
+    check_chain,
     check_sampler,
     default_variance,
     kept_timesteps,
@@ -158,9 +159,11 @@ def _spacing(request: SampleRequest, model: ModelInfo) -> Spacing:
         raise InvalidField("steps", steps, f"this model has T = {T}, so it must be 1..{T}")
     alpha_bar = model.alpha_bar[1:]  # from the paper's t = 1
     try:
-        return kept_timesteps(request.spacing, steps, request.sampler, alpha_bar, model.tuned)
+        spacing = kept_timesteps(request.spacing, steps, request.sampler, alpha_bar, model.tuned)
+        check_chain(spacing, model.min_timestep)
     except ValueError as error:
         raise InvalidField("spacing", request.spacing, str(error)) from None
+    return spacing
 
 
 def _spacing_told(request: SampleRequest, spacing: Spacing) -> FormulaName | tuple[int, ...]:

@@ -94,6 +94,7 @@ class ModelInfo:
     name: str
     image_shape: tuple[int, int, int]  # C, H, W
     num_timesteps: int
+    min_timestep: int  # the least t, by the code's count, that the network can be told
     schedule: str
     alpha_bar_T: float
     alpha_bar: tuple[float, ...]  # by the paper's t, 0..T

@@ -133,14 +133,19 @@ def _uses(source: str, checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
     why = None if is_picture else f"its images have {channels} channels; pictures have 1 or 3"
     needs_label = bool(checkpoint.classes) and checkpoint.card.null_label is None
     label = " --label 0" if needs_label else ""
+    starts = checkpoint.unet.min_timestep  # half of T steps end there or above
+    steps = f" --steps {max(1, checkpoint.process.num_timesteps // 2)}" if starts else ""
+    why_no_bound = "its network cannot be told t = 1" if starts else why
     data = shlex.quote(checkpoint.card.data) if checkpoint.card.data else "DATA"
     return {
         "served": _use(f"ddpm serve --checkpoint {name}", why),
         "sampled": {
-            **_use(f"ddpm sample {name}{label} --out images{'.png' if is_picture else '.npz'}"),
+            **_use(
+                f"ddpm sample {name}{label}{steps} --out images{'.png' if is_picture else '.npz'}"
+            ),
             "samplers": samplers_of(checkpoint),
         },
-        "bounded": _use(f"ddpm evaluate {name} --data {data} --out report", why),
+        "bounded": _use(f"ddpm evaluate {name} --data {data} --out report", why_no_bound),
         "exported": _use(f"ddpm export {name} FOLDER"),
     }
 

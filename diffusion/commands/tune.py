@@ -67,6 +67,10 @@ def _check_own(checkpoint: Checkpoint) -> None:
 
 
 def _check_length(checkpoint: Checkpoint) -> None:
+    if checkpoint.unet.min_timestep > 0:
+        raise RequestError(
+            f"{checkpoint.name}: its network cannot be told t = 1, where tuned chains end"
+        )
     T, least = checkpoint.process.num_timesteps, tuning.TUNED_STEPS.start
     if T < least:
         raise RequestError(

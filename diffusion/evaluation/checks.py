@@ -17,7 +17,12 @@ LEAST_IMAGES = 8
 
 
 def check_terms(checkpoint: Checkpoint, num_terms: int | None) -> None:
-    """Raise EvaluationError for more terms of the bound than the model's chain has."""
+    """Raise EvaluationError for more terms of the bound than the model's chain has, and for a model
+    whose network cannot be told every t of the bound."""
+    if checkpoint.unet.min_timestep > 0:
+        raise EvaluationError(
+            f"checkpoint: {checkpoint.name} has no bound: its network cannot be told t = 1"
+        )
     T = checkpoint.process.num_timesteps
     if num_terms is not None and num_terms > T:
         reason = f"it must be at most T, the steps of the model, {T}"

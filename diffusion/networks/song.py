@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from diffusion.networks.network import Network
 from diffusion.networks.song_config import NORM_GROUPS, SongUNetConfig
 from diffusion.unet import timestep_embedding
-from diffusion.unet_blocks import FirstConv, GroupNorm, attend
+from diffusion.unet_layers import FirstConv, GroupNorm, attend
 
 TABLES = "input_scale", "skip_scale", "output_scale", "noise_label"
 """The names of the tables over t, each (T,) float32."""

@@ -55,6 +55,11 @@ def test_defaults_are_the_papers() -> None:
         (TrainingConfig, {"ema_decay": 1.0}, "ema_decay: 1.0 is not allowed; it must be 0 or more"),
         (TrainingConfig, {"batch_size": 10, "accumulate": 3}, "accumulate: 3 .* divisor of batch"),
         (UNetConfig, {"block_out_channels": [8, 16]}, "down_block_types: .* must be 2 blocks"),
+        (
+            Config,
+            {"unet": {"time_embedding_type": "fourier"}},
+            "time_embedding_type: 'fourier' is not allowed; it must be positional or learned, to",
+        ),
         (Config, {"training": {"label_dropout": 0.1}}, "label_dropout: needs num_class_embeds"),
     ],
 )

@@ -197,6 +197,15 @@ def test_what_cannot_be_asked_for_is_refused_by_its_name(
         request_.check(labelled.checkpoint)
 
 
+def test_a_network_that_takes_log_t_is_sampled_by_chains_that_end_above_t_1(tmp_path: Path) -> None:
+    source = Source.open(save_tiny(tmp_path / "tiny", fourier_time=True), "cpu", "eager")
+    for refused in (Request(0, n=1), Request(0, n=1, num_steps=50), Request(0, 1, spacing=(50, 1))):
+        with pytest.raises(RequestError, match="spacing: .* cannot be told t = 1"):
+            refused.check(source.checkpoint)
+    for allowed in (Request(0, n=1, num_steps=25), Request(0, n=1, spacing=(50, 20, 2))):
+        assert generate(source, allowed).isfinite().all()
+
+
 def test_the_largest_seed_and_index_are_allowed(labelled: Source) -> None:
     Request(2**53 - 1, n=1, first_index=2**53 - 1).check(labelled.checkpoint)
     with pytest.raises(RequestError):

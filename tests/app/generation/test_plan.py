@@ -106,6 +106,13 @@ def test_a_chain_that_begins_at_alpha_bar_0_needs_a_sampler_that_can(sampler: st
         assert planned(zero, sampler="dpmpp", steps=8, spacing=spacing).submit.steps == 8
 
 
+def test_a_network_that_cannot_be_told_t_1_needs_a_chain_that_ends_above_it() -> None:
+    model = dataclasses.replace(MODEL, min_timestep=1)
+    field, value, reason = refusal(model, steps=100)
+    assert (field, value) == ("spacing", "even") and "cannot be told t = 1" in reason
+    assert planned(model, steps=50).submit.steps == 50
+
+
 def test_a_tuned_spacing_is_the_cards_list_and_stays_it() -> None:
     first = planned(sampler="unipc", steps=4, spacing="tuned", seed=1)
     assert (first.submit.kept, first.submit.steps) == ((4, 29, 69, 99), 4)

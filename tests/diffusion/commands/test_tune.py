@@ -76,6 +76,13 @@ def test_a_chain_of_fewer_steps_than_any_list_is_refused(
     assert "tiny: its chain has 3 steps; lists are of 4 or more" in capsys.readouterr().err
 
 
+def test_a_network_that_takes_log_t_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tune", str(save_tiny(tmp_path / "f", fourier_time=True)), *FLAGS]) == 2
+    assert "tiny: its network cannot be told t = 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

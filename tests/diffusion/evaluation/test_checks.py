@@ -36,6 +36,12 @@ def test_a_tuned_spacing_needs_its_list_on_the_card(tiny: Path) -> None:
     check_samplers(dataclasses.replace(checkpoint, card=card), tuned)
 
 
+def test_a_network_that_takes_log_t_has_no_bound(tmp_path: Path) -> None:
+    fourier = open_checkpoint(save_tiny(tmp_path / "fourier", fourier_time=True))
+    with pytest.raises(EvaluationError, match="tiny has no bound: its network cannot"):
+        check_terms(fourier, None)
+
+
 def test_more_terms_than_steps_are_refused(tiny: Path) -> None:
     check_terms(open_checkpoint(tiny), None)
     check_terms(open_checkpoint(tiny), 50)
