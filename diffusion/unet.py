@@ -73,7 +73,8 @@ class UNet(Network):
 
     config: UNetConfig
     exact_layers = re.compile(
-        r"conv_in|down_blocks\.0\.resnets\.0\.conv1|time_embedding\b|.*\.time_emb_proj"
+        r"conv_in|down_blocks\.0\.resnets\.0\.conv1|down_blocks\.\d+\.skip_conv"
+        r"|time_embedding\b|class_embedding\b|.*\.time_emb_proj|.*norm\d\.linear"
     )
 
     def __init__(self, config: UNetConfig) -> None:
