@@ -8,6 +8,7 @@ outputs of diffusers, and where it is refused the refusal must be one that the d
 """
 
 import argparse
+import copy
 import random
 import tempfile
 from collections import Counter
@@ -32,6 +33,8 @@ TOLERANCE = 1e-5
 """Of a difference, relative to the largest number of the output, or to 1 if that is larger."""
 TIMESTEPS = (1, 17, 999)
 LABELS = (1, 4, 2)
+EQUAL, AS_NEAR = "equal", "as near to float64 as diffusers"
+"""How the outcome of a network that agrees begins."""
 FAMILIES = (
     (
         ("DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D", "UNetResDownBlock2D"),
@@ -182,11 +185,11 @@ def here(theirs: Theirs, folder: Path, prediction: str = "epsilon") -> str:
     variance = "learned_range" if learned else "fixed_small"
     scheduler = DDPMScheduler(prediction_type=prediction, variance_type=variance)
     DDPMPipeline(theirs.network, scheduler).save_pretrained(folder)
-    served = "equal, and served"
+    served = "and served"
     try:
         ours = open_checkpoint(folder).load()
     except CheckpointError as error:
-        served = f"equal, but not served: {str(error).partition('config.json: ')[2]}"
+        served = f"but not served: {str(error).partition('config.json: ')[2]}"
         try:
             ours = make_network(read_network(folder / "unet" / "config.json")).eval()
         except CheckpointError as refusal:
@@ -194,7 +197,22 @@ def here(theirs: Theirs, folder: Path, prediction: str = "epsilon") -> str:
         ours.load_state_dict(theirs.network.state_dict())
     with torch.no_grad():
         outputs = ours(*inputs(fields))
-    return served if agrees(outputs, theirs.outputs) else "differs"
+    if agrees(outputs, theirs.outputs):
+        return f"{EQUAL}, {served}"
+    # Rounding is amplified where a norm's groups are of two numbers or so: in diffusers as well
+    exact = in_float64(theirs.network)
+    error, own = (float((made - exact).abs().max()) for made in (outputs, theirs.outputs))
+    return f"{AS_NEAR}, {served}" if error <= 2 * own else f"differs, {served}"
+
+
+@torch.no_grad()
+def in_float64(network: UNet2DModel) -> Tensor:
+    """Compute diffusers' outputs in float64."""
+    x_t, t, label = inputs(network.config)
+    if label is not None and label.is_floating_point():
+        label = label.double()
+    made: Tensor = copy.deepcopy(network).double()(x_t.double(), t, label).sample
+    return made
 
 
 def agrees(ours: Tensor, theirs: Tensor) -> bool:
@@ -215,7 +233,7 @@ def draws(seed: int) -> Iterator[Draw]:
             continue
         with tempfile.TemporaryDirectory() as folder:
             outcome = here(theirs, Path(folder), prediction)
-        yield Draw(fields, outcome, is_network=True, agrees=outcome.startswith("equal"))
+        yield Draw(fields, outcome, is_network=True, agrees=outcome.startswith((EQUAL, AS_NEAR)))
 
 
 def main() -> None:
@@ -232,7 +250,7 @@ def main() -> None:
             draw = next(made)
             (networks if draw.is_network else others)[draw.outcome] += 1
             if draw.is_network:
-                equal += draw.agrees
+                equal += draw.outcome.startswith(EQUAL)
                 blocks.update({*draw.fields["down_block_types"], *draw.fields["up_block_types"]})
                 bar.update()
             if not draw.agrees:

@@ -15,7 +15,17 @@ from diffusion.fields import ConfigError
 from diffusion.model_card import ModelCard
 from diffusion.unet import UNet, initialise
 from diffusion.unet_config import UNetConfig
-from tests.unet_configs import Theirs, agrees, draws, here, in_diffusers, inputs, network_fields
+from tests.unet_configs import (
+    AS_NEAR,
+    EQUAL,
+    Theirs,
+    agrees,
+    draws,
+    here,
+    in_diffusers,
+    inputs,
+    network_fields,
+)
 
 ROOT = Path(__file__).parents[2]
 PLAIN, SKIP, K = range(3)
@@ -41,7 +51,7 @@ def test_a_network_of_diffusers_gives_equal_outputs_here(seed: int, tmp_path: Pa
     theirs = in_diffusers(network_fields(seed))
     assert isinstance(theirs, Theirs), theirs
     outcome = here(theirs, tmp_path)
-    assert outcome.startswith("equal"), outcome
+    assert outcome.startswith((EQUAL, AS_NEAR)), outcome
 
 
 @pytest.mark.slow
