@@ -233,7 +233,10 @@ def in_card(**fields: Any) -> Callable[[Path], None]:
             "out_channels: 1 is not allowed; it must be 2 for in_channels 1, learned_range",
         ),
         (in_scheduler(thresholding=True), "thresholding: dynamic thresholding, by which"),
-        (in_unet(down_block_types=["SkipDownBlock2D", "DownBlock2D"]), "down_block_types: "),
+        (
+            in_unet(down_block_types=["SkipDownBlock2D", "DownBlock2D"]),
+            "in_channels: 1 is not allowed; it must be 3, for Skip blocks",
+        ),
         (in_unet(time_embedding_type="fourier"), "tensor time_proj.weight is missing"),
         (
             in_unet(time_embedding_type="learned", num_train_timesteps=10),
