@@ -135,7 +135,7 @@ class UNet(Network):
         config = self.config
         return timestep_embedding(
             t,
-            config.block_out_channels[0],
+            config.time_proj_dim,
             freq_shift=config.freq_shift,
             flip_sin_to_cos=config.flip_sin_to_cos,
         )
@@ -147,15 +147,15 @@ def _time_proj(config: UNetConfig) -> nn.Module | None:
         case "positional":
             return None
         case "learned":
-            return nn.Embedding(config.num_train_timesteps or 0, config.block_out_channels[0])
+            return nn.Embedding(config.num_train_timesteps or 0, config.time_proj_dim)
         case "fourier":
-            return FourierEmbedding(config.block_out_channels[0])
+            return FourierEmbedding(config.time_proj_dim)
 
 
 def _embedded_dim(config: UNetConfig) -> int:
     """The width of t's embedding before its dense layers."""
     parts = 2 if config.time_embedding_type == "fourier" else 1  # sines and cosines of as many
-    return parts * config.block_out_channels[0]
+    return parts * config.time_proj_dim
 
 
 def _class_embedding(config: UNetConfig) -> nn.Module | None:

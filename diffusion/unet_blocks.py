@@ -115,7 +115,7 @@ class MidBlock(nn.Module):
             # As diffusers decides whether this attention has a norm, and of how many groups
             default = groups if config.resnet_time_scale_shift == "default" else None
             attention_groups = config.attn_norm_num_groups or default
-            head_dim = config.attention_head_dim or channels  # the paper has one head
+            head_dim = config.head_dim(channels)
             self.attentions = nn.ModuleList(
                 [Attention(channels, head_dim, attention_groups, config.norm_eps, scale)]
             )

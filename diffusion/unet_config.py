@@ -60,7 +60,7 @@ class UNetConfig:
             count = self.num_train_timesteps
             require(count is not None, "num_train_timesteps", count, "set, for a learned embedding")
         if self.time_embedding_type == "positional":
-            half = self.block_out_channels[0] // 2
+            half = self.time_proj_dim // 2
             fits = self.freq_shift < max(half, 1)
             allowed = f"below {half}, half of the first block_out_channels"
             require(fits, "freq_shift", self.freq_shift, allowed)
@@ -122,6 +122,15 @@ class UNetConfig:
             fits = embedding != "learned" or rows is None or (count or 0) <= rows
             allowed = f"at most {rows}, the timesteps of which a label takes the embedding"
             require(fits, "num_class_embeds", count, allowed)
+
+    def head_dim(self, channels: int) -> int:
+        """Return the channels of a head, in an attention of so many; the paper has one head."""
+        return self.attention_head_dim or channels
+
+    @property
+    def time_proj_dim(self) -> int:
+        """The width of t's embedding before its dense layers; a Fourier embedding has twice it."""
+        return self.block_out_channels[0]
 
     @property
     def max_timesteps(self) -> int | None:

@@ -148,7 +148,7 @@ def _level(
 ) -> Level:
     attention_groups = MOST_GROUPS if kind.family == "skip" else config.norm_num_groups or 0
     resampler = _widths(config, kind, out, out)
-    head_dim = config.attention_head_dim or out
+    head_dim = config.head_dim(out)
     return Level(kind, depth, resnets, attention_groups, head_dim, resamples, resampler)
 
 
@@ -232,7 +232,7 @@ def _check_ends(config: "UNetConfig") -> None:
         return
     _check_groups(config, config.mid_block_type, last, groups_of(config, last))
     if config.add_attention:
-        _check_head(config.attention_head_dim or last, last)
+        _check_head(config.head_dim(last), last)
         groups = config.attn_norm_num_groups
         fits = groups is None or last % groups == 0
         require(fits, "attn_norm_num_groups", groups, f"a divisor of {last}, or left out")

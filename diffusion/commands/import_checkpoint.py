@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +50,9 @@ def run(args: argparse.Namespace) -> None:
     note = without_diffusers(imported.network)
     if note:
         print(note)
-    print(f"checkpoint written to {args.out}; see it with: ddpm sample {args.out} --n 4")
+    label = "" if imported.network.num_class_embeds is None else " --label 0"
+    see = f"ddpm sample {shlex.quote(str(args.out))} --n 4{label}"
+    print(f"checkpoint written to {args.out}; see it with: {see}")
 
 
 @contextmanager

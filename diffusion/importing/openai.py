@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from diffusion.config import ProcessConfig, Variance
+from diffusion.fields import from_dict, to_dict
 from diffusion.importing.errors import ForeignError
 from diffusion.importing.openai_names import split_qkv, table
 from diffusion.importing.project import Imported
 from diffusion.importing.renaming import network_in, rename, shapes, size
+from diffusion.networks.adm_config import ADMConfig
 from diffusion.unet import timestep_embedding
 from diffusion.unet_config import UNetConfig
 
@@ -53,7 +55,8 @@ def read(tensors: dict[str, Tensor], args: argparse.Namespace) -> Imported:
     new_order = getattr(args, "use_new_attention_order", False)
 
     def split(tensor: Tensor) -> tuple[Tensor, ...]:
-        return split_qkv(tensor, network.attention_head_dim, new_order=new_order)
+        head_dim = network.head_dim(tensor.shape[0] // 3)
+        return split_qkv(tensor, head_dim, new_order=new_order)
 
     expected = shapes(network)
     named = rename(tensors, table(network, expected), expected, _hint, split)
@@ -102,14 +105,16 @@ def _check_flags(tensors: dict[str, Tensor], args: argparse.Namespace) -> None:
 
 def _network(tensors: dict[str, Tensor], args: argparse.Namespace) -> UNetConfig:
     mult = _mult(args)
-    widths = tuple(args.num_channels * factor for factor in mult)
+    widths = tuple(int(args.num_channels * factor) for factor in mult)
     steps = [args.image_size // side for side in _numbers("attention_resolutions", args)]
     attends = [2**level in steps for level in range(len(mult))]
     updown = getattr(args, "resblock_updown", False)
     in_channels = size(tensors, "input_blocks.0.0.weight", 1)
     rescaled = args.rescale_timesteps and args.diffusion_steps != RESCALED_T
     attending = {width for width, attend in zip(widths, attends, strict=True) if attend}
-    return UNetConfig(
+    head_dim, heads = _heads(args, attending | {widths[-1]})
+    narrow = widths[0] != args.num_channels  # the embedding of t has num_channels all the same
+    unet = UNetConfig(
         sample_size=args.image_size,
         in_channels=in_channels,
         out_channels=in_channels * (1 + args.learn_sigma),
@@ -119,13 +124,18 @@ def _network(tensors: dict[str, Tensor], args: argparse.Namespace) -> UNetConfig
         up_block_types=_blocks("Up", attends[::-1], updown),
         downsample_type="resnet" if updown else "conv",
         upsample_type="resnet" if updown else "conv",
-        attention_head_dim=_head_dim(args, attending | {widths[-1]}),
+        attention_head_dim=head_dim,
         attn_norm_num_groups=32,
         resnet_time_scale_shift="scale_shift" if args.use_scale_shift_norm else "default",
         num_class_embeds=size(tensors, "label_emb.weight") if args.class_cond else None,
         time_embedding_type="learned" if rescaled else "positional",
+        time_embedding_dim=4 * args.num_channels if narrow else None,
         num_train_timesteps=args.diffusion_steps if rescaled else None,
     )
+    if heads is None and not narrow:
+        return unet
+    more = {"num_attention_heads": heads, "time_proj_width": args.num_channels if narrow else None}
+    return from_dict(ADMConfig, {**to_dict(unet), **more})
 
 
 def _blocks(way: Literal["Down", "Up"], attends: list[bool], updown: bool) -> tuple[str, ...]:
@@ -134,7 +144,7 @@ def _blocks(way: Literal["Down", "Up"], attends: list[bool], updown: bool) -> tu
     return tuple(f"Attn{way}Block2D" if attend else without for attend in attends)
 
 
-def _mult(args: argparse.Namespace) -> list[int]:
+def _mult(args: argparse.Namespace) -> list[float]:
     """The factors of each level's channels."""
     if not args.channel_mult and args.image_size not in CHANNEL_MULT:
         known = ", ".join(map(str, CHANNEL_MULT))
@@ -142,12 +152,9 @@ def _mult(args: argparse.Namespace) -> list[int]:
             f"--channel_mult: missing; only of images of {known} pixels does that project know it"
         )
     text = args.channel_mult or CHANNEL_MULT[args.image_size]
-    if not re.fullmatch(r"1(,\d{1,4})*", text):
-        raise ForeignError(
-            f"--channel_mult: {text} is not allowed; it must be whole numbers from 1 on, as "
-            "1,2,3,4: in a UNet2DModel the first level is as wide as the embedding of t"
-        )
-    return [int(factor) for factor in text.split(",")]
+    if not re.fullmatch(r"\d{1,4}(\.\d{1,4})?(,\d{1,4}(\.\d{1,4})?)*", text):
+        raise ForeignError(f"--channel_mult: {text!r} is not allowed; it must be as 1,2,3,4")
+    return [float(factor) for factor in text.split(",")]
 
 
 def _numbers(flag: str, args: argparse.Namespace) -> list[int]:
@@ -157,31 +164,27 @@ def _numbers(flag: str, args: argparse.Namespace) -> list[int]:
     return [int(number) for number in text.split(",")]
 
 
-def _head_dim(args: argparse.Namespace, widths: set[int]) -> int | None:
-    """The channels of a head, which a UNet2DModel has in common at all levels; None: one head."""
+def _heads(args: argparse.Namespace, widths: set[int]) -> tuple[int | None, int | None]:
+    """The channels of a head, where these are the same in attentions of all widths, and else the
+    number of heads; None and None: one head."""
     head_channels = getattr(args, "num_head_channels", -1)
     if head_channels != -1:
         odd = [width for width in sorted(widths) if head_channels < 1 or width % head_channels]
         if odd:
             raise ForeignError(f"--num_head_channels: {head_channels} does not divide {odd[0]}")
-        return int(head_channels)
+        return int(head_channels), None
     heads = args.num_heads
     if args.num_heads_upsample not in (-1, heads):
         raise ForeignError(
-            f"--num_heads_upsample: {args.num_heads_upsample} is not allowed; a UNet2DModel has as "
+            f"--num_heads_upsample: {args.num_heads_upsample} is not allowed; our network has as "
             f"many heads on the way up as down, {heads}"
         )
-    if heads == 1:
-        return None
-    shown = ", ".join(map(str, sorted(widths)))
     if heads < 1 or any(width % heads for width in widths):
+        shown = ", ".join(map(str, sorted(widths)))
         raise ForeignError(f"--num_heads: {heads} does not divide all of {shown} channels")
-    if len(widths) > 1:
-        raise ForeignError(
-            f"--num_heads: {heads} heads at levels of {shown} channels are of different widths; a "
-            "UNet2DModel has heads of one width, so this network cannot be one"
-        )
-    return int(min(widths) // heads)
+    if heads == 1:
+        return None, None
+    return (None, heads) if len(widths) > 1 else (int(min(widths) // heads), None)
 
 
 def _process(args: argparse.Namespace) -> ProcessConfig:

@@ -91,9 +91,7 @@ def _attention(theirs: str, ours: str) -> Table:
     }
 
 
-def split_qkv(
-    tensor: Tensor, head_dim: int | None, *, new_order: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def split_qkv(tensor: Tensor, head_dim: int, *, new_order: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Take apart the weight (3C, C), or the bias (3C,), that makes q, k and v.
 
     In the new order all of q comes first, then k and v; in the old one each head's q, k and v.
@@ -102,6 +100,6 @@ def split_qkv(
         q, k, v = tensor.chunk(3)
         return q, k, v
     C = tensor.shape[0] // 3
-    by_head = tensor.reshape(-1, 3, head_dim or C, *tensor.shape[1:])  # (heads, 3, head_dim, …)
+    by_head = tensor.reshape(-1, 3, head_dim, *tensor.shape[1:])  # (heads, 3, head_dim, …)
     q, k, v = (by_head[:, i].reshape(C, *tensor.shape[1:]) for i in range(3))
     return q, k, v

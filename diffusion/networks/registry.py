@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from diffusion.networks.adm_config import ADMConfig
 from diffusion.networks.config import NetworkConfig
 from diffusion.networks.lucidrains import LucidrainsUnet
 from diffusion.networks.lucidrains_config import LucidrainsUnetConfig
@@ -28,12 +29,13 @@ UNET = NetworkKind("UNet2DModel", UNetConfig, UNet, is_diffusers=True)
 """The kind that is trained here, and meant where a config.json names none."""
 LUCIDRAINS = NetworkKind("LucidrainsUnet", LucidrainsUnetConfig, LucidrainsUnet, is_diffusers=False)
 SONG = NetworkKind("SongUNet", SongUNetConfig, SongUNet, is_diffusers=False)
-KINDS = {kind.name: kind for kind in (UNET, LUCIDRAINS, SONG)}
+ADM = NetworkKind("ADMUNet", ADMConfig, UNet, is_diffusers=False)
+KINDS = {kind.name: kind for kind in (UNET, LUCIDRAINS, SONG, ADM)}
 
 
 def kind_of(config: NetworkConfig) -> NetworkKind:
     """Return the kind that a configuration is of."""
-    return next(kind for kind in KINDS.values() if isinstance(config, kind.config))
+    return next(kind for kind in KINDS.values() if type(config) is kind.config)
 
 
 def make_network(config: NetworkConfig) -> Network:

@@ -21,7 +21,7 @@ class Shape:
 
     size: int = 16
     width: int = 32
-    mult: tuple[int, ...] = (1, 2)
+    mult: tuple[float, ...] = (1, 2)
     blocks: int = 1
     attends: tuple[int, ...] = (8,)
     heads: int = 1
@@ -35,6 +35,10 @@ class Shape:
 
     def heads_of(self, channels: int) -> int:
         return channels // self.head_channels if self.head_channels else self.heads
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return tuple(int(self.width * factor) for factor in self.mult)
 
 
 def norm(channels: int) -> nn.GroupNorm:
@@ -129,14 +133,15 @@ class OpenAINetwork(nn.Module):
         self.time_embed = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
         if shape.classes:
             self.label_emb = nn.Embedding(shape.classes, dim)
-        first = nn.Conv2d(shape.channels, width, 3, padding=1)
+        now = shape.widths[0]
+        first = nn.Conv2d(shape.channels, now, 3, padding=1)
         self.input_blocks = nn.ModuleList([nn.ModuleList([first])])
         self.output_blocks = nn.ModuleList()
-        now, side, skips = width, shape.size, [width]
-        for level, mult in enumerate(shape.mult):
+        side, skips = shape.size, [now]
+        for level, after in enumerate(shape.widths):
             for _ in range(shape.blocks):
-                self.input_blocks.append(self.layer(now, width * mult, side))
-                now = width * mult
+                self.input_blocks.append(self.layer(now, after, side))
+                now = after
                 skips.append(now)
             if level < len(shape.mult) - 1:
                 smaller = Residual(shape, now, now, "down") if shape.updown else Shrink(now)
@@ -148,8 +153,8 @@ class OpenAINetwork(nn.Module):
         )
         for level in reversed(range(len(shape.mult))):
             for i in range(shape.blocks + 1):
-                block = self.layer(now + skips.pop(), width * shape.mult[level], side)
-                now = width * shape.mult[level]
+                block = self.layer(now + skips.pop(), shape.widths[level], side)
+                now = shape.widths[level]
                 if level > 0 and i == shape.blocks:
                     block.append(Residual(shape, now, now, "up") if shape.updown else Grow(now))
                     side *= 2

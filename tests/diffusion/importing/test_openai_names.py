@@ -29,7 +29,7 @@ def test_q_k_and_v_come_head_by_head_or_all_of_q_first() -> None:
     assert [part.tolist() for part in split_qkv(old, 2, new_order=False)] == expected
     assert [part.tolist() for part in split_qkv(new, 2, new_order=True)] == expected
     # One head: both are the same
-    assert [part.tolist() for part in split_qkv(new, None, new_order=False)] == expected
+    assert [part.tolist() for part in split_qkv(new, 4, new_order=False)] == expected
 
 
 def test_the_rows_of_a_weight_are_split_as_its_bias_is() -> None:

@@ -9,6 +9,7 @@ from diffusion.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from diffusion.config import ProcessConfig
 from diffusion.importing.edm import edm_chain
 from diffusion.model_card import ModelCard
+from diffusion.networks.adm_config import ADMConfig
 from diffusion.networks.config import NetworkConfig
 from diffusion.networks.lucidrains_config import LucidrainsUnetConfig
 from diffusion.networks.registry import make_network
@@ -24,6 +25,11 @@ CONFIGS: dict[str, NetworkConfig] = {
     "SongUNet": SongUNetConfig(
         sample_size=8, in_channels=3, out_channels=3, model_channels=16, channel_mult=(1, 2),
         num_blocks=1, attn_resolutions=(4,), label_dim=3, num_train_timesteps=T,
+    ),
+    "ADMUNet": ADMConfig(
+        sample_size=8, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
+        down_block_types=("AttnDownBlock2D",) * 2, up_block_types=("AttnUpBlock2D",) * 2,
+        num_attention_heads=2, time_proj_width=16, num_class_embeds=3,
     ),
 }  # fmt: skip
 """By the `_class_name` of its kind."""
