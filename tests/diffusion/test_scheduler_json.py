@@ -1,4 +1,4 @@
-"""The process in diffusers' words and back; test_checkpoint holds it against diffusers itself."""
+"""The process in diffusers' words and back; checkpoint/test_saving holds it against diffusers itself."""
 
 from typing import Any
 

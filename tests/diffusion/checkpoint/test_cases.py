@@ -154,10 +154,11 @@ def test_every_scheduler_of_diffusers_has_been_judged() -> None:
     "name", ["DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "RePaintPipeline", "MyPipeline", None]
 )
 def test_a_pipeline_of_network_and_scheduler_is_served(folder: Path, name: str | None) -> None:
+    before = open_checkpoint(folder)
     edit(folder / INDEX, _class_name=name)
-    open_checkpoint(folder)
+    assert open_checkpoint(folder) == before
     (folder / INDEX).unlink()
-    open_checkpoint(folder)
+    assert open_checkpoint(folder) == before
 
 
 @pytest.mark.parametrize(
