@@ -25,8 +25,31 @@ class ProtocolError(ValueError):
 
 
 @dataclass(frozen=True)
+class Load:
+    """Load a checkpoint and keep it under the key `model`, beside what is loaded; the answers are
+    Starting, again and again, then Loaded or Unusable.
+
+    `name` is what clients call it. `sha256` are the weights that it must have; None: any. It
+    computes at most `max_batch` rows at once; 0: as many as the engine chooses.
+    """
+
+    model: str
+    checkpoint: str
+    name: str
+    sha256: str | None = None
+    max_batch: int = 0
+
+
+@dataclass(frozen=True)
+class Unload:
+    """Forget a model, of which no job is left, and give back its memory; the answer is Unloaded."""
+
+    model: str
+
+
+@dataclass(frozen=True)
 class Submit:
-    """A job: samples `indices` of `seed`, all by one sampler.
+    """A job: samples `indices` of `seed`, all by one sampler, of the model with the key `model`.
 
     `labels` has one entry for each index; None where the model is unconditional. `kept` are the
     timesteps as `Spacing` has them; None: `steps` at even distances. `guided` is the first position
@@ -38,6 +61,7 @@ class Submit:
     """
 
     id: str
+    model: str
     seed: int
     indices: tuple[int, ...]
     labels: tuple[int, ...] | None
@@ -125,9 +149,10 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Starting:
-    """What an engine that is not ready yet does: `step` in words, of which `done` of `total` parts
-    are begun; `total` is 0 where it has none that can be counted."""
+    """What an engine does to load a model: `step` in words, of which `done` of `total` parts are
+    begun; `total` is 0 where it has none that can be counted."""
 
+    model: str
     step: str
     done: int = 0
     total: int = 0
@@ -137,17 +162,29 @@ class Starting:
 
 
 @dataclass(frozen=True)
-class Ready:
-    """The model is loaded and warm."""
+class Loaded:
+    """A model is loaded and warm. It took `seconds`, and takes about `memory_bytes` of the memory
+    of the engine's device."""
 
-    model: ModelInfo
+    model: str
+    info: ModelInfo
+    seconds: float
+    memory_bytes: int
 
 
 @dataclass(frozen=True)
 class Unusable:
-    """The engine could not start, and is about to end."""
+    """A model could not be loaded; the others go on."""
 
+    model: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Unloaded:
+    """A model is forgotten."""
+
+    model: str
 
 
 @dataclass(frozen=True)
@@ -192,16 +229,19 @@ class Failed:
 
 @dataclass(frozen=True)
 class Limited:
-    """Memory ran out in a step; batches have at most this many rows from now on."""
+    """Memory ran out in a step; batches of the model have at most this many rows from now on."""
 
+    model: str
     max_rows: int
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Steps taken in batches of one size since the last such message: their number, the rows in
-    them without the padding, their seconds, and the chains that had to make room for others."""
+    """Steps of a model taken in batches of one size since the last such message: their number, the
+    rows in them without the padding, their seconds, and the chains that had to make room for
+    others."""
 
+    model: str
     batch_size: int
     steps: int
     rows: int
@@ -210,6 +250,7 @@ class Counts:
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
+            self.model,
             self.batch_size,
             self.steps + other.steps,
             self.rows + other.rows,
@@ -219,12 +260,25 @@ class Counts:
 
 
 Event = Frame | Finished | Done | Failed
-Message = Submit | Cancel | Pause | Starting | Ready | Unusable | Limited | Counts | Event
+Message = (
+    Load
+    | Unload
+    | Submit
+    | Cancel
+    | Pause
+    | Starting
+    | Loaded
+    | Unusable
+    | Unloaded
+    | Limited
+    | Counts
+    | Event
+)
 KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
-        Submit, Cancel, Pause, Starting, Ready, Unusable, Limited, Counts, Frame, Finished, Done,
-        Failed,
+        Load, Unload, Submit, Cancel, Pause, Starting, Loaded, Unusable, Unloaded, Limited, Counts,
+        Frame, Finished, Done, Failed,
     )
 }  # fmt: skip
 
@@ -232,8 +286,8 @@ KINDS: dict[str, type[Message]] = {
 def encode(message: Message) -> bytes:
     """A message as it goes over the wire, with its length first."""
     fields = {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
-    if isinstance(message, Ready):
-        fields["model"] = dataclasses.asdict(message.model)
+    if isinstance(message, Loaded):
+        fields["info"] = dataclasses.asdict(message.info)
     body: bytes = msgpack.packb({**fields, "kind": type(message).__name__})
     return HEADER.pack(len(body)) + body
 

@@ -11,13 +11,11 @@ AUTO = 0
 
 @dataclass(frozen=True)
 class Options:
-    """The settings of one engine."""
+    """The settings of one engine, whatever models it loads."""
 
-    checkpoint: str
     device: str
     runtime: str
     threads: int
-    max_batch: int  # AUTO: the engine chooses
     precision: PrecisionName = "auto"
     cache: str | None = None  # as diffusion.file_cache takes it
     log_format: Literal["text", "json"] = "text"
