@@ -39,6 +39,11 @@ class SampleRequest(BaseModel):
         0, ge=0, le=MAX_INTEGER,
         description="The images are numbers first_index .. first_index + n - 1 of this seed.",
     )  # fmt: skip
+    model: str | None = Field(
+        None,
+        max_length=64,
+        description="Name of the model, one of `GET /models`. null: the server's first.",
+    )
     sampler: SamplerName = Field(
         "ddpm",
         description="ddpm: Algorithm 2 of the paper; ddim: DDIM; dpmpp: DPM-Solver++(2M); unipc: "
@@ -239,6 +244,65 @@ class Model(BaseModel):
         description="Whether requests need an API key: `Authorization: Bearer KEY`."
     )
     limits: Limits
+
+
+class Replacement(BaseModel):
+    """The version that is to take the place of a model's present one."""
+
+    state: Literal["loading", "failed"]
+    detail: str | None = Field(
+        description="What is being done to load it, or why it could not be loaded."
+    )
+
+
+class ModelEntry(BaseModel):
+    """One of the server's models: whether it is loaded, and what `GET /model` says of it."""
+
+    name: str = Field(description="What requests call it in their field `model`.")
+    default: bool = Field(description="Whether requests that name no model get this one.")
+    state: Literal["ready", "loading", "unloaded"] = Field(
+        description="ready: requests are run at once. unloaded: the first request loads it, and "
+        "is told to come back."
+    )
+    detail: str | None = Field(
+        description="While it loads, what is being done; where it could not be loaded, why."
+    )
+    replacement: Replacement | None = Field(
+        description="The version that is to take its place; null: none."
+    )
+    load_seconds: float | None = Field(description="Seconds that its last load took.")
+    memory_bytes: int | None = Field(
+        description="Memory that it takes on each device while it is loaded, about."
+    )
+    used_at: datetime | None = Field(description="When it was last asked for images.")
+    model: Model | None = Field(
+        description="What `GET /model` says of it; null until it has been loaded once."
+    )
+
+
+class ModelList(BaseModel):
+    """The answer of `GET /models`."""
+
+    models: list[ModelEntry] = Field(description="In their order; the first is the default.")
+    loadable: list[str] = Field(
+        description="Names of the built-in models that `POST /models/{name}` can load besides."
+    )
+
+
+class LoadRequest(BaseModel):
+    """Which checkpoint a model is to be loaded from."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, json_schema_extra=tell_defaults
+    )
+
+    checkpoint: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="Name of a built-in model, or a folder that the server was started with. null: "
+        "what the model was loaded from last.",
+    )
 
 
 class Readiness(BaseModel):

@@ -1,12 +1,10 @@
-"""What the server says about itself: /model, /livez, /readyz and /metrics."""
+"""What the server says about itself: /livez, /readyz and /metrics."""
 
-from dataclasses import asdict
-
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from app.generation.schemas import Limits, Model, Readiness
+from app.generation.schemas import Readiness
 from app.http.problems import Problem, problem_response
 from app.jobs.background import OPENING
 from app.routes import openapi
@@ -16,23 +14,6 @@ from app.routes.errors import RESTART_SECONDS
 PROBES = ("/livez", "/readyz", "/metrics")
 """Paths that machines ask again and again: their log lines are of level DEBUG."""
 router = APIRouter(tags=["system"])
-
-
-@router.get(
-    "/model",
-    summary="Describe the model",
-    responses={**openapi.OK, **openapi.DOOR, **openapi.NOT_READY},
-)
-async def get_model(request: Request, services: ServicesDep) -> Model:
-    """The model's origin and measured quality, how it is run, and the limits of requests:
-    those of the client, if the request has its API key."""
-    client = request.scope["state"].get("client")
-    own = services.settings if client is None else client.limits
-    limits = Limits.model_validate({name: getattr(own, name) for name in Limits.model_fields})
-    needs_key = services.clients.need_key
-    return Model.model_validate(
-        {**asdict(services.pool.model), "needs_key": needs_key, "limits": limits}
-    )
 
 
 @router.get("/livez", summary="Is the process alive?", responses=openapi.OK)
