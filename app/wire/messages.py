@@ -174,10 +174,12 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Unusable:
-    """A model could not be loaded; the others go on."""
+    """A model could not be loaded; the others go on. `has_changed`: its weights are not those that
+    it must have, so another try is of no use."""
 
     model: str
     reason: str
+    has_changed: bool = False
 
 
 @dataclass(frozen=True)
