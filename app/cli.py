@@ -138,13 +138,22 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--server",
         metavar="URL",
-        help="let this server make the images: CHECKPOINT is the name of the model it serves, "
+        help="let this server make the images: CHECKPOINT is the name of a model that it serves, "
         "--batch-size the images in one request, and its API key, if it needs one, is read from "
         "DDPM_API_KEY",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="with --server, the model's name there, instead of CHECKPOINT",
     )
     sample_here: Command = parser.get_default("run")
 
     def sample(args: argparse.Namespace) -> None:
+        if args.server and args.checkpoint is None and args.model is None:
+            parser.error("the model is missing: name it as CHECKPOINT, or with --model")
+        if args.server is None and args.model:
+            parser.error("--model is for --server: name the model as CHECKPOINT")
         if args.server is None:
             sample_here(args)
         else:

@@ -133,7 +133,7 @@ def _add_sample(commands: Any) -> None:
         "Generate images with Algorithm 2 or a faster sampler.",
         "ddpm sample mnist --n 10 --label 0 1 2 3 4 5 6 7 8 9 --sampler ddim --out digits.png",
     )
-    _add_checkpoint(parser)
+    _add_checkpoint(parser, nargs="?")  # a server may be asked for a model by another flag
     sample_flags.add_images(parser)
     sample_flags.add_chain(parser)
     _add_runtime(parser,
@@ -221,8 +221,8 @@ def _add_import(commands: Any) -> None:
         help="whose checkpoint it is"))
 
 
-def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint",
+def _add_checkpoint(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    parser.add_argument("checkpoint", nargs=nargs,
         help="checkpoint's folder, name of a built-in model, or owner/name[@revision] of a model "
         "on the Hugging Face Hub")
 

@@ -14,6 +14,7 @@ from app.client.errors import (
     BrokenAnswer,
     ClientError,
     Conflict,
+    Forbidden,
     Gone,
     InvalidRequest,
     JobCancelled,
@@ -33,7 +34,15 @@ from app.client.errors import (
     Unreachable,
 )
 from app.client.requests import SampleRequest, TrajectoryRequest
-from app.client.results import Frame, Job, Model, Sample, Samples, Trajectories
+from app.client.results import (
+    Frame,
+    Job,
+    Model,
+    Sample,
+    Samples,
+    ServedModel,
+    Trajectories,
+)
 
 __all__ = [
     "AsyncClient",
@@ -42,6 +51,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Conflict",
+    "Forbidden",
     "Frame",
     "Gone",
     "InvalidRequest",
@@ -57,6 +67,7 @@ __all__ = [
     "Sample",
     "SampleRequest",
     "Samples",
+    "ServedModel",
     "ServerError",
     "StorageFull",
     "TimedOut",

@@ -132,9 +132,15 @@ def _refused(call: Call, answer: Answer) -> ProblemError:
     failure.job_id = call.job_id
     if isinstance(failure, NotFound) and call.job_id is not None:
         failure.detail += "; it may have been cancelled or deleted"
-    elif answer.status in NO_SUCH_PATH:  # the service has all other paths
+    elif answer.status in NO_SUCH_PATH and not _may_be_missing(call, answer):
         failure.detail = f"there is no ddpm server at {answer.address.removesuffix(call.path)}"
     return failure
+
+
+def _may_be_missing(call: Call, answer: Answer) -> bool:
+    """Does the service itself say that there is no such thing? It has all paths but those."""
+    is_problem = answer.headers.get("content-type", "").startswith("application/problem+json")
+    return is_problem and call.path.startswith("/models/")
 
 
 def _check_type(call: Call, answer: Answer) -> None:

@@ -42,25 +42,35 @@ def sample(args: argparse.Namespace) -> None:
         except ClientError as error:  # which names the address itself
             raise RemoteError(str(error)) from error
     output.write(images)
-    print(f"{args.n} samples of {args.checkpoint} on {args.server} written to {args.out}")
+    name = args.model or args.checkpoint
+    print(f"{args.n} samples of {name} on {args.server} written to {args.out}")
 
 
 def _fetch(client: Client, args: argparse.Namespace) -> Array:
     """Fetch the images, uint8 (n,H,W,C)."""
-    served = client.model()
-    name = Path(args.checkpoint).name
-    if served.name not in (name, name.partition("@")[0]):  # of the Hub, with a revision behind
-        reason = f"{args.server} serves {served.name!r}"
-        raise RemoteError(f"checkpoint: {args.checkpoint!r} is not allowed: {reason}")
+    name = _model_name(client, args)
+    max_samples = client.model(name).limits["max_samples"]
     parts = []
     with tqdm(total=args.n, desc="sampling", unit="image") as bar:
-        for request in _requests(args, served.limits["max_samples"]):
+        for request in _requests(args, name, max_samples):
             parts.append(client.sample(request).array)
             bar.update(request.n)
     return np.concatenate(parts)
 
 
-def _requests(args: argparse.Namespace, max_samples: int) -> Iterator[SampleRequest]:
+def _model_name(client: Client, args: argparse.Namespace) -> str:
+    """The server's name of the model that the flags name. Raises RemoteError where it has none."""
+    served = [model.name for model in client.models()]
+    field, value = ("model", args.model) if args.model else ("checkpoint", args.checkpoint)
+    # A model of the Hub is called by its name alone, whatever its revision.
+    name = args.model or Path(args.checkpoint.partition("@")[0]).name
+    if name not in served:
+        names = ", ".join(map(repr, served))
+        raise RemoteError(f"{field}: {value!r} is not allowed: {args.server} serves {names}")
+    return name
+
+
+def _requests(args: argparse.Namespace, model: str, max_samples: int) -> Iterator[SampleRequest]:
     """Split the samples into requests that the server allows. No sample depends on its request."""
     one_label = args.label[0] if args.label and len(args.label) == 1 else None
     labels = spread(args.label, args.n) if args.label and one_label is None else None
@@ -71,6 +81,7 @@ def _requests(args: argparse.Namespace, max_samples: int) -> Iterator[SampleRequ
             n=n,
             seed=args.seed,
             first_index=args.first_index + start,
+            model=model,
             sampler=args.sampler,
             steps=args.steps,
             spacing=None if args.spacing == "even" else args.spacing,

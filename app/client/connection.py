@@ -7,14 +7,14 @@ from typing import Self, TypeVar
 
 import httpx
 
-from app.client import flows, job_flows
+from app.client import flows, job_flows, model_flows
 from app.client.arguments import headers, seconds, server_url
 from app.client.effects import Flow
 from app.client.patience import Patience
 from app.client.perform import perform, perform_async
 from app.client.progress import job_bar, partial_file, transfer_bar
 from app.client.requests import SampleRequest, TrajectoryRequest
-from app.client.results import Frame, Job, Model, Samples, Trajectories
+from app.client.results import Frame, Job, Model, Samples, ServedModel, Trajectories
 
 T = TypeVar("T")
 
@@ -64,9 +64,32 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def model(self) -> Model:
-        """Return the model that the server serves, and its limits."""
-        return self._one(flows.model(self._patience))
+    def model(self, name: str | None = None) -> Model:
+        """Return what the server says of a model, and its limits; None: of its first model.
+
+        Raises NotFound where it has no model of this name.
+        """
+        return self._one(model_flows.model(name, self._patience))
+
+    def models(self) -> tuple[ServedModel, ...]:
+        """Return all models of the server; the first is the one that requests get by default."""
+        return self._one(model_flows.models(self._patience))
+
+    def load_model(self, name: str, checkpoint: str | None = None) -> ServedModel:
+        """Have the server load a model, or a new version of one, in the background.
+
+        `checkpoint` is one that the server may load; None: what the model was loaded from last. A
+        new version serves once it is warm. Raises Forbidden without an administrator's API key,
+        InvalidRequest for a checkpoint that the server may not load.
+        """
+        return self._one(model_flows.load(name, checkpoint, self._patience))
+
+    def unload_model(self, name: str) -> ServedModel:
+        """Have the server give back a model's memory; the next request for it loads it again.
+
+        Raises Forbidden without an administrator's API key, NotFound for another name.
+        """
+        return self._one(model_flows.unload(name, self._patience))
 
     def sample(self, request: SampleRequest = ONE) -> Samples:
         """Return images, when all of them are finished."""
@@ -184,9 +207,21 @@ class AsyncClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def model(self) -> Model:
-        """Return the model that the server serves, and its limits."""
-        return await self._one(flows.model(self._patience))
+    async def model(self, name: str | None = None) -> Model:
+        """Return what the server says of a model: see `Client.model`."""
+        return await self._one(model_flows.model(name, self._patience))
+
+    async def models(self) -> tuple[ServedModel, ...]:
+        """Return all models of the server; the first is the one that requests get by default."""
+        return await self._one(model_flows.models(self._patience))
+
+    async def load_model(self, name: str, checkpoint: str | None = None) -> ServedModel:
+        """Have the server load a model: see `Client.load_model`."""
+        return await self._one(model_flows.load(name, checkpoint, self._patience))
+
+    async def unload_model(self, name: str) -> ServedModel:
+        """Have the server give back a model's memory: see `Client.unload_model`."""
+        return await self._one(model_flows.unload(name, self._patience))
 
     async def sample(self, request: SampleRequest = ONE) -> Samples:
         """Return images, when all of them are finished."""

@@ -66,8 +66,13 @@ class Unauthorized(ProblemError):
     """401: the API key is missing or wrong."""
 
 
+class Forbidden(ProblemError):
+    """403: the API key does not allow this."""
+
+
 class NotFound(ProblemError):
-    """404: there is no such job; it may have been cancelled. Or the address has a wrong path."""
+    """404: there is no such model, or no such job; it may have been cancelled. Or the address has a
+    wrong path."""
 
 
 class JobCancelled(NotFound):
@@ -128,6 +133,7 @@ class StorageFull(ProblemError):
 
 KINDS: dict[int, type[ProblemError]] = {
     401: Unauthorized,
+    403: Forbidden,
     404: NotFound,
     406: NotAcceptable,
     409: Conflict,

@@ -1,7 +1,7 @@
 """The client's operations as flows, which are generators of effects without input or output.
 
 `Client` and `AsyncClient` only perform the effects. So retries and resuming are written once, and
-tested without a network or a clock. Those of jobs are in `job_flows`.
+tested without a network or a clock. Those of jobs are in `job_flows`, of models in `model_flows`.
 """
 
 from dataclasses import replace
@@ -18,18 +18,12 @@ from app.client.calls import (
     seed_of,
     unreachable,
 )
-from app.client.effects import Answer, Call, Emit, Flow
+from app.client.effects import Answer, Emit, Flow
 from app.client.errors import OverLimit, Unavailable, from_problem
 from app.client.events import Event, EventReader
 from app.client.patience import Patience
 from app.client.requests import SampleRequest, TrajectoryRequest, check_request
-from app.client.results import Frame, Model, Samples, Trajectories
-
-
-def model(patience: Patience) -> Flow[Model]:
-    """GET /model."""
-    answer = yield from answered(Call("GET", "/model"), patience)
-    yield Emit(reading.read_model(answer.content))
+from app.client.results import Frame, Samples, Trajectories
 
 
 def sample(request: SampleRequest, patience: Patience) -> Flow[Samples]:

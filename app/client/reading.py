@@ -13,7 +13,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from app.client.errors import BrokenAnswer
-from app.client.results import Frame, Job, Model, Sample, Samples, Trajectories, decode_png
+from app.client.results import (
+    Frame,
+    Job,
+    Model,
+    Sample,
+    Samples,
+    ServedModel,
+    Trajectories,
+    decode_png,
+)
 
 T = TypeVar("T")
 
@@ -65,6 +74,19 @@ def read_model(content: bytes) -> Model:
     return _pick(Model, read_object(content))
 
 
+def read_models(content: bytes) -> tuple[ServedModel, ...]:
+    """Read the answer of GET /models. Raises BrokenAnswer when it is no list of models."""
+    entries = read_object(content).get("models")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise BrokenAnswer("not a list of models: is the server of another version?")
+    return tuple(map(_served_model, entries))
+
+
+def read_served_model(content: bytes) -> ServedModel:
+    """Read the answer of GET /models/{name}. Raises BrokenAnswer when it is no such model."""
+    return _served_model(read_object(content))
+
+
 def read_object(content: bytes | str) -> dict[str, Any]:
     """Read a JSON object. Raises BrokenAnswer for anything else."""
     try:
@@ -84,6 +106,12 @@ def _pick(kind: type[T], body: Mapping[str, Any]) -> T:
         what = f"{kind.__name__} without {', '.join(missing)}"
         raise BrokenAnswer(f"{what}: is the server of another version?")
     return kind(**{name: body[name] for name in names})
+
+
+def _served_model(entry: Mapping[str, Any]) -> ServedModel:
+    described = entry.get("model")
+    model = _pick(Model, described) if isinstance(described, dict) else None
+    return _pick(ServedModel, {**entry, "model": model})
 
 
 def _sample(entry: Mapping[str, Any]) -> Sample:

@@ -21,6 +21,8 @@ class SampleRequest:
     `guidance_interval` is [t_high, t_low]: guidance applies at these t alone, and elsewhere a step
     costs half.
 
+    `model` is one of the names that `Client.models` gives; None: the server's first.
+
     `labels` is for class-conditional models: one label for all images, or `n` of them. `eta` is for
     ddim only, `variance` for ddpm only. The server checks the values: InvalidRequest names the
     field.
@@ -29,6 +31,7 @@ class SampleRequest:
     n: int = 1
     seed: int | None = None
     first_index: int = 0
+    model: str | None = None
     sampler: Literal["ddpm", "ddim", "dpmpp", "unipc", "ipndm"] = "ddpm"
     steps: int | None = None
     spacing: Literal["even", "quadratic", "log_snr", "karras", "tuned"] | Sequence[int] | None = (

@@ -222,7 +222,7 @@ class Job:
 
 @dataclass(frozen=True, repr=False)
 class Model:
-    """The model that the server serves, and how it runs it.
+    """A model that the server serves, and how it runs it.
 
     `image_shape` is (C,H,W), `num_timesteps` is T, `alpha_bar` has a value for each t = 0..T (1 at
     t = 0). `classes` has the labels' names and is empty for an unconditional model. `sha256` is of
@@ -277,6 +277,31 @@ class Model:
     @property
     def _runs(self) -> str:
         return f"{self.runtime} in {self.precision} on {self.device}"
+
+
+@dataclass(frozen=True, repr=False)
+class ServedModel:
+    """One of a server's models. A request for one that is `unloaded` loads it, and waits for that.
+
+    `default` says whether it is the one that requests get which name none. `detail` says what is
+    being done while it loads, or why it could not be loaded. `model` is None until it has been
+    loaded once.
+    """
+
+    name: str
+    default: bool
+    state: Literal["ready", "loading", "unloaded"]
+    detail: str | None
+    model: Model | None
+
+    def __repr__(self) -> str:
+        detail = "" if self.detail is None else f": {self.detail}"
+        return f"ServedModel({self.name}, {self.state}{detail})"
+
+    def _repr_html_(self) -> str:
+        state = self.state if self.detail is None else f"{self.state}: {self.detail}"
+        described = "" if self.model is None else self.model._repr_html_()
+        return f"{display.table([('name', self.name), ('state', state)])}{described}"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ const DOWNLOADS = { ZIP: "application/zip", NumPy: "application/x-npz" };
 const SUFFIXES = { ZIP: "zip", NumPy: "npz" };
 
 /**
- * @typedef {{id: string, seed: number, sampler: string, steps: number, status: string, total: number,
+ * @typedef {{id: string, model: string, seed: number, sampler: string, steps: number, status: string, total: number,
  *   done: number, rate: number | null, left_s: number | null, detail: string | null}} Status
  */
 
@@ -104,7 +104,8 @@ export class Jobs {
   /** @param {Status} status */
   #show(status) {
     const row = this.#row(status.id);
-    const name = `${status.total} ${status.total === 1 ? "image" : "images"} of seed ${status.seed}`;
+    const model = status.model === this.model.name ? "" : `${status.model}, `;
+    const name = `${status.total} ${status.total === 1 ? "image" : "images"} of ${model}seed ${status.seed}`;
     if (row.dataset.status !== status.status) row.replaceChildren(...this.#controls(status, name));
     row.dataset.status = status.status;
     const bar = /** @type {HTMLProgressElement} */ (find("progress", row));
@@ -127,7 +128,7 @@ export class Jobs {
       const button = make("button", { type: "button", "aria-label": `${kind} of ${name}` }, kind);
       button.addEventListener("click", () => this.task.also(async () => {
         const response = await ask(`jobs/${status.id}/result`, { accept });
-        save(await response.blob(), `${this.model.name}-seed-${status.seed}.${SUFFIXES[/** @type {"ZIP"} */ (kind)]}`);
+        save(await response.blob(), `${status.model}-seed-${status.seed}.${SUFFIXES[/** @type {"ZIP"} */ (kind)]}`);
       }));
       return button;
     }) : [];

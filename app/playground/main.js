@@ -1,10 +1,10 @@
 // The page: loads what is served, then shows the view and the request that the address holds.
 
-import { ask } from "./api.js";
 import { copy, find, speak } from "./dom.js";
 import { Generate } from "./generate.js";
 import { Jobs, haveJobs } from "./jobs.js";
 import { keepKey } from "./key.js";
+import { chosenModel, offerModels, warning } from "./models.js";
 import { Form, fromQuery, toQuery } from "./request.js";
 import { listenForCopies, showSnippets } from "./snippets.js";
 import { State, showModel } from "./state.js";
@@ -25,7 +25,7 @@ class Page {
    * @param {() => void} onEarlyRequest  called when the user asks before that
    */
   constructor(onEarlyRequest) {
-    /** GET /model; null until it is answered. @type {any} */
+    /** What the server says of the model; null until it has. @type {any} */
     this.model = null;
     this.onEarlyRequest = onEarlyRequest;
     this.form = new Form();
@@ -46,7 +46,7 @@ class Page {
   /**
    * Make the views of the model and show what the address says. What the user has changed meanwhile
    * stays.
-   * @param {any} model  GET /model
+   * @param {import("./models.js").Model} model
    * @param {boolean} hasJobs
    */
   meet(model, hasJobs) {
@@ -62,9 +62,10 @@ class Page {
     if (model.needs_key) keepKey();
     this.defaults = this.form.defaults();
     showModel(model);
+    offerModels(model, () => toQuery(this.view, this.form.read(), model));
     const [, H, W] = model.image_shape;
     document.documentElement.style.setProperty("--aspect", `${W} / ${H}`);
-    this.#warnOfOtherWeights();
+    this.#warnOfTheAddress();
     this.follow(location.search, this.form.edits());
   }
 
@@ -162,20 +163,17 @@ class Page {
     this.views.watch.player.toggle();
   }
 
-  #warnOfOtherWeights() {
-    const model = new URLSearchParams(location.search).get("model");
-    if (!model || this.model.sha256.startsWith(model)) return;
+  #warnOfTheAddress() {
     const message = find("#boot .message");
-    message.textContent = `This link was made with other weights (${model}). The weights of this server (${this.model.sha256.slice(0, 8)}) make a different picture from the same request.`;
-    message.hidden = false;
+    message.textContent = warning(this.model);
+    message.hidden = !message.textContent;
   }
 }
 
 /** @type {[any, boolean] | null} */
 let served = null;
 const boot = new Task(find("#boot"), async (_, signal) => {
-  const model = await (await ask("model", { signal })).json();
-  served = [model, await haveJobs(signal)];
+  served = [await chosenModel(signal), await haveJobs(signal)];
 });
 const page = new Page(() => {
   if (!boot.running) begin(); // the user had given up, and asks again

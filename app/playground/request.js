@@ -19,7 +19,7 @@ const FRAMES = 60;
 
 export class Form {
   constructor() {
-    /** GET /model; null until it is answered, when the fields can be used already. @type {any} */
+    /** What the server says of the model; null until then, when the fields can be used already. @type {any} */
     this.model = null;
     this.element = find("#request");
     this.fields = Object.fromEntries(FIELDS.map((name) => [name, find(`[name=${name}]`, this.element)]));
@@ -33,7 +33,7 @@ export class Form {
     });
   }
 
-  /** Offer what the model and its server can do. @param {any} model  GET /model */
+  /** Offer what the model and its server can do. @param {import("./models.js").Model} model */
   offer(model) {
     this.model = model;
     this.#offerLabels();
@@ -104,6 +104,7 @@ export class Form {
       ddim: sampler === "ddim",
       ddpm: sampler === "ddpm",
       keyed: Boolean(model?.needs_key),
+      several: (model?.names.length ?? 0) > 1,
     };
     for (const field of this.element.querySelectorAll("[data-field]")) {
       const { views, when } = /** @type {HTMLElement} */ (field).dataset;
@@ -202,6 +203,7 @@ export function sampleBody(request, model) {
     : Number(request.labels);
   /** @type {Record<string, unknown>} */
   const body = {};
+  if (!model.is_default) body.model = model.name;
   if (n !== 1) body.n = n;
   if (seed !== null) body.seed = seed;
   if (first) body.first_index = first;
@@ -226,7 +228,7 @@ export function singleBody(request, model) {
 }
 
 /**
- * The address that shows this again. `model`: the weights, for pictures depend on them too.
+ * The address that shows this again. Pictures depend on the weights too.
  * @param {string} view
  * @param {Request} request
  * @param {any} model
@@ -236,7 +238,8 @@ export function toQuery(view, request, model) {
   for (const [name, value] of Object.entries(request)) {
     if (value !== null && value !== "") parameters.set(name, String(value));
   }
-  parameters.set("model", model.sha256.slice(0, 8));
+  parameters.set("model", model.name);
+  parameters.set("weights", model.sha256.slice(0, 8));
   return `?${parameters}`;
 }
 

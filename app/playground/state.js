@@ -51,8 +51,8 @@ export class State {
   /** A server that comes back may serve another model or need a key: the page is made anew. */
   async #welcome() {
     const before = this.page.model;
-    const model = await (await fetch("model")).json();
-    if (before && ["sha256", "needs_key"].some((name) => model[name] !== before[name])) this.page.reload();
+    const { model } = before ? await (await fetch(`models/${encodeURIComponent(before.name)}`)).json() : {};
+    if (before && ["sha256", "needs_key"].some((name) => model?.[name] !== before[name])) this.page.reload();
     this.wasLost = false;
   }
 
@@ -82,9 +82,10 @@ export class State {
   }
 }
 
-/** @param {any} model  GET /model */
+/** @param {import("./models.js").Model} model */
 export function showModel(model) {
   find("#model-name").textContent = model.name;
+  find("#model-json").href = `models/${encodeURIComponent(model.name)}`;
   const bits = model.quality?.bits_per_dim?.test?.total;
   find("#state-model").replaceChildren(...rows({
     Name: model.name,

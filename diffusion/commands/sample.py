@@ -3,7 +3,7 @@
 import argparse
 
 from diffusion import pixels, sampling
-from diffusion.checkpoint import open_checkpoint
+from diffusion.checkpoint import CheckpointError, open_checkpoint
 from diffusion.output import Output
 from diffusion.sampling import Request, RequestError, Source
 
@@ -14,6 +14,8 @@ def run(args: argparse.Namespace) -> None:
     Raises OutputError, CheckpointError, RequestError, LabelError or DeviceError; before anything is
     computed, unless the disk is full.
     """
+    if args.checkpoint is None:
+        raise CheckpointError("CHECKPOINT is missing: name a folder, or a built-in model")
     output = Output.at(args.out, force=args.force)
     request = Request(
         seed=args.seed,
