@@ -83,13 +83,13 @@ def test_a_client_can_ask_for_all_that_the_server_takes(
 def test_the_server_reads_every_field_as_it_was_given() -> None:
     timesteps: Sequence[int] = range(0, 100, 50)
     request = TrajectoryRequest(
-        n=2, seed=1, first_index=3, sampler="ddim", steps=7, spacing="karras", eta=0.5,
-        labels=(0, 1), guidance=2.0, guidance_interval=(90, 10), timesteps=timesteps,
+        n=2, seed=1, first_index=3, model="tiny", sampler="ddim", steps=7, spacing="karras",
+        eta=0.5, labels=(0, 1), guidance=2.0, guidance_interval=(90, 10), timesteps=timesteps,
     )  # fmt: skip
     read = schemas.TrajectoryRequest.model_validate_json(json.dumps(request.body()))
     expected = {
-        "n": 2, "seed": 1, "first_index": 3, "sampler": "ddim", "steps": 7, "spacing": "karras",
-        "eta": 0.5, "variance": None, "labels": [0, 1], "guidance": 2.0,
+        "n": 2, "seed": 1, "first_index": 3, "model": "tiny", "sampler": "ddim", "steps": 7,
+        "spacing": "karras", "eta": 0.5, "variance": None, "labels": [0, 1], "guidance": 2.0,
         "guidance_interval": [90, 10], "frames": 11, "timesteps": [0, 50],
     }  # fmt: skip
     assert read.model_dump() == expected
