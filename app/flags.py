@@ -1,6 +1,7 @@
 """The command line of `ddpm serve`: a flag for each setting, under the heading of its group."""
 
 import argparse
+import re
 from typing import Any
 
 from pydantic_settings import CliSettingsSource
@@ -10,6 +11,7 @@ from app.settings import GROUPS, Settings
 
 METAVARS = {
     "str": "TEXT",
+    "list[str]": "TEXT",
     "int": "N",
     "float": "N",
     "bool": "{true,false}",
@@ -28,7 +30,7 @@ def read_settings(argv: list[str]) -> Settings:
     parser = argparse.ArgumentParser(
         prog="ddpm serve",
         usage="%(prog)s [--FLAG VALUE ...]",
-        description="Serve a model over HTTP. Each flag has an environment variable too: "
+        description="Serve models over HTTP. Each flag has an environment variable too: "
         f"{PREFIX}PORT sets --port. A flag wins over its variable.",
         allow_abbrev=False,
     )
@@ -40,10 +42,16 @@ def read_settings(argv: list[str]) -> Settings:
     def add_flag(_: argparse.ArgumentParser, *flags: str, **options: Any) -> None:
         if "metavar" in options:  # a flag without a value has none
             options["metavar"] = METAVARS.get(options["metavar"], options["metavar"])
-        options["help"] = options["help"].removesuffix(" (default: )")
+        options["help"] = plain_default(options["help"])
         group_of[options["dest"]].add_argument(*flags, **options)
 
     source: CliSettingsSource[argparse.ArgumentParser] = CliSettingsSource(
         Settings, root_parser=parser, add_argument_method=add_flag
     )
     return Settings(_cli_settings_source=source(args=argv))
+
+
+def plain_default(text: str) -> str:
+    """A flag's help with its default as people write it."""
+    text = text.removesuffix(" (default: )")
+    return re.sub(r"\(default: \['(.*)'\]\)$", r"(default: \1)", text)

@@ -21,17 +21,21 @@ from app.http.security_headers import SecurityHeaders
 from app.jobs.database import database_url
 from app.jobs.service import Jobs
 from app.pool.engine_process import COMMAND
+from app.pool.memory import MIB
+from app.pool.models import Models
 from app.pool.pool import Bounds, EnginePool, Limits
-from app.routes import docs, errors, generation, jobs, openapi, page, system
+from app.pool.sources import Sources, measured
+from app.routes import docs, errors, generation, jobs, models, openapi, page, system
 from app.routes.dependencies import Services
 from app.settings import SettingError, Settings
+from app.settings.models import MAX_MODELS
 from app.wire.options import AUTO, Options
 from diffusion import __version__
 
 ENCODER_THREADS = 2
 READER_THREADS = 4
 DESCRIPTION = """
-Images from a denoising diffusion probabilistic model (Ho, Jain, Abbeel 2020), one denoising step
+Images from denoising diffusion probabilistic models (Ho, Jain, Abbeel 2020), one denoising step
 at a time. Choose the representation with `Accept`; errors are RFC 9457 problems.
 """
 
@@ -76,6 +80,7 @@ def create_app(
     app.state.services = services
     app.include_router(generation.router)
     app.include_router(jobs.router)
+    app.include_router(models.router)
     app.include_router(system.router)
     page.install(app, settings.root_path)
     docs.install(app)
@@ -137,11 +142,9 @@ def make_services(
     """What requests are answered with; nothing of it runs yet."""
     options = [
         Options(
-            checkpoint=settings.checkpoint,
             device=device,
             runtime=settings.runtime,
             threads=settings.threads_per_engine,
-            max_batch=settings.max_batch or AUTO,
             precision=settings.precision,
             cache=settings.cache,
             log_format=settings.log_format,
@@ -149,17 +152,26 @@ def make_services(
         )
         for device in settings.devices
     ]
+    served = Models(
+        [measured(name, checkpoint) for name, checkpoint in settings.models.items()],
+        settings.max_batch or AUTO,
+        settings.model_memory * MIB,
+        on_unusable,
+        MAX_MODELS,
+    )
     limits = Limits(
         Bounds(settings.max_queue_samples, settings.max_queue_steps),
         Bounds(settings.max_client_samples, settings.max_client_steps),
     )
     answers = Budget(settings.answers_budget_bytes)
-    pool = EnginePool(options, limits, settings.hang_seconds, on_unusable, engine_command)
+    pool = EnginePool(options, served, limits, settings.hang_seconds, on_unusable, engine_command)
     return Services(
         settings,
+        served,
+        Sources(settings.models),
         pool,
         Jobs(settings, pool),
-        Metrics(pool, answers),
+        Metrics(pool, served.counts, answers),
         Clients(settings),
         answers,
         ThreadPoolExecutor(ENCODER_THREADS, "encoder"),

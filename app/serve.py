@@ -71,7 +71,7 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
     )
     if settings.insecure and not settings.needs_key:
         log.warning("this server has no API keys: everybody who reaches it may use it")
-    log.info("starting ddpm %s: the model is %s", __version__, model.pinned or model.source)
+    log.info("starting ddpm %s: it serves %s", __version__, ", ".join(settings.checkpoint))
     for stopping in (signal.SIGINT, signal.SIGTERM):
         # uvicorn shuts down on these, then raises them again; the second time they do nothing.
         signal.signal(stopping, lambda *_: None)

@@ -1,13 +1,16 @@
-"""An engine without a network: it speaks the messages of app/wire with numpy alone, and is ready
-at once. `python -m tests.fake_engine STEP_SECONDS SOCKET BLACK_BOX OPTIONS`.
+"""An engine without a network: it speaks the messages of app/wire with numpy alone.
+`python -m tests.fake_engine STEP_SECONDS[:LOAD_SECONDS] SOCKET BLACK_BOX OPTIONS`.
 
-Images depend on what a request asks for and on nothing else, as a real engine's do. A step takes
-STEP_SECONDS, whatever is in it; jobs take turns.
+Images depend on the weights and on what a request asks for, and on nothing else, as a real engine's
+do. A step takes STEP_SECONDS, whatever is in it; jobs take turns, and so do models. A model is
+loaded in LOAD_SECONDS, 0 by default, beside the steps of the others; one whose card says
+`{"data": "crash"}` kills the process then.
 """
 
 import hashlib
 import json
 import logging
+import os
 import signal
 import socket
 import sys
@@ -25,27 +28,34 @@ from app.wire.messages import (
     Done,
     Finished,
     Frame,
+    Load,
+    Loaded,
     Message,
     ModelInfo,
     Pause,
-    Ready,
+    Starting,
     Submit,
+    Unload,
+    Unloaded,
+    Unusable,
 )
 from app.wire.options import Options
 from diffusion.sources.find import find_checkpoint
 
 COUNT_SECONDS = 1.0
+LOOK_SECONDS = 0.005
+"""How often to listen while there is nothing to do but to load a model."""
 log = logging.getLogger("ddpm.engine")
 
 
 class Chain:
     """One sample on its way from x_T to x_0."""
 
-    def __init__(self, submit: Submit, place: int, shape: tuple[int, int, int]) -> None:
+    def __init__(self, submit: Submit, place: int, model: ModelInfo) -> None:
         self.submit = submit
         self.index = submit.indices[place]
         self.position = 0
-        self._shape = shape
+        self._model = model
         self._label = None if submit.labels is None else submit.labels[place]
 
     @property
@@ -60,10 +70,10 @@ class Chain:
     def state(self) -> tuple[bytes, bytes]:
         """x_t and x_0_hat: noise of the seed and the index, which turns into an image of whatever
         else is asked for."""
-        asked = self.submit
-        noise = normal(self._shape, asked.seed, self.index)
+        asked, shape = self.submit, self._model.image_shape
+        noise = normal(shape, asked.seed, self.index)
         image = normal(
-            self._shape, asked.seed, self.index, self._label, asked.sampler, asked.steps, asked.eta,
+            shape, self._model.sha256, asked.seed, self.index, self._label, asked.sampler, asked.steps, asked.eta,
             asked.variance, asked.guidance,
         ).clip(-1, 1)  # fmt: skip
         done = np.float32(self.position / asked.steps)
@@ -79,9 +89,10 @@ def normal(shape: tuple[int, int, int], *key: object) -> np.ndarray:
 class Job:
     """What was submitted, and its chains that are not finished."""
 
-    def __init__(self, submit: Submit, shape: tuple[int, int, int]) -> None:
+    def __init__(self, submit: Submit, model: ModelInfo) -> None:
         self.submit = submit
-        self.chains = [Chain(submit, place, shape) for place in range(len(submit.indices))]
+        self.batch_sizes = model.batch_sizes
+        self.chains = [Chain(submit, place, model) for place in range(len(submit.indices))]
         self.is_paused = False
         self.came = time.monotonic()
         self.started: float | None = None
@@ -94,16 +105,17 @@ class FakeEngine:
         self,
         channel: SocketChannel,
         recorder: FlightRecorder,
-        model: ModelInfo,
         step_seconds: float,
+        load_seconds: float,
     ) -> None:
         self.channel = channel
         self.recorder = recorder
-        self.shape = model.image_shape
-        self.batch_sizes = model.batch_sizes
+        self.models: dict[str, ModelInfo] = {}
+        self.loading: list[tuple[float, Load]] = []  # and when each is loaded, the first first
         self.step_seconds = step_seconds
+        self.load_seconds = load_seconds
         self.jobs: dict[str, Job] = {}
-        self.counts: dict[int, Counts] = {}
+        self.counts: dict[tuple[str, int], Counts] = {}
         self.told = time.monotonic()
         self.steps = 0
 
@@ -113,29 +125,60 @@ class FakeEngine:
             batch = self.batch()
             if not batch or time.monotonic() - self.told > COUNT_SECONDS:
                 self.tell_counts()
-            for message in self.channel.receive(wait=not batch):
+            for message in self.channel.receive(wait=not (batch or self.loading)):
                 self.handle(message)
+            self.load()
+            if self.loading and not batch:
+                time.sleep(LOOK_SECONDS)
             if batch := self.batch():
                 self.step(batch)
 
     def handle(self, message: Message) -> None:
         match message:
+            case Load(model):
+                due = time.monotonic() + self.load_seconds
+                self.loading.append((due, message))
+                self.channel.send(Starting(model, "pretending to load"))
+            case Unload(model):
+                del self.models[model]
+                self.channel.send(Unloaded(model))
             case Submit():
-                self.jobs[message.id] = Job(message, self.shape)
+                self.jobs[message.id] = Job(message, self.models[message.model])
             case Cancel(job_id):
                 self.jobs.pop(job_id, None)
             case Pause(job_id, paused) if job_id in self.jobs:
                 self.jobs[job_id].is_paused = paused
                 log.info("a job is paused" if paused else "a job goes on")
 
+    def load(self) -> None:
+        """Have the models whose time has come."""
+        while self.loading and self.loading[0][0] <= time.monotonic():
+            _, load = self.loading.pop(0)
+            try:
+                info, size = describe(load, self.step_seconds)
+            except OSError as error:
+                self.channel.send(Unusable(load.model, f"{load.checkpoint}: {error.strerror}"))
+                continue
+            if load.sha256 not in (None, info.sha256):
+                reason = "the checkpoint's weights have changed on disk"
+                self.channel.send(Unusable(load.model, reason, has_changed=True))
+                continue
+            if info.data == "crash":
+                os.abort()
+            self.models[load.model] = info
+            self.channel.send(Loaded(load.model, info, self.load_seconds, size))
+
     def batch(self) -> list[Chain]:
-        """The next chains, as many as there are rows for."""
+        """The next chains, all of the first job's model, as many as there are rows for."""
         chains: list[Chain] = []
-        rows = 0
+        rows, model = 0, ""
         for job in self.jobs.values():
             for chain in [] if job.is_paused else job.chains:
+                model = model or job.submit.model
+                if job.submit.model != model:
+                    break
                 rows += chain.rows
-                if rows > self.batch_sizes[-1]:
+                if rows > job.batch_sizes[-1]:
                     return chains
                 chains.append(chain)
         return chains
@@ -143,6 +186,7 @@ class FakeEngine:
     def step(self, batch: list[Chain]) -> None:
         """Advance every chain of the batch, and tell what came of it."""
         self.steps += 1
+        model = batch[0].submit.model
         rows = sum(chain.rows for chain in batch)
         first: dict[str, Place] = {}
         for chain in batch:
@@ -163,7 +207,7 @@ class FakeEngine:
                 begun = job.started or started
                 events.append(Done(job.submit.id, begun - job.came, time.monotonic() - begun))
         self.channel.send(*events)
-        self.count(rows, time.monotonic() - started)
+        self.count(model, rows, time.monotonic() - started)
 
     def advance(self, job: Job, chain: Chain) -> Iterator[Message]:
         """One step of one chain: the state it was in where that is shown, and x_0 at the end."""
@@ -176,11 +220,10 @@ class FakeEngine:
             yield Finished(asked.id, chain.index, x_0)
             job.chains.remove(chain)
 
-    def count(self, rows: int, seconds: float) -> None:
-        size = next(size for size in self.batch_sizes if size >= rows)
-        self.counts[size] = Counts(size, 1, rows, seconds) + self.counts.get(
-            size, Counts(size, 0, 0, 0.0)
-        )
+    def count(self, model: str, rows: int, seconds: float) -> None:
+        size = next(size for size in self.models[model].batch_sizes if size >= rows)
+        before = self.counts.get((model, size), Counts(model, size, 0, 0, 0.0))
+        self.counts[model, size] = Counts(model, size, 1, rows, seconds) + before
 
     def tell_counts(self) -> None:
         self.channel.send(*self.counts.values())
@@ -188,9 +231,11 @@ class FakeEngine:
         self.told = time.monotonic()
 
 
-def describe(options: Options, step_seconds: float) -> ModelInfo:
-    """What a real engine says of the checkpoint, from its JSON files."""
-    location = find_checkpoint(options.checkpoint)
+def describe(load: Load, step_seconds: float) -> tuple[ModelInfo, int]:
+    """What a real engine says of the checkpoint, from its JSON files, and the bytes of its weights.
+
+    Raises OSError."""
+    location = find_checkpoint(load.checkpoint)
     folder = location.folder
     unet = json.loads((folder / "unet/config.json").read_text())
     scheduler = json.loads((folder / "scheduler/scheduler_config.json").read_text())
@@ -202,10 +247,10 @@ def describe(options: Options, step_seconds: float) -> ModelInfo:
     betas = np.linspace(scheduler["beta_start"], scheduler["beta_end"], T)
     alpha_bar = [1.0, *np.cumprod(1 - betas).tolist()]
     sizes = [4]
-    while 2 * sizes[-1] <= (options.max_batch or 16):
+    while 2 * sizes[-1] <= (load.max_batch or 16):
         sizes.append(2 * sizes[-1])
-    return ModelInfo(
-        name=card["name"] or folder.resolve().name,
+    info = ModelInfo(
+        name=load.name,
         image_shape=(unet["in_channels"], *((size, size) if isinstance(size, int) else size)),
         num_timesteps=T,
         min_timestep=0,
@@ -236,19 +281,20 @@ def describe(options: Options, step_seconds: float) -> ModelInfo:
         batch_invariant=True,
         seconds_per_row=step_seconds / sizes[-1],
     )
+    return info, len(weights)
 
 
 def main() -> None:
     """Run until the API process goes away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    step_seconds = float(sys.argv.pop(1))
+    step_seconds, _, load_seconds = sys.argv.pop(1).partition(":")
     fd, recorder_fd, options = Options.parse()
     logs.configure(options.log_format, options.log_level)
     channel = SocketChannel(socket.socket(fileno=fd))
-    model = describe(options, step_seconds)
+    recorder = FlightRecorder(recorder_fd)
+    engine = FakeEngine(channel, recorder, float(step_seconds), float(load_seconds or 0))
     try:
-        channel.send(Ready(model))
-        FakeEngine(channel, FlightRecorder(recorder_fd), model, step_seconds).serve()
+        engine.serve()
     except Disconnected:
         return
 

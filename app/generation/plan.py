@@ -39,6 +39,7 @@ class Plan:
     shown_times: tuple[int, ...]  # the paper's t of each frame
     spacing: FormulaName | tuple[int, ...] = "even"  # as asked for; a list: the paper's t
     guidance_interval: tuple[int, int] | None = None  # as asked for
+    names_model: bool = False  # the request does
 
     @property
     def header(self) -> dict[str, Any]:
@@ -70,6 +71,8 @@ class Plan:
             del fields["steps"]
         elif self.spacing != "even":  # request.json of all others stays as it was
             fields["spacing"] = self.spacing
+        if self.names_model:
+            fields["model"] = self.model
         if self.guidance_interval is not None:
             fields["guidance_interval"] = list(self.guidance_interval)
         if submit.sampler == "ddim":
@@ -85,6 +88,7 @@ def plan(
     model: ModelInfo,
     limits: Settings,
     *,
+    key: str = "",
     client: str = "",
     seed: int | None = None,
     request_id: str = "",
@@ -94,8 +98,9 @@ def plan(
     """Fill in the defaults, and refuse what the model or the server's limits (those of jobs, with
     `as_job`) do not allow. The size of an answer `as_stream` has no limit.
 
-    `seed` is the one to use if the request names none; without it, one is drawn. The engine's time
-    is counted for `client`. Raises InvalidField or AnswerTooLarge.
+    `key` is what engines call the model. `seed` is the one to use if the request names none;
+    without it, one is drawn. The engine's time is counted for `client`. Raises InvalidField or
+    AnswerTooLarge.
     """
     T = model.num_timesteps
     _check_limits(request, limits.max_job_samples if as_job else limits.max_samples, as_job)
@@ -114,6 +119,7 @@ def plan(
         _check_response_size(1 if as_job else request.n, model, len(shown), limits, as_job)
     submit = Submit(
         id=uuid.uuid4().hex,
+        model=key,
         seed=_seed(request, seed),
         indices=tuple(range(request.first_index, request.first_index + request.n)),
         labels=known.for_network(labels),
@@ -131,8 +137,9 @@ def plan(
     shown_times = tuple(spacing.paper_t[position] for position in shown)
     asked = _spacing_told(request, spacing)
     return Plan(
-        submit, model.name, model.sha256, model.image_shape, labels, shown_times, asked, interval
-    )
+        submit, model.name, model.sha256, model.image_shape, labels, shown_times, asked, interval,
+        names_model=request.model is not None,
+    )  # fmt: skip
 
 
 def _seed(request: SampleRequest, given: int | None) -> int:

@@ -1,6 +1,6 @@
 """What the server counts, in Prometheus' text format. Each app has a registry of its own."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -26,7 +26,8 @@ class BatchCounts(Protocol):
 
 
 class EngineCounts(Protocol):
-    """The state and counts of one engine; `counts` has them by batch size."""
+    """The state and counts of one engine: `max_batch` by model, `counts` by model and batch
+    size."""
 
     @property
     def is_ready(self) -> bool: ...
@@ -37,22 +38,36 @@ class EngineCounts(Protocol):
     @property
     def memory_limits(self) -> int: ...
     @property
-    def max_batch(self) -> int: ...
+    def max_batch(self) -> Mapping[str, int]: ...
     @property
     def backlog(self) -> int: ...
     @property
-    def counts(self) -> Mapping[int, BatchCounts]: ...
+    def counts(self) -> Mapping[tuple[str, int], BatchCounts]: ...
 
 
 class PoolCounts(Protocol):
-    """The state and counts of all engines; `outcomes` has the samples that left, by outcome."""
+    """The state and counts of all engines; `outcomes` has the samples that left, by model and
+    outcome."""
 
     @property
     def queued_samples(self) -> int: ...
     @property
-    def outcomes(self) -> Mapping[str, int]: ...
+    def outcomes(self) -> Mapping[tuple[str, str], int]: ...
     @property
     def engines(self) -> Sequence[EngineCounts]: ...
+
+
+class ModelCounts(Protocol):
+    """The state and counts of one model."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def is_loaded(self) -> bool: ...
+    @property
+    def loads(self) -> int: ...
+    @property
+    def memory_bytes(self) -> int: ...
 
 
 class AnswerCounts(Protocol):
@@ -67,8 +82,14 @@ class AnswerCounts(Protocol):
 class Metrics:
     """The counts of one server: requests as they end, those of engines and answers when read."""
 
-    def __init__(self, pool: PoolCounts, answers: AnswerCounts) -> None:
+    def __init__(
+        self,
+        pool: PoolCounts,
+        models: Callable[[], Iterable[ModelCounts]],
+        answers: AnswerCounts,
+    ) -> None:
         self.registry = CollectorRegistry()
+        self.registry.register(ModelsCollector(models))
         self.registry.register(PoolCollector(pool))
         self.registry.register(AnswersCollector(answers))
         self.requests = Counter(
@@ -106,6 +127,29 @@ class Metrics:
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class ModelsCollector:
+    """Reads the models' state whenever the metrics are asked for."""
+
+    def __init__(self, models: Callable[[], Iterable[ModelCounts]]) -> None:
+        self.models = models
+
+    def collect(self) -> Iterator[Metric]:
+        """One value for each model."""
+        name = ["model"]
+        loaded = GaugeMetricFamily(
+            "ddpm_model_loaded", "1 if the model is loaded, else 0.", labels=name
+        )
+        loads = CounterMetricFamily("ddpm_model_loads", "Times it has been loaded.", labels=name)
+        memory = GaugeMetricFamily(
+            "ddpm_model_memory_bytes", "Memory that it takes while it is loaded.", labels=name
+        )
+        for model in self.models():
+            loaded.add_metric([model.name], model.is_loaded)
+            loads.add_metric([model.name], model.loads)
+            memory.add_metric([model.name], model.memory_bytes)
+        yield from (loaded, loads, memory)
 
 
 class AnswersCollector:
@@ -146,12 +190,15 @@ class PoolCollector:
             backlog,
         )
         samples = CounterMetricFamily(
-            "ddpm_samples", "Samples that left the engines, by outcome.", labels=["outcome"]
+            "ddpm_samples",
+            "Samples that left the engines, by model and outcome.",
+            labels=["model", "outcome"],
         )
-        for outcome, count in self.pool.outcomes.items():
-            samples.add_metric([outcome], count)
+        for (model, outcome), count in self.pool.outcomes.items():
+            samples.add_metric([model, outcome], count)
         yield samples
         yield from self._engines()
+        yield from self._models()
         yield from self._batches()
 
     def _engines(self) -> Iterator[Metric]:
@@ -171,26 +218,36 @@ class PoolCollector:
             "Steps that ran out of memory and were repeated with fewer rows.",
             labels=name,
         )
-        limit = GaugeMetricFamily(
-            "ddpm_engine_max_batch", "Largest number of rows in a step.", labels=name
-        )
-        preemptions = CounterMetricFamily(
-            "ddpm_engine_preemptions", "Images set aside to let more urgent ones run.", labels=name
-        )
         for i, engine in enumerate(self.pool.engines):
             label = [str(i)]
             ready.add_metric(label, engine.is_ready)
             restarts.add_metric(label, engine.restarts)
             hangs.add_metric(label, engine.hangs)
             memory.add_metric(label, engine.memory_limits)
-            limit.add_metric(label, engine.max_batch)
-            preempted = sum(count.preemptions for count in engine.counts.values())
-            preemptions.add_metric(label, preempted)
-        yield from (ready, restarts, hangs, memory, limit, preemptions)
+        yield from (ready, restarts, hangs, memory)
+
+    def _models(self) -> Iterator[Metric]:
+        """One value for each engine and model."""
+        names = ["engine", "model"]
+        limit = GaugeMetricFamily(
+            "ddpm_engine_max_batch", "Largest number of rows in a step.", labels=names
+        )
+        preemptions = CounterMetricFamily(
+            "ddpm_engine_preemptions", "Images set aside to let more urgent ones run.", labels=names
+        )
+        for i, engine in enumerate(self.pool.engines):
+            for model, rows in engine.max_batch.items():
+                limit.add_metric([str(i), model], rows)
+            preempted: dict[str, int] = {}
+            for (model, _), count in engine.counts.items():
+                preempted[model] = preempted.get(model, 0) + count.preemptions
+            for model, images in preempted.items():
+                preemptions.add_metric([str(i), model], images)
+        yield from (limit, preemptions)
 
     def _batches(self) -> Iterator[Metric]:
-        """One value for each engine and batch size."""
-        names = ["engine", "batch_size"]
+        """One value for each engine, model and batch size."""
+        names = ["engine", "model", "batch_size"]
         steps = CounterMetricFamily("ddpm_engine_steps", "Network calls.", labels=names)
         rows = CounterMetricFamily(
             "ddpm_engine_rows", "Rows computed, without padding.", labels=names
@@ -202,8 +259,8 @@ class PoolCollector:
             "ddpm_engine_step_seconds", "Seconds spent in network calls.", labels=names
         )
         for i, engine in enumerate(self.pool.engines):
-            for size, count in sorted(engine.counts.items()):
-                labels = [str(i), str(size)]
+            for (model, size), count in sorted(engine.counts.items()):
+                labels = [str(i), model, str(size)]
                 steps.add_metric(labels, count.steps)
                 rows.add_metric(labels, count.rows)
                 slots.add_metric(labels, count.steps * size)  # a batch is padded to its size

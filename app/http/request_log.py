@@ -9,9 +9,10 @@ from starlette.types import Scope
 
 @dataclass(frozen=True)
 class JobSummary:
-    """The work that a request asks of the engine: `n` images of `steps` steps each."""
+    """The work that a request asks of a model: `n` images of `steps` steps each."""
 
     id: str
+    model: str
     n: int
     steps: int
     sampler: str
@@ -40,9 +41,9 @@ class RequestRecord:
         """Seconds since the request arrived."""
         return time.monotonic() - self.started
 
-    def describe_job(self, *, id: str, n: int, steps: int, sampler: str) -> None:
+    def describe_job(self, *, id: str, model: str, n: int, steps: int, sampler: str) -> None:
         """Note the work that the request asks for."""
-        self.job = JobSummary(id, n, steps, sampler)
+        self.job = JobSummary(id, model, n, steps, sampler)
 
     def drop(self, reason: str) -> None:
         """Note that the request is refused or lost; the first reason counts."""

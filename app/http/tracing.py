@@ -19,6 +19,7 @@ def describe(record: RequestRecord) -> None:
     if record.key_name is not None:
         attributes["ddpm.key"] = record.key_name
     if record.job is not None:
+        attributes["ddpm.model"] = record.job.model
         attributes["ddpm.n"] = record.job.n
         attributes["ddpm.steps"] = record.job.steps
         attributes["ddpm.sampler"] = record.job.sampler

@@ -154,7 +154,8 @@ class Background:
             expiry_seconds=float(settings.jobs_expiry_seconds),
             idle_seconds=ALONE_SECONDS if is_sqlite(self._url) else SHARED_SECONDS,
         )
-        self._worker = Worker(store.leases, self.results, self._pool, threads, terms)
+        self._worker = worker = Worker(store.leases, self.results, self._pool, threads, terms)
+        self._pool.models.on_news = worker.wake
         self._store, self._reason = store, None
         clock = ClockWatch()
         works = [

@@ -17,7 +17,10 @@ class Chunk:
     """Some samples of a job while they are made, by number. A finished one becomes a file at once;
     `kept` are those whose files are whole and that the database does not know of yet."""
 
-    def __init__(self, job: Job, plan: Plan, numbers: Sequence[int], results: ResultStore) -> None:
+    def __init__(
+        self, job: Job, plan: Plan, model: str, numbers: Sequence[int], results: ResultStore
+    ) -> None:
+        """`model` is what engines call the version that makes them."""
         self.job = job
         self.kept: list[Kept] = []
         self._plan = plan
@@ -28,6 +31,7 @@ class Chunk:
         self.submit = dataclasses.replace(
             submit,
             id=uuid4().hex,
+            model=model,
             indices=tuple(submit.indices[i] for i in numbers),
             labels=submit.labels and tuple(submit.labels[i] for i in numbers),
         )

@@ -5,7 +5,7 @@ job still has that fence: a process that lost its lease without noticing changes
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, case, func, insert, or_, select, update
@@ -43,9 +43,9 @@ class Leases:
         self._served: dict[str, float] = {}  # when a client's job was claimed last, oldest first
 
     @transaction
-    async def claim(self, owner: str, made_by: str, lease_seconds: float) -> Job | None:
-        """Lease the job that is next, of those that `made_by` can run and that nobody holds; the
-        job with its plan, or None.
+    async def claim(self, owner: str, made_by: Collection[str], lease_seconds: float) -> Job | None:
+        """Lease the job that is next, of those that one of the makers `made_by` can run and that
+        nobody holds; the job with its plan, or None.
 
         It is of the client who waited longest for a turn, so that many jobs of one client do not
         hold up another's; and of that client's jobs, the one that waited longest.
@@ -65,10 +65,10 @@ class Leases:
             job.lease_until, job.fence = at + lease_seconds, job.fence + 1
             return job
 
-    async def _next(self, session: AsyncSession, made_by: str, at: float) -> Job | None:
+    async def _next(self, session: AsyncSession, made_by: Collection[str], at: float) -> Job | None:
         free = (
             Job.status.in_(UNFINISHED),
-            Job.made_by == made_by,
+            Job.made_by.in_(made_by),
             or_(Job.lease_until.is_(None), Job.lease_until < at),
         )
         first_turns = select(Job.client, func.min(Job.turn_at)).where(*free).group_by(Job.client)
@@ -88,6 +88,13 @@ class Leases:
             if job is not None:
                 return job
         return None
+
+    @transaction
+    async def makers(self) -> set[str]:
+        """The makers of all unfinished jobs."""
+        query = select(Job.made_by).where(Job.status.in_(UNFINISHED)).distinct()
+        async with self.database.reading() as session:
+            return set(await session.scalars(query))
 
     def _last_turn(self, client: str, at: float) -> float:
         """When the client's last turn began; 0 if that is not known, or after now: the clock was

@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 
 from app.generation.plan import Plan
 from app.generation.schemas import JobStatus
@@ -26,16 +26,19 @@ from app.jobs.errors import (
     first_line,
 )
 from app.jobs.keys import Key
+from app.jobs.makers import maker, makers, version_for
+from app.jobs.plans import PLANS
 from app.jobs.quotas import KeyQuota, Quota
 from app.jobs.representations import Stored
 from app.jobs.result_store import bound_bytes
 from app.jobs.status import describe
 from app.jobs.tables import Job, Kind
 from app.jobs.webhook_url import check_url, host_of
-from app.jobs.worker import PLANS, maker
 from app.pool.errors import NotReady
 from app.pool.pool import EnginePool
+from app.pool.version import name_of
 from app.settings import Settings
+from app.wire.messages import ModelInfo, Submit
 
 log = logging.getLogger("ddpm.jobs")
 
@@ -91,7 +94,7 @@ class Jobs:
             kind=kind,
             header=json.dumps(plan.header),
             plan=text.decode(),
-            made_by=maker(self._pool.model),
+            made_by=maker(self._known(plan.submit)),
             status="waiting",
             total=len(plan.submit.indices),
             stored_bytes=size,
@@ -112,15 +115,15 @@ class Jobs:
         self._background.wake()
         return describe(accepted, accepted.created_at, self._pool)
 
-    async def remember(self, key: Key, seed: int) -> int:
-        """The seed of the first request with this key; `seed`, if this is the first one.
+    async def remember(self, key: Key, submit: Submit) -> int:
+        """The seed of the first request with this key; that of `submit`, if this is the first one.
 
         Raises KeyReused or KeyOutdated; TooManyOwnKeys or TooManyKeys.
         """
-        made_by, settings = maker(self._pool.model), self._settings
+        made_by, settings = makers(self._known(submit)), self._settings
         seconds = float(settings.keys_expiry_seconds)
         quota = KeyQuota(settings.max_keys, settings.max_client_keys, seconds)
-        return await self._background.store.remember(key, made_by, seed, quota)
+        return await self._background.store.remember(key, made_by, submit.seed, quota)
 
     async def status(self, job_id: str) -> JobStatus:
         """How far a job is. Raises UnknownJob."""
@@ -165,9 +168,12 @@ class Jobs:
         numbers = sorted({lost.number, *await asyncio.to_thread(stored.lost)})
         what = f"{len(numbers)} of the {stored.n} stored samples are lost ({lost})"
         failure = None
-        with suppress(NotReady):  # an engine that starts is that of the same checkpoint
-            if (served := maker(self._pool.model)) != job.made_by:
-                failure = f"{what}; they could be made by {job.made_by}, this server runs {served}"
+        models = self._pool.models
+        version = version_for(job.made_by, models)
+        # A model that has never been loaded may be the one.
+        all_known = all(entry.version.known is not None for entry in models)
+        if version.is_lost if version is not None else all_known:
+            failure = f"{what}; this server no longer has the weights that made them"
         is_changed = await store.lose(job_id, numbers, failure)
         if failure is not None or not is_changed:
             await self.result(job_id)
@@ -187,6 +193,14 @@ class Jobs:
         # First the database: whatever happens next, no process goes on with the job.
         await self._background.store.delete(job_id)
         await self._background.cancel(job_id)
+
+    def _known(self, submit: Submit) -> ModelInfo:
+        """What is known of the version that a plan is made for. Raises NotReady for one that has
+        been replaced since."""
+        version = self._pool.models.version(submit.model)
+        if version is None:
+            raise NotReady(f"the model {name_of(submit.model)} has been replaced; ask again", 1)
+        return self._pool.models.info(version)
 
     def _check_size(self, size: int, limits: Settings) -> None:
         limit = min(limits.jobs_budget_bytes, limits.jobs_client_bytes)

@@ -5,9 +5,8 @@ from datetime import UTC, datetime
 
 from app.generation.schemas import JobStatus
 from app.jobs.errors import StorageUnavailable, first_line
+from app.jobs.makers import version_for
 from app.jobs.tables import UNFINISHED, Job
-from app.jobs.worker import maker
-from app.pool.errors import NotReady
 from app.pool.pool import EnginePool
 
 
@@ -65,13 +64,16 @@ def _obstacle(job: Job, pool: EnginePool) -> str | None:
     """Why an unfinished job cannot be run by this server; None if it can."""
     if job.status not in UNFINISHED:
         return None
-    try:
-        served = maker(pool.model)
-    except NotReady as error:
-        return f"waits for the engine: {error}"
-    if job.made_by == served:
+    models = pool.models
+    version = version_for(job.made_by, models)
+    if version is None:
+        if any(entry.version.known is None for entry in models):
+            return "waits for the engine: the model is being loaded"
+        return f"waits for a server that has its model's weights: {job.made_by}"
+    if models.state(version) == "ready":
         return None
-    return f"waits for a server that runs {job.made_by}; this one runs {served}"
+    detail = models.detail(version)
+    return f"waits for the model {version.name} to be loaded" + (f": {detail}" if detail else "")
 
 
 def _date(seconds: float) -> datetime:

@@ -88,8 +88,9 @@ class Store:
         return job
 
     @transaction
-    async def remember(self, key: Key, made_by: str, seed: int, quota: KeyQuota) -> int:
-        """The seed of the first request with this key; `seed`, if this is the first one.
+    async def remember(self, key: Key, made_by: Sequence[str], seed: int, quota: KeyQuota) -> int:
+        """The seed of the first request with this key; `seed`, if this is the first one. It is made
+        by the first of `made_by`, whose others are its names of before.
 
         Raises KeyReused, or KeyOutdated when the first one was answered by another model;
         TooManyOwnKeys or TooManyKeys.
@@ -100,13 +101,13 @@ class Store:
                 if known is None:
                     at = await time_in(session)
                     await make_room(session, key.client, quota, at)
-                    session.add(_key_row(key, made_by, seed, None, at + quota.seconds))
+                    session.add(_key_row(key, made_by[0], seed, None, at + quota.seconds))
                     return seed
         except IntegrityError:  # another process took the key in between
             return await self.remember(key, made_by, seed, quota)
-        if known.made_by != made_by:
+        if known.made_by not in made_by:
             raise KeyOutdated(
-                f"Idempotency-Key: {key.key!r} was answered by {known.made_by}, which is no longer "
+                f"Idempotency-Key: {key.key!r} was answered by a model whose weights are no longer "
                 "served; another key gets an answer"
             )
         return known.seed

@@ -47,7 +47,7 @@ class Job(Base):
     kind: Mapped[Kind] = mapped_column(String(32))
     header: Mapped[str] = mapped_column(Text)  # JSON: id, model, seed, sampler, steps
     plan: Mapped[str] = mapped_column(Text, deferred=True)  # JSON; as long as its labels
-    made_by: Mapped[str] = mapped_column(String(255))  # what can run it: see `worker.maker`
+    made_by: Mapped[str] = mapped_column(String(255))  # what can run it: see `makers.maker`
     status: Mapped[Status] = mapped_column(String(16))
     detail: Mapped[str | None] = mapped_column(Text)  # why it failed, or does not advance
     total: Mapped[int] = mapped_column(Integer)

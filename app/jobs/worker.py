@@ -15,26 +15,25 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, NamedTuple, TypeVar, cast
 
-from pydantic import TypeAdapter
-
 from app.generation.plan import Plan
 from app.jobs.chunk import Chunk
 from app.jobs.errors import LostLease, StorageDamaged, StorageError, first_line
 from app.jobs.leases import Leases
+from app.jobs.makers import version_for, versions_by_maker
 from app.jobs.outage import Outage
+from app.jobs.plans import PLANS
 from app.jobs.result_store import ResultStore, image_bytes
 from app.jobs.tables import Job
 from app.pool.errors import Refused
 from app.pool.pool import EnginePool
+from app.pool.version import Version
 from app.tasks import end, finish, together
-from app.wire.messages import Done, Failed, Finished, Frame, ModelInfo
+from app.wire.messages import Done, Failed, Finished, Frame
 
 log = logging.getLogger("ddpm.jobs")
 
 A = TypeVar("A")
 T = TypeVar("T")
-PLANS = TypeAdapter(Plan)
-"""Plans to and from JSON, as the database keeps them."""
 CHUNK_BATCHES = 2
 """Batches of samples in a chunk: more delay other jobs, fewer leave the engine idle between."""
 SLOTS = 2
@@ -50,12 +49,6 @@ SETTLE_SECONDS = 3.0
 note the job waits until its lease runs out."""
 RETRY_SECONDS = 5.0
 """Pause after an error of the storage."""
-
-
-def maker(model: ModelInfo) -> str:
-    """Who makes the same bytes: the weights, and how and on what kind of device they are run."""
-    device = model.device.partition(":")[0]
-    return f"{model.name} {model.sha256} {model.runtime} {model.precision} {device}"
 
 
 class Ending(NamedTuple):
@@ -149,14 +142,14 @@ class Worker:
             self._news.set()  # the job may wait for its next turn, and the other slot be looking
 
     async def _next(self) -> Job:
-        """The lease of a job, as soon as there is one and an engine to run it."""
+        """The lease of a job, as soon as there is one and an engine that has its model."""
         terms = self._terms
         while True:
             if not self._pool.ready_engines:
                 await asyncio.sleep(REFUSED_SECONDS)
                 continue
             self._news.clear()  # before looking: a job that comes meanwhile is not overlooked
-            made_by = maker(self._pool.model)
+            made_by = await self._makers()
             job = await self._leases.claim(terms.owner, made_by, terms.lease_seconds)
             self._outage.end()
             if job is not None:
@@ -164,6 +157,22 @@ class Worker:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(terms.idle_seconds):
                     await self._news.wait()
+
+    async def _makers(self) -> list[str]:
+        """Whose jobs can be run now, or never again; what other unfinished jobs need is loaded."""
+        models = self._pool.models
+        served = versions_by_maker(models.versions)
+        if models.are_several:
+            waiting = await self._leases.makers()
+            needed = {served[made_by] for made_by in waiting if made_by in served}
+            models.note_jobs({version.key for version in needed})
+            for version in needed:
+                models.want(version)
+        return [
+            made_by
+            for made_by, version in served.items()
+            if models.is_free(version) or version.is_lost
+        ]
 
     async def _turn(self, job: Job) -> float:
         """Run one chunk of the job; the seconds to pause after it. What goes wrong, cancellation
@@ -229,7 +238,18 @@ class Worker:
 
     async def _advance(self, job: Job) -> None:
         """Run the first missing samples, keep each of them, and record what is kept."""
-        started = time.monotonic()
+        started, models = time.monotonic(), self._pool.models
+        version = version_for(job.made_by, models)
+        if version is None or version.is_lost:
+            why = "" if version is None else f": {version.failure}"
+            reason = f"the weights that it was begun with are no longer served{why}"
+            await self._leases.fail(job, reason)
+            return
+        with models.using(version):
+            await self._advance_with(version, job, started)
+
+    async def _advance_with(self, version: Version, job: Job, started: float) -> None:
+        """Run the first missing samples with the version that has the job's weights."""
         try:
             plan = await self._in_thread(PLANS.validate_json, job.plan)
         except ValueError as error:
@@ -237,9 +257,9 @@ class Worker:
             log.error("job %s failed: %s", job.id, reason)
             await self._leases.fail(job, reason)
             return
-        numbers = await self._leases.missing(job, self._chunk_size(plan))
+        numbers = await self._leases.missing(job, self._chunk_size(plan, version))
         if numbers:
-            failure = await self._run(Chunk(job, plan, numbers, self._results))
+            failure = await self._run(Chunk(job, plan, version.key, numbers, self._results))
             if failure is not None:
                 await self._leases.fail(job, failure)
                 return
@@ -247,7 +267,7 @@ class Worker:
         seconds = time.monotonic() - started
         await self._leases.end_turn(job, next_number, seconds, self._terms.expiry_seconds)
 
-    def _chunk_size(self, plan: Plan) -> int:
+    def _chunk_size(self, plan: Plan, version: Version) -> int:
         """Samples in the next chunk: at most half of the queue over all slots, the other half is
         for interactive requests; and no more frames than CHUNK_BYTES hold."""
         limits = self._pool.limits
@@ -255,7 +275,8 @@ class Worker:
         room = min(limits.server.samples, limits.client.samples, steps) // (2 * SLOTS)
         sample_bytes = 2 * len(plan.shown_times) * image_bytes(plan)
         held = CHUNK_BYTES // max(sample_bytes, 1)
-        chunk = self._terms.chunk or CHUNK_BATCHES * self._pool.model.batch_sizes[-1]
+        batch = self._pool.models.info(version).batch_sizes[-1]
+        chunk = self._terms.chunk or CHUNK_BATCHES * batch
         return max(1, min(chunk, room, held))
 
     async def _run(self, chunk: Chunk) -> str | None:

@@ -5,16 +5,18 @@ submitted again to the next one, and the outputs are the same: a client sees onl
 """
 
 import asyncio
-import dataclasses
 import logging
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from app.pool.child import Child, end, start
+from app.pool.errors import NotReady
 from app.pool.inflight import InFlight
+from app.pool.loads import TRIES, Loads
+from app.pool.version import name_of
 from app.pool.watchdog import Watchdog
 from app.tasks import Fatal, Supervised
 from app.wire.messages import (
@@ -25,16 +27,17 @@ from app.wire.messages import (
     Finished,
     Frame,
     Limited,
+    Load,
+    Loaded,
     Message,
-    ModelInfo,
     Pause,
     ProtocolError,
-    Ready,
     Starting,
+    Unload,
     Unusable,
     encode,
 )
-from app.wire.options import AUTO, Options
+from app.wire.options import Options
 
 log = logging.getLogger("ddpm.engine")
 
@@ -44,53 +47,59 @@ in the working directory."""
 RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0)
 """Pauses before starting again, by the number of starts in a row that never got ready; the last
 one repeats."""
-TRIES = 3
-"""Starts in a row that are tried where the reason may pass, and may not; then the server ends."""
 START_SECONDS = 900.0
-"""Time after which an engine that is still not ready is started again."""
+"""Time after which an engine that still loads a model is started again."""
 WATCH_SECONDS = 0.5
 """Time between two looks at the process."""
 TELL_SECONDS = 2.0
 """Time after which a step of the start that goes on is logged again."""
-SAME = {
-    "sha256": "the checkpoint's weights have changed on disk",
-    "fingerprint": "the checkpoint's configuration has changed on disk",
-    "runtime": "the runtime has changed",
-    "precision": "the precision has changed",
-}
-"""What is the same of a model each time that it is loaded, and what is said where it is not."""
 HIGH_WATER, LOW_WATER = 2 << 20, 1 << 19
 """Bytes of events waiting for a reader: above the first its job pauses, until below the second."""
 
 
+class Listener(Protocol):
+    """Who is told what becomes of the models that an engine is to load."""
+
+    def on_loaded(self, loaded: Loaded) -> None:
+        """A model can be used."""
+
+    def on_unusable(self, unusable: Unusable) -> None:
+        """A model could not be loaded, and is not tried again; its jobs wait for what is said of
+        them."""
+
+    def on_death(self) -> None:
+        """The process is gone; another one is started."""
+
+
 class EngineProcess:
     """One engine process on one device. It is started again whenever it dies, for as long as the
-    server runs; it is killed when a step takes more than `hang_seconds`, or when none is taken
-    although there is something to do."""
+    server runs, and has the models then that it had; it is killed when a step takes more than
+    `hang_seconds`, or when none is taken although there is something to do."""
 
     def __init__(
         self,
         options: Options,
         hang_seconds: float,
         on_unusable: Callable[[str], None],
-        on_ready: Callable[[], None],
+        listener: Listener,
         command: Sequence[str] = COMMAND,
     ) -> None:
         self.options = options
         self.hang_seconds = hang_seconds
-        self.model: ModelInfo | None = None
+        self.loads = Loads()
         self.status = "starting"
-        self.starting: Starting | None = None  # what it does before it is ready
+        self.starting: Starting | None = None  # what it does to load a model
         self.pid: int | None = None
         self.restarts = 0
         self.hangs = 0
         self.memory_limits = 0  # times that memory ran out in a step
-        self.counts: dict[int, Counts] = {}  # by batch size
+        self.counts: dict[tuple[str, int], Counts] = {}  # by the model's name and batch size
         self.inflight: dict[str, InFlight] = {}
-        self._on_ready = on_ready
+        self._listener = listener
         self._command = command
         self._child: Child | None = None  # None before the first, and from a death to the next
         self._was_killed_here = False
+        self._has_loaded = False  # a model, ever
         self._failures = 0  # starts in a row that never got ready
         self._told_at = 0.0
         self._tasks = Supervised(on_unusable)
@@ -102,20 +111,22 @@ class EngineProcess:
 
     @property
     def state(self) -> str:
-        """The status, and what the engine does while it starts."""
+        """The status, and what the engine does while it loads a model."""
         return f"{self.status}: {self.starting}" if self.starting else self.status
 
     @property
-    def max_batch(self) -> int:
-        """Rows in a step, at most; 0 while it has not chosen yet."""
-        if self.model is None:
-            return self.options.max_batch
-        return min(self.model.batch_sizes[-1], self.options.max_batch)
+    def max_batch(self) -> dict[str, int]:
+        """Rows in a step of each loaded model, at most, by the model's name."""
+        return {name_of(model): self.loads.max_batch(model) for model in self.loads.loaded}
 
     @property
     def backlog(self) -> int:
         """Network rows still to be run."""
         return sum(inflight.cost for inflight in self.inflight.values())
+
+    def serves(self, model: str) -> bool:
+        """Can it take steps of this model now, and is it to go on with that?"""
+        return model in self.loads.loaded and model in self.loads.wanted
 
     def start(self) -> None:
         """Begin to keep a process running, and to watch it; returns at once."""
@@ -131,26 +142,68 @@ class EngineProcess:
             await end(self._child.process)
             self._child = None
 
+    def load(self, load: Load) -> None:
+        """Have a model from now on: this process, and each that follows it."""
+        self.loads.want(load)
+        self._load_next()
+
+    def unload(self, model: str) -> None:
+        """Forget a model, of which no job is left."""
+        self.loads.forget(model)
+        self._unload_rest()
+        self._load_next()
+
+    def fail(self, model: str, reason: str) -> None:
+        """Forget a model with its jobs, which end for this reason."""
+        for inflight in self._jobs_of(model):
+            self.release(inflight)
+            inflight.refuse(NotReady(reason))
+        self.unload(model)
+
     def submit(self, inflight: InFlight) -> None:
-        """Run a job, now or as soon as the engine is ready again."""
+        """Run a job, now or as soon as its model is loaded again."""
         self.inflight[inflight.submit.id] = inflight
-        self._send(inflight.submit)
+        self._send_for(inflight, inflight.submit)
 
     def keep_pace(self, inflight: InFlight) -> None:
         """Pause a job whose reader is behind; let it go on when the reader has caught up."""
         pause = inflight.buffered > (LOW_WATER if inflight.is_paused else HIGH_WATER)
         if pause != inflight.is_paused and inflight.submit.id in self.inflight:
             inflight.is_paused = pause
-            self._send(Pause(inflight.submit.id, pause))
+            self._send_for(inflight, Pause(inflight.submit.id, pause))
 
     def release(self, inflight: InFlight) -> None:
         """Cancel what is left of a job, since nobody reads its events any more."""
         if self.inflight.pop(inflight.submit.id, None) is not None:
-            self._send(Cancel(inflight.submit.id))
+            self._send_for(inflight, Cancel(inflight.submit.id))
+            self._load_next()  # what has waited for this job's end
+
+    def _send_for(self, inflight: InFlight, message: Message) -> None:
+        """Tell the process of a job, unless it is told all of it later, with the model."""
+        if inflight.submit.model in self.loads.loaded:
+            self._send(message)
 
     def _send(self, message: Message) -> None:
-        if self.is_ready and self._child is not None:
+        if self._child is not None:
             self._child.send(encode(message))
+
+    def _load_next(self) -> None:
+        """Have the process load what is next, unless it loads something."""
+        if self._child is None:
+            return
+        needed = {inflight.submit.model for inflight in self.inflight.values()}
+        load = self.loads.next(needed, self.inflight)
+        if load is not None:
+            self.loads.current = load.model
+            self._send(load)
+
+    def _unload_rest(self) -> None:
+        """Have the process forget what it is to have no more."""
+        for model in self.loads.unneeded():
+            self.loads.loaded.discard(model)
+            self._send(Unload(model))
+        if self.is_ready and not self.loads.loaded and self.loads.wanted:
+            self.status = "starting"
 
     async def _keep_running(self) -> None:
         """Start a process, and another one whenever it has died. Raises Fatal where that is of no
@@ -161,38 +214,39 @@ class EngineProcess:
             self._failures = 0 if became_ready else self._failures + 1
 
     async def _live(self) -> bool:
-        """A process' life from start to death; did it get ready? Raises Fatal."""
+        """A process' life from start to death; did it load a model? Raises Fatal."""
         try:
             self._child = child = await start(self._command, self.options)
         except Exception as error:  # no file, memory or process was left: that may pass
             reason = f"no engine process can be started: {str(error) or repr(error)}"
-            if self.model is None:
+            if not self._has_loaded:
                 self._give_up(reason)
             log.error("%s; it is tried again", reason)
             return False
         self._was_killed_here = False
         self.pid = child.process.pid
         log.info("engine %s is starting; device: %s", self.pid, self.options.device)
+        self._load_next()
         became_ready = await self._listen(child)
         status = await end(child.process)
         was_killed = status == -signal.SIGKILL and not self._was_killed_here
-        if self.model is None:
+        if not self._has_loaded:
             self._check_first_death(was_killed=was_killed)
         self._after_death(child, was_killed=was_killed)
         return became_ready
 
     async def _listen(self, child: Child) -> bool:
-        """Handle messages until the process is gone, or killed for what it says; did it get ready?
-        Raises Fatal."""
+        """Handle messages until the process is gone, or killed for what it says; did it load a
+        model? Raises Fatal."""
         became_ready = False
         try:
             while (message := await child.receive()) is not None:
-                became_ready = became_ready or isinstance(message, Ready)
+                became_ready = became_ready or isinstance(message, Loaded)
                 self._handle(message)
         except ProtocolError as error:
             reason = f"engine {self.pid} sent what this server cannot read ({error})"
             self._kill(child)
-            if self.model is None or (not became_ready and self._is_last_try):
+            if not self._has_loaded or (not became_ready and self._is_last_try):
                 self._give_up(
                     f"{reason}: was the software replaced while it ran? Restart the server"
                 )
@@ -223,77 +277,95 @@ class EngineProcess:
         match message:
             case Starting():
                 self._tell(message)
-            case Ready(model):
-                self._welcome(model)
-            case Unusable(reason) if self.model is None:
+            case Loaded():
+                self._welcome(message)
+            case Unusable(_, reason) if not self._has_loaded:
                 self._give_up(reason)
-            case Unusable(reason):  # it has run before: the reason may pass
-                log.error("engine %s cannot start: %s", self.pid, reason)
-            case Limited(max_rows):
-                log.warning("engine %s: memory does for batches of %d", self.pid, max_rows)
+            case Unusable(model, reason):
+                log.error("engine %s cannot load %s: %s", self.pid, name_of(model), reason)
+                self.starting = None
+                self.loads.reject(model)
+                self._load_next()
+                self._listener.on_unusable(message)
+            case Limited(model, max_rows):
+                log.warning(
+                    "engine %s: memory does for batches of %d of %s",
+                    self.pid, max_rows, name_of(model),
+                )  # fmt: skip
                 self.memory_limits += 1
-                self.options = dataclasses.replace(self.options, max_batch=max_rows)
-            case Counts(rows):
-                self.counts[rows] = message + self.counts.get(rows, Counts(rows, 0, 0, 0.0))
+                self.loads.limit(model, max_rows)
+            case Counts(model, rows):
+                counted = name_of(model), rows
+                before = self.counts.get(counted, Counts(model, rows, 0, 0, 0.0))
+                self.counts[counted] = message + before
             case Frame() | Finished() | Done() | Failed():
                 inflight = self.inflight.get(message.id)
                 if inflight is not None:
                     inflight.accept(message)
                     if isinstance(message, Done | Failed):
                         del self.inflight[message.id]
+                        self._load_next()
                     else:
                         self.keep_pace(inflight)
 
     def _tell(self, starting: Starting) -> None:
-        """Log what the engine does while it starts: each step once, a long one now and then."""
+        """Log what the engine does to load a model: each step once, a long one now and then."""
         now = time.monotonic()
         is_new = self.starting is None or starting.step != self.starting.step
         is_due = is_new or now - self._told_at > TELL_SECONDS
         self._told_at = now if is_due else self._told_at
         self.starting = starting
         level = logging.INFO if is_due else logging.DEBUG
-        log.log(level, "engine %s: %s", self.pid, starting)
+        log.log(level, "engine %s: %s: %s", self.pid, name_of(starting.model), starting)
 
-    def _welcome(self, model: ModelInfo) -> None:
-        if self.model is not None:
-            self._check_same(self.model, model)
-        self.model = model
-        if self.options.max_batch == AUTO:  # the next process has the same: others may change bytes
-            self.options = dataclasses.replace(self.options, max_batch=model.batch_sizes[-1])
-        self.status = "ready"
+    def _welcome(self, loaded: Loaded) -> None:
+        """Use a model that the process has now, for the jobs that have waited for it, too."""
+        self._has_loaded = True
         self.starting = None
-        log.info("engine %s is ready: %s on %s", self.pid, model.name, model.device)
-        self._on_ready()
-        for inflight in self.inflight.values():
-            self._send(inflight.remainder())
-            if inflight.is_paused:
-                self._send(Pause(inflight.submit.id, True))
+        change = self.loads.accept(loaded)
+        if change is None:
+            self.status = "ready"
+            log.info(
+                "engine %s is ready: %s on %s",
+                self.pid, name_of(loaded.model), loaded.info.device,
+            )  # fmt: skip
+            for inflight in self._jobs_of(loaded.model):
+                self._send(inflight.remainder())
+                if inflight.is_paused:
+                    self._send(Pause(inflight.submit.id, True))
+            self._unload_rest()
+            self._load_next()
+            self._listener.on_loaded(loaded)
+        else:
+            self.loads.forget(loaded.model)
+            self._unload_rest()
+            self._load_next()
+            self._listener.on_unusable(Unusable(loaded.model, change, has_changed=True))
 
-    def _check_same(self, before: ModelInfo, now: ModelInfo) -> None:
-        """Raise Fatal unless the model makes the pictures that it made before."""
-        for name, change in SAME.items():
-            if getattr(before, name) != getattr(now, name):
-                self._give_up(f"{change}; restart the server")
+    def _jobs_of(self, model: str) -> list[InFlight]:
+        return [inflight for inflight in self.inflight.values() if inflight.submit.model == model]
 
     async def _watch(self) -> None:
         """Kill the process when it hangs; `_keep_running` starts another."""
-        watchdog = Watchdog(WATCH_SECONDS)
+        steps, load = Watchdog(WATCH_SECONDS), Watchdog(WATCH_SECONDS)
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             child = self._child
             if child is None or not child.is_running:
-                watchdog.still_seconds = 0.0
+                steps.still_seconds = load.still_seconds = 0.0
                 continue
-            has_work = any(not inflight.is_paused for inflight in self.inflight.values())
-            watchdog.look(
-                (child.process.pid, self.is_ready, child.recorder.oldest),
-                may_rest=self.is_ready and not has_work,
+            pid, loaded = child.process.pid, self.loads.loaded
+            has_work = any(
+                not inflight.is_paused and inflight.submit.model in loaded
+                for inflight in self.inflight.values()
             )
-            if watchdog.still_seconds > (self.hang_seconds if self.is_ready else START_SECONDS):
-                log.error("engine %s hangs: it is killed", child.process.pid)
+            steps.look((pid, len(loaded), child.recorder.oldest), may_rest=not has_work)
+            load.look((pid, self.loads.current), may_rest=self.loads.current is None)
+            if steps.still_seconds > self.hang_seconds or load.still_seconds > START_SECONDS:
+                log.error("engine %s hangs: it is killed", pid)
                 self.hangs += 1
                 self._kill(child)
-                watchdog.still_seconds = 0.0
+                steps.still_seconds = load.still_seconds = 0.0
 
     def _give_up(self, reason: str) -> NoReturn:
         self.status = "unusable"
@@ -310,8 +382,17 @@ class EngineProcess:
         places = {place.job: place for place in child.recorder.read()}
         child.close()
         self._child = None
+        # What is being loaded comes first among the suspects; then the jobs are blamed for nothing.
+        was_loading = self.loads.current
+        failed = self.loads.die(places)
         for inflight in list(self.inflight.values()):
-            last = inflight.ending(places, was_killed=was_killed)
+            blamed = places if was_loading is None else {}
+            last = inflight.ending(blamed, was_killed=was_killed)
             if last is not None:
                 inflight.accept(last)
                 del self.inflight[inflight.submit.id]
+        if failed is not None:
+            self.loads.forget(failed)
+            reason = f"the engine died {TRIES} times while it was loading it"
+            self._listener.on_unusable(Unusable(failed, reason))
+        self._listener.on_death()

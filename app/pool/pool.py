@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from app.pool.engine_process import COMMAND, EngineProcess
 from app.pool.errors import ClientOverLimit, NotReady, Overloaded
 from app.pool.inflight import InFlight, Outcome
-from app.wire.messages import ModelInfo, Submit
+from app.pool.models import Models
+from app.pool.version import name_of
+from app.wire.messages import Submit
 from app.wire.options import Options
 
 
@@ -30,35 +33,40 @@ class Limits:
 
 
 class EnginePool:
-    """Admits jobs, and hands each to the engine that has the least to do."""
+    """Admits jobs, and hands each to the engine that has the least to do, of those that have its
+    model."""
 
     def __init__(
         self,
         options: Sequence[Options],
+        models: Models,
         limits: Limits,
         hang_seconds: float,
         on_unusable: Callable[[str], None],
         command: Sequence[str] = COMMAND,
     ) -> None:
-        """One engine for each of the `options`; nothing starts yet. `on_unusable` is told the
-        reason when one cannot go on; `command` starts an engine process."""
+        """One engine for each of the `options`, with these `models`; nothing starts yet.
+        `on_unusable` is told the reason when one cannot go on; `command` starts an engine
+        process."""
+        self.models = models
         self.limits = limits
         self.is_draining = False
         self._is_hurried = asyncio.Event()
-        self.outcomes: dict[str, int] = {"finished": 0, "failed": 0, "cancelled": 0}
-        self.has_been_ready = asyncio.Event()  # set by the first engine that is
+        self.outcomes: dict[tuple[str, str], int] = {}  # samples, by model and outcome
         self.engines = [
-            EngineProcess(option, hang_seconds, on_unusable, self.has_been_ready.set, command)
-            for option in options
+            EngineProcess(option, hang_seconds, on_unusable, models, command) for option in options
         ]
+        models.engines = self.engines
 
     def start(self) -> None:
-        """Start every engine; returns at once."""
+        """Start every engine, which loads the models; returns at once."""
+        self.models.start()
         for engine in self.engines:
             engine.start()
 
     async def stop(self) -> None:
         """End every engine."""
+        self.models.stop()
         await asyncio.gather(*(engine.stop() for engine in self.engines))
 
     async def drain(self, seconds: float) -> None:
@@ -80,15 +88,6 @@ class EnginePool:
         return [engine for engine in self.engines if engine.is_ready]
 
     @property
-    def model(self) -> ModelInfo:
-        """What the engines say of the model. Raises NotReady before one has been ready."""
-        for engine in self.engines:
-            if engine.model is not None:
-                return engine.model
-        doing = next((f": {engine.starting}" for engine in self.engines if engine.starting), "")
-        raise NotReady(f"the model is being loaded{doing}")
-
-    @property
     def queued_samples(self) -> int:
         """Unfinished samples in all engines."""
         return sum(len(inflight.missing) for inflight in self._inflight())
@@ -99,44 +98,64 @@ class EnginePool:
         """Admit a job and give it to an engine. Its events must be read within `seconds` in all.
         `client` are bounds of its client's own; None: those of every client.
 
-        Raises NotReady without a ready engine, ClientOverLimit or Overloaded without room.
+        Raises NotReady where no engine has its model, ClientOverLimit or Overloaded without room.
         """
         self.check_room(submit, client)
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-        engine = min(self.ready_engines, key=lambda engine: engine.backlog)
-        inflight = InFlight(submit, deadline, engine, self._count)
+        serving = [engine for engine in self.engines if engine.serves(submit.model)]
+        engine = min(serving, key=lambda engine: self._seconds(engine.inflight.values()))
+        count = functools.partial(self._count, name_of(submit.model))
+        inflight = InFlight(submit, deadline, engine, count)
         engine.submit(inflight)
         return inflight
 
     def check_room(self, submit: Submit, client: Bounds | None = None) -> None:
-        """Raise what `submit` would raise for this job now. It reserves nothing."""
+        """Raise what `submit` would raise for this job now. It reserves nothing, but a model that
+        is not loaded is loaded from now on."""
         if self.is_draining:
             raise NotReady("the server is shutting down")
-        if not self.ready_engines:
-            raise NotReady("no engine is ready")
+        self._check_loaded(submit.model)
         everybody = self._inflight()
         own = [inflight for inflight in everybody if inflight.submit.client == submit.client]
-        backlog = sum(inflight.cost for inflight in everybody)
         shortage = _shortage(submit, own, client or self.limits.client)
         if shortage is not None:
             # Its own work goes on beside that of the others, each with an equal share.
             clients = len({inflight.submit.client for inflight in everybody})
-            rows = min(backlog, clients * sum(inflight.cost for inflight in own))
-            raise ClientOverLimit(f"your part of the queue has {shortage}", self._seconds(rows))
+            seconds = min(self._seconds(everybody), clients * self._seconds(own))
+            raise ClientOverLimit(f"your part of the queue has {shortage}", self._wait(seconds))
         shortage = _shortage(submit, everybody, self.limits.server)
         if shortage is not None:
-            raise Overloaded(f"the queue has {shortage}", self._seconds(backlog))
+            wait = self._wait(self._seconds(everybody))
+            raise Overloaded(f"the queue has {shortage}", wait)
 
-    def _seconds(self, rows: int) -> int:
-        """Whole seconds in which the ready engines should do so many network rows."""
-        per_row = self.model.seconds_per_row
-        return max(1, math.ceil(rows * per_row / max(1, len(self.ready_engines))))
+    def _check_loaded(self, model: str) -> None:
+        """Raise NotReady unless an engine has the model and is to go on with it."""
+        version = self.models.version(model)
+        if version is None:
+            raise NotReady(f"the model {name_of(model)} has been replaced; ask again", 1)
+        if self.models.state(version) != "ready" or version.is_leaving:
+            raise self.models.refusal(version)
+
+    def _seconds(self, jobs: Iterable[InFlight]) -> float:
+        """Seconds in which one engine should do what is left of these jobs, about."""
+        return sum(job.cost * self._row_seconds(job.submit.model) for job in jobs)
+
+    def _row_seconds(self, model: str) -> float:
+        """Seconds that a network row of a model takes, about."""
+        version = self.models.version(model)
+        known = None if version is None else version.known
+        return 0.0 if known is None else known.seconds_per_row
+
+    def _wait(self, seconds: float) -> int:
+        """Whole seconds in which all ready engines should do what takes one so many."""
+        return max(1, math.ceil(seconds / max(1, len(self.ready_engines))))
 
     def _inflight(self) -> list[InFlight]:
         return [inflight for engine in self.engines for inflight in engine.inflight.values()]
 
-    def _count(self, outcome: Outcome, samples: int) -> None:
-        self.outcomes[outcome] += samples
+    def _count(self, model: str, outcome: Outcome, samples: int) -> None:
+        counted = model, outcome
+        self.outcomes[counted] = self.outcomes.get(counted, 0) + samples
 
 
 def _shortage(submit: Submit, queued: Sequence[InFlight], bounds: Bounds) -> str | None:

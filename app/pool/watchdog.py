@@ -10,11 +10,11 @@ class Watchdog:
         """`seconds` is the time between two looks."""
         self.still_seconds = 0.0
         self._seconds = seconds
-        self._seen: tuple[int, bool, int] | None = None
+        self._seen: object = None
 
-    def look(self, state: tuple[int, bool, int], *, may_rest: bool) -> None:
-        """Look at the engine: its pid, whether it is ready, and the oldest step that it runs. An
-        engine that `may_rest` need not change these."""
+    def look(self, state: object, *, may_rest: bool) -> None:
+        """Look at what changes as the engine gets on, such as its pid and the oldest step that it
+        runs. An engine that `may_rest` need not change it."""
         if may_rest or state != self._seen:
             self._seen, self.still_seconds = state, 0.0
         else:

@@ -11,13 +11,17 @@ from fastapi.security import HTTPBearer
 from app.door.clients import Client, Clients
 from app.door.door import client_of
 from app.generation.budget import Budget
+from app.generation.errors import InvalidField
 from app.generation.schemas import SampleRequest
 from app.http import prefer
 from app.http.metrics import Metrics
 from app.http.problems import Problem
 from app.jobs.keys import Key, read_key
 from app.jobs.service import Jobs
+from app.pool.errors import UnknownModel
+from app.pool.models import Entry, Models
 from app.pool.pool import Bounds, EnginePool
+from app.pool.sources import Sources
 from app.settings import Settings
 
 LOOK_SECONDS = 0.05
@@ -29,12 +33,15 @@ BEARER = HTTPBearer(auto_error=False, description="One of the server's API keys,
 class Services:
     """What one server answers requests with; `create_app` makes it once.
 
-    `answers` is what their memory is reserved from. `encoders` are the threads that encode answers,
-    off the event loop. `readers` read, check and encode the results of jobs, one sample at a time:
-    a store that is slow holds up no other answer.
+    `sources` are what its models may be loaded from. `answers` is what the answers' memory is
+    reserved from. `encoders` are the threads that encode answers, off the event loop. `readers`
+    read, check and encode the results of jobs, one sample at a time: a store that is slow holds up
+    no other answer.
     """
 
     settings: Settings
+    models: Models
+    sources: Sources
     pool: EnginePool
     jobs: Jobs
     metrics: Metrics
@@ -50,8 +57,9 @@ class Services:
         return cast(Self, request.app.state.services)
 
     async def until_ready(self) -> None:
-        """Return when an engine is ready, and it is known whether jobs can be stored."""
-        await self.pool.has_been_ready.wait()
+        """Return when each model has been loaded once, and it is known whether jobs can be
+        stored."""
+        await self.models.has_been_ready.wait()
         while self.jobs.is_opening:
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -70,6 +78,14 @@ async def get_client(request: Request, _: Annotated[object, Depends(BEARER)]) ->
 
 
 ClientDep = Annotated[Client, Depends(get_client)]
+
+
+def model_of(body: SampleRequest, services: Services) -> Entry:
+    """The model that a request asks for. Raises InvalidField."""
+    try:
+        return services.models.find(body.model)
+    except UnknownModel as error:
+        raise InvalidField("model", error.name, error.reason) from None
 
 
 def bounds_of(client: Client) -> Bounds:
@@ -105,7 +121,6 @@ def idempotency_key(request: Request, body: SampleRequest, client: str) -> Key |
     # A field that is newer than keys which are kept must not change the fingerprint of a request
     # without it.
     newer = {"spacing"} if body.spacing == "even" else set()
-    if body.guidance_interval is None:
-        newer.add("guidance_interval")
+    newer |= {name for name in ("guidance_interval", "model") if getattr(body, name) is None}
     body_json = body.model_dump_json(exclude=newer)
     return read_key(header, client, path, body_json, is_job=is_job)

@@ -36,7 +36,7 @@ from app.jobs.errors import (
     TooManyOwnKeys,
     UnknownJob,
 )
-from app.pool.errors import ClientOverLimit, NotReady, Overloaded, TooLate
+from app.pool.errors import CannotLoad, ClientOverLimit, NotReady, Overloaded, TooLate, UnknownModel
 
 RESTART_SECONDS = 5
 """Retry-After while an engine starts."""
@@ -50,7 +50,7 @@ class Row(NamedTuple):
     """The answer to one kind of exception; its detail is the exception's message.
 
     `reason`: the label in the metrics; None: the one that belongs to the status. `retry_after`:
-    seconds; None: the exception's own attribute `retry_after`, if it has one.
+    seconds where the exception's own attribute `retry_after` does not tell them.
     """
 
     status: int
@@ -64,6 +64,8 @@ TABLE: dict[type[Exception], Row] = {
     Overloaded: Row(503, "overloaded"),
     ClientOverLimit: Row(429, "client_over_limit"),
     TooLate: Row(504, "too_late"),
+    UnknownModel: Row(404),
+    CannotLoad: Row(422),
     # generation
     AnswerTooLarge: Row(422),
     AnswersFull: Row(503, "answers_full"),
@@ -131,7 +133,7 @@ def problem_of(error: Exception) -> Problem:
     row = next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), None)
     if row is None:
         raise error
-    seconds = row.retry_after or getattr(error, "retry_after", None)
+    seconds = getattr(error, "retry_after", None) or row.retry_after
     headers = None if seconds is None else {"Retry-After": str(seconds)}
     return Problem(row.status, str(error), headers=headers, reason=row.reason)
 

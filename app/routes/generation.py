@@ -29,6 +29,7 @@ from app.http.request_log import RequestRecord
 from app.http.strict_json import StrictRoute
 from app.jobs.tables import Kind
 from app.pool.engine_process import HIGH_WATER
+from app.pool.version import Version
 from app.routes import openapi
 from app.routes.dependencies import (
     ClientDep,
@@ -37,6 +38,7 @@ from app.routes.dependencies import (
     WaitDep,
     bounds_of,
     idempotency_key,
+    model_of,
     preferences,
     refuse_webhook,
 )
@@ -69,8 +71,9 @@ async def sample(
     if preferences(request).respond_async:
         return await accept_job(request, "sample", body, client, services)
     media_type = choose(accept_header(request.headers), list(SAMPLE))
-    asked = Asked.of(request, body, client, services)
-    return await answer(asked, wait, services, SAMPLE, media_type)
+    with services.models.using(model_of(body, services).version) as version:
+        asked = Asked.of(request, body, client, services, version)
+        return await answer(asked, wait, services, SAMPLE, media_type)
 
 
 @router.post(
@@ -94,10 +97,11 @@ async def denoise_trajectory(
         return await accept_job(request, kind, body, client, services)
     media_type = choose(accept_header(request.headers), [*TRAJECTORY, sse.MEDIA_TYPE])
     as_stream = media_type == sse.MEDIA_TYPE
-    asked = Asked.of(request, body, client, services, as_stream=as_stream)
-    if as_stream:
-        return await stream(asked, wait, services)
-    return await answer(asked, wait, services, TRAJECTORY, media_type)
+    with services.models.using(model_of(body, services).version) as version:
+        asked = Asked.of(request, body, client, services, version, as_stream=as_stream)
+        if as_stream:
+            return await stream(asked, wait, services)
+        return await answer(asked, wait, services, TRAJECTORY, media_type)
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ class Asked:
     request: Request
     body: SampleRequest
     client: Client
+    version: Version
     planned: Plan
 
     @classmethod
@@ -116,21 +121,23 @@ class Asked:
         body: SampleRequest,
         client: Client,
         services: Services,
+        version: Version,
         *,
         as_stream: bool = False,
     ) -> Self:
-        """Plan a request. Raises InvalidField, AnswerTooLarge, NotReady, or Problem for a
-        webhook."""
+        """Plan a request of a version of its model. Raises InvalidField, AnswerTooLarge,
+        NotReady, or Problem for a webhook."""
         refuse_webhook(request)
         planned = plan(
             body,
-            services.pool.model,
+            services.models.info(version),
             client.limits,
+            key=version.key,
             client=client.name,
             request_id=RequestRecord.of(request.scope).request_id,
             as_stream=as_stream,
         )
-        return cls(request, body, client, planned)
+        return cls(request, body, client, version, planned)
 
 
 async def accept(asked: Asked, services: Services) -> Plan:
@@ -143,12 +150,14 @@ async def accept(asked: Asked, services: Services) -> Plan:
     if key is not None:
         # A request that is refused takes no key
         services.pool.check_room(planned.submit, bounds_of(asked.client))
-        seed = await services.jobs.remember(key, planned.submit.seed)
+        seed = await services.jobs.remember(key, planned.submit)
         if seed != planned.submit.seed:
             submit = dataclasses.replace(planned.submit, seed=seed)
             accepted = dataclasses.replace(planned, submit=submit)
     job, record = accepted.submit, RequestRecord.of(asked.request.scope)
-    record.describe_job(id=job.id, n=len(job.indices), steps=job.steps, sampler=job.sampler)
+    record.describe_job(
+        id=job.id, model=accepted.model, n=len(job.indices), steps=job.steps, sampler=job.sampler
+    )
     return accepted
 
 
@@ -159,11 +168,14 @@ async def accept_job(
 
     Raises Problem 422, NotReady, BadKey, or what `Jobs.submit` does.
     """
-    model, limits, name = services.pool.model, client.limits, client.name
-    request_id = RequestRecord.of(request.scope).request_id
+    version, limits, name = model_of(body, services).version, client.limits, client.name
+    model, request_id = services.models.info(version), RequestRecord.of(request.scope).request_id
     n = min(body.n, limits.max_job_samples)  # more is refused
     with await services.answers.take(cost.plan_bytes(n), name):
-        accepted = plan(body, model, limits, client=name, request_id=request_id, as_job=True)
+        accepted = plan(
+            body, model, limits,
+            key=version.key, client=name, request_id=request_id, as_job=True,
+        )  # fmt: skip
         key = idempotency_key(request, body, name)
         webhook_url = request.headers.get("x-webhook-url")
         status = await services.jobs.submit(name, kind, accepted, key, webhook_url, limits)
@@ -205,7 +217,8 @@ async def answer(
 async def stream(asked: Asked, wait: float, services: Services) -> Response:
     """Run the plan, and send each frame when it is there."""
     with ExitStack() as held:
-        batch = services.settings.max_batch or services.pool.model.batch_sizes[-1]
+        version = held.enter_context(services.models.using(asked.version))
+        batch = services.settings.max_batch or services.models.info(version).batch_sizes[-1]
         size = cost.stream(asked.planned, HIGH_WATER, batch)
         room = held.enter_context(await services.answers.take(size, asked.client.name))
         accepted = await accept(asked, services)

@@ -1,5 +1,6 @@
 """The models of the server: /model and /models, what they are and whether they are loaded."""
 
+import asyncio
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
@@ -7,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from app.door.clients import Client
+from app.generation.errors import InvalidField
 from app.generation.schemas import (
     Limits,
     LoadRequest,
@@ -17,9 +19,11 @@ from app.generation.schemas import (
 )
 from app.http.problems import Problem
 from app.http.strict_json import StrictRoute
-from app.pool.models import Entry
-from app.routes import openapi
+from app.pool.errors import CannotLoad
+from app.pool.models import Entry, Models
+from app.routes import openapi, openapi_models
 from app.routes.dependencies import ClientDep, Services, ServicesDep
+from app.settings.models import NAME
 from app.wire.messages import ModelInfo
 
 router = APIRouter(tags=["models"], route_class=StrictRoute)
@@ -41,29 +45,30 @@ ADMIN = Annotated[None, Depends(check_admin)]
 @router.get(
     "/model",
     summary="Describe the default model",
-    responses={**openapi.OK, **openapi.DOOR, **openapi.NOT_READY},
+    responses=openapi_models.MODEL,
 )
 async def get_model(request: Request, services: ServicesDep) -> Model:
     """The first model's origin and measured quality, how it is run, and the limits of requests:
     those of the client, if the request has its API key."""
-    return _described(services.models.default.info, request, services)
+    return _described(services.models.info(services.models.default.version), request, services)
 
 
 @router.get(
     "/models",
     summary="List the models",
-    responses={**openapi.MODELS_RESPONSES},
+    responses=openapi_models.LIST,
 )
 async def get_models(request: Request, services: ServicesDep) -> ModelList:
     """Every model: whether it is loaded, and, as far as it is known, what `GET /model` says."""
     entries = [_entry(entry, request, services) for entry in services.models]
-    return ModelList(models=entries, loadable=services.models.loadable)
+    loadable = services.sources.loadable(services.models.names)
+    return ModelList(models=entries, loadable=loadable)
 
 
 @router.get(
     "/models/{name}",
     summary="Describe a model",
-    responses={**openapi.MODEL_RESPONSES},
+    responses=openapi_models.ENTRY,
 )
 async def get_one_model(name: str, request: Request, services: ServicesDep) -> ModelEntry:
     """One of the models: whether it is loaded, and what `GET /model` says of it."""
@@ -74,8 +79,8 @@ async def get_one_model(name: str, request: Request, services: ServicesDep) -> M
     "/models/{name}",
     summary="Load or replace a model",
     status_code=202,
-    responses={**openapi.LOAD_RESPONSES},
-    openapi_extra=openapi.LOAD_BODY,
+    responses=openapi_models.LOAD,
+    openapi_extra=openapi_models.LOAD_BODY,
 )
 async def load_model(
     name: str,
@@ -87,40 +92,50 @@ async def load_model(
     """Load a model, or a new version of one, in the background. A new version serves from the
     moment that it is warm, and the old one ends with its last image. Needs an API key with
     `admin = true`."""
-    return _entry(services.models.replace(name, body.checkpoint), request, services)
+    if not NAME.fullmatch(name):
+        reason = "a name has 1..64 letters, digits and ._-, a letter or digit first"
+        raise InvalidField("name", name, reason)
+    try:
+        source = await asyncio.to_thread(services.sources.find, name, body.checkpoint)
+    except CannotLoad as error:
+        raise InvalidField("checkpoint", body.checkpoint or name, str(error)) from None
+    return _entry(services.models.replace(source), request, services)
 
 
 @router.delete(
     "/models/{name}",
     summary="Unload a model",
     status_code=202,
-    responses={**openapi.UNLOAD_RESPONSES},
+    responses=openapi_models.UNLOAD,
     openapi_extra=openapi.KEY_OR_NONE,
 )
-async def unload_model(
-    name: str, request: Request, services: ServicesDep, _: ADMIN
-) -> ModelEntry:
+async def unload_model(name: str, request: Request, services: ServicesDep, _: ADMIN) -> ModelEntry:
     """Give back a model's memory once its last image is made. It stays in the list, and the next
     request loads it again. Needs an API key with `admin = true`."""
     return _entry(services.models.unload(name), request, services)
 
 
 def _entry(entry: Entry, request: Request, services: Services) -> ModelEntry:
-    version, new = entry.version, entry.replacement
-    info = version.known
+    models, version, info = services.models, entry.version, entry.version.known
     return ModelEntry(
         name=entry.name,
-        default=entry is services.models.default_entry,
-        state=version.told_state,
-        detail=version.detail,
-        replacement=None
-        if new is None
-        else Replacement(state="failed" if new.failure else "loading", detail=new.detail),
+        default=entry is models.default,
+        state=models.state(version),
+        detail=models.detail(version),
+        replacement=_replacement(entry, models),
         load_seconds=version.load_seconds,
         memory_bytes=version.memory_bytes,
         used_at=None if version.used_at is None else datetime.fromtimestamp(version.used_at, UTC),
         model=None if info is None else _described(info, request, services),
     )
+
+
+def _replacement(entry: Entry, models: Models) -> Replacement | None:
+    new = entry.replacement
+    if new is None:
+        return None
+    is_failed = new.failure is not None and models.state(new) == "unloaded"
+    return Replacement(state="failed" if is_failed else "loading", detail=models.detail(new))
 
 
 def _described(info: ModelInfo, request: Request, services: Services) -> Model:

@@ -93,6 +93,7 @@ SAMPLE_BODY = _body(
                 "guidance_interval": [800, 100],
             },
         ),
+        "model": ("Of another model", {"model": "mnist", "seed": 1, "steps": 20}),
         "later": ("Samples 100 to 103 of a seed", {"n": 4, "seed": 1, "first_index": 100}),
         "variance": ("Algorithm 2 with sigma_t^2 = beta_t", {"seed": 1, "variance": "fixed_large"}),
         "eta": ("DDIM with noise", {"seed": 1, "sampler": "ddim", "steps": 100, "eta": 0.5}),
@@ -134,15 +135,18 @@ _SEED = {
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
-def _problem(status: int, description: str) -> Responses:
+def problem_response(status: int, description: str) -> Responses:
+    """A problem with this status, and when it is sent."""
     return {status: {"description": description, "headers": REQUEST_ID, "content": PROBLEM}}
 
 
 OK: Responses = {200: {"headers": REQUEST_ID}}
 NOT_READY: Responses = {
     503: {
-        **_problem(
-            503, "The server is starting, restarting, shutting down or full; see Retry-After."
+        **problem_response(
+            503,
+            "The server is starting, restarting, shutting down or full, or the model is being "
+            "loaded; see Retry-After.",
         )[503],
         "headers": {**REQUEST_ID, **_RETRY_AFTER},
     }
@@ -150,28 +154,31 @@ NOT_READY: Responses = {
 
 
 TOO_MANY: dict[str, Any] = {
-    **_problem(429, "The client has reached its own limits.")[429],
+    **problem_response(429, "The client has reached its own limits.")[429],
     "headers": {**REQUEST_ID, **_RETRY_AFTER},
 }
 DOOR: Responses = {
-    **_problem(401, "The request has none of the server's API keys."),
-    **_problem(403, "A page of another site asks, or the key may not do this."),
-    **_problem(421, "Host is no name of this server."),
+    **problem_response(401, "The request has none of the server's API keys."),
+    **problem_response(403, "A page of another site asks, or the key may not do this."),
+    **problem_response(421, "Host is no name of this server."),
 }
 ERRORS: Responses = {
     **DOOR,
-    **_problem(406, "The server offers no representation that Accept allows."),
-    **_problem(408, "The body did not arrive in time."),
-    **_problem(409, "The Idempotency-Key was used with a model that is no longer served."),
-    **_problem(413, "The body is too large."),
-    **_problem(415, "The body is not application/json."),
-    **_problem(422, "A field is invalid, the answer would be too large, or the Idempotency-Key "
-                    "was used with another request."),
+    **problem_response(406, "The server offers no representation that Accept allows."),
+    **problem_response(408, "The body did not arrive in time."),
+    **problem_response(409, "The Idempotency-Key was used with a model that is no longer served."),
+    **problem_response(413, "The body is too large."),
+    **problem_response(415, "The body is not application/json."),
+    **problem_response(
+        422,
+        "A field is invalid, the answer would be too large, or the Idempotency-Key was used with "
+        "another request.",
+    ),
     429: TOO_MANY,
-    **_problem(500, "A bug in the server, or a model whose output is not a number."),
+    **problem_response(500, "A bug in the server, or a model whose output is not a number."),
     **NOT_READY,
-    **_problem(504, "The request took longer than `Prefer: wait` or the server allows."),
-    **_problem(507, "There is no room for the job's results."),
+    **problem_response(504, "The request took longer than `Prefer: wait` or the server allows."),
+    **problem_response(507, "There is no room for the job's results."),
 }  # fmt: skip
 
 JOB = {
@@ -201,7 +208,7 @@ ACCEPTED: Responses = {
 }  # fmt: skip
 NO_JOB: Responses = {
     **DOOR,
-    **_problem(404, "There is no job with this id, or it has been deleted."),
+    **problem_response(404, "There is no job with this id, or it has been deleted."),
     429: TOO_MANY,
     **NOT_READY,
 }
@@ -244,14 +251,14 @@ RESULT_RESPONSES: Responses = {
         # Without its content: a generator of clients warns of a type that it cannot parse.
         "description": "The part of a zip or npz that Range asks for, of the same media type.",
     },
-    **_problem(406, "The server offers no representation that Accept allows."),
-    **_problem(409, "The job is not finished yet, or it failed."),
-    **_problem(410, "The job has expired."),
-    **_problem(416, "The result has no bytes in this range."),
-    **_problem(422, "A picture of the whole result would be too large."),
+    **problem_response(406, "The server offers no representation that Accept allows."),
+    **problem_response(409, "The job is not finished yet, or it failed."),
+    **problem_response(410, "The job has expired."),
+    **problem_response(416, "The result has no bytes in this range."),
+    **problem_response(422, "A picture of the whole result would be too large."),
     **NO_JOB,
     503: {
-        **_problem(
+        **problem_response(
             503,
             "No room for the answer, no storage, or lost images are made again; see Retry-After.",
         )[503],

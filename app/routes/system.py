@@ -29,15 +29,18 @@ async def get_liveness() -> dict[str, str]:
     responses={**openapi.OK, **openapi.NOT_READY},
 )
 async def get_readiness(services: ServicesDep) -> Response:
-    """200 if at least one engine is ready, and it is known whether jobs can be stored; else 503
-    with the state of each engine."""
-    pool = services.pool
+    """200 if each model has been loaded once, at least one engine is ready, and it is known whether
+    jobs can be stored; else 503 with the state of each engine."""
+    pool, models = services.pool, services.models
+    missing = [entry.name for entry in models if entry.is_named and entry.version.known is None]
     states = [f"engine {i} is {engine.state}" for i, engine in enumerate(pool.engines)]
     # First: a server that shuts down gets no new requests, although its engines are ready.
     if pool.is_draining:
         states = ["the server is shutting down"]
     elif services.jobs.is_opening:
         states.append(OPENING)
+    elif not models.has_been_ready.is_set():
+        states += [f"model {name} has not been loaded yet" for name in missing]
     elif pool.ready_engines:
         return JSONResponse({"status": "ready", "reasons": []})
     problem = Problem(503, "; ".join(states))

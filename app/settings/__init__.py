@@ -6,102 +6,19 @@ the settings every ten seconds.
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.environment import PREFIX, OwnVariables
+from app.settings.models import ModelSettings, name_and_checkpoint
 from app.settings.security import MIN_KEY, SecuritySettings
 from app.settings.server import ServerSettings
-from app.settings.values import Positive, RowsOrAuto, SettingError, split
-from diffusion.config import PrecisionName
+from app.settings.values import Positive, SettingError, split
 from diffusion.cores import available_cores
-from diffusion.folders import check_cache
-from diffusion.sources.hub_files import MAX_WEIGHTS_BYTES
-from diffusion.sources.hub_id import check_pattern
 
 __all__ = ["GROUPS", "MIN_KEY", "SECRETS", "SettingError", "Settings", "check_database_url"]
-
-
-class ModelSettings(BaseSettings):
-    """What is served, and on which hardware."""
-
-    checkpoint: str = Field(
-        "mnist",
-        description="checkpoint folder, name of a built-in model, or owner/name[@revision] of a "
-        "model on the Hugging Face Hub, which is fetched before the server starts",
-    )
-    hub_allow: str = Field(
-        "",
-        description="models of the Hub that may be loaded over HTTP: patterns such as google/*, "
-        "separated by commas; empty: none",
-    )
-    hub_max_bytes: Positive = Field(
-        MAX_WEIGHTS_BYTES,
-        description="bytes of the weights of a model of the Hub, at most",
-    )
-    device: str = Field(
-        "auto",
-        description="auto (a GPU if there is one, else the CPU), cpu, cuda or cuda:N; several, "
-        "separated by commas: one engine on each",
-    )
-    runtime: Literal["auto", "openvino", "eager", "slots", "cuda-graph"] = Field(
-        "auto",
-        description="how the network is run; auto: slots on a GPU (cuda-graph where that fails its "
-        "check), and on a CPU openvino if it is installed, else eager",
-    )
-    precision: PrecisionName = Field(
-        "auto",
-        description="auto, float32 or bfloat16; auto: bfloat16 on a CPU that multiplies that "
-        "itself, where the checkpoint's card says that it loses nothing, else float32",
-    )
-    threads: int = Field(
-        0,
-        ge=0,
-        le=1024,
-        description="CPU threads of each engine, 0..1024; 0: all cores that the server may use, "
-        "divided among the engines",
-    )
-    max_batch: RowsOrAuto = Field(  # type: ignore[assignment]  # the default is validated, too
-        "auto",
-        ge=2,
-        le=4096,
-        description="largest number of rows that the network computes in one step, 2..4096; auto: "
-        "16 on a CPU, and on a GPU the smallest with 80% of the best rows a second",
-    )
-    cache: str | None = Field(
-        None,
-        description="folder for compiled networks and measured speeds, with which the next start "
-        "is faster; null: ddpm in the user's cache folder; empty: nothing is kept",
-    )
-    hang_seconds: float = Field(
-        60,
-        gt=0,
-        description="seconds that one step may take; an engine that takes longer is restarted",
-    )
-
-    @field_validator("device")
-    @classmethod
-    def _check_device(cls, value: str) -> str:
-        for name in value.split(","):
-            kind, _, number = name.strip().partition(":")
-            if kind not in ("auto", "cpu", "cuda") or (number and not number.isdecimal()):
-                raise ValueError(f"{name!r} is not auto, cpu, cuda or cuda:N")
-        return value
-
-    @field_validator("hub_allow")
-    @classmethod
-    def _check_hub_allow(cls, value: str) -> str:
-        for pattern in split(value):
-            check_pattern(pattern)
-        return value
-
-    @field_validator("cache")
-    @classmethod
-    def _check_cache(cls, value: str | None) -> str | None:
-        return None if value is None else check_cache(value)
 
 
 class LimitSettings(BaseSettings):
@@ -233,6 +150,11 @@ class Settings(SecuritySettings, JobSettings, LimitSettings, ModelSettings, Serv
     )
 
     @property
+    def models(self) -> dict[str, str]:
+        """The checkpoints to be served, by the models' names, in their order."""
+        return dict(map(name_and_checkpoint, self.checkpoint))
+
+    @property
     def keys(self) -> list[str]:
         """The API keys that have no name."""
         return split(self.api_keys.get_secret_value())
@@ -310,7 +232,7 @@ class Settings(SecuritySettings, JobSettings, LimitSettings, ModelSettings, Serv
 
 GROUPS: dict[str, type[BaseSettings]] = {
     "server": ServerSettings,
-    "model": ModelSettings,
+    "models": ModelSettings,
     "limits": LimitSettings,
     "jobs": JobSettings,
     "security": SecuritySettings,

@@ -1,0 +1,125 @@
+"""Which models one engine is to have, which its present process has, and which it loads next.
+
+A process loads one model at a time, beside the steps of those that it has.
+"""
+
+import dataclasses
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from app.wire.messages import Load, Loaded, ModelInfo
+from app.wire.options import AUTO
+
+TRIES = 3
+"""Processes that may die while they load a model before that is left alone."""
+SAME = {
+    "sha256": "the checkpoint's weights have changed on disk",
+    "fingerprint": "the checkpoint's configuration has changed on disk",
+    "runtime": "the runtime has changed",
+    "precision": "the precision has changed",
+}
+"""What is the same of a model each time that an engine loads it, and what is said where it is
+not."""
+
+
+@dataclass
+class Suspect:
+    """A model at whose loading a process died: whether that or a job was to blame is found out by
+    loading it again when the jobs that ran `beside` it are done."""
+
+    deaths: int = 0
+    beside: set[str] = field(default_factory=set)
+
+
+class Loads:
+    """The models of one engine, by key."""
+
+    def __init__(self) -> None:
+        self.wanted: dict[str, Load] = {}  # in the order in which they were asked for
+        self.loaded: set[str] = set()
+        self.current: str | None = None  # what the present process loads
+        self.known: dict[str, ModelInfo] = {}  # of all that have ever been loaded here
+        self._max_batch: dict[str, int] = {}  # as it must stay, or bytes may change
+        self._suspects: dict[str, Suspect] = {}
+
+    def want(self, load: Load) -> None:
+        """Have this model from now on."""
+        pinned = self._max_batch.get(load.model)
+        self.wanted[load.model] = load if pinned is None else with_batch(load, pinned)
+
+    def forget(self, model: str) -> None:
+        """Have this model no more; a process that loads it is not interrupted."""
+        self.wanted.pop(model, None)
+        self._suspects.pop(model, None)
+
+    def next(self, needed: Collection[str], running: Collection[str]) -> Load | None:
+        """What the process is to load now, if anything: first what is `needed` by jobs, last what
+        may have killed a process. `running` are the jobs that are not over."""
+        if self.current is not None:
+            return None
+        missing = [
+            model
+            for model in self.wanted
+            if model not in self.loaded and not self._beside(model).intersection(running)
+        ]
+        missing.sort(key=lambda model: (model in self._suspects, model not in needed))
+        return self.wanted[missing[0]] if missing else None
+
+    def unneeded(self) -> list[str]:
+        """What the process has and is to have no more."""
+        return [model for model in self.loaded if model not in self.wanted]
+
+    def accept(self, loaded: Loaded) -> str | None:
+        """Note that the process has a model. Returns what of it has changed since another process
+        had it, if anything."""
+        model, info = loaded.model, loaded.info
+        self.current = None
+        self.loaded.add(model)
+        self._suspects.pop(model, None)
+        before = self.known.setdefault(model, info)
+        for name, change in SAME.items():
+            if getattr(before, name) != getattr(info, name):
+                return change
+        self.known[model] = info
+        if model in self.wanted and self.wanted[model].max_batch == AUTO:
+            self.limit(model, info.batch_sizes[-1])
+        return None
+
+    def reject(self, model: str) -> None:
+        """Note that the process could not load a model. It is not tried again."""
+        self.current = None
+        self.forget(model)
+
+    def limit(self, model: str, rows: int) -> None:
+        """Note that batches of a model have so many rows at most, also in the next process: others
+        may change bytes."""
+        self._max_batch[model] = rows
+        if model in self.wanted:
+            self.wanted[model] = with_batch(self.wanted[model], rows)
+
+    def max_batch(self, model: str) -> int:
+        """Rows in a batch of a loaded model, at most."""
+        chosen = self.known[model].batch_sizes[-1]
+        return min(chosen, self._max_batch.get(model, chosen))
+
+    def die(self, beside: Collection[str]) -> str | None:
+        """Note that the process is gone, while jobs ran `beside` its loading. Returns the model at
+        whose loading that has happened too often, if it is one."""
+        model, self.current = self.current, None
+        self.loaded.clear()
+        if model is None or model not in self.wanted:
+            return None
+        suspect = self._suspects.setdefault(model, Suspect())
+        suspect.deaths += 1
+        suspect.beside = set(beside)
+        # The only one, which has been loaded before: there is nothing else that could go on.
+        may_go_on = model in self.known and len(self.wanted) == 1
+        return model if suspect.deaths >= TRIES and not may_go_on else None
+
+    def _beside(self, model: str) -> set[str]:
+        return self._suspects[model].beside if model in self._suspects else set()
+
+
+def with_batch(load: Load, rows: int) -> Load:
+    """The same load with another bound of its batches."""
+    return dataclasses.replace(load, max_batch=rows)

@@ -1,0 +1,488 @@
+"""The models of one server: which there are, which version of each serves, which are loaded.
+
+Every engine is to have the same models. A new version of a model is loaded beside the old one and
+takes its place when it is warm; the old one is unloaded when nobody needs it any more.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from app.pool.errors import CannotLoad, NotReady, UnknownModel
+from app.pool.loads import SAME, TRIES, Loads
+from app.pool.memory import Holder, mib, victims
+from app.pool.version import FIRST_SECONDS, Source, Version
+from app.wire.messages import Load, Loaded, ModelInfo, Starting, Unusable
+
+log = logging.getLogger("ddpm.models")
+
+MAX_RETIRED = 32
+"""Replaced versions that are remembered for jobs that began with them, at most."""
+AGAIN_SECONDS = (1.0, 2.0, 5.0, 10.0)
+"""Pauses before a model is loaded again that was loaded before; the last one repeats."""
+FAILED_SECONDS = 30.0
+"""Time in which a model that could not be loaded is not tried again, whoever asks for it."""
+RESIDENT_SECONDS = 60.0
+"""Time that a model stays loaded which jobs need, although other jobs need another."""
+
+State = Literal["ready", "loading", "unloaded"]
+
+
+class Engine(Protocol):
+    """An engine, as far as it has models."""
+
+    loads: Loads
+    starting: Starting | None
+
+    def load(self, load: Load) -> None:
+        """Have a model from now on."""
+
+    def unload(self, model: str) -> None:
+        """Have a model no more, of which no job is left."""
+
+    def fail(self, model: str, reason: str) -> None:
+        """Have a model no more; its jobs end for this reason."""
+
+    def serves(self, model: str) -> bool:
+        """Can it take steps of this model now?"""
+
+
+@dataclass(eq=False)
+class Entry:
+    """A model by its name: the version that serves it, and the one that is to take its place."""
+
+    name: str
+    version: Version
+    replacement: Version | None = None
+    is_named: bool = False  # when the server was started
+    loads: int = 0  # times that an engine has loaded it
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What is counted of one model: whether it is loaded, how often an engine has loaded it, and
+    the memory that it takes then."""
+
+    name: str
+    is_loaded: bool
+    loads: int
+    memory_bytes: int
+
+
+class Models:
+    """Loads and unloads models, each in every engine."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        max_batch: int,
+        max_bytes: int,
+        on_unusable: Callable[[str], None],
+        max_names: int = 32,
+    ) -> None:
+        """The models that a server is started with; the first is the default. All of them together
+        take at most `max_bytes` of each device's memory; 0: as much as there is. `on_unusable` is
+        told the reason when the server cannot go on. There are `max_names` models at most."""
+        self.engines: Sequence[Engine] = ()
+        self.has_been_ready = asyncio.Event()  # set when each has been loaded once
+        self.on_news: Callable[[], None] = lambda: None  # called when a model can be used or not
+        self._wanted_by_jobs: set[str] = set()  # keys of versions
+        self._max_batch = max_batch
+        self._max_bytes = max_bytes
+        self._max_names = max_names
+        self._on_unusable = on_unusable
+        self._numbers = itertools.count(1)
+        self._entries = {
+            source.name: Entry(source.name, self._new(source), is_named=True) for source in sources
+        }
+        self._retired: list[Version] = []
+        self._waiting: dict[str, Version] = {}  # to be loaded, as soon as there is room
+        self._again: dict[str, asyncio.TimerHandle] = {}  # loads that are tried again, by key
+
+    def start(self) -> None:
+        """Have every model loaded, in their order; returns at once."""
+        for entry in self:
+            self.want(entry.version)
+
+    def stop(self) -> None:
+        """Try nothing again."""
+        for timer in self._again.values():
+            timer.cancel()
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    @property
+    def default(self) -> Entry:
+        """The model of requests that name none."""
+        return next(iter(self))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all models, the default's first."""
+        return list(self._entries)
+
+    @property
+    def versions(self) -> list[Version]:
+        """All that may be asked for: those that serve, then those that were replaced."""
+        return [*(entry.version for entry in self), *reversed(self._retired)]
+
+    @property
+    def are_several(self) -> bool:
+        """Is there more than one version of a model, or more than one model?"""
+        return len(list(self._all())) > 1
+
+    def find(self, name: str | None) -> Entry:
+        """The model with this name; None: the default. Raises UnknownModel."""
+        if name is None:
+            return self.default
+        if name not in self._entries:
+            raise UnknownModel(name, self.names)
+        return self._entries[name]
+
+    def version(self, key: str) -> Version | None:
+        """The version that engines call by this key, unless it is forgotten."""
+        return next((version for version in self._all() if version.key == key), None)
+
+    def info(self, version: Version) -> ModelInfo:
+        """What an engine says of a version. Raises NotReady before it has been loaded once, and has
+        it loaded."""
+        if version.known is None:
+            raise self.refusal(version)
+        return version.known
+
+    @contextlib.contextmanager
+    def using(self, version: Version) -> Iterator[Version]:
+        """Keep a version that is loaded as it is, as long as the block lasts."""
+        version.users += 1
+        version.used_at = time.time()
+        try:
+            yield version
+        finally:
+            version.users -= 1
+            if not version.users:
+                self._settle()
+
+    def state(self, version: Version) -> State:
+        """Can it be used now, or soon?"""
+        if any(engine.serves(version.key) for engine in self.engines):
+            return "ready"
+        return "loading" if self._is_to_come(version) else "unloaded"
+
+    def is_free(self, version: Version) -> bool:
+        """May jobs use it now? Not while it is about to be unloaded, or to make room."""
+        if self.state(version) != "ready" or version.is_leaving:
+            return False
+        return not (self._waiting and self._has_had_its_time(version))
+
+    def detail(self, version: Version) -> str | None:
+        """What is being done to load a version, or why it could not be loaded."""
+        if version.is_leaving:
+            return "it is unloaded when its last image is made"
+        if self.state(version) == "ready":
+            return None
+        if version.key in self._waiting:
+            return "waits for memory that other models take"
+        for engine in self.engines:
+            doing = engine.starting
+            if doing is not None and doing.model == version.key:
+                return str(doing)
+        return version.failure
+
+    def refusal(self, version: Version) -> NotReady:
+        """Why a version cannot be used now, after having it loaded."""
+        entry = self._entries[version.name]
+        coming = version
+        if self.state(version) == "unloaded" and entry.replacement is not None:
+            coming = entry.replacement
+        elif self.state(version) != "ready" or version.is_leaving:
+            self.want(version)
+        detail = self.detail(coming)
+        told = f": {detail}" if detail else ""
+        if coming.failure is not None and not self._is_to_come(coming):
+            left = coming.failed_at + FAILED_SECONDS - time.monotonic()
+            seconds = math.ceil(FAILED_SECONDS if coming.is_lost else max(1.0, left))
+            return NotReady(f"the model {version.name} cannot be loaded{told}", seconds)
+        return NotReady(f"the model {version.name} is being loaded{told}", self._seconds(coming))
+
+    def want(self, version: Version) -> None:
+        """Have a version loaded, unless it is, or has just failed."""
+        if version.is_lost or self._is_to_come(version):
+            return
+        if self.state(version) == "ready" and not version.is_leaving:
+            return
+        now = time.monotonic()
+        if version.failure is not None and now < version.failed_at + FAILED_SECONDS:
+            return
+        version.asked_at, version.failures, version.failure = now, 0, None
+        self._waiting[version.key] = version
+        self._settle()
+
+    def replace(self, source: Source) -> Entry:
+        """Load a new version of a model, or a new model, in the background; what is told of it
+        meanwhile. Raises CannotLoad where there are too many models."""
+        entry, version = self._entries.get(source.name), self._new(source)
+        if entry is None:
+            if len(self._entries) >= self._max_names:
+                reason = f"this server has {self._max_names} models, and has room for no other"
+                raise CannotLoad(reason)
+            entry = self._entries[source.name] = Entry(source.name, version)
+        elif entry.version.known is None:  # nothing to keep, should the new one fail
+            self._drop(entry.version)
+            entry.version = version
+        else:
+            if entry.replacement is not None:
+                self._drop(entry.replacement)
+            entry.replacement = version
+        log.info("model %s is to be loaded from %s", version.name, source.checkpoint)
+        self.want(version)
+        self.on_news()
+        return entry
+
+    def unload(self, name: str) -> Entry:
+        """Give back a model's memory as soon as nobody uses it. It stays in the list and is loaded
+        again when it is asked for, unless it has never been loaded: then it is forgotten. Raises
+        UnknownModel."""
+        entry = self.find(name)
+        if entry.replacement is not None:
+            self._drop(entry.replacement)
+            entry.replacement = None
+        if self.state(entry.version) != "unloaded":
+            log.info("model %s is to be unloaded", name)
+            self._cancel(entry.version)
+            entry.version.is_leaving = True
+        if entry.version.known is None and not entry.is_named:
+            self._drop(entry.version)
+            del self._entries[name]
+        self._settle()
+        return entry
+
+    def on_loaded(self, loaded: Loaded) -> None:
+        """An engine has a version: it serves from now on."""
+        version = self.version(loaded.model)
+        if version is None:
+            return
+        if version.known is None:
+            version.known = loaded.info
+        change = _change(version.known, loaded.info)
+        if change is not None:
+            self._fail(version, change, has_changed=True)
+            return
+        version.load_seconds, version.loaded_at = loaded.seconds, time.monotonic()
+        version.memory_bytes = max(loaded.memory_bytes, version.memory_bytes or 0)
+        version.failure, version.failures = None, 0
+        if self._max_bytes and version.memory_bytes > self._max_bytes:
+            self._fail(version, self._too_large(version))
+            return
+        entry = self._entries[version.name]
+        entry.loads += 1
+        if entry.replacement is version:
+            old, entry.version, entry.replacement = entry.version, version, None
+            self._retire(old)
+            log.info("model %s is served by its new version", version.name)
+        if all(entry.version.known is not None for entry in self if entry.is_named):
+            self.has_been_ready.set()
+        self._settle()
+        self.on_news()
+
+    def on_unusable(self, unusable: Unusable) -> None:
+        """An engine could not load a version. One that was loaded before is tried again, TRIES
+        times if there is another to go on with."""
+        version = self.version(unusable.model)
+        if version is None:
+            return
+        version.failures += 1
+        is_last = version.failures >= TRIES and (version.is_retired or self._others_serve(version))
+        if unusable.has_changed or version.known is None or is_last:
+            self._fail(version, unusable.reason, has_changed=unusable.has_changed)
+            return
+        pause = AGAIN_SECONDS[min(version.failures, len(AGAIN_SECONDS)) - 1]
+        version.failure = unusable.reason
+        self._again[version.key] = asyncio.get_running_loop().call_later(
+            pause, self._load_again, version
+        )
+
+    def on_death(self) -> None:
+        """An engine has died: the next one loads from now on what it had."""
+        for version in self._all():
+            if self._is_to_come(version):
+                version.asked_at = time.monotonic()
+
+    def counts(self) -> list[Counts]:
+        """What is counted of each model."""
+        return [
+            Counts(
+                entry.name,
+                self.state(entry.version) == "ready",
+                entry.loads,
+                entry.version.memory_bytes or 0,
+            )
+            for entry in self
+        ]
+
+    def note_jobs(self, keys: set[str]) -> None:
+        """Note which versions unfinished jobs need."""
+        self._wanted_by_jobs = keys
+        self._settle()
+
+    def _new(self, source: Source) -> Version:
+        return Version(source, next(self._numbers), self._max_batch)
+
+    def _all(self) -> Iterable[Version]:
+        replacements = (entry.replacement for entry in self if entry.replacement is not None)
+        return itertools.chain(self.versions, replacements)
+
+    def _is_wanted(self, version: Version) -> bool:
+        """Does an engine have it, or is it to have it?"""
+        return any(version.key in engine.loads.wanted for engine in self.engines)
+
+    def _is_to_come(self, version: Version) -> bool:
+        """Is it being loaded, or to be loaded?"""
+        if version.key in self._waiting or version.key in self._again:
+            return True
+        is_loaded = any(engine.serves(version.key) for engine in self.engines)
+        return self._is_wanted(version) and not is_loaded
+
+    def _others_serve(self, version: Version) -> bool:
+        others = (entry.version for entry in self if entry.version is not version)
+        return any(self.state(other) == "ready" for other in others)
+
+    def _seconds(self, version: Version) -> int:
+        """Whole seconds until a version is loaded, about: after those that come before it."""
+        known = [other.load_seconds for other in self.versions if other.load_seconds is not None]
+        typical = sum(known) / len(known) if known else FIRST_SECONDS
+        before = [other for other in self._all() if self._is_to_come(other)]
+        ahead = (
+            other.seconds_left(typical) for other in before if other.asked_at < version.asked_at
+        )
+        return sum(ahead) + version.seconds_left(typical)
+
+    def _load_again(self, version: Version) -> None:
+        self._again.pop(version.key, None)
+        for engine in self.engines:
+            if version.key not in engine.loads.wanted:
+                engine.load(version.load)
+
+    def _settle(self) -> None:
+        """Unload what nobody needs any more, and load what there is room for."""
+        for version in self._all():
+            is_needed = version.users or (version.is_retired and self._is_for_jobs(version))
+            if (version.is_leaving or version.is_retired) and not is_needed:
+                version.is_leaving = False
+                self._unload(version)
+        for version in list(self._waiting.values()):
+            is_due = version.key in self._waiting and not version.is_leaving
+            if is_due and self._make_room(version):
+                self._waiting.pop(version.key, None)
+                for engine in self.engines:
+                    engine.load(version.load)
+        self._make_room(None)
+
+    def _make_room(self, version: Version | None) -> bool:
+        """Unload models that nobody needs now, until there is room for a version, or, for None, no
+        more is taken than may be; is there room? A version that can never have it fails."""
+        if not self._max_bytes:
+            return True
+        size = 0 if version is None else version.least_bytes
+        holders = [
+            Holder(held.key, held.least_bytes, held.used_at or 0.0, self._may_go(held, version))
+            for held in self._all()
+            if held is not version and self._is_wanted(held)
+        ]
+        found = victims(holders, size, self._max_bytes)
+        for held in [held for held in self._all() if held.key in (found or ())]:
+            log.info("model %s is unloaded: others need its memory", held.name)
+            self._unload(held)
+        if found is None and version is not None:
+            self._check_possible(version)
+        return found is not None
+
+    def _check_possible(self, version: Version) -> None:
+        """Fail a version for which there will never be room."""
+        entry = self._entries[version.name]
+        if version.least_bytes > self._max_bytes:
+            self._fail(version, self._too_large(version))
+        elif entry.replacement is version:
+            old = entry.version
+            if version.least_bytes + old.least_bytes > self._max_bytes and self._is_wanted(old):
+                beside = f"{mib(old.least_bytes)} of the version that it is to replace"
+                reason = f"{self._too_large(version)}, beside the {beside}: unload that before"
+                self._fail(version, reason)
+
+    def _may_go(self, held: Version, version: Version | None) -> bool:
+        """May a loaded version be unloaded now to make room for another?"""
+        if held.users or self.state(held) != "ready":
+            return False
+        if version is None:
+            return True
+        if self._entries[version.name].version is held:  # it serves until its replacement does
+            return False
+        return not self._is_for_jobs(held) or self._has_had_its_time(held) or version.users > 0
+
+    def _is_for_jobs(self, version: Version) -> bool:
+        return version.key in self._wanted_by_jobs
+
+    def _has_had_its_time(self, version: Version) -> bool:
+        """Has it been loaded for so long that jobs of others have their turn?"""
+        is_old = time.monotonic() > version.loaded_at + RESIDENT_SECONDS
+        return is_old and self._is_for_jobs(version)
+
+    def _too_large(self, version: Version) -> str:
+        return (
+            f"it takes {mib(version.least_bytes)} of memory, and --model-memory is "
+            f"{mib(self._max_bytes)}"
+        )
+
+    def _unload(self, version: Version) -> None:
+        for engine in self.engines:
+            if version.key in engine.loads.wanted:
+                engine.unload(version.key)
+
+    def _cancel(self, version: Version) -> None:
+        """Do not begin to load a version."""
+        self._waiting.pop(version.key, None)
+        timer = self._again.pop(version.key, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _drop(self, version: Version) -> None:
+        """Forget a version that has never served."""
+        self._cancel(version)
+        for engine in self.engines:
+            engine.fail(version.key, f"the model {version.name} is replaced; ask again")
+
+    def _retire(self, version: Version) -> None:
+        version.is_retired = True
+        self._cancel(version)
+        self._retired = [*self._retired, version][-MAX_RETIRED:]
+
+    def _fail(self, version: Version, reason: str, *, has_changed: bool = False) -> None:
+        """Give a version up, whose requests end for this reason; the server ends where it cannot go
+        on without."""
+        log.error("model %s cannot be loaded: %s", version.name, reason)
+        self._cancel(version)
+        version.failure, version.failed_at = reason, time.monotonic()
+        version.has_changed = has_changed
+        entry = self._entries[version.name]
+        for engine in self.engines:
+            engine.fail(version.key, f"the model {version.name} cannot be loaded: {reason}")
+        if not self.has_been_ready.is_set() and entry.is_named and entry.version is version:
+            self._on_unusable(reason)
+        elif all(entry.version.is_lost for entry in self):
+            self._on_unusable(f"{reason}; restart the server")
+        self._settle()
+        self.on_news()
+
+
+def _change(before: ModelInfo, now: ModelInfo) -> str | None:
+    """What of the checkpoint is not the same any more, if anything."""
+    changes = ((name, SAME[name]) for name in ("sha256", "fingerprint"))
+    return next(
+        (change for name, change in changes if getattr(before, name) != getattr(now, name)), None
+    )
