@@ -11,8 +11,8 @@ PYTEST  = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --no-loadscope-reord
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-serve: $(VENV)/.installed  ## serve the included model; make serve ARGS="--port 9000"
-	$(BIN)/ddpm serve $(ARGS)
+serve: $(VENV)/.installed  ## serve the included models; make serve ARGS="--port 9000"
+	DDPM_CHECKPOINT="$${DDPM_CHECKPOINT:-mnist,cifar10}" $(BIN)/ddpm serve $(ARGS)
 
 test: $(VENV)/.installed-dev  ## run all tests but the slow ones; make test ARGS="-k noise"
 	$(PYTEST) -m "not slow" $(ARGS)
