@@ -5,6 +5,7 @@ engine, or a script that says what the test gives it.
 import asyncio
 import dataclasses
 import errno
+import json
 import logging
 import os
 import signal
@@ -19,6 +20,7 @@ import pytest
 from app.pool import engine_process as module
 from app.pool.child import Child
 from app.pool.engine_process import EngineProcess
+from app.pool.errors import NotReady
 from app.pool.inflight import InFlight
 from app.wire.messages import (
     HEADER,
@@ -31,22 +33,28 @@ from app.wire.messages import (
     Finished,
     Frame,
     Limited,
+    Load,
+    Loaded,
     Message,
     ModelInfo,
     Pause,
-    Ready,
     Starting,
     Submit,
+    Unload,
     Unusable,
     decode,
     encode,
 )
 from app.wire.options import AUTO, Options
 from tests.model_info import MODEL
+from tests.tiny import save_tiny
 
 pytestmark = pytest.mark.anyio
 
-OPTIONS = Options("mnist", "cpu", "auto", threads=1, max_batch=8)
+OPTIONS = Options("cpu", "auto", threads=1)
+KEY = "m#1"
+LOAD = Load(KEY, "mnist", "m", max_batch=8)
+LOADED = Loaded(KEY, MODEL, 1.0, 1000)
 FRAME_BYTES = 2 * 4 * 28 * 28 + 100
 WAIT_SECONDS = 60.0
 """When a test that waits in vain fails."""
@@ -58,10 +66,9 @@ from app.wire.flight_recorder import FlightRecorder, Place
 
 first, then = (Path(name).read_bytes() for name in sys.argv[1:3])
 connection = socket.socket(fileno=int(sys.argv[3]))
-connection.sendall(first)
-if b"Unusable" in first:
-    os._exit(1)
 heard = Path(sys.argv[1]).with_name("heard").open("ab", buffering=0)
+heard.write(connection.recv(1 << 16))
+connection.sendall(first)
 while received := connection.recv(1 << 16):
     heard.write(received)
     if then:
@@ -69,8 +76,8 @@ while received := connection.recv(1 << 16):
         connection.sendall(then)
         os._exit(1)
 """
-"""An engine that says the first messages, and notes what it hears. If there are others, it says
-these when it gets a job, and dies at the third step of sample 4."""
+"""An engine that says the first messages when it is told to load, and notes what it hears. If there
+are others, it says these when it gets a job, and dies at the third step of sample 4."""
 
 
 @pytest.fixture(autouse=True)
@@ -84,10 +91,18 @@ class Told:
 
     def __init__(self) -> None:
         self.unusable: list[str] = []
-        self.ready = 0
+        self.loaded: list[Loaded] = []
+        self.rejected: list[Unusable] = []
+        self.deaths = 0
 
-    def count_ready(self) -> None:
-        self.ready += 1
+    def on_loaded(self, loaded: Loaded) -> None:
+        self.loaded.append(loaded)
+
+    def on_unusable(self, unusable: Unusable) -> None:
+        self.rejected.append(unusable)
+
+    def on_death(self) -> None:
+        self.deaths += 1
 
 
 Started = tuple[EngineProcess, Told]
@@ -95,10 +110,11 @@ Started = tuple[EngineProcess, Told]
 
 @asynccontextmanager
 async def started(
-    command: Sequence[str], hang_seconds: float = 600.0, options: Options = OPTIONS
+    command: Sequence[str], hang_seconds: float = 600.0, load: Load = LOAD
 ) -> AsyncIterator[Started]:
     told = Told()
-    engine = EngineProcess(options, hang_seconds, told.unusable.append, told.count_ready, command)
+    engine = EngineProcess(OPTIONS, hang_seconds, told.unusable.append, told, command)
+    engine.load(load)
     engine.start()
     try:
         yield engine, told
@@ -106,8 +122,8 @@ async def started(
         await engine.stop()
 
 
-def fake(step_seconds: float = 0.002) -> list[str]:
-    return [sys.executable, "-m", "tests.fake_engine", str(step_seconds)]
+def fake(step_seconds: float = 0.002, load_seconds: float = 0.0) -> list[str]:
+    return [sys.executable, "-m", "tests.fake_engine", f"{step_seconds}:{load_seconds}"]
 
 
 def script(folder: Path, *first: Message, then: Sequence[Message] = ()) -> list[str]:
@@ -120,12 +136,18 @@ def script(folder: Path, *first: Message, then: Sequence[Message] = ()) -> list[
 
 def heard(folder: Path) -> list[Message]:
     """What a script was told."""
-    wire, messages = (folder / "heard").read_bytes(), []
+    file, messages = folder / "heard", []
+    wire = file.read_bytes() if file.exists() else b""
     while wire:
         (size,) = HEADER.unpack_from(wire)
         messages.append(decode(wire[HEADER.size : HEADER.size + size]))
         wire = wire[HEADER.size + size :]
     return messages
+
+
+def loads(folder: Path) -> list[Load]:
+    """What a script was told to load."""
+    return [message for message in heard(folder) if isinstance(message, Load)]
 
 
 def kill(engine: EngineProcess, by: signal.Signals = signal.SIGKILL) -> None:
@@ -166,15 +188,15 @@ def pictures(events: Sequence[Event]) -> dict[tuple[int, int | None], tuple[byte
 
 
 def job(job_id: str, n: int, steps: int, shown: Sequence[int] = ()) -> Submit:
-    return Submit(job_id, 1, tuple(range(n)), None, "ddim", steps, shown=tuple(shown))
+    return Submit(job_id, KEY, 1, tuple(range(n)), None, "ddim", steps, shown=tuple(shown))
 
 
 async def test_it_becomes_ready_runs_a_job_and_ends_when_it_is_stopped() -> None:
     async with started(fake()) as (engine, told):
-        assert (engine.status, engine.max_batch, told.ready) == ("starting", 8, 0)
+        assert (engine.status, engine.max_batch, told.loaded) == ("starting", {}, [])
         await until(lambda: engine.is_ready)
-        assert told.ready == 1
-        assert engine.model is not None and engine.model.image_shape == (1, 28, 28)
+        assert [loaded.info.image_shape for loaded in told.loaded] == [(1, 28, 28)]
+        assert engine.max_batch == {"m": 8}
         inflight = submitted(engine, job("a", n=2, steps=3, shown=(0, 2)))
         assert engine.backlog == 6
         events = await read(inflight)
@@ -182,7 +204,7 @@ async def test_it_becomes_ready_runs_a_job_and_ends_when_it_is_stopped() -> None
         assert isinstance(events[-1], Done)
         assert (engine.backlog, engine.inflight) == (0, {})
         await until(lambda: engine.counts)  # the fake tells them when it is idle
-        assert (engine.counts[4].steps, engine.counts[4].rows) == (3, 6)
+        assert (engine.counts["m", 4].steps, engine.counts["m", 4].rows) == (3, 6)
         pid = engine.pid
     assert engine.status == "stopped"
     assert not Path(f"/proc/{pid}").exists()
@@ -192,23 +214,23 @@ async def test_it_becomes_ready_runs_a_job_and_ends_when_it_is_stopped() -> None
 async def test_what_it_does_while_it_starts_is_its_state_and_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rounds = [Starting("measuring, round", k, 3) for k in (1, 2, 3)]
+    rounds = [Starting(KEY, "measuring, round", k, 3) for k in (1, 2, 3)]
     with caplog.at_level(logging.INFO, "ddpm.engine"):
-        async with started(script(tmp_path, Starting("loading"), *rounds)) as (engine, _):
+        async with started(script(tmp_path, Starting(KEY, "loading"), *rounds)) as (engine, _):
             assert engine.state == "starting"
             await until(lambda: engine.starting == rounds[-1])
             assert engine.state == "starting: measuring, round 3 of 3"
             said = [f"engine {engine.pid}{end}" for end in (
-                " is starting; device: cpu", ": loading", ": measuring, round 1 of 3",
+                " is starting; device: cpu", ": m: loading", ": m: measuring, round 1 of 3",
             )]  # fmt: skip
     assert [record.message for record in caplog.records] == said, "each step once"
 
 
 async def test_once_it_is_ready_it_starts_no_more(tmp_path: Path) -> None:
-    async with started(script(tmp_path, Starting("loading"), Ready(MODEL))) as (engine, _):
+    async with started(script(tmp_path, Starting(KEY, "loading"), LOADED)) as (engine, _):
         await until(lambda: engine.is_ready)
         assert engine.state == "ready"
-        script(tmp_path, Starting("loading"))
+        script(tmp_path, Starting(KEY, "loading"))
         kill(engine)
         await until(lambda: engine.starting)
         assert engine.state == "restarting: loading"
@@ -240,7 +262,7 @@ async def test_killed_in_the_middle_it_is_started_again_and_does_what_is_left() 
                     await until(lambda: engine.restarts)
         assert pictures(events) == undisturbed, "the same bytes, each of them once"
         assert len(undisturbed) == 12 * 11
-        assert (engine.restarts, engine.hangs, told.ready) == (1, 0, 2)
+        assert (engine.restarts, engine.hangs, len(told.loaded)) == (1, 0, 2)
 
 
 async def test_a_hang_is_noticed_and_the_next_process_does_what_is_left() -> None:
@@ -253,11 +275,11 @@ async def test_a_hang_is_noticed_and_the_next_process_does_what_is_left() -> Non
         assert set(pictures(await read(inflight))) == {(i, p) for i in (0, 1) for p in (0, None)}
         assert engine.hangs >= 1 and engine.restarts == engine.hangs
         assert engine.pid != first
-        assert told.ready == engine.restarts + 1
+        assert len(told.loaded) == engine.restarts + 1
 
 
 async def test_an_engine_that_has_nothing_to_do_does_not_hang(tmp_path: Path) -> None:
-    async with started(script(tmp_path, Ready(MODEL)), hang_seconds=0.1) as (engine, _):
+    async with started(script(tmp_path, LOADED), hang_seconds=0.1) as (engine, _):
         await until(lambda: engine.is_ready)
         await asyncio.sleep(0.4)
         assert (engine.hangs, engine.is_ready) == (0, True)
@@ -280,18 +302,18 @@ async def test_a_reader_that_lags_pauses_its_job_and_no_other(
 
 
 async def test_a_job_that_nobody_reads_any_more_is_cancelled(tmp_path: Path) -> None:
-    async with started(script(tmp_path, Ready(MODEL))) as (engine, _):
+    async with started(script(tmp_path, LOADED)) as (engine, _):
         await until(lambda: engine.is_ready)
         submit = job("a", n=8, steps=10)
         with submitted(engine, submit):
-            await until((tmp_path / "heard").exists)
+            await until(lambda: submit in heard(tmp_path))
             assert engine.backlog == 80
         assert engine.backlog == 0
-    assert heard(tmp_path) == [submit, Cancel("a")]
+    assert heard(tmp_path) == [LOAD, submit, Cancel("a")]
 
 
 async def test_the_next_process_is_told_of_a_job_that_waits_for_its_reader(tmp_path: Path) -> None:
-    async with started(script(tmp_path, Ready(MODEL))) as (engine, _):
+    async with started(script(tmp_path, LOADED)) as (engine, _):
         await until(lambda: engine.is_ready)
         inflight = submitted(engine, job("a", n=2, steps=10))
         inflight.accept(Finished("a", 1, b""))
@@ -304,11 +326,11 @@ async def test_the_next_process_is_told_of_a_job_that_waits_for_its_reader(tmp_p
 
 
 async def test_what_cannot_start_the_first_time_gives_up_with_its_reason(tmp_path: Path) -> None:
-    command = script(tmp_path, Unusable("there is no such checkpoint"))
+    command = script(tmp_path, Unusable(KEY, "there is no such checkpoint"))
     async with started(command) as (engine, told):
         await until(lambda: told.unusable)
         assert told.unusable == ["there is no such checkpoint"]
-        assert (engine.status, engine.restarts, engine.model) == ("unusable", 0, None)
+        assert (engine.status, engine.restarts, told.loaded) == ("unusable", 0, [])
 
 
 async def test_what_dies_at_its_first_start_gives_up_too() -> None:
@@ -356,7 +378,7 @@ async def test_a_start_that_the_system_refuses_is_logged_and_tried_again(
             await until(lambda: tries >= 3)
             assert (engine.state, engine.restarts, told.unusable) == ("restarting", 1, [])
         assert len(pictures(await read(inflight))) == 2, "what was in flight is done by the next"
-        assert (engine.restarts, told.ready) == (1, 2)
+        assert (engine.restarts, len(told.loaded)) == (1, 2)
     said = [line.message for line in caplog.records if "can be started" in line.message]
     assert said[0] == (
         f"no engine process can be started: {str(error) or 'MemoryError()'}; it is tried again"
@@ -379,8 +401,8 @@ async def test_pauses_between_failed_starts_grow(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(asyncio, "sleep", noted)
     monkeypatch.setattr(module, "start", refused)
     told = Told()
-    engine = EngineProcess(OPTIONS, 60, told.unusable.append, told.count_ready)
-    engine.model = MODEL  # as if it had run before
+    engine = EngineProcess(OPTIONS, 60, told.unusable.append, told)
+    engine._has_loaded = True  # as if it had run before
     engine.start()
     while len(pauses) < 5:
         await sleep(0.001)
@@ -403,14 +425,14 @@ async def test_engines_that_speak_otherwise_than_their_server_end_it(
     tmp_path: Path, was_ready: bool
 ) -> None:
     """At once where none was ever ready, else at the third start in a row."""
-    command = script(tmp_path, Ready(MODEL))
+    command = script(tmp_path, LOADED)
     garbage = HEADER.pack(len(WORDS)) + WORDS
     if not was_ready:
         say_then(tmp_path, garbage)
     async with started(command) as (engine, told):
         if was_ready:
             await until(lambda: engine.is_ready)
-            say_then(tmp_path, garbage, Starting("loading"))
+            say_then(tmp_path, garbage, Starting(KEY, "loading"))
             kill(engine)
         await until(lambda: told.unusable)
         (reason,) = told.unusable
@@ -427,16 +449,16 @@ async def test_engines_that_speak_otherwise_than_their_server_end_it(
 async def test_an_engine_that_sends_garbage_is_killed_and_the_next_does_what_is_left(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, garbage: bytes
 ) -> None:
-    command = script(tmp_path, Ready(MODEL))
-    say_then(tmp_path, garbage, Ready(MODEL))
+    command = script(tmp_path, LOADED)
+    say_then(tmp_path, garbage, LOADED)
     async with started(command) as (engine, told):
         await until(lambda: engine.pid)
         first = engine.pid
         submitted(engine, job("a", n=1, steps=1))
         await until(lambda: "sent what this server cannot read" in caplog.text)
-        script(tmp_path, Ready(MODEL))
+        script(tmp_path, LOADED)
         await until(lambda: engine.is_ready and engine.pid != first)
-        await until(lambda: (tmp_path / "heard").exists() and heard(tmp_path))
+        await until(lambda: any(isinstance(said, Submit) for said in heard(tmp_path)))
         assert told.unusable == []
         assert engine.backlog == 1
     assert not Path(f"/proc/{first}").exists()
@@ -447,7 +469,7 @@ async def test_an_engine_that_is_killed_at_its_first_start_has_two_more_tries(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As where the memory is short at this moment."""
-    async with started(script(tmp_path, Starting("loading"))) as (engine, told):
+    async with started(script(tmp_path, Starting(KEY, "loading"))) as (engine, told):
         for restarts in (1, 2):
             await until(lambda: engine.starting)
             kill(engine)
@@ -467,40 +489,35 @@ async def test_an_engine_that_is_killed_at_its_first_start_has_two_more_tries(
 async def test_an_engine_that_was_killed_at_its_first_start_gets_ready_at_the_next(
     tmp_path: Path,
 ) -> None:
-    async with started(script(tmp_path, Starting("loading"))) as (engine, told):
+    async with started(script(tmp_path, Starting(KEY, "loading"))) as (engine, told):
         await until(lambda: engine.starting)
-        script(tmp_path, Ready(MODEL))
+        script(tmp_path, LOADED)
         kill(engine)
         await until(lambda: engine.is_ready)
-        assert (told.unusable, told.ready, engine.restarts) == ([], 1, 1)
+        assert (told.unusable, len(told.loaded), engine.restarts) == ([], 1, 1)
 
 
-async def test_one_that_has_run_before_is_tried_again_whatever_it_says(tmp_path: Path) -> None:
-    async with started(script(tmp_path, Ready(MODEL))) as (engine, told):
+async def test_a_model_that_cannot_be_loaded_again_is_told_and_the_process_goes_on(
+    tmp_path: Path,
+) -> None:
+    async with started(script(tmp_path, LOADED)) as (engine, told):
         await until(lambda: engine.is_ready)
-        script(tmp_path, Unusable("the disk is away"))
+        script(tmp_path, Unusable(KEY, "the disk is away"))
+        inflight = submitted(engine, job("a", n=1, steps=1))
         kill(engine)
-        await until(lambda: engine.restarts >= 2)
-        script(tmp_path, Ready(MODEL))
-        await until(lambda: engine.is_ready)
-        assert told.unusable == []
-
-
-async def test_other_weights_after_a_death_are_refused(tmp_path: Path) -> None:
-    async with started(script(tmp_path, Ready(MODEL))) as (engine, told):
-        await until(lambda: engine.is_ready)
-        script(tmp_path, Ready(dataclasses.replace(MODEL, sha256="1")))
-        kill(engine)
-        await until(lambda: told.unusable)
-        assert told.unusable == [
-            "the checkpoint's weights have changed on disk; restart the server"
-        ]
-        assert engine.status == "unusable"
+        await until(lambda: told.rejected)
+        assert told.rejected == [Unusable(KEY, "the disk is away")]
+        assert (engine.restarts, told.unusable, engine.loads.wanted) == (1, [], {})
+        assert list(engine.inflight) == ["a"], "it waits for what is said of it"
+        engine.fail(KEY, "the disk is away for good")
+        with pytest.raises(NotReady, match="^the disk is away for good$"):
+            await read(inflight)
 
 
 @pytest.mark.parametrize(
     ("change", "other"),
     [
+        ("the checkpoint's weights have changed on disk", dataclasses.replace(MODEL, sha256="1")),
         (
             "the checkpoint's configuration has changed on disk",
             dataclasses.replace(MODEL, fingerprint="1"),
@@ -508,19 +525,91 @@ async def test_other_weights_after_a_death_are_refused(tmp_path: Path) -> None:
         ("the runtime has changed", dataclasses.replace(MODEL, runtime="openvino")),
     ],
 )
-async def test_the_same_weights_used_otherwise_are_refused_too(
+async def test_a_model_that_is_another_after_a_death_is_not_used(
     change: str, other: ModelInfo, tmp_path: Path
 ) -> None:
-    async with started(script(tmp_path, Ready(MODEL))) as (engine, told):
+    async with started(script(tmp_path, LOADED)) as (engine, told):
         await until(lambda: engine.is_ready)
-        script(tmp_path, Ready(other))
+        script(tmp_path, dataclasses.replace(LOADED, info=other))
         kill(engine)
-        await until(lambda: told.unusable)
-        assert told.unusable == [f"{change}; restart the server"]
+        await until(lambda: told.rejected)
+        assert told.rejected == [Unusable(KEY, change, has_changed=True)]
+        assert not engine.serves(KEY)
+        await until(lambda: Unload(KEY) in heard(tmp_path))
+
+
+async def test_a_model_is_loaded_beside_the_steps_of_another_and_serves_then() -> None:
+    async with started(fake(load_seconds=0.3)) as (engine, told):
+        await until(lambda: engine.serves(KEY))
+        engine.load(Load("c#1", "cifar10", "c"))
+        made = pictures(await read(submitted(engine, job("a", n=1, steps=2))))
+        assert set(made) == {(0, None)} and not engine.serves("c#1")
+        await until(lambda: engine.serves("c#1"))
+        other = dataclasses.replace(job("b", n=1, steps=2), model="c#1")
+        assert pictures(await read(submitted(engine, other))) != made
+        assert [loaded.model for loaded in told.loaded] == [KEY, "c#1"]
+
+
+async def test_the_next_process_loads_all_models_first_what_jobs_need() -> None:
+    async with started(fake(load_seconds=0.1)) as (engine, told):
+        engine.load(Load("c#1", "cifar10", "c"))
+        await until(lambda: engine.serves("c#1"))
+        other = dataclasses.replace(job("b", n=1, steps=100), model="c#1")
+        inflight = submitted(engine, other)
+        kill(engine)
+        assert set(pictures(await read(inflight))) == {(0, None)}
+        await until(lambda: len(told.loaded) == 4)
+        assert [loaded.model for loaded in told.loaded] == [KEY, "c#1", "c#1", KEY]
+
+
+async def test_a_model_that_is_unloaded_can_be_loaded_again() -> None:
+    async with started(fake()) as (engine, told):
+        await until(lambda: engine.serves(KEY))
+        engine.unload(KEY)
+        assert not engine.serves(KEY)
+        engine.load(LOAD)
+        await until(lambda: engine.serves(KEY))
+        assert len(told.loaded) == 2
+        await read(submitted(engine, job("a", n=1, steps=2)))
+
+
+async def test_a_load_that_is_not_wanted_any_more_is_undone_when_it_ends(tmp_path: Path) -> None:
+    async with started(script(tmp_path, Starting(KEY, "loading"))) as (engine, _):
+        await until(lambda: engine.starting)
+        engine.unload(KEY)
+        engine._handle(LOADED)
+        await until(lambda: Unload(KEY) in heard(tmp_path))
+        assert not engine.serves(KEY)
+
+
+async def test_a_load_that_kills_the_engine_again_and_again_is_given_up_and_others_go_on(
+    tmp_path: Path,
+) -> None:
+    killer = save_tiny(tmp_path / "killer")
+    card = killer / "model_card.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "data": "crash"}))
+    async with started(fake(load_seconds=0.1)) as (engine, told):
+        await until(lambda: engine.serves(KEY))
+        engine.load(Load("killer#1", str(killer), "killer"))
+        events = await read(submitted(engine, job("a", n=8, steps=300)))
+        assert isinstance(events[-1], Done), "the job that ran beside it is not blamed"
+        await until(lambda: told.rejected)
+        reason = "the engine died 3 times while it was loading it"
+        assert told.rejected == [Unusable("killer#1", reason)]
+        assert (engine.restarts, told.deaths, told.unusable) == (3, 3, [])
+        await until(lambda: engine.serves(KEY))
+
+
+async def test_a_load_that_hangs_is_killed_by_a_clock_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "START_SECONDS", 0.5)
+    async with started(fake(load_seconds=600.0), hang_seconds=600.0) as (engine, _):
+        await until(lambda: engine.hangs)
 
 
 async def test_where_only_the_word_done_was_lost_the_job_is_done(tmp_path: Path) -> None:
-    command = script(tmp_path, Ready(MODEL), then=[Finished("job", 4, b"1234")])
+    command = script(tmp_path, LOADED, then=[Finished("job", 4, b"1234")])
     async with started(command) as (engine, _):
         submit = dataclasses.replace(job("job", n=1, steps=3), indices=(4,))
         events = await read(submitted(engine, submit))
@@ -530,7 +619,7 @@ async def test_where_only_the_word_done_was_lost_the_job_is_done(tmp_path: Path)
 
 async def test_a_job_of_which_engines_die_again_and_again_fails(tmp_path: Path) -> None:
     frame = Frame("job", 4, 0, b"12", b"34")
-    async with started(script(tmp_path, Ready(MODEL), then=[frame])) as (engine, _):
+    async with started(script(tmp_path, LOADED, then=[frame])) as (engine, _):
         submit = dataclasses.replace(job("job", n=1, steps=3, shown=(0,)), indices=(4,))
         first, last = await read(submitted(engine, submit))
         assert first == frame
@@ -542,27 +631,30 @@ async def test_a_job_of_which_engines_die_again_and_again_fails(tmp_path: Path) 
 
 
 async def test_memory_that_ran_out_makes_the_batches_smaller_for_good(tmp_path: Path) -> None:
-    async with started(script(tmp_path, Ready(MODEL), Limited(4))) as (engine, _):
+    async with started(script(tmp_path, LOADED, Limited(KEY, 4))) as (engine, _):
         await until(lambda: engine.memory_limits)
-        assert engine.max_batch == 4
-        assert engine.options == dataclasses.replace(OPTIONS, max_batch=4), "for the next process"
+        assert engine.max_batch == {"m": 4}
+        assert engine.loads.wanted[KEY].max_batch == 4, "for the next process"
 
 
 async def test_what_an_engine_chooses_as_its_largest_batch_the_next_process_has_too(
     tmp_path: Path,
 ) -> None:
-    options = dataclasses.replace(OPTIONS, max_batch=AUTO)
-    async with started(script(tmp_path, Ready(MODEL)), options=options) as (engine, _):
-        assert engine.max_batch == 0, "not yet"
+    load = dataclasses.replace(LOAD, max_batch=AUTO)
+    async with started(script(tmp_path, LOADED), load=load) as (engine, _):
         await until(lambda: engine.is_ready)
-        assert engine.max_batch == engine.options.max_batch == MODEL.batch_sizes[-1]
+        kill(engine)
+        await until(lambda: engine.restarts and engine.is_ready)
+    assert [load.max_batch for load in loads(tmp_path)] == [AUTO, MODEL.batch_sizes[-1]]
 
 
-async def test_counts_are_added_up_by_batch_size(tmp_path: Path) -> None:
-    said = (Counts(4, 1, 3, 0.5), Counts(8, 1, 8, 1.0), Counts(4, 2, 8, 0.25))
-    async with started(script(tmp_path, Ready(MODEL), *said, Limited(8))) as (engine, _):
+async def test_counts_are_added_up_by_model_and_batch_size(tmp_path: Path) -> None:
+    said = (Counts(KEY, 4, 1, 3, 0.5), Counts(KEY, 8, 1, 8, 1.0), Counts("m#2", 4, 2, 8, 0.25))
+    async with started(script(tmp_path, LOADED, *said, Limited(KEY, 8))) as (engine, _):
         await until(lambda: engine.memory_limits)  # the last message
-        assert engine.counts == {4: Counts(4, 3, 11, 0.75), 8: Counts(8, 1, 8, 1.0)}
+        assert engine.counts == {
+            ("m", 4): Counts("m#2", 4, 3, 11, 0.75), ("m", 8): Counts(KEY, 8, 1, 8, 1.0)
+        }  # fmt: skip
 
 
 async def test_a_death_is_logged_with_the_requests_in_flight(
@@ -596,7 +688,7 @@ async def test_an_engine_that_is_stopped_while_it_starts_leaves_no_socket(
     monkeypatch.setattr("app.pool.child.socket.socketpair", socketpair)
     monkeypatch.setattr(asyncio, "create_subprocess_exec", never)
     told = Told()
-    engine = EngineProcess(OPTIONS, 60, told.unusable.append, told.count_ready)
+    engine = EngineProcess(OPTIONS, 60, told.unusable.append, told)
     engine.start()
     while not made:
         await asyncio.sleep(0.01)
