@@ -15,7 +15,7 @@ from app.wire.options import Options
 
 pytestmark = pytest.mark.anyio
 
-OPTIONS = Options("mnist", "cpu", "auto", threads=1, max_batch=8)
+OPTIONS = Options("cpu", "auto", threads=1)
 ECHO = """
 import socket, sys
 connection = socket.socket(fileno=int(sys.argv[1]))
@@ -56,8 +56,8 @@ def room_for_files(count: int) -> Iterator[None]:
 
 async def test_it_receives_what_the_process_sends_and_none_when_it_is_gone() -> None:
     child = await start(running(ECHO), OPTIONS)
-    child.send(encode(Starting("loading")))
-    assert await child.receive() == Starting("loading")
+    child.send(encode(Starting("m#1", "loading")))
+    assert await child.receive() == Starting("m#1", "loading")
     assert await child.receive() is None
     assert await end(child.process) == 0
     assert not child.is_running

@@ -11,7 +11,7 @@ from app.pool.inflight import MAX_DEATHS, TRIES, TRIES_KILLED, InFlight
 from app.wire.flight_recorder import Place
 from app.wire.messages import Done, Event, Failed, Finished, Frame, Submit
 
-SUBMIT = Submit("job", 1, (4, 5, 6), (0, 1, 2), "ddim", 10, shown=(0, 10))
+SUBMIT = Submit("job", "m#1", 1, (4, 5, 6), (0, 1, 2), "ddim", 10, shown=(0, 10))
 FRAME = Frame("job", 4, 0, b"1234", b"5678")
 DONE = Done("job", 0.0, 1.0)
 HERE, THERE = Place("job", 4, 2), Place("job", 5, 0)

@@ -10,12 +10,16 @@ from app.pool import pool as module
 from app.pool.engine_process import EngineProcess
 from app.pool.errors import ClientOverLimit, NotReady, Overloaded, Refused, TooLate
 from app.pool.inflight import InFlight
+from app.pool.models import Models
 from app.pool.pool import Bounds, EnginePool, Limits
-from app.wire.messages import Done, Event, Failed, Finished, Starting, Submit
+from app.pool.version import Source
+from app.wire.messages import Done, Event, Failed, Finished, Loaded, Submit
 from app.wire.options import Options
 from tests.model_info import MODEL
 
-OPTIONS = Options("m", "cpu", "auto", threads=1, max_batch=8)
+OPTIONS = Options("cpu", "auto", threads=1)
+KEY = "m#1"
+SLOW = dataclasses.replace(MODEL, name="slow", seconds_per_row=0.1)
 ROOMY = Limits(Bounds(1000, 100_000), Bounds(1000, 100_000))
 
 
@@ -27,10 +31,10 @@ class FakeProcess(EngineProcess):
         options: Options,
         hang_seconds: float,
         on_unusable: Callable[[str], None],
-        on_ready: Callable[[], None],
+        listener: Models,
         command: Sequence[str],
     ) -> None:
-        super().__init__(options, hang_seconds, on_unusable, on_ready, command)
+        super().__init__(options, hang_seconds, on_unusable, listener, command)
         self._on_unusable = on_unusable
         self.given = (hang_seconds, command)
         self.calls: list[str] = []
@@ -42,8 +46,8 @@ class FakeProcess(EngineProcess):
         self.calls.append("stop")
 
     def get_ready(self) -> None:
-        self.model, self.status = MODEL, "ready"
-        self._on_ready()
+        for model in list(self.loads.wanted):
+            self._handle(Loaded(model, SLOW if model == "slow#2" else MODEL, 1.0, 1000))
 
     def fail(self, reason: str) -> None:
         self._on_unusable(reason)
@@ -59,7 +63,10 @@ def starting(
 ) -> EnginePool:
     """A pool whose engines have not said anything yet."""
     options = [dataclasses.replace(OPTIONS, device=f"cuda:{i}") for i in range(num_engines)]
-    return EnginePool(options, limits, 7.0, on_unusable, ("engine",))
+    models = Models([Source("m", "m"), Source("slow", "slow")], 0, 0, on_unusable)
+    pool = EnginePool(options, models, limits, 7.0, on_unusable, ("engine",))
+    models.start()
+    return pool
 
 
 def ready(limits: Limits = ROOMY, num_engines: int = 1) -> EnginePool:
@@ -75,11 +82,17 @@ def engines(pool: EnginePool) -> list[FakeProcess]:
 
 
 def asked(
-    job_id: str, n: int = 1, steps: int = 10, *, client: str = "", guidance: float = 0.0
+    job_id: str,
+    n: int = 1,
+    steps: int = 10,
+    *,
+    client: str = "",
+    guidance: float = 0.0,
+    model: str = KEY,
 ) -> Submit:
     labels = None if not guidance else (0,) * n
     return Submit(
-        job_id, 1, tuple(range(n)), labels, "ddim", steps, guidance=guidance, client=client
+        job_id, model, 1, tuple(range(n)), labels, "ddim", steps, guidance=guidance, client=client
     )
 
 
@@ -103,29 +116,38 @@ def test_there_is_one_engine_for_each_device_and_all_are_started_the_same_way() 
     assert all(engine.calls == ["start", "stop"] for engine in engines(pool))
 
 
-def test_before_an_engine_is_ready_nothing_is_known_and_nothing_admitted() -> None:
+def test_before_an_engine_has_the_model_nothing_is_admitted() -> None:
     pool = starting(num_engines=2)
-    assert refusal(pool, asked("a")) == (NotReady, "no engine is ready", None)
-    with pytest.raises(NotReady, match="^the model is being loaded$"):
-        _ = pool.model
-    assert not pool.has_been_ready.is_set()
+    assert refusal(pool, asked("a")) == (NotReady, "the model m is being loaded", 20)
     second = engines(pool)[1]
-    second.starting = Starting("loading")
-    with pytest.raises(NotReady, match="^the model is being loaded: loading$"):
-        _ = pool.model
     second.get_ready()
-    assert pool.has_been_ready.is_set()
-    assert pool.model is MODEL
     assert pool.ready_engines == [second]
     pool.submit(asked("a"))
     assert list(second.inflight) == ["a"]
 
 
-def test_the_model_is_still_known_while_its_engine_starts_again() -> None:
+def test_after_a_death_nothing_is_admitted_until_the_model_is_loaded_again() -> None:
     pool = ready()
-    pool.engines[0].status = "restarting"
-    assert pool.model is MODEL
-    assert refusal(pool, asked("a")) == (NotReady, "no engine is ready", None)
+    pool.engines[0].loads.die(())
+    pool.models.on_death()
+    assert refusal(pool, asked("a")) == (NotReady, "the model m is being loaded", 1)
+
+
+def test_a_version_that_is_forgotten_is_asked_for_again() -> None:
+    pool = ready()
+    assert refusal(pool, asked("a", model="m#7")) == (
+        NotReady, "the model m has been replaced; ask again", 1
+    )  # fmt: skip
+
+
+def test_rows_count_by_the_seconds_that_they_take_of_their_model() -> None:
+    pool = ready(bounds(server=(4, 10_000), client=(4, 10_000)), num_engines=2)
+    first, second = pool.engines
+    pool.submit(asked("a", n=1, steps=20, model="slow#2"))  # 2 s
+    pool.submit(asked("b", n=1, steps=100))  # 0.25 s
+    pool.submit(asked("c", n=1, steps=100))
+    assert (list(first.inflight), list(second.inflight)) == (["a"], ["b", "c"])
+    assert refusal(pool, asked("d", n=2))[2] == 2  # 2.5 s on two engines
 
 
 def test_the_engine_with_the_fewest_network_rows_to_do_gets_the_job() -> None:
@@ -214,11 +236,11 @@ def test_a_job_that_is_left_makes_room_and_its_samples_are_counted_by_outcome() 
     with pool.submit(asked("a", n=3)) as inflight:
         inflight.accept(Finished("a", 1, b""))
     assert pool.queued_samples == 0
-    assert pool.outcomes == {"finished": 1, "failed": 0, "cancelled": 2}
+    assert pool.outcomes == {("m", "finished"): 1, ("m", "cancelled"): 2}
     with pool.submit(asked("b", n=3)) as inflight:
         inflight.accept(Failed("b", "why"))
         assert asyncio.run(read(inflight)) == [Failed("b", "why")]
-    assert pool.outcomes == {"finished": 1, "failed": 3, "cancelled": 2}
+    assert pool.outcomes["m", "failed"] == 3
 
 
 async def read(inflight: InFlight) -> list[Event]:
