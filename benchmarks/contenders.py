@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from app.engine.runtime import make_runtime
-from app.wire.options import AUTO, Options
+from app.wire.options import Options
 from benchmarks.engine_client import EngineClient
 from benchmarks.machine import TORCH_TYPES
 from benchmarks.networks import Network
@@ -45,11 +45,8 @@ Make = Callable[[Setting, contextlib.ExitStack], Sample]
 
 def engine(setting: Setting, stack: contextlib.ExitStack) -> Sample:
     """Our engine, as the server runs it, DDIM."""
-    options = Options(
-        setting.network.folder, setting.device.type, "auto", setting.threads, AUTO,
-        setting.precision,
-    )  # fmt: skip
-    client = stack.enter_context(EngineClient(options))
+    options = Options(setting.device.type, "auto", setting.threads, setting.precision)
+    client = stack.enter_context(EngineClient(options, setting.network.folder))
     check_precision(client.model.precision, setting)
 
     def made(images: int, steps: int) -> Tensor:

@@ -12,11 +12,22 @@ from dataclasses import dataclass, field
 
 from app.wire.channel import Disconnected, SocketChannel
 from app.wire.flight_recorder import FlightRecorder
-from app.wire.messages import Done, Failed, Finished, Message, ModelInfo, Ready, Submit, Unusable
-from app.wire.options import Options
+from app.wire.messages import (
+    Done,
+    Failed,
+    Finished,
+    Load,
+    Loaded,
+    Message,
+    ModelInfo,
+    Submit,
+    Unusable,
+)
+from app.wire.options import AUTO, Options
 from diffusion.spacing import SamplerName
 
 STOP_SECONDS = 30.0
+KEY = "model"
 
 
 @dataclass
@@ -35,10 +46,11 @@ class Job:
 
 
 class EngineClient:
-    """`with EngineClient(options) as engine:` an engine that is warm; `engine.model` says what it
-    serves. Raises RuntimeError where it cannot start, ends, or fails a job."""
+    """`with EngineClient(options, checkpoint) as engine:` an engine with one model, which is warm;
+    `engine.model` says what there is to say of it. Raises RuntimeError where the model cannot be
+    loaded, and where the engine ends or fails a job."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, checkpoint: str, max_batch: int = AUTO) -> None:
         self._jobs: dict[str, Job] = {}
         self._recorder = FlightRecorder.create()
         self._socket, theirs = socket.socketpair()
@@ -49,6 +61,7 @@ class EngineClient:
         self._channel = SocketChannel(self._socket)
         self._model: ModelInfo | None = None
         try:
+            self._channel.send(Load(KEY, checkpoint, KEY, max_batch=max_batch))
             while self._model is None:
                 self._hear()
         except BaseException:
@@ -79,7 +92,7 @@ class EngineClient:
         name = f"job {len(self._jobs) + 1}"
         labels = (0,) * images if self.model.classes else None
         indices = tuple(range(images))
-        self._channel.send(Submit(name, 0, indices, labels, sampler, steps, client=client))
+        self._channel.send(Submit(name, KEY, 0, indices, labels, sampler, steps, client=client))
         self._jobs[name] = job = Job(time.perf_counter())
         return job
 
@@ -104,10 +117,10 @@ class EngineClient:
 
     def _note(self, message: Message) -> None:
         match message:
-            case Ready(model):
+            case Loaded(_, model):
                 self._model = model
-            case Unusable(reason):
-                raise RuntimeError(f"the engine cannot start: {reason}")
+            case Unusable(_, reason):
+                raise RuntimeError(f"the model cannot be loaded: {reason}")
             case Finished(name, index, image):
                 self._jobs[name].images[index] = image
             case Done(name):

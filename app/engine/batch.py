@@ -1,10 +1,10 @@
-"""A batch of the scheduler: which chains join the ones that are in it (rules 3 to 5 there)."""
+"""A batch of the scheduler: which chains join the ones that are in it (rules 3 to 6 there)."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Self
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
 
 from app.engine.job import Chain, Job
-from app.engine.latency_curve import LatencyCurve
+from app.engine.network import Network
 
 PATIENCE = 3.0
 """The slowdown from which on a job no longer gives way to shorter ones."""
@@ -22,36 +22,28 @@ LEAVING = 4
 
 
 class Batch:
-    """Chains that take a step together, or `steps` steps. The first of them is the first in
-    line's."""
+    """Chains of one network that take a step together, or `steps` steps. The first of them is the
+    first in line's."""
 
-    def __init__(
-        self,
-        curve: LatencyCurve,
-        num_lanes: int,
-        all_rows: int,
-        seat: Callable[[Chain], bool] = lambda _chain: True,
-    ) -> None:
-        """An empty batch for one of `num_lanes` lanes, over which `all_rows` rows are spread.
-
-        `seat` tells of a chain that has not begun whether there is room for its state.
-        """
-        self.curve = curve
-        self._seat = seat
-        self.num_lanes = num_lanes
-        self.limit = min(curve.max_rows // num_lanes, -(-all_rows // num_lanes))
+    def __init__(self, network: Network[Any], spread: int, all_rows: int) -> None:
+        """An empty batch for one of the network's lanes, over `spread` of which `all_rows` rows are
+        spread."""
+        self.network = network
+        self.curve = network.curve
+        self.num_lanes = network.lanes
+        self.limit = min(self.curve.max_rows // self.num_lanes, -(-all_rows // spread))
         self.chains: list[Chain] = []
         self.rows = 0
         self.steps = 1
-        self.has_machine = num_lanes == 1  # no other batch runs beside it
+        self.has_machine = self.num_lanes == 1  # no other batch runs beside it
         self.is_only = False  # nor is another one begun before it is done
         self.is_cut_short = False  # for the sake of the first in line
 
     @classmethod
-    def with_machine(cls, curve: LatencyCurve, chains: Sequence[Chain]) -> Self:
+    def with_machine(cls, network: Network[Any], chains: Sequence[Chain]) -> Self:
         """These chains for the step that they have not done, and no other batch beside them."""
-        batch = cls(curve, 1, 0)
-        batch.is_only = True
+        batch = cls(network, 1, 0)
+        batch.has_machine = batch.is_only = True
         batch.chains = list(chains)
         batch.rows = sum(chain.job.rows_at(chain.position) for chain in chains)
         return batch
@@ -86,7 +78,7 @@ class Batch:
         if self._is_in_the_way(first, chain):
             self.is_cut_short = True
             return False
-        if not (chain.launched or self._seat(chain)):
+        if not (chain.launched or self.network.board.seat(chain)):
             return False
         self.chains.append(chain)
         self.rows += chain.rows
@@ -96,7 +88,7 @@ class Batch:
         is_longer = chain.job.alone_seconds > COMPARABLE * first.alone_seconds
         if not is_longer or first.slowdown >= PATIENCE:
             return False
-        needed = self.curve.seconds(first.width(self.curve.max_rows))
+        needed = self.curve.seconds(first.width)
         return self._seconds(self.rows + chain.rows) > TOLERANCE * needed
 
     def steps_of(self, done: int, chain: Chain) -> int:

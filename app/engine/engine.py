@@ -5,35 +5,23 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from app.engine.batch import Batch
-from app.engine.board import Board, Call, Made
+from app.engine.board import Call, Made
 from app.engine.job import Chain, Job
-from app.engine.latency_curve import LatencyCurve
+from app.engine.network import Network
 from app.engine.recovery import recover, smaller_batches
 from app.engine.scheduler import Scheduler
 from app.wire.flight_recorder import Place
 from app.wire.messages import Counts, Done, Event, Failed, Finished, Frame, Limited, Submit
-from diffusion.config import Variance
-from diffusion.process import Process
-from diffusion.sampler_table import SamplerTable
-from diffusion.samplers import make_table
-from diffusion.spacing import SamplerName, Spacing
 
 log = logging.getLogger("ddpm.engine")
 
-MAX_TABLES = 256
-"""Samplers' tables that are kept for the next job."""
 
-
-B = TypeVar("B", bound=Board[Any])
-
-
-class Engine(Generic[B]):
-    """Advances all jobs, a batch of chains a step; several batches at once where the board has
-    lanes, each of which a thread drives:
+class Engine:
+    """Advances all jobs, a batch of chains a step; several batches at once where their networks
+    have lanes, each of which a thread drives:
 
         while engine.begin(lane):  # until the lane is full, or there is nothing to begin for now
             pass
@@ -47,49 +35,62 @@ class Engine(Generic[B]):
 
     def __init__(
         self,
-        process: Process,
-        runner: B,
-        curve: LatencyCurve,
         clock: Callable[[], float] = time.monotonic,
         on_step: Callable[[int, Sequence[Place]], object] = lambda _oldest, _places: None,
     ) -> None:
-        """`curve` has the runner's batch sizes. `on_step` is told before each step which is the
-        oldest that then runs, counted from 1, and where every job is that runs."""
+        """It has no network. `on_step` is told before each step which is the oldest that then runs,
+        counted from 1, and where every job is that runs."""
         self.on_step = on_step
-        self.runner = runner
-        self.scheduler = Scheduler(
-            curve,
-            runner.num_lanes,
-            depth=runner.depth,
-            max_steps=runner.max_steps,
-            seat=runner.seat,
-        )
+        self.networks: dict[str, Network[Any]] = {}  # by key
+        self.scheduler = Scheduler()
         self.clock = clock
         self._begun = 0  # steps
-        self._lanes: list[deque[Call]] = [deque() for _ in range(runner.num_lanes)]  # oldest first
+        self._lanes: list[deque[Call]] = [deque()]  # oldest first
+        self._depth = 1  # calls on a lane, at most
         self._again: list[Batch] = []  # after a failure: one at a time, beside no other
         self._events: list[Event | Limited] = []
-        self._counts: dict[int, Counts] = {}  # by batch size
+        self._counts: dict[tuple[str, int], Counts] = {}  # by network and batch size
 
-        @lru_cache(MAX_TABLES)
-        def table(
-            sampler: SamplerName, steps: int | Spacing, eta: float, variance: Variance
-        ) -> SamplerTable:
-            return make_table(process, sampler, steps, eta=eta, variance=variance)
+    @property
+    def num_lanes(self) -> int:
+        """Lanes that a thread must drive: as many as any network has had."""
+        return len(self._lanes)
 
-        self._table = table
+    def add(self, network: Network[Any]) -> None:
+        """Take jobs of this network from now on."""
+        self.networks[network.key] = network
+        self._depth = max(self._depth, network.depth)
+        for _ in range(self.num_lanes, network.board.num_lanes):
+            self._lanes.append(deque())
+
+    def remove(self, network: Network[Any]) -> None:
+        """Take no more of its jobs; those that are here fail."""
+        del self.networks[network.key]
+        for job in self.scheduler.of(network):
+            self._fail(job, "the model is no longer loaded")
+
+    def uses(self, network: Network[Any]) -> bool:
+        """Is a batch of the network under way, or to be tried again?"""
+        under_way = [call.batch for lane in self._lanes for call in lane]
+        return any(batch.network is network for batch in under_way + self._again)
+
+    def rest(self) -> None:
+        """Tell that no job is being advanced."""
+        self.on_step(self._begun, ())
 
     @property
     def is_idle(self) -> bool:
         """Is there nothing to advance?"""
-        return self.scheduler.is_idle and not self._is_at_work and not self._again
+        return self.scheduler.is_idle and not self.is_at_work and not self._again
 
     def submit(self, submit: Submit) -> None:
         """Admit a job; a job that can never run fails at once."""
+        network = self.networks.get(submit.model)
+        if network is None:
+            self._events.append(Failed(submit.id, f"model: {submit.model!r} is not loaded"))
+            return
         try:
-            steps = submit.steps if submit.kept is None else Spacing(submit.kept)
-            table = self._table(submit.sampler, steps, submit.eta, submit.variance)
-            self.scheduler.add(Job.of(submit, table, self.clock()))
+            self.scheduler.add(Job.of(submit, network, self.clock()))
         except ValueError as error:
             self._events.append(Failed(submit.id, str(error)))
 
@@ -97,7 +98,7 @@ class Engine(Generic[B]):
         """Forget a job: its chains take no further step, and their states are dropped."""
         job = self.scheduler.cancel(job_id)
         if job is not None:
-            self.runner.forget(job.chains)
+            job.network.board.forget(job.chains)
 
     def pause(self, job_id: str, *, paused: bool) -> None:
         """Leave a job's chains where they are until it is no longer paused."""
@@ -106,11 +107,11 @@ class Engine(Generic[B]):
     def begin(self, lane: int) -> Call | None:
         """Choose a batch and get it under way on this lane, behind those that are on it. None where
         the lane is full, or there is no batch; then either the engine is idle or at work."""
-        while len(self._lanes[lane]) < self.runner.depth and (batch := self._choose()):
+        while batch := self._choose(lane):
             place = None if batch.has_machine else lane
             started = self._announce(batch)
             try:
-                call: Call = self.runner.prepare(batch, place)
+                call: Call = batch.network.board.prepare(batch, place)
             except Exception as error:
                 self._recover(batch, place, error)
                 continue
@@ -126,7 +127,7 @@ class Engine(Generic[B]):
     def run(self, call: Call) -> None:
         """Run the network for the oldest call of a lane, maybe while other lanes are at work."""
         try:
-            self.runner.run(call)
+            call.batch.network.board.run(call)
         except Exception as error:
             call.error = error
 
@@ -136,7 +137,7 @@ class Engine(Generic[B]):
         try:
             if call.error is not None:
                 raise call.error
-            made = self.runner.finish(call)
+            made = call.batch.network.board.finish(call)
         except Exception as error:
             self._recover(call.batch, call.lane, error)
         else:
@@ -150,28 +151,37 @@ class Engine(Generic[B]):
         return events
 
     def take_counts(self) -> list[Counts]:
-        """What was counted since this was last asked, by batch size."""
+        """What was counted since this was last asked, by network and batch size."""
         counts = list(self._counts.values())
         self._counts.clear()
         return counts
 
     @property
-    def _is_at_work(self) -> bool:
+    def is_at_work(self) -> bool:
+        """Is a step under way?"""
         return any(self._lanes)
 
-    def _choose(self) -> Batch:
+    def _choose(self, lane: int) -> Batch | None:
         """What is to be tried again, once no other batch runs; else what the scheduler chooses.
-        Empty when there is nothing to run now."""
-        while self._again and not self._is_at_work:
+        None when there is nothing to run on this lane now."""
+        calls = self._lanes[lane]
+        if len(calls) >= self._depth:
+            return None
+        while self._again and not self.is_at_work:
             batch = self._again.pop(0)
             chains = [chain for chain in batch if self.scheduler.is_here(chain)]
-            if chains and batch.rows <= self.runner.max_rows:
+            max_rows = batch.network.board.max_rows
+            if chains and batch.rows <= max_rows:
                 batch.chains = chains
                 return batch
             # Its jobs were cancelled, or there is room for fewer rows than when it was made.
-            parts = smaller_batches(chains, self.runner.max_rows)
+            parts = smaller_batches(chains, max_rows)
             self._again[:0] = self.scheduler.split(batch, parts)
-        return self.scheduler.schedule()
+
+        def has_room(network: Network[Any]) -> bool:
+            return lane < network.board.num_lanes and len(calls) < network.depth
+
+        return self.scheduler.schedule(has_room)
 
     def _announce(self, batch: Batch) -> float:
         """Tell which steps are about to run, and where every job is in them. Returns the time."""
@@ -188,10 +198,11 @@ class Engine(Generic[B]):
 
     def _recover(self, batch: Batch, lane: int | None, error: Exception) -> None:
         """Queue what `recovery` says is to be tried again, and fail the jobs that cannot go on."""
-        max_rows = self.runner.max_rows
-        parts, failures = recover(batch, lane, error, self.runner, self.scheduler)
-        if self.runner.max_rows < max_rows:
-            self._events.append(Limited(self.runner.max_rows))
+        network = batch.network
+        max_rows = network.board.max_rows
+        parts, failures = recover(batch, lane, error, self.scheduler)
+        if network.board.max_rows < max_rows:
+            self._events.append(Limited(network.key, network.board.max_rows))
         for job, reason in failures.items():
             self._fail(job, reason)
         self._again += self.scheduler.split(batch, parts)
@@ -213,7 +224,7 @@ class Engine(Generic[B]):
         finished = self.scheduler.advance(call.batch)
         self._events += [Finished(c.job.id, c.index, made.results[c]) for c in finished]
         self._events += [self._done(job) for job in finished_jobs(finished)]
-        self.runner.forget(gone + finished)
+        call.batch.network.board.forget(gone + finished)
         self._count(call)
 
     def _fail(self, job: Job, reason: str) -> None:
@@ -228,11 +239,11 @@ class Engine(Generic[B]):
 
     def _count(self, call: Call) -> None:
         steps, seconds = call.batch.steps, self.clock() - call.started
-        preemptions = self.scheduler.preemptions
-        counts = Counts(call.size, steps, steps * call.rows, seconds, preemptions)
+        key, preemptions = call.batch.network.key, self.scheduler.preemptions
+        counts = Counts(key, call.size, steps, steps * call.rows, seconds, preemptions)
         self.scheduler.preemptions = 0
-        before = self._counts.get(call.size)
-        self._counts[call.size] = counts if before is None else counts + before
+        before = self._counts.get((key, call.size))
+        self._counts[key, call.size] = counts if before is None else counts + before
 
 
 def finished_jobs(finished: Iterable[Chain]) -> Iterable[Job]:

@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from app.engine.latency_curve import LatencyCurve
+from app.engine.network import Network
 from app.wire.messages import Submit
 
 if TYPE_CHECKING:  # the scheduler, which imports this, is tested without torch
@@ -32,9 +32,9 @@ class Chain:
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A client's request for some images: chains of `num_steps` steps, of which those at the
-    positions `guided` take two network rows, the others one. Times are in seconds on the engine's
-    clock."""
+    """A client's request for some images of a network: chains of `num_steps` steps, of which those
+    at the positions `guided` take two network rows, the others one. Times are in seconds on the
+    engine's clock."""
 
     id: str
     num_steps: int
@@ -43,6 +43,7 @@ class Job:
     is_alone: bool = False  # shares its batches with no other job
     seed: int = 0
     guidance: float = 0.0
+    network: Network[Any] = field(kw_only=True)
     table: "SamplerTable" = field(kw_only=True)
     shown: frozenset[int] = frozenset()  # the positions that are sent as frames
     request_id: str = ""
@@ -57,8 +58,10 @@ class Job:
     row_seconds: float = 0.0  # what one of its rows takes, were it alone
 
     @classmethod
-    def of(cls, submit: Submit, table: "SamplerTable", now: float) -> Self:
-        """The record of a job that has just come, with a chain for each of its images."""
+    def of(cls, submit: Submit, network: Network[Any], now: float) -> Self:
+        """The record of a job that has just come, with a chain for each of its images. Raises
+        ValueError where the network has no such sampler."""
+        table = network.table(submit)
         job = cls(
             submit.id,
             len(table),
@@ -67,6 +70,7 @@ class Job:
             submit.is_alone,
             submit.seed,
             submit.guidance,
+            network=network,
             table=table,
             shown=frozenset(submit.shown),
             request_id=submit.request_id,
@@ -133,11 +137,12 @@ class Job:
         """The chains that could join a batch."""
         return (chain for chain in self.chains if not chain.is_running)
 
-    def width(self, max_rows: int) -> int:
+    @property
+    def width(self) -> int:
         """The rows that it could advance at once, were it alone."""
-        return min(len(self.chains), max_rows // self.rows) * self.rows
+        return min(len(self.chains), self.network.curve.max_rows // self.rows) * self.rows
 
-    def fit(self, curve: LatencyCurve) -> None:
-        """Set `row_seconds` by the machine and the number of its chains: call this when either
-        changes."""
-        self.row_seconds = 1 / curve.rate(self.width(curve.max_rows))
+    def fit(self) -> None:
+        """Set `row_seconds` by the network's curve and the number of its chains: call this when
+        either changes."""
+        self.row_seconds = 1 / self.network.curve.rate(self.width)

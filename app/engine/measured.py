@@ -1,11 +1,12 @@
-"""What an engine measured when it started, kept for the next start with the same model, machine and
-settings.
+"""What an engine measured of a network, kept for the next time that it is loaded on the same
+machine with the same settings.
 
 The times are a guide for the scheduler: a machine that has become busier or faster since changes no
-image, and little of how soon they are done. The sizes are a promise, so every start looks again at
+image, and little of how soon they are done. The sizes are a promise, so every load looks again at
 those that it will use.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -20,7 +21,14 @@ import torch
 from app.engine.board import Board
 from app.engine.latency_curve import LatencyCurve
 from app.engine.runtime import Runtime
-from app.engine.warmup import Tell, Timing, invariant_sizes, step_seconds, tell_nobody
+from app.engine.warmup import (
+    Machine,
+    Tell,
+    Timing,
+    invariant_sizes,
+    step_seconds,
+    tell_nobody,
+)
 from diffusion import __version__
 from diffusion.checkpoint import Checkpoint
 from diffusion.devices import describe_machine, describe_processor
@@ -96,18 +104,19 @@ def warm_up(
     make_board: Callable[[tuple[int, ...]], Board[Any]],
     kept: Measurements,
     tell: Tell = tell_nobody,
+    machine: Machine = contextlib.nullcontext,
 ) -> Warm:
     """Choose the batch sizes: as an earlier start measured, if the bytes are still the same in
-    them; else measure, and keep what was found.
+    them; else measure, on the whole `machine`, and keep what was found.
 
     Raises RuntimeError when a step cannot be taken.
     """
     before = kept.read()
     if before is not None and before.is_settled:
         used = before.curve.up_to_the_knee().sizes
-        if invariant_sizes(runtime, model, tell, used) == used:
+        if invariant_sizes(runtime, model, tell, used, machine=machine) == used:
             return _ready(runtime, make_board(used), before.curve, is_invariant=True)
-    sizes = invariant_sizes(runtime, model, tell)
+    sizes = invariant_sizes(runtime, model, tell, machine=machine)
     board = make_board(sizes or runtime.batch_sizes)
     config = model.config
     timing = step_seconds(
@@ -116,6 +125,7 @@ def warm_up(
         is_conditional=config.num_class_embeds is not None,
         min_timestep=config.min_timestep,
         tell=tell,
+        machine=machine,
     )
     if before is not None and before.curve.sizes == timing.curve.sizes:
         timing = together(before, timing)

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 
 from app.engine.batch import Batch
-from app.engine.board import Board
 from app.engine.job import Chain, Job
+from app.engine.network import Network
 from app.engine.scheduler import Scheduler
 
 log = logging.getLogger("ddpm.engine")
@@ -24,27 +24,25 @@ class Outcome(NamedTuple):
     failures: dict[Job, str]
 
 
-def recover(
-    batch: Batch, lane: int | None, error: Exception, runner: Board[Any], scheduler: Scheduler
-) -> Outcome:
+def recover(batch: Batch, lane: int | None, error: Exception, scheduler: Scheduler) -> Outcome:
     """Decide what to do about a batch whose step failed with `error`, on a lane or, with None, on
     the whole machine. In this order:
 
     1. What failed on a lane is tried again as it is, alone on the machine.
-    2. When memory ran out, batches are half as large from now on; jobs of which not even one chain
-       fits in them fail.
+    2. When memory ran out, batches of the network are half as large from now on; jobs of which not
+       even one chain fits in them fail.
     3. Otherwise each job is tried by itself; the job that fails by itself is the one at fault.
 
-    Raises the error itself, unless it is about memory, where the runner cannot repeat a step: on a
+    Raises the error itself, unless it is about memory, where the board cannot repeat a step: on a
     GPU the device may be in any state, so the whole process must be replaced.
     """
     chains = [chain for chain in batch if scheduler.is_here(chain)]
     if lane is not None:
         return Outcome([chains], {})
     if is_out_of_memory(error):
-        if runner.halve():
-            return _in_smaller_batches(chains, runner, scheduler)
-    elif not runner.can_repeat:
+        if batch.network.board.halve():
+            return _in_smaller_batches(chains, batch.network, scheduler)
+    elif not batch.network.board.can_repeat:
         raise error
     return _job_by_job(chains, error)
 
@@ -71,13 +69,14 @@ def smaller_batches(chains: Sequence[Chain], max_rows: int) -> list[list[Chain]]
 
 
 def _in_smaller_batches(
-    chains: Sequence[Chain], runner: Board[Any], scheduler: Scheduler
+    chains: Sequence[Chain], network: Network[Any], scheduler: Scheduler
 ) -> Outcome:
-    log.warning("out of memory: batches of at most %d rows from now on", runner.max_rows)
-    unfit = scheduler.limit(runner.max_rows)
+    max_rows = network.board.max_rows
+    log.warning("out of memory: batches of at most %d rows from now on", max_rows)
+    unfit = scheduler.limit(network, max_rows)
     fit = [chain for chain in chains if chain.job not in unfit]
     failures = dict.fromkeys(unfit, "not enough memory for one image of this request")
-    return Outcome(smaller_batches(fit, runner.max_rows), failures)
+    return Outcome(smaller_batches(fit, max_rows), failures)
 
 
 def _job_by_job(chains: Sequence[Chain], error: Exception) -> Outcome:

@@ -1,7 +1,7 @@
 """Chooses which chains advance at the next step. Plain data and arithmetic: no torch, clock, thread
 or loop.
 
-A chain is one image's reverse process. At every step the batch is filled anew, by six rules:
+A chain is one image's reverse process. At every step the batch is filled anew, by seven rules:
 
 1. Clients share the machine's time evenly. The next row goes to the client that has paid for the
    least, of those with something to run. Whoever comes, or comes back, starts level with the one
@@ -21,6 +21,13 @@ A chain is one image's reverse process. At every step the batch is filled anew, 
    one has the whole machine, and so has a job that must share its batches with no other.
 6. A device that works by itself gets several short steps at once (RUN_SECONDS), and the next batch
    before the last one is done. What a batch takes is paid and counted as it begins.
+7. A batch has chains of one network, that of the first in line by rules 1 and 2, which know seconds
+   of the machine and no networks. Rules 3 to 6 go by that network's curve and lanes. Whoever waits
+   for another network cannot join, so a client that has had a full batch more than they had cannot
+   either: else the company of a client that asks for little would be worth more than a share. Other
+   networks' batches fill the other lanes, so chains are spread over as many fewer. Networks that
+   share out the machine in different ways take turns on the whole of it: what is under way ends,
+   and nobody is let in before the first in line.
 
 Example, on one lane, where a step takes 2.8, 3.9, 6.5 and 11.7 ms for 1, 2, 4 and 8 rows. A job of
 64 images of 1000 steps runs in batches of 8. A job of one image of 20 steps arrives, of the same
@@ -32,37 +39,23 @@ short one has left, slowed by 1.4 times, and the long one goes on in batches of 
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app.engine.batch import PATIENCE, Batch
 from app.engine.job import Chain, Job
-from app.engine.latency_curve import LatencyCurve
+from app.engine.network import Network
+
+
+def anywhere(_network: Network[Any]) -> bool:
+    """Every network's batches may begin."""
+    return True
 
 
 class Scheduler:
-    """Chooses batches of at most as many network rows as the curve's largest size; on a lane, of at
-    most its share of these."""
+    """Chooses batches of at most as many network rows as their network's largest size; on a lane,
+    of at most its share of these."""
 
-    def __init__(
-        self,
-        curve: LatencyCurve,
-        num_lanes: int = 1,
-        *,
-        depth: int = 1,
-        max_steps: int = 1,
-        seat: Callable[[Chain], bool] = lambda _chain: True,
-    ) -> None:
-        """`curve` is that of batches that have the whole machine.
-
-        Up to `depth` batches of up to `max_steps` steps are begun before the first is done; with
-        several lanes, one of one step on each. `seat` is asked before a chain's first step whether
-        there is room for its state.
-        """
-        self.curve = curve
-        self.num_lanes = num_lanes
-        self.depth = depth
-        self.max_steps = max_steps
-        self._seat = seat
+    def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
         self.preemptions = 0  # chains that had begun and were left out of a batch
         self._paid: dict[str, float] = {}  # seconds, by each client that had something to run
@@ -80,10 +73,10 @@ class Scheduler:
 
     def add(self, job: Job) -> None:
         """Admit a job with at least one chain. Raises ValueError for one that can never run."""
-        max_rows = self.curve.max_rows
+        max_rows = job.network.curve.max_rows
         if job.rows > max_rows:
             raise ValueError(f"a chain needs {job.rows} rows, the batch has {max_rows}")
-        job.fit(self.curve)
+        job.fit()
         job.alone_seconds = job.seconds_left
         self.jobs[job.id] = job
 
@@ -99,37 +92,39 @@ class Scheduler:
         if job_id in self.jobs:
             self.jobs[job_id].is_paused = paused
 
-    def limit(self, max_rows: int) -> list[Job]:
-        """Choose at most `max_rows` rows from now on. Returns the jobs that can no longer run: the
-        caller must cancel them."""
-        self.curve = self.curve.up_to(max_rows)
-        unfit = [job for job in self.jobs.values() if job.rows > max_rows]
-        for job in self.jobs.values():
-            if job.rows <= max_rows:
-                job.fit(self.curve)
-        return unfit
+    def of(self, network: Network[Any]) -> list[Job]:
+        """The jobs of a network."""
+        return [job for job in self.jobs.values() if job.network is network]
 
-    @property
-    def has_waiting(self) -> bool:
-        """Could a chain join a batch?"""
-        return any(job.has_waiting for job in self.jobs.values())
+    def limit(self, network: Network[Any], max_rows: int) -> list[Job]:
+        """Choose at most `max_rows` rows of a network from now on. Returns the jobs that can no
+        longer run: the caller must cancel them."""
+        network.curve = network.curve.up_to(max_rows)
+        unfit = []
+        for job in self.of(network):
+            if job.rows <= max_rows:
+                job.fit()
+            else:
+                unfit.append(job)
+        return unfit
 
     def is_here(self, chain: Chain) -> bool:
         """Is its job still one of ours? A job that is cancelled may have chains in a batch."""
         return self.jobs.get(chain.job.id) is chain.job
 
-    def schedule(self) -> Batch:
-        """Choose the next batch, which is empty when there is none to run now. Its clients pay for
-        it, and every job's delay is brought up to date."""
+    def schedule(self, may_begin: Callable[[Network[Any]], bool] = anywhere) -> Batch | None:
+        """Choose the next batch; None when there is none to run now, or the network that is first
+        in line may not begin. Its clients pay for it, and every job's delay is brought up to
+        date."""
         active = [job for job in self.jobs.values() if not job.is_paused]
-        batch = self._fill(active)
-        if not batch:
-            return batch
+        batch = self._fill(active, may_begin)
+        if batch is None:
+            return None
         others_wait = sum(job.num_waiting for job in active) > len(batch)
-        if self._lanes > 1 and not (self._batches or others_wait):
+        if batch.num_lanes > 1 and not (self._batches or others_wait):
             batch.has_machine = batch.is_only = True
         if not batch.is_only:  # of a suspect the very step is to be known that it dies in
-            batch.lengthen(self.max_steps, others_wait=others_wait)
+            batch.lengthen(batch.network.board.max_steps, others_wait=others_wait)
         seconds = batch.machine_seconds
         self._pay(batch, seconds)
         for job in active:
@@ -148,7 +143,7 @@ class Scheduler:
             job.delay -= rows * job.row_seconds
             job.rows_left -= rows
             chain.launched += steps
-            if self.depth == 1 or chain.launched == job.num_steps:
+            if batch.network.depth == 1 or chain.launched == job.num_steps:
                 chain.is_running = True
                 job.running += 1
             else:
@@ -158,7 +153,7 @@ class Scheduler:
         """Replace a batch that is not done by smaller ones, each of which has the whole machine.
         Nobody pays again."""
         self._batches.remove(batch)
-        batches = [Batch.with_machine(self.curve, chains) for chains in parts]
+        batches = [Batch.with_machine(batch.network, chains) for chains in parts]
         self._batches.extend(batches)
         return batches
 
@@ -167,13 +162,14 @@ class Scheduler:
         so do jobs that have no other. Chains of cancelled jobs are passed over."""
         self._batches.remove(batch)
         finished = []
-        if self.depth == 1:
+        is_queued = batch.network.depth > 1
+        if not is_queued:
             self._stepped = []
         for chain in filter(self.is_here, batch):
             chain.position += batch.steps_of(chain.position, chain)
             if chain.position == chain.job.num_steps:
                 finished.append(chain)
-            elif self.depth == 1:
+            elif not is_queued:
                 self._stepped.append(chain)
                 chain.is_running = False
                 chain.job.running -= 1
@@ -186,19 +182,16 @@ class Scheduler:
         job.running -= 1
         job.chains.remove(chain)
         if job.chains:
-            job.fit(self.curve)
+            job.fit()
         else:
             del self.jobs[job.id]
 
     @property
-    def _lanes(self) -> int:
-        """The lanes in use: only as many as have two rows each, since a guided chain takes two."""
-        return max(1, min(self.num_lanes, self.curve.max_rows // 2))
-
-    @property
     def _is_full(self) -> bool:
         """Is there no lane for another batch, nor a place behind those that have begun?"""
-        places = self._lanes * self.depth
+        if not self._batches:
+            return False
+        places = self._batches[0].network.places
         return len(self._batches) >= places or any(batch.is_only for batch in self._batches)
 
     def _by_client(self, active: Sequence[Job]) -> dict[str, list[Job]]:
@@ -215,34 +208,71 @@ class Scheduler:
             jobs.sort(key=first_in_line)
         return clients
 
-    def _fill(self, active: Sequence[Job]) -> Batch:
-        """Fill a batch with chains of these jobs; empty where there is no lane for it."""
-        all_rows = sum(job.rows_now for job in active)
-        batch = Batch(self.curve, self._lanes, all_rows, self._seat)
-        if active and not self._is_full:
-            self._add_rows(batch, active)
-            if batch.is_only and self._batches:  # it waits until the others are done (rule 5)
-                batch.chains.clear()
-            batch.leave_out_padding()
-        return batch
-
-    def _add_rows(self, batch: Batch, active: Sequence[Job]) -> None:
-        """Give row after row to the client that has paid least (rule 1)."""
+    def _fill(
+        self, active: Sequence[Job], may_begin: Callable[[Network[Any]], bool]
+    ) -> Batch | None:
+        """Fill a batch with chains of these jobs; None where there is no lane for it."""
+        if not active or self._is_full:
+            return None
         clients = self._by_client(active)
-        heap = [Account(self._paid[client], i, client) for i, client in enumerate(clients)]
+        for network in self._in_line(clients):
+            beside = [other.network for other in self._batches]
+            if not (may_begin(network) and all(map(network.runs_beside, beside))):
+                return None  # it waits until the others are done (rule 7)
+            batch = self._empty(network, active)
+            self._add_rows(batch, clients)
+            if batch.is_only and self._batches:  # as does a job that is alone (rule 5)
+                return None
+            if batch.chains:  # else there is room for none of its states
+                batch.leave_out_padding()
+                return batch
+        return None
+
+    def _in_line(self, clients: dict[str, list[Job]]) -> list[Network[Any]]:
+        """The networks with something waiting, that of the first in line first."""
+        order = sorted(clients, key=self._paid.__getitem__)
+        return list(dict.fromkeys(job.network for client in order for job in clients[client]))
+
+    def _empty(self, network: Network[Any], active: Sequence[Job]) -> Batch:
+        """An empty batch of a network, whose rows are spread over the lanes that others leave."""
+        others = len({job.network for job in active}) - 1
+        all_rows = sum(job.rows_now for job in active if job.network is network)
+        return Batch(network, max(1, network.lanes - others), all_rows)
+
+    def _add_rows(self, batch: Batch, clients: dict[str, list[Job]]) -> None:
+        """Give row after row to the client that has paid least (rule 1)."""
+        offers = self._offers(batch, clients)
+        heap = [Account(self._paid[c], i, c) for i, c in enumerate(clients) if c in offers]
         heapq.heapify(heap)
-        offers = {c: deque(job.waiting() for job in jobs) for c, jobs in clients.items()}
         while heap and batch.rows < batch.limit:
             account = heapq.heappop(heap)
             chain = _add_next(offers[account.client], batch)
             if chain is not None:
-                price = chain.rows * self.curve.seconds_per_row
+                price = chain.rows * batch.curve.seconds_per_row
                 heapq.heappush(heap, account._replace(paid=account.paid + price))
+
+    def _offers(
+        self, batch: Batch, clients: dict[str, list[Job]]
+    ) -> dict[str, deque[Iterator[Chain]]]:
+        """What may join a batch of its network's jobs, by client, without clients that have had too
+        much for that (rule 7)."""
+        own, elsewhere = {}, []  # elsewhere: what they have paid who wait for other networks
+        for client, jobs in clients.items():
+            mine = [job for job in jobs if job.network is batch.network]
+            if mine:
+                own[client] = mine
+            if len(mine) < len(jobs):
+                elsewhere.append(self._paid[client])
+        if elsewhere:
+            full_batch = batch.curve.seconds(batch.curve.max_rows)
+            most = max(min(elsewhere) + full_batch, min(self._paid[client] for client in own))
+            own = {client: jobs for client, jobs in own.items() if self._paid[client] <= most}
+        return {client: deque(job.waiting() for job in jobs) for client, jobs in own.items()}
 
     def _pay(self, batch: Batch, seconds: float) -> None:
         """Everybody pays for their rows. Where the first in line kept others out, these pay no more
         than in a full batch, and the first in line pays the rest (rule 3)."""
-        price = self.curve.seconds_per_row if batch.is_cut_short else seconds / batch.rows
+        price = batch.curve.seconds_per_row if batch.is_cut_short else seconds / batch.rows
         for chain in batch:
             self._paid[chain.job.client] += chain.rows * price
         self._paid[batch.chains[0].job.client] += seconds - batch.rows * price

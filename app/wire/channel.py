@@ -32,6 +32,11 @@ class SocketChannel:
         except OSError as error:
             raise Disconnected from error
 
+    def wait(self) -> None:
+        """Return once something has arrived, or the other end is gone. Others may send meanwhile,
+        but not receive."""
+        self._ready.poll()
+
     def receive(self, *, wait: bool) -> Iterator[Message]:
         """Yield what has arrived; with `wait`, at least something."""
         if self._ready.poll(None if wait else 0):

@@ -52,11 +52,8 @@ def run(step: Step) -> None:
 
 def measure(step: Step, network: Network, runtime: str, precision: Precision) -> None:
     """One engine. Raises LookupError where there is no such runtime yet."""
-    options = Options(
-        network.folder, step.device.type, runtime, threads(step),
-        4 if step.tiny else AUTO, precision,
-    )  # fmt: skip
-    with EngineClient(options) as engine:
+    options = Options(step.device.type, runtime, threads(step), precision)
+    with EngineClient(options, network.folder, 4 if step.tiny else AUTO) as engine:
         if engine.model.runtime != runtime:
             raise LookupError(f"there is no runtime {runtime}")
         sizes = engine.model.batch_sizes

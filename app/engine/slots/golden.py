@@ -1,4 +1,4 @@
-"""Whether a device makes the bytes of the CPU: asked when an engine starts, before it serves."""
+"""Whether a device makes the bytes of the CPU: asked before a network is served."""
 
 import torch
 from torch import Tensor
@@ -6,27 +6,28 @@ from torch import Tensor
 from app.engine.batch import Batch
 from app.engine.job import Job
 from app.engine.latency_curve import LatencyCurve
+from app.engine.network import Network
 from app.engine.slots.board import SlotBoard
 from app.engine.slots.buffers import Form
 from app.engine.slots.kernels import Kernels
 from app.engine.slots.queue import Queue
+from app.engine.tables import sampler_tables
 from app.wire.messages import Submit
 from diffusion.config import ProcessConfig
 from diffusion.guidance import Conditioning
 from diffusion.process import Process
 from diffusion.reverse import sample
-from diffusion.samplers import make_table
 
 SHAPE = (1, 16, 16)
 NULL_LABEL = 2
 STEPS = 8
 SAMPLES = [
-    Submit("", 0, (0,), (0,), "ddpm", STEPS),
-    Submit("", 2**53 - 1, (2**40,), (1,), "ddpm", STEPS, variance="learned_range"),
-    Submit("", 1, (1,), (1,), "ddim", STEPS, eta=0.5, guidance=1.5),
-    Submit("", 2, (2,), (0,), "dpmpp", STEPS),
-    Submit("", 3, (3,), (1,), "unipc", STEPS),
-    Submit("", 4, (4,), (0,), "ipndm", STEPS),
+    Submit("", "", 0, (0,), (0,), "ddpm", STEPS),
+    Submit("", "", 2**53 - 1, (2**40,), (1,), "ddpm", STEPS, variance="learned_range"),
+    Submit("", "", 1, (1,), (1,), "ddim", STEPS, eta=0.5, guidance=1.5),
+    Submit("", "", 2, (2,), (0,), "dpmpp", STEPS),
+    Submit("", "", 3, (3,), (1,), "unipc", STEPS),
+    Submit("", "", 4, (4,), (0,), "ipndm", STEPS),
 ]
 
 
@@ -42,20 +43,21 @@ def agrees(kernels: Kernels, queue: Queue, clip: float | None) -> bool:
     """Do samples made by these kernels, in a recorded step, have the bytes of the plain loop on the
     CPU? `clip` is that of the kernels."""
     process = Process.from_config(ProcessConfig(num_timesteps=50))
+    form = Form(SHAPE, 2, is_conditional=True, null_label=NULL_LABEL)
+    board = SlotBoard(toy, form, (8,), kernels, queue, num_slots=8, max_steps=STEPS)
+    network = Network("", board, LatencyCurve({8: 1.0}), sampler_tables(process))
     jobs, expected = [], []
     for submit in SAMPLES:
-        table = make_table(process, submit.sampler, STEPS, eta=submit.eta, variance=submit.variance)
-        jobs.append(Job.of(submit, table, now=0.0))
+        jobs.append(Job.of(submit, network, now=0.0))
+        table = jobs[-1].table
         seeds, indices = torch.tensor([submit.seed]), torch.tensor(submit.indices)
         condition = Conditioning(torch.tensor(submit.labels), submit.guidance, NULL_LABEL)
         *_, last = sample(toy, table, seeds, indices, SHAPE, condition, clip)
         expected.append(last.x_t[0].numpy().tobytes())
-    form = Form(SHAPE, 2, is_conditional=True, null_label=NULL_LABEL)
-    board = SlotBoard(toy, form, (8,), kernels, queue, num_slots=8, max_steps=STEPS)
     chains = [chain for job in jobs for chain in job.chains]
     for chain in chains:
         board.seat(chain)
-    batch = Batch.with_machine(LatencyCurve({8: 1.0}), chains)
+    batch = Batch.with_machine(network, chains)
     batch.steps = STEPS
     call = board.prepare(batch, None)
     board.run(call)

@@ -13,8 +13,10 @@ import torch
 from app.engine.board import Call
 from app.engine.engine import Engine
 from app.engine.latency_curve import LatencyCurve
+from app.engine.network import Network
 from app.engine.runner import NetworkCall, Runner
 from app.engine.runtime import Runtime, make_runtime
+from app.engine.tables import sampler_tables
 from app.engine.warmup import invariant_sizes
 from app.wire.messages import Event, Finished, Frame, Limited, Submit
 from diffusion.checkpoint import Checkpoint, open_checkpoint
@@ -53,7 +55,7 @@ class Bench:
         self.runtime, sizes = made.runtime, made.sizes
         self.process = Process.from_config(self.checkpoint.process)
         self.shape = self.checkpoint.unet.image_shape
-        runner = Runner(
+        self.runner = Runner(
             self.runtime,
             sizes,
             self.shape,
@@ -61,16 +63,17 @@ class Bench:
             self.checkpoint.card.null_label,
         )
         self.time = 0.0
-        self.engine = Engine(
-            self.process, runner, LatencyCurve(dict.fromkeys(sizes, 1.0)), clock=lambda: self.time
-        )
+        curve = LatencyCurve(dict.fromkeys(sizes, 1.0))
+        self.network = Network("", self.runner, curve, sampler_tables(self.process))
+        self.engine = Engine(clock=lambda: self.time)
+        self.engine.add(self.network)
 
     @torch.inference_mode()
     def step(self) -> list[Event | Limited]:
         """Do what the threads of the lanes do, in one: begin steps on every lane until it is full,
         then end the one that was begun first."""
         engine = self.engine
-        lanes = range(engine.runner.num_lanes)
+        lanes = range(engine.num_lanes)
         while any(engine.begin(lane) for lane in lanes):
             pass
         calls = [(call.number, lane, call) for lane in lanes if (call := engine.oldest(lane))]
@@ -166,7 +169,7 @@ def frames(events: Sequence[Event | Limited], job_id: str) -> list[Frame]:
 
 def break_for(bench: Bench, index: int, how: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """Damage the network's output for the chain of that index, from its third step on."""
-    runner, whole = bench.engine.runner, bench.engine.runner._guide
+    runner, whole = bench.runner, bench.runner._guide
 
     def broken(call: NetworkCall, both: torch.Tensor) -> torch.Tensor:
         out = whole(call, both)

@@ -14,16 +14,16 @@ from tests.app.engine.conftest import ROW_FAULTS, Bench, break_for, finished, fr
 from tests.tiny import save_tiny
 
 JOBS = [
-    Submit("ddpm", 1, (0, 1, 2), None, "ddpm", 50),
-    Submit("large", 1, (7,), None, "ddpm", 50, variance="fixed_large"),
-    Submit("short", 2, (0, 1), None, "ddpm", 7),
-    Submit("ddim", 1, (0, 1, 2, 3, 4), None, "ddim", 10),
-    Submit("eta", 2**53 - 1, (2**40,), None, "ddim", 10, eta=0.5),
-    Submit("dpmpp", 1, (0, 3), None, "dpmpp", 6),
-    Submit("one", 3, (0,), None, "dpmpp", 1),
-    Submit("unipc", 1, (0, 1), None, "unipc", 8),
-    Submit("ipndm", 4, (2, 3, 4), None, "ipndm", 9),
-    Submit("spaced", 4, (2, 3), None, "ddim", 4, kept=(0, 3, 20, 49)),
+    Submit("ddpm", "", 1, (0, 1, 2), None, "ddpm", 50),
+    Submit("large", "", 1, (7,), None, "ddpm", 50, variance="fixed_large"),
+    Submit("short", "", 2, (0, 1), None, "ddpm", 7),
+    Submit("ddim", "", 1, (0, 1, 2, 3, 4), None, "ddim", 10),
+    Submit("eta", "", 2**53 - 1, (2**40,), None, "ddim", 10, eta=0.5),
+    Submit("dpmpp", "", 1, (0, 3), None, "dpmpp", 6),
+    Submit("one", "", 3, (0,), None, "dpmpp", 1),
+    Submit("unipc", "", 1, (0, 1), None, "unipc", 8),
+    Submit("ipndm", "", 4, (2, 3, 4), None, "ipndm", 9),
+    Submit("spaced", "", 4, (2, 3), None, "ddim", 4, kept=(0, 3, 20, 49)),
 ]
 
 
@@ -77,12 +77,12 @@ def test_a_model_that_learned_its_variance_equals_the_plain_loop(
         prediction=prediction,
     )  # fmt: skip
     bench = Bench(folder)
-    learned = Submit("learned", 1, (0, 1, 2), (0, 1, 2), "ddpm", 50, variance="learned_range")
+    learned = Submit("learned", "", 1, (0, 1, 2), (0, 1, 2), "ddpm", 50, variance="learned_range")
     jobs = [
         learned,
         dataclasses.replace(learned, id="guided", guidance=1.5),
         dataclasses.replace(learned, id="fixed", variance="fixed_small", steps=9),
-        Submit("ddim", 1, (0,), (3,), "ddim", 8, eta=0.5),
+        Submit("ddim", "", 1, (0,), (3,), "ddim", 8, eta=0.5),
     ]
     for submit in jobs:
         bench.engine.submit(submit)
@@ -95,10 +95,10 @@ def test_a_model_that_learned_its_variance_equals_the_plain_loop(
 
 def test_guided_and_unlabelled_chains_share_a_batch(conditional: Bench) -> None:
     jobs = [
-        Submit("guided", 1, (0, 1, 2), (0, 1, 2), "ddim", 10, guidance=2.5),
-        Submit("plain", 1, (0, 1, 2), (0, 1, 2), "ddpm", 12),
-        Submit("some", 1, (0, 1, 2), (0, 1, 2), "unipc", 9, guidance=2.5, guided=(2, 6)),
-        Submit("null", 1, (0,), (3,), "dpmpp", 5),
+        Submit("guided", "", 1, (0, 1, 2), (0, 1, 2), "ddim", 10, guidance=2.5),
+        Submit("plain", "", 1, (0, 1, 2), (0, 1, 2), "ddpm", 12),
+        Submit("some", "", 1, (0, 1, 2), (0, 1, 2), "unipc", 9, guidance=2.5, guided=(2, 6)),
+        Submit("null", "", 1, (0,), (3,), "dpmpp", 5),
     ]
     for submit in jobs:
         conditional.engine.submit(submit)
@@ -112,7 +112,7 @@ def test_guided_and_unlabelled_chains_share_a_batch(conditional: Bench) -> None:
 def test_frames_are_the_states_of_the_chain_with_the_estimate_at_that_very_state(
     unconditional: Bench,
 ) -> None:
-    submit = Submit("a", 1, (4,), None, "ddim", 10, shown=(0, 3, 10))
+    submit = Submit("a", "", 1, (4,), None, "ddim", 10, shown=(0, 3, 10))
     unconditional.engine.submit(submit)
     events = unconditional.drain()
     expected = unconditional.reference(submit)[4]
@@ -137,7 +137,7 @@ def _eps(bench: Bench, x_t: np.ndarray, t: int) -> np.ndarray:
 
 
 def test_a_job_ends_with_one_done_that_tells_its_times(unconditional: Bench) -> None:
-    unconditional.engine.submit(Submit("a", 1, (0, 1), None, "ddim", 5))
+    unconditional.engine.submit(Submit("a", "", 1, (0, 1), None, "ddim", 5))
     unconditional.time = 10.0
     events = unconditional.drain()
     assert [e for e in events if isinstance(e, Done)] == [Done("a", 10.0 + 1.0, 4.0)]
@@ -148,21 +148,21 @@ def test_a_cancelled_job_sends_nothing_more_and_leaves_nothing_behind(
     unconditional: Bench,
 ) -> None:
     engine = unconditional.engine
-    engine.submit(Submit("a", 1, (0, 1), None, "ddim", 5))
-    engine.submit(Submit("b", 1, (0,), None, "ddim", 5))
+    engine.submit(Submit("a", "", 1, (0, 1), None, "ddim", 5))
+    engine.submit(Submit("b", "", 1, (0,), None, "ddim", 5))
     unconditional.step()
     engine.cancel("a")
     engine.cancel("never was")
     events = unconditional.drain()
     assert {event.id for event in events} == {"b"}
-    assert not len(engine.runner)
+    assert not len(unconditional.runner)
 
 
 def test_a_finished_job_leaves_nothing_behind(unconditional: Bench) -> None:
     for submit in JOBS:
         unconditional.engine.submit(submit)
     unconditional.drain()
-    assert not len(unconditional.engine.runner)
+    assert not len(unconditional.runner)
     assert not unconditional.engine.scheduler.jobs
 
 
@@ -170,7 +170,7 @@ def test_a_finished_job_leaves_nothing_behind(unconditional: Bench) -> None:
 def test_what_goes_wrong_in_one_row_fails_its_job_and_no_other(
     how: Any, reason: str, unconditional: Bench
 ) -> None:
-    broken = Submit("broken", 1, (65, 66), None, "ddim", 10)
+    broken = Submit("broken", "", 1, (65, 66), None, "ddim", 10)
     others = [JOBS[0], JOBS[3]]
     for submit in (others[0], broken, others[1]):
         unconditional.engine.submit(submit)
@@ -181,7 +181,7 @@ def test_what_goes_wrong_in_one_row_fails_its_job_and_no_other(
     for submit, states in zip(others, expected, strict=True):
         made = finished(events, submit.id)
         assert made == {i: x[-1].tobytes() for i, x in states.items()}
-    assert not len(unconditional.engine.runner)
+    assert not len(unconditional.runner)
 
 
 def test_a_job_that_can_never_run_fails_at_once_and_alone(unconditional: Bench) -> None:
@@ -196,7 +196,7 @@ def test_a_job_that_can_never_run_fails_at_once_and_alone(unconditional: Bench) 
 def test_out_of_memory_the_step_is_run_in_smaller_batches_to_the_same_bytes(
     unconditional: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, runner = unconditional.engine, unconditional.engine.runner
+    engine, runner = unconditional.engine, unconditional.runner
     sizes = []
     whole = type(runner.runtime).__call__
 
@@ -208,11 +208,11 @@ def test_out_of_memory_the_step_is_run_in_smaller_batches_to_the_same_bytes(
             raise torch.OutOfMemoryError("injected")
         return whole(self, x_t, t, label)
 
-    submit = Submit("a", 3, tuple(range(7)), None, "ddpm", 10)
+    submit = Submit("a", "", 3, tuple(range(7)), None, "ddpm", 10)
     monkeypatch.setattr(type(runner.runtime), "__call__", scarce)
     engine.submit(submit)
     events = unconditional.drain()
-    assert [event for event in events if isinstance(event, Limited)] == [Limited(4)]
+    assert [event for event in events if isinstance(event, Limited)] == [Limited("", 4)]
     assert sizes.count(8) == 1 and set(sizes) == {8, 4}
     monkeypatch.undo()
     expected = unconditional.reference(submit)
@@ -226,22 +226,22 @@ def test_a_chain_that_makes_room_for_others_keeps_no_memory_but_its_own(
     unconditional: Bench,
 ) -> None:
     engine = unconditional.engine
-    engine.submit(Submit("long", 1, tuple(range(8)), None, "ddim", 40))
+    engine.submit(Submit("long", "", 1, tuple(range(8)), None, "ddim", 40))
     unconditional.step()
-    engine.submit(Submit("short", 2, (0, 1), None, "ddim", 2))
+    engine.submit(Submit("short", "", 2, (0, 1), None, "ddim", 2))
     unconditional.step()
     begun = [chain for chain in engine.scheduler.jobs["long"].chains if chain.position]
-    held = [engine.runner._states[chain].x_prev for chain in begun]
+    held = [unconditional.runner._states[chain].x_prev for chain in begun]
     own = held[0].numel() * held[0].element_size()
     assert {x.untyped_storage().nbytes() for x in held} == {own, 8 * own}
     made = finished(unconditional.drain(), "long")
-    expected = unconditional.reference(Submit("long", 1, tuple(range(8)), None, "ddim", 40))
+    expected = unconditional.reference(Submit("long", "", 1, tuple(range(8)), None, "ddim", 40))
     assert made == {i: x[-1].tobytes() for i, x in expected.items()}
 
 
 def test_a_paused_job_sends_nothing_until_it_is_resumed(unconditional: Bench) -> None:
     engine = unconditional.engine
-    engine.submit(Submit("a", 3, (0,), None, "ddim", 4))
+    engine.submit(Submit("a", "", 3, (0,), None, "ddim", 4))
     unconditional.step()
     engine.pause("a", paused=True)
     assert engine.is_idle
@@ -252,17 +252,17 @@ def test_a_paused_job_sends_nothing_until_it_is_resumed(unconditional: Bench) ->
 def test_before_each_step_it_tells_where_every_job_is(unconditional: Bench) -> None:
     told: list[Any] = []
     unconditional.engine.on_step = lambda *told_of: told.append(told_of)
-    unconditional.engine.submit(Submit("a", 3, (5, 6), None, "ddim", 2))
-    unconditional.engine.submit(Submit("b", 3, (0,), None, "ddim", 1))
+    unconditional.engine.submit(Submit("a", "", 3, (5, 6), None, "ddim", 2))
+    unconditional.engine.submit(Submit("b", "", 3, (0,), None, "ddim", 1))
     unconditional.drain()
     assert told == [(1, [("b", 0, 0), ("a", 5, 0)]), (2, [("a", 5, 1)])]
 
 
 def test_memory_that_runs_out_twice_in_a_step_halves_no_more_than_it_must(tmp_path: Path) -> None:
     bench = Bench(save_tiny(tmp_path / "tiny"))
-    engine, runner = bench.engine, bench.engine.runner
+    engine, runner = bench.engine, bench.runner
     runner.batch_sizes = (4, 8, 16)
-    engine.scheduler.limit(16)
+    engine.scheduler.limit(bench.network, 16)
     whole = runner.run
 
     def scarce(call: NetworkCall) -> None:
@@ -271,9 +271,12 @@ def test_memory_that_runs_out_twice_in_a_step_halves_no_more_than_it_must(tmp_pa
         whole(call)
 
     runner.run = scarce  # type: ignore[method-assign]
-    engine.submit(Submit("a", 3, tuple(range(16)), None, "ddim", 3))
+    engine.submit(Submit("a", "", 3, tuple(range(16)), None, "ddim", 3))
     events = bench.drain()
-    assert [event for event in events if isinstance(event, Limited)] == [Limited(8), Limited(4)]
+    assert [event for event in events if isinstance(event, Limited)] == [
+        Limited("", 8),
+        Limited("", 4),
+    ]
     assert finished(events, "a").keys() == set(range(16))
 
 
@@ -281,8 +284,8 @@ def test_a_job_that_lost_its_time_to_other_engines_gives_way_no_longer(
     unconditional: Bench,
 ) -> None:
     engine = unconditional.engine
-    short = Submit("short", 1, tuple(range(8)), None, "ddim", 3)
-    long = Submit("long", 2, tuple(range(8)), None, "ddim", 20, waited=100.0)
+    short = Submit("short", "", 1, tuple(range(8)), None, "ddim", 3)
+    long = Submit("long", "", 2, tuple(range(8)), None, "ddim", 20, waited=100.0)
     for submit in (long, short):
         engine.submit(submit)
     unconditional.step()

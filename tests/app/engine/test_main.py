@@ -12,7 +12,7 @@ import pytest
 from app.engine.__main__ import load
 from app.wire.channel import SocketChannel
 from app.wire.flight_recorder import FlightRecorder
-from app.wire.messages import Submit
+from app.wire.messages import Load, Loaded, Submit
 from app.wire.options import Options
 from tests.app.server import REAL, faulty
 from tests.faulty_engine import AT_POSITION
@@ -26,7 +26,7 @@ def left_in_the_middle_of_a_step(
 ) -> tuple[int, str]:
     """The status and last words of an engine whose API process goes away when its flight recorder
     shows that the moment has come."""
-    options = Options("models/mnist", "cpu", "openvino", threads=2, max_batch=16)
+    options = Options("cpu", "openvino", threads=2)
     recorder = FlightRecorder.create()
     ours, theirs = socket.socketpair()
     fds = (theirs.fileno(), recorder.fd)
@@ -34,8 +34,12 @@ def left_in_the_middle_of_a_step(
     with subprocess.Popen(command, pass_fds=fds, stderr=subprocess.PIPE, text=True) as running:
         theirs.close()
         every = tuple(range(1000))
-        submit = Submit("job", seed, tuple(range(n)), (3,) * n, "ddpm", 1000, shown=every)
-        SocketChannel(ours).send(submit)
+        submit = Submit("job", "a", seed, tuple(range(n)), (3,) * n, "ddpm", 1000, shown=every)
+        channel = SocketChannel(ours)
+        channel.send(Load("a", "models/mnist", "mnist", max_batch=16))
+        while not any(isinstance(told, Loaded) for told in channel.receive(wait=True)):
+            pass
+        channel.send(submit)
         while not has_come(recorder):
             assert running.poll() is None
             time.sleep(0.01)

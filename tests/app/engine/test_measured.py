@@ -39,7 +39,9 @@ class Start:
         self.measurements += 1
         return self.timing
 
-    def _agree(self, _runtime: Any, _model: Any, _tell: Any, known: Any = ()) -> tuple[int, ...]:
+    def _agree(
+        self, _runtime: Any, _model: Any, _tell: Any, known: Any = (), **_: Any
+    ) -> tuple[int, ...]:
         return self.sizes[bool(known)]
 
     def __call__(self) -> Warm:

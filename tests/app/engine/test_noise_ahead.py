@@ -11,6 +11,7 @@ from diffusion import noise
 from diffusion.config import ProcessConfig
 from diffusion.process import Process
 from diffusion.samplers import make_table
+from tests.app.engine.networks import network
 
 SHAPE = (1, 4, 4)
 SEED, LAST = 7, 20
@@ -19,7 +20,8 @@ SEED, LAST = 7, 20
 def chain(index: int) -> Chain:
     table = make_table(Process.from_config(ProcessConfig(num_timesteps=LAST + 1)), "ddpm", LAST + 1)
     assert table.last_draw == LAST
-    return Chain(Job("job", num_steps=LAST + 1, seed=SEED, table=table), index, None)
+    job = Job("job", num_steps=LAST + 1, seed=SEED, network=network(), table=table)
+    return Chain(job, index, None)
 
 
 def expected(index: int, number: int) -> Tensor:

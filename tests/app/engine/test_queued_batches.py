@@ -10,7 +10,7 @@ import pytest
 from app.engine.batch import LEAVING, RUN_SECONDS, Batch
 from app.engine.job import Chain, Job
 from app.engine.latency_curve import LatencyCurve
-from app.engine.scheduler import Scheduler
+from tests.app.engine.networks import OneNetwork
 
 SHORT = LatencyCurve({8: RUN_SECONDS / 4})
 """A machine on which a step takes a quarter of the time that is needed to prepare the next."""
@@ -18,7 +18,8 @@ LONG = LatencyCurve({8: 1.0})
 
 
 def job(name: str, chains: int, steps: int, client: str = "", guided: range = range(0)) -> Job:
-    made = Job(name, steps, guided, client, table=cast(Any, None))  # what a step does is not asked
+    nothing = cast(Any, None)  # what a step does is not asked
+    made = Job(name, steps, guided, client, network=nothing, table=nothing)
     made.add_chains(range(chains), None)
     return made
 
@@ -30,7 +31,7 @@ def told(batch: Batch) -> str:
 
 
 def test_a_chain_is_begun_again_before_its_last_batch_is_done() -> None:
-    scheduler = Scheduler(LONG, depth=2)
+    scheduler = OneNetwork(LONG, depth=2)
     scheduler.add(job("a", chains=1, steps=5))
     first, second = scheduler.schedule(), scheduler.schedule()
     assert (told(first), told(second)) == ("1 a0", "1 a0")
@@ -42,7 +43,7 @@ def test_a_chain_is_begun_again_before_its_last_batch_is_done() -> None:
 
 
 def test_but_not_once_its_last_step_has_begun() -> None:
-    scheduler = Scheduler(LONG, depth=3)
+    scheduler = OneNetwork(LONG, depth=3)
     scheduler.add(job("a", chains=1, steps=2))
     first, second = scheduler.schedule(), scheduler.schedule()
     assert not scheduler.schedule()
@@ -52,7 +53,7 @@ def test_but_not_once_its_last_step_has_begun() -> None:
 
 
 def test_where_a_step_is_short_a_batch_has_several() -> None:
-    scheduler = Scheduler(SHORT, max_steps=16)
+    scheduler = OneNetwork(SHORT, max_steps=16)
     scheduler.add(job("a", chains=2, steps=10))
     batches = []
     while scheduler.jobs:
@@ -63,7 +64,7 @@ def test_where_a_step_is_short_a_batch_has_several() -> None:
 
 
 def test_while_others_wait_few_rows_idle() -> None:
-    scheduler = Scheduler(SHORT, max_steps=16)
+    scheduler = OneNetwork(SHORT, max_steps=16)
     scheduler.add(job("short", chains=2, steps=1))
     scheduler.add(job("long", chains=20, steps=50))
     first = scheduler.schedule()
@@ -73,7 +74,7 @@ def test_while_others_wait_few_rows_idle() -> None:
 
 
 def test_all_steps_of_a_batch_take_as_many_rows() -> None:
-    scheduler = Scheduler(SHORT, max_steps=16)
+    scheduler = OneNetwork(SHORT, max_steps=16)
     scheduler.add(job("a", chains=1, steps=10, guided=range(1, 3)))
     batches = []
     while scheduler.jobs:
@@ -83,7 +84,7 @@ def test_all_steps_of_a_batch_take_as_many_rows() -> None:
 
 
 def test_no_more_states_leave_a_batch_than_there_is_room_for() -> None:
-    scheduler = Scheduler(LatencyCurve({8: RUN_SECONDS / 16}), max_steps=16)
+    scheduler = OneNetwork(LatencyCurve({8: RUN_SECONDS / 16}), max_steps=16)
     shown = job("a", chains=8, steps=50)
     shown.shown = frozenset(range(51))
     scheduler.add(shown)
@@ -91,7 +92,7 @@ def test_no_more_states_leave_a_batch_than_there_is_room_for() -> None:
 
 
 def test_a_job_that_is_alone_has_nothing_beside_or_behind_it() -> None:
-    scheduler = Scheduler(LONG, depth=2)
+    scheduler = OneNetwork(LONG, depth=2)
     scheduler.add(job("other", chains=2, steps=50))
     before = [scheduler.schedule(), scheduler.schedule()]
     suspect = job("suspect", chains=1, steps=2)
@@ -105,7 +106,7 @@ def test_a_job_that_is_alone_has_nothing_beside_or_behind_it() -> None:
 
 
 def test_what_is_left_out_counts_as_preempted() -> None:
-    scheduler = Scheduler(LatencyCurve({2: 1.0}), depth=2)
+    scheduler = OneNetwork(LatencyCurve({2: 1.0}), depth=2)
     scheduler.add(job("long", chains=2, steps=50))
     scheduler.schedule()
     scheduler.add(job("short", chains=1, steps=1))
@@ -121,7 +122,7 @@ def test_chains_for_whose_states_there_is_no_room_wait_while_the_others_go_on() 
             seated.append(chain)
         return chain in seated
 
-    scheduler = Scheduler(LONG, depth=2, seat=seat)
+    scheduler = OneNetwork(LONG, depth=2, seat=seat)
     scheduler.add(job("a", chains=5, steps=3))
     under_way: deque[Batch] = deque()
     while scheduler.jobs:
@@ -138,7 +139,7 @@ class Machine:
     def __init__(self, seed: int, curve: LatencyCurve, depth: int, max_steps: int) -> None:
         self.random = random.Random(seed)
         self.depth = depth
-        self.scheduler = Scheduler(curve, depth=depth, max_steps=max_steps)
+        self.scheduler = OneNetwork(curve, depth=depth, max_steps=max_steps)
         self.under_way: deque[tuple[Batch, dict[Chain, int]]] = deque()
         self.seconds = 0.0
         self.made = 0

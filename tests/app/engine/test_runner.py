@@ -19,20 +19,22 @@ from app.engine.job import Chain, Job
 from app.engine.latency_curve import LatencyCurve
 from app.engine.runner import Runner
 from app.engine.runtime import Lanes
+from app.engine.tables import sampler_tables
 from app.wire.messages import Submit
 from diffusion.config import Precision, ProcessConfig
 from diffusion.guidance import Conditioning
 from diffusion.process import Process
 from diffusion.reverse import sample
-from diffusion.samplers import make_table
 from diffusion.spacing import SamplerName
+from tests.app.engine.networks import network
 
 SHAPE = (1, 2, 3)
 SIZES = (2, 4, 8)
 NULL_LABEL = 3
 CLIP = 1.0
 PROCESS = Process.from_config(ProcessConfig(num_timesteps=50))
-CURVE = LatencyCurve(dict.fromkeys(SIZES, 1.0))
+NETWORK = network(LatencyCurve(dict.fromkeys(SIZES, 1.0)))
+NETWORK.table = sampler_tables(PROCESS)
 
 
 def toy(x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
@@ -85,20 +87,17 @@ def runner(runtime: ToyRuntime) -> Runner:
 
 def chains(submit: Submit) -> list[Chain]:
     """A new job's chains."""
-    table = make_table(
-        PROCESS, submit.sampler, submit.steps, eta=submit.eta, variance=submit.variance
-    )
-    return Job.of(submit, table, now=0.0).chains
+    return Job.of(submit, NETWORK, now=0.0).chains
 
 
 def one(index: int = 0, steps: int = 5) -> Chain:
-    (chain,) = chains(Submit("job", 1, (index,), None, "ddpm", steps))
+    (chain,) = chains(Submit("job", "", 1, (index,), None, "ddpm", steps))
     return chain
 
 
 def advance(runner: Runner, group: Sequence[Chain], lane: int | None = None) -> list[ChainStep]:
     """One step of these chains together, as the engine takes it."""
-    call = runner.prepare(Batch.with_machine(CURVE, group), lane)
+    call = runner.prepare(Batch.with_machine(NETWORK, group), lane)
     runner.run(call)
     runner.finish(call)
     for chain in group:
@@ -138,16 +137,16 @@ def check_bytes(states: dict[Chain, list[Tensor]]) -> None:
 @pytest.mark.parametrize(
     "submit",
     [
-        Submit("a", 1, (0, 5, 6), None, "ddpm", 20),
-        Submit("a", 1, (0, 5, 6), None, "ddpm", 20, variance="fixed_large"),
-        Submit("a", 2, (3,), None, "ddim", 7, eta=0.5),
-        Submit("a", 2, (3,), None, "ddim", 1),
-        Submit("a", 3, (0, 1), None, "dpmpp", 6),
-        Submit("a", 3, (0, 1), None, "unipc", 8),
-        Submit("a", 3, (0, 1), None, "ipndm", 8),
-        Submit("a", 4, (0, 1), (2, 0), "ddpm", 5),
-        Submit("a", 4, (0, 1), (2, 0), "dpmpp", 5, guidance=1.5),
-        Submit("a", 4, (0, 1), (2, 0), "dpmpp", 5, guidance=1.5, guided=(1, 3)),
+        Submit("a", "", 1, (0, 5, 6), None, "ddpm", 20),
+        Submit("a", "", 1, (0, 5, 6), None, "ddpm", 20, variance="fixed_large"),
+        Submit("a", "", 2, (3,), None, "ddim", 7, eta=0.5),
+        Submit("a", "", 2, (3,), None, "ddim", 1),
+        Submit("a", "", 3, (0, 1), None, "dpmpp", 6),
+        Submit("a", "", 3, (0, 1), None, "unipc", 8),
+        Submit("a", "", 3, (0, 1), None, "ipndm", 8),
+        Submit("a", "", 4, (0, 1), (2, 0), "ddpm", 5),
+        Submit("a", "", 4, (0, 1), (2, 0), "dpmpp", 5, guidance=1.5),
+        Submit("a", "", 4, (0, 1), (2, 0), "dpmpp", 5, guidance=1.5, guided=(1, 3)),
     ],
     ids=[
         "ddpm",
@@ -170,11 +169,11 @@ def test_a_job_has_the_states_of_the_plain_loop(runner: Runner, submit: Submit) 
 
 def test_so_have_jobs_of_all_kinds_in_one_batch(runner: Runner) -> None:
     group = [
-        *chains(Submit("a", 1, (0, 1), (0, 1), "ddpm", 9)),
-        *chains(Submit("b", 1, (0,), (2,), "ddim", 4, guidance=3.0)),
-        *chains(Submit("c", 2, (7,), (1,), "dpmpp", 6, guidance=0.5, guided=(2, 5))),
-        *chains(Submit("d", 2, (1,), (1,), "unipc", 7)),
-        *chains(Submit("e", 3, (5,), (0,), "ipndm", 8)),
+        *chains(Submit("a", "", 1, (0, 1), (0, 1), "ddpm", 9)),
+        *chains(Submit("b", "", 1, (0,), (2,), "ddim", 4, guidance=3.0)),
+        *chains(Submit("c", "", 2, (7,), (1,), "dpmpp", 6, guidance=0.5, guided=(2, 5))),
+        *chains(Submit("d", "", 2, (1,), (1,), "unipc", 7)),
+        *chains(Submit("e", "", 3, (5,), (0,), "ipndm", 8)),
     ]
     check_bytes(run_to_the_end(runner, group))
 
@@ -192,8 +191,8 @@ def test_so_have_jobs_of_all_kinds_in_one_batch(runner: Runner) -> None:
 def test_so_has_a_chain_that_joins_later_and_one_that_waits_meanwhile(
     runner: Runner, one_sampler: SamplerName, other: SamplerName
 ) -> None:
-    (first,) = chains(Submit("a", 1, (0,), None, one_sampler, 6))
-    (second,) = chains(Submit("b", 1, (1,), None, other, 6))
+    (first,) = chains(Submit("a", "", 1, (0,), None, one_sampler, 6))
+    (second,) = chains(Submit("b", "", 1, (1,), None, other, 6))
     states: dict[Chain, list[Tensor]] = {first: [], second: []}
     order = [[first], [first, second], [second], [second, first], [first], [first, second]]
     order += [[first], [second], [second]]
@@ -208,9 +207,9 @@ def test_so_has_a_chain_that_joins_later_and_one_that_waits_meanwhile(
 def test_a_guided_chain_has_a_second_row_without_its_label(
     runner: Runner, runtime: ToyRuntime
 ) -> None:
-    plain = chains(Submit("a", 1, (0,), (1,), "ddim", 4))
-    guided = chains(Submit("b", 1, (1, 2), (2, 0), "ddim", 8, guidance=2.0))
-    call = runner.prepare(Batch.with_machine(CURVE, plain + guided), None)
+    plain = chains(Submit("a", "", 1, (0,), (1,), "ddim", 4))
+    guided = chains(Submit("b", "", 1, (1, 2), (2, 0), "ddim", 8, guidance=2.0))
+    call = runner.prepare(Batch.with_machine(NETWORK, plain + guided), None)
     runner.run(call)
     assert (call.rows, call.size) == (5, 8)
     ((x_t, t, label),) = runtime.calls
@@ -223,8 +222,8 @@ def test_a_guided_chain_has_a_second_row_without_its_label(
 def test_a_batch_is_padded_with_its_last_row_to_the_next_size(
     runner: Runner, runtime: ToyRuntime, rows: int, size: int
 ) -> None:
-    submit = Submit("a", 1, tuple(range(rows)), (1,) * rows, "ddim", 4)
-    call = runner.prepare(Batch.with_machine(CURVE, chains(submit)), None)
+    submit = Submit("a", "", 1, tuple(range(rows)), (1,) * rows, "ddim", 4)
+    call = runner.prepare(Batch.with_machine(NETWORK, chains(submit)), None)
     runner.run(call)
     assert call.out is not None
     assert (call.rows, call.size, len(call.out)) == (rows, size, size)
@@ -252,18 +251,18 @@ def test_on_a_lane_a_batch_has_its_share_of_the_size(runtime: ToyRuntime) -> Non
 
 def test_a_chain_that_is_no_number_is_told_from_the_others(runner: Runner) -> None:
     group = [one(0), one(1), one(2)]
-    call = runner.prepare(Batch.with_machine(CURVE, group), None)
+    call = runner.prepare(Batch.with_machine(NETWORK, group), None)
     runner.run(call)
     call.out[1, 0, 0, 0] = math.nan
     assert runner.finish(call).bad == {group[1]: 1}
 
 
 def test_what_leaves_are_the_states_that_are_shown_and_the_images(runner: Runner) -> None:
-    (shown, other) = chains(Submit("a", 1, (0, 1), None, "ddim", 2, shown=(1, 2)))
+    (shown, other) = chains(Submit("a", "", 1, (0, 1), None, "ddim", 2, shown=(1, 2)))
     other.job = one().job  # which shows nothing
     expected, made = reference(shown), []
     for _ in range(2):
-        call = runner.prepare(Batch.with_machine(CURVE, [shown, other]), None)
+        call = runner.prepare(Batch.with_machine(NETWORK, [shown, other]), None)
         runner.run(call)
         made.append(runner.finish(call))
         shown.position += 1
@@ -299,12 +298,12 @@ def test_a_chain_that_leaves_a_batch_does_not_keep_the_others_in_memory(runner: 
 def test_chains_that_stay_together_are_not_copied(runner: Runner) -> None:
     group = [one(0), one(1)]
     last = advance(runner, group)[0].batch.x_prev
-    call = runner.prepare(Batch.with_machine(CURVE, group), None)
+    call = runner.prepare(Batch.with_machine(NETWORK, group), None)
     assert call.x_t is last
 
 
 def test_a_call_that_has_not_been_run_cannot_be_finished(runner: Runner) -> None:
-    call = runner.prepare(Batch.with_machine(CURVE, [one()]), None)
+    call = runner.prepare(Batch.with_machine(NETWORK, [one()]), None)
     with pytest.raises(RuntimeError, match="has not been run"):
         runner.finish(call)
 

@@ -10,7 +10,7 @@ import pytest
 from app.engine.batch import Batch
 from app.engine.job import Job
 from app.engine.latency_curve import LatencyCurve
-from app.engine.scheduler import Scheduler
+from tests.app.engine.networks import OneNetwork
 
 
 def flat(max_rows: int) -> LatencyCurve:
@@ -27,7 +27,8 @@ def job(
 ) -> Job:
     """`rows` are those of every step; else those at `guided` take two."""
     guided = range(steps) if rows == 2 else guided
-    made = Job(name, steps, guided, client, table=cast(Any, None))  # what a step does is not asked
+    nothing = cast(Any, None)  # what a step does is not asked
+    made = Job(name, steps, guided, client, network=nothing, table=nothing)
     made.add_chains(range(chains), None)
     return made
 
@@ -37,7 +38,7 @@ def story(batch: Batch) -> str:
     return " ".join(f"{chain.job.id}{chain.index}@{chain.position}" for chain in batch)
 
 
-def run_step(scheduler: Scheduler) -> tuple[str, str]:
+def run_step(scheduler: OneNetwork) -> tuple[str, str]:
     batch = scheduler.schedule()
     told = story(batch)
     finished = scheduler.advance(batch)
@@ -45,7 +46,7 @@ def run_step(scheduler: Scheduler) -> tuple[str, str]:
 
 
 def test_requests_join_and_leave_a_running_batch_between_steps() -> None:
-    scheduler = Scheduler(flat(4))
+    scheduler = OneNetwork(flat(4))
     scheduler.add(job("a", chains=2, steps=3))
     assert run_step(scheduler) == ("a0@0 a1@0", "")
     scheduler.add(job("b", chains=1, steps=2))
@@ -56,7 +57,7 @@ def test_requests_join_and_leave_a_running_batch_between_steps() -> None:
 
 
 def test_a_short_job_overtakes_a_long_one_that_fills_the_batch() -> None:
-    scheduler = Scheduler(flat(4))
+    scheduler = OneNetwork(flat(4))
     scheduler.add(job("long", chains=64, steps=1000))
     for _ in range(10):
         scheduler.advance(scheduler.schedule())
@@ -70,7 +71,7 @@ def test_a_short_job_overtakes_a_long_one_that_fills_the_batch() -> None:
 
 
 def test_a_cancelled_job_takes_no_further_step() -> None:
-    scheduler = Scheduler(flat(4))
+    scheduler = OneNetwork(flat(4))
     scheduler.add(job("a", chains=2, steps=3))
     scheduler.add(job("b", chains=2, steps=3))
     run_step(scheduler)
@@ -81,7 +82,7 @@ def test_a_cancelled_job_takes_no_further_step() -> None:
 
 
 def test_a_guided_chain_takes_two_rows_and_the_last_row_goes_to_one_that_fits() -> None:
-    scheduler = Scheduler(flat(3))
+    scheduler = OneNetwork(flat(3))
     scheduler.add(job("guided", chains=2, steps=5, rows=2))
     scheduler.add(job("plain", chains=3, steps=20))
     assert run_step(scheduler)[0] == "guided0@0 plain0@0"
@@ -91,7 +92,7 @@ def test_a_guided_chain_takes_two_rows_and_the_last_row_goes_to_one_that_fits() 
 
 
 def test_a_chain_takes_two_rows_at_its_guided_steps_alone() -> None:
-    scheduler = Scheduler(flat(4))
+    scheduler = OneNetwork(flat(4))
     guided = job("guided", chains=2, steps=3, guided=range(1, 2))
     scheduler.add(guided)
     scheduler.add(job("plain", chains=4, steps=3))
@@ -103,7 +104,7 @@ def test_a_chain_takes_two_rows_at_its_guided_steps_alone() -> None:
 
 
 def test_a_row_is_left_to_a_chain_of_a_guided_job_that_takes_one() -> None:
-    scheduler = Scheduler(flat(3))
+    scheduler = OneNetwork(flat(3))
     guided = job("guided", chains=3, steps=3, guided=range(1, 2))
     for chain in guided.chains[:2]:
         chain.position = chain.launched = 1
@@ -112,7 +113,7 @@ def test_a_row_is_left_to_a_chain_of_a_guided_job_that_takes_one() -> None:
 
 
 def test_a_chain_that_can_never_fit_is_refused() -> None:
-    scheduler = Scheduler(flat(1))
+    scheduler = OneNetwork(flat(1))
     try:
         scheduler.add(job("guided", chains=1, steps=1, rows=2))
     except ValueError as error:
@@ -122,7 +123,7 @@ def test_a_chain_that_can_never_fit_is_refused() -> None:
 
 
 def test_a_job_alone_is_not_delayed() -> None:
-    scheduler = Scheduler(flat(4))
+    scheduler = OneNetwork(flat(4))
     alone = job("a", chains=6, steps=3)
     scheduler.add(alone)
     while scheduler.jobs:
@@ -131,7 +132,7 @@ def test_a_job_alone_is_not_delayed() -> None:
 
 
 def test_a_steady_stream_of_short_jobs_does_not_starve_a_long_one() -> None:
-    scheduler = Scheduler(flat(2))
+    scheduler = OneNetwork(flat(2))
     scheduler.add(job("long", chains=2, steps=100))
     steps = 0
     while "long" in scheduler.jobs:
@@ -143,7 +144,7 @@ def test_a_steady_stream_of_short_jobs_does_not_starve_a_long_one() -> None:
 
 
 def test_rows_are_shared_evenly_between_clients_however_many_jobs_each_has() -> None:
-    scheduler = Scheduler(flat(4))
+    scheduler = OneNetwork(flat(4))
     for i in range(10):
         scheduler.add(job(f"many{i}", chains=4, steps=50, client="many"))
     scheduler.add(job("one", chains=8, steps=50, client="one"))
@@ -156,7 +157,7 @@ def test_rows_are_shared_evenly_between_clients_however_many_jobs_each_has() -> 
 
 
 def test_what_a_client_leaves_goes_to_the_others_and_cannot_be_claimed_later() -> None:
-    scheduler = Scheduler(flat(4))
+    scheduler = OneNetwork(flat(4))
     scheduler.add(job("a", chains=20, steps=50, client="a"))
     for _ in range(60):
         batch = scheduler.schedule()
@@ -170,7 +171,7 @@ def test_what_a_client_leaves_goes_to_the_others_and_cannot_be_claimed_later() -
 
 
 def test_a_job_that_is_alone_shares_no_batch_and_holds_nobody_up() -> None:
-    scheduler = Scheduler(flat(4))
+    scheduler = OneNetwork(flat(4))
     suspect = job("suspect", chains=2, steps=10, client="s")
     suspect.is_alone = True
     scheduler.add(suspect)
@@ -186,7 +187,7 @@ def test_a_job_that_is_alone_shares_no_batch_and_holds_nobody_up() -> None:
 
 
 def test_a_paused_job_takes_no_step_until_it_is_resumed() -> None:
-    scheduler = Scheduler(flat(2))
+    scheduler = OneNetwork(flat(2))
     scheduler.add(job("a", chains=2, steps=3))
     run_step(scheduler)
     scheduler.add(job("b", chains=1, steps=2))
@@ -201,17 +202,17 @@ def test_a_paused_job_takes_no_step_until_it_is_resumed() -> None:
 
 
 def test_with_fewer_rows_the_jobs_that_no_longer_fit_are_named() -> None:
-    scheduler = Scheduler(flat(4))
+    scheduler = OneNetwork(flat(4))
     scheduler.add(job("plain", chains=4, steps=2))
     scheduler.add(job("guided", chains=1, steps=2, rows=2))
-    assert scheduler.limit(2) == []
-    assert [left_out.id for left_out in scheduler.limit(1)] == ["guided"]
+    assert scheduler.limit(scheduler.network, 2) == []
+    assert [left_out.id for left_out in scheduler.limit(scheduler.network, 1)] == ["guided"]
     scheduler.cancel("guided")
     assert run_step(scheduler)[0] == "plain0@0"
 
 
 def test_a_chain_that_makes_room_for_another_counts_as_preempted() -> None:
-    scheduler = Scheduler(flat(2))
+    scheduler = OneNetwork(flat(2))
     scheduler.add(job("long", chains=2, steps=50))
     run_step(scheduler)
     assert scheduler.preemptions == 0
@@ -221,7 +222,7 @@ def test_a_chain_that_makes_room_for_another_counts_as_preempted() -> None:
 
 
 def test_what_can_run_is_spread_over_the_lanes_and_each_goes_on_when_it_is_done() -> None:
-    scheduler = Scheduler(flat(8), num_lanes=2)
+    scheduler = OneNetwork(flat(8), num_lanes=2)
     scheduler.add(job("a", chains=5, steps=3))
     first, second = scheduler.schedule(), scheduler.schedule()
     assert (story(first), story(second)) == ("a0@0 a1@0 a2@0", "a3@0 a4@0")
@@ -234,7 +235,7 @@ def test_what_can_run_is_spread_over_the_lanes_and_each_goes_on_when_it_is_done(
 
 
 def test_the_only_chain_that_can_run_has_the_machine() -> None:
-    scheduler = Scheduler(flat(8), num_lanes=2)
+    scheduler = OneNetwork(flat(8), num_lanes=2)
     scheduler.add(job("a", chains=1, steps=3, rows=2))
     batch = scheduler.schedule()
     assert batch.has_machine
@@ -247,7 +248,7 @@ def test_the_only_chain_that_can_run_has_the_machine() -> None:
 
 
 def test_a_job_that_is_alone_waits_until_every_lane_is_done_and_then_has_all_rows() -> None:
-    scheduler = Scheduler(flat(8), num_lanes=2)
+    scheduler = OneNetwork(flat(8), num_lanes=2)
     scheduler.add(job("long", chains=8, steps=50))
     running = [scheduler.schedule(), scheduler.schedule()]
     suspect = job("suspect", chains=8, steps=2)
@@ -262,7 +263,7 @@ def test_a_job_that_is_alone_waits_until_every_lane_is_done_and_then_has_all_row
 
 
 def test_a_chain_of_a_cancelled_job_is_not_counted_when_its_batch_is_done() -> None:
-    scheduler = Scheduler(flat(4), num_lanes=2)
+    scheduler = OneNetwork(flat(4), num_lanes=2)
     scheduler.add(job("a", chains=2, steps=1))
     batch = scheduler.schedule()
     scheduler.cancel("a")
@@ -277,7 +278,7 @@ class Load:
         max_rows = self.random.randint(2, 16)
         if num_lanes > 1:  # else guided chains would leave a row of every lane idle
             max_rows += -max_rows % (2 * num_lanes)
-        self.scheduler = Scheduler(curve or flat(max_rows), num_lanes)
+        self.scheduler = OneNetwork(curve or flat(max_rows), num_lanes)
         self.running: list[tuple[float, int, Batch]] = []  # when it is done, and which it is
         self.made = 0
         self.expected: dict[str, int] = {}
@@ -434,7 +435,7 @@ def test_one_image_after_another_beside_many_is_slowed_little_and_slows_them_lit
 
 
 def test_the_first_in_line_is_not_slowed_by_the_rows_of_much_longer_jobs() -> None:
-    scheduler = Scheduler(STEEP)
+    scheduler = OneNetwork(STEEP)
     scheduler.add(job("long", chains=64, steps=1000))
     batch = scheduler.schedule()
     assert len(batch) == 8
@@ -446,14 +447,14 @@ def test_the_first_in_line_is_not_slowed_by_the_rows_of_much_longer_jobs() -> No
 
 
 def test_jobs_of_about_the_same_length_fill_the_batch() -> None:
-    scheduler = Scheduler(STEEP)
+    scheduler = OneNetwork(STEEP)
     for i in range(16):
         scheduler.add(job(f"small{i}:", chains=1, steps=20 + i))
     assert len(scheduler.schedule()) == 8
 
 
 def test_rows_for_which_a_batch_would_mostly_be_padding_take_turns() -> None:
-    scheduler = Scheduler(STEEP)
+    scheduler = OneNetwork(STEEP)
     scheduler.add(job("a", chains=5, steps=1))
     assert run_step(scheduler) == ("a0@0 a1@0 a2@0 a3@0", "a0 a1 a2 a3")
     assert run_step(scheduler) == ("a4@0", "a4")

@@ -19,7 +19,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from app import cli
-from app.engine.__main__ import load
+from app.engine.loading import load
+from app.wire.messages import Load
 from app.wire.options import Options
 from diffusion.checkpoint import CheckpointError
 from diffusion.devices import DeviceError
@@ -185,7 +186,7 @@ def test_sigterm_lets_running_requests_finish(tmp_path: Path) -> None:
 def refusal(checkpoint: Path | str, device: str = "cpu", runtime: str = "eager") -> str:
     """Why an engine cannot start with these options."""
     with pytest.raises((CheckpointError, DeviceError, RuntimeError)) as caught:
-        load(Options(str(checkpoint), device, runtime, threads=1, max_batch=4))
+        load(Load("", str(checkpoint), "", max_batch=4), Options(device, runtime, threads=1))
     return str(caught.value)
 
 

@@ -12,10 +12,12 @@ from torch import Tensor
 from app.engine.batch import RUN_SECONDS
 from app.engine.engine import Engine
 from app.engine.latency_curve import LatencyCurve
+from app.engine.network import Network
 from app.engine.slots.board import SlotBoard
 from app.engine.slots.buffers import Form
 from app.engine.slots.kernels import Kernels, ReferenceKernels
 from app.engine.slots.queue import Queue
+from app.engine.tables import sampler_tables
 from app.wire.messages import Submit
 from diffusion.config import ProcessConfig
 from diffusion.guidance import Conditioning
@@ -73,7 +75,8 @@ class Desk:
             max_steps=steps,
         )
         curve = LatencyCurve(dict.fromkeys(sizes, RUN_SECONDS / steps))
-        self.engine = Engine(PROCESS, self.board, curve, clock=lambda: 0.0)
+        self.engine = Engine(clock=lambda: 0.0)
+        self.engine.add(Network("", self.board, curve, sampler_tables(PROCESS)))
 
     def step(self) -> list[Any]:
         """What the lane's thread does: begin what can begin, and end the oldest."""

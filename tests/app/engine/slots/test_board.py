@@ -14,15 +14,15 @@ from tests.app.engine.slots.conftest import NULL_LABEL, Desk, toy, toy_with_v
 from tests.app.engine.slots.fake_queue import FakeQueue
 
 JOBS = [
-    Submit("ddpm", 1, (0, 1, 2), (0, 1, 2), "ddpm", 50),
-    Submit("large", 1, (7,), (0,), "ddpm", 50, variance="fixed_large"),
-    Submit("guided", 1, (0, 1, 2), (0, 1, 2), "ddim", 10, guidance=2.5),
-    Submit("interval", 1, (5, 6), (0, 1), "ddim", 10, guidance=2.5, guided=(3, 6)),
-    Submit("eta", 2**53 - 1, (2**40,), (2,), "ddim", 10, eta=0.5, client="other"),
-    Submit("dpmpp", 1, (0, 3), (1, 1), "dpmpp", 6),
-    Submit("unipc", 1, (0, 1), (1, 0), "unipc", 8),
-    Submit("ipndm", 4, (2, 3, 4), (1, 2, 0), "ipndm", 9),
-    Submit("one", 3, (0,), (0,), "dpmpp", 1),
+    Submit("ddpm", "", 1, (0, 1, 2), (0, 1, 2), "ddpm", 50),
+    Submit("large", "", 1, (7,), (0,), "ddpm", 50, variance="fixed_large"),
+    Submit("guided", "", 1, (0, 1, 2), (0, 1, 2), "ddim", 10, guidance=2.5),
+    Submit("interval", "", 1, (5, 6), (0, 1), "ddim", 10, guidance=2.5, guided=(3, 6)),
+    Submit("eta", "", 2**53 - 1, (2**40,), (2,), "ddim", 10, eta=0.5, client="other"),
+    Submit("dpmpp", "", 1, (0, 3), (1, 1), "dpmpp", 6),
+    Submit("unipc", "", 1, (0, 1), (1, 0), "unipc", 8),
+    Submit("ipndm", "", 4, (2, 3, 4), (1, 2, 0), "ipndm", 9),
+    Submit("one", "", 3, (0,), (0,), "dpmpp", 1),
 ]
 WHENS: tuple[Literal["at once", "late", "random"], ...] = ("at once", "late", "random")
 
@@ -58,7 +58,7 @@ def test_jobs_that_join_while_others_run_equal_the_plain_loop(
 
 def test_a_learned_variance_equals_the_plain_loop() -> None:
     desk = Desk(model=toy_with_v, steps=4)
-    learned = Submit("learned", 1, (0, 1, 2), (0, 1, 2), "ddpm", 50, variance="learned_range")
+    learned = Submit("learned", "", 1, (0, 1, 2), (0, 1, 2), "ddpm", 50, variance="learned_range")
     jobs = [
         learned,
         dataclasses.replace(learned, id="guided", guidance=1.5),
@@ -70,7 +70,7 @@ def test_a_learned_variance_equals_the_plain_loop() -> None:
 
 
 def test_of_many_steps_a_chain_may_end_at_any() -> None:
-    jobs = [Submit(f"{n}", n, (0,), (0,), "ddpm", n) for n in range(1, MAX_STEPS + 2)]
+    jobs = [Submit(f"{n}", "", n, (0,), (0,), "ddpm", n) for n in range(1, MAX_STEPS + 2)]
     desk = Desk(steps=MAX_STEPS, sizes=(32,))
     for submit in jobs:
         desk.engine.submit(submit)
@@ -83,9 +83,9 @@ def test_frames_are_the_states_of_the_chain_wherever_they_are_shown(
     when: Literal["at once", "late", "random"], steps: int
 ) -> None:
     desk = Desk(queue=FakeQueue(when), steps=steps)
-    some = Submit("some", 1, (4, 5), (0, 1), "ddim", 10, shown=(0, 3, 10))
-    every = Submit("every", 2, (0, 1, 2, 3), (0,) * 4, "ddpm", 7, shown=tuple(range(8)))
-    none = Submit("none", 3, (0,), (0,), "ddim", 10)
+    some = Submit("some", "", 1, (4, 5), (0, 1), "ddim", 10, shown=(0, 3, 10))
+    every = Submit("every", "", 2, (0, 1, 2, 3), (0,) * 4, "ddpm", 7, shown=tuple(range(8)))
+    none = Submit("none", "", 3, (0,), (0,), "ddim", 10)
     for submit in (some, every, none):
         desk.engine.submit(submit)
     events = desk.drain()
@@ -111,7 +111,7 @@ def test_a_row_that_is_no_number_fails_its_job_at_that_step_and_no_other() -> No
         return torch.where(hit[:, None, None, None], torch.nan, toy(x_t, t, label))
 
     desk = Desk(model=damaged, queue=FakeQueue("late"), steps=4)
-    broken = Submit("broken", 1, (65, 66), (0, 2), "ddim", 10)
+    broken = Submit("broken", "", 1, (65, 66), (0, 2), "ddim", 10)
     others = [JOBS[2], JOBS[5]]
     others = [dataclasses.replace(s, labels=(0,) * len(s.indices)) for s in others]
     for submit in (others[0], broken, others[1]):
@@ -127,11 +127,11 @@ def test_a_slot_is_used_again_straight_after_a_job_was_cancelled(
     when: Literal["at once", "late", "random"],
 ) -> None:
     desk = Desk(queue=FakeQueue(when), num_slots=8, steps=4)
-    desk.engine.submit(Submit("gone", 9, tuple(range(8)), (0,) * 8, "ipndm", 50))
+    desk.engine.submit(Submit("gone", "", 9, tuple(range(8)), (0,) * 8, "ipndm", 50))
     desk.step()
     desk.engine.cancel("gone")
     assert len(desk.board) == 0, "though a batch with it is under way"
-    again = Submit("gone", 3, tuple(range(8)), (1,) * 8, "ipndm", 20)
+    again = Submit("gone", "", 3, tuple(range(8)), (1,) * 8, "ipndm", 20)
     desk.engine.submit(again)
     check(desk, desk.drain(), [again])
 
@@ -149,7 +149,7 @@ def test_a_job_that_waits_goes_on_where_it_was() -> None:
 
 def test_more_chains_than_slots_wait_for_one() -> None:
     desk = Desk(num_slots=3, steps=4)
-    jobs = [Submit(n, 1, tuple(range(5)), (0,) * 5, "ddim", 6, client=n) for n in "ab"]
+    jobs = [Submit(n, "", 1, tuple(range(5)), (0,) * 5, "ddim", 6, client=n) for n in "ab"]
     for submit in jobs:
         desk.engine.submit(submit)
     check(desk, desk.drain(), jobs)
@@ -185,7 +185,7 @@ def test_the_null_row_of_a_chain_has_the_null_label() -> None:
         return toy(x_t, t, label)
 
     desk = Desk(model=noted)
-    desk.engine.submit(Submit("a", 1, (0,), (1,), "ddim", 4))
-    desk.engine.submit(Submit("b", 1, (1, 2), (2, 0), "ddim", 8, guidance=2.0))
+    desk.engine.submit(Submit("a", "", 1, (0,), (1,), "ddim", 4))
+    desk.engine.submit(Submit("b", "", 1, (1, 2), (2, 0), "ddim", 8, guidance=2.0))
     desk.step()
     assert seen[-1][:5] == [1, 2, 0, NULL_LABEL, NULL_LABEL]

@@ -13,12 +13,12 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
 ]
 JOBS = [
-    Submit("ddpm", 1, (0, 1, 2), (0, 1, 2), "ddpm", 50),
-    Submit("guided", 1, (0, 1, 2), (0, 1, 2), "ddim", 10, guidance=2.5, guided=(2, 7)),
-    Submit("eta", 2**53 - 1, (2**40,), (2,), "ddim", 10, eta=0.5, client="other"),
-    Submit("dpmpp", 1, (0, 3), (1, 1), "dpmpp", 6, shown=(1, 6)),
-    Submit("unipc", 1, (0, 1), (1, 0), "unipc", 8),
-    Submit("ipndm", 4, (2, 3, 4), (1, 2, 0), "ipndm", 9),
+    Submit("ddpm", "", 1, (0, 1, 2), (0, 1, 2), "ddpm", 50),
+    Submit("guided", "", 1, (0, 1, 2), (0, 1, 2), "ddim", 10, guidance=2.5, guided=(2, 7)),
+    Submit("eta", "", 2**53 - 1, (2**40,), (2,), "ddim", 10, eta=0.5, client="other"),
+    Submit("dpmpp", "", 1, (0, 3), (1, 1), "dpmpp", 6, shown=(1, 6)),
+    Submit("unipc", "", 1, (0, 1), (1, 0), "unipc", 8),
+    Submit("ipndm", "", 4, (2, 3, 4), (1, 2, 0), "ipndm", 9),
 ]
 
 

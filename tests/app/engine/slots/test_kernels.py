@@ -7,7 +7,7 @@ from tests.app.engine.slots.conftest import CLIP, Desk
 
 def test_a_chain_enters_with_its_noise_and_leaves_with_its_next_state() -> None:
     desk = Desk(depth=1, sizes=(4,))
-    submit = Submit("a", 1, (5,), (0,), "ddim", 4, shown=(1,))
+    submit = Submit("a", "", 1, (5,), (0,), "ddim", 4, shown=(1,))
     desk.engine.submit(submit)
     desk.step()
     expected = desk.states(submit)[5]
@@ -19,7 +19,7 @@ def test_a_chain_enters_with_its_noise_and_leaves_with_its_next_state() -> None:
 
 def test_padding_changes_no_chains_state() -> None:
     desk = Desk(depth=1, sizes=(8,), num_slots=2)
-    desk.engine.submit(Submit("a", 1, (5,), (0,), "ddim", 4))
+    desk.engine.submit(Submit("a", "", 1, (5,), (0,), "ddim", 4))
     other = desk.board._states.x[0].clone()
     desk.step()
     assert desk.board._states.x[2:].any(), "padding has been written to places of its own"

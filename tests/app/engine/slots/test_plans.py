@@ -8,20 +8,22 @@ import pytest
 from app.engine.job import Chain, Job
 from app.engine.slots.buffers import COEFFICIENTS
 from app.engine.slots.plans import Known, Plans
+from app.engine.tables import sampler_tables
 from app.wire.messages import Submit
 from diffusion.config import ProcessConfig
 from diffusion.process import Process
-from diffusion.samplers import make_table
+from tests.app.engine.networks import network
 
-PROCESS = Process.from_config(ProcessConfig(num_timesteps=50))
+NETWORK = network()
+NETWORK.table = sampler_tables(Process.from_config(ProcessConfig(num_timesteps=50)))
 
 
 def job(steps: int = 5, chains: int = 1, guidance: float = 0.0) -> Job:
     submit = Submit(
-        "job", 7, tuple(range(chains)), (1,) * chains, "ddim", steps, guidance=guidance,
+        "job", "", 7, tuple(range(chains)), (1,) * chains, "ddim", steps, guidance=guidance,
         guided=(1, 3),
     )  # fmt: skip
-    return Job.of(submit, make_table(PROCESS, "ddim", steps), now=0.0)
+    return Job.of(submit, NETWORK, now=0.0)
 
 
 def only(job: Job) -> Chain:

@@ -20,6 +20,7 @@ def any_job(number: int, draw: random.Random) -> Submit:
     start = draw.randint(0, steps)
     return Submit(
         f"job{number}",
+        "",
         draw.randint(0, 2**53 - 1),
         tuple(range(n)),
         tuple(draw.randint(0, 2) for _ in range(n)),

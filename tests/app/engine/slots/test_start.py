@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.engine.__main__ import load
 from app.engine.engine import Engine
+from app.engine.loading import load
 from app.engine.runtime import RuntimeUnavailable
 from app.engine.slots import start
 from app.engine.slots.buffers import Form, States, StepBuffers
@@ -26,7 +26,7 @@ from app.engine.slots.start import (
     open_device,
     worthwhile_size,
 )
-from app.wire.messages import Event, Finished, Limited, Submit
+from app.wire.messages import Event, Finished, Limited, Load, Submit
 from app.wire.options import Options
 from tests.app.engine.slots.conftest import SHAPE, toy
 from tests.app.engine.slots.fake_queue import FakeQueue
@@ -138,10 +138,11 @@ def test_the_network_is_timed_in_a_recorded_step() -> None:
 
 
 def made_by(runtime: str, checkpoint: Path, submit: Submit) -> list[Event | Limited]:
-    options = Options(str(checkpoint), "cpu", runtime, threads=1, max_batch=8)
-    engine: Engine
-    engine, ready = load(options)
-    assert ready.model.runtime == runtime
+    asked = Load("", str(checkpoint), "tiny", max_batch=8)
+    network, info = load(asked, Options("cpu", runtime, threads=1))
+    assert info.runtime == runtime
+    engine = Engine()
+    engine.add(network)
     engine.submit(submit)
     events: list[Event | Limited] = []
     while not engine.is_idle:
@@ -157,7 +158,7 @@ def made_by(runtime: str, checkpoint: Path, submit: Submit) -> list[Event | Limi
 
 def test_an_engine_with_slots_has_the_bytes_of_an_engine_without(tmp_path: Path) -> None:
     checkpoint = save_tiny(tmp_path / "tiny", num_classes=3, null_label=True, channels=3)
-    submit = Submit("a", 1, (0, 1, 2), (0, 1, 2), "ddpm", 20, guidance=1.5, guided=(5, 10))
+    submit = Submit("a", "", 1, (0, 1, 2), (0, 1, 2), "ddpm", 20, guidance=1.5, guided=(5, 10))
     images = [
         {e.index: e.x_0 for e in made_by(runtime, checkpoint, submit) if isinstance(e, Finished)}
         for runtime in ("eager", "slots")

@@ -22,11 +22,11 @@ from app.engine.slots.triton_kernels import TritonKernels
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, of NaN and overflow
 
 JOBS = [
-    Submit("ddpm", 1, (0, 1, 2), (0, 1, 2), "ddpm", 5, shown=(0, 2)),
-    Submit("guided", 1, (0, 1), (0, 1), "ddim", 4, guidance=2.5, guided=(1, 3)),
-    Submit("eta", 2**53 - 1, (2**40,), (2,), "ddim", 3, eta=0.5, client="other"),
-    Submit("unipc", 1, (0, 1), (1, 0), "unipc", 5),
-    Submit("ipndm", 4, (2, 3), (1, 2), "ipndm", 6),
+    Submit("ddpm", "", 1, (0, 1, 2), (0, 1, 2), "ddpm", 5, shown=(0, 2)),
+    Submit("guided", "", 1, (0, 1), (0, 1), "ddim", 4, guidance=2.5, guided=(1, 3)),
+    Submit("eta", "", 2**53 - 1, (2**40,), (2,), "ddim", 3, eta=0.5, client="other"),
+    Submit("unipc", "", 1, (0, 1), (1, 0), "unipc", 5),
+    Submit("ipndm", "", 4, (2, 3), (1, 2), "ipndm", 6),
 ]
 
 
@@ -53,7 +53,7 @@ def test_all_samplers_have_the_bytes_of_the_plain_loop(steps: int) -> None:
 
 
 def test_so_has_a_learned_variance() -> None:
-    learned = Submit("a", 1, (0, 1), (0, 1), "ddpm", 6, variance="learned_range")
+    learned = Submit("a", "", 1, (0, 1), (0, 1), "ddpm", 6, variance="learned_range")
     jobs = [learned, dataclasses.replace(learned, id="b", variance="fixed_small", guidance=1.5)]
     desk = triton_desk(model=toy_with_v)
     made = {(e.id, e.index): e.x_0 for e in run(desk, jobs) if isinstance(e, Finished)}
