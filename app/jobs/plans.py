@@ -1,19 +1,26 @@
 """Plans to and from JSON, as the database keeps them."""
 
-from typing import Annotated, Any
+import json
 
-from pydantic import BeforeValidator, TypeAdapter
+from pydantic import TypeAdapter
 
 from app.generation.plan import Plan
 
-
-def _with_model(plan: Any) -> Any:
-    """A plan of a server that had one model, which its jobs did not name. What they are called now
-    is found out whenever they are run."""
-    if isinstance(plan, dict) and isinstance(plan.get("submit"), dict):
-        return {**plan, "submit": {"model": "", **plan["submit"]}}
-    return plan
+_PLANS = TypeAdapter(Plan)
 
 
-PLANS: TypeAdapter[Plan] = TypeAdapter(Annotated[Plan, BeforeValidator(_with_model)])
-"""Reads plans also from rows that an older server has written."""
+def write_plan(plan: Plan) -> str:
+    """The plan as JSON."""
+    return _PLANS.dump_json(plan).decode()
+
+
+def read_plan(text: str) -> Plan:
+    """The plan that `write_plan` wrote, also that of a server which had one model: its jobs did not
+    name it. What engines call it now is found out whenever the job is run.
+
+    Raises ValueError for any other text.
+    """
+    fields = json.loads(text)
+    if isinstance(fields, dict) and isinstance(fields.get("submit"), dict):
+        fields["submit"].setdefault("model", "")
+    return _PLANS.validate_python(fields)

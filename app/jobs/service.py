@@ -27,7 +27,7 @@ from app.jobs.errors import (
 )
 from app.jobs.keys import Key
 from app.jobs.makers import maker, makers, version_for
-from app.jobs.plans import PLANS
+from app.jobs.plans import read_plan, write_plan
 from app.jobs.quotas import KeyQuota, Quota
 from app.jobs.representations import Stored
 from app.jobs.result_store import bound_bytes
@@ -86,14 +86,14 @@ class Jobs:
             self._check_webhook(webhook_url)
         store = self._background.store
         await self._check_disk(size)
-        text = await asyncio.to_thread(PLANS.dump_json, plan)
+        text = await asyncio.to_thread(write_plan, plan)
         settings = self._settings
         job = Job(
             id=plan.submit.id,
             client=client,
             kind=kind,
             header=json.dumps(plan.header),
-            plan=text.decode(),
+            plan=text,
             made_by=maker(self._known(plan.submit)),
             status="waiting",
             total=len(plan.submit.indices),
@@ -143,7 +143,7 @@ class Jobs:
             progress = f"{job.done} of {job.total} samples are made"
             raise JobUnfinished(f"job {job_id} is {job.status}: {progress}")
         try:
-            plan = await asyncio.to_thread(PLANS.validate_json, job.plan)
+            plan = await asyncio.to_thread(read_plan, job.plan)
         except ValueError as error:
             raise JobUnfinished(
                 f"job {job_id} has no result, its plan in the database cannot be read: "

@@ -21,7 +21,7 @@ from app.jobs.errors import LostLease, StorageDamaged, StorageError, first_line
 from app.jobs.leases import Leases
 from app.jobs.makers import version_for, versions_by_maker
 from app.jobs.outage import Outage
-from app.jobs.plans import PLANS
+from app.jobs.plans import read_plan
 from app.jobs.result_store import ResultStore, image_bytes
 from app.jobs.tables import Job
 from app.pool.errors import Refused
@@ -251,7 +251,7 @@ class Worker:
     async def _advance_with(self, version: Version, job: Job, started: float) -> None:
         """Run the first missing samples with the version that has the job's weights."""
         try:
-            plan = await self._in_thread(PLANS.validate_json, job.plan)
+            plan = await self._in_thread(read_plan, job.plan)
         except ValueError as error:
             reason = f"its plan in the database cannot be read: {first_line(error)}"
             log.error("job %s failed: %s", job.id, reason)

@@ -14,15 +14,19 @@ from app.generation.collect import Needs, Result, image
 from app.generation.collect import shown as collected
 from app.generation.formats import SAMPLE, TRAJECTORY
 from app.generation.plan import Plan
+from app.jobs.makers import maker
+from app.jobs.plans import write_plan
 from app.jobs.tables import Job, Kind
-from app.jobs.worker import PLANS, maker
-from app.pool.errors import NotReady, Refused
+from app.pool.errors import Refused
 from app.pool.pool import Bounds, EnginePool, Limits
+from app.pool.version import Source
 from app.settings import Settings
-from app.wire.messages import Done, Event, Failed, Finished, Frame, ModelInfo, Submit
+from app.wire.messages import Done, Event, Failed, Finished, Frame, Submit
 from tests.model_info import MODEL as A_MODEL
+from tests.served import models_of
 
 MODEL = dataclasses.replace(A_MODEL, name="fake", sha256="0" * 64)
+KEY = "fake#1"
 SHAPE = (1, 4, 4)
 STEPS = 4
 PLENTY = Bounds(samples=10_000, steps=1_000_000)
@@ -33,6 +37,7 @@ class FakePool:
     """Stands for the pool of engines. Its samples depend on seed, index and position alone."""
 
     def __init__(self) -> None:
+        self.models, self.engine = models_of(Source("fake", "fake"), infos=[MODEL])
         self.ready_engines = ["an engine"]
         self.limits = Limits(PLENTY, PLENTY)
         self.asked: list[int] = []  # the indices of all samples so far
@@ -40,17 +45,21 @@ class FakePool:
         self.refusal: Refused | None = None  # raised instead of making samples
         self.failure: str | None = None  # reported instead of making samples
         self.is_stuck = False  # no event ever comes
-        self.is_loaded = True
+        self.made_with: list[str] = []  # the model's key in each submit
 
     async def is_asked(self) -> bool:
         """Has a turn come as far as the engine?"""
         return bool(self.asked)
 
-    @property
-    def model(self) -> ModelInfo:
-        if not self.is_loaded:
-            raise NotReady("the model is being loaded")
-        return MODEL
+    def lose_model(self) -> None:
+        """Be as before the model has been loaded."""
+        self.models, self.engine = models_of(Source("fake", "fake"), infos=[MODEL], is_slow=True)
+        self.ready_engines = []
+
+    def find_model(self) -> None:
+        """Have it loaded now."""
+        self.engine.finish(KEY)
+        self.ready_engines = ["an engine"]
 
     @contextmanager
     def submit(
@@ -60,6 +69,7 @@ class FakePool:
     ) -> Iterator[AsyncGenerator[Event, None]]:
         self.asked += submit.indices
         self.chunks.append(len(submit.indices))
+        self.made_with.append(submit.model)
         if self.refusal is not None:
             raise self.refusal
         yield self._events(submit)
@@ -100,7 +110,7 @@ def state(seed: int, index: int, position: int) -> bytes:
 def make_plan(n: int = 5, shown: tuple[int, ...] = (), job_id: str = "1" * 32) -> Plan:
     """A plan for `n` samples, with frames at the positions `shown`."""
     submit = Submit(
-        job_id, 7, tuple(range(3, 3 + n)), None, "ddim", STEPS, shown=shown, client="me"
+        job_id, KEY, 7, tuple(range(3, 3 + n)), None, "ddim", STEPS, shown=shown, client="me"
     )  # fmt: skip
     times = tuple(STEPS - position for position in shown)
     return Plan(submit, "fake", MODEL.sha256, SHAPE, (None,) * n, times)
@@ -114,7 +124,7 @@ def make_job(plan: Plan, webhook_url: str | None = None) -> Job:
         client="me",
         kind=kind,
         header="{}",
-        plan=PLANS.dump_json(plan).decode(),
+        plan=write_plan(plan),
         made_by=maker(MODEL),
         status="waiting",
         total=len(plan.submit.indices),

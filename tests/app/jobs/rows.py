@@ -46,7 +46,7 @@ async def create(
 
 
 async def claimed(store: Store, owner: str = "me", lease: float = LEASE) -> Job:
-    found = await store.leases.claim(owner, "us", lease)
+    found = await store.leases.claim(owner, ["us"], lease)
     assert found is not None
     return found
 

@@ -15,9 +15,9 @@ from sqlalchemy import update
 from app.jobs import callers, webhook
 from app.jobs.callers import CALLS, SHARE, Callers
 from app.jobs.errors import StorageUnavailable
+from app.jobs.makers import maker
 from app.jobs.store import Store
 from app.jobs.tables import Job
-from app.jobs.worker import maker
 from app.tasks import end
 from tests.app.jobs.fakes import MODEL, FakePool, make_job, make_plan, make_settings
 from tests.app.jobs.rows import create
@@ -59,7 +59,7 @@ async def add(store: Store, number: int, url: str, client: str) -> Job:
     job.header = json.dumps(make_plan(job_id=job.id).header)
     job.client = client
     await create(store, job, max_jobs=100, budget=10**9)
-    leased = await store.leases.claim("me", maker(MODEL), 60.0)
+    leased = await store.leases.claim("me", [maker(MODEL)], 60.0)
     assert leased is not None
     await store.leases.fail(leased, "no")
     return job

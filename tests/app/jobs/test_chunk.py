@@ -24,7 +24,7 @@ def test_a_chunk_asks_the_engine_for_its_samples_under_an_id_of_its_own(
     results: ResultStore,
 ) -> None:
     plan = make_plan(n=5)
-    chunk = Chunk(make_job(plan), plan, [1, 3], results)
+    chunk = Chunk(make_job(plan), plan, "m#2", [1, 3], results)
     assert chunk.submit.indices == (plan.submit.indices[1], plan.submit.indices[3])
     assert chunk.submit.seed == plan.submit.seed
     assert chunk.submit.id != plan.submit.id, "a job's turns may overlap in the engine"
@@ -35,7 +35,7 @@ def test_a_finished_image_is_a_file_at_once_and_known_by_its_number_and_checksum
 ) -> None:
     plan = make_plan(n=5)
     job = make_job(plan)
-    chunk = Chunk(job, plan, [2], results)
+    chunk = Chunk(job, plan, "m#2", [2], results)
     index = plan.submit.indices[2]
     x_0 = state(plan.submit.seed, index, STEPS)
     chunk.keep(Finished(chunk.submit.id, index, x_0))
@@ -51,7 +51,7 @@ def test_frames_wait_for_the_end_of_their_sample_whichever_comes_first(
 ) -> None:
     plan = make_plan(n=2, shown=(0, 2, STEPS))
     job = make_job(plan)
-    chunk = Chunk(job, plan, [0, 1], results)
+    chunk = Chunk(job, plan, "m#2", [0, 1], results)
     told = list(events(chunk.submit))
     for frame in (event for event in told if isinstance(event, Frame)):
         chunk.show(frame)

@@ -59,9 +59,9 @@ async def test_a_running_job_does_not_expire(store: Store) -> None:
 async def test_many_expire_in_batches(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cleaning, "BATCH", 2)
     for number in range(5):
-        await store.remember(Key("me", f"{number}", "f"), "us", 1, kept_for(-1.0))
+        await store.remember(Key("me", f"{number}", "f"), ["us"], 1, kept_for(-1.0))
         await create(store, job(expires_at=-1.0))
-    await store.remember(Key("me", "later", "f"), "us", 1, kept_for(DAY))
+    await store.remember(Key("me", "later", "f"), ["us"], 1, kept_for(DAY))
     later = await create(store, job())
     batches = 1
     while await store.cleaning.expire(WEEK, DAY):
@@ -82,8 +82,8 @@ async def test_keys_of_synchronous_requests_live_no_longer_than_is_set(
     back; a job's lives as long as the job."""
     monkeypatch.setattr(cleaning, "BATCH", 2)
     for number in range(5):
-        await store.remember(Key("me", f"{number}", "f"), "us", 1, kept_for(YEAR))
-    await store.remember(Key("me", "new", "f"), "us", 1, kept_for(DAY - 100.0))
+        await store.remember(Key("me", f"{number}", "f"), ["us"], 1, kept_for(YEAR))
+    await store.remember(Key("me", "new", "f"), ["us"], 1, kept_for(DAY - 100.0))
     await create(store, job(), Key("me", "of a job", "f"))
     while await store.cleaning.expire(WEEK, DAY):
         pass
@@ -111,7 +111,7 @@ async def test_a_clock_that_is_set_back_keeps_no_job_waiting_for_the_old_time(
     ahead = at + YEAR
     await set_job(store, dead.id, lease_until=ahead + LEASE, turn_at=ahead)
     await set_job(store, ended.id, webhook_due=ahead)
-    assert await store.leases.claim("other", "us", LEASE) is None
+    assert await store.leases.claim("other", ["us"], LEASE) is None
     await store.cleaning.bring_back(LEASE, 10.0)
     found = await store.get(dead.id)
     assert found.lease_until is not None

@@ -132,7 +132,7 @@ async def test_a_call_of_sqlite_is_carried_through_although_its_caller_is_cancel
 ) -> None:
     """Half a transaction would keep everybody else from writing."""
     made = await create(sqlite, job())
-    claim = asyncio.create_task(sqlite.leases.claim("me", "us", LEASE))
+    claim = asyncio.create_task(sqlite.leases.claim("me", ["us"], LEASE))
     await asyncio.sleep(0)
     claim.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -151,7 +151,7 @@ async def test_a_database_is_closed_after_its_transactions_and_used_no_more(
     sqlite: Store, tmp_path: Path
 ) -> None:
     made = await create(sqlite, job())
-    claim = asyncio.create_task(sqlite.leases.claim("me", "us", LEASE))
+    claim = asyncio.create_task(sqlite.leases.claim("me", ["us"], LEASE))
     await asyncio.sleep(0)
     claim.cancel()
     await asyncio.sleep(0)
@@ -180,7 +180,7 @@ async def test_wherever_a_transaction_is_cancelled_it_leaves_no_lock_and_no_conn
             await session.execute(update(Job).values(detail="changed"))
 
     for place in itertools.count(1):
-        work = store.leases.claim("me", "us", 0.0) if is_carried_through else change()
+        work = store.leases.claim("me", ["us"], 0.0) if is_carried_through else change()
         if not await is_cancelled_at(work, place, times):
             break
         async with asyncio.timeout(BUSY_SECONDS - 1):  # less than it waits for a lock

@@ -24,7 +24,7 @@ async def test_a_job_runs_turn_by_turn_until_it_is_finished(store: Store) -> Non
     assert await store.leases.missing(turn, 3) == [3]
     await store.leases.record(turn, kept(3))
     await store.leases.end_turn(turn, 4, 0.5, WEEK)
-    assert await store.leases.claim("me", "us", LEASE) is None
+    assert await store.leases.claim("me", ["us"], LEASE) is None
     done = await store.get(made.id)
     assert (done.status, done.done, done.run_seconds) == ("finished", 4, 2.0)
     assert done.stored_bytes == 10 + 11 + 12 + 13, "what it takes, not what was reserved"
@@ -48,7 +48,7 @@ async def test_after_a_crash_only_what_is_missing_is_left(store: Store) -> None:
 async def test_a_leased_job_is_nobody_elses_until_the_lease_ends(store: Store) -> None:
     made = await create(store, job())
     mine = await claimed(store, "me")
-    assert await store.leases.claim("other", "us", LEASE) is None
+    assert await store.leases.claim("other", ["us"], LEASE) is None
     await store.leases.extend(mine, 0.0)
     theirs = await claimed(store, "other")
     assert theirs.id == made.id
@@ -126,10 +126,10 @@ async def test_the_time_in_which_nobody_runs_a_job_does_not_count(store: Store) 
 
 async def test_many_who_claim_at_once_get_different_jobs(store: Store) -> None:
     made = {(await create(store, job())).id for _ in range(5)}
-    claims = await asyncio.gather(*(store.leases.claim(f"{i}", "us", LEASE) for i in range(8)))
+    claims = await asyncio.gather(*(store.leases.claim(f"{i}", ["us"], LEASE) for i in range(8)))
     found = [claim.id for claim in claims if claim is not None]
     assert len(found) == len(set(found)) <= 5
-    while (late := await store.leases.claim("late", "us", LEASE)) is not None:
+    while (late := await store.leases.claim("late", ["us"], LEASE)) is not None:
         found.append(late.id)  # PostgreSQL may skip a row that another one is just looking at
     assert set(found) == made
 
@@ -139,4 +139,4 @@ async def test_a_failed_job_says_why_and_is_not_run_again(store: Store) -> None:
     await store.leases.fail(await claimed(store), "sample 3 is not a number")
     found = await store.get(made.id)
     assert (found.status, found.detail) == ("failed", "sample 3 is not a number")
-    assert await store.leases.claim("me", "us", LEASE) is None
+    assert await store.leases.claim("me", ["us"], LEASE) is None

@@ -60,7 +60,7 @@ async def remember(
 ) -> None:
     """A key of a synchronous request that came `age` seconds ago."""
     quota = KeyQuota(server, own, DAY)
-    await store.remember(Key(client, key, "f"), "us", 1, quota)
+    await store.remember(Key(client, key, "f"), ["us"], 1, quota)
     async with store.database.writing() as session:
         is_it = IdempotencyKey.client == client, IdempotencyKey.key == key
         change = update(IdempotencyKey).where(*is_it)
@@ -85,7 +85,7 @@ async def test_keys_of_synchronous_requests_are_counted_against_the_client_and_t
     assert HOUR - 1060 < own.value.retry_after <= HOUR - 1000, "when the oldest is an hour old"
     assert "send the request without a key" in str(own.value)
     known, quota = Key("a", "1", "f"), KeyQuota(server=2, client=2, seconds=DAY)
-    assert await store.remember(known, "us", 9, quota) == 1, "a known one is not new"
+    assert await store.remember(known, ["us"], 9, quota) == 1, "a known one is not new"
     await create(store, job(client="a"), Key("a", "of a job", "f"))
     await remember(store, "b", "0", server=3)
     with pytest.raises(TooManyKeys, match="3 keys are remembered; this server keeps 3") as all_keys:
@@ -142,9 +142,9 @@ async def test_keys_that_are_kept_for_less_than_an_hour_make_room_when_they_expi
     store: Store,
 ) -> None:
     quota = KeyQuota(server=100, client=1, seconds=600.0)
-    await store.remember(Key("a", "0", "f"), "us", 1, quota)
+    await store.remember(Key("a", "0", "f"), ["us"], 1, quota)
     with pytest.raises(TooManyOwnKeys) as refused:
-        await store.remember(Key("a", "1", "f"), "us", 1, quota)
+        await store.remember(Key("a", "1", "f"), ["us"], 1, quota)
     assert 540 < refused.value.retry_after <= 600
 
 

@@ -116,8 +116,10 @@ async def test_a_key_gives_its_job_and_its_seed_again(tmp_path: Path, pool: Fake
         assert await submit(jobs, make_plan(job_id="2" * 32), key) == first
         with pytest.raises(KeyReused):
             await submit(jobs, make_plan(), Key("me", "key", "other"))
-        other = Key("me", "other", "fingerprint")
-        assert [await jobs.remember(other, seed) for seed in (5, 6)] == [5, 5]
+        other, submits = Key("me", "other", "fingerprint"), []
+        for seed in (5, 6):
+            submits.append(replace(make_plan().submit, seed=seed))
+        assert [await jobs.remember(other, submitted) for submitted in submits] == [5, 5]
 
 
 async def test_a_job_without_a_result_says_why(tmp_path: Path, pool: FakePool) -> None:
@@ -233,15 +235,13 @@ async def test_a_second_reader_of_a_lost_sample_is_told_how_far_the_job_is(
             await jobs.repair(stored, lost)
 
 
-async def test_what_other_weights_made_cannot_be_made_again(
-    tmp_path: Path, pool: FakePool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_other_weights_made_cannot_be_made_again(tmp_path: Path, pool: FakePool) -> None:
     async with running(tmp_path, pool) as jobs:
         job_id = await submit(jobs, make_plan(n=5))
         await finished(jobs, job_id)
         stored = await jobs.result(job_id)
-        monkeypatch.setattr("tests.app.jobs.fakes.MODEL", replace(MODEL, sha256="1" * 64))
-        reason = "it failed: 1 of the 5 .* made by fake 000.*, this server runs fake 111"
+        pool.models.default.version.known = replace(MODEL, sha256="1" * 64)
+        reason = "it failed: 1 of the 5 .* no longer has the weights that made them"
         with pytest.raises(JobUnfinished, match=reason):
             await jobs.repair(stored, SampleLost(3, "its file is damaged"))
         status = await jobs.status(job_id)
@@ -255,8 +255,8 @@ async def test_before_the_engine_is_there_it_is_taken_for_the_same(
         job_id = await submit(jobs, make_plan(n=5))
         await finished(jobs, job_id)
         stored = await jobs.result(job_id)
-        pool.is_loaded, pool.ready_engines = False, []
+        pool.lose_model()
         await jobs.repair(stored, SampleLost(3, "its file is damaged"))
         assert (await jobs.status(job_id)).status == "waiting"
-        pool.is_loaded, pool.ready_engines = True, ["an engine"]
+        pool.find_model()
         await finished(jobs, job_id)

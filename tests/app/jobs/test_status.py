@@ -7,7 +7,8 @@ import pytest
 
 from app.jobs.status import describe
 from app.jobs.tables import Job
-from tests.app.jobs.fakes import FakePool, make_job, make_plan
+from app.wire.messages import Starting
+from tests.app.jobs.fakes import KEY, FakePool, make_job, make_plan
 
 
 def job(**fields: Any) -> Job:
@@ -65,13 +66,20 @@ def test_without_progress_there_is_no_rate(fields: dict[str, Any], pool: FakePoo
 
 def test_a_job_of_other_weights_says_what_it_waits_for(pool: FakePool) -> None:
     detail = describe(job(made_by="another"), 100.0, pool.as_pool()).detail
-    assert str(detail).startswith("waits for a server that runs another; this one runs fake 000")
+    assert detail == "waits for a server that has its model's weights: another"
 
 
 def test_while_the_model_is_loaded_that_is_what_it_waits_for(pool: FakePool) -> None:
-    pool.is_loaded = False
+    pool.lose_model()
     detail = describe(job(), 100.0, pool.as_pool()).detail
     assert detail == "waits for the engine: the model is being loaded"
+
+
+def test_a_job_of_a_model_that_is_unloaded_waits_for_it(pool: FakePool) -> None:
+    pool.engine.die()
+    pool.engine.starting = Starting(KEY, "loading")
+    detail = describe(job(), 100.0, pool.as_pool()).detail
+    assert detail == "waits for the model fake to be loaded: loading"
 
 
 def test_what_has_ended_waits_for_nothing(pool: FakePool) -> None:

@@ -85,12 +85,12 @@ async def test_the_same_key_at_the_same_time_makes_one_job(store: Store) -> None
 
 async def test_a_key_remembers_the_seed_of_its_model(store: Store) -> None:
     key = Key("", "key", "fingerprint")
-    assert await store.remember(key, "us", 2**53 - 1, KEYS) == 2**53 - 1
-    assert await store.remember(key, "us", 2, KEYS) == 2**53 - 1
+    assert await store.remember(key, ["us"], 2**53 - 1, KEYS) == 2**53 - 1
+    assert await store.remember(key, ["us"], 2, KEYS) == 2**53 - 1
     with pytest.raises(KeyReused):
-        await store.remember(Key("", "key", "other"), "us", 3, KEYS)
-    with pytest.raises(KeyOutdated, match="was answered by us, which is no longer served"):
-        await store.remember(key, "them", 3, KEYS)
+        await store.remember(Key("", "key", "other"), ["us"], 3, KEYS)
+    with pytest.raises(KeyOutdated, match="was answered by a model whose weights are no longer"):
+        await store.remember(key, ["them"], 3, KEYS)
 
 
 async def test_a_webhook_is_due_again_and_again_until_it_is_heard(store: Store) -> None:
@@ -142,7 +142,7 @@ async def test_no_question_reads_the_whole_table(sqlite: Store) -> None:
         for number, (server, own) in enumerate([(9, 9), (9, 1), (1, 9), (9, 1)]):
             with contextlib.suppress(TooManyKeys):  # where none makes room
                 quota = KeyQuota(server, own, seconds=-1.0 if number < 2 else DAY)
-                await sqlite.remember(Key("me", f"{number}", "f"), "us", 1, quota)
+                await sqlite.remember(Key("me", f"{number}", "f"), ["us"], 1, quota)
         await sqlite.leases.fail(await claimed(sqlite), "no")
         await sqlite.due_webhook([1.0], ["a host"], ["a client"])
         await sqlite.cleaning.expire(WEEK, DAY)
@@ -246,7 +246,7 @@ async def test_samples_that_cannot_be_made_again_fail_the_job(store: Store) -> N
     found = await store.get(made.id)
     assert (found.status, found.done, found.detail) == ("failed", 3, "the weights are others")
     assert found.finished_at is not None
-    assert await store.leases.claim("me", "us", LEASE) is None
+    assert await store.leases.claim("me", ["us"], LEASE) is None
 
 
 async def test_a_job_that_is_deleted_meanwhile_loses_nothing(store: Store) -> None:

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,15 +15,17 @@ from app.generation.formats import ARRAYS, IMAGES
 from app.jobs import chunk, worker
 from app.jobs.database import BUSY_SECONDS
 from app.jobs.errors import LostLease, StorageFull, StorageUnavailable
+from app.jobs.makers import maker
 from app.jobs.quotas import Quota
 from app.jobs.result_store import ResultStore, decode_image, encode_trajectory
 from app.jobs.store import Store
 from app.jobs.tables import Job
-from app.jobs.worker import CHUNK_BATCHES, PLANS, Terms, Worker, maker
+from app.jobs.worker import CHUNK_BATCHES, Terms, Worker
 from app.pool.errors import Overloaded
 from app.pool.pool import Bounds, Limits
+from app.pool.version import Source
 from app.tasks import AGAIN_SECONDS, end
-from tests.app.jobs.fakes import MODEL, STEPS, FakePool, make_job, make_plan, state, whole
+from tests.app.jobs.fakes import KEY, MODEL, STEPS, FakePool, make_job, make_plan, state, whole
 from tests.full_disk import no_room_for_more_than
 
 pytestmark = pytest.mark.anyio
@@ -113,7 +114,7 @@ async def test_a_chunk_has_some_batches_of_the_engine_unless_its_size_is_given(
     terms = dataclasses.replace(TERMS, chunk=None)
     async with working(sqlite, results, pool, terms):
         await until_status(sqlite, job, "finished")
-    assert max(pool.chunks) == CHUNK_BATCHES * pool.model.batch_sizes[-1]
+    assert max(pool.chunks) == CHUNK_BATCHES * MODEL.batch_sizes[-1]
 
 
 async def test_frames_are_kept_in_order_and_the_last_one_is_the_result(
@@ -258,7 +259,7 @@ async def test_a_server_that_stops_gives_its_jobs_back(
     async with working(sqlite, results, pool):
         await until(pool.is_asked)
     assert (await sqlite.get(job.id)).lease_until is None
-    assert await sqlite.leases.claim("other", maker(MODEL), 60.0) is not None
+    assert await sqlite.leases.claim("other", [maker(MODEL)], 60.0) is not None
 
 
 async def test_a_job_is_given_back_however_slow_the_database_is(
@@ -325,7 +326,7 @@ async def test_a_heartbeat_keeps_the_lease_of_a_long_turn(
 
     async with working(sqlite, results, pool, dataclasses.replace(TERMS, lease_seconds=1.5)):
         await until(holds)
-        assert await sqlite.leases.claim("other", maker(MODEL), 60.0) is None
+        assert await sqlite.leases.claim("other", [maker(MODEL)], 60.0) is None
     assert pool.asked == [3, 4, 5], "and it is one turn"
     assert set(beats) == {job.id}
 
@@ -342,30 +343,55 @@ async def test_no_job_is_claimed_without_an_engine(
         await until_status(sqlite, job, "finished")
 
 
-async def test_a_plan_in_a_database_is_read_again() -> None:
-    """As it was written by the first version: databases keep plans over updates."""
-    plan = make_plan(n=1, shown=(0, 4))
-    stored: dict[str, Any] = {
-        "submit": {
-            "id": "1" * 32, "seed": 7, "indices": [3], "labels": None, "sampler": "ddim",
-            "steps": 4, "eta": 0.0, "variance": "fixed_small", "guidance": 0.0, "shown": [0, 4],
-            "client": "me", "is_alone": False, "waited": 0.0, "request_id": "",
-        },
-        "model": "fake", "sha256": "0" * 64, "image_shape": [1, 4, 4], "labels": [None],
-        "shown_times": [4, 0],
-    }  # fmt: skip
-    submit = stored["submit"] | {"kept": None, "guided": None}
-    newer = {"submit": submit, "spacing": "even", "guidance_interval": None}
-    assert PLANS.dump_python(plan, mode="json") == stored | newer
-    assert PLANS.validate_python(stored) == PLANS.validate_json(PLANS.dump_json(plan)) == plan
+async def test_a_job_goes_on_with_the_version_that_it_was_begun_with(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    job = await add(sqlite, make_job(make_plan(n=5)))
+    pool.models.note_jobs({KEY})
+    pool.models.replace(Source("fake", "other"))
+    pool.models.default.version.known = dataclasses.replace(MODEL, sha256="1" * 64)
+    newer = make_job(make_plan(n=2, job_id="2" * 32))
+    newer.made_by = maker(pool.models.default.version.known)
+    await add(sqlite, newer)
+    async with working(sqlite, results, pool):
+        await until_status(sqlite, job, "finished")
+        await until_status(sqlite, newer, "finished")
+        assert dict(zip(pool.made_with, pool.chunks, strict=True)) == {KEY: 2, "fake#2": 2}
+        await until(lambda: is_true(not pool.engine.serves(KEY)))  # as nobody needs it any more
 
 
-async def test_whoever_makes_the_same_bytes_has_the_same_name() -> None:
-    first, second = (dataclasses.replace(MODEL, device=f"cuda:{i}") for i in range(2))
-    assert maker(first) == maker(second)
-    for field in ("name", "sha256", "runtime", "precision", "device"):
-        changed: dict[str, Any] = {field: "other"}
-        assert maker(dataclasses.replace(MODEL, **changed)) != maker(MODEL)
+async def test_a_job_whose_weights_are_gone_fails_and_says_so(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    job = await add(sqlite, make_job(make_plan(n=5)))
+    old = pool.models.default.version
+    pool.models.replace(Source("fake", "other"))
+    pool.models.default.version.known = dataclasses.replace(MODEL, sha256="1" * 64)
+    pool.engine._is_slow = True
+    async with working(sqlite, results, pool):
+        await until(lambda: is_true(KEY in pool.engine.loads.wanted))
+        assert (await sqlite.get(job.id)).status == "waiting"
+        pool.engine.reject(KEY, "the weights have changed", has_changed=True)
+        found = await until_status(sqlite, job, "failed")
+    assert old.is_lost
+    assert found.detail == (
+        "the weights that it was begun with are no longer served: the weights have changed"
+    )
+    assert pool.asked == []
+
+
+async def test_a_job_of_an_older_server_is_found_by_its_models_name_and_weights(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    job = make_job(make_plan())
+    job.made_by = f"fake {MODEL.sha256} eager float32 cpu"
+    await add(sqlite, job)
+    async with working(sqlite, results, pool):
+        await until_status(sqlite, job, "finished")
+
+
+async def is_true(found: bool) -> bool:
+    return found
 
 
 def test_every_error_of_a_turn_has_one_ending() -> None:
