@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import functools
+import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from app.pool.engine_process import COMMAND, EngineProcess
 from app.pool.errors import ClientOverLimit, NotReady, Overloaded
@@ -52,7 +55,7 @@ class EnginePool:
         self.limits = limits
         self.is_draining = False
         self._is_hurried = asyncio.Event()
-        self.outcomes: dict[tuple[str, str], int] = {}  # samples, by model and outcome
+        self._outcomes: Counter[tuple[str, str]] = Counter()  # samples, by model and outcome
         self.engines = [
             EngineProcess(option, hang_seconds, on_unusable, models, command) for option in options
         ]
@@ -86,6 +89,13 @@ class EnginePool:
     def ready_engines(self) -> list[EngineProcess]:
         """The engines that can take steps now."""
         return [engine for engine in self.engines if engine.is_ready]
+
+    @property
+    def outcomes(self) -> dict[tuple[str, str], int]:
+        """Samples that left the engines, by model and outcome; of every model and outcome, also
+        where there are none yet."""
+        none = itertools.product(self.models.names, get_args(Outcome))
+        return {**dict.fromkeys(none, 0), **self._outcomes}
 
     @property
     def queued_samples(self) -> int:
@@ -154,8 +164,7 @@ class EnginePool:
         return [inflight for engine in self.engines for inflight in engine.inflight.values()]
 
     def _count(self, model: str, outcome: Outcome, samples: int) -> None:
-        counted = model, outcome
-        self.outcomes[counted] = self.outcomes.get(counted, 0) + samples
+        self._outcomes[model, outcome] += samples
 
 
 def _shortage(submit: Submit, queued: Sequence[InFlight], bounds: Bounds) -> str | None:

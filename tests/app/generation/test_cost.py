@@ -30,7 +30,7 @@ SLACK = 6 << 20
 
 def make_plan(C: int, H: int, W: int, n: int, frames: int) -> Plan:
     shown = tuple(range(frames))
-    submit = Submit("abc", 7, tuple(range(n)), None, "ddim", frames - 1, shown=shown)
+    submit = Submit("abc", "m#1", 7, tuple(range(n)), None, "ddim", frames - 1, shown=shown)
     return Plan(submit, "m", "1234", (C, H, W), (None,) * n, shown[::-1])
 
 

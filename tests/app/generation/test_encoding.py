@@ -26,7 +26,7 @@ from app.wire.messages import Submit
 from diffusion import pixels
 
 SHAPE = (3, 4, 6)  # C, H, W
-SUBMIT = Submit("abc", 7, (5, 6, 7), (0, 1, 2), "ddim", 10, eta=0.5, shown=(0, 5, 10))
+SUBMIT = Submit("abc", "m#1", 7, (5, 6, 7), (0, 1, 2), "ddim", 10, eta=0.5, shown=(0, 5, 10))
 PLAN = Plan(SUBMIT, "m", "1234", SHAPE, (0, 1, None), (100, 50, 0))
 
 

@@ -27,7 +27,7 @@ class NoEngines:
 
 async def answer(scope: Scope, _: Receive, send: Send) -> None:
     scope["route"] = Route()
-    RequestRecord.of(scope).describe_job(id="a", n=2, steps=3, sampler="ddpm")
+    RequestRecord.of(scope).describe_job(id="a", model="m", n=2, steps=3, sampler="ddpm")
     await send({"type": "http.response.start", "status": 200})
     await send({"type": "http.response.body", "body": b"whole"})
 

@@ -45,18 +45,35 @@ class Engine:
     restarts: int = 3
     hangs: int = 1
     memory_limits: int = 2
-    max_batch: int = 16
+    max_batch: dict[str, int] = field(default_factory=lambda: {"m": 16})
     backlog: int = 50
-    counts: dict[int, Batches] = field(
-        default_factory=lambda: {4: Batches(10, 35, 0.5, 1), 16: Batches(2, 32, 0.25, 2)}
-    )
+    counts: dict[tuple[str, int], Batches] = field(
+        default_factory=lambda: {
+            ("m", 4): Batches(10, 35, 0.5, 1), ("m", 16): Batches(2, 32, 0.25, 2),
+            ("other", 4): Batches(1, 1, 0.125, 0),
+        }
+    )  # fmt: skip
 
 
 @dataclass
 class Pool:
     queued_samples: int = 7
-    outcomes: dict[str, int] = field(default_factory=lambda: {"finished": 5, "cancelled": 1})
+    outcomes: dict[tuple[str, str], int] = field(
+        default_factory=lambda: {("m", "finished"): 5, ("m", "cancelled"): 1}
+    )
     engines: list[Engine] = field(default_factory=lambda: [Engine(), Engine(is_ready=False)])
+
+
+@dataclass
+class Model:
+    name: str
+    is_loaded: bool
+    loads: int
+    memory_bytes: int
+
+
+def models() -> list[Model]:
+    return [Model("m", True, 3, 2000), Model("other", False, 1, 0)]
 
 
 @dataclass
@@ -67,27 +84,35 @@ class Answers:
 
 def test_the_engines_are_read_when_they_are_asked_for() -> None:
     pool = Pool()
-    metrics = Metrics(pool, Answers())
+    metrics = Metrics(pool, models, Answers())
     found = parse(metrics.text().decode())
     assert (found["ddpm_queued_samples",], found["ddpm_backlog_rows",]) == (7, 100)
-    assert found["ddpm_samples_total", "finished"] == 5
+    assert found["ddpm_samples_total", "m", "finished"] == 5
     assert (found["ddpm_engine_ready", "0"], found["ddpm_engine_ready", "1"]) == (1, 0)
     assert found["ddpm_engine_restarts_total", "0"] == 3
     assert found["ddpm_engine_hangs_total", "0"] == 1
     assert found["ddpm_engine_out_of_memory_total", "0"] == 2
-    assert found["ddpm_engine_max_batch", "0"] == 16
-    assert found["ddpm_engine_preemptions_total", "0"] == 3
-    assert found["ddpm_engine_steps_total", "4", "0"] == 10
-    assert found["ddpm_engine_rows_total", "4", "0"] == 35
-    assert found["ddpm_engine_slots_total", "4", "0"] == 40
-    assert found["ddpm_engine_step_seconds_total", "16", "0"] == 0.25
+    assert found["ddpm_engine_max_batch", "0", "m"] == 16
+    assert found["ddpm_engine_preemptions_total", "0", "m"] == 3
+    assert found["ddpm_engine_steps_total", "4", "0", "m"] == 10
+    assert found["ddpm_engine_rows_total", "4", "0", "m"] == 35
+    assert found["ddpm_engine_slots_total", "4", "0", "m"] == 40
+    assert found["ddpm_engine_step_seconds_total", "16", "0", "m"] == 0.25
+    assert found["ddpm_engine_steps_total", "4", "0", "other"] == 1
     pool.queued_samples = 0
     assert parse(metrics.text().decode())["ddpm_queued_samples",] == 0
 
 
+def test_of_each_model_it_is_told_whether_it_is_loaded_and_what_it_takes() -> None:
+    found = parse(Metrics(Pool(), models, Answers()).text().decode())
+    assert (found["ddpm_model_loaded", "m"], found["ddpm_model_loaded", "other"]) == (1, 0)
+    assert found["ddpm_model_loads_total", "m"] == 3
+    assert found["ddpm_model_memory_bytes", "m"] == 2000
+
+
 def test_the_memory_of_answers_is_read_when_it_is_asked_for() -> None:
     answers = Answers()
-    metrics = Metrics(Pool(), answers)
+    metrics = Metrics(Pool(), models, answers)
     found = parse(metrics.text().decode())
     assert (found["ddpm_answer_bytes",], found["ddpm_answer_bytes_limit",]) == (30, 100)
     answers.taken = 0
@@ -95,7 +120,7 @@ def test_the_memory_of_answers_is_read_when_it_is_asked_for() -> None:
 
 
 def test_a_request_that_is_over_is_counted_once() -> None:
-    metrics, record = Metrics(Pool(), Answers()), RequestRecord()
+    metrics, record = Metrics(Pool(), models, Answers()), RequestRecord()
     record.saw_frame()
     record.drop("too_late")
     metrics.count("/sample", "504", record)
@@ -107,7 +132,7 @@ def test_a_request_that_is_over_is_counted_once() -> None:
 
 
 def test_every_metric_says_what_it_counts() -> None:
-    families = text_string_to_metric_families(Metrics(Pool(), Answers()).text().decode())
+    families = text_string_to_metric_families(Metrics(Pool(), models, Answers()).text().decode())
     assert all(family.documentation.endswith(".") for family in families)
 
 
@@ -129,14 +154,14 @@ def test_answers_samples_and_steps_are_counted(tmp_path: Path) -> None:
         server.post("/denoise-trajectory", {"steps": 5})
 
         def steps_are_told(found: dict[tuple[str, ...], float]) -> bool:
-            return found.get(("ddpm_engine_steps_total", "4", "0")) == 7 + 5
+            return found.get(("ddpm_engine_steps_total", "4", "0", "tiny")) == 7 + 5
 
         eventually(server, steps_are_told)
         found = read(server)
-        assert found["ddpm_engine_rows_total", "4", "0"] == 3 * 7 + 5
-        assert found["ddpm_engine_slots_total", "4", "0"] == 4 * (7 + 5)
-        assert found["ddpm_engine_step_seconds_total", "4", "0"] > 0
-        assert found["ddpm_samples_total", "finished"] == 4
+        assert found["ddpm_engine_rows_total", "4", "0", "tiny"] == 3 * 7 + 5
+        assert found["ddpm_engine_slots_total", "4", "0", "tiny"] == 4 * (7 + 5)
+        assert found["ddpm_engine_step_seconds_total", "4", "0", "tiny"] > 0
+        assert found["ddpm_samples_total", "tiny", "finished"] == 4
         assert found["ddpm_requests_total", "/sample", "200"] == 1
         assert found["ddpm_requests_total", "/sample", "422"] == 1
         assert found["ddpm_requests_total", "other", "404"] == 1, "paths are not the client's"
@@ -147,11 +172,13 @@ def test_answers_samples_and_steps_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_client_that_leaves_is_counted_and_the_queue_shows_who_waits(server: Server) -> None:
-    before = read(server)["ddpm_samples_total", "cancelled"]
+    before = read(server).get(("ddpm_samples_total", "mnist", "cancelled"), 0)
     with httpx.Client(base_url=server.url, timeout=0.5) as impatient:
         with pytest.raises(httpx.ReadTimeout):
             impatient.post("/sample", json={"n": 40, "steps": 1000})
-    eventually(server, lambda found: found["ddpm_samples_total", "cancelled"] > before)
+    eventually(
+        server, lambda found: found.get(("ddpm_samples_total", "mnist", "cancelled"), 0) > before
+    )
     assert read(server)["ddpm_queued_samples",] == 0
 
 

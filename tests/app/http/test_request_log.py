@@ -13,8 +13,8 @@ def test_a_request_has_one_record() -> None:
 def test_the_job_is_described_in_plain_fields() -> None:
     record = RequestRecord()
     assert record.job is None
-    record.describe_job(id="a", n=2, steps=50, sampler="ddim")
-    assert record.job == JobSummary("a", 2, 50, "ddim")
+    record.describe_job(id="a", model="m", n=2, steps=50, sampler="ddim")
+    assert record.job == JobSummary("a", "m", 2, 50, "ddim")
 
 
 def test_of_several_reasons_for_a_drop_the_first_counts() -> None:

@@ -107,7 +107,7 @@ def test_the_phases_lie_side_by_side_and_end_now(monkeypatch: pytest.MonkeyPatch
 def test_a_span_says_what_the_request_asked_for_and_why_it_was_lost() -> None:
     tracer = TracerProvider().get_tracer("test")
     record = RequestRecord(request_id="mine", key_name="alice")
-    record.describe_job(id="a", n=2, steps=50, sampler="ddim")
+    record.describe_job(id="a", model="m", n=2, steps=50, sampler="ddim")
     record.drop("too_late")
     with tracer.start_as_current_span("request") as span:
         tracing.describe(record)

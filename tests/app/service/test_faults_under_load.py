@@ -187,13 +187,13 @@ def test_out_of_memory_makes_batches_smaller_and_the_answers_stay(
         running = [pool.submit(samples, server, body) for body in BODIES]
         assert [future.result() for future in running] == expected
         found = read(server)
-        assert found["ddpm_engine_max_batch", "0"] == 4
+        assert found["ddpm_engine_max_batch", "0", "tiny"] == 4
         assert found["ddpm_engine_out_of_memory_total", "0"] >= 1
         os.kill(server.engine_pid(), signal.SIGKILL)
         while server.client.get("/readyz").status_code == 200:
             time.sleep(0.01)
         server.wait_ready()
-        assert read(server)["ddpm_engine_max_batch", "0"] == 4, "remembered"
+        assert read(server)["ddpm_engine_max_batch", "0", "tiny"] == 4, "remembered"
 
 
 def test_what_is_not_a_number_fails_its_own_request(
