@@ -19,7 +19,7 @@ def test_variables_have_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_documented_defaults() -> None:
     settings = Settings()
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
-    assert (settings.checkpoint, settings.device) == ("mnist", "auto")
+    assert (settings.models, settings.device) == ({"mnist": "mnist"}, "auto")
     assert settings.max_batch is None, "auto: the engine chooses"
 
 

@@ -49,7 +49,10 @@ def test_a_null_seed_is_drawn_anew_each_time_unless_one_is_given_for_it() -> Non
 
 
 def test_the_job_is_counted_for_its_client_and_logged_under_its_request() -> None:
-    submit = plan(SampleRequest(), MODEL, Settings(), client="key 1", request_id="abc").submit
+    submit = plan(
+        SampleRequest(), MODEL, Settings(), key="m#2", client="key 1", request_id="abc"
+    ).submit
+    assert submit.model == "m#2"
     assert (submit.client, submit.request_id) == ("key 1", "abc")
 
 

@@ -9,21 +9,25 @@ import pytest
 from fastapi import Request
 
 from app.door.clients import Client
+from app.generation.errors import InvalidField
 from app.generation.schemas import SampleRequest
 from app.http.problems import Problem
 from app.jobs.keys import Key
 from app.pool.pool import Bounds
+from app.pool.version import Source
 from app.routes.dependencies import (
     Services,
     bounds_of,
     get_client,
     get_wait_seconds,
     idempotency_key,
+    model_of,
     preferences,
     refuse_webhook,
 )
 from app.routes.errors import problem_of
 from app.settings import Settings
+from tests.served import models_of
 
 
 def request(path: str = "/sample", settings: Settings | None = None, **headers: str) -> Request:
@@ -35,13 +39,13 @@ def request(path: str = "/sample", settings: Settings | None = None, **headers: 
     return Request({"type": "http", "path": path, "headers": raw, "app": app, "state": state})
 
 
-def test_it_is_ready_once_an_engine_is_and_the_storage_of_jobs_is_known() -> None:
-    jobs, pool = SimpleNamespace(is_opening=True), SimpleNamespace(has_been_ready=asyncio.Event())
-    parts = cast(Services, SimpleNamespace(jobs=jobs, pool=pool))
+def test_it_is_ready_once_the_models_are_loaded_and_the_storage_of_jobs_is_known() -> None:
+    jobs, (models, engine) = SimpleNamespace(is_opening=True), models_of(is_slow=True)
+    parts = cast(Services, SimpleNamespace(jobs=jobs, models=models))
 
     async def run() -> None:
         waiting = asyncio.create_task(Services.until_ready(parts))
-        pool.has_been_ready.set()
+        engine.finish("m#1")
         await asyncio.sleep(0.1)
         assert not waiting.done()
         jobs.is_opening = False
@@ -70,6 +74,15 @@ def test_a_client_waits_as_long_as_it_likes_up_to_the_servers_limit(
 ) -> None:
     asked = request(settings=Settings(max_wait_seconds=60), prefer=prefer)
     assert asyncio.run(get_wait_seconds(asked)) == seconds
+
+
+def test_a_request_of_a_model_that_there_is_not_names_those_that_there_are() -> None:
+    models, _ = models_of(Source("a", "a"), Source("b", "b"))
+    services = cast(Services, SimpleNamespace(models=models))
+    assert model_of(SampleRequest(), services).name == "a"
+    assert model_of(SampleRequest(model="b"), services).name == "b"
+    with pytest.raises(InvalidField, match="^model: this server has a, b$"):
+        model_of(SampleRequest(model="c"), services)
 
 
 def test_a_job_is_asked_for_with_prefer() -> None:
@@ -121,6 +134,10 @@ def test_a_field_that_older_servers_do_not_know_leaves_the_fingerprints_of_befor
         '"variance":null,"labels":null,"guidance":0.0}'
     )
     assert found.fingerprint == hashlib.sha256(f"/sample False {body}".encode()).hexdigest()
-    for newer in (SampleRequest(spacing="karras"), SampleRequest(guidance_interval=[9, 1])):
+    for newer in (
+        SampleRequest(spacing="karras"),
+        SampleRequest(guidance_interval=[9, 1]),
+        SampleRequest(model="m"),
+    ):
         other = idempotency_key(request("/sample", None, idempotency_key="k"), newer, "a client")
         assert other is not None and other.fingerprint != found.fingerprint
