@@ -5,6 +5,7 @@ socket pair and a flight recorder. It knows no HTTP. When its end of the socket 
 reason, it ends: an engine never outlives its API process.
 """
 
+import gc
 import os
 import select
 import signal
@@ -49,6 +50,7 @@ def main(wrap: Wrap = as_it_is) -> None:
     loader = Loader(options, wrap)
     engine = Engine(on_step=FlightRecorder(recorder_fd).write)
     lanes = LaneThreads(SocketChannel(connection), engine, loader.ask)
+    gc.freeze()  # what is imported stays: to look through it again would stop the lanes
     loader.start(lanes)
     try:
         lanes.serve()

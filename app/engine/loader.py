@@ -1,6 +1,5 @@
 """Loads and unloads networks, one after another, in a thread beside the lanes."""
 
-import gc
 import logging
 import queue
 import threading
@@ -37,7 +36,6 @@ class Loader:
 
     def start(self, lanes: LaneThreads) -> None:
         """Begin to work for these lanes, in a thread that ends with the process."""
-        gc.freeze()  # what is imported stays: to look through it would stop the lanes, too
         threading.Thread(target=self._work, args=(lanes,), daemon=True).start()
 
     def _work(self, lanes: LaneThreads) -> None:

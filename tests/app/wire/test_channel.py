@@ -44,6 +44,18 @@ def test_without_waiting_there_may_be_nothing(ends: tuple[SocketChannel, socket.
     assert list(channel.receive(wait=False)) == []
 
 
+def test_one_thread_may_wait_for_what_another_receives(
+    ends: tuple[SocketChannel, socket.socket],
+) -> None:
+    channel, other = ends
+    other.sendall(encode(MESSAGES[0]))
+    channel.wait()
+    channel.send(MESSAGES[2])
+    assert list(channel.receive(wait=False)) == MESSAGES[:1]
+    other.close()
+    channel.wait()
+
+
 def test_an_end_that_is_gone_is_told_in_either_direction(
     ends: tuple[SocketChannel, socket.socket],
 ) -> None:
