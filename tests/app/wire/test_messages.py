@@ -7,15 +7,21 @@ from app.wire.messages import (
     HEADER,
     MAX_BYTES,
     Cancel,
+    Counts,
     Done,
     Failed,
     Finished,
     Frame,
+    Limited,
+    Load,
+    Loaded,
     Message,
     ProtocolError,
-    Ready,
     Starting,
     Submit,
+    Unload,
+    Unloaded,
+    Unusable,
     body_size,
     decode,
     encode,
@@ -23,17 +29,26 @@ from app.wire.messages import (
 from tests.model_info import MODEL
 
 MESSAGES: list[Message] = [
-    Submit("a", 2**53 - 1, (0, 2**52), (1, 2), "ddim", 50, eta=0.5, guidance=1.0, shown=(0, 50)),
-    Submit("b", 0, (0,), None, "ddpm", 1000, variance="fixed_large"),
-    Submit("c", 0, (0,), (1,), "unipc", 3, guidance=1.0, kept=(4, 69, 99), guided=(1, 2)),
+    Load("m#1", "models/mnist", "m"),
+    Load("m#1", "models/mnist", "m", sha256="0" * 64, max_batch=8),
+    Unload("m#1"),
+    Submit(
+        "a", "m#1", 2**53 - 1, (0, 2**52), (1, 2), "ddim", 50, eta=0.5, guidance=1.0, shown=(0, 50)
+    ),
+    Submit("b", "m#1", 0, (0,), None, "ddpm", 1000, variance="fixed_large"),
+    Submit("c", "m#1", 0, (0,), (1,), "unipc", 3, guidance=1.0, kept=(4, 69, 99), guided=(1, 2)),
     Cancel("a"),
     Frame("a", 3, 10, b"\0\1", b"\2\3"),
     Finished("a", 3, b"\0" * 8),
     Done("a", 0.5, 2.0),
     Failed("a", "why"),
-    Starting("loading"),
-    Starting("measuring, round", 3, 8),
-    Ready(MODEL),
+    Starting("m#1", "loading"),
+    Starting("m#1", "measuring, round", 3, 8),
+    Loaded("m#1", MODEL, 12.5, 3 << 30),
+    Unusable("m#1", "why", has_changed=True),
+    Unloaded("m#1"),
+    Limited("m#1", 4),
+    Counts("m#1", 8, 3, 20, 0.5, 1),
 ]
 
 
@@ -46,15 +61,22 @@ def test_every_message_survives_the_wire() -> None:
 
 
 def test_the_cost_of_a_job_is_known_before_it_runs() -> None:
-    assert Submit("a", 1, (0, 1), (1, 1), "ddim", 50, guidance=1.0).cost == 2 * 50 * 2
-    assert Submit("a", 1, (0, 1), None, "ddpm", 1000).cost == 2000
-    some = Submit("a", 1, (0, 1), (1, 1), "ddim", 50, guidance=1.0, guided=(10, 30))
+    assert Submit("a", "m#1", 1, (0, 1), (1, 1), "ddim", 50, guidance=1.0).cost == 2 * 50 * 2
+    assert Submit("a", "m#1", 1, (0, 1), None, "ddpm", 1000).cost == 2000
+    some = Submit("a", "m#1", 1, (0, 1), (1, 1), "ddim", 50, guidance=1.0, guided=(10, 30))
     assert (some.chain_rows, some.cost) == (50 + 20, 2 * 70)
 
 
-def test_what_an_engine_does_while_it_starts_is_told_in_words() -> None:
-    assert str(Starting("loading the checkpoint mnist")) == "loading the checkpoint mnist"
-    assert str(Starting("measuring its speed, round", 3, 8)) == "measuring its speed, round 3 of 8"
+def test_what_an_engine_does_to_load_a_model_is_told_in_words() -> None:
+    loading = Starting("m#1", "loading the checkpoint mnist")
+    assert str(loading) == "loading the checkpoint mnist"
+    measuring = Starting("m#1", "measuring its speed, round", 3, 8)
+    assert str(measuring) == "measuring its speed, round 3 of 8"
+
+
+def test_counts_of_one_model_and_size_add_up() -> None:
+    first, second = Counts("m#1", 8, 3, 20, 0.5, 1), Counts("m#1", 8, 1, 8, 0.25)
+    assert first + second == Counts("m#1", 8, 4, 28, 0.75, 1)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +89,12 @@ def test_what_an_engine_does_while_it_starts_is_told_in_words() -> None:
         (msgpack.packb({"kind": "Cancel"}), "id"),
         (msgpack.packb({"kind": "Cancel", "id": 3}), "id: 3 is not allowed; it must be a text"),
         (msgpack.packb({"kind": "Cancel", "id": "a", "more": 1}), "more: unknown field"),
-        (msgpack.packb({"kind": "Ready", "model": None}), "model: None is not allowed"),
+        (
+            msgpack.packb(
+                {"kind": "Loaded", "model": "m", "info": None, "seconds": 1.0, "memory_bytes": 1}
+            ),
+            "info: None is not allowed",
+        ),
         (msgpack.packb([1]), "not a message"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 
 from app.wire.options import Options
 
-OPTIONS = Options("mnist", "cpu", "auto", threads=2, max_batch=64)
+OPTIONS = Options("cpu", "auto", threads=2)
 
 
 def parsed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, int, Options]:
@@ -22,8 +22,8 @@ def parsed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, int, 
         dataclasses.replace(
             OPTIONS, device="cuda:1", runtime="eager", log_format="json", log_level="debug"
         ),
-        dataclasses.replace(OPTIONS, checkpoint="/a folder/with = and -- in it"),
-        dataclasses.replace(OPTIONS, checkpoint="-starts-like-a-flag"),
+        dataclasses.replace(OPTIONS, cache="/a folder/with = and -- in it"),
+        dataclasses.replace(OPTIONS, cache="-starts-like-a-flag"),
         dataclasses.replace(OPTIONS, cache="/a cache"),
         dataclasses.replace(OPTIONS, cache=""),
     ],
@@ -37,8 +37,8 @@ def test_the_options_survive_the_command_line(
 
 def test_every_option_is_a_flag_of_its_name() -> None:
     assert OPTIONS.arguments() == [
-        "--checkpoint=mnist", "--device=cpu", "--runtime=auto", "--threads=2", "--max_batch=64",
-        "--precision=auto", "--log_format=text", "--log_level=info",
+        "--device=cpu", "--runtime=auto", "--threads=2", "--precision=auto", "--log_format=text",
+        "--log_level=info",
     ]  # fmt: skip
 
 
