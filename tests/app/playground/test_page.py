@@ -174,8 +174,9 @@ def test_a_link_shows_the_same_to_somebody_else(page: Page, browser: Browser, ti
 
 
 def test_a_link_made_with_other_weights_says_so(page: Page, tiny: Server) -> None:
-    page.goto(f"{tiny.url}/?n=1&labels=1&model=01234567")
-    expect(page.locator("#boot .message")).to_contain_text("other weights (01234567)")
+    for link in ("model=tiny&weights=01234567", "model=01234567"):  # as they are, and were before
+        page.goto(f"{tiny.url}/?n=1&labels=1&{link}")
+        expect(page.locator("#boot .message")).to_contain_text("other weights (01234567)")
 
 
 def test_the_die_draws_a_seed_and_back_returns(page: Page, tiny: Server) -> None:
@@ -214,6 +215,42 @@ def test_the_python_on_the_screen_makes_the_same_pictures(
     assert (tmp_path / "000000.png").read_bytes() == sample
     curl = page.locator("#code-curl").text_content() or ""
     assert json.loads(re.search(r"-d '(.*)'", curl)[1]) == body  # type: ignore[index]
+
+
+# Several models
+
+
+def test_another_model_is_picked_and_stays_in_the_address(
+    page: Page, server_for: ServerFor, checkpoint: Path, tmp_path: Path
+) -> None:
+    other = save_tiny(tmp_path / "other", channels=3)
+    flags = (f"--checkpoint=tiny={checkpoint}", f"--checkpoint={other}", "--runtime=eager")
+    server = server_for(*flags, engine=REAL)
+    page.goto(server.url + "/?view=generate&labels=1&n=2&seed=5&sampler=ddim&steps=5")
+    pictures(page)
+    picker = page.get_by_label("Model", exact=True)
+    assert picker.locator("option").all_text_contents() == ["tiny", "other"]
+    picker.select_option("other")
+    expect(page.locator("#model-name")).to_have_text("other")
+    expect(page).to_have_url(re.compile("[?&]model=other(&|$)"))
+    expect(page).to_have_url(re.compile("[?&]seed=5(&|$)"))
+    expect(picker).to_be_focused()
+    found = pictures(page)
+    body = {"model": "other", "seed": 5, "n": len(found), "sampler": "ddim"}
+    assert found == [s["png"] for s in server.post("/sample", body).json()["samples"]]
+    expect(page.locator("#code-curl")).to_contain_text('"model":"other"')
+    page.reload()
+    expect(page.locator("#model-name")).to_have_text("other")
+    page.goto(server.url + "/?model=third&n=1")
+    expect(page.locator("#boot .message")).to_have_text(
+        "This server has no model third; this is tiny."
+    )
+
+
+def test_a_single_model_is_not_to_be_picked(page: Page, tiny: Server) -> None:
+    page.goto(tiny.url + REQUEST)
+    pictures(page)
+    expect(page.get_by_label("Model", exact=True)).to_be_hidden()
 
 
 # Watch
@@ -456,12 +493,12 @@ def test_samplers_start_from_the_same_noise(page: Page, tiny: Server) -> None:
 
 
 class LateModel:
-    """Holds back the answer to `GET /model` until it is released."""
+    """Holds back the answer to `GET /models` until it is released."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
         self._held: list[Route] = []
-        page.route("**/model", self._hold)
+        page.route("**/models", self._hold)
 
     def _hold(self, route: Route) -> None:
         self._held.append(route)
@@ -538,11 +575,11 @@ def test_buttons_and_views_wait_for_the_model_and_lose_nothing(page: Page, tiny:
 def test_who_gave_up_waiting_for_the_model_can_ask_again(
     page: Page, tiny: Server, errors: list[str]
 ) -> None:
-    page.route("**/model", refuse)
+    page.route("**/models", refuse)
     page.goto(tiny.url + "/?view=generate&labels=1&n=1&seed=42&steps=5")
     page.get_by_label("Steps").fill("7")
     page.locator("#boot").get_by_role("button", name="Give up").click()
-    page.unroute("**/model")
+    page.unroute("**/models")
     page.get_by_role("button", name="Generate").click()
     pictures(page)
     expect(page.get_by_label("Steps")).to_have_value("7")
@@ -626,7 +663,7 @@ def test_a_server_that_returns_with_another_model_is_met_anew(
     page.get_by_label("Steps").fill("7")
     other = save_tiny(tmp_path / "other", channels=3)
     with Server(tmp_path / "second.log", f"--checkpoint={other}", *LIMITS, port=first.port):
-        expect(page.locator("#boot .message")).to_contain_text("other weights")
+        expect(page.locator("#boot .message")).to_contain_text("This server has no model tiny")
         expect(page.get_by_label("Label")).to_be_hidden()
         pictures(page)
         expect(page.get_by_label("Steps")).to_have_value("7")
