@@ -62,11 +62,11 @@ class Page {
     if (model.needs_key) keepKey();
     this.defaults = this.form.defaults();
     showModel(model);
-    offerModels(model, () => toQuery(this.view, this.form.read(), model));
     const [, H, W] = model.image_shape;
     document.documentElement.style.setProperty("--aspect", `${W} / ${H}`);
     this.#warnOfTheAddress();
     this.follow(location.search, this.form.edits());
+    offerModels(model, () => toQuery(this.view, this.form.read(), model));
   }
 
   /** Load the page anew, for another model is served; the form keeps what it holds. */

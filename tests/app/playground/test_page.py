@@ -248,7 +248,7 @@ def test_another_model_is_picked_and_stays_in_the_address(
 
 
 def test_a_single_model_is_not_to_be_picked(page: Page, tiny: Server) -> None:
-    page.goto(tiny.url + REQUEST)
+    page.goto(tiny.url + "/?n=1&labels=1")
     pictures(page)
     expect(page.get_by_label("Model", exact=True)).to_be_hidden()
 
