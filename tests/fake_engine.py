@@ -73,8 +73,8 @@ class Chain:
         asked, shape = self.submit, self._model.image_shape
         noise = normal(shape, asked.seed, self.index)
         image = normal(
-            shape, self._model.sha256, asked.seed, self.index, self._label, asked.sampler, asked.steps, asked.eta,
-            asked.variance, asked.guidance,
+            shape, self._model.sha256, asked.seed, self.index, self._label, asked.sampler,
+            asked.steps, asked.eta, asked.variance, asked.guidance,
         ).clip(-1, 1)  # fmt: skip
         done = np.float32(self.position / asked.steps)
         return (done * image + (1 - done) * noise).tobytes(), (image * (1 + done) / 2).tobytes()

@@ -396,6 +396,8 @@ class Models:
             if held is not version and self._is_wanted(held)
         ]
         found = victims(holders, size, self._max_bytes)
+        if found and any(self._is_wanted(held) and self._is_to_come(held) for held in self._all()):
+            return False  # who makes room is chosen when that load is done
         for held in [held for held in self._all() if held.key in (found or ())]:
             log.info("model %s is unloaded: others need its memory", held.name)
             self._unload(held)

@@ -112,8 +112,8 @@ def test_a_span_says_what_the_request_asked_for_and_why_it_was_lost() -> None:
     with tracer.start_as_current_span("request") as span:
         tracing.describe(record)
     assert dict(span.attributes) == {  # type: ignore[attr-defined]
-        "ddpm.request_id": "mine", "ddpm.model": "m", "ddpm.n": 2, "ddpm.steps": 50, "ddpm.sampler": "ddim",
-        "ddpm.dropped": "too_late", "ddpm.key": "alice",
+        "ddpm.request_id": "mine", "ddpm.model": "m", "ddpm.n": 2, "ddpm.steps": 50,
+        "ddpm.sampler": "ddim", "ddpm.dropped": "too_late", "ddpm.key": "alice",
     }  # fmt: skip
 
 

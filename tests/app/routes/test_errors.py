@@ -16,7 +16,15 @@ from app.http.problems import Problem
 from app.http.request_log import RequestRecord
 from app.jobs.errors import JobExpired, KeyReused, TooManyOwnJobs, UnknownJob
 from app.pool import errors as pool_errors
-from app.pool.errors import ClientOverLimit, NotReady, Overloaded, Refused, TooLate
+from app.pool.errors import (
+    CannotLoad,
+    ClientOverLimit,
+    NotReady,
+    Overloaded,
+    Refused,
+    TooLate,
+    UnknownModel,
+)
 from app.routes import errors
 from app.routes.errors import TABLE, problem_of
 from tests.app.server import Server
@@ -184,6 +192,9 @@ def raised(error: Exception) -> tuple[httpx.Response, str | None]:
     ("error", "status", "reason", "retry_after"),
     [
         (NotReady("no engine is ready"), 503, "not_ready", "5"),
+        (NotReady("the model is being loaded", 7), 503, "not_ready", "7"),
+        (UnknownModel("c", ["a", "b"]), 404, "not_found", None),
+        (CannotLoad("32 models"), 422, "invalid_request", None),
         (Overloaded("the queue is full", retry_after=7), 503, "overloaded", "7"),
         (ClientOverLimit("your part is full", retry_after=2), 429, "client_over_limit", "2"),
         (AnswersFull("no memory", retry_after=3), 503, "answers_full", "3"),

@@ -88,7 +88,8 @@ def operations() -> Iterator[dict[str, Any]]:
 def test_every_operation_has_a_short_name_of_its_own() -> None:
     assert sorted(operation["operationId"] for operation in operations()) == [
         "delete_job", "denoise_trajectory", "follow_job", "get_job", "get_job_result",
-        "get_liveness", "get_metrics", "get_model", "get_readiness", "sample",
+        "get_liveness", "get_metrics", "get_model", "get_models", "get_one_model",
+        "get_readiness", "load_model", "sample", "unload_model",
     ]  # fmt: skip
 
 

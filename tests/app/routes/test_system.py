@@ -6,35 +6,11 @@ from typing import Any
 
 import httpx
 import pytest
-import torch
 
 from app.main import create_app
 from app.settings import Settings
 from app.wire.messages import Starting
-from diffusion.checkpoint import open_checkpoint
-from diffusion.precision import choose_precision
-from diffusion.tuned import step_counts
 from tests.app.server import Server
-
-
-def test_model_says_what_is_served_and_how(server: Server) -> None:
-    model = server.client.get("/model").json()
-    checkpoint = open_checkpoint("mnist")
-    assert model["name"] == "mnist"
-    assert model["sha256"] == checkpoint.sha256
-    assert model["image_shape"] == [1, 28, 28]
-    assert model["num_timesteps"] == 1000
-    assert model["classes"] == list("0123456789")
-    assert (model["runtime"], model["device"]) == ("openvino", "cpu")
-    chosen = choose_precision("auto", checkpoint.card, torch.device("cpu"))
-    assert (model["precision"], model["precision_reason"]) == chosen
-    assert model["batch_invariant"] is True
-    assert model["limits"]["max_samples"] == 64
-    assert len(model["alpha_bar"]) == 1001
-    assert model["alpha_bar"][0] == 1 and model["alpha_bar"][1000] == model["alpha_bar_T"]
-    assert model["trained"] and model["quality"] and model["command"]
-    assert model["recommended"] == checkpoint.card.recommended
-    assert model["tuned"] == step_counts(checkpoint.card.tuned)
 
 
 def test_it_is_alive_and_ready(server: Server) -> None:
@@ -44,7 +20,9 @@ def test_it_is_alive_and_ready(server: Server) -> None:
 
 def test_while_it_starts_it_says_what_it_does() -> None:
     app = create_app(Settings(), on_unusable=print)  # whose engines nobody starts
-    app.state.services.pool.engines[0].starting = Starting("measuring its speed, round", 3, 8)
+    services = app.state.services
+    services.models.start()
+    services.pool.engines[0].starting = Starting("mnist#1", "measuring its speed, round", 3, 8)
 
     async def ask(path: str) -> httpx.Response:
         transport = httpx.ASGITransport(app)
@@ -54,8 +32,14 @@ def test_while_it_starts_it_says_what_it_does() -> None:
     answer = asyncio.run(ask("/readyz"))
     doing = "measuring its speed, round 3 of 8"
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
-    assert answer.json()["reasons"] == [f"engine 0 is starting: {doing}"]
-    assert asyncio.run(ask("/model")).json()["detail"] == f"the model is being loaded: {doing}"
+    assert answer.json()["reasons"] == [
+        f"engine 0 is starting: {doing}", "model mnist has not been loaded yet"
+    ]  # fmt: skip
+    refused = asyncio.run(ask("/model"))
+    assert refused.json()["detail"] == f"the model mnist is being loaded: {doing}"
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "20")
+    (entry,) = asyncio.run(ask("/models")).json()["models"]
+    assert (entry["state"], entry["detail"], entry["model"]) == ("loading", doing, None)
 
 
 def test_a_server_is_not_ready_before_it_is_known_whether_jobs_can_be_stored(
@@ -63,6 +47,7 @@ def test_a_server_is_not_ready_before_it_is_known_whether_jobs_can_be_stored(
 ) -> None:
     app = create_app(Settings(), on_unusable=print)
     jobs, engine = app.state.services.jobs, app.state.services.pool.engines[0]
+    app.state.services.models.has_been_ready.set()
     monkeypatch.setattr(type(engine), "is_ready", True)
 
     async def ask() -> httpx.Response:

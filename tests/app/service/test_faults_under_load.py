@@ -49,7 +49,7 @@ def expected(undisturbed: Server) -> list[Any]:
 
 def samples(server: Server, body: dict[str, Any]) -> Any:
     """Asked for again where it came between two engines, and so was not accepted."""
-    while "no engine is ready" in (answer := server.post("/sample", body)).text:
+    while "is being loaded" in (answer := server.post("/sample", body)).text:
         assert answer.status_code == 503
         time.sleep(0.05)
     assert answer.status_code == 200, answer.text
