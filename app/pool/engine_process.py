@@ -63,9 +63,9 @@ class Listener(Protocol):
     def on_loaded(self, loaded: Loaded) -> None:
         """A model can be used."""
 
-    def on_unusable(self, unusable: Unusable) -> None:
+    def on_unusable(self, unusable: Unusable, *, is_deadly: bool = False) -> None:
         """A model could not be loaded, and is not tried again; its jobs wait for what is said of
-        them."""
+        them. `is_deadly`: process after process has died of it."""
 
     def on_death(self) -> None:
         """The process is gone; another one is started."""
@@ -394,5 +394,5 @@ class EngineProcess:
         if failed is not None:
             self.loads.forget(failed)
             reason = f"the engine died {TRIES} times while it was loading it"
-            self._listener.on_unusable(Unusable(failed, reason))
+            self._listener.on_unusable(Unusable(failed, reason), is_deadly=True)
         self._listener.on_death()

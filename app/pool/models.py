@@ -291,15 +291,15 @@ class Models:
         self._settle()
         self.on_news()
 
-    def on_unusable(self, unusable: Unusable) -> None:
+    def on_unusable(self, unusable: Unusable, *, is_deadly: bool = False) -> None:
         """An engine could not load a version. One that was loaded before is tried again, TRIES
-        times if there is another to go on with."""
+        times if there is another to go on with; not at all if it `is_deadly` to engines."""
         version = self.version(unusable.model)
         if version is None:
             return
         version.failures += 1
         is_last = version.failures >= TRIES and (version.is_retired or self._others_serve(version))
-        if unusable.has_changed or version.known is None or is_last:
+        if unusable.has_changed or is_deadly or version.known is None or is_last:
             self._fail(version, unusable.reason, has_changed=unusable.has_changed)
             return
         pause = AGAIN_SECONDS[min(version.failures, len(AGAIN_SECONDS)) - 1]

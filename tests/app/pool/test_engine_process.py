@@ -93,12 +93,14 @@ class Told:
         self.unusable: list[str] = []
         self.loaded: list[Loaded] = []
         self.rejected: list[Unusable] = []
+        self.are_deadly = False
         self.deaths = 0
 
     def on_loaded(self, loaded: Loaded) -> None:
         self.loaded.append(loaded)
 
-    def on_unusable(self, unusable: Unusable) -> None:
+    def on_unusable(self, unusable: Unusable, *, is_deadly: bool = False) -> None:
+        self.are_deadly = is_deadly
         self.rejected.append(unusable)
 
     def on_death(self) -> None:
@@ -595,7 +597,7 @@ async def test_a_load_that_kills_the_engine_again_and_again_is_given_up_and_othe
         assert isinstance(events[-1], Done), "the job that ran beside it is not blamed"
         await until(lambda: told.rejected)
         reason = "the engine died 3 times while it was loading it"
-        assert told.rejected == [Unusable("killer#1", reason)]
+        assert told.rejected == [Unusable("killer#1", reason)] and told.are_deadly
         assert (engine.restarts, told.deaths, told.unusable) == (3, 3, [])
         await until(lambda: engine.serves(KEY))
 

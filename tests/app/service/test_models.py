@@ -250,6 +250,7 @@ def test_a_load_that_kills_the_engine_is_given_up_and_the_others_serve(
     card.write_text(card.read_text().replace('"data": null', '"data": "crash"'))
     before = images(server, "one")
     server.client.post("/models/two")
+    until(lambda: (entry(server, "two")["replacement"] or {}).get("state") == "failed")
     until(lambda: entry(server, "two")["state"] == "unloaded")
     found = entry(server, "two")
     for detail in (found["detail"], found["replacement"]["detail"]):

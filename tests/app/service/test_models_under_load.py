@@ -22,10 +22,11 @@ CLIENTS = 6
 """Requests at once, in turn of one model and another."""
 SECONDS = 8.0
 """How long they go on, at least; with what happens meanwhile."""
+SAMPLERS = ("ddpm", "ddim", "dpmpp")
 BODIES: list[dict[str, Any]] = [
-    {"n": 1 + i % 3, "seed": i, "steps": [50, 9, 20][i % 3], "sampler": ["ddpm", "ddim", "dpmpp"][i % 3]}
+    {"n": 1 + i % 3, "seed": i, "steps": (50, 9, 20)[i % 3], "sampler": SAMPLERS[i % 3]}
     for i in range(9)
-]  # fmt: skip
+]
 JOB: dict[str, Any] = {"n": 150, "seed": 77, "steps": 50}
 
 
