@@ -95,6 +95,7 @@ LIGHT_MODULES = {
 FORBIDDEN_LIBRARIES = {
     "diffusion": {"fastapi", "starlette", "pydantic", "uvicorn"},
     "app/engine/scheduler.py": {"torch", "asyncio", "threading", "time", "diffusion"},
+    "app/engine/line.py": {"torch", "asyncio", "threading", "time", "diffusion"},
     "app/engine": {"fastapi", "starlette", "uvicorn", "pydantic"},
     "app/pool": {"torch", "fastapi", "starlette", "pydantic"},
     "app/generation": {"torch", "fastapi", "starlette"},

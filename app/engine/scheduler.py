@@ -24,10 +24,11 @@ A chain is one image's reverse process. At every step the batch is filled anew, 
 7. A batch has chains of one network, that of the first in line by rules 1 and 2, which know seconds
    of the machine and no networks. Rules 3 to 6 go by that network's curve and lanes. Whoever waits
    for another network cannot join, so a client that has had a full batch more than they had cannot
-   either: else the company of a client that asks for little would be worth more than a share. Other
-   networks' batches fill the other lanes, so chains are spread over as many fewer. Networks that
-   share out the machine in different ways take turns on the whole of it: what is under way ends,
-   and nobody is let in before the first in line.
+   either: else the company of a client that asks for little would be worth more than a share. One
+   network's batches may take a hundred times as long as another's: nobody sheds what one of them
+   costs by leaving. Other networks' batches fill the other lanes, so chains are spread over fewer.
+   Networks that share out the machine in different ways take turns on the whole of it: what is
+   under way ends, and nobody is let in before the first in line.
 
 Example, on one lane, where a step takes 2.8, 3.9, 6.5 and 11.7 ms for 1, 2, 4 and 8 rows. A job of
 64 images of 1000 steps runs in batches of 8. A job of one image of 20 steps arrives, of the same
@@ -36,13 +37,12 @@ client: it is shorter, so it is first in line (rule 2). Its own row takes 2.8 ms
 short one has left, slowed by 1.4 times, and the long one goes on in batches of 8.
 """
 
-import heapq
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from app.engine.batch import PATIENCE, Batch
+from app.engine.batch import Batch
 from app.engine.job import Chain, Job
+from app.engine.line import Line
 from app.engine.network import Network
 
 
@@ -58,7 +58,7 @@ class Scheduler:
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
         self.preemptions = 0  # chains that had begun and were left out of a batch
-        self._paid: dict[str, float] = {}  # seconds, by each client that had something to run
+        self._line = Line()
         self._stepped: list[Chain] = []  # by the batch before the next, and unfinished
         self._batches: list[Batch] = []  # not done
 
@@ -126,7 +126,7 @@ class Scheduler:
         if not batch.is_only:  # of a suspect the very step is to be known that it dies in
             batch.lengthen(batch.network.board.max_steps, others_wait=others_wait)
         seconds = batch.machine_seconds
-        self._pay(batch, seconds)
+        self._line.pay(batch, seconds)
         for job in active:
             job.delay += seconds
         self._begin(batch)
@@ -194,33 +194,19 @@ class Scheduler:
         places = self._batches[0].network.places
         return len(self._batches) >= places or any(batch.is_only for batch in self._batches)
 
-    def _by_client(self, active: Sequence[Job]) -> dict[str, list[Job]]:
-        """Each client's jobs with something waiting, the first in line first (rule 2). A client
-        that comes starts level with the one that has paid least (rule 1)."""
-        clients: dict[str, list[Job]] = {}
-        for job in active:
-            jobs = clients.setdefault(job.client, [])
-            if job.has_waiting:
-                jobs.append(job)
-        level = min((self._paid[c] for c in clients if c in self._paid), default=0.0)
-        self._paid = {client: self._paid.get(client, level) for client in clients}
-        for jobs in clients.values():
-            jobs.sort(key=first_in_line)
-        return clients
-
     def _fill(
         self, active: Sequence[Job], may_begin: Callable[[Network[Any]], bool]
     ) -> Batch | None:
         """Fill a batch with chains of these jobs; None where there is no lane for it."""
         if not active or self._is_full:
             return None
-        clients = self._by_client(active)
-        for network in self._in_line(clients):
+        self._line.form(active)
+        for network in self._line.networks:
             beside = [other.network for other in self._batches]
             if not (may_begin(network) and all(map(network.runs_beside, beside))):
                 return None  # it waits until the others are done (rule 7)
             batch = self._empty(network, active)
-            self._add_rows(batch, clients)
+            self._line.fill(batch)
             if batch.is_only and self._batches:  # as does a job that is alone (rule 5)
                 return None
             if batch.chains:  # else there is room for none of its states
@@ -228,82 +214,8 @@ class Scheduler:
                 return batch
         return None
 
-    def _in_line(self, clients: dict[str, list[Job]]) -> list[Network[Any]]:
-        """The networks with something waiting, that of the first in line first."""
-        order = sorted(clients, key=self._paid.__getitem__)
-        return list(dict.fromkeys(job.network for client in order for job in clients[client]))
-
     def _empty(self, network: Network[Any], active: Sequence[Job]) -> Batch:
         """An empty batch of a network, whose rows are spread over the lanes that others leave."""
         others = len({job.network for job in active}) - 1
         all_rows = sum(job.rows_now for job in active if job.network is network)
         return Batch(network, max(1, network.lanes - others), all_rows)
-
-    def _add_rows(self, batch: Batch, clients: dict[str, list[Job]]) -> None:
-        """Give row after row to the client that has paid least (rule 1)."""
-        offers = self._offers(batch, clients)
-        heap = [Account(self._paid[c], i, c) for i, c in enumerate(clients) if c in offers]
-        heapq.heapify(heap)
-        while heap and batch.rows < batch.limit:
-            account = heapq.heappop(heap)
-            chain = _add_next(offers[account.client], batch)
-            if chain is not None:
-                price = chain.rows * batch.curve.seconds_per_row
-                heapq.heappush(heap, account._replace(paid=account.paid + price))
-
-    def _offers(
-        self, batch: Batch, clients: dict[str, list[Job]]
-    ) -> dict[str, deque[Iterator[Chain]]]:
-        """What may join a batch of its network's jobs, by client, without clients that have had too
-        much for that (rule 7)."""
-        own, elsewhere = {}, []  # elsewhere: what they have paid who wait for other networks
-        for client, jobs in clients.items():
-            mine = [job for job in jobs if job.network is batch.network]
-            if mine:
-                own[client] = mine
-            if len(mine) < len(jobs):
-                elsewhere.append(self._paid[client])
-        if elsewhere:
-            full_batch = batch.curve.seconds(batch.curve.max_rows)
-            most = max(min(elsewhere) + full_batch, min(self._paid[client] for client in own))
-            own = {client: jobs for client, jobs in own.items() if self._paid[client] <= most}
-        return {client: deque(job.waiting() for job in jobs) for client, jobs in own.items()}
-
-    def _pay(self, batch: Batch, seconds: float) -> None:
-        """Everybody pays for their rows. Where the first in line kept others out, these pay no more
-        than in a full batch, and the first in line pays the rest (rule 3)."""
-        price = batch.curve.seconds_per_row if batch.is_cut_short else seconds / batch.rows
-        for chain in batch:
-            self._paid[chain.job.client] += chain.rows * price
-        self._paid[batch.chains[0].job.client] += seconds - batch.rows * price
-
-
-class Account(NamedTuple):
-    """What a client has paid, in seconds of the machine. The client that has paid least is the
-    smallest; of equals, the one whose oldest job came first."""
-
-    paid: float
-    order: int
-    client: str
-
-
-def first_in_line(job: Job) -> tuple[float, float]:
-    """Sort key of one client's jobs (rule 2): those out of patience by falling response ratio, then
-    the others by rising time still needed."""
-    left = job.seconds_left
-    if job.slowdown < PATIENCE:
-        return 0.0, left
-    response_ratio = 1 + job.delay / left
-    return -response_ratio, left
-
-
-def _add_next(jobs: deque[Iterator[Chain]], batch: Batch) -> Chain | None:
-    """Add the next chain that the batch takes; a job is passed over once it does not take one, but
-    for a job of which another chain may take fewer rows."""
-    while jobs:
-        chain = next(jobs[0], None)
-        if chain is not None and batch.add(chain):
-            return chain
-        if chain is None or not chain.job.rows_vary:
-            jobs.popleft()
-    return None

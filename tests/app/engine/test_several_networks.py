@@ -107,6 +107,18 @@ def test_the_company_of_a_client_that_asks_for_little_is_worth_no_more_than_a_sh
     assert machine.share("slow") >= 0.32
 
 
+def test_nobody_sheds_what_a_long_batch_costs_by_leaving_after_it() -> None:
+    quick, slow = network(QUICK), network(SLOW)
+    machine = Machine()
+    machine.add(job(quick, "long", 64, 9000, "long"))
+    while machine.seconds < 3000:
+        for client in ("x", "y", "z"):
+            if not any(each.client == client for each in machine.scheduler.jobs.values()):
+                machine.add(job(slow, f"{client}{machine.batches}", 8, 1, client))
+        machine.step()
+    assert machine.share("long") == pytest.approx(1 / 4, abs=0.02)
+
+
 def test_many_small_requests_of_one_network_still_share_batches() -> None:
     quick, slow = network(QUICK), network(SLOW)
     machine = Machine()
@@ -233,7 +245,7 @@ def test_less_memory_for_one_network_is_its_own_affair() -> None:
 
 
 def test_thousands_of_random_requests_of_many_networks_lose_no_chain_and_nobody_starves() -> None:
-    for seed in range(12):
+    for seed in range(6):
         draw, machine = random.Random(seed), Machine()
         curves = {8: QUICK, 4: SLOW, 2: LatencyCurve({2: 4.0}), 16: LatencyCurve({16: 2.0})}
         depth = draw.choice([1, 1, 2])
@@ -279,3 +291,32 @@ def test_clients_that_always_have_work_get_the_same_time_whatever_the_others_do(
         machine.step()
     for one, other in combinations("xyz", 2):
         assert machine.had[one] == pytest.approx(machine.had[other], rel=0.06)
+
+
+@pytest.mark.parametrize("num_lanes", [1, 2])
+@pytest.mark.parametrize(("factor", "client"), [(1, "user{}"), (3, "all")])
+def test_no_request_waits_longer_than_its_share_of_the_machine_explains(
+    num_lanes: int, factor: int, client: str
+) -> None:
+    """As with one network (test_scheduler): K users with one request at a time, each for any of the
+    networks. A client may be ahead by a batch more than there."""
+    K = 12
+    longest_step = SLOW.seconds(8)
+    for seed in range(2):
+        draw, machine = random.Random(seed), Machine()
+        networks = [network(curve, num_lanes) for curve in (QUICK, SLOW, QUICK)]
+        asked: dict[str, tuple[int, float, float]] = {}  # user, second, longest allowed
+        while machine.batches < 3000:
+            for user in sorted(set(range(K)) - {user for user, _, _ in asked.values()}):
+                new = job(
+                    draw.choice(networks), f"{user} {machine.batches}", draw.randint(1, 12),
+                    draw.choice([1, 3, 20, 50]), client.format(user),
+                )  # fmt: skip
+                machine.add(new)
+                longest = factor * K * (new.alone_seconds + 2 * longest_step)
+                asked[new.id] = user, machine.seconds, longest
+            machine.step()
+            for name in [name for name in asked if name not in machine.scheduler.jobs]:
+                _, since, longest = asked.pop(name)
+                assert machine.seconds - since <= longest
+        assert all(machine.seconds - since <= longest for _, since, longest in asked.values())

@@ -1,0 +1,112 @@
+"""Who is next: clients by what they have paid for, each with its jobs in order (rules 1, 2 and 7 of
+the scheduler)."""
+
+import heapq
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from app.engine.batch import PATIENCE, Batch
+from app.engine.job import Chain, Job
+from app.engine.network import Network
+
+
+class Account(NamedTuple):
+    """What a client has paid, in seconds of the machine. The client that has paid least is the
+    smallest; of equals, the one whose oldest job came first."""
+
+    paid: float
+    order: int
+    client: str
+
+
+class Line:
+    """The clients that have something to run. It is formed anew for each batch, which it then
+    fills."""
+
+    def __init__(self) -> None:
+        self._paid: dict[str, float] = {}  # seconds, by each client that had something to run
+        self._clients: dict[str, list[Job]] = {}  # jobs with something waiting, the first first
+
+    def form(self, active: Sequence[Job]) -> None:
+        """Put these jobs in line. A client that comes starts level with the one that has paid least
+        (rule 1), or, with several networks, where it was when it left, if that is more (rule 7)."""
+        clients: dict[str, list[Job]] = {}
+        for job in active:
+            jobs = clients.setdefault(job.client, [])
+            if job.has_waiting:
+                jobs.append(job)
+        level = min((self._paid[c] for c in clients if c in self._paid), default=0.0)
+        owing = {}
+        if any(job.network is not active[0].network for job in active):
+            owing = {c: paid for c, paid in self._paid.items() if paid > level}
+        self._paid = {**owing, **{client: self._paid.get(client, level) for client in clients}}
+        for jobs in clients.values():
+            jobs.sort(key=first_in_line)
+        self._clients = clients
+
+    @property
+    def networks(self) -> list[Network[Any]]:
+        """The networks with something waiting, that of the first in line first."""
+        order = sorted(self._clients, key=self._paid.__getitem__)
+        jobs = (job for client in order for job in self._clients[client])
+        return list(dict.fromkeys(job.network for job in jobs))
+
+    def fill(self, batch: Batch) -> None:
+        """Give row after row of a batch of a network in line to the client that has paid least
+        (rule 1)."""
+        offers = self._offers(batch)
+        heap = [Account(self._paid[c], i, c) for i, c in enumerate(self._clients) if c in offers]
+        heapq.heapify(heap)
+        while heap and batch.rows < batch.limit:
+            account = heapq.heappop(heap)
+            chain = _add_next(offers[account.client], batch)
+            if chain is not None:
+                price = chain.rows * batch.curve.seconds_per_row
+                heapq.heappush(heap, account._replace(paid=account.paid + price))
+
+    def pay(self, batch: Batch, seconds: float) -> None:
+        """Have everybody pay for their rows. Where the first in line kept others out, these pay no
+        more than in a full batch, and the first in line pays the rest (rule 3)."""
+        price = batch.curve.seconds_per_row if batch.is_cut_short else seconds / batch.rows
+        for chain in batch:
+            self._paid[chain.job.client] += chain.rows * price
+        self._paid[batch.chains[0].job.client] += seconds - batch.rows * price
+
+    def _offers(self, batch: Batch) -> dict[str, deque[Iterator[Chain]]]:
+        """What may join a batch of its network's jobs, by client, without clients that have had too
+        much for that (rule 7)."""
+        own, elsewhere = {}, []  # elsewhere: what they have paid who wait for other networks
+        for client, jobs in self._clients.items():
+            mine = [job for job in jobs if job.network is batch.network]
+            if mine:
+                own[client] = mine
+            if len(mine) < len(jobs):
+                elsewhere.append(self._paid[client])
+        if elsewhere:
+            full_batch = batch.curve.seconds(batch.curve.max_rows)
+            most = max(min(elsewhere) + full_batch, min(self._paid[client] for client in own))
+            own = {client: jobs for client, jobs in own.items() if self._paid[client] <= most}
+        return {client: deque(job.waiting() for job in jobs) for client, jobs in own.items()}
+
+
+def first_in_line(job: Job) -> tuple[float, float]:
+    """Sort key of one client's jobs (rule 2): those out of patience by falling response ratio, then
+    the others by rising time still needed."""
+    left = job.seconds_left
+    if job.slowdown < PATIENCE:
+        return 0.0, left
+    response_ratio = 1 + job.delay / left
+    return -response_ratio, left
+
+
+def _add_next(jobs: deque[Iterator[Chain]], batch: Batch) -> Chain | None:
+    """Add the next chain that the batch takes; a job is passed over once it does not take one, but
+    for a job of which another chain may take fewer rows."""
+    while jobs:
+        chain = next(jobs[0], None)
+        if chain is not None and batch.add(chain):
+            return chain
+        if chain is None or not chain.job.rows_vary:
+            jobs.popleft()
+    return None
