@@ -2,6 +2,8 @@
 
 import math
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor
 
 from app.engine.runner import NetworkCall
-from app.engine.warmup import Rehearsal, Tell, invariant_sizes, step_seconds
+from app.engine.warmup import JOB_SECONDS, Rehearsal, Tell, invariant_sizes, step_seconds
 from app.wire.channel import Disconnected
 from app.wire.messages import Done
 from tests.app.engine.conftest import Bench
@@ -123,3 +125,64 @@ def chosen_on_a_busy_machine(noise: random.Random) -> tuple[int, ...]:
 def test_two_starts_choose_the_same_batch_sizes_whatever_else_runs() -> None:
     noise = random.Random(0)
     assert {chosen_on_a_busy_machine(noise) for _ in range(300)} == {tuple(CURVE)}
+
+
+class Machine:
+    """Counts who holds it."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.times = 0
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        assert not self.held
+        self.held, self.times = 1, self.times + 1
+        yield
+        self.held = 0
+
+
+def test_the_machine_is_held_for_each_job_and_given_back_between_them(
+    unconditional: Bench,
+) -> None:
+    machine, told = Machine(), list[tuple[str, int, int]]()
+    step_seconds(
+        unconditional.process, unconditional.runner, is_conditional=False, tell=into(told),
+        machine=machine,
+    )  # fmt: skip
+    assert not machine.held and machine.times >= len(told)
+
+
+def test_it_is_given_back_when_a_step_cannot_be_taken(
+    unconditional: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine()
+    monkeypatch.setattr(unconditional.runner, "run", lambda _call: 1 / 0)
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        step_seconds(
+            unconditional.process, unconditional.runner, is_conditional=False, machine=machine
+        )
+    assert not machine.held and machine.times == 1
+
+
+def test_on_the_cpu_bytes_are_compared_beside_whatever_runs(unconditional: Bench) -> None:
+    machine = Machine()
+    invariant_sizes(unconditional.runtime, unconditional.model, machine=machine)
+    assert not machine.times
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.03, 0.5])
+def test_steps_that_are_timed_together_take_no_longer_than_others_may_wait(seconds: float) -> None:
+    """On a network whose rows take as long in any batch."""
+    rehearsal = Rehearsal((1, 4, 16), 1000, is_conditional=False)
+    asked = []
+    while True:
+        try:
+            (job,) = rehearsal.receive(wait=True)
+        except Disconnected:
+            break
+        taken = seconds * job.steps * len(job.indices) / 16
+        asked.append((len(job.indices), job.steps, taken))
+        rehearsal.send(Done(job.id, 0.0, taken))
+    assert all(taken <= max(JOB_SECONDS, seconds) for _, _, taken in asked)
+    assert len(asked) >= 2 * 3, "each size twice, however long a step takes"
