@@ -1,7 +1,5 @@
 """Why the pool does not run a job, or not to its end. The messages are for the client."""
 
-from collections.abc import Sequence
-
 
 class Refused(Exception):
     """A job that the server does not run to its end, for reasons of its own.
@@ -33,7 +31,7 @@ class TooLate(Refused):
 class UnknownModel(Exception):
     """The server has no model of this name."""
 
-    def __init__(self, name: str, names: Sequence[str]) -> None:
+    def __init__(self, name: str, names: list[str]) -> None:
         self.name = name
         self.reason = f"this server has {', '.join(names)}"
         super().__init__(f"there is no model {name[:64]!r}: {self.reason}")

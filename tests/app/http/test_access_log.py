@@ -21,7 +21,7 @@ class NoEngines:
     """A pool in which nothing happens."""
 
     queued_samples: int = 0
-    outcomes: dict[str, int] = field(default_factory=dict)
+    outcomes: dict[tuple[str, str], int] = field(default_factory=dict)
     engines: list[Any] = field(default_factory=list)
 
 

@@ -49,7 +49,7 @@ class FakeProcess(EngineProcess):
         for model in list(self.loads.wanted):
             self._handle(Loaded(model, SLOW if model == "slow#2" else MODEL, 1.0, 1000))
 
-    def fail(self, reason: str) -> None:
+    def give_up(self, reason: str) -> None:
         self._on_unusable(reason)
 
 
@@ -282,5 +282,5 @@ def test_a_pool_that_drains_takes_no_job_and_lets_the_others_end() -> None:
 def test_why_an_engine_cannot_go_on_is_told() -> None:
     told: list[str] = []
     pool = starting(on_unusable=told.append)
-    engines(pool)[0].fail("there is no such checkpoint")
+    engines(pool)[0].give_up("there is no such checkpoint")
     assert told == ["there is no such checkpoint"]

@@ -191,7 +191,7 @@ def hashes(server: Server, place: str) -> list[str]:
 def test_a_job_goes_on_with_the_weights_that_it_was_begun_with(
     server: Server, folders: dict[str, Path]
 ) -> None:
-    long = {"model": "one", "n": 60, "steps": 50}
+    long: dict[str, Any] = {"model": "one", "n": 60, "steps": 50}
     expected = images(server, **long)
     place = job(server, **long)
     until(lambda: status(server, place)["done"] > 0)
