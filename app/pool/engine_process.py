@@ -8,14 +8,14 @@ import asyncio
 import logging
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 from app.pool.child import Child, end, start
 from app.pool.errors import NotReady
 from app.pool.inflight import InFlight
-from app.pool.loads import TRIES, Loads
+from app.pool.loads import TRIES, Listener, Loads
+from app.pool.progress import Progress
 from app.pool.version import name_of
 from app.pool.watchdog import Watchdog
 from app.tasks import Fatal, Supervised
@@ -33,7 +33,6 @@ from app.wire.messages import (
     Pause,
     ProtocolError,
     Starting,
-    Unload,
     Unusable,
     encode,
 )
@@ -51,24 +50,8 @@ START_SECONDS = 900.0
 """Time after which an engine that still loads a model is started again."""
 WATCH_SECONDS = 0.5
 """Time between two looks at the process."""
-TELL_SECONDS = 2.0
-"""Time after which a step of the start that goes on is logged again."""
 HIGH_WATER, LOW_WATER = 2 << 20, 1 << 19
 """Bytes of events waiting for a reader: above the first its job pauses, until below the second."""
-
-
-class Listener(Protocol):
-    """Who is told what becomes of the models that an engine is to load."""
-
-    def on_loaded(self, loaded: Loaded) -> None:
-        """A model can be used."""
-
-    def on_unusable(self, unusable: Unusable, *, is_deadly: bool = False) -> None:
-        """A model could not be loaded, and is not tried again; its jobs wait for what is said of
-        them. `is_deadly`: process after process has died of it."""
-
-    def on_death(self) -> None:
-        """The process is gone; another one is started."""
 
 
 class EngineProcess:
@@ -88,7 +71,7 @@ class EngineProcess:
         self.hang_seconds = hang_seconds
         self.loads = Loads()
         self.status = "starting"
-        self.starting: Starting | None = None  # what it does to load a model
+        self.progress = Progress()  # of the load of a model
         self.pid: int | None = None
         self.restarts = 0
         self.hangs = 0
@@ -101,13 +84,17 @@ class EngineProcess:
         self._was_killed_here = False
         self._has_loaded = False  # a model, ever
         self._failures = 0  # starts in a row that never got ready
-        self._told_at = 0.0
         self._tasks = Supervised(on_unusable)
 
     @property
     def is_ready(self) -> bool:
         """Can it take steps now?"""
         return self.status == "ready"
+
+    @property
+    def starting(self) -> Starting | None:
+        """What it does to load a model."""
+        return self.progress.now
 
     @property
     def state(self) -> str:
@@ -145,13 +132,12 @@ class EngineProcess:
     def load(self, load: Load) -> None:
         """Have a model from now on: this process, and each that follows it."""
         self.loads.want(load)
-        self._load_next()
+        self._order()
 
     def unload(self, model: str) -> None:
         """Forget a model, of which no job is left."""
         self.loads.forget(model)
-        self._unload_rest()
-        self._load_next()
+        self._order()
 
     def fail(self, model: str, reason: str) -> None:
         """Forget a model with its jobs, which end for this reason."""
@@ -176,7 +162,7 @@ class EngineProcess:
         """Cancel what is left of a job, since nobody reads its events any more."""
         if self.inflight.pop(inflight.submit.id, None) is not None:
             self._send_for(inflight, Cancel(inflight.submit.id))
-            self._load_next()  # what has waited for this job's end
+            self._order()  # what has waited for this job's end
 
     def _send_for(self, inflight: InFlight, message: Message) -> None:
         """Tell the process of a job, unless it is told all of it later, with the model."""
@@ -187,21 +173,13 @@ class EngineProcess:
         if self._child is not None:
             self._child.send(encode(message))
 
-    def _load_next(self) -> None:
-        """Have the process load what is next, unless it loads something."""
+    def _order(self) -> None:
+        """Have the process forget what it is to have no more, and load what is next."""
         if self._child is None:
             return
         needed = {inflight.submit.model for inflight in self.inflight.values()}
-        load = self.loads.next(needed, self.inflight)
-        if load is not None:
-            self.loads.current = load.model
-            self._send(load)
-
-    def _unload_rest(self) -> None:
-        """Have the process forget what it is to have no more."""
-        for model in self.loads.unneeded():
-            self.loads.loaded.discard(model)
-            self._send(Unload(model))
+        for message in self.loads.orders(needed, self.inflight):
+            self._send(message)
         if self.is_ready and not self.loads.loaded and self.loads.wanted:
             self.status = "starting"
 
@@ -226,7 +204,7 @@ class EngineProcess:
         self._was_killed_here = False
         self.pid = child.process.pid
         log.info("engine %s is starting; device: %s", self.pid, self.options.device)
-        self._load_next()
+        self._order()
         became_ready = await self._listen(child)
         status = await end(child.process)
         was_killed = status == -signal.SIGKILL and not self._was_killed_here
@@ -276,16 +254,16 @@ class EngineProcess:
     def _handle(self, message: Message) -> None:
         match message:
             case Starting():
-                self._tell(message)
+                self.progress.note(self.pid, message)
             case Loaded():
                 self._welcome(message)
             case Unusable(_, reason) if not self._has_loaded:
                 self._give_up(reason)
             case Unusable(model, reason):
                 log.error("engine %s cannot load %s: %s", self.pid, name_of(model), reason)
-                self.starting = None
+                self.progress.now = None
                 self.loads.reject(model)
-                self._load_next()
+                self._order()
                 self._listener.on_unusable(message)
             case Limited(model, max_rows):
                 log.warning(
@@ -304,43 +282,28 @@ class EngineProcess:
                     inflight.accept(message)
                     if isinstance(message, Done | Failed):
                         del self.inflight[message.id]
-                        self._load_next()
+                        self._order()
                     else:
                         self.keep_pace(inflight)
-
-    def _tell(self, starting: Starting) -> None:
-        """Log what the engine does to load a model: each step once, a long one now and then."""
-        now = time.monotonic()
-        is_new = self.starting is None or starting.step != self.starting.step
-        is_due = is_new or now - self._told_at > TELL_SECONDS
-        self._told_at = now if is_due else self._told_at
-        self.starting = starting
-        level = logging.INFO if is_due else logging.DEBUG
-        log.log(level, "engine %s: %s: %s", self.pid, name_of(starting.model), starting)
 
     def _welcome(self, loaded: Loaded) -> None:
         """Use a model that the process has now, for the jobs that have waited for it, too."""
         self._has_loaded = True
-        self.starting = None
-        change = self.loads.accept(loaded)
-        if change is None:
-            self.status = "ready"
-            log.info(
-                "engine %s is ready: %s on %s",
-                self.pid, name_of(loaded.model), loaded.info.device,
-            )  # fmt: skip
-            for inflight in self._jobs_of(loaded.model):
-                self._send(inflight.remainder())
-                if inflight.is_paused:
-                    self._send(Pause(inflight.submit.id, True))
-            self._unload_rest()
-            self._load_next()
-            self._listener.on_loaded(loaded)
-        else:
-            self.loads.forget(loaded.model)
-            self._unload_rest()
-            self._load_next()
-            self._listener.on_unusable(Unusable(loaded.model, change, has_changed=True))
+        self.progress.now = None
+        model, change = loaded.model, self.loads.accept(loaded)
+        if change is not None:
+            self.loads.forget(model)
+            self._order()
+            self._listener.on_unusable(Unusable(model, change, has_changed=True))
+            return
+        self.status = "ready"
+        log.info("engine %s is ready: %s on %s", self.pid, name_of(model), loaded.info.device)
+        for inflight in self._jobs_of(model):
+            self._send(inflight.remainder())
+            if inflight.is_paused:
+                self._send(Pause(inflight.submit.id, True))
+        self._order()
+        self._listener.on_loaded(loaded)
 
     def _jobs_of(self, model: str) -> list[InFlight]:
         return [inflight for inflight in self.inflight.values() if inflight.submit.model == model]
@@ -373,7 +336,7 @@ class EngineProcess:
 
     def _after_death(self, child: Child, *, was_killed: bool) -> None:
         self.status = "restarting"
-        self.starting = None
+        self.progress.now = None
         self.restarts += 1
         log.error(
             "engine %s died with %d jobs in flight", self.pid, len(self.inflight),

@@ -6,8 +6,9 @@ A process loads one model at a time, beside the steps of those that it has.
 import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from app.wire.messages import Load, Loaded, ModelInfo
+from app.wire.messages import Load, Loaded, Message, ModelInfo, Unload, Unusable
 from app.wire.options import AUTO
 
 TRIES = 3
@@ -20,6 +21,20 @@ SAME = {
 }
 """What is the same of a model each time that an engine loads it, and what is said where it is
 not."""
+
+
+class Listener(Protocol):
+    """Who is told what becomes of the models that an engine is to load."""
+
+    def on_loaded(self, loaded: Loaded) -> None:
+        """A model can be used."""
+
+    def on_unusable(self, unusable: Unusable, *, is_deadly: bool = False) -> None:
+        """A model could not be loaded, and is not tried again; its jobs wait for what is said of
+        them. `is_deadly`: process after process has died of it."""
+
+    def on_death(self) -> None:
+        """The process is gone; another one is started."""
 
 
 @dataclass
@@ -52,22 +67,15 @@ class Loads:
         self.wanted.pop(model, None)
         self._suspects.pop(model, None)
 
-    def next(self, needed: Collection[str], running: Collection[str]) -> Load | None:
-        """What the process is to load now, if anything: first what is `needed` by jobs, last what
-        may have killed a process. `running` are the jobs that are not over."""
-        if self.current is not None:
-            return None
-        missing = [
-            model
-            for model in self.wanted
-            if model not in self.loaded and not self._beside(model).intersection(running)
-        ]
-        missing.sort(key=lambda model: (model in self._suspects, model not in needed))
-        return self.wanted[missing[0]] if missing else None
-
-    def unneeded(self) -> list[str]:
-        """What the process has and is to have no more."""
-        return [model for model in self.loaded if model not in self.wanted]
+    def orders(self, needed: Collection[str], running: Collection[str]) -> list[Message]:
+        """What the process is to be told now: to forget what it is to have no more, and to load
+        what is next, if anything: first what is `needed` by jobs, last what may have killed a
+        process. `running` are the jobs that are not over."""
+        unneeded = [model for model in self.loaded if model not in self.wanted]
+        self.loaded.difference_update(unneeded)
+        load = self._next(needed, running)
+        self.current = self.current if load is None else load.model
+        return [*map(Unload, unneeded), *([] if load is None else [load])]
 
     def accept(self, loaded: Loaded) -> str | None:
         """Note that the process has a model. Returns what of it has changed since another process
@@ -115,6 +123,17 @@ class Loads:
         # The only one, which has been loaded before: there is nothing else that could go on.
         may_go_on = model in self.known and len(self.wanted) == 1
         return model if suspect.deaths >= TRIES and not may_go_on else None
+
+    def _next(self, needed: Collection[str], running: Collection[str]) -> Load | None:
+        if self.current is not None:
+            return None
+        missing = [
+            model
+            for model in self.wanted
+            if model not in self.loaded and not self._beside(model).intersection(running)
+        ]
+        missing.sort(key=lambda model: (model in self._suspects, model not in needed))
+        return self.wanted[missing[0]] if missing else None
 
     def _beside(self, model: str) -> set[str]:
         return self._suspects[model].beside if model in self._suspects else set()

@@ -1,4 +1,4 @@
-"""The models of one server: which there are, which version of each serves, which are loaded.
+"""The models of one server: which are loaded, which version of each serves.
 
 Every engine is to have the same models. A new version of a model is loaded beside the old one and
 takes its place when it is warm; the old one is unloaded when nobody needs it any more.
@@ -10,15 +10,14 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterator, Sequence
 
-from app.pool.errors import CannotLoad, NotReady, UnknownModel
-from app.pool.loads import SAME, TRIES, Loads
+from app.pool.errors import CannotLoad, NotReady
+from app.pool.loads import SAME, TRIES
 from app.pool.memory import Holder, mib, victims
-from app.pool.version import FIRST_SECONDS, Source, Version
-from app.wire.messages import Load, Loaded, ModelInfo, Starting, Unusable
+from app.pool.registry import Entry, Registry
+from app.pool.version import Source, Version
+from app.wire.messages import Loaded, ModelInfo, Unusable
 
 log = logging.getLogger("ddpm.models")
 
@@ -28,54 +27,9 @@ AGAIN_SECONDS = (1.0, 2.0, 5.0, 10.0)
 """Pauses before a model is loaded again that was loaded before; the last one repeats."""
 FAILED_SECONDS = 30.0
 """Time in which a model that could not be loaded is not tried again, whoever asks for it."""
-RESIDENT_SECONDS = 60.0
-"""Time that a model stays loaded which jobs need, although other jobs need another."""
-
-State = Literal["ready", "loading", "unloaded"]
 
 
-class Engine(Protocol):
-    """An engine, as far as it has models."""
-
-    loads: Loads
-    starting: Starting | None
-
-    def load(self, load: Load) -> None:
-        """Have a model from now on."""
-
-    def unload(self, model: str) -> None:
-        """Have a model no more, of which no job is left."""
-
-    def fail(self, model: str, reason: str) -> None:
-        """Have a model no more; its jobs end for this reason."""
-
-    def serves(self, model: str) -> bool:
-        """Can it take steps of this model now?"""
-
-
-@dataclass(eq=False)
-class Entry:
-    """A model by its name: the version that serves it, and the one that is to take its place."""
-
-    name: str
-    version: Version
-    replacement: Version | None = None
-    is_named: bool = False  # when the server was started
-    loads: int = 0  # times that an engine has loaded it
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What is counted of one model: whether it is loaded, how often an engine has loaded it, and
-    the memory that it takes then."""
-
-    name: str
-    is_loaded: bool
-    loads: int
-    memory_bytes: int
-
-
-class Models:
+class Models(Registry):
     """Loads and unloads models, each in every engine."""
 
     def __init__(
@@ -89,10 +43,8 @@ class Models:
         """The models that a server is started with; the first is the default. All of them together
         take at most `max_bytes` of each device's memory; 0: as much as there is. `on_unusable` is
         told the reason when the server cannot go on. There are `max_names` models at most."""
-        self.engines: Sequence[Engine] = ()
-        self.has_been_ready = asyncio.Event()  # set when each has been loaded once
+        super().__init__()
         self.on_news: Callable[[], None] = lambda: None  # called when a model can be used or not
-        self._wanted_by_jobs: set[str] = set()  # keys of versions
         self._max_batch = max_batch
         self._max_bytes = max_bytes
         self._max_names = max_names
@@ -101,9 +53,6 @@ class Models:
         self._entries = {
             source.name: Entry(source.name, self._new(source), is_named=True) for source in sources
         }
-        self._retired: list[Version] = []
-        self._waiting: dict[str, Version] = {}  # to be loaded, as soon as there is room
-        self._again: dict[str, asyncio.TimerHandle] = {}  # loads that are tried again, by key
 
     def start(self) -> None:
         """Have every model loaded, in their order; returns at once."""
@@ -114,41 +63,6 @@ class Models:
         """Try nothing again."""
         for timer in self._again.values():
             timer.cancel()
-
-    def __iter__(self) -> Iterator[Entry]:
-        return iter(self._entries.values())
-
-    @property
-    def default(self) -> Entry:
-        """The model of requests that name none."""
-        return next(iter(self))
-
-    @property
-    def names(self) -> list[str]:
-        """The names of all models, the default's first."""
-        return list(self._entries)
-
-    @property
-    def versions(self) -> list[Version]:
-        """All that may be asked for: those that serve, then those that were replaced."""
-        return [*(entry.version for entry in self), *reversed(self._retired)]
-
-    @property
-    def are_several(self) -> bool:
-        """Is there more than one version of a model, or more than one model?"""
-        return len(list(self._all())) > 1
-
-    def find(self, name: str | None) -> Entry:
-        """The model with this name; None: the default. Raises UnknownModel."""
-        if name is None:
-            return self.default
-        if name not in self._entries:
-            raise UnknownModel(name, self.names)
-        return self._entries[name]
-
-    def version(self, key: str) -> Version | None:
-        """The version that engines call by this key, unless it is forgotten."""
-        return next((version for version in self._all() if version.key == key), None)
 
     def info(self, version: Version) -> ModelInfo:
         """What an engine says of a version. Raises NotReady before it has been loaded once, and has
@@ -169,51 +83,28 @@ class Models:
             if not version.users:
                 self._settle()
 
-    def state(self, version: Version) -> State:
-        """Can it be used now, or soon?"""
-        if any(engine.serves(version.key) for engine in self.engines):
-            return "ready"
-        return "loading" if self._is_to_come(version) else "unloaded"
-
-    def is_free(self, version: Version) -> bool:
-        """May jobs use it now? Not while it is about to be unloaded, or to make room."""
-        if self.state(version) != "ready" or version.is_leaving:
-            return False
-        return not (self._waiting and self._has_had_its_time(version))
-
-    def detail(self, version: Version) -> str | None:
-        """What is being done to load a version, or why it could not be loaded."""
-        if version.is_leaving:
-            return "it is unloaded when its last image is made"
-        if self.state(version) == "ready":
-            return None
-        if version.key in self._waiting:
-            return "waits for memory that other models take"
-        for engine in self.engines:
-            doing = engine.starting
-            if doing is not None and doing.model == version.key:
-                return str(doing)
-        return version.failure
-
     def refusal(self, version: Version) -> NotReady:
         """Why a version cannot be used now, after having it loaded."""
-        entry = self._entries[version.name]
-        coming = version
-        if self.state(version) == "unloaded" and entry.replacement is not None:
-            coming = entry.replacement
-        elif self.state(version) != "ready" or version.is_leaving:
+        new, coming = self._entries[version.name].replacement, version
+        if self.state(version) == "unloaded" and new is not None and self.is_to_come(new):
+            coming = new
+        else:
             self.want(version)
+        if version.is_leaving:
+            seconds = self.seconds_until(version)
+            return NotReady(f"the model {version.name} is unloaded, and then loaded again", seconds)
         detail = self.detail(coming)
         told = f": {detail}" if detail else ""
-        if coming.failure is not None and not self._is_to_come(coming):
+        if coming.failure is not None and not self.is_to_come(coming):
             left = coming.failed_at + FAILED_SECONDS - time.monotonic()
             seconds = math.ceil(FAILED_SECONDS if coming.is_lost else max(1.0, left))
             return NotReady(f"the model {version.name} cannot be loaded{told}", seconds)
-        return NotReady(f"the model {version.name} is being loaded{told}", self._seconds(coming))
+        seconds = self.seconds_until(coming)
+        return NotReady(f"the model {version.name} is being loaded{told}", seconds)
 
     def want(self, version: Version) -> None:
         """Have a version loaded, unless it is, or has just failed."""
-        if version.is_lost or self._is_to_come(version):
+        if version.is_lost or self.is_to_come(version):
             return
         if self.state(version) == "ready" and not version.is_leaving:
             return
@@ -255,7 +146,6 @@ class Models:
             entry.replacement = None
         if self.state(entry.version) != "unloaded":
             log.info("model %s is to be unloaded", name)
-            self._cancel(entry.version)
             entry.version.is_leaving = True
         if entry.version.known is None and not entry.is_named:
             self._drop(entry.version)
@@ -298,10 +188,11 @@ class Models:
         if version is None:
             return
         version.failures += 1
-        is_last = version.failures >= TRIES and (version.is_retired or self._others_serve(version))
+        is_last = version.failures >= TRIES and (version.is_retired or self.others_serve(version))
         if unusable.has_changed or is_deadly or version.known is None or is_last:
             self._fail(version, unusable.reason, has_changed=unusable.has_changed)
             return
+        self._stop_trying(version)
         pause = AGAIN_SECONDS[min(version.failures, len(AGAIN_SECONDS)) - 1]
         version.failure = unusable.reason
         self._again[version.key] = asyncio.get_running_loop().call_later(
@@ -310,21 +201,9 @@ class Models:
 
     def on_death(self) -> None:
         """An engine has died: the next one loads from now on what it had."""
-        for version in self._all():
-            if self._is_to_come(version):
+        for version in self.all_versions():
+            if self.is_to_come(version):
                 version.asked_at = time.monotonic()
-
-    def counts(self) -> list[Counts]:
-        """What is counted of each model."""
-        return [
-            Counts(
-                entry.name,
-                self.state(entry.version) == "ready",
-                entry.loads,
-                entry.version.memory_bytes or 0,
-            )
-            for entry in self
-        ]
 
     def note_jobs(self, keys: set[str]) -> None:
         """Note which versions unfinished jobs need."""
@@ -334,35 +213,6 @@ class Models:
     def _new(self, source: Source) -> Version:
         return Version(source, next(self._numbers), self._max_batch)
 
-    def _all(self) -> Iterable[Version]:
-        replacements = (entry.replacement for entry in self if entry.replacement is not None)
-        return itertools.chain(self.versions, replacements)
-
-    def _is_wanted(self, version: Version) -> bool:
-        """Does an engine have it, or is it to have it?"""
-        return any(version.key in engine.loads.wanted for engine in self.engines)
-
-    def _is_to_come(self, version: Version) -> bool:
-        """Is it being loaded, or to be loaded?"""
-        if version.key in self._waiting or version.key in self._again:
-            return True
-        is_loaded = any(engine.serves(version.key) for engine in self.engines)
-        return self._is_wanted(version) and not is_loaded
-
-    def _others_serve(self, version: Version) -> bool:
-        others = (entry.version for entry in self if entry.version is not version)
-        return any(self.state(other) == "ready" for other in others)
-
-    def _seconds(self, version: Version) -> int:
-        """Whole seconds until a version is loaded, about: after those that come before it."""
-        known = [other.load_seconds for other in self.versions if other.load_seconds is not None]
-        typical = sum(known) / len(known) if known else FIRST_SECONDS
-        before = [other for other in self._all() if self._is_to_come(other)]
-        ahead = (
-            other.seconds_left(typical) for other in before if other.asked_at < version.asked_at
-        )
-        return sum(ahead) + version.seconds_left(typical)
-
     def _load_again(self, version: Version) -> None:
         self._again.pop(version.key, None)
         for engine in self.engines:
@@ -371,10 +221,11 @@ class Models:
 
     def _settle(self) -> None:
         """Unload what nobody needs any more, and load what there is room for."""
-        for version in self._all():
-            is_needed = version.users or (version.is_retired and self._is_for_jobs(version))
+        for version in self.all_versions():
+            is_needed = version.users or (version.is_retired and self.is_for_jobs(version))
             if (version.is_leaving or version.is_retired) and not is_needed:
                 version.is_leaving = False
+                self._stop_trying(version)
                 self._unload(version)
         for version in list(self._waiting.values()):
             is_due = version.key in self._waiting and not version.is_leaving
@@ -392,13 +243,13 @@ class Models:
         size = 0 if version is None else version.least_bytes
         holders = [
             Holder(held.key, held.least_bytes, held.used_at or 0.0, self._may_go(held, version))
-            for held in self._all()
-            if held is not version and self._is_wanted(held)
+            for held in self.all_versions()
+            if held is not version and self.is_wanted(held)
         ]
         found = victims(holders, size, self._max_bytes)
-        if found and any(self._is_wanted(held) and self._is_to_come(held) for held in self._all()):
+        if found and any(map(self.is_being_loaded, self.all_versions())):
             return False  # who makes room is chosen when that load is done
-        for held in [held for held in self._all() if held.key in (found or ())]:
+        for held in [held for held in self.all_versions() if held.key in (found or ())]:
             log.info("model %s is unloaded: others need its memory", held.name)
             self._unload(held)
         if found is None and version is not None:
@@ -412,7 +263,7 @@ class Models:
             self._fail(version, self._too_large(version))
         elif entry.replacement is version:
             old = entry.version
-            if version.least_bytes + old.least_bytes > self._max_bytes and self._is_wanted(old):
+            if version.least_bytes + old.least_bytes > self._max_bytes and self.is_wanted(old):
                 beside = f"{mib(old.least_bytes)} of the version that it is to replace"
                 reason = f"{self._too_large(version)}, beside the {beside}: unload that before"
                 self._fail(version, reason)
@@ -425,15 +276,7 @@ class Models:
             return True
         if self._entries[version.name].version is held:  # it serves until its replacement does
             return False
-        return not self._is_for_jobs(held) or self._has_had_its_time(held) or version.users > 0
-
-    def _is_for_jobs(self, version: Version) -> bool:
-        return version.key in self._wanted_by_jobs
-
-    def _has_had_its_time(self, version: Version) -> bool:
-        """Has it been loaded for so long that jobs of others have their turn?"""
-        is_old = time.monotonic() > version.loaded_at + RESIDENT_SECONDS
-        return is_old and self._is_for_jobs(version)
+        return not self.is_for_jobs(held) or self.has_had_its_time(held)
 
     def _too_large(self, version: Version) -> str:
         return (
@@ -449,6 +292,9 @@ class Models:
     def _cancel(self, version: Version) -> None:
         """Do not begin to load a version."""
         self._waiting.pop(version.key, None)
+        self._stop_trying(version)
+
+    def _stop_trying(self, version: Version) -> None:
         timer = self._again.pop(version.key, None)
         if timer is not None:
             timer.cancel()
@@ -462,7 +308,10 @@ class Models:
     def _retire(self, version: Version) -> None:
         version.is_retired = True
         self._cancel(version)
-        self._retired = [*self._retired, version][-MAX_RETIRED:]
+        self._retired.append(version)
+        for forgotten in self._retired[:-MAX_RETIRED]:
+            self._unload(forgotten)
+        self._retired = self._retired[-MAX_RETIRED:]
 
     def _fail(self, version: Version, reason: str, *, has_changed: bool = False) -> None:
         """Give a version up, whose requests end for this reason; the server ends where it cannot go

@@ -20,7 +20,8 @@ from app.generation.schemas import (
 from app.http.problems import Problem
 from app.http.strict_json import StrictRoute
 from app.pool.errors import CannotLoad
-from app.pool.models import Entry, Models
+from app.pool.models import Models
+from app.pool.registry import Entry
 from app.routes import openapi, openapi_models
 from app.routes.dependencies import ClientDep, Services, ServicesDep
 from app.settings.models import NAME

@@ -3,7 +3,7 @@
 import dataclasses
 
 from app.pool.loads import TRIES, Loads
-from app.wire.messages import Load, Loaded
+from app.wire.messages import Load, Loaded, Unload
 from app.wire.options import AUTO
 from tests.model_info import MODEL
 
@@ -17,10 +17,8 @@ def loads(*models: str) -> Loads:
 
 def take(made: Loads, needed: tuple[str, ...] = (), running: tuple[str, ...] = ()) -> str | None:
     """Begin the next load."""
-    load = made.next(needed, running)
-    if load is not None:
-        made.current = load.model
-    return None if load is None else load.model
+    loads = [order for order in made.orders(needed, running) if isinstance(order, Load)]
+    return loads[0].model if loads else None
 
 
 def accept(made: Loads, model: str) -> str | None:
@@ -45,9 +43,10 @@ def test_what_is_wanted_no_more_is_to_be_unloaded_even_if_it_is_still_being_load
     take(made)
     made.forget("a")
     accept(made, "a")
-    assert made.unneeded() == ["a"]
-    made.want(Load("a", "folder", "name"))
-    assert made.unneeded() == []
+    unload, load = made.orders((), ())
+    assert unload == Unload("a")
+    assert isinstance(load, Load) and load.model == "b"
+    assert made.loaded == set()
 
 
 def test_the_next_process_loads_all_of_it_again() -> None:

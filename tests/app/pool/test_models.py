@@ -9,6 +9,7 @@ from app.pool import models as module
 from app.pool.errors import CannotLoad, UnknownModel
 from app.pool.loads import TRIES
 from app.pool.models import Models
+from app.pool.registry import RESIDENT_SECONDS
 from app.pool.version import Source
 from tests.served import StubEngine, models_of
 
@@ -92,7 +93,7 @@ def test_one_that_is_asked_for_while_it_is_leaving_is_loaded_again_after_that() 
     models, engine = models_of(A, B)
     with models.using(models.find("b").version):
         models.unload("b")
-        assert refused(models, "b")[0].startswith("the model b is being loaded")
+        assert refused(models, "b") == ("the model b is unloaded, and then loaded again", 2)
         assert engine.told[-1] == "load b#2"
     assert engine.told[-2:] == ["unload b#2", "load b#2"]
 
@@ -317,7 +318,7 @@ def test_jobs_do_not_take_a_model_from_other_jobs_before_it_has_had_its_time(
     models.note_jobs({"a#1", "b#2"})
     models.want(models.find("b").version)
     assert states(models)["a"] == "ready" and models.is_free(models.find("a").version)
-    now[0] += module.RESIDENT_SECONDS + 1
+    now[0] += RESIDENT_SECONDS + 1
     assert not models.is_free(models.find("a").version), "no new turn: it makes room"
     use(models, "a")
     assert engine.told[-2:] == ["unload a#1", "load b#2"]

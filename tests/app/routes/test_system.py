@@ -22,7 +22,7 @@ def test_while_it_starts_it_says_what_it_does() -> None:
     app = create_app(Settings(), on_unusable=print)  # whose engines nobody starts
     services = app.state.services
     services.models.start()
-    services.pool.engines[0].starting = Starting("mnist#1", "measuring its speed, round", 3, 8)
+    services.pool.engines[0].progress.now = Starting("mnist#1", "measuring its speed, round", 3, 8)
 
     async def ask(path: str) -> httpx.Response:
         transport = httpx.ASGITransport(app)

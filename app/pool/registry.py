@@ -1,0 +1,193 @@
+"""Which models a server has, which versions of each, and what is told of them; nothing here changes
+which are loaded.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from app.pool.errors import UnknownModel
+from app.pool.loads import Loads
+from app.pool.version import FIRST_SECONDS, Version
+from app.wire.messages import Load, Starting
+
+RESIDENT_SECONDS = 60.0
+"""Time that a model stays loaded which jobs need, although other jobs need another."""
+
+State = Literal["ready", "loading", "unloaded"]
+
+
+class Engine(Protocol):
+    """An engine, as far as it has models."""
+
+    loads: Loads
+
+    @property
+    def starting(self) -> Starting | None:
+        """What it does to load a model."""
+
+    def load(self, load: Load) -> None:
+        """Have a model from now on."""
+
+    def unload(self, model: str) -> None:
+        """Have a model no more, of which no job is left."""
+
+    def fail(self, model: str, reason: str) -> None:
+        """Have a model no more; its jobs end for this reason."""
+
+    def serves(self, model: str) -> bool:
+        """Can it take steps of this model now?"""
+
+
+@dataclass(eq=False)
+class Entry:
+    """A model by its name: the version that serves it, and the one that is to take its place."""
+
+    name: str
+    version: Version
+    replacement: Version | None = None
+    is_named: bool = False  # when the server was started
+    loads: int = 0  # times that an engine has loaded it
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What is counted of one model: whether it is loaded, how often an engine has loaded it, and
+    the memory that it takes then."""
+
+    name: str
+    is_loaded: bool
+    loads: int
+    memory_bytes: int
+
+
+class Registry:
+    """The models and their versions, as their engines have them."""
+
+    def __init__(self) -> None:
+        self.engines: Sequence[Engine] = ()
+        self.has_been_ready = asyncio.Event()  # set when each has been loaded once
+        self._entries: dict[str, Entry] = {}
+        self._retired: list[Version] = []
+        self._waiting: dict[str, Version] = {}  # to be loaded, as soon as there is room
+        self._again: dict[str, asyncio.TimerHandle] = {}  # loads that are tried again, by key
+        self._wanted_by_jobs: set[str] = set()  # keys of versions
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    @property
+    def default(self) -> Entry:
+        """The model of requests that name none."""
+        return next(iter(self))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all models, the default's first."""
+        return list(self._entries)
+
+    @property
+    def versions(self) -> list[Version]:
+        """All that may be asked for: those that serve, then those that were replaced."""
+        return [*(entry.version for entry in self), *reversed(self._retired)]
+
+    @property
+    def are_several(self) -> bool:
+        """Is there more than one version of a model, or more than one model?"""
+        return len(self.all_versions()) > 1
+
+    def find(self, name: str | None) -> Entry:
+        """The model with this name; None: the default. Raises UnknownModel."""
+        if name is None:
+            return self.default
+        if name not in self._entries:
+            raise UnknownModel(name, self.names)
+        return self._entries[name]
+
+    def version(self, key: str) -> Version | None:
+        """The version that engines call by this key, unless it is forgotten."""
+        return next((version for version in self.all_versions() if version.key == key), None)
+
+    def state(self, version: Version) -> State:
+        """Can it be used now, or soon?"""
+        if any(engine.serves(version.key) for engine in self.engines):
+            return "ready"
+        return "loading" if self.is_to_come(version) else "unloaded"
+
+    def is_free(self, version: Version) -> bool:
+        """May jobs use it now? Not while it is about to be unloaded, or to make room."""
+        if self.state(version) != "ready" or version.is_leaving:
+            return False
+        return not (self._waiting and self.has_had_its_time(version))
+
+    def detail(self, version: Version) -> str | None:
+        """What is being done to load a version, or why it could not be loaded."""
+        if version.is_leaving:
+            return "it is unloaded when its last image is made"
+        if self.state(version) == "ready":
+            return None
+        if version.key in self._waiting:
+            return "waits for memory that other models take"
+        for engine in self.engines:
+            doing = engine.starting
+            if doing is not None and doing.model == version.key:
+                return str(doing)
+        return version.failure
+
+    def counts(self) -> list[Counts]:
+        """What is counted of each model."""
+        return [
+            Counts(
+                entry.name,
+                self.state(entry.version) == "ready",
+                entry.loads,
+                entry.version.memory_bytes or 0,
+            )
+            for entry in self
+        ]
+
+    def all_versions(self) -> list[Version]:
+        """Those, and the ones that are to take the place of others."""
+        new = [entry.replacement for entry in self if entry.replacement is not None]
+        return [*self.versions, *new]
+
+    def is_wanted(self, version: Version) -> bool:
+        """Does an engine have it, or is it to have it?"""
+        return any(version.key in engine.loads.wanted for engine in self.engines)
+
+    def is_being_loaded(self, version: Version) -> bool:
+        """Does an engine load it, or will it as soon as it can?"""
+        is_loaded = any(engine.serves(version.key) for engine in self.engines)
+        return self.is_wanted(version) and not is_loaded
+
+    def is_to_come(self, version: Version) -> bool:
+        """Is it being loaded, or to be loaded?"""
+        if version.key in self._waiting or version.key in self._again:
+            return True
+        return self.is_being_loaded(version)
+
+    def others_serve(self, version: Version) -> bool:
+        """Does another model serve now?"""
+        others = (entry.version for entry in self if entry.version is not version)
+        return any(self.state(other) == "ready" for other in others)
+
+    def seconds_until(self, version: Version) -> int:
+        """Whole seconds until a version is loaded, about: after those that come before it."""
+        known = [other.load_seconds for other in self.versions if other.load_seconds is not None]
+        typical = sum(known) / len(known) if known else FIRST_SECONDS
+        before = [other for other in self.all_versions() if self.is_to_come(other)]
+        ahead = (
+            other.seconds_left(typical) for other in before if other.asked_at < version.asked_at
+        )
+        return sum(ahead) + version.seconds_left(typical)
+
+    def is_for_jobs(self, version: Version) -> bool:
+        """Do unfinished jobs need it?"""
+        return version.key in self._wanted_by_jobs
+
+    def has_had_its_time(self, version: Version) -> bool:
+        """Has it been loaded for so long that jobs of others have their turn?"""
+        is_old = time.monotonic() > version.loaded_at + RESIDENT_SECONDS
+        return is_old and self.is_for_jobs(version)
