@@ -21,10 +21,12 @@ from app.http.security_headers import SecurityHeaders
 from app.jobs.database import database_url
 from app.jobs.service import Jobs
 from app.pool.engine_process import COMMAND
+from app.pool.errors import CannotLoad
 from app.pool.memory import MIB
 from app.pool.models import Models
 from app.pool.pool import Bounds, EnginePool, Limits
-from app.pool.sources import Sources, measured
+from app.pool.sources import Sources
+from app.pool.version import Source
 from app.routes import docs, errors, generation, jobs, models, openapi, page, system
 from app.routes.dependencies import Services
 from app.settings import SettingError, Settings
@@ -48,8 +50,8 @@ def create_app(
     """The service. Its engines start when the app starts, and end when it ends.
 
     `on_unusable` is called with the reason when the service cannot go on. `engine_command` starts
-    a process that speaks the messages of `app.wire`. Raises SettingError for a setting with which
-    nothing could run.
+    a process that speaks the messages of `app.wire`. Models of the Hub are fetched. Raises
+    SettingError for a setting with which nothing could run.
     """
     check_storage(settings)
     services = make_services(settings, on_unusable, engine_command)
@@ -136,6 +138,14 @@ def check_storage(settings: Settings) -> None:
         raise SettingError("jobs_results", settings.jobs_results, str(error)) from None
 
 
+def find_models(sources: Sources) -> list[Source]:
+    """What the server is started with. Raises SettingError for a checkpoint that is nowhere."""
+    try:
+        return sources.at_start()
+    except CannotLoad as error:
+        raise SettingError("checkpoint", error.checkpoint, str(error)) from None
+
+
 def make_services(
     settings: Settings, on_unusable: Callable[[str], None], engine_command: Sequence[str]
 ) -> Services:
@@ -152,8 +162,9 @@ def make_services(
         )
         for device in settings.devices
     ]
+    sources = Sources(settings.models, settings.hub_patterns, settings.hub_max_bytes)
     served = Models(
-        [measured(name, checkpoint) for name, checkpoint in settings.models.items()],
+        find_models(sources),
         settings.max_batch or AUTO,
         settings.model_memory * MIB,
         on_unusable,
@@ -168,7 +179,7 @@ def make_services(
     return Services(
         settings,
         served,
-        Sources(settings.models),
+        sources,
         pool,
         Jobs(settings, pool),
         Metrics(pool, served.counts, answers),

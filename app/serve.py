@@ -27,8 +27,6 @@ from app.settings import SettingError, Settings
 from app.tasks import Supervised
 from app.tls import check_certificate, load_certificate
 from diffusion import __version__
-from diffusion.sources.errors import CheckpointError
-from diffusion.sources.find import Location, find_checkpoint
 
 ANSWER_SECONDS = 5
 """Seconds at shutdown for sending the last answers, after requests have been given up."""
@@ -51,8 +49,6 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as refused:
         for listening in sockets:
             refused.callback(listening.close)
-        model = find_model(settings)
-        settings = settings.model_copy(update={"checkpoint": str(model.folder)})
         app = create_app(settings, lambda reason: server.fail(reason), engine_command or COMMAND)
         refused.pop_all()
     pool, clients = app.state.services.pool, app.state.services.clients
@@ -71,7 +67,8 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
     )
     if settings.insecure and not settings.needs_key:
         log.warning("this server has no API keys: everybody who reaches it may use it")
-    log.info("starting ddpm %s: it serves %s", __version__, ", ".join(settings.checkpoint))
+    origins = (entry.version.source.origin for entry in app.state.services.models)
+    log.info("starting ddpm %s: it serves %s", __version__, ", ".join(origins))
     for stopping in (signal.SIGINT, signal.SIGTERM):
         # uvicorn shuts down on these, then raises them again; the second time they do nothing.
         signal.signal(stopping, lambda *_: None)
@@ -80,18 +77,6 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
     server.run(sockets)
     log.info("stopped")
     return 1 if server.failure else 0
-
-
-def find_model(settings: Settings) -> Location:
-    """Find the checkpoint, which is fetched first where it is on the Hub. Raises SettingError."""
-    source = settings.checkpoint
-    try:
-        return find_checkpoint(source, settings.hub_max_bytes)
-    except CheckpointError as error:
-        reason = str(error).removeprefix(f"{source}: ")
-    except OSError as error:  # a name that is too long
-        reason = str(error.strerror)
-    raise SettingError("checkpoint", source, reason)
 
 
 def configure(app: FastAPI, settings: Settings) -> uvicorn.Config:

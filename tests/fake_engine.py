@@ -40,6 +40,7 @@ from app.wire.messages import (
     Unusable,
 )
 from app.wire.options import Options
+from diffusion.sources.errors import CheckpointError
 from diffusion.sources.find import find_checkpoint
 
 COUNT_SECONDS = 1.0
@@ -156,8 +157,8 @@ class FakeEngine:
             _, load = self.loading.pop(0)
             try:
                 info, size = describe(load, self.step_seconds)
-            except OSError as error:
-                self.channel.send(Unusable(load.model, f"{load.checkpoint}: {error.strerror}"))
+            except (OSError, CheckpointError) as error:
+                self.channel.send(Unusable(load.model, str(error)))
                 continue
             if load.sha256 not in (None, info.sha256):
                 reason = "the checkpoint's weights have changed on disk"
@@ -234,7 +235,7 @@ class FakeEngine:
 def describe(load: Load, step_seconds: float) -> tuple[ModelInfo, int]:
     """What a real engine says of the checkpoint, from its JSON files, and the bytes of its weights.
 
-    Raises OSError."""
+    Raises OSError or CheckpointError."""
     location = find_checkpoint(load.checkpoint)
     folder = location.folder
     unet = json.loads((folder / "unet/config.json").read_text())

@@ -38,4 +38,8 @@ class UnknownModel(Exception):
 
 
 class CannotLoad(Exception):
-    """No model can be loaded as was asked for."""
+    """No model can be loaded from a `checkpoint`, or as was asked for."""
+
+    def __init__(self, reason: str, checkpoint: str = "") -> None:
+        super().__init__(reason)
+        self.checkpoint = checkpoint

@@ -131,7 +131,7 @@ class Models(Registry):
             if entry.replacement is not None:
                 self._drop(entry.replacement)
             entry.replacement = version
-        log.info("model %s is to be loaded from %s", version.name, source.checkpoint)
+        log.info("model %s is to be loaded from %s", version.name, source.origin)
         self.want(version)
         self.on_news()
         return entry

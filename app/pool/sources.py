@@ -1,50 +1,70 @@
 """Where the models of a server may be loaded from."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from app.pool.errors import CannotLoad
 from app.pool.version import Source
-from diffusion.folders import MODELS
-
-
-def built_in() -> list[str]:
-    """The names of the checkpoints that come with the project."""
-    return sorted(path.parent.name for path in MODELS.glob("*/model_index.json"))
-
-
-def measured(name: str, checkpoint: str) -> Source:
-    """A model's source, with the size of its weights' files. Reads the disk."""
-    is_name = checkpoint == Path(checkpoint).name and checkpoint in built_in()
-    folder = MODELS / checkpoint if is_name else Path(checkpoint)
-    try:
-        size = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
-    except OSError:  # whoever loads it says what is wrong
-        size = 0
-    return Source(name, checkpoint, size)
+from diffusion.sources.errors import CheckpointError
+from diffusion.sources.find import Location, built_in_models, find_checkpoint, resolve
+from diffusion.sources.hub_files import MAX_WEIGHTS_BYTES
 
 
 class Sources:
-    """What a running server may be told to load: built-in models, and what it was started with."""
+    """What a server is started with, and what it may be told to load while it runs: that, built-in
+    models, and those of the Hub that are `allowed`, by patterns of owner/name."""
 
-    def __init__(self, named: Mapping[str, str]) -> None:
-        """`named` are the checkpoints that the server was started with, by the models' names."""
+    def __init__(
+        self,
+        named: Mapping[str, str],
+        allowed: Collection[str] = (),
+        max_bytes: int = MAX_WEIGHTS_BYTES,
+    ) -> None:
+        """`named` are the checkpoints that the server is started with, by the models' names. Of the
+        Hub come at most `max_bytes` of weights."""
         self._named = dict(named)
-        self._last = dict(named)
+        self._last = dict(named)  # what each model was loaded from last
+        self._allowed = allowed
+        self._max_bytes = max_bytes
+
+    def at_start(self) -> list[Source]:
+        """What the server is started with, fetched where it is on the Hub. Raises CannotLoad for
+        the first that is nowhere."""
+
+        def find(checkpoint: str) -> Location:
+            return find_checkpoint(checkpoint, self._max_bytes)
+
+        return [_source(name, checkpoint, find) for name, checkpoint in self._named.items()]
 
     def find(self, name: str, checkpoint: str | None) -> Source:
         """Where a model is to be loaded from; None: where it was loaded from last, or the built-in
-        model of its name. Reads the disk. Raises CannotLoad for what may not be loaded."""
+        model of its name. It may take as long as a download. Raises CannotLoad for what is nowhere,
+        and for what may not be loaded."""
+        named = set(self._named.values())
+
+        def find(checkpoint: str) -> Location:
+            return resolve(checkpoint, self._allowed, named, self._max_bytes)
+
         chosen = checkpoint or self._last.get(name, name)
-        names = built_in()
-        if chosen not in names and chosen not in self._named.values():
-            known = ", ".join([*names, *self._named.values()])
-            raise CannotLoad(
-                f"{chosen[:80]!r} is none of the checkpoints that this server may load: {known}"
-            )
+        source = _source(name, chosen, find)
         self._last[name] = chosen
-        return measured(name, chosen)
+        return source
 
     def loadable(self, names: Sequence[str]) -> list[str]:
         """The built-in models that have none of these names."""
-        return [name for name in built_in() if name not in names]
+        return [name for name in built_in_models() if name not in names]
+
+
+def _source(name: str, checkpoint: str, find: Callable[[str], Location]) -> Source:
+    """A model's source, with the size of its weights' files. Raises CannotLoad."""
+    try:
+        found = find(checkpoint)
+        size = sum(file.stat().st_size for file in found.folder.rglob("*.safetensors"))
+    except CheckpointError as error:
+        reason = str(error).removeprefix(f"{checkpoint}: ")
+        raise CannotLoad(reason, checkpoint) from error
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise CannotLoad(str(error.strerror), checkpoint) from error
+    is_built_in = found.origin == checkpoint and not found.revision
+    # What is fetched again may be another commit: this one's files are in a folder of their own.
+    where = checkpoint if is_built_in else str(found.folder)
+    return Source(name, where, size, found.pinned or checkpoint)

@@ -137,7 +137,8 @@ def name_and_checkpoint(entry: str) -> tuple[str, str]:
     name, separator, checkpoint = entry.partition("=")
     if separator and checkpoint and NAME.fullmatch(name):
         return name, checkpoint
-    name = Path(entry).name or Path(entry).resolve().name
+    unpinned = entry.partition("@")[0]  # without the revision of a model of the Hub
+    name = Path(unpinned).name or Path(unpinned).resolve().name
     if not NAME.fullmatch(name):
         raise ValueError(
             f"{entry!r} would be called {name!r}; a model's name has 1..64 letters, digits and "

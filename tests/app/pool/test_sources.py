@@ -1,41 +1,58 @@
-"""What a running server may be told to load."""
+"""What a server is started with, and what it may be told to load."""
 
 from pathlib import Path
 
 import pytest
 
 from app.pool.errors import CannotLoad
-from app.pool.sources import Sources, built_in, measured
+from app.pool.sources import Sources
 from app.pool.version import Source
 from diffusion.folders import MODELS
 
 
-def test_the_built_in_models_are_those_that_come_with_the_project() -> None:
-    assert {"mnist", "cifar10"} <= set(built_in())
+def weights_of(name: str) -> int:
+    return (MODELS / name / "unet/diffusion_pytorch_model.safetensors").stat().st_size
 
 
-def test_a_model_takes_at_least_the_bytes_of_its_weights(tmp_path: Path) -> None:
-    (tmp_path / "unet").mkdir()
-    (tmp_path / "unet/a.safetensors").write_bytes(b"12345")
-    assert measured("m", str(tmp_path)) == Source("m", str(tmp_path), 5)
-    assert measured("m", "no such folder").least_bytes == 0
-    weights = MODELS / "mnist/unet/diffusion_pytorch_model.safetensors"
-    assert measured("m", "mnist").least_bytes == weights.stat().st_size
+@pytest.fixture
+def mine(tmp_path: Path) -> str:
+    """A folder with weights of five bytes."""
+    (tmp_path / "mine/unet").mkdir(parents=True)
+    (tmp_path / "mine/unet/a.safetensors").write_bytes(b"12345")
+    return str(tmp_path / "mine")
 
 
-def test_it_is_loaded_from_where_it_was_loaded_last_unless_that_is_said() -> None:
-    sources = Sources({"mine": "runs/mine"})
-    assert sources.find("mine", None).checkpoint == "runs/mine"
-    assert sources.find("mine", "cifar10").checkpoint == "cifar10"
-    assert sources.find("mine", None).checkpoint == "cifar10"
-    assert sources.find("mine", "runs/mine").checkpoint == "runs/mine"
-    assert sources.find("mnist", None) == measured("mnist", "mnist")
+def test_a_server_starts_with_what_it_names(mine: str) -> None:
+    sources = Sources({"digits": "mnist", "own": mine})
+    assert sources.at_start() == [
+        Source("digits", "mnist", weights_of("mnist"), "mnist"),
+        Source("own", mine, 5, mine),
+    ]
 
 
-@pytest.mark.parametrize("checkpoint", ["/etc", "runs/other", "../mnist", "MNIST", "x" * 900])
-def test_no_other_folder_of_the_machine_is_loaded(checkpoint: str) -> None:
-    with pytest.raises(CannotLoad, match="none of the checkpoints that this server may load"):
-        Sources({"mine": "runs/mine"}).find("mine", checkpoint)
+@pytest.mark.parametrize("checkpoint", ["no/such/folder", "x" * 5000])
+def test_what_is_nowhere_is_told_with_what_was_asked_for(checkpoint: str, mine: str) -> None:
+    with pytest.raises(CannotLoad) as caught:
+        Sources({"own": mine, "other": checkpoint}).at_start()
+    assert caught.value.checkpoint == checkpoint
+    assert not str(caught.value).startswith(checkpoint)
+
+
+def test_it_is_loaded_from_where_it_was_loaded_last_unless_that_is_said(mine: str) -> None:
+    sources = Sources({"own": mine})
+    assert sources.find("own", None).checkpoint == mine
+    assert sources.find("own", "cifar10").checkpoint == "cifar10"
+    assert sources.find("own", None).checkpoint == "cifar10"
+    assert sources.find("own", mine).checkpoint == mine
+    assert sources.find("mnist", None) == Source("mnist", "mnist", weights_of("mnist"), "mnist")
+
+
+@pytest.mark.parametrize("checkpoint", ["/etc", "runs/a/x", "../mnist", "google/ddpm", "nothing"])
+def test_no_other_folder_of_the_machine_or_the_hub_is_loaded(checkpoint: str, mine: str) -> None:
+    sources = Sources({"own": mine})
+    with pytest.raises(CannotLoad, match="not a built-in model|may load these models"):
+        sources.find("own", checkpoint)
+    assert sources.find("own", None).checkpoint == mine
 
 
 def test_what_can_be_loaded_besides_is_listed() -> None:

@@ -32,7 +32,7 @@ def test_it_serves_a_model_of_the_hub_and_starts_again_without_it(
         assert server.client.post("/sample", json={"n": 1}).status_code == 200
     log = server.log.read_text()
     assert f"fetching {REPOSITORY}@{COMMIT}: 5 files" in log
-    assert f"the model is {REPOSITORY}@{COMMIT}" in log
+    assert f"it serves {REPOSITORY}@{COMMIT}" in log
     with start(fake, tmp_path, REPOSITORY, HF_HUB_OFFLINE="1") as server:
         assert server.client.get("/model").json()["revision"] == COMMIT
     assert "HF_HUB_OFFLINE is set; the cached revision" in server.log.read_text()

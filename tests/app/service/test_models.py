@@ -227,19 +227,21 @@ def listed(server: Server) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.parametrize(("place", "status"), [("nowhere", 2), ("empty", 1)])
 def test_a_checkpoint_that_cannot_be_loaded_ends_the_start(
-    folders: dict[str, Path], tmp_path: Path
+    place: str, status: int, folders: dict[str, Path], tmp_path: Path
 ) -> None:
+    (tmp_path / "empty").mkdir()
     command = [
         sys.executable, "-m", "tests.app.server", *ENGINE, "--", "--port=0",
-        f"--checkpoint={folders['one']},{tmp_path / 'nowhere'}",
+        f"--checkpoint={folders['one']},{tmp_path / place}",
     ]  # fmt: skip
     ended = subprocess.run(
         command, capture_output=True, text=True, timeout=120, check=False,
         env={**os.environ, "DDPM_JOBS_FOLDER": str(tmp_path / "jobs")},
     )  # fmt: skip
-    assert ended.returncode == 1
-    assert "nowhere" in ended.stderr and "Traceback" not in ended.stderr
+    assert ended.returncode == status
+    assert place in ended.stderr and "Traceback" not in ended.stderr
 
 
 def test_a_load_that_kills_the_engine_is_given_up_and_the_others_serve(

@@ -15,6 +15,7 @@ from app.settings.models import MAX_MODELS, name_and_checkpoint
         (["--checkpoint=mnist,cifar10"], {"mnist": "mnist", "cifar10": "cifar10"}),
         (["--checkpoint=b", "--checkpoint", "a"], {"b": "b", "a": "a"}),
         (["--checkpoint= digits=mnist , runs/mine/"], {"digits": "mnist", "mine": "runs/mine/"}),
+        (["--checkpoint=google/ddpm@main"], {"ddpm": "google/ddpm@main"}),
         (["--checkpoint=./a=b/c"], {"c": "./a=b/c"}),
     ],
 )
