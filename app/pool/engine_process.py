@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from app.pool.child import Child, end, start
-from app.pool.errors import NotReady
+from app.pool.engine_jobs import EngineJobs
 from app.pool.inflight import InFlight
 from app.pool.loads import TRIES, Listener, Loads
 from app.pool.progress import Progress
@@ -20,7 +20,6 @@ from app.pool.version import name_of
 from app.pool.watchdog import Watchdog
 from app.tasks import Fatal, Supervised
 from app.wire.messages import (
-    Cancel,
     Counts,
     Done,
     Failed,
@@ -30,7 +29,6 @@ from app.wire.messages import (
     Load,
     Loaded,
     Message,
-    Pause,
     ProtocolError,
     Starting,
     Unusable,
@@ -50,8 +48,6 @@ START_SECONDS = 900.0
 """Time after which an engine that still loads a model is started again."""
 WATCH_SECONDS = 0.5
 """Time between two looks at the process."""
-HIGH_WATER, LOW_WATER = 2 << 20, 1 << 19
-"""Bytes of events waiting for a reader: above the first its job pauses, until below the second."""
 
 
 class EngineProcess:
@@ -77,7 +73,7 @@ class EngineProcess:
         self.hangs = 0
         self.memory_limits = 0  # times that memory ran out in a step
         self.counts: dict[tuple[str, int], Counts] = {}  # by the model's name and batch size
-        self.inflight: dict[str, InFlight] = {}
+        self.jobs = EngineJobs(self.loads.loaded, self._send, self._order)
         self._listener = listener
         self._command = command
         self._child: Child | None = None  # None before the first, and from a death to the next
@@ -105,6 +101,11 @@ class EngineProcess:
     def max_batch(self) -> dict[str, int]:
         """Rows in a step of each loaded model, at most, by the model's name."""
         return {name_of(model): self.loads.max_batch(model) for model in self.loads.loaded}
+
+    @property
+    def inflight(self) -> dict[str, InFlight]:
+        """The jobs that are not over, by id."""
+        return self.jobs.inflight
 
     @property
     def backlog(self) -> int:
@@ -141,33 +142,12 @@ class EngineProcess:
 
     def fail(self, model: str, reason: str) -> None:
         """Forget a model with its jobs, which end for this reason."""
-        for inflight in self._jobs_of(model):
-            self.release(inflight)
-            inflight.refuse(NotReady(reason))
+        self.jobs.refuse(model, reason)
         self.unload(model)
 
     def submit(self, inflight: InFlight) -> None:
         """Run a job, now or as soon as its model is loaded again."""
-        self.inflight[inflight.submit.id] = inflight
-        self._send_for(inflight, inflight.submit)
-
-    def keep_pace(self, inflight: InFlight) -> None:
-        """Pause a job whose reader is behind; let it go on when the reader has caught up."""
-        pause = inflight.buffered > (LOW_WATER if inflight.is_paused else HIGH_WATER)
-        if pause != inflight.is_paused and inflight.submit.id in self.inflight:
-            inflight.is_paused = pause
-            self._send_for(inflight, Pause(inflight.submit.id, pause))
-
-    def release(self, inflight: InFlight) -> None:
-        """Cancel what is left of a job, since nobody reads its events any more."""
-        if self.inflight.pop(inflight.submit.id, None) is not None:
-            self._send_for(inflight, Cancel(inflight.submit.id))
-            self._order()  # what has waited for this job's end
-
-    def _send_for(self, inflight: InFlight, message: Message) -> None:
-        """Tell the process of a job, unless it is told all of it later, with the model."""
-        if inflight.submit.model in self.loads.loaded:
-            self._send(message)
+        self.jobs.submit(inflight)
 
     def _send(self, message: Message) -> None:
         if self._child is not None:
@@ -175,7 +155,7 @@ class EngineProcess:
 
     def _order(self) -> None:
         """Have the process forget what it is to have no more, and load what is next."""
-        if self._child is None:
+        if self._child is None or self.loads.are_settled:
             return
         needed = {inflight.submit.model for inflight in self.inflight.values()}
         for message in self.loads.orders(needed, self.inflight):
@@ -277,14 +257,7 @@ class EngineProcess:
                 before = self.counts.get(counted, Counts(model, rows, 0, 0, 0.0))
                 self.counts[counted] = message + before
             case Frame() | Finished() | Done() | Failed():
-                inflight = self.inflight.get(message.id)
-                if inflight is not None:
-                    inflight.accept(message)
-                    if isinstance(message, Done | Failed):
-                        del self.inflight[message.id]
-                        self._order()
-                    else:
-                        self.keep_pace(inflight)
+                self.jobs.accept(message)
 
     def _welcome(self, loaded: Loaded) -> None:
         """Use a model that the process has now, for the jobs that have waited for it, too."""
@@ -298,15 +271,9 @@ class EngineProcess:
             return
         self.status = "ready"
         log.info("engine %s is ready: %s on %s", self.pid, name_of(model), loaded.info.device)
-        for inflight in self._jobs_of(model):
-            self._send(inflight.remainder())
-            if inflight.is_paused:
-                self._send(Pause(inflight.submit.id, True))
+        self.jobs.resume(model)
         self._order()
         self._listener.on_loaded(loaded)
-
-    def _jobs_of(self, model: str) -> list[InFlight]:
-        return [inflight for inflight in self.inflight.values() if inflight.submit.model == model]
 
     async def _watch(self) -> None:
         """Kill the process when it hangs; `_keep_running` starts another."""
@@ -318,11 +285,8 @@ class EngineProcess:
                 steps.still_seconds = load.still_seconds = 0.0
                 continue
             pid, loaded = child.process.pid, self.loads.loaded
-            has_work = any(
-                not inflight.is_paused and inflight.submit.model in loaded
-                for inflight in self.inflight.values()
-            )
-            steps.look((pid, len(loaded), child.recorder.oldest), may_rest=not has_work)
+            may_rest = not self.jobs.have_work
+            steps.look((pid, len(loaded), child.recorder.oldest), may_rest=may_rest)
             load.look((pid, self.loads.current), may_rest=self.loads.current is None)
             if steps.still_seconds > self.hang_seconds or load.still_seconds > START_SECONDS:
                 log.error("engine %s hangs: it is killed", pid)
@@ -348,12 +312,7 @@ class EngineProcess:
         # What is being loaded comes first among the suspects; then the jobs are blamed for nothing.
         was_loading = self.loads.current
         failed = self.loads.die(places)
-        for inflight in list(self.inflight.values()):
-            blamed = places if was_loading is None else {}
-            last = inflight.ending(blamed, was_killed=was_killed)
-            if last is not None:
-                inflight.accept(last)
-                del self.inflight[inflight.submit.id]
+        self.jobs.outlive(places if was_loading is None else {}, was_killed=was_killed)
         if failed is not None:
             self.loads.forget(failed)
             reason = f"the engine died {TRIES} times while it was loading it"

@@ -57,6 +57,11 @@ class Loads:
         self._max_batch: dict[str, int] = {}  # as it must stay, or bytes may change
         self._suspects: dict[str, Suspect] = {}
 
+    @property
+    def are_settled(self) -> bool:
+        """Does the process have what it is to have, and nothing else?"""
+        return self.loaded == self.wanted.keys()
+
     def want(self, load: Load) -> None:
         """Have this model from now on."""
         pinned = self._max_batch.get(load.model)

@@ -115,7 +115,7 @@ class EnginePool:
         serving = [engine for engine in self.engines if engine.serves(submit.model)]
         engine = min(serving, key=lambda engine: self._seconds(engine.inflight.values()))
         count = functools.partial(self._count, name_of(submit.model))
-        inflight = InFlight(submit, deadline, engine, count)
+        inflight = InFlight(submit, deadline, engine.jobs, count)
         engine.submit(inflight)
         return inflight
 
@@ -148,7 +148,10 @@ class EnginePool:
 
     def _seconds(self, jobs: Iterable[InFlight]) -> float:
         """Seconds in which one engine should do what is left of these jobs, about."""
-        return sum(job.cost * self._row_seconds(job.submit.model) for job in jobs)
+        rows: Counter[str] = Counter()
+        for job in jobs:
+            rows[job.submit.model] += job.cost
+        return sum(count * self._row_seconds(model) for model, count in rows.items())
 
     def _row_seconds(self, model: str) -> float:
         """Seconds that a network row of a model takes, about."""

@@ -28,7 +28,7 @@ from app.http.negotiation import accept_header, choose
 from app.http.request_log import RequestRecord
 from app.http.strict_json import StrictRoute
 from app.jobs.tables import Kind
-from app.pool.engine_process import HIGH_WATER
+from app.pool.engine_jobs import HIGH_WATER
 from app.pool.version import Version
 from app.routes import openapi
 from app.routes.dependencies import (

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from app.pool import engine_jobs
 from app.pool import engine_process as module
 from app.pool.child import Child
 from app.pool.engine_process import EngineProcess
@@ -165,7 +166,7 @@ async def until(is_so: Callable[[], object]) -> None:
 
 def submitted(engine: EngineProcess, submit: Submit) -> InFlight:
     deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
-    inflight = InFlight(submit, deadline, engine, lambda *_: None)
+    inflight = InFlight(submit, deadline, engine.jobs, lambda *_: None)
     engine.submit(inflight)
     return inflight
 
@@ -290,8 +291,8 @@ async def test_an_engine_that_has_nothing_to_do_does_not_hang(tmp_path: Path) ->
 async def test_a_reader_that_lags_pauses_its_job_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "HIGH_WATER", 10 * FRAME_BYTES)
-    monkeypatch.setattr(module, "LOW_WATER", 2 * FRAME_BYTES)
+    monkeypatch.setattr(engine_jobs, "HIGH_WATER", 10 * FRAME_BYTES)
+    monkeypatch.setattr(engine_jobs, "LOW_WATER", 2 * FRAME_BYTES)
     async with started(fake()) as (engine, _):
         lagging = submitted(engine, job("a", n=1, steps=200, shown=range(200)))
         await until(lambda: lagging.is_paused)

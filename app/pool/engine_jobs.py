@@ -1,0 +1,93 @@
+"""The jobs of one engine, which outlive its processes."""
+
+from collections.abc import Callable, Mapping, Set
+
+from app.pool.errors import NotReady
+from app.pool.inflight import InFlight
+from app.wire.flight_recorder import Place
+from app.wire.messages import Cancel, Done, Event, Failed, Message, Pause
+
+HIGH_WATER, LOW_WATER = 2 << 20, 1 << 19
+"""Bytes of events waiting for a reader: above the first its job pauses, until below the second."""
+
+
+class EngineJobs:
+    """What is in flight, by id. The process is told of a job once it has the job's model: `loaded`
+    are those that it has now."""
+
+    def __init__(
+        self, loaded: Set[str], send: Callable[[Message], None], on_end: Callable[[], None]
+    ) -> None:
+        """`send` tells the process something; `on_end` is called when a job is over."""
+        self.inflight: dict[str, InFlight] = {}
+        self._loaded = loaded
+        self._send = send
+        self._on_end = on_end
+
+    @property
+    def have_work(self) -> bool:
+        """Is there a job of which the process can take a step?"""
+        return any(
+            not inflight.is_paused and inflight.submit.model in self._loaded
+            for inflight in self.inflight.values()
+        )
+
+    def submit(self, inflight: InFlight) -> None:
+        """Run a job, now or as soon as its model is loaded again."""
+        self.inflight[inflight.submit.id] = inflight
+        self._send_for(inflight, inflight.submit)
+
+    def resume(self, model: str) -> None:
+        """Have the process do what is left of the jobs of a model, which it has now."""
+        for inflight in self._of(model):
+            self._send(inflight.remainder())
+            if inflight.is_paused:
+                self._send(Pause(inflight.submit.id, True))
+
+    def accept(self, event: Event) -> None:
+        """Pass an event on to whoever reads its job's."""
+        inflight = self.inflight.get(event.id)
+        if inflight is None:
+            return
+        inflight.accept(event)
+        if isinstance(event, Done | Failed):
+            del self.inflight[event.id]
+            self._on_end()
+        else:
+            self.keep_pace(inflight)
+
+    def keep_pace(self, inflight: InFlight) -> None:
+        """Pause a job whose reader is behind; let it go on when the reader has caught up."""
+        pause = inflight.buffered > (LOW_WATER if inflight.is_paused else HIGH_WATER)
+        if pause != inflight.is_paused and inflight.submit.id in self.inflight:
+            inflight.is_paused = pause
+            self._send_for(inflight, Pause(inflight.submit.id, pause))
+
+    def release(self, inflight: InFlight) -> None:
+        """Cancel what is left of a job, since nobody reads its events any more."""
+        if self.inflight.pop(inflight.submit.id, None) is not None:
+            self._send_for(inflight, Cancel(inflight.submit.id))
+            self._on_end()
+
+    def refuse(self, model: str, reason: str) -> None:
+        """End the jobs of a model for this reason."""
+        for inflight in self._of(model):
+            self.release(inflight)
+            inflight.refuse(NotReady(reason))
+
+    def outlive(self, places: Mapping[str, Place], *, was_killed: bool) -> None:
+        """Note that a process died while it was at these places, and end the jobs that end with
+        it."""
+        for inflight in list(self.inflight.values()):
+            last = inflight.ending(places, was_killed=was_killed)
+            if last is not None:
+                inflight.accept(last)
+                del self.inflight[inflight.submit.id]
+
+    def _of(self, model: str) -> list[InFlight]:
+        return [inflight for inflight in self.inflight.values() if inflight.submit.model == model]
+
+    def _send_for(self, inflight: InFlight, message: Message) -> None:
+        """Tell the process of a job, unless it is told all of it later, with the model."""
+        if inflight.submit.model in self._loaded:
+            self._send(message)
