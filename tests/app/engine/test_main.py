@@ -5,18 +5,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-import pytest
-
-from app.engine.__main__ import load
 from app.wire.channel import SocketChannel
 from app.wire.flight_recorder import FlightRecorder
 from app.wire.messages import Load, Loaded, Submit
 from app.wire.options import Options
 from tests.app.server import REAL, faulty
 from tests.faulty_engine import AT_POSITION
-from tests.tiny import save_tiny
 
 BAD = 666
 
@@ -62,12 +57,3 @@ def test_when_the_api_process_goes_away_it_ends_even_if_a_lane_hangs() -> None:
 
     ended = left_in_the_middle_of_a_step(2, BAD, hangs, engine=faulty(f"hang={BAD}"))
     assert ended == (1, "")
-
-
-def test_what_was_decided_for_want_of_a_file_is_in_the_log(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    alone = (save_tiny(tmp_path / "tiny") / "unet").rename(tmp_path / "alone")
-    load(Options(str(alone), "cpu", "eager", threads=1, max_batch=1, cache=""))
-    (told,) = [record for record in caplog.records if record.levelname == "WARNING"]
-    assert told.getMessage().startswith(f"{alone}: there is no scheduler_config.json")

@@ -1,0 +1,46 @@
+"""What is known of the models, and told of them."""
+
+import time
+
+import pytest
+
+from app.pool.version import Source
+from app.wire.messages import Starting
+from tests.served import models_of
+
+A, B = Source("a", "a"), Source("b", "b")
+
+
+def test_versions_come_with_those_that_serve_first_and_new_ones_last() -> None:
+    models, engine = models_of(A, B)
+    models.replace(Source("a", "other"))
+    engine._is_slow = True
+    models.replace(Source("b", "other"))
+    assert [version.key for version in models.versions] == ["a#3", "b#2", "a#1"]
+    assert [version.key for version in models.all_versions()] == ["a#3", "b#2", "a#1", "b#4"]
+    assert models.are_several
+    found = models.version("b#4")
+    assert found is not None and found.source == Source("b", "other")
+    assert models.version("b#5") is None
+
+
+def test_while_a_model_is_loaded_its_detail_is_what_the_engine_does() -> None:
+    models, engine = models_of(A, B, is_slow=True)
+    engine.starting = Starting("b#2", "measuring, round", 2, 8)
+    details = {entry.name: models.detail(entry.version) for entry in models}
+    assert details == {"a": None, "b": "measuring, round 2 of 8"}
+
+
+def test_a_load_is_expected_after_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    models, engine = models_of(A, B)
+    for name, seconds in (("a", 10.0), ("b", 4.0)):
+        models.find(name).version.load_seconds = seconds
+        models.unload(name)
+    engine._is_slow = True
+    models.want(models.find("a").version)
+    now[0] += 1.0
+    models.want(models.find("b").version)
+    assert models.seconds_until(models.find("b").version) == 9 + 4
+    assert models.seconds_until(models.find("a").version) == 9
