@@ -3,7 +3,7 @@ the scheduler)."""
 
 import heapq
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from app.engine.batch import PATIENCE, Batch
@@ -20,50 +20,24 @@ class Account(NamedTuple):
     client: str
 
 
-class Line:
-    """The clients that have something to run. It is formed anew for each batch, which it then
-    fills."""
+class Accounts:
+    """What each client has paid for, of those that had something to run."""
 
     def __init__(self) -> None:
-        self._paid: dict[str, float] = {}  # seconds, by each client that had something to run
-        self._clients: dict[str, list[Job]] = {}  # jobs with something waiting, the first first
+        self._paid: dict[str, float] = {}  # seconds of the machine
 
-    def form(self, active: Sequence[Job]) -> None:
-        """Put these jobs in line. A client that comes starts level with the one that has paid least
-        (rule 1), or, with several networks, where it was when it left, if that is more (rule 7)."""
-        clients: dict[str, list[Job]] = {}
-        for job in active:
-            jobs = clients.setdefault(job.client, [])
-            if job.has_waiting:
-                jobs.append(job)
+    def __getitem__(self, client: str) -> float:
+        return self._paid[client]
+
+    def open(self, clients: Collection[str], *, is_one_network: bool) -> None:
+        """Have an account for each of these clients, which have something to run now. One that
+        comes starts level with the one that has paid least (rule 1), or, with several networks,
+        where it was when it left, if that is more (rule 7)."""
         level = min((self._paid[c] for c in clients if c in self._paid), default=0.0)
         owing = {}
-        if any(job.network is not active[0].network for job in active):
+        if not is_one_network:
             owing = {c: paid for c, paid in self._paid.items() if paid > level}
         self._paid = {**owing, **{client: self._paid.get(client, level) for client in clients}}
-        for jobs in clients.values():
-            jobs.sort(key=first_in_line)
-        self._clients = clients
-
-    @property
-    def networks(self) -> list[Network[Any]]:
-        """The networks with something waiting, that of the first in line first."""
-        order = sorted(self._clients, key=self._paid.__getitem__)
-        jobs = (job for client in order for job in self._clients[client])
-        return list(dict.fromkeys(job.network for job in jobs))
-
-    def fill(self, batch: Batch) -> None:
-        """Give row after row of a batch of a network in line to the client that has paid least
-        (rule 1)."""
-        offers = self._offers(batch)
-        heap = [Account(self._paid[c], i, c) for i, c in enumerate(self._clients) if c in offers]
-        heapq.heapify(heap)
-        while heap and batch.rows < batch.limit:
-            account = heapq.heappop(heap)
-            chain = _add_next(offers[account.client], batch)
-            if chain is not None:
-                price = chain.rows * batch.curve.seconds_per_row
-                heapq.heappush(heap, account._replace(paid=account.paid + price))
 
     def pay(self, batch: Batch, seconds: float) -> None:
         """Have everybody pay for their rows. Where the first in line kept others out, these pay no
@@ -72,6 +46,45 @@ class Line:
         for chain in batch:
             self._paid[chain.job.client] += chain.rows * price
         self._paid[batch.chains[0].job.client] += seconds - batch.rows * price
+
+
+class Line:
+    """The clients that have something to run, before one batch."""
+
+    def __init__(self, active: Sequence[Job], accounts: Accounts) -> None:
+        """Put these jobs in line."""
+        self._accounts = accounts
+        self._clients: dict[str, list[Job]] = {}  # jobs with something waiting, the first first
+        for job in active:
+            jobs = self._clients.setdefault(job.client, [])
+            if job.has_waiting:
+                jobs.append(job)
+        for jobs in self._clients.values():
+            jobs.sort(key=first_in_line)
+        is_one_network = all(job.network is active[0].network for job in active)
+        accounts.open(self._clients, is_one_network=is_one_network)
+
+    @property
+    def networks(self) -> list[Network[Any]]:
+        """The networks with something waiting, that of the first in line first."""
+        order = sorted(self._clients, key=self._accounts.__getitem__)
+        jobs = (job for client in order for job in self._clients[client])
+        return list(dict.fromkeys(job.network for job in jobs))
+
+    def fill(self, batch: Batch) -> None:
+        """Give row after row of a batch of a network in line to the client that has paid least
+        (rule 1)."""
+        offers = self._offers(batch)
+        heap = [
+            Account(self._accounts[c], i, c) for i, c in enumerate(self._clients) if c in offers
+        ]
+        heapq.heapify(heap)
+        while heap and batch.rows < batch.limit:
+            account = heapq.heappop(heap)
+            chain = _add_next(offers[account.client], batch)
+            if chain is not None:
+                price = chain.rows * batch.curve.seconds_per_row
+                heapq.heappush(heap, account._replace(paid=account.paid + price))
 
     def _offers(self, batch: Batch) -> dict[str, deque[Iterator[Chain]]]:
         """What may join a batch of its network's jobs, by client, without clients that have had too
@@ -82,11 +95,11 @@ class Line:
             if mine:
                 own[client] = mine
             if len(mine) < len(jobs):
-                elsewhere.append(self._paid[client])
+                elsewhere.append(self._accounts[client])
         if elsewhere:
             full_batch = batch.curve.seconds(batch.curve.max_rows)
-            most = max(min(elsewhere) + full_batch, min(self._paid[client] for client in own))
-            own = {client: jobs for client, jobs in own.items() if self._paid[client] <= most}
+            most = max(min(elsewhere) + full_batch, min(map(self._accounts.__getitem__, own)))
+            own = {client: jobs for client, jobs in own.items() if self._accounts[client] <= most}
         return {client: deque(job.waiting() for job in jobs) for client, jobs in own.items()}
 
 

@@ -42,7 +42,7 @@ from typing import Any
 
 from app.engine.batch import Batch
 from app.engine.job import Chain, Job
-from app.engine.line import Line
+from app.engine.line import Accounts, Line
 from app.engine.network import Network
 
 
@@ -58,7 +58,7 @@ class Scheduler:
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
         self.preemptions = 0  # chains that had begun and were left out of a batch
-        self._line = Line()
+        self._accounts = Accounts()
         self._stepped: list[Chain] = []  # by the batch before the next, and unfinished
         self._batches: list[Batch] = []  # not done
 
@@ -126,7 +126,7 @@ class Scheduler:
         if not batch.is_only:  # of a suspect the very step is to be known that it dies in
             batch.lengthen(batch.network.board.max_steps, others_wait=others_wait)
         seconds = batch.machine_seconds
-        self._line.pay(batch, seconds)
+        self._accounts.pay(batch, seconds)
         for job in active:
             job.delay += seconds
         self._begin(batch)
@@ -200,13 +200,13 @@ class Scheduler:
         """Fill a batch with chains of these jobs; None where there is no lane for it."""
         if not active or self._is_full:
             return None
-        self._line.form(active)
-        for network in self._line.networks:
+        line = Line(active, self._accounts)
+        for network in line.networks:
             beside = [other.network for other in self._batches]
             if not (may_begin(network) and all(map(network.runs_beside, beside))):
                 return None  # it waits until the others are done (rule 7)
             batch = self._empty(network, active)
-            self._line.fill(batch)
+            line.fill(batch)
             if batch.is_only and self._batches:  # as does a job that is alone (rule 5)
                 return None
             if batch.chains:  # else there is room for none of its states

@@ -76,7 +76,8 @@ class Desk:
         )
         curve = LatencyCurve(dict.fromkeys(sizes, RUN_SECONDS / steps))
         self.engine = Engine(clock=lambda: 0.0)
-        self.engine.add(Network("", self.board, curve, sampler_tables(PROCESS)))
+        self.network = Network("", self.board, curve, sampler_tables(PROCESS))
+        self.engine.add(self.network)
 
     def step(self) -> list[Any]:
         """What the lane's thread does: begin what can begin, and end the oldest."""

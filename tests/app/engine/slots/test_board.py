@@ -171,7 +171,7 @@ def test_without_runs_ahead_sizes_are_halved_when_memory_runs_out() -> None:
     desk.board.queue.runs_ahead = False
     assert desk.board.can_repeat and desk.board.halve()
     assert desk.board.max_rows == 4 and not desk.board.halve()
-    desk.engine.scheduler.limit(4)
+    desk.engine.scheduler.limit(desk.network, 4)
     desk.engine.submit(JOBS[0])
     check(desk, desk.drain(), [JOBS[0]])
 
