@@ -4,7 +4,7 @@ Guidance is Ho & Salimans 2022: eps_hat is moved away from what the network says
 In only some of the steps (Kynkäänniemi et al. 2024) it costs less, and images vary more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import NamedTuple
 
 import torch
@@ -21,7 +21,7 @@ class Conditioning(NamedTuple):
     label: Tensor | None  # (B,) int64
     guidance: float = 0.0  # the strength w; 0: none
     null_label: int | None = None  # the label that means "no label"; guidance needs it
-    steps: range | None = None  # the positions of the guided steps of a chain; None: all
+    steps: Container[int] | None = None  # the positions of the guided steps of a chain; None: all
 
     def at(self, position: int) -> "Conditioning":
         """The same for the step of a chain at this position."""

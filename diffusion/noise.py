@@ -5,6 +5,15 @@ turns a counter (element block, draw, sample index) and a key (the seed) into fo
 the Box-Muller transform turns those into four normal numbers. All of it is integer arithmetic, or
 exact in the sense of `exact_math`: the bytes are the same in any batch, with any number of threads,
 and on any machine.
+
+Which draws of a sample are for what, so that none is used twice:
+
+    0                   x_T, or the eps of a start that is a noised picture
+    k + 1               z of step k
+    KNOWN + k + 1       w of step k: the noise of the part of the image that is known
+    2^31 and above      the timesteps at which a bound's terms are computed (`bound.WHICH_T`)
+
+The bound of an image takes its eps at the code's t from draw t + 1; an image is no sample.
 """
 
 import math
@@ -19,6 +28,8 @@ MULTIPLIER = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 """Philox's constants: the multipliers of a round, and what is added to the key after each."""
 ROUNDS = 10
+KNOWN = 1 << 30
+"""How much higher the draws of the known part's noise are numbered than those of z."""
 
 
 def philox(counter: Tensor, key: Tensor) -> Tensor:
@@ -44,8 +55,7 @@ def philox(counter: Tensor, key: Tensor) -> Tensor:
 def normal(seeds: Tensor, indices: Tensor, draws: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Draw standard normal noise, float32 (B, *shape): row b from seeds[b], indices[b], draws[b].
 
-    Each of these is int64 (B,): seeds and sample indices in 0 .. 2^63-1, draws in 0 .. 2^32-1. By
-    convention draw 0 is x_T, and draw k + 1 the z of step k.
+    Each of these is int64 (B,): seeds and sample indices in 0 .. 2^63-1, draws in 0 .. 2^32-1.
     """
     size = math.prod(shape)
     # Four words, and so four numbers, a block; those beyond the size are cut off.

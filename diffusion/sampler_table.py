@@ -9,6 +9,14 @@ sampler here is one linear update
 where m is what a step remembers, and m_j what the step j before it did: the history of multi-step
 samplers. A table has a row of these coefficients for each step, made in float64.
 `diffusion.samplers` makes the tables, `diffusion.reverse` takes the steps.
+
+Where a part of the image is known, that part of each next state is drawn anew from it (RePaint):
+
+    x_next <- mask x_next + (1 - mask) (k_0 x_0 + k_z w)
+
+The rows are in the order in which a chain takes them. Most chains go from noise to the image; those
+of `diffusion.repaint` go back up on the way, those of `diffusion.inversion` only up. Whoever runs a
+table needs to know nothing of that: step k takes row k, and draw k + 1.
 """
 
 from dataclasses import dataclass
@@ -44,10 +52,12 @@ class StepCoefficients(NamedTuple):
     c_z: Tensor  # times z; 0 at the last step
     log_sigma_small: Tensor  # the ends of a learned range, between which v chooses a factor of c_z;
     log_sigma_large: Tensor  # 0 for samplers that do not ask v
+    k_0: Tensor  # where the image is known: times x_0
+    k_z: Tensor  # and times w, the noise of the known part
 
     @classmethod
     def of(cls, rows: Tensor) -> Self:
-        """Name the columns of rows (B, 12, …), without a copy."""
+        """Name the columns of rows (B, 14, …), without a copy."""
         return cls(*rows.unbind(1))
 
     @property
@@ -58,13 +68,17 @@ class StepCoefficients(NamedTuple):
 
 @dataclass(frozen=True)
 class SamplerTable:
-    """A sampler over S steps, from noisy to clean.
+    """A sampler over S steps, in the order in which they are taken.
 
     `t` (S,) int64 is what the network is told; each column of `coefficients` is (S,) float64.
+    `paper_t` is the paper's t of each of the S + 1 states, 0 the image. Where it `is_clipped`,
+    x_0_hat is limited as the model's is.
     """
 
     t: Tensor
     coefficients: StepCoefficients
+    paper_t: tuple[int, ...]
+    is_clipped: bool = True
 
     def __len__(self) -> int:
         """S, the number of steps."""
@@ -107,22 +121,23 @@ class SamplerTable:
             c_z=c_z,
             log_sigma_small=log_sigma_small,
             log_sigma_large=log_sigma_large,
+            k_0=q.alpha_bar_prev.sqrt(),  # q(x_prev | x_0), eq. 4
+            k_z=(1 - q.alpha_bar_prev).sqrt(),
         )
         # A chain runs from high to low t.
         coefficients = StepCoefficients(*(column.flip(0) for column in increasing))
-        return cls(q.timesteps.flip(0), coefficients)
+        return cls(q.timesteps.flip(0), coefficients, Spacing(tuple(q.timesteps.tolist())).paper_t)
 
     @cached_property
     def rows(self) -> Tensor:
-        """The coefficients as `reverse.step` takes them: (S, 12, 1, 1, 1) float32, a row for each
+        """The coefficients as `reverse.step` takes them: (S, 14, 1, 1, 1) float32, a row for each
         step, in the shape that multiplies images."""
-        rows = torch.stack(self.coefficients, dim=1)  # (S, 12), still float64
+        rows = torch.stack(self.coefficients, dim=1)  # (S, 14), still float64
         return rows.float()[:, :, None, None, None]  # rounded once, to the images' dtype
 
-    @cached_property
-    def spacing(self) -> Spacing:
-        """The kept timesteps, and the paper's t of each state."""
-        return Spacing(tuple(self.t.flip(0).tolist()))
+    def steps_within(self, t_high: int, t_low: int) -> frozenset[int]:
+        """Return the positions of the steps that begin at one of the paper's t in t_low..t_high."""
+        return frozenset(k for k, t in enumerate(self.paper_t[:-1]) if t_low <= t <= t_high)
 
     @cached_property
     def is_noisy(self) -> list[bool]:

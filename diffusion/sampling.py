@@ -226,7 +226,7 @@ def batches(
     labels = _labels(checkpoint, request)
     shape, clip = checkpoint.unet.image_shape, checkpoint.process.clip
     interval = request.guidance_interval
-    steps = None if interval is None else table.spacing.steps_within(*interval)
+    steps = None if interval is None else table.steps_within(*interval)
     for start in range(0, request.n, batch_size):
         stop = min(start + batch_size, request.n)
         indices = torch.arange(start, stop, device=source.device) + request.first_index

@@ -108,6 +108,19 @@ class Spacing:
         """The paper's t of each of the S + 1 states, decreasing to 0, the image."""
         return (*(t + 1 for t in self.network_t), 0)
 
+    def up_to(self, paper_t: int) -> Self:
+        """Keep of these timesteps the ones up to t: those of a chain that does not begin at T.
+
+        Raises ValueError where all are above t.
+        """
+        kept = tuple(t for t in self.kept if t < paper_t)
+        if not kept:
+            raise ValueError(
+                f"the chain's lowest kept timestep is {self.kept[0] + 1}; give a higher t, or keep "
+                "more"
+            )
+        return type(self)(kept)
+
     def position_of(self, paper_t: int) -> int:
         """Return the position of the state whose t is nearest; of two equally near, the noisier."""
         return min(range(len(self.paper_t)), key=lambda k: abs(self.paper_t[k] - paper_t))

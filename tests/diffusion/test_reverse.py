@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffusion import noise
 from diffusion.guidance import Conditioning
 from diffusion.process import Process
-from diffusion.reverse import remember, sample, step
+from diffusion.reverse import Known, remember, sample, step, with_known
 from diffusion.sampler_table import HISTORY, StepCoefficients
 from diffusion.samplers import ddim, ddpm, dpmpp, ipndm, make_table, unipc
 from diffusion.spacing import SamplerName
-from tests.diffusion.chain import FULL, SHAPE, SHORT, draw
+from tests.diffusion.chain import FULL, SHAPE, SHORT, T, draw
 
 
 def test_the_estimate_is_clipped_before_the_mean_is_formed(process: Process) -> None:
@@ -170,3 +171,56 @@ def test_the_loop_gives_each_step_what_the_steps_before_remember(
             expected = expected + c_h * m
         torch.testing.assert_close(after.x_t, expected.float())
         history.insert(0, (c.p_x * now.x_t + c.p_0 * now.x_0_hat).float())
+
+
+def test_rows_that_are_not_clipped_share_a_batch_with_others_that_are(process: Process) -> None:
+    rows = torch.stack([ddpm(process, FULL).rows[10], ddim(process, SHORT).rows[1]])
+    x_t, eps = (3 * draw(2, *SHAPE, seed=s).float() for s in range(2))
+    limits = torch.tensor([1.0, torch.inf])[:, None, None, None]
+    together = step(x_t, eps, (), None, rows, limits)
+    for i, clip in enumerate((1.0, None)):
+        one = slice(i, i + 1)
+        alone = step(x_t[one], eps[one], (), None, rows[one], clip)
+        assert_same_bytes(together.x_prev[one], alone.x_prev)
+        assert_same_bytes(together.x_0_hat[one], alone.x_0_hat)
+
+
+def test_a_row_without_a_known_part_keeps_its_bytes_beside_one_that_has_it(
+    process: Process,
+) -> None:
+    rows = torch.stack([ddpm(process, FULL).rows[17], ddim(process, SHORT).rows[2]])
+    x_t, eps, x_0, w = (draw(2, *SHAPE, seed=s).float() for s in range(4))
+    x_next = step(x_t, eps, (), torch.zeros_like(x_t), rows).x_prev
+    mask = torch.ones(2, 1, *SHAPE[1:])
+    mask[0, :, :2] = 0
+    mask[0, :, 2] = 0.25
+    found = with_known(x_next, Known(x_0, mask), w, rows)
+    assert_same_bytes(found[1], x_next[1])
+    c = StepCoefficients.of(rows[:1].double())
+    t = FULL[T - 1 - 17].item() - 1  # that of the next state
+    a, b = process.alpha_bar[t].sqrt().item(), (1 - process.alpha_bar[t]).sqrt().item()
+    assert c.k_0.item() == pytest.approx(a) and c.k_z.item() == pytest.approx(b)
+    drawn = a * x_0[0] + b * w[0]  # eq. 4
+    torch.testing.assert_close(found[0, :, :2], drawn[:, :2])
+    mixed = 0.25 * x_next[0, :, 2] + 0.75 * drawn[:, 2]
+    torch.testing.assert_close(found[0, :, 2], mixed)
+    assert torch.equal(found[0, :, 3], x_next[0, :, 3])
+
+
+def test_the_known_part_has_a_stream_of_noise_of_its_own(process: Process) -> None:
+    table, one = make_table(process, "ddpm", 5), torch.tensor([3])
+    x_0, mask = torch.zeros(1, *SHAPE), torch.zeros(1, 1, *SHAPE[1:])
+    states = list(
+        sample(network, table, one, one, SHAPE, Conditioning(None), known=Known(x_0, mask))
+    )
+    for k, state in enumerate(states[1:]):
+        w = noise.normal(one, one, torch.tensor([noise.KNOWN + k + 1]), SHAPE)
+        sigma = (1 - process.alpha_bar[state.t - 1]).sqrt().float() if state.t else 0.0
+        torch.testing.assert_close(state.x_t, sigma * w)
+
+
+def test_a_chain_begins_where_it_is_told_to(process: Process) -> None:
+    table, one = make_table(process, "ddim", 3), torch.tensor([0])
+    start = draw(1, *SHAPE).float()
+    first, *_ = sample(network, table, one, one, SHAPE, Conditioning(None), start=start)
+    assert torch.equal(first.x_t, start)

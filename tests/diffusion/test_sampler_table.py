@@ -46,3 +46,15 @@ def test_what_is_left_out_is_zero_and_a_step_remembers_x_0_hat(process: Process)
 def test_it_knows_the_last_draw_of_noise_that_a_sample_needs(process: Process) -> None:
     assert ddpm(process, SHORT).last_draw == 5, "the last of the six steps adds none"
     assert ddim(process, SHORT).last_draw == 0
+
+
+def test_it_knows_the_t_of_each_state_and_the_marginal_that_a_step_leads_to(
+    process: Process,
+) -> None:
+    table = ddim(process, SHORT)
+    assert table.paper_t == (1000, 641, 335, 334, 101, 1, 0)
+    assert table.steps_within(641, 334) == {1, 2, 3}
+    alpha_bar = [process.alpha_bar[t - 1].item() if t else 1.0 for t in table.paper_t[1:]]
+    c = table.coefficients
+    np.testing.assert_allclose(c.k_0.square(), alpha_bar, rtol=1e-12)
+    np.testing.assert_allclose((c.k_0.square() + c.k_z.square()), 1, rtol=1e-12)

@@ -137,3 +137,11 @@ def test_defaults() -> None:
     assert [default_steps(name, 10) for name in get_args(SamplerName)] == [10] * 5
     assert default_variance("fixed_large", 1000, 1000) == "fixed_large"
     assert default_variance("fixed_large", 999, 1000) == "fixed_small"
+
+
+def test_a_chain_may_begin_below_the_noise() -> None:
+    spacing = Spacing.even(1000, 4)
+    assert spacing.up_to(1000) == spacing
+    assert spacing.up_to(750).paper_t == spacing.up_to(999).paper_t == (750, 500, 250, 0)
+    with pytest.raises(ValueError, match="the chain's lowest kept timestep is 250; give a higher"):
+        spacing.up_to(249)
