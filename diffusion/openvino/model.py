@@ -17,7 +17,7 @@ from torch.jit._trace import TracerWarning
 from diffusion.config import Precision
 from diffusion.devices import has_bfloat16
 from diffusion.file_cache import FileCache
-from diffusion.openvino.cache import NetworkCache
+from diffusion.openvino.cache import Convert, NetworkCache
 from diffusion.openvino.fusion import merge_norms, merge_time_projections, merge_upsamplers
 from diffusion.openvino.part import Part
 from diffusion.openvino.precise import keep_first_layers
@@ -64,11 +64,12 @@ class CompiledModel:
         threads: int,
         precision: Precision = "float32",
         cache: str | None = None,
+        convert: Convert | None = None,
     ) -> None:
         """Compile in a precision; `self.precision` is that, or float32 where bfloat16 proves to be
         too far from it. `cache` is the folder for what OpenVINO makes of the network; None: in the
-        user's cache folder; empty: nothing is kept. Raises ImportError where OpenVINO is not
-        installed."""
+        user's cache folder; empty: nothing is kept. `convert` makes OpenVINO's graph of it, by
+        default `converted`. Raises ImportError where OpenVINO is not installed."""
         # Without this module OpenVINO's converter does not report its use over the network.
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
         self.threads = threads
@@ -76,7 +77,7 @@ class CompiledModel:
         self._model = model
         self._parts: dict[int, list[Part]] = {}
         self._compiling = threading.Lock()
-        self._cache = NetworkCache(model, converted, FileCache.at(cache, "openvino"))
+        self._cache = NetworkCache(model, convert or converted, FileCache.at(cache, "openvino"))
         self._form = self._nearest(precision)
 
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
