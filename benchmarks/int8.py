@@ -34,6 +34,7 @@ from benchmarks.quantised import in_int8
 from benchmarks.tables import Cell, markdown
 from diffusion.checkpoint import Checkpoint
 from diffusion.commands.evaluate import data_of
+from diffusion.config import Precision
 from diffusion.cores import available_cores
 from diffusion.data import datasets
 from diffusion.evaluation import evaluate, features
@@ -55,7 +56,7 @@ def compiled(checkpoint: Checkpoint, form: str, threads: int) -> CompiledModel:
 
     Raises RuntimeError where the processor, or what the network computes, does not allow it.
     """
-    precision = "float32" if form == "float32" else "bfloat16"
+    precision: Precision = "float32" if form == "float32" else "bfloat16"
     convert = in_int8(checkpoint) if form == "int8" else None
     made = CompiledModel(checkpoint.eps_model(), threads, precision, cache="", convert=convert)
     if made.precision != precision:
