@@ -31,8 +31,8 @@ OPEN = {
 """Paths that need no API key unless their part of the server is one of `settings.protected`, which
 probes never are. A longer path that ends with a slash stands for all that is below it. Every other
 path needs a key where the server has keys."""
-READS = ("GET", "HEAD", "OPTIONS")
-"""The methods for which that holds: what changes something needs a key."""
+CHANGES = ("DELETE", "POST")
+"""Methods with which a path below /models/ needs a key."""
 PAGES = ("page", "docs")
 BROWSERS = 'Basic realm="ddpm", charset="UTF-8"'
 """The challenge on which a browser asks its user for a password, which is then the key. It comes
@@ -62,8 +62,9 @@ class Door:
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
-        is_read = scope["method"] in READS
-        part = _part(scope["path"].removeprefix(scope.get("root_path", ""))) if is_read else None
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        is_change = path.startswith("/models/") and scope["method"] in CHANGES
+        part = None if is_change else _part(path)
         if part != PROBES:  # whose callers know the server by any name
             check_host(headers, self._hosts, self._own_names)
             check_origin(scope["method"], headers, self._origins)

@@ -111,6 +111,20 @@ def test_what_tells_no_secret_is_open_unless_it_is_protected(path: str) -> None:
     assert str(problem.headers).count("Basic realm=") == is_page
 
 
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_models_are_shown_to_everybody_and_changed_with_a_key(method: str) -> None:
+    door = make(**KEYED, root_path="/below")
+    for path in ("/models", "/models/mnist"):
+        assert knock(door, path, method="GET")
+        assert refused(make(**KEYED, protect="model"), path, method="GET").status == 401
+    for path in ("/models/mnist", "/below/models/mnist"):
+        asked = {"method": method, "root_path": path.partition("/models")[0]}
+        assert refused(door, path, **asked).status == 401
+        assert refused(door, path, basic(f"anybody:{ALICE}"), **asked).status == 401
+        assert knock(door, path, bearer(ALICE), **asked)
+    assert knock(door, "/models/mnist", method="PUT"), "which is no method of it"
+
+
 def test_a_browsers_password_opens_pages_and_nothing_that_makes_anything() -> None:
     door = make(**KEYED, protect="page,docs")
     for path in ("/", "/playground/main.js", "/docs"):
