@@ -1,4 +1,4 @@
-"""The process in diffusers' words and back; checkpoint/test_saving holds it against diffusers itself."""
+"""The process in diffusers' words and back; checkpoint/test_saving.py compares with diffusers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The diffusers folder: both layouts, old names, and every refusal with its reason."""
+"""Opening a checkpoint: every refusal with its reason, and what tells one model from another."""
 
 import dataclasses
 import hashlib
@@ -11,70 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler
 from safetensors.torch import load_file, save_file
 
-from diffusion.checkpoint import (
-    WEIGHTS,
-    Checkpoint,
-    CheckpointError,
-    open_checkpoint,
-    save_checkpoint,
-)
+from diffusion.checkpoint import WEIGHTS, CheckpointError, open_checkpoint, save_checkpoint
 from diffusion.config import ProcessConfig
 from diffusion.model_card import ModelCard
-from diffusion.process import Process
+from tests.diffusion.checkpoint.folders import edit
 from tests.tiny import save_tiny
-
-
-def edit(path: Path, **fields: Any) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
-
-
-def flatten(folder: Path) -> None:
-    """The layout of the first DDPM releases: all files at the root."""
-    for part in ("unet", "scheduler"):
-        for path in (folder / part).iterdir():
-            path.rename(folder / path.name)
-        (folder / part).rmdir()
-
-
-def output(checkpoint: Checkpoint) -> torch.Tensor:
-    x_t = torch.linspace(-1, 1, 128).reshape(2, *checkpoint.unet.image_shape)
-    made: torch.Tensor = checkpoint.load()(x_t, torch.tensor([0, 40]))
-    return made
-
-
-def test_the_flat_layout_loads_too(tmp_path: Path) -> None:
-    folder = save_tiny(tmp_path / "tiny")
-    expected = output(open_checkpoint(folder))
-    flatten(folder)
-    assert torch.equal(output(open_checkpoint(folder)), expected)
-
-
-def test_old_attention_names_load_too(tmp_path: Path) -> None:
-    folder = save_tiny(tmp_path / "tiny")
-    expected = output(open_checkpoint(folder))
-    weights = folder / "unet" / WEIGHTS
-    renamed = {}
-    for name, tensor in load_file(weights).items():
-        for new, old in (
-            ("to_q", "query"),
-            ("to_k", "key"),
-            ("to_v", "value"),
-            ("to_out.0", "proj_attn"),
-        ):
-            name = name.replace(f".{new}.", f".{old}.")
-        renamed[name] = tensor
-    assert any("proj_attn" in name for name in renamed)
-    save_file(renamed, weights)
-    assert torch.equal(output(open_checkpoint(folder)), expected)
-
-
-def test_it_knows_the_hash_of_the_weights(tmp_path: Path) -> None:
-    folder = save_tiny(tmp_path / "tiny")
-    content = (folder / "unet" / WEIGHTS).read_bytes()
-    assert open_checkpoint(folder).sha256 == hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -126,52 +69,6 @@ def test_a_folder_without_a_card_works(tmp_path: Path) -> None:
     opened = open_checkpoint(folder)
     assert (opened.name, opened.classes) == ("plain", ("0", "1", "2"))
     assert opened.card.null_label is None
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"variance_type": "fixed_large", "clip_sample": False},
-        {"beta_schedule": "squaredcos_cap_v2"},
-        {"beta_schedule": "scaled_linear", "beta_start": 0.001, "beta_end": 0.03},
-        {"num_train_timesteps": 500, "beta_end": 0.04, "clip_sample_range": 2.0},
-        {"prediction_type": "v_prediction"},
-        {"prediction_type": "sample", "beta_schedule": "squaredcos_cap_v2"},
-        {"trained_betas": [0.1, 0.2, 0.9999], "num_train_timesteps": 3},
-        {"beta_schedule": "sigmoid"},
-        {"beta_schedule": "laplace"},
-        {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"},
-        {"rescale_betas_zero_snr": True, "prediction_type": "sample", "beta_schedule": "sigmoid"},
-    ],
-    ids=str,
-)
-@pytest.mark.filterwarnings("ignore:the process does not end in noise")
-def test_every_scheduler_we_know_comes_from_diffusers_and_goes_back(
-    options: dict[str, Any], tmp_path: Path
-) -> None:
-    folder = save_tiny(tmp_path / "tiny")
-    theirs = DDPMScheduler(**options)
-    theirs.save_pretrained(folder / "scheduler")
-    opened = open_checkpoint(folder)
-    alpha_bar = Process.from_config(opened.process).alpha_bar
-    torch.testing.assert_close(alpha_bar, theirs.alphas_cumprod.double(), rtol=1e-3, atol=1e-7)
-    save_checkpoint(tmp_path / "again", opened.load(), opened.process, opened.card)
-    back = DDPMPipeline.from_pretrained(tmp_path / "again").scheduler
-    for field in ("variance_type", "clip_sample", "clip_sample_range", "prediction_type"):
-        assert back.config[field] == theirs.config[field]
-    torch.testing.assert_close(back.betas, theirs.betas, rtol=1e-5, atol=1e-9)
-
-
-def test_a_schedule_that_diffusers_has_no_name_for_goes_there_as_its_table(tmp_path: Path) -> None:
-    model = open_checkpoint(save_tiny(tmp_path / "tiny")).load()
-    process = ProcessConfig(50, "log_snr", log_snr_max=11.0)
-    save_checkpoint(tmp_path / "even", model, process, ModelCard())
-    wanted = Process.from_config(process)
-    theirs = DDPMPipeline.from_pretrained(tmp_path / "even").scheduler
-    torch.testing.assert_close(theirs.betas.double(), wanted.beta, rtol=1e-6, atol=0)
-    back = Process.from_config(open_checkpoint(tmp_path / "even").process)
-    assert torch.equal(back.beta, wanted.beta)
 
 
 def truncate(folder: Path) -> None:
@@ -265,12 +162,6 @@ def test_a_checkpoint_that_cannot_be_used_is_refused_with_the_reason(
     with pytest.raises(CheckpointError, match=reason) as error:
         open_checkpoint(folder)
     assert str(folder) in str(error.value), "the message names the file"
-
-
-def test_other_users_can_read_a_checkpoint(tmp_path: Path) -> None:
-    folder = save_tiny(tmp_path / "tiny")
-    for path in (folder, *folder.rglob("*")):
-        assert path.stat().st_mode & 0o444 == 0o444, path
 
 
 def test_a_network_is_checked_and_loaded_without_torchs_compiler(tmp_path: Path) -> None:
