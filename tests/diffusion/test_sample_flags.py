@@ -1,0 +1,69 @@
+"""The flags of `ddpm sample`, parsed."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from diffusion import sample_flags
+from diffusion.spacing import SamplerName
+
+
+def parse(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    sample_flags.add_images(parser)
+    sample_flags.add_chain(parser)
+    return parser.parse_args(words)
+
+
+def test_without_flags_it_is_sixteen_images_of_algorithm_2() -> None:
+    assert vars(parse()) == {
+        "out": Path("samples.png"), "force": False, "n": 16, "label": None, "seed": 0,
+        "first_index": 0, "sampler": "ddpm", "steps": None, "spacing": "even", "eta": 0.0,
+        "variance": None, "guidance": 0.0, "guidance_interval": None,
+    }  # fmt: skip
+
+
+def test_a_label_is_for_all_images_or_one_for_each() -> None:
+    assert parse("--label", "3").label == [3]
+    assert parse("--label", "3", "1", "--n", "2").label == [3, 1]
+
+
+def test_a_list_of_timesteps_takes_the_place_of_a_spacing() -> None:
+    assert parse("--spacing", "1000,500,100").spacing == (1000, 500, 100)
+    assert parse("--spacing", "tuned").spacing == "tuned"
+
+
+def test_guidance_may_have_an_interval() -> None:
+    assert parse("--guidance-interval", "800", "200").guidance_interval == [800, 200]
+
+
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_every_sampler_can_be_named(name: str) -> None:
+    assert parse("--sampler", name).sampler == name
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--sampler=plms"], "argument --sampler: invalid choice: 'plms'"),
+        (["--variance=learned"], "argument --variance: invalid choice: 'learned'"),
+        (["--spacing=odd"], "argument --spacing: 'odd' is none of even"),
+        (["--guidance-interval", "5"], "argument --guidance-interval: expected 2 arguments"),
+        (["--n=many"], "argument --n: invalid int value: 'many'"),
+    ],
+)
+def test_a_value_that_is_none_is_named_with_its_flag(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(*words)
+    assert said in capsys.readouterr().err
+
+
+def test_help_needs_no_pytorch() -> None:
+    check = "import sys, diffusion.sample_flags; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check]).returncode == 0
