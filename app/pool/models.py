@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from app.pool.errors import CannotLoad, NotReady
 from app.pool.loads import SAME, TRIES
-from app.pool.memory import Holder, mib, victims
+from app.pool.memory import Memory
 from app.pool.registry import Entry, Registry
 from app.pool.version import Source, Version
 from app.wire.messages import Loaded, ModelInfo, Unusable
@@ -46,7 +46,7 @@ class Models(Registry):
         super().__init__()
         self.on_news: Callable[[], None] = lambda: None  # called when a model can be used or not
         self._max_batch = max_batch
-        self._max_bytes = max_bytes
+        self._memory = Memory(self, max_bytes)
         self._max_names = max_names
         self._on_unusable = on_unusable
         self._numbers = itertools.count(1)
@@ -167,8 +167,9 @@ class Models(Registry):
         version.load_seconds, version.loaded_at = loaded.seconds, time.monotonic()
         version.memory_bytes = max(loaded.memory_bytes, version.memory_bytes or 0)
         version.failure, version.failures = None, 0
-        if self._max_bytes and version.memory_bytes > self._max_bytes:
-            self._fail(version, self._too_large(version))
+        never = self._memory.refusal(version, is_loaded=True)
+        if never is not None:
+            self._fail(version, never)
             return
         entry = self._entries[version.name]
         entry.loads += 1
@@ -238,51 +239,17 @@ class Models(Registry):
     def _make_room(self, version: Version | None) -> bool:
         """Unload models that nobody needs now, until there is room for a version, or, for None, no
         more is taken than may be; is there room? A version that can never have it fails."""
-        if not self._max_bytes:
-            return True
-        size = 0 if version is None else version.least_bytes
-        holders = [
-            Holder(held.key, held.least_bytes, held.used_at or 0.0, self._may_go(held, version))
-            for held in self.all_versions()
-            if held is not version and self.is_wanted(held)
-        ]
-        found = victims(holders, size, self._max_bytes)
+        never = None if version is None else self._memory.refusal(version)
+        if version is not None and never is not None:
+            self._fail(version, never)
+            return False
+        found = self._memory.victims(version)
         if found and any(map(self.is_being_loaded, self.all_versions())):
             return False  # who makes room is chosen when that load is done
-        for held in [held for held in self.all_versions() if held.key in (found or ())]:
+        for held in found or ():
             log.info("model %s is unloaded: others need its memory", held.name)
             self._unload(held)
-        if found is None and version is not None:
-            self._check_possible(version)
         return found is not None
-
-    def _check_possible(self, version: Version) -> None:
-        """Fail a version for which there will never be room."""
-        entry = self._entries[version.name]
-        if version.least_bytes > self._max_bytes:
-            self._fail(version, self._too_large(version))
-        elif entry.replacement is version:
-            old = entry.version
-            if version.least_bytes + old.least_bytes > self._max_bytes and self.is_wanted(old):
-                beside = f"{mib(old.least_bytes)} of the version that it is to replace"
-                reason = f"{self._too_large(version)}, beside the {beside}: unload that before"
-                self._fail(version, reason)
-
-    def _may_go(self, held: Version, version: Version | None) -> bool:
-        """May a loaded version be unloaded now to make room for another?"""
-        if held.users or self.state(held) != "ready":
-            return False
-        if version is None:
-            return True
-        if self._entries[version.name].version is held:  # it serves until its replacement does
-            return False
-        return not self.is_for_jobs(held) or self.has_had_its_time(held)
-
-    def _too_large(self, version: Version) -> str:
-        return (
-            f"it takes {mib(version.least_bytes)} of memory, and --model-memory is "
-            f"{mib(self._max_bytes)}"
-        )
 
     def _unload(self, version: Version) -> None:
         for engine in self.engines:
