@@ -13,15 +13,16 @@ into tails that are beyond float32.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from diffusion import noise
+from diffusion.clip import clipped
 from diffusion.config import Variance
 from diffusion.guidance import Model
 from diffusion.process import Process
@@ -73,9 +74,10 @@ class Reverse:
 
 
 class Term(NamedTuple):
-    """One term of the bound for each image, and what the network made of x_t; all float64."""
+    """One term of the bound for each image, x_t, and what the network made of it; all float64."""
 
     nats: Tensor  # (B,)
+    x_t: Tensor  # (B,C,H,W)
     x_0_hat: Tensor  # (B,C,H,W), clipped
     eps_hat: Tensor  # (B,C,H,W)
 
@@ -188,32 +190,39 @@ def compare(reverse: Reverse, x_0: Tensor, x_t: Tensor, t: Tensor, out: Tensor) 
     if bool(last.any()):
         decoder = -discretized_gaussian_log_likelihood(x_0, x_0_hat, log_variance)
         kl = torch.where(last[:, None, None, None], decoder, kl)
-    return Term(kl.sum(dim=(1, 2, 3)), x_0_hat, eps_hat)
+    return Term(kl.sum(dim=(1, 2, 3)), x_t, x_0_hat, eps_hat)
 
 
-def clipped(x_0_hat: Tensor, limit: float) -> Tensor:
-    """Limit x_0_hat to +-limit, with a gradient that still reaches values beyond.
+class Draw(NamedTuple):
+    """A term of each image that was computed for a part of the chain."""
 
-    The gradient is that of the clipped value, so that a wrong x_0_hat finds its way back. Only what
-    would push a value further out is dropped: the decoder would do that without end, since the
-    further out the mean, the more of its mass lies in the outermost bin.
+    t: Tensor  # (B,) the code's; may differ from image to image
+    weight: int | float  # how many terms of the chain it stands for
+    eps: Tensor  # (B,C,H,W)
+    term: Term
+
+
+@torch.no_grad()
+def draws(
+    reverse: Reverse,
+    x_0: Tensor,
+    label: Tensor | None,
+    chosen: Iterable[tuple[Tensor, int | float]],
+    *,
+    seed: int = 0,
+    first_index: int = 0,
+) -> Iterator[Draw]:
+    """Compute the terms of images x_0 (B,C,H,W) at each chosen t (B,), with its weight, one after
+    the other: one call of the network for each.
+
+    Image b's draw at t is a function of (seed, first_index + b, t), whatever its batch.
     """
-    made: Tensor = _Clip.apply(x_0_hat, limit)  # type: ignore[no-untyped-call]
-    return made
-
-
-class _Clip(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, limit: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.limit = limit
-        return x.clamp(-limit, limit)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors
-        outwards = ((x > ctx.limit) & (gradient < 0)) | ((x < -ctx.limit) & (gradient > 0))
-        return gradient.masked_fill(outwards, 0.0), None
+    B, *shape = x_0.shape  # shape is (C,H,W)
+    indices = torch.arange(first_index, first_index + B, device=x_0.device)
+    seeds = torch.full_like(indices, seed)
+    for t, weight in chosen:
+        eps = noise.normal(seeds, indices, t + 1, tuple(shape))  # draw 0 would be a sample's x_T
+        yield Draw(t, weight, eps, term(reverse, x_0, t, eps, label))
 
 
 @torch.no_grad()
@@ -234,18 +243,17 @@ def bound(
     of the part; the others are 0. Sums over the chain, and means over many images, are then right
     but for noise.
 
-    Image b's draw at t is a function of (seed, first_index + b, t), whatever its batch. `on_step`
-    is called after each call of the network, for a progress bar.
+    Image b's draws are those of `draws`. `on_step` is called after each call of the network, for a
+    progress bar.
     """
-    B, *shape = x_0.shape  # shape is (C,H,W)
+    B, S = len(x_0), reverse.process.num_timesteps
     indices = torch.arange(first_index, first_index + B, device=x_0.device)
-    seeds = torch.full_like(indices, seed)
-    S = reverse.process.num_timesteps
     # nats, x_0_mse and eps_mse of every image at every t; terms that are not computed stay 0
     columns = torch.zeros(3, B, S, dtype=torch.float64, device=x_0.device)
-    for t, weight in _chosen(indices, S, num_terms or S, seed):
-        eps = noise.normal(seeds, indices, t + 1, tuple(shape))  # draw 0 would be a sample's x_T
-        made = term(reverse, x_0, t, eps, label)
+    chosen = spread_over_chain(indices, S, num_terms or S, seed)
+    for t, weight, eps, made in draws(
+        reverse, x_0, label, chosen, seed=seed, first_index=first_index
+    ):
         x_0_mse = (made.x_0_hat - x_0).square().mean(dim=(1, 2, 3))
         eps_mse = (made.eps_hat - eps).square().mean(dim=(1, 2, 3))
         values = torch.stack([made.nats, x_0_mse, eps_mse]).double() * weight
@@ -253,13 +261,14 @@ def bound(
         columns.scatter_(2, t.expand(3, B)[:, :, None], values[:, :, None])
         on_step()
     nats, x_0_mse, eps_mse = columns
-    return BoundTerms(prior(reverse.process, x_0), nats, x_0_mse, eps_mse, math.prod(shape))
+    return BoundTerms(prior(reverse.process, x_0), nats, x_0_mse, eps_mse, x_0[0].numel())
 
 
-def _chosen(
+def spread_over_chain(
     indices: Tensor, num_timesteps: int, num_terms: int, seed: int
 ) -> Iterator[tuple[Tensor, int | float]]:
-    """Yield the t (B,) at which each image's terms are computed, and how much they count."""
+    """Yield the t (B,) at which the terms of images with these indices are computed, and how much
+    they count."""
     # The decoder's term always: it is about half of the bound (section 4.3)
     yield torch.zeros_like(indices), 1
     # 1..S-1 in equal parts, one t from each: so the terms of an image are spread over the chain
