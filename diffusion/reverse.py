@@ -117,7 +117,6 @@ def sample(
     shape: tuple[int, int, int],
     condition: Conditioning,
     clip: float | None = 1.0,
-    *,
     start: Tensor | None = None,
     known: Known | None = None,
 ) -> Iterator[State]:

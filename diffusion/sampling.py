@@ -14,15 +14,17 @@ from diffusion.bfloat16 import in_bfloat16
 from diffusion.checkpoint import Checkpoint, open_checkpoint
 from diffusion.config import Precision, PrecisionName, RuntimeName, Variance
 from diffusion.devices import pick_device, total_memory
+from diffusion.editing import Mask, Samples, Start, Wanted, begin
 from diffusion.guidance import Conditioning, Model
 from diffusion.labels import Labels, check_interval
 from diffusion.openvino.model import CompiledModel
 from diffusion.precision import choose_precision
 from diffusion.process import Process
+from diffusion.repaint import repaint
 from diffusion.reverse import sample
 from diffusion.sampler_table import SamplerTable
 from diffusion.samplers import make_table
-from diffusion.schedules import has_zero_snr
+from diffusion.schedules import has_zero_snr, make_beta
 from diffusion.spacing import (
     SamplerName,
     Spacing,
@@ -129,10 +131,12 @@ class Request:
     variance: Variance | None = None  # of ddpm
     guidance: float = 0.0  # strength w; 0: none
     guidance_interval: tuple[int, int] | None = None  # guided from t_high to t_low, the paper's t
+    start: Start | None = None  # where chains begin; None: at noise
+    mask: Mask | None = None  # which part of the start's picture is kept
 
     def check(self, checkpoint: Checkpoint) -> None:
-        """Raise RequestError or LabelError, which name the field, where this asks for what
-        `checkpoint`, or the sampler, does not have."""
+        """Raise RequestError, LabelError or StartError, which name the field, where this asks for
+        what `checkpoint`, or the sampler, does not have."""
         T = checkpoint.process.num_timesteps
         try:
             check_sampler(self.sampler, zero_snr=has_zero_snr(checkpoint.process))
@@ -159,22 +163,43 @@ class Request:
         for name, value, owner in (("eta", self.eta, "ddim"), ("variance", self.variance, "ddpm")):
             if value and self.sampler != owner:
                 raise _refused(name, value, f"it applies to {owner}, not to {self.sampler}")
-        _labels(checkpoint, self)
+        network_labels(checkpoint, self.labels, self.n, self.guidance)
+        self._check_start(checkpoint)
         self._check_chain(checkpoint)
         if self.guidance_interval is not None:
             check_interval(self.guidance_interval, self.guidance, T)
 
+    def _check_start(self, checkpoint: Checkpoint) -> None:
+        wanted = Wanted(
+            self.n,
+            checkpoint.unet.image_shape,
+            checkpoint.process.num_timesteps,
+            is_deterministic=self.sampler != "ddpm" and self.eta == 0,
+            has_mask=self.mask is not None,
+        )
+        if self.start is not None:
+            self.start.check(wanted)
+        if self.mask is not None:
+            self.mask.check(self.start, self.sampler, wanted)
+
     def _check_chain(self, checkpoint: Checkpoint) -> None:
         least = checkpoint.unet.min_timestep
-        if least == 0:
+        if least == 0 and self.start is None:
             return
-        alpha_bar = Process.from_config(checkpoint.process).alpha_bar.tolist()
-        tuned = checkpoint.card.tuned
-        spacing = kept_timesteps(self.spacing, self.num_steps, self.sampler, alpha_bar, tuned)
+        alpha_bar = torch.cumprod(1 - make_beta(checkpoint.process), dim=0).tolist()
+        spacing = self._kept(alpha_bar, checkpoint.card.tuned)
         try:
             check_chain(spacing, least)
         except ValueError as error:
             raise _refused("spacing", self.spacing, str(error)) from None
+        if self.start is not None:
+            spacing = self.start.spacing(spacing)
+        if self.mask is not None:
+            self.mask.check_steps(len(spacing))
+
+    def _kept(self, alpha_bar: list[float], tuned: Tuned) -> Spacing:
+        """The timesteps that a chain from T on keeps."""
+        return kept_timesteps(self.spacing, self.num_steps, self.sampler, alpha_bar, tuned)
 
     def table(self, process: Process, trained: Variance, tuned: Tuned) -> SamplerTable:
         """Make the sampler asked for; `trained` is the checkpoint's variance, `tuned` the lists on
@@ -182,11 +207,14 @@ class Request:
 
         Raises ValueError naming the field that is out of range.
         """
-        T = process.num_timesteps
-        alpha_bar = process.alpha_bar.tolist()
-        spacing = kept_timesteps(self.spacing, self.num_steps, self.sampler, alpha_bar, tuned)
-        variance = self.variance or default_variance(trained, len(spacing), T)
-        return make_table(process, self.sampler, spacing, eta=self.eta, variance=variance)
+        spacing = self._kept(process.alpha_bar.tolist(), tuned)
+        variance = self.variance or default_variance(trained, len(spacing), process.num_timesteps)
+        if self.start is not None:
+            spacing = self.start.spacing(spacing)
+        table = make_table(process, self.sampler, spacing, eta=self.eta, variance=variance)
+        if self.mask is None:
+            return table
+        return repaint(table, process, self.mask.resamplings, self.mask.jump)
 
 
 def generate(source: Source, request: Request, batch_size: int = 64) -> Tensor:
@@ -223,29 +251,36 @@ def batches(
     """
     checkpoint = source.checkpoint
     table = request.table(source.process, checkpoint.process.variance, checkpoint.card.tuned)
-    labels = _labels(checkpoint, request)
+    labels = network_labels(checkpoint, request.labels, request.n, request.guidance)
     shape, clip = checkpoint.unet.image_shape, checkpoint.process.clip
     interval = request.guidance_interval
     steps = None if interval is None else table.steps_within(*interval)
-    for start in range(0, request.n, batch_size):
-        stop = min(start + batch_size, request.n)
-        indices = torch.arange(start, stop, device=source.device) + request.first_index
-        label = None if labels is None else labels[start:stop].to(source.device)
+    for first in range(0, request.n, batch_size):
+        stop = min(first + batch_size, request.n)
+        indices = torch.arange(first, stop, device=source.device) + request.first_index
+        label = None if labels is None else labels[first:stop].to(source.device)
         condition = Conditioning(label, request.guidance, checkpoint.card.null_label, steps)
         seeds = torch.full_like(indices, request.seed)
-        for state in sample(source.model, table, seeds, indices, shape, condition, clip):
-            on_rows((stop - start) * (state.t > 0))
+        if request.start is not None and request.start.shares_noise:
+            indices = torch.zeros_like(indices)
+        samples = Samples(slice(first, stop), seeds, indices)
+        begun = begin(request.start, request.mask, source.process, int(table.t[0]), samples)
+        for state in sample(source.model, table, seeds, indices, shape, condition, clip, *begun):
+            on_rows((stop - first) * (state.t > 0))
         yield state.x_t.cpu()
 
 
-def _labels(checkpoint: Checkpoint, request: Request) -> Tensor | None:
-    """What the network is told, (n,) int64; None for unconditional models. Raises LabelError."""
+def network_labels(
+    checkpoint: Checkpoint, labels: list[int] | None, n: int, guidance: float = 0.0
+) -> Tensor | None:
+    """Return what the network is told for each of n images, (n,) int64: `labels` has one for all,
+    or n of them; None for unconditional models. Raises LabelError."""
     known = Labels(len(checkpoint.classes), checkpoint.card.null_label)
-    match request.labels:
+    match labels:
         case [one_for_all]:
-            each = known.for_each(one_for_all, request.n, request.guidance)
-        case labels:
-            each = known.for_each(labels, request.n, request.guidance)
+            each = known.for_each(one_for_all, n, guidance)
+        case _:
+            each = known.for_each(labels, n, guidance)
     told = known.for_network(each)
     return None if told is None else torch.tensor(told)
 
