@@ -1,5 +1,5 @@
-"""The commands that need no web server: data, init, train, sample, evaluate, tune, checkpoint,
-export and import.
+"""The commands that need no web server: data, init, train, sample, encode, bound, evaluate, tune,
+checkpoint, export and import.
 
 Only their flags are here, in `diffusion.flags` and `diffusion.sample_flags`, built without PyTorch,
 so that `--help` answers at once; what a command does is in `diffusion.commands`.
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, TextIO, get_args
 
 from diffusion import flags, sample_flags
+from diffusion.commands import later
 from diffusion.config import PrecisionName, RuntimeName
 from diffusion.importing.flags import add_projects
 from diffusion.training.errors import Interrupted, TrainingError
@@ -33,6 +34,8 @@ def add_commands(commands: Any) -> None:
     _add_init(commands)
     _add_train(commands)
     _add_sample(commands)
+    _add_encode(commands)
+    _add_bound(commands)
     _add_evaluate(commands)
     _add_tune(commands)
     _add_checkpoint_command(commands)
@@ -102,7 +105,7 @@ def _command(
 
 def _add_data(commands: Any) -> None:
     parser = _command(
-        commands, "data", _data,
+        commands, "data", later.data,
         "Show a data set as training will see it: splits, classes, sizes, what is left out.",
         "ddpm data photos/ --size 64 --grid sheet.png",
     )
@@ -111,7 +114,7 @@ def _add_data(commands: Any) -> None:
 
 def _add_init(commands: Any) -> None:
     parser = _command(
-        commands, "init", _init,
+        commands, "init", later.init,
         "Write a configuration to start from, fitted to a data set and this machine.",
         "ddpm init photos/ --out photos.toml",
     )
@@ -120,7 +123,7 @@ def _add_init(commands: Any) -> None:
 
 def _add_train(commands: Any) -> None:
     parser = _command(
-        commands, "train", _train,
+        commands, "train", later.train,
         "Train a model (Algorithm 1), or continue a run where it stopped.",
         "ddpm train configs/mnist.toml --out runs/mnist",
     )
@@ -129,20 +132,44 @@ def _add_train(commands: Any) -> None:
 
 def _add_sample(commands: Any) -> None:
     parser = _command(
-        commands, "sample", _sample,
+        commands, "sample", later.sample,
         "Generate images with Algorithm 2 or a faster sampler.",
         "ddpm sample mnist --n 10 --label 0 1 2 3 4 5 6 7 8 9 --sampler ddim --out digits.png",
     )
     _add_checkpoint(parser, nargs="?")  # a server may be asked for a model by another flag
     sample_flags.add_images(parser)
     sample_flags.add_chain(parser)
+    sample_flags.add_start(parser)
     _add_runtime(parser,
         "images made together: more take more memory (default: %(default)s)")
 
 
+def _add_encode(commands: Any) -> None:
+    parser = _command(
+        commands, "encode", later.encode,
+        "Encode pictures as x_t, from which DDIM makes them again.",
+        "ddpm encode mnist three.png --label 3 --out three.npz",
+    )
+    _add_checkpoint(parser)
+    sample_flags.add_encode(parser)
+    _add_runtime(parser,
+        "pictures encoded together: more take more memory (default: %(default)s)")
+
+
+def _add_bound(commands: Any) -> None:
+    parser = _command(
+        commands, "bound", later.bound,
+        "Measure how many bits a model needs for given pictures, term by term.",
+        "ddpm bound mnist three.png eight.png --label 3 8 --plot bound.png",
+    )
+    _add_checkpoint(parser)
+    sample_flags.add_bound(parser)
+    _add_runtime(parser, None)
+
+
 def _add_evaluate(commands: Any) -> None:
     parser = _command(
-        commands, "evaluate", _evaluate,
+        commands, "evaluate", later.evaluate,
         "Measure a model's likelihood bound and its samples, and write report.html.\n"
         "Run again with the same flags, it continues where it stopped.",
         "ddpm evaluate mnist --out reports/mnist --samples 500 --sampler ddpm ddim:50 dpmpp:20",
@@ -156,7 +183,7 @@ def _add_evaluate(commands: Any) -> None:
 
 def _add_tune(commands: Any) -> None:
     parser = _command(
-        commands, "tune", _tune,
+        commands, "tune", later.tune,
         "Find which timesteps chains of 4 to 20 steps should keep (GITS), for --spacing tuned.\n"
         "The lists are written on the checkpoint's model card.",
         "ddpm tune models/mine",
@@ -182,7 +209,7 @@ def _add_tune(commands: Any) -> None:
 
 def _add_checkpoint_command(commands: Any) -> None:
     parser = _command(
-        commands, "checkpoint", _checkpoint,
+        commands, "checkpoint", later.checkpoint,
         "Say what a checkpoint is, and whether and how it can be served, or why not.",
         "ddpm checkpoint mnist",
     )
@@ -193,7 +220,7 @@ def _add_checkpoint_command(commands: Any) -> None:
 
 def _add_export(commands: Any) -> None:
     parser = _command(
-        commands, "export", _export,
+        commands, "export", later.export,
         "Write a run's averaged weights (EMA), or another checkpoint, as a diffusers folder.",
         "ddpm export runs/mnist models/mine --name mine",
     )
@@ -212,7 +239,7 @@ def _add_export(commands: Any) -> None:
 
 def _add_import(commands: Any) -> None:
     parser = _command(
-        commands, "import", _import,
+        commands, "import", later.import_checkpoint,
         "Write a checkpoint of another project as a diffusers folder.\n"
         "`ddpm import PROJECT --help` has the flags of each.",
         "ddpm import pytorch-diffusion ema_diffusion_cifar10_model-790000.ckpt --out models/paper",
@@ -227,10 +254,10 @@ def _add_checkpoint(parser: argparse.ArgumentParser, nargs: str | None = None) -
         "on the Hugging Face Hub")
 
 
-def _add_runtime(parser: argparse.ArgumentParser, batch_size: str) -> None:
+def _add_runtime(parser: argparse.ArgumentParser, batch_size: str | None) -> None:
     """Add the flags that say what runs the network, where, and on how many images at once.
 
-    `batch_size` is the help of that flag.
+    `batch_size` is the help of that flag; None: the command has none.
     """
     group = parser.add_argument_group("what runs the network")
     flags.add_device(group)
@@ -241,63 +268,6 @@ def _add_runtime(parser: argparse.ArgumentParser, batch_size: str) -> None:
     add("--precision", default="auto", choices=get_args(PrecisionName),
         help="auto is bfloat16 where the processor multiplies that itself and the model's card "
         "says that it loses nothing, else float32 (default: %(default)s)")
-    add("--batch-size", type=int, default=64, metavar="COUNT", help=batch_size)
+    if batch_size is not None:
+        add("--batch-size", type=int, default=64, metavar="COUNT", help=batch_size)
     flags.add_cache(group)
-
-
-# fmt: on
-# Each imports what it runs, and PyTorch with it, only now.
-
-
-def _data(args: argparse.Namespace) -> None:
-    from diffusion.commands import data
-
-    data.run(args)
-
-
-def _init(args: argparse.Namespace) -> None:
-    from diffusion.commands import init
-
-    init.run(args)
-
-
-def _train(args: argparse.Namespace) -> None:
-    from diffusion.commands import train
-
-    train.run(args)
-
-
-def _sample(args: argparse.Namespace) -> None:
-    from diffusion.commands import sample
-
-    sample.run(args)
-
-
-def _evaluate(args: argparse.Namespace) -> None:
-    from diffusion.commands import evaluate
-
-    evaluate.run(args)
-
-
-def _tune(args: argparse.Namespace) -> None:
-    from diffusion.commands import tune
-
-    tune.run(args)
-
-
-def _checkpoint(args: argparse.Namespace) -> int:
-    from diffusion.commands import checkpoint
-
-    return checkpoint.run(args)
-
-
-def _export(args: argparse.Namespace) -> None:
-    from diffusion.commands import export
-
-    export.run(args)
-
-
-def _import(args: argparse.Namespace) -> None:
-    from diffusion.commands import import_checkpoint
-
-    import_checkpoint.run(args)

@@ -1,4 +1,4 @@
-"""The flags of `ddpm sample`: which images, and how each comes from noise.
+"""The flags of `ddpm sample`, which images and how each comes about, and of encode and bound.
 
 Built without PyTorch, so that `--help` answers at once; `diffusion.cli` has the commands.
 """
@@ -22,8 +22,8 @@ def add_images(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)")
     add("--force", action="store_true",
         help="replace the images that are there already (default: refuse to)")
-    add("--n", type=int, default=16, metavar="COUNT",
-        help="images to make (default: %(default)s)")
+    add("--n", type=int, metavar="COUNT",
+        help="images to make (default: 16, or as many as there are starts or weights, if several)")
     add("--label", type=int, nargs="+", metavar="LABEL",
         help="one label for all images, or one for each (default: no label)")
     add("--seed", type=int, default=0,
@@ -54,6 +54,92 @@ def add_chain(parser: argparse.ArgumentParser) -> None:
     add("--guidance-interval", type=int, nargs=2, metavar=("HIGH", "LOW"),
         help="guide only while t, counted from T down, is HIGH..LOW: elsewhere a step costs half "
         "(default: all the way)")
+
+
+def add_start(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say where the chains of `sample` begin."""
+    group = parser.add_argument_group("the start", "Where chains begin, in place of noise.")
+    add = group.add_mutually_exclusive_group().add_argument
+    add("--start-image", type=flags.path, nargs="+", metavar="PICTURE",
+        help="one picture for all images, or one for each, noised to --t (default: none)")
+    add("--start-images", type=flags.path, nargs=2, metavar="PICTURE",
+        help="between two pictures that are noised to --t alike, by --weights (default: none)")
+    add("--seeds", type=int, nargs=2, metavar="SEED",
+        help="between the noise of two seeds, by --weights; with a sampler that adds no noise "
+        "(default: none)")
+    add("--start-x-t", type=flags.path, metavar="FILE",
+        help="states in an .npz or .npy, as of ddpm encode (default: none)")
+    add = group.add_argument
+    add("--t", type=int,
+        help="t at which chains begin, 1..T; the higher, the less is left of a picture (default: T "
+        "with --mask, the file's with --start-x-t)")
+    add("--weights", type=float, nargs="+", metavar="W",
+        help="share 0..1 of the second: one for all images, or one for each, which then have the "
+        "same noise (default: 0.5)")
+    add("--resize", action="store_true",
+        help="scale pictures to the model's size, and cut them in the middle (default: refuse "
+        "others)")
+    group = parser.add_argument_group("the mask", "Keep a part of --start-image (RePaint).")
+    add = group.add_argument
+    add("--mask", type=flags.path, metavar="PICTURE",
+        help="white is made anew, black is kept, grey is mixed; with ddpm and ddim (default: none)")
+    add("--resamplings", type=int, metavar="R",
+        help="how often each part of the chain is made, 1..20: the more, the better the new part "
+        "fits (default: 1)")
+    add("--jump", type=int, metavar="J",
+        help="how many steps the chain goes back up for that (default: 10)")
+
+
+def add_encode(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `ddpm encode`."""
+    add = parser.add_argument_group("the pictures").add_argument
+    add("pictures", type=flags.path, nargs="+", metavar="PICTURE", help="pictures to encode")
+    add("--label", type=int, nargs="+", metavar="LABEL",
+        help="one label for all pictures, or one for each (default: no label)")
+    add("--resize", action="store_true",
+        help="scale pictures to the model's size, and cut them in the middle (default: refuse "
+        "others)")
+    add = parser.add_argument_group("the output").add_argument
+    add("--out", type=flags.path, default=Path("x_t.npz"), metavar="FILE",
+        help="an .npz for x_t (default: %(default)s)")
+    add("--force", action="store_true",
+        help="replace a file that exists (default: refuse to)")
+    add = parser.add_argument_group("the chain").add_argument
+    add("--steps", type=int, default=50, metavar="COUNT",
+        help="steps from the picture to T, as DDIM's on the way back (default: %(default)s)")
+    add("--t", type=int,
+        help="go no further than this t (default: T)")
+
+
+def add_bound(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `ddpm bound`."""
+    add = parser.add_argument_group("the pictures").add_argument
+    add("pictures", type=flags.path, nargs="+", metavar="PICTURE", help="pictures to measure")
+    add("--label", type=int, nargs="+", metavar="LABEL",
+        help="one label for all pictures, or one for each (default: no label)")
+    add("--resize", action="store_true",
+        help="scale pictures to the model's size, and cut them in the middle (default: refuse "
+        "others)")
+    add = parser.add_argument_group("the terms").add_argument
+    add("--terms", type=int, metavar="COUNT",
+        help="terms that are computed: the decoder's, and one from each of COUNT - 1 equal parts "
+        "of the chain (default: 40, or all T where that is less)")
+    add("--timesteps", type=int, nargs="+", metavar="T",
+        help="compute the terms at these t, 1..T, in place of --terms (default: none)")
+    add("--seed", type=int, default=0,
+        help="seed of the noise and of which terms; the same gives the same numbers (default: "
+        "%(default)s)")
+    add("--variance", choices=("fixed_small", "fixed_large"),
+        help="sigma^2 of the reverse process: beta~_t (small) or beta_t (large) (default: the "
+        "checkpoint's)")
+    add = parser.add_argument_group("the output").add_argument
+    add("--json", action="store_true",
+        help="print JSON (default: text)")
+    add("--plot", type=flags.path, metavar="FILE",
+        help="draw the terms, and what the network makes of each x_t, in this .png or .svg "
+        "(default: don't)")
+    add("--force", action="store_true",
+        help="replace a plot that exists (default: refuse to)")
 
 
 # fmt: on

@@ -21,8 +21,8 @@ LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 TEST = re.compile(r"`test_\w+`")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 COMMAND = re.compile(
-    r"(?<![\w/-])ddpm (data|init|train|sample|evaluate|tune|checkpoint|export|import [a-z-]+|serve"
-    r"|key)\b"
+    r"(?<![\w/-])ddpm (data|init|train|sample|encode|bound|evaluate|tune|checkpoint|export"
+    r"|import [a-z-]+|serve|key)\b"
     r"((?:\\\n|[^\n#`|])*)"
 )
 ANY_COMMAND = re.compile(r"(?:^|`|bin/)ddpm ([a-z]\w*)", re.MULTILINE)

@@ -4,6 +4,7 @@ import argparse
 
 from diffusion import pixels, sampling
 from diffusion.checkpoint import CheckpointError, open_checkpoint
+from diffusion.commands import start
 from diffusion.output import Output
 from diffusion.sampling import Request, RequestError, Source
 
@@ -11,15 +12,32 @@ from diffusion.sampling import Request, RequestError, Source
 def run(args: argparse.Namespace) -> None:
     """Generate the images that the flags ask for and write them.
 
-    Raises OutputError, CheckpointError, RequestError, LabelError or DeviceError; before anything is
-    computed, unless the disk is full.
+    Raises OutputError, CheckpointError, RequestError, StartError, LabelError or DeviceError; before
+    anything is computed, unless the disk is full.
     """
     if args.checkpoint is None:
         raise CheckpointError("CHECKPOINT is missing: name a folder, or a built-in model")
     output = Output.at(args.out, force=args.force)
-    request = Request(
+    start.check_flags(args)
+    checkpoint = open_checkpoint(args.checkpoint)
+    output.check_channels(checkpoint.unet.in_channels)
+    request = request_of(args, checkpoint.unet.image_shape)
+    sampling.check_memory(request.n, checkpoint)
+    request.check(checkpoint)
+    if args.batch_size < 1:
+        raise RequestError(f"batch_size: {args.batch_size} is not allowed: it must be 1 or more")
+    source = Source.of(checkpoint, args.device, args.runtime, args.precision, args.cache)
+    x_0 = sampling.generate(source, request, args.batch_size).numpy()
+    output.write(pixels.to_uint8(x_0))
+    print(f"{request.n} samples of {checkpoint.name} written to {args.out}")
+
+
+def request_of(args: argparse.Namespace, image_shape: tuple[int, int, int]) -> Request:
+    """Read what the flags ask for, pictures included. Raises RequestError or StartError."""
+    begins = start.start_of(args, image_shape)
+    return Request(
         seed=args.seed,
-        n=args.n,
+        n=start.count(args.n, begins),
         first_index=args.first_index,
         labels=args.label,
         sampler=args.sampler,
@@ -29,14 +47,6 @@ def run(args: argparse.Namespace) -> None:
         variance=args.variance,
         guidance=args.guidance,
         guidance_interval=args.guidance_interval and tuple(args.guidance_interval),
+        start=begins,
+        mask=start.mask_of(args, image_shape),
     )
-    checkpoint = open_checkpoint(args.checkpoint)
-    output.check_channels(checkpoint.unet.in_channels)
-    sampling.check_memory(args.n, checkpoint)
-    request.check(checkpoint)
-    if args.batch_size < 1:
-        raise RequestError(f"batch_size: {args.batch_size} is not allowed: it must be 1 or more")
-    source = Source.of(checkpoint, args.device, args.runtime, args.precision, args.cache)
-    x_0 = sampling.generate(source, request, args.batch_size).numpy()
-    output.write(pixels.to_uint8(x_0))
-    print(f"{args.n} samples of {checkpoint.name} written to {args.out}")

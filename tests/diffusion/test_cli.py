@@ -14,7 +14,10 @@ from diffusion.sampling import Request
 from diffusion.training.errors import Interrupted, TrainingError
 from tests.tiny import save_tiny
 
-COMMANDS = ["data", "init", "train", "sample", "evaluate", "tune", "checkpoint", "export", "import"]
+COMMANDS = [
+    "data", "init", "train", "sample", "encode", "bound", "evaluate", "tune", "checkpoint",
+    "export", "import",
+]  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
