@@ -1,7 +1,4 @@
-"""A network that is loaded: how many of its batches may be under way at once, and beside which."""
-
-import subprocess
-import sys
+"""How a network shares the machine, by its board and its curve."""
 
 import pytest
 
@@ -9,28 +6,18 @@ from app.engine.latency_curve import LatencyCurve
 from tests.app.engine.networks import network
 
 
-@pytest.mark.parametrize(
-    ("max_rows", "lanes_of_board", "lanes"),
-    [(8, 1, 1), (8, 2, 2), (8, 6, 4), (3, 2, 1), (1, 2, 1)],
-)
-def test_each_lane_in_use_has_two_rows(max_rows: int, lanes_of_board: int, lanes: int) -> None:
-    made = network(LatencyCurve({max_rows: 1.0}), lanes_of_board, depth=3)
-    assert (made.lanes, made.depth, made.places) == (lanes, 3, 3 * lanes)
+@pytest.mark.parametrize(("max_rows", "lanes"), [(1, 1), (2, 1), (3, 1), (4, 2), (16, 2)])
+def test_a_lane_has_two_rows_at_least(max_rows: int, lanes: int) -> None:
+    assert network(LatencyCurve({max_rows: 1.0}), 2).lanes == lanes
 
 
-def test_networks_run_beside_each_other_where_the_machine_is_shared_out_alike() -> None:
-    two, also_two = network(num_lanes=2), network(num_lanes=2)
-    assert two.runs_beside(two) and two.runs_beside(also_two)
-    assert not two.runs_beside(network(num_lanes=1))
-    assert not two.runs_beside(network(num_lanes=2, depth=2))
-    narrow = network(LatencyCurve({2: 1.0}), num_lanes=2)
-    assert not two.runs_beside(narrow), "it uses one of its lanes"
+def test_as_many_batches_are_under_way_as_its_lanes_and_their_depth_allow() -> None:
+    assert network(num_lanes=2).places == 2
+    assert network(depth=3).places == 3
 
 
-def test_it_is_told_by_its_key() -> None:
-    assert repr(network(key="mnist")) == "<Network mnist>"
-
-
-def test_the_scheduler_reads_it_without_torch() -> None:
-    check = "import sys, app.engine.network; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check]).returncode == 0
+def test_networks_run_beside_each_other_where_they_share_the_machine_alike() -> None:
+    lanes, whole, queued = network(num_lanes=2), network(), network(depth=2)
+    assert lanes.runs_beside(network(num_lanes=2)) and queued.runs_beside(queued)
+    assert not lanes.runs_beside(whole) and not whole.runs_beside(queued)
+    assert repr(network(key="mnist#1")) == "<Network mnist#1>"
