@@ -46,7 +46,7 @@ def test_every_request_is_one_json_line(logging_server: Server) -> None:
     assert line == {
         "event": "answered", "level": "info", "logger": "ddpm.access", "request_id": "mine",
         "client": "127.0.0.1", "method": "POST", "path": "/sample", "status": 200,
-        "n": 2, "steps": 3, "sampler": "ddpm",
+        "model": "tiny", "n": 2, "steps": 3, "sampler": "ddpm",
     }  # fmt: skip
 
 

@@ -190,11 +190,14 @@ def refusal(checkpoint: Path | str, device: str = "cpu", runtime: str = "eager")
     return str(caught.value)
 
 
-def test_a_server_that_can_never_serve_ends_with_the_reason() -> None:
+def test_a_server_that_can_never_serve_ends_with_the_reason(tmp_path: Path) -> None:
     ended = serve("--checkpoint=nowhere")
-    assert ended.returncode == 1
-    reason = "nowhere: no such folder, and not a built-in model (cifar10, mnist, mnist-linear)"
-    assert f"ddpm serve: {reason}\n" in ended.stderr
+    assert ended.returncode == 2
+    reason = "no such folder, and not a built-in model (cifar10, mnist, mnist-linear)"
+    assert f"ddpm serve: checkpoint: 'nowhere': {reason}\n" in ended.stderr
+    empty = serve(f"--checkpoint={tmp_path}")
+    assert empty.returncode == 1
+    assert f"ddpm serve: {tmp_path}" in empty.stderr
 
 
 def test_a_device_that_is_not_there_is_refused_at_the_start() -> None:
