@@ -24,6 +24,7 @@ def save_tiny(
     fourier_time: bool = False,
     prediction: Prediction = "eps",
     learned_range: bool = False,
+    zero_snr: bool = False,
 ) -> Path:
     """Write a seeded checkpoint; `null_label` adds a row for "no label" after the classes."""
     rows = None if num_classes is None else num_classes + null_label
@@ -47,6 +48,8 @@ def save_tiny(
     model = UNet(config)
     card = ModelCard(name="tiny", null_label=num_classes if null_label else None)
     variance: Variance = "learned_range" if learned_range else "fixed_small"
-    process = ProcessConfig(num_timesteps, variance=variance, prediction=prediction)
+    process = ProcessConfig(
+        num_timesteps, variance=variance, prediction=prediction, zero_terminal_snr=zero_snr
+    )
     save_checkpoint(folder, model, process, card)
     return folder

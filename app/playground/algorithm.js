@@ -16,7 +16,7 @@ const KNOWN_FROM = { x_t: 1, eps: 2, z: 3, x_prev: 4 };
 
 /**
  * One turn of the loop, each image C*H*W floats.
- * @typedef {{t: number, x_t: Float32Array, eps: Float32Array, z: Float32Array, x_prev: Float32Array}} Turn
+ * @typedef {{t: number, x_t: Float32Array, x_0_hat: Float32Array, eps: Float32Array, z: Float32Array, x_prev: Float32Array}} Turn
  */
 
 export class Algorithm {
@@ -90,13 +90,17 @@ export class Algorithm {
       const { signal, noise, sigma } = this.#scales(t);
       const [x_t, x_0_hat, x_prev] = [image("x_t", t), image("x0_hat", t), image("x_t", t - 1)];
       const eps = x_t.map((value, i) => (value - signal * x_0_hat[i]) / noise);
-      const z = x_t.map((value, i) => (sigma ? (x_prev[i] - this.#mean(t, value, eps[i])) / sigma : 0));
-      return { t, x_t, eps, z, x_prev };
+      const z = x_t.map((value, i) => (sigma ? (x_prev[i] - this.#mean(t, value, eps[i], x_0_hat[i])) / sigma : 0));
+      return { t, x_t, x_0_hat, eps, z, x_prev };
     });
   }
 
-  /** Line 4 without its noise. @param {number} t @param {number} x_t @param {number} eps */
-  #mean(t, x_t, eps) {
+  /**
+   * Line 4 without its noise; where alpha_t is 0, by which it would divide, the same by eq. 7.
+   * @param {number} t @param {number} x_t @param {number} eps @param {number} x_0_hat
+   */
+  #mean(t, x_t, eps, x_0_hat) {
+    if (this.schedule.isNoise(t)) return this.schedule.signal(t - 1) * x_0_hat;
     const { outer, inner } = this.#scales(t);
     return outer * (x_t - inner * eps);
   }
@@ -142,7 +146,10 @@ export class Algorithm {
     this.#write(1, isFirst ? `= ${x_t}` : "");
     this.#write(2, `t = ${turn.t}`);
     this.#write(3, `= ${z}`);
-    this.#write(4, `${x_prev} = ${outer.toFixed(4)} ( ${x_t} − ${inner.toFixed(4)} · ${factor(eps)} ) + ${digits(sigma)} · ${factor(z)}`);
+    const mean = this.schedule.isNoise(turn.t)
+      ? `${this.schedule.signal(turn.t - 1).toFixed(4)} · ${factor(digits(turn.x_0_hat[at]))}`
+      : `${outer.toFixed(4)} ( ${x_t} − ${inner.toFixed(4)} · ${factor(eps)} )`;
+    this.#write(4, `${x_prev} = ${mean} + ${digits(sigma)} · ${factor(z)}`);
     this.#write(6, turn.t === 1 ? `= ${x_prev}` : "");
     [x_t, eps, z, x_prev].forEach((text, k) => (find("output", this.figures[k]).textContent = text));
     for (const figure of this.figures) {
@@ -186,6 +193,7 @@ export class Algorithm {
     return [
       clip === null ? "" : `Before each step the model's prediction of the image is clipped to ±${clip}, as in the paper's code; the noise shown is what follows from the clipped prediction.`,
       variance === "learned_range" ? "This model has learned its own σ; the fixed, small one is used here." : "",
+      this.schedule.isNoise(this.schedule.T) ? "At t = T nothing of the image is left: α is 0, by which line 4 would divide. Its limit is shown there: √ᾱ of t − 1 times the model's prediction of the image, plus noise." : "",
       image_shape[0] === 3 ? "The numbers are the red channel's." : "",
       "Pictures of noise show −2.5 as black and 2.5 as white.",
     ].filter(Boolean).join(" ");

@@ -6,6 +6,8 @@ const CHOICES = ["sampler", "spacing", "variance", "labels"];
 const WORDS = new Set([...CHOICES, "guidance_interval"]);
 const FIELDS = ["labels", "n", "seed", "first_index", "sampler", "steps", "spacing", "eta", "variance", "guidance", "guidance_interval", "frames"];
 const DEFAULT_STEPS = { ddpm: Infinity, ddim: 50, dpmpp: 20, unipc: 20, ipndm: 20 };
+/** Samplers without a first step where nothing is left of the image at t = T. */
+const NEED_SIGNAL = ["unipc", "ipndm"];
 const SEEDS = 1_000_000;
 const FRAMES = 60;
 
@@ -113,6 +115,7 @@ export class Form {
     }
     if (model) {
       this.#showLimits(sampler);
+      this.#offerSamplers();
       this.#offerTuned(sampler);
     }
     this.fields.guidance.disabled = labels === "any";
@@ -127,6 +130,11 @@ export class Form {
     const { limits, num_timesteps } = this.model;
     this.fields.n.max = String(this.view === "jobs" ? limits.max_job_samples : limits.max_samples);
     this.fields.steps.placeholder = String(Math.min(DEFAULT_STEPS[sampler], num_timesteps));
+  }
+
+  #offerSamplers() {
+    const isZero = this.model.alpha_bar.at(-1) === 0;
+    for (const option of this.fields.sampler.options) option.disabled = isZero && NEED_SIGNAL.includes(option.value);
   }
 
   /** @param {Request["sampler"]} sampler */

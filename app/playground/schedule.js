@@ -27,6 +27,11 @@ export class Schedule {
     return this.table[t] / this.table[t - 1];
   }
 
+  /** Is nothing of the image left? At t = T of a chain with zero terminal SNR. @param {number} t */
+  isNoise(t) {
+    return this.table[t] === 0;
+  }
+
   /** The coefficient of x_0 in x_t. @param {number} t */
   signal(t) {
     return Math.sqrt(this.table[t]);

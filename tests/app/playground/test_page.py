@@ -1,5 +1,6 @@
 """The playground page, in a real headless Chromium on a real server with a tiny model."""
 
+import io
 import json
 import math
 import os
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -51,7 +53,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = save_tiny(tmp_path_factory.mktemp("page") / "tiny", num_classes=4, null_label=True)
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(weights)
-    tensors["class_embedding.weight"][DAMAGED] = math.nan
+    tensors["class_embedding.weight"][DAMAGED] = 3e38
     save_file(tensors, weights)
     return folder
 
@@ -366,6 +368,36 @@ def test_line_4_adds_up_in_every_iteration(page: Page, tiny: Server) -> None:
         t = int((line_2.text_content() or "").removeprefix("t = "))
     slider.press("End")
     expect(current).to_have_attribute("data-line", "6")
+
+
+def test_with_zero_terminal_snr_line_4_is_its_limit_at_T(page: Page, tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "model", num_timesteps=30, prediction="v", zero_snr=True)
+    with Server(
+        tmp_path / "log", f"--checkpoint={folder}", "--runtime=eager", engine=REAL
+    ) as server:
+        model = server.client.get("/model").json()
+        body = {"seed": 42, "sampler": "ddpm", "variance": "fixed_small", "timesteps": [30, 29]}
+        npz = server.post("/denoise-trajectory", body, "application/x-npz").content
+        arrays = np.load(io.BytesIO(npz))
+        page.goto(server.url + "/?view=understand&seed=42")
+        for name, enabled in {"unipc": False, "ipndm": False, "ddim": True}.items():
+            expect(page.locator(f"#sampler [value={name}]")).to_be_enabled(enabled=enabled)
+        page.locator("#algorithm").scroll_into_view_if_needed()
+        expect(page.locator("#algorithm-count")).to_contain_text("30 of the 30")
+        page.locator("#algorithm-player input").press("Home")
+        outputs = page.locator("#algorithm-lines output").all_text_contents()
+        assert outputs[1] == "t = 30"
+        x_prev, signal, x_0_hat, sigma, z = numbers(outputs[3])
+        _, H, W = model["image_shape"]
+        before, after = (arrays[n].reshape(2, H, W)[:, H // 2, W // 2] for n in ("x0_hat", "x_t"))
+        assert [x_prev, x_0_hat] == pytest.approx([after[1], before[0]], abs=1e-3)
+        assert signal == pytest.approx(math.sqrt(model["alpha_bar"][29]), abs=1e-4)
+        assert sigma == pytest.approx(math.sqrt(1 - model["alpha_bar"][29]), abs=1e-3)
+        assert x_prev == pytest.approx(signal * x_0_hat + sigma * z, abs=5e-3)
+        expect(page.locator("#algorithm-note")).to_contain_text("Its limit is shown there")
+        page.locator("#compare").scroll_into_view_if_needed()
+        expect(page.locator("#compare tbody tr").last.locator("img").last).to_be_visible()
+        page.goto("about:blank")
 
 
 def numbers(text: str) -> list[float]:
