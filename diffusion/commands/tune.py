@@ -7,7 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 from diffusion import tuning
-from diffusion.checkpoint import Checkpoint, save_checkpoint
+from diffusion.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from diffusion.commands.export import check_out
 from diffusion.labels import Labels
 from diffusion.model_card import ModelCard, write_card
@@ -26,8 +26,7 @@ def run(args: argparse.Namespace) -> None:
     computed, unless the disk is full.
     """
     _check(args)
-    source = Source.open(args.checkpoint, args.device, args.runtime, args.precision, args.cache)
-    checkpoint = source.checkpoint
+    checkpoint = open_checkpoint(args.checkpoint)
     _check_length(checkpoint)
     if args.out is None:
         _check_own(checkpoint)
@@ -35,6 +34,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         check_out(args.out, force=args.force)
     labels = _labels(checkpoint, args.trajectories, args.guidance)
+    source = Source.of(checkpoint, args.device, args.runtime, args.precision, args.cache)
     steps = len(tuning.teacher_spacing(source.process))
     with tqdm(total=args.trajectories * steps, desc="tuning", unit="row") as bar:
         lists = tuning.tune(

@@ -1,5 +1,7 @@
 """From a source, as a user or a client gives it, to the folder that is opened."""
 
+import os
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,6 +14,9 @@ from diffusion.sources.hub_cache import repository_of
 from diffusion.sources.hub_fetch import Hub
 from diffusion.sources.hub_files import MAX_WEIGHTS_BYTES
 from diffusion.sources.hub_id import PREFIX, HubId
+
+HUB_PAGE = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)", re.ASCII)
+"""A model's page on the Hub, whose address people copy."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,31 @@ def find_checkpoint(
     folder = Path(source)
     if str(source) in built_in_models():
         return Location(MODELS / folder, str(source), origin=str(source))
-    if not str(source).startswith(PREFIX) and folder.is_dir():
+    # os.path takes a name that no disk can hold for one that is not there, and pathlib "" for "."
+    if not str(source).startswith(PREFIX) and os.path.isdir(source):
         origin, commit = repository_of(folder) or (None, None)
         return Location(folder, str(source), origin, commit)
     hub_id = HubId.parse(source) if isinstance(source, str) else None
-    if hub_id is None:
-        known = ", ".join(built_in_models())
-        raise CheckpointError(f"{source}: no such folder, and not a built-in model ({known})")
+    if hub_id is None or os.path.isfile(source):
+        raise _nowhere(str(source))
     return _fetch(hub_id, str(source), max_bytes, hub)
+
+
+def _nowhere(source: str) -> CheckpointError:
+    """The refusal of what is neither a folder nor a name, with the name that may be meant."""
+    shown = source if len(source) <= MAX_SHOWN else f"{source[:MAX_SHOWN]}…"
+    page = HUB_PAGE.match(source)
+    if page is not None:
+        return CheckpointError(f"{shown}: an address", f"name the model itself: {page[1]}")
+    if source.startswith(PREFIX):
+        return CheckpointError(f"{shown}: not {PREFIX}owner/name[@revision] of a model on the Hub")
+    if os.path.isfile(source):
+        return CheckpointError(
+            f"{shown}: a file; a checkpoint is a folder, with unet/config.json and its weights",
+            "name that folder; of a file of another project, `ddpm import` makes one",
+        )
+    known = ", ".join(built_in_models())
+    return CheckpointError(f"{shown}: no such folder, and not a built-in model ({known})")
 
 
 def resolve(

@@ -61,8 +61,8 @@ class Hub:
     def _check_cached(self, hub_id: HubId, cached: str | None, error: Unreachable) -> None:
         if cached is None:
             raise CheckpointError(
-                f"{hub_id}: {error}, and it is not in the cache {self.cache.folder}, which has "
-                f"{told(self.cache.models())}"
+                f"{hub_id}: {error}, and it is not in the cache {self.cache.folder}, which has, "
+                f"whole or in part, {told(self.cache.models())}"
             ) from error
         log.warning("%s: %s; the cached revision %s is used", hub_id, error, cached)
 

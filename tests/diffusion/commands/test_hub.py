@@ -69,9 +69,10 @@ def test_a_summary_says_where_it_came_from(
     assert fake.asked
 
 
-def test_the_cache_of_the_hub_is_not_tuned(
-    fake: FakeHub, capsys: pytest.CaptureFixture[str]
+def test_the_cache_of_the_hub_is_not_tuned_and_no_network_is_loaded_for_that(
+    fake: FakeHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("diffusion.commands.tune.Source", None)
     assert main(["tune", REPOSITORY, "--runtime=eager"]) == 2
     assert re.search("Hub's cache stays as it is; --out names", capsys.readouterr().err)
     assert fake.asked

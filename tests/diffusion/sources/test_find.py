@@ -34,6 +34,39 @@ def test_what_is_nowhere_is_told_with_the_built_in_names() -> None:
         find_checkpoint("nowhere")
 
 
+@pytest.mark.parametrize("name", ["model.ckpt", "config.json", "runs/model.pt"])
+def test_a_file_is_told_from_a_folder_and_from_a_model_of_the_hub(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: Hub, fake: FakeHub
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / name).touch()
+    with pytest.raises(CheckpointError, match=r"a file; a checkpoint is a folder.*`ddpm import`"):
+        find_checkpoint(name, hub=hub)
+    assert fake.asked == []
+
+
+@pytest.mark.parametrize("end", ["", "/tree/main", "/blob/main/unet/config.json"])
+def test_an_address_on_the_hub_is_answered_with_the_models_name(end: str) -> None:
+    with pytest.raises(CheckpointError, match=r"; name the model itself: google/ddpm-cifar10-32$"):
+        find_checkpoint(f"https://huggingface.co/google/ddpm-cifar10-32{end}")
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("hf:tiny", "hf:tiny: not hf:owner/name[@revision] of a model on the Hub"),
+        ("", ": no such folder, and not a built-in model"),
+        ("x" * 5000, "x…: no such folder, and not a built-in model"),
+    ],
+)
+def test_what_can_be_no_folder_is_refused_in_short(source: str, reason: str) -> None:
+    with pytest.raises(CheckpointError) as refused:
+        find_checkpoint(source)
+    assert reason in str(refused.value)
+    assert len(str(refused.value)) < 500
+
+
 def test_a_folder_that_is_here_comes_before_the_hub(
     hub: Hub, fake: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
