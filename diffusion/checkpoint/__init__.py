@@ -13,10 +13,11 @@ from diffusion.checkpoint.errors import CheckpointError
 from diffusion.checkpoint.opening import Checkpoint, open_checkpoint
 from diffusion.checkpoint.saving import save_checkpoint
 from diffusion.checkpoint.weight_files import WEIGHTS
-from diffusion.checkpoint.weights import WithoutInit
+from diffusion.checkpoint.weights import NOT_FINITE, WithoutInit
 from diffusion.sources.find import Location, find_checkpoint
 
 __all__ = [
+    "NOT_FINITE",
     "WEIGHTS",
     "Checkpoint",
     "CheckpointError",

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from diffusion.checkpoint.errors import CheckpointError
 from diffusion.checkpoint.weight_files import WeightFiles
+from diffusion.mistaken import START_BYTES, mistaken
 from diffusion.networks.config import NetworkConfig
 from diffusion.networks.registry import make_network
 
@@ -21,6 +22,7 @@ OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "
 OLD_ATTENTION_NAME = re.compile(rf"(attentions\.\d+)\.({'|'.join(OLD_ATTENTION)})\.")
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 """The types that weights may have, and the bytes of a number."""
+NOT_FINITE = "has numbers that are not finite in float32, so no image could be made with it"
 MAX_HEADER_BYTES = 4 << 20
 """Of a safetensors file: about 100 bytes a tensor."""
 
@@ -101,9 +103,14 @@ def _tensors(files: WeightFiles) -> dict[str, _Tensor]:
         _check_header(path)
         with _open_weights(path) as file:
             names = set(file.keys())
-            for name in names:
-                part = file.get_slice(name)
-                found[_new_name(name)] = _Tensor(path, tuple(part.get_shape()), part.get_dtype())
+            for name in sorted(names):
+                part, new = file.get_slice(name), _new_name(name)
+                if new in found:
+                    raise CheckpointError(
+                        f"{path}: tensor {name} is there twice, also under its other name or in "
+                        f"{found[new].file.name}, so which is meant is open"
+                    )
+                found[new] = _Tensor(path, tuple(part.get_shape()), part.get_dtype())
         if files.file_of is not None:
             listed = {name for name, place in files.file_of.items() if place == path.name}
             _check_listed(path, listed, names)
@@ -121,12 +128,17 @@ def _check_listed(path: Path, listed: set[str], names: set[str]) -> None:
 
 
 def _check_header(path: Path) -> None:
-    """Raise CheckpointError for what it would take long to find no safetensors file: a pipe, a
-    device, or a header that is larger than any network's."""
+    """Raise CheckpointError for what a download left in the file's place, and for what it would
+    take long to find no safetensors file: a pipe, a device, or a header that is larger than any
+    network's."""
     if not path.is_file():
         raise CheckpointError(f"{path}: not a regular file")
     with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
+        start = file.read(START_BYTES)
+    what = mistaken(start)
+    if what is not None:
+        raise CheckpointError(f"{path}: {what}")
+    size = int.from_bytes(start[:8], "little")
     if size > MAX_HEADER_BYTES:
         raise CheckpointError(
             f"{path}: not a safetensors file: its header would have {size} bytes, more than "
@@ -135,12 +147,16 @@ def _check_header(path: Path) -> None:
 
 
 def read_weights(files: WeightFiles) -> dict[str, Tensor]:
-    """Read all tensors, as float32. Raises CheckpointError on a damaged file."""
+    """Read all tensors, as float32. Raises CheckpointError on a damaged file, and where a number is
+    not finite, as after a training that diverged: no image could be made."""
     tensors = {}
     for path in files.paths:
         with _open_weights(path) as file:
             for name in file.keys():
-                tensors[_new_name(name)] = file.get_tensor(name).float()
+                tensor = file.get_tensor(name).float()
+                if not bool(tensor.isfinite().all()):
+                    raise CheckpointError(f"{path}: tensor {name} {NOT_FINITE}")
+                tensors[_new_name(name)] = tensor
     return tensors
 
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from diffusion.importing.errors import ForeignError
+from diffusion.mistaken import START_BYTES, mistaken
 
 ZIP = b"PK\x03\x04"
 MAX_RECORDS = 100_000
@@ -39,9 +40,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise ForeignError(f"{path}: no such file")
     if not path.is_file():
         raise ForeignError(f"{path}: not a regular file")
-    if path.suffix == ".safetensors":
+    with path.open("rb") as file:
+        start = file.read(START_BYTES)
+    what = mistaken(start)
+    if what is not None:
+        raise ForeignError(f"{path}: {what}")
+    if path.suffix == ".safetensors" or start[8:9] == b"{":  # whatever it is called
         return _safetensors(path)
-    tensors = dict(_flat(path, _unpickle(path)))
+    tensors = dict(_flat(path, _unpickle(path, is_zip=start.startswith(ZIP))))
     if not tensors:
         raise ForeignError(f"{path}: no tensors are in it; it must be a state dict of torch.save")
     _check_sizes(path, tensors)
@@ -56,9 +62,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         raise ForeignError(f"{path}: not a whole safetensors file: {error}") from error
 
 
-def _unpickle(path: Path) -> Any:
-    with path.open("rb") as file:
-        is_zip = file.read(len(ZIP)) == ZIP
+def _unpickle(path: Path, *, is_zip: bool) -> Any:
     if is_zip:
         _check_archive(path)
     elif tarfile.is_tarfile(path):  # whose reader of old is not restricted in every PyTorch

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from diffusion.checkpoint import WithoutInit
+from diffusion.checkpoint import NOT_FINITE, WithoutInit
 from diffusion.importing.errors import ForeignError
 from diffusion.networks.config import NetworkConfig
 from diffusion.networks.registry import make_network
@@ -44,7 +44,8 @@ def network_in(
     wanted = [prefix for prefix in before if part in (None, prefix.rstrip("."))]
     if len(wanted) != 1:
         known = ", ".join(repr(prefix.rstrip(".")) for prefix in before)
-        raise ForeignError(f"--part: {part!r} is not allowed; networks of the file are {known}")
+        said = "missing" if part is None else f"{part!r} is not allowed"
+        raise ForeignError(f"--part: {said}; networks of the file are {known}")
     prefix = wanted[0]
     return {
         name.removeprefix(prefix): tensor
@@ -103,4 +104,7 @@ def _fitted(name: str, tensor: Tensor, wanted: list[tuple[int, ...]], hint: Hint
             f"tensor {name} has shape {found} of {tensor.dtype}, not {shape} of floating-point "
             f"numbers{hint(name)}"
         )
-    return tensor.reshape(shape).float()
+    made = tensor.reshape(shape).float()
+    if not bool(made.isfinite().all()):
+        raise ForeignError(f"tensor {name} {NOT_FINITE}")
+    return made

@@ -167,6 +167,11 @@ CASES: dict[str, tuple[Damage, str, str]] = {
     "a chain that goes on for ever": (
         edited(SCHEDULER, num_train_timesteps=100_000), SCHEDULER, "alpha_bar is below 1e-70"),
     "another class": (edited(CONFIG, _class_name=["UNet2DModel"]), CONFIG, "_class_name: "),
+    "a pointer in place of the weights": (
+        written(UNET_WEIGHTS, b"version https://git-lfs.github.com/spec/v1\noid sha"),
+        WEIGHTS, "a pointer of Git LFS, which only stands for the file: `git lfs pull`"),
+    "a page in place of the weights": (
+        written(UNET_WEIGHTS, b"\n<!DOCTYPE html><html>Log in</html>"), WEIGHTS, "a web page, not"),
     "no weights": (written(UNET_WEIGHTS, b""), WEIGHTS, "not a whole safetensors file"),
 }  # fmt: skip
 

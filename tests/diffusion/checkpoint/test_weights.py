@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from diffusion.checkpoint import WEIGHTS, Checkpoint, WithoutInit, open_checkpoint
+from diffusion.checkpoint import WEIGHTS, Checkpoint, CheckpointError, WithoutInit, open_checkpoint
 from diffusion.checkpoint.weight_files import find_weights
 from diffusion.checkpoint.weights import Header, check_weights, read_weights
 from tests.diffusion.checkpoint.folders import refused
@@ -49,6 +49,24 @@ def test_halves_and_doubles_become_float32(folder: Path, dtype: torch.dtype, nam
     opened = open_checkpoint(folder)
     assert opened.header.dtypes == (name,)
     assert {p.dtype for p in opened.load().parameters()} == {torch.float32}
+
+
+def test_a_tensor_under_both_its_names_is_refused(folder: Path) -> None:
+    file = folder / "unet" / WEIGHTS
+    tensors = load_file(file)
+    old, new = (f"mid_block.attentions.0.{name}.weight" for name in ("query", "to_q"))
+    save_file({**tensors, old: 2 * tensors[new]}, file)
+    assert f"{WEIGHTS}: tensor {new} is there twice" in str(refused(folder))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
+def test_weights_that_are_no_numbers_are_not_loaded(folder: Path, dtype: torch.dtype) -> None:
+    file = folder / "unet" / WEIGHTS
+    tensors = {name: tensor.to(dtype) for name, tensor in load_file(file).items()}
+    tensors["conv_in.bias"][0] = 1e39 if dtype == torch.float64 else torch.inf
+    save_file(tensors, file)
+    with pytest.raises(CheckpointError, match=r"tensor conv_in\.bias has numbers that are not fin"):
+        open_checkpoint(folder).load()
 
 
 def test_quantised_weights_are_refused(folder: Path) -> None:

@@ -93,7 +93,7 @@ def test_what_data_parallel_puts_before_names_is_taken_away(import_network: Impo
 def test_of_several_networks_a_flag_says_which(import_network: Import, refusal: Refusal) -> None:
     network, average = PaperNetwork(Shape()), PaperNetwork(Shape())
     both = nn.ModuleDict({"0": network, "4": average})  # as DDIM has it
-    expected = "--part: None is not allowed; networks of the file are '0', '4'"
+    expected = "--part: missing; networks of the file are '0', '4'"
     assert refusal(PROJECT, both) == expected
     assert "--part: '3' is not allowed" in refusal(PROJECT, both, "--part=3")
     found = import_network(PROJECT, both, "--part=4").load().state_dict()["conv_in.weight"]

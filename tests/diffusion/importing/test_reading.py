@@ -124,6 +124,14 @@ def a_tar_of_old(path: Path) -> None:
             archive.addfile(tarfile.TarInfo(name), io.BytesIO())
 
 
+def a_pointer(path: Path) -> None:
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 143\n")
+
+
+def a_page(path: Path) -> None:
+    path.write_text("<html><head><title>Google Drive - Virus scan warning</title></head></html>")
+
+
 def a_tensor_of_one_number_in_many_places(path: Path) -> None:
     torch.save({"a": torch.zeros(1).expand(1_000_000, 1_000_000)}, path)
 
@@ -155,6 +163,8 @@ REFUSED = {
     a_compressed_archive: "is compressed, as torch.save never does",
     a_long_pickle: "x/data.pkl has 70000000 bytes, more than",
     a_tar_of_old: "the tar format of PyTorch before 0.1.10, which is not read",
+    a_pointer: "a pointer of Git LFS, which only stands for the file",
+    a_page: "a web page, not the file",
     a_tensor_of_one_number_in_many_places: "up to tensor a its tensors would take more than the",
     a_list_in_itself: "more than 8 levels",
     lists_of_lists: "more than 1000000 values",
@@ -172,6 +182,12 @@ def test_other_files_are_refused_with_the_reason(
     assert REFUSED[make] in str(raised.value)
     assert str(raised.value).startswith(f"{path}: ")
     assert not (tmp_path / "trace").exists()
+
+
+def test_a_safetensors_file_is_known_by_what_is_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    save_file(TENSORS, path)
+    assert read_tensors(path).keys() == TENSORS.keys()
 
 
 def test_half_a_safetensors_file_is_refused(tmp_path: Path) -> None:

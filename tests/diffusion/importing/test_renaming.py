@@ -51,6 +51,7 @@ def test_convolutions_of_size_1_become_matrices_and_parts_are_split() -> None:
         ({"w": torch.ones(2, 3, 3, 3)}, r"w has shape \(2, 3, 3, 3\)"),
         ({"w": torch.ones(())}, r"w has shape \(\)"),
         ({"w": torch.ones(2, 3).int()}, r"w has shape \(2, 3\) of torch.int32"),
+        ({"w": torch.full((2, 3), torch.nan)}, "w has numbers that are not finite"),
         ({"qk": torch.ones(3, 4)}, r"qk has shape \(3, 4\) of torch.float32, not \(2, 4\)"),
     ],
 )
