@@ -301,7 +301,7 @@ class LoadRequest(BaseModel):
         min_length=1,
         max_length=1000,
         description="Name of a built-in model, or a folder that the server was started with. null: "
-        "what the model was loaded from last.",
+        "what the model was loaded from.",
     )
 
 

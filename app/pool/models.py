@@ -22,7 +22,8 @@ from app.wire.messages import Loaded, ModelInfo, Unusable
 log = logging.getLogger("ddpm.models")
 
 MAX_RETIRED = 32
-"""Replaced versions that are remembered for jobs that began with them, at most."""
+"""Replaced versions that are remembered for jobs that began with them, at most, besides those that
+are in use."""
 AGAIN_SECONDS = (1.0, 2.0, 5.0, 10.0)
 """Pauses before a model is loaded again that was loaded before; the last one repeats."""
 FAILED_SECONDS = 30.0
@@ -141,6 +142,7 @@ class Models(Registry):
         again when it is asked for, unless it has never been loaded: then it is forgotten. Raises
         UnknownModel."""
         entry = self.find(name)
+        self._cancel(entry.version)
         if entry.replacement is not None:
             self._drop(entry.replacement)
             entry.replacement = None
@@ -151,6 +153,7 @@ class Models(Registry):
             self._drop(entry.version)
             del self._entries[name]
         self._settle()
+        self._note_ready()
         return entry
 
     def on_loaded(self, loaded: Loaded) -> None:
@@ -177,8 +180,7 @@ class Models(Registry):
             old, entry.version, entry.replacement = entry.version, version, None
             self._retire(old)
             log.info("model %s is served by its new version", version.name)
-        if all(entry.version.known is not None for entry in self if entry.is_named):
-            self.has_been_ready.set()
+        self._note_ready()
         self._settle()
         self.on_news()
 
@@ -210,6 +212,11 @@ class Models(Registry):
         """Note which versions unfinished jobs need."""
         self._wanted_by_jobs = keys
         self._settle()
+
+    def _note_ready(self) -> None:
+        """Note when each model has been loaded once that is to be loaded at the start."""
+        if not any(self.is_awaited(entry) for entry in self):
+            self.has_been_ready.set()
 
     def _new(self, source: Source) -> Version:
         return Version(source, next(self._numbers), self._max_batch)
@@ -276,9 +283,10 @@ class Models(Registry):
         version.is_retired = True
         self._cancel(version)
         self._retired.append(version)
-        for forgotten in self._retired[:-MAX_RETIRED]:
+        unused = [retired for retired in self._retired if not retired.users]
+        for forgotten in unused[:-MAX_RETIRED]:
             self._unload(forgotten)
-        self._retired = self._retired[-MAX_RETIRED:]
+            self._retired.remove(forgotten)
 
     def _fail(self, version: Version, reason: str, *, has_changed: bool = False) -> None:
         """Give a version up, whose requests end for this reason; the server ends where it cannot go
@@ -292,7 +300,7 @@ class Models(Registry):
             engine.fail(version.key, f"the model {version.name} cannot be loaded: {reason}")
         if not self.has_been_ready.is_set() and entry.is_named and entry.version is version:
             self._on_unusable(reason)
-        elif all(entry.version.is_lost for entry in self):
+        elif not any(map(self.may_serve, self)):
             self._on_unusable(f"{reason}; restart the server")
         self._settle()
         self.on_news()

@@ -106,6 +106,16 @@ class Registry:
             raise UnknownModel(name, self.names)
         return self._entries[name]
 
+    def checkpoint(self, name: str) -> str:
+        """What a model of this name is loaded from where nothing else is said: that of the version
+        which is to take its place, or else of the one that serves; what is new is built in."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return name
+        new = entry.replacement
+        version = entry.version if new is None or not self.is_to_come(new) else new
+        return version.source.asked or version.source.checkpoint
+
     def version(self, key: str) -> Version | None:
         """The version that engines call by this key, unless it is forgotten."""
         return next((version for version in self.all_versions() if version.key == key), None)
@@ -167,6 +177,15 @@ class Registry:
         if version.key in self._waiting or version.key in self._again:
             return True
         return self.is_being_loaded(version)
+
+    def is_awaited(self, entry: Entry) -> bool:
+        """Is the server not ready before this model has been loaded?"""
+        return entry.is_named and entry.version.known is None and self.is_to_come(entry.version)
+
+    def may_serve(self, entry: Entry) -> bool:
+        """Can it serve, now or later, itself or the version that is to take its place?"""
+        new = entry.replacement
+        return not entry.version.is_lost or (new is not None and self.is_to_come(new))
 
     def others_serve(self, version: Version) -> bool:
         """Does another model serve now?"""

@@ -22,7 +22,6 @@ class Sources:
         """`named` are the checkpoints that the server is started with, by the models' names. Of the
         Hub come at most `max_bytes` of weights."""
         self._named = dict(named)
-        self._last = dict(named)  # what each model was loaded from last
         self._allowed = allowed
         self._max_bytes = max_bytes
 
@@ -35,19 +34,15 @@ class Sources:
 
         return [_source(name, checkpoint, find) for name, checkpoint in self._named.items()]
 
-    def find(self, name: str, checkpoint: str | None) -> Source:
-        """Where a model is to be loaded from; None: where it was loaded from last, or the built-in
-        model of its name. It may take as long as a download. Raises CannotLoad for what is nowhere,
-        and for what may not be loaded."""
+    def find(self, name: str, checkpoint: str) -> Source:
+        """Where a model is to be loaded from. It may take as long as a download. Raises CannotLoad
+        for what is nowhere, and for what may not be loaded."""
         named = set(self._named.values())
 
         def find(checkpoint: str) -> Location:
             return resolve(checkpoint, self._allowed, named, self._max_bytes)
 
-        chosen = checkpoint or self._last.get(name, name)
-        source = _source(name, chosen, find)
-        self._last[name] = chosen
-        return source
+        return _source(name, checkpoint, find)
 
     def loadable(self, names: Sequence[str]) -> list[str]:
         """The built-in models that have none of these names."""
@@ -67,4 +62,4 @@ def _source(name: str, checkpoint: str, find: Callable[[str], Location]) -> Sour
     is_built_in = found.origin == checkpoint and not found.revision
     # What is fetched again may be another commit: this one's files are in a folder of their own.
     where = checkpoint if is_built_in else str(found.folder)
-    return Source(name, where, size, found.pinned or checkpoint)
+    return Source(name, where, size, found.pinned or checkpoint, checkpoint)

@@ -14,12 +14,13 @@ FIRST_SECONDS = 20.0
 class Source:
     """What a model is called, and the checkpoint that it is loaded from. `least_bytes` are those of
     its weights' files, as far as they are known: it never takes less memory. `origin` is where the
-    checkpoint came from, for people."""
+    checkpoint came from, for people; `asked` is what was asked for."""
 
     name: str
     checkpoint: str
     least_bytes: int = 0
     origin: str = ""
+    asked: str = ""
 
 
 @dataclass(eq=False)

@@ -96,10 +96,11 @@ async def load_model(
     if not NAME.fullmatch(name):
         reason = "a name has 1..64 letters, digits and ._-, a letter or digit first"
         raise InvalidField("name", name, reason)
+    checkpoint = body.checkpoint or services.models.checkpoint(name)
     try:
-        source = await asyncio.to_thread(services.sources.find, name, body.checkpoint)
+        source = await asyncio.to_thread(services.sources.find, name, checkpoint)
     except CannotLoad as error:
-        raise InvalidField("checkpoint", body.checkpoint or name, str(error)) from None
+        raise InvalidField("checkpoint", checkpoint, str(error)) from None
     return _entry(services.models.replace(source), request, services)
 
 

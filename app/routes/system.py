@@ -29,10 +29,10 @@ async def get_liveness() -> dict[str, str]:
     responses={**openapi.OK, **openapi.NOT_READY},
 )
 async def get_readiness(services: ServicesDep) -> Response:
-    """200 if each model has been loaded once, at least one engine is ready, and it is known whether
-    jobs can be stored; else 503 with the state of each engine."""
+    """200 if each model has been loaded once (but those unloaded before), at least one engine is
+    ready, and it is known whether jobs can be stored; else 503 with the state of each engine."""
     pool, models = services.pool, services.models
-    missing = [entry.name for entry in models if entry.is_named and entry.version.known is None]
+    missing = [entry.name for entry in models if models.is_awaited(entry)]
     states = [f"engine {i} is {engine.state}" for i, engine in enumerate(pool.engines)]
     # First: a server that shuts down gets no new requests, although its engines are ready.
     if pool.is_draining:

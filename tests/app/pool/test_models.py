@@ -58,6 +58,56 @@ def test_it_is_ready_when_each_has_been_loaded_once() -> None:
     assert models.has_been_ready.is_set()
 
 
+def test_one_that_is_unloaded_before_it_was_loaded_is_not_waited_for() -> None:
+    models, engine = models_of(A, B, is_slow=True)
+    models.unload("b")
+    assert not models.has_been_ready.is_set()
+    engine.finish("a#1")
+    assert models.has_been_ready.is_set()
+
+
+def test_what_is_unloaded_while_it_waits_for_memory_waits_no_more() -> None:
+    models, engine = sized(100, a=100, b=100)
+    with models.using(models.find("a").version):
+        refused(models, "b")
+        models.unload("b")
+        assert states(models)["b"] == "unloaded"
+    assert states(models) == {"a": "ready", "b": "unloaded"}
+
+
+def test_the_server_goes_on_while_a_new_version_is_loaded_for_one_that_is_lost() -> None:
+    told: list[str] = []
+    models, engine = models_of(A, is_slow=True, on_unusable=told.append)
+    engine.finish("a#1")
+    models.replace(Source("a", "a", 100))
+    engine.die()
+    engine.reject("a#1", "the weights have changed", has_changed=True)
+    assert told == []
+    assert refused(models, "a")[0] == "the model a is being loaded"
+    engine.reject("a#2", "no memory")
+    assert told == ["no memory; restart the server"]
+
+
+def test_a_version_in_use_is_kept_however_often_its_model_is_replaced() -> None:
+    models, engine = models_of(A)
+    with models.using(models.find("a").version) as first:
+        for number in range(module.MAX_RETIRED + 5):
+            models.replace(Source("a", f"folder {number}"))
+        assert engine.serves(first.key)
+    assert not engine.serves(first.key)
+    assert len(models.versions) <= module.MAX_RETIRED + 2
+
+
+def test_it_is_loaded_again_from_where_the_version_came_from_that_serves() -> None:
+    models, engine = models_of(A, is_slow=True)
+    engine.finish("a#1")
+    assert (models.checkpoint("a"), models.checkpoint("new")) == ("folder a", "new")
+    models.replace(Source("a", "/cache/1", asked="owner/name"))
+    assert models.checkpoint("a") == "owner/name"
+    engine.reject("a#2", "no such folder")
+    assert models.checkpoint("a") == "folder a"
+
+
 def test_one_that_cannot_be_loaded_at_the_start_ends_the_server() -> None:
     told: list[str] = []
     _, engine = models_of(A, B, is_slow=True, on_unusable=told.append)

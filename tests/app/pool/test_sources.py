@@ -25,8 +25,8 @@ def mine(tmp_path: Path) -> str:
 def test_a_server_starts_with_what_it_names(mine: str) -> None:
     sources = Sources({"digits": "mnist", "own": mine})
     assert sources.at_start() == [
-        Source("digits", "mnist", weights_of("mnist"), "mnist"),
-        Source("own", mine, 5, mine),
+        Source("digits", "mnist", weights_of("mnist"), "mnist", "mnist"),
+        Source("own", mine, 5, mine, mine),
     ]
 
 
@@ -38,13 +38,10 @@ def test_what_is_nowhere_is_told_with_what_was_asked_for(checkpoint: str, mine: 
     assert not str(caught.value).startswith(checkpoint)
 
 
-def test_it_is_loaded_from_where_it_was_loaded_last_unless_that_is_said(mine: str) -> None:
+def test_what_was_named_at_the_start_and_what_is_built_in_can_be_loaded(mine: str) -> None:
     sources = Sources({"own": mine})
-    assert sources.find("own", None).checkpoint == mine
+    assert sources.find("other", mine) == Source("other", mine, 5, mine, mine)
     assert sources.find("own", "cifar10").checkpoint == "cifar10"
-    assert sources.find("own", None).checkpoint == "cifar10"
-    assert sources.find("own", mine).checkpoint == mine
-    assert sources.find("mnist", None) == Source("mnist", "mnist", weights_of("mnist"), "mnist")
 
 
 @pytest.mark.parametrize("checkpoint", ["/etc", "runs/a/x", "../mnist", "google/ddpm", "nothing"])
@@ -52,7 +49,6 @@ def test_no_other_folder_of_the_machine_or_the_hub_is_loaded(checkpoint: str, mi
     sources = Sources({"own": mine})
     with pytest.raises(CannotLoad, match="not a built-in model|may load these models"):
         sources.find("own", checkpoint)
-    assert sources.find("own", None).checkpoint == mine
 
 
 def test_what_can_be_loaded_besides_is_listed() -> None:

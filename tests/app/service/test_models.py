@@ -123,6 +123,28 @@ def test_a_replacement_that_fails_leaves_the_old_one_and_says_why(
     assert images(server, "two") == before
 
 
+def test_after_that_it_is_loaded_again_from_where_it_came_from(
+    server: Server, folders: dict[str, Path]
+) -> None:
+    shutil.rmtree(folders["two"] / "unet")
+    server.client.post("/models/one", json={"checkpoint": str(folders["two"])})
+    until(lambda: (entry(server, "one")["replacement"] or {}).get("state") == "failed")
+    server.client.post("/models/one")
+    until(lambda: entry(server, "one")["replacement"] is None)
+
+
+def test_the_only_model_is_replaced_although_the_engine_dies_meanwhile(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    del folders["two"]
+    with start(folders, tmp_path) as server:
+        change(folders["one"])
+        server.client.post("/models/one")
+        os.kill(server.engine_pid(), signal.SIGKILL)
+        until(lambda: entry(server, "one")["model"]["classes"] == ["0", "1"])
+        assert images(server, "one", labels=0)
+
+
 @pytest.mark.parametrize(
     ("name", "body", "field"),
     [
