@@ -72,6 +72,11 @@ class Loads:
         self.wanted.pop(model, None)
         self._suspects.pop(model, None)
 
+    def erase(self, model: str) -> None:
+        """Remember nothing of a model, which is forgotten and never wanted again."""
+        self.known.pop(model, None)
+        self._max_batch.pop(model, None)
+
     def orders(self, needed: Collection[str], running: Collection[str]) -> list[Message]:
         """What the process is to be told now: to forget what it is to have no more, and to load
         what is next, if anything: first what is `needed` by jobs, last what may have killed a

@@ -287,6 +287,8 @@ class Models(Registry):
         for forgotten in unused[:-MAX_RETIRED]:
             self._unload(forgotten)
             self._retired.remove(forgotten)
+            for engine in self.engines:
+                engine.loads.erase(forgotten.key)
 
     def _fail(self, version: Version, reason: str, *, has_changed: bool = False) -> None:
         """Give a version up, whose requests end for this reason; the server ends where it cannot go

@@ -96,6 +96,7 @@ def test_a_version_in_use_is_kept_however_often_its_model_is_replaced() -> None:
         assert engine.serves(first.key)
     assert not engine.serves(first.key)
     assert len(models.versions) <= module.MAX_RETIRED + 2
+    assert len(engine.loads.known) == len(models.versions)
 
 
 def test_it_is_loaded_again_from_where_the_version_came_from_that_serves() -> None:
