@@ -56,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="command")
     add_commands(commands)
     _add_server(commands.choices["sample"])
-    commands.add_parser("serve", add_help=False, help="Serve a model over HTTP.")
+    commands.add_parser("serve", add_help=False, help="Serve models over HTTP.")
     _add_key(commands.add_parser("key", help="Make an API key for a server."))
     return parser
 
@@ -120,7 +120,9 @@ def _add_key(parser: argparse.ArgumentParser) -> None:
         "name", metavar="NAME", help="whose key it is, for logs and metrics: letters, digits, ._-"
     )
     parser.add_argument(
-        "--admin", action="store_true", help="let it read the metrics where they are protected"
+        "--admin",
+        action="store_true",
+        help="let it load and unload models, and read the metrics where they are protected",
     )
     parser.set_defaults(run=make_key)
 

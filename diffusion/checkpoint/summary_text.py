@@ -41,7 +41,7 @@ def _usable(facts: Facts) -> Iterator[Line]:
         if origin[name]:
             yield about, origin[name]
     for name, value in origin["source"].items():
-        yield "from", f"{name}: {value}"
+        yield "from", f"{name}: {_given(value)}"
     for note in facts["notes"]:
         yield "note", note
     yield "", ""
@@ -49,6 +49,13 @@ def _usable(facts: Facts) -> Iterator[Line]:
         yield use, f"yes: {how['command']}" if how["possible"] else f"no: {how['why']}"
         if "samplers" in how:
             yield "", f"by {', '.join(how['samplers'])}"
+
+
+def _given(value: Any) -> str:
+    """Flags as NAME=VALUE, without those that were not given; anything else as it is."""
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{name}={of}" for name, of in value.items() if of is not None)
 
 
 def _process(process: Facts) -> Iterator[Line]:

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     if note:
         print(note)
     label = "" if imported.network.num_class_embeds is None else " --label 0"
-    see = f"ddpm sample {shlex.quote(str(args.out))} --n 4{label}"
+    see = f"ddpm sample {shlex.quote(str(args.out))} --n 4{label} --sampler dpmpp"
     print(f"checkpoint written to {args.out}; see it with: {see}")
 
 

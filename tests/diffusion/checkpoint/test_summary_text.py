@@ -54,6 +54,12 @@ def test_a_checkpoint_that_can_be_used_is_told_in_two_columns() -> None:
     ]
 
 
+def test_the_flags_of_an_import_are_told_where_they_were_given() -> None:
+    flags = {"image_size": 32, "part": None, "learn_sigma": False}
+    origin = {**FACTS["origin"], "source": {"flags": flags}}
+    assert line("from", origin=origin) == "flags: image_size=32, learn_sigma=False"
+
+
 def line(about: str, **facts: Any) -> str:
     """What a text says of something, where the facts are others."""
     lines = as_text({**FACTS, **facts}).splitlines()
