@@ -10,6 +10,14 @@ from typing import get_args
 from diffusion import flags
 from diffusion.spacing import SamplerName
 
+DEFAULT_N = 16
+"""Images that are made where nothing says how many."""
+START_FLAGS = (
+    "start_image", "start_images", "seeds", "start_x_t", "t", "weights", "resize", "mask",
+    "resamplings", "jump",
+)  # fmt: skip
+"""The flags of `add_start`."""
+
 # One line for a flag and its type, and the next for its help:
 # fmt: off
 
@@ -23,7 +31,8 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     add("--force", action="store_true",
         help="replace the images that are there already (default: refuse to)")
     add("--n", type=int, metavar="COUNT",
-        help="images to make (default: 16, or as many as there are starts or weights, if several)")
+        help=f"images to make (default: {DEFAULT_N}, or as many as there are starts or weights, if "
+        "several)")
     add("--label", type=int, nargs="+", metavar="LABEL",
         help="one label for all images, or one for each (default: no label)")
     add("--seed", type=int, default=0,

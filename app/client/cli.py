@@ -14,6 +14,7 @@ from app.client.requests import SampleRequest
 from app.client.results import Array
 from diffusion.labels import spread
 from diffusion.output import Output
+from diffusion.sample_flags import DEFAULT_N, START_FLAGS
 
 
 class RemoteError(ValueError):
@@ -27,10 +28,15 @@ def sample(args: argparse.Namespace) -> None:
     """
     output = Output.at(args.out, force=args.force)
     # Nothing that is asked for is ignored in silence.
-    for name, value in (("device", args.device), ("runtime", args.runtime)):
-        if value != "auto":
+    for name in ("device", "runtime", "precision"):
+        if (value := getattr(args, name)) != "auto":
             raise RemoteError(
                 f"{name}: {value!r} is not allowed with --server: the server has its own"
+            )
+    for name in START_FLAGS:
+        if getattr(args, name) not in (None, False):
+            raise RemoteError(
+                f"{name}: it is not allowed with --server: chains begin at noise there"
             )
     if args.batch_size < 1:
         raise RemoteError(f"batch_size: {args.batch_size} is not allowed: it must be 1 or more")
@@ -43,7 +49,7 @@ def sample(args: argparse.Namespace) -> None:
             raise RemoteError(str(error)) from error
     output.write(images)
     name = args.model or args.checkpoint
-    print(f"{args.n} samples of {name} on {args.server} written to {args.out}")
+    print(f"{len(images)} samples of {name} on {args.server} written to {args.out}")
 
 
 def _fetch(client: Client, args: argparse.Namespace) -> Array:
@@ -51,8 +57,9 @@ def _fetch(client: Client, args: argparse.Namespace) -> Array:
     name = _model_name(client, args)
     max_samples = client.model(name).limits["max_samples"]
     parts = []
-    with tqdm(total=args.n, desc="sampling", unit="image") as bar:
-        for request in _requests(args, name, max_samples):
+    n = DEFAULT_N if args.n is None else args.n
+    with tqdm(total=n, desc="sampling", unit="image") as bar:
+        for request in _requests(args, n, name, max_samples):
             parts.append(client.sample(request).array)
             bar.update(request.n)
     return np.concatenate(parts)
@@ -70,13 +77,15 @@ def _model_name(client: Client, args: argparse.Namespace) -> str:
     return name
 
 
-def _requests(args: argparse.Namespace, model: str, max_samples: int) -> Iterator[SampleRequest]:
+def _requests(
+    args: argparse.Namespace, total: int, model: str, max_samples: int
+) -> Iterator[SampleRequest]:
     """Split the samples into requests that the server allows. No sample depends on its request."""
     one_label = args.label[0] if args.label and len(args.label) == 1 else None
-    labels = spread(args.label, args.n) if args.label and one_label is None else None
+    labels = spread(args.label, total) if args.label and one_label is None else None
     size = min(args.batch_size, max_samples)
-    for start in range(0, max(1, args.n), size):  # with no samples at all, the server refuses
-        n = min(size, args.n - start)
+    for start in range(0, max(1, total), size):  # with no samples at all, the server refuses
+        n = min(size, total - start)
         yield SampleRequest(
             n=n,
             seed=args.seed,

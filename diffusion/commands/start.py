@@ -17,8 +17,8 @@ from diffusion.editing import (
     Start,
     StartError,
 )
+from diffusion.sample_flags import DEFAULT_N
 
-DEFAULT_N = 16
 HALFWAY = (0.5,)
 
 

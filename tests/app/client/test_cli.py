@@ -61,6 +61,8 @@ def test_more_than_a_request_may_have_is_asked_for_in_parts(
     [
         (["mnist"], "checkpoint: 'mnist' is not allowed: URL serves 'tiny'"),
         (["tiny", "--device=cuda"], "device: 'cuda' is not allowed with --server"),
+        (["tiny", "--precision=float32"], "precision: 'float32' is not allowed with --server"),
+        (["tiny", "--seeds", "1", "2"], "seeds: it is not allowed with --server"),
         (["tiny", "--runtime=eager"], "runtime: 'eager' is not allowed with --server"),
         (
             ["tiny", "--label", "1", "2"],
