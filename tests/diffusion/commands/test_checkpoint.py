@@ -90,7 +90,7 @@ def test_the_commands_that_it_names_are_taken(tmp_path: Path, ask: Ask) -> None:
         assert make_parser().parse_args(arguments).run
     asked = make_parser().parse_args(shlex.split(uses["sampled"]["command"])[1:])
     assert asked.label == [0], "a network without a null label needs one"
-    request = sampling.Request(seed=0, n=asked.n, labels=asked.label)
+    request = sampling.Request(seed=0, n=16, labels=asked.label)
     request.check(open_checkpoint(folder))
 
 
