@@ -19,9 +19,10 @@ def parse(*words: str) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def test_without_flags_it_is_sixteen_images_of_algorithm_2() -> None:
+def test_without_flags_it_is_sixteen_images_of_algorithm_2_unless_starts_say_how_many() -> None:
+    assert sample_flags.DEFAULT_N == 16
     assert vars(parse()) == {
-        "out": Path("samples.png"), "force": False, "n": 16, "label": None, "seed": 0,
+        "out": Path("samples.png"), "force": False, "n": None, "label": None, "seed": 0,
         "first_index": 0, "sampler": "ddpm", "steps": None, "spacing": "even", "eta": 0.0,
         "variance": None, "guidance": 0.0, "guidance_interval": None,
     }  # fmt: skip
