@@ -1,5 +1,6 @@
 """The plot of `ddpm bound`: what is drawn, and what is refused before the work."""
 
+import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,7 +10,6 @@ import torch
 from PIL import Image
 
 from diffusion.bound import Draw
-from diffusion.commands import bound_plot
 from diffusion.commands.bound_plot import MAX_ROWS, SHOWN, check, draw
 from diffusion.output import OutputError
 from diffusion.picture_bound import PictureBound, PictureTerm
@@ -47,7 +47,7 @@ def test_another_kind_of_file_is_refused(name: str) -> None:
 
 
 def test_without_matplotlib_it_names_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bound_plot.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(OutputError, match="matplotlib is not installed.*the extra `train`"):
         check(Path("a.png"))
 

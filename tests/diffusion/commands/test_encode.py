@@ -57,7 +57,7 @@ def test_it_takes_the_steps_of_ddim_in_turn(tiny: Path, pictures: Path) -> None:
     x, before = x_0.double(), torch.tensor(1.0).double()
     for t in spacing.kept:
         with torch.no_grad():
-            eps_hat = source.model(x.float(), torch.full((2,), t)).double()
+            eps_hat = source.model(x.float(), torch.full((2,), t), None).double()
         now = process.alpha_bar[t]
         x_0_hat = (x - (1 - before).sqrt() * eps_hat) / before.sqrt()
         x, before = now.sqrt() * x_0_hat + (1 - now).sqrt() * eps_hat, now
