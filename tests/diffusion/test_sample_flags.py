@@ -68,3 +68,39 @@ def test_a_value_that_is_none_is_named_with_its_flag(
 def test_help_needs_no_pytorch() -> None:
     check = "import sys, diffusion.sample_flags; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0
+
+
+def starts(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    sample_flags.add_start(parser)
+    return parser.parse_args(words)
+
+
+def test_the_flags_of_a_start_are_those_that_are_listed() -> None:
+    """A server that is asked refuses what is among them."""
+    given = vars(starts())
+    assert set(given) == set(sample_flags.START_FLAGS)
+    assert given.pop("resize") is False and set(given.values()) == {None}
+
+
+def test_pictures_seeds_and_states_are_not_given_together(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        starts("--seeds", "1", "2", "--start-image", "a.png")
+    assert "argument --start-image: not allowed with argument --seeds" in capsys.readouterr().err
+
+
+def test_a_start_has_one_picture_for_all_images_or_one_for_each() -> None:
+    assert starts("--start-image", "a.png", "b.png").start_image == [Path("a.png"), Path("b.png")]
+    weights = starts("--start-images", "a.png", "b.png", "--weights", "0", "0.5").weights
+    assert weights == [0.0, 0.5]
+
+
+def test_encode_goes_up_to_T_in_fifty_steps_unless_it_is_told_otherwise() -> None:
+    parser = argparse.ArgumentParser()
+    sample_flags.add_encode(parser)
+    assert vars(parser.parse_args(["a.png"])) == {
+        "pictures": [Path("a.png")], "label": None, "resize": False, "out": Path("x_t.npz"),
+        "force": False, "steps": 50, "t": None,
+    }  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 
 from app.engine.batch import PATIENCE, Batch
 from app.engine.job import Job
+from app.engine.latency_curve import LatencyCurve
 from app.engine.line import Accounts, Line, first_in_line
 from app.engine.network import Network
 from tests.app.engine.networks import network
@@ -76,6 +77,39 @@ def test_the_shortest_goes_first_until_another_has_waited_too_long() -> None:
     assert min(long, short, key=first_in_line) is short
     long.delay = PATIENCE * long.alone_seconds
     assert min(long, short, key=first_in_line) is long
+
+
+def test_who_keeps_others_out_pays_for_the_rows_that_idle() -> None:
+    one, accounts = network(LatencyCurve({8: 8.0})), Accounts()
+    a, b = job(one, "a", "x", chains=1), job(one, "b", "y", chains=1)
+    batch = filled(Line([a, b], accounts), one)
+    batch.is_cut_short = True
+    accounts.pay(batch, 6.0)
+    assert (accounts["x"], accounts["y"]) == (5.0, 1.0), "b as in a full batch"
+
+
+def test_what_is_paused_or_running_is_not_in_line() -> None:
+    one, other, accounts = network(), network(), Accounts()
+    paused, running, waits = job(one, "p", "x"), job(other, "r", "y", 1), job(one, "w", "z", 1)
+    paused.is_paused = True
+    running.chains[0].is_running, running.running = True, 1
+    line = Line([paused, running, waits], accounts)
+    assert line.networks == [one]
+    assert [chain.job.id for chain in filled(line, one)] == ["w"]
+
+
+@pytest.mark.parametrize(("ahead", "joins"), [(8.0, True), (8.1, False)])
+def test_who_has_had_a_full_batch_more_than_one_that_waits_elsewhere_does_not_join(
+    ahead: float, joins: bool
+) -> None:
+    curve = LatencyCurve({8: 8.0})
+    one, other, accounts = network(curve), network(curve), Accounts()
+    a, b, c = job(one, "a", "x", 1), job(one, "b", "y", 1), job(other, "c", "z", 1)
+    batch = filled(Line([b], accounts), one)
+    Line([a, b, c], accounts)
+    accounts.pay(batch, ahead)
+    ids = [chain.job.id for chain in filled(Line([a, b, c], accounts), one)]
+    assert ids == (["a", "b"] if joins else ["a"])
 
 
 def test_accounts_keep_no_jobs() -> None:
