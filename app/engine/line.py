@@ -32,10 +32,12 @@ class Accounts:
     def open(self, clients: Collection[str], *, is_one_network: bool) -> None:
         """Have an account for each of these clients, which have something to run now. One that
         comes starts level with the one that has paid least (rule 1), or, with several networks,
-        where it was when it left, if that is more (rule 7)."""
-        level = min((self._paid[c] for c in clients if c in self._paid), default=0.0)
+        where it was when it left, if that is more (rule 7). Where none of them has been there
+        before, nobody is owed what others had."""
+        known = [self._paid[client] for client in clients if client in self._paid]
+        level = min(known, default=0.0)
         owing = {}
-        if not is_one_network:
+        if known and not is_one_network:
             owing = {c: paid for c, paid in self._paid.items() if paid > level}
         self._paid = {**owing, **{client: self._paid.get(client, level) for client in clients}}
 

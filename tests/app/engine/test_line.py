@@ -71,6 +71,16 @@ def test_with_several_networks_who_comes_back_is_where_it_was(others: bool, paid
     assert accounts["z"] == paid
 
 
+def test_what_was_had_while_nobody_of_those_in_line_was_there_is_owed_to_none_of_them() -> None:
+    one, other, accounts = network(), network(), Accounts()
+    alone = job(one, "a", "x")
+    accounts.pay(filled(Line([alone], accounts), one), 3600.0)
+    comes = [job(one, "b", "y"), job(other, "c", "y")]
+    Line(comes, accounts)
+    Line([*comes, alone], accounts)
+    assert accounts["x"] == accounts["y"]
+
+
 def test_the_shortest_goes_first_until_another_has_waited_too_long() -> None:
     one = network()
     short, long = job(one, "short", "x", steps=2), job(one, "long", "x", steps=50)
