@@ -178,6 +178,7 @@ class Models(Registry):
         entry.loads += 1
         if entry.replacement is version:
             old, entry.version, entry.replacement = entry.version, version, None
+            version.used_at = old.used_at
             self._retire(old)
             log.info("model %s is served by its new version", version.name)
         self._note_ready()

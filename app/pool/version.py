@@ -38,7 +38,7 @@ class Version:
     known: ModelInfo | None = None
     load_seconds: float | None = None
     memory_bytes: int | None = None
-    used_at: float | None = None  # Unix seconds
+    used_at: float | None = None  # Unix seconds; a new version begins with the old one's
     loaded_at: float = 0.0  # on the monotonic clock, as are the next two
     asked_at: float = 0.0
     failed_at: float = 0.0

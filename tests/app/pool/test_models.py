@@ -163,6 +163,15 @@ def test_a_new_version_serves_when_it_is_warm_and_the_old_one_ends_with_its_last
     assert engine.told[-1] == "unload a#1"
 
 
+def test_a_new_version_was_used_when_the_old_one_was() -> None:
+    models, _ = models_of(A)
+    use(models, "a")
+    used_at = models.find("a").version.used_at
+    models.replace(Source("a", "other"))
+    assert models.find("a").version.key == "a#2"
+    assert models.find("a").version.used_at == used_at is not None
+
+
 def test_a_new_version_that_cannot_be_loaded_leaves_the_old_one() -> None:
     models, engine = models_of(A, is_slow=True)
     engine.finish("a#1")
