@@ -53,5 +53,5 @@ def read_settings(argv: list[str]) -> Settings:
 
 def plain_default(text: str) -> str:
     """A flag's help with its default as people write it."""
-    text = text.removesuffix(" (default: )")
+    text = re.sub(r" \(default: (null)?\)$", "", text)
     return re.sub(r"\(default: \['(.*)'\]\)$", r"(default: \1)", text)

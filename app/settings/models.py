@@ -77,7 +77,7 @@ class ModelSettings(BaseSettings):
     cache: str | None = Field(
         None,
         description="folder for compiled networks and measured speeds, with which the next start "
-        "is faster; null: ddpm in the user's cache folder; empty: nothing is kept",
+        "is faster; not set: ddpm in the user's cache folder; empty: nothing is kept",
     )
     hang_seconds: float = Field(
         60,

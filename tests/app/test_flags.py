@@ -52,6 +52,7 @@ def test_help_lists_every_setting_under_the_heading_of_its_group(
     for title, group in GROUPS.items():
         for name in group.model_fields:
             assert f"--{name.replace('_', '-')} " in shown[title], name
+    assert "null" not in shown["models"], "no flag can be given that"
 
 
 def test_every_setting_has_one_group_and_says_what_it_is() -> None:
