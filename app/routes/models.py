@@ -101,7 +101,10 @@ async def load_model(
         source = await asyncio.to_thread(services.sources.find, name, checkpoint)
     except CannotLoad as error:
         raise InvalidField("checkpoint", checkpoint, str(error)) from None
-    return _entry(services.models.replace(source), request, services)
+    try:
+        return _entry(services.models.replace(source), request, services)
+    except CannotLoad as error:
+        raise InvalidField("name", name, str(error)) from None
 
 
 @router.delete(

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from app.settings.models import MAX_MODELS
 from diffusion.folders import MODELS
 from tests.app.server import Server
 from tests.app.service.test_keys import ADMIN, ALICE, table
@@ -162,6 +163,19 @@ def test_what_may_not_be_loaded_is_refused(
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == field
     assert server.client.get("/models/other").status_code == 404
+
+
+def test_one_model_too_many_is_refused_by_its_name(
+    server: Server, folders: dict[str, Path]
+) -> None:
+    body = {"checkpoint": str(folders["one"])}
+    for number in range(MAX_MODELS - len(folders)):
+        assert server.client.post(f"/models/more-{number}", json=body).status_code == 202
+    answer = server.client.post("/models/last", json=body)
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert (error["field"], error["value"]) == ("name", "last")
+    assert error["message"] == "this server has 32 models, and has room for no other"
 
 
 def test_a_built_in_model_is_added(server: Server) -> None:
