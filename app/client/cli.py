@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tqdm import tqdm
 from app.client.connection import Client
 from app.client.errors import ClientError, ProblemError
 from app.client.requests import SampleRequest
-from app.client.results import Array
+from app.client.results import Array, ServedModel
 from diffusion.labels import spread
 from diffusion.output import Output
 from diffusion.sample_flags import DEFAULT_N, START_FLAGS
@@ -54,27 +55,29 @@ def sample(args: argparse.Namespace) -> None:
 
 def _fetch(client: Client, args: argparse.Namespace) -> Array:
     """Fetch the images, uint8 (n,H,W,C)."""
-    name = _model_name(client, args)
-    max_samples = client.model(name).limits["max_samples"]
+    served = _served_model(client, args)
+    model = served.model or client.model(served.name)
+    if served.state != "ready":
+        print(f"waiting: {args.server} loads {served.name} first", file=sys.stderr)
     parts = []
     n = DEFAULT_N if args.n is None else args.n
     with tqdm(total=n, desc="sampling", unit="image") as bar:
-        for request in _requests(args, n, name, max_samples):
+        for request in _requests(args, n, served.name, model.limits["max_samples"]):
             parts.append(client.sample(request).array)
             bar.update(request.n)
     return np.concatenate(parts)
 
 
-def _model_name(client: Client, args: argparse.Namespace) -> str:
-    """The server's name of the model that the flags name. Raises RemoteError where it has none."""
-    served = [model.name for model in client.models()]
+def _served_model(client: Client, args: argparse.Namespace) -> ServedModel:
+    """The server's model that the flags name. Raises RemoteError where it has none."""
+    served = {model.name: model for model in client.models()}
     field, value = ("model", args.model) if args.model else ("checkpoint", args.checkpoint)
     # A model of the Hub is called by its name alone, whatever its revision.
     name = args.model or Path(args.checkpoint.partition("@")[0]).name
     if name not in served:
         names = ", ".join(map(repr, served))
         raise RemoteError(f"{field}: {value!r} is not allowed: {args.server} serves {names}")
-    return name
+    return served[name]
 
 
 def _requests(

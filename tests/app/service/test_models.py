@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from app.cli import main
 from app.settings.models import MAX_MODELS
 from diffusion.folders import MODELS
 from tests.app.server import Server
@@ -199,6 +200,22 @@ def test_an_unloaded_model_is_loaded_by_the_next_request_for_it(server: Server) 
     assert images(server, "one"), "nothing else is delayed"
     assert images(server, "two") == before
     assert server.client.get("/readyz").status_code == 200
+
+
+def test_the_command_line_says_that_it_waits_for_an_unloaded_model(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DDPM_API_KEY", ALICE)
+    server.client.delete("/models/two")
+    until(lambda: entry(server, "two")["state"] == "unloaded")
+    flags = ["--n=1", "--steps=2", f"--server={server.url}", "--force", f"--out={tmp_path}/a.png"]
+    for name in ("two", "one"):
+        assert main(["sample", name, *flags]) == 0
+        said = f"waiting: {server.url} loads {name} first" in capsys.readouterr().err
+        assert said == (name == "two")
 
 
 def test_an_engine_that_dies_comes_back_with_the_models_that_it_had(server: Server) -> None:
