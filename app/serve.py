@@ -69,14 +69,19 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
         log.warning("this server has no API keys: everybody who reaches it may use it")
     origins = (entry.version.source.origin for entry in app.state.services.models)
     log.info("starting ddpm %s: it serves %s", __version__, ", ".join(origins))
+    ignore_signals(settings)
+    server.run(sockets)
+    log.info("stopped")
+    return 1 if server.failure else 0
+
+
+def ignore_signals(settings: Settings) -> None:
+    """Have signals do nothing where the server does not handle them."""
     for stopping in (signal.SIGINT, signal.SIGTERM):
         # uvicorn shuts down on these, then raises them again; the second time they do nothing.
         signal.signal(stopping, lambda *_: None)
     if has_files(settings):  # until it listens, there is nothing to read again
         signal.signal(signal.SIGHUP, lambda *_: None)
-    server.run(sockets)
-    log.info("stopped")
-    return 1 if server.failure else 0
 
 
 def configure(app: FastAPI, settings: Settings) -> uvicorn.Config:

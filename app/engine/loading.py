@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from app.engine.board import Board
-from app.engine.latency_curve import LatencyCurve
-from app.engine.measured import Measurements, warm_up
+from app.engine.measured import Measurements, Warm, warm_up
 from app.engine.network import Network
 from app.engine.runner import Runner
 from app.engine.runtime import Runtime, RuntimeUnavailable, make_runtime
@@ -75,7 +74,8 @@ def load(
     process = Process.from_config(checkpoint.process)
     model = checkpoint.eps_model()
     tell("preparing the network")
-    slots, runtime, reason = open_runtime(asked, options, checkpoint, model, machine)
+    opened = open_runtime(asked, options, checkpoint, model, machine)
+    slots, runtime = opened.slots, opened.runtime
     form = form_of(checkpoint)
 
     def board_of(sizes: tuple[int, ...]) -> Board[Any]:
@@ -88,16 +88,7 @@ def load(
     kept = Measurements(options.cache, checkpoint, runtime, options.threads)
     warm = warm_up(process, model, runtime, board_of, kept, tell, machine)
     parameters = sum(p.numel() for p in model.parameters())
-    info = describe(
-        asked.name,
-        checkpoint,
-        process,
-        runtime,
-        reason,
-        warm.measured,
-        parameters,
-        is_invariant=warm.is_invariant,
-    )
+    info = describe(asked.name, checkpoint, process, opened, warm, parameters)
     return Ready(Network(asked.model, warm.board, warm.curve, sampler_tables(process)), info)
 
 
@@ -179,17 +170,12 @@ def describe(
     name: str,
     checkpoint: Checkpoint,
     process: Process,
-    runtime: Runtime,
-    precision_reason: str,
-    measured: LatencyCurve,
+    opened: Opened,
+    warm: Warm,
     parameters: int,
-    *,
-    is_invariant: bool,
 ) -> ModelInfo:
-    """What to tell of a model that is warm, under the name that clients know. `measured` has all
-    batch sizes that were tried."""
-    curve = measured.up_to_the_knee()
-    card = checkpoint.card
+    """What to tell of a model that is warm, under the name that clients know."""
+    card, runtime, curve, measured = checkpoint.card, opened.runtime, warm.curve, warm.measured
     return ModelInfo(
         name=name,
         image_shape=checkpoint.unet.image_shape,
@@ -215,10 +201,10 @@ def describe(
         parameters=parameters,
         runtime=runtime.name,
         precision=runtime.precision,
-        precision_reason=precision_reason,
+        precision_reason=opened.precision_reason,
         device=str(runtime.device),
         batch_sizes=curve.sizes,
         step_seconds={str(size): measured.seconds(size) for size in measured.sizes},
-        batch_invariant=is_invariant,
+        batch_invariant=warm.is_invariant,
         seconds_per_row=curve.seconds_per_row,
     )

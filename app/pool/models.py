@@ -230,12 +230,10 @@ class Models(Registry):
 
     def _settle(self) -> None:
         """Unload what nobody needs any more, and load what there is room for."""
-        for version in self.all_versions():
-            is_needed = version.users or (version.is_retired and self.is_for_jobs(version))
-            if (version.is_leaving or version.is_retired) and not is_needed:
-                version.is_leaving = False
-                self._stop_trying(version)
-                self._unload(version)
+        for version in filter(self.is_over, self.all_versions()):
+            version.is_leaving = False
+            self._stop_trying(version)
+            self._unload(version)
         for version in list(self._waiting.values()):
             is_due = version.key in self._waiting and not version.is_leaving
             if is_due and self._make_room(version):

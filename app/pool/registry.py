@@ -206,6 +206,12 @@ class Registry:
         """Do unfinished jobs need it?"""
         return version.key in self._wanted_by_jobs
 
+    def is_over(self, version: Version) -> bool:
+        """Is it leaving or replaced, and is there nothing left for which it is needed?"""
+        if version.users or not (version.is_leaving or version.is_retired):
+            return False
+        return not (version.is_retired and self.is_for_jobs(version))
+
     def has_had_its_time(self, version: Version) -> bool:
         """Has it been loaded for so long that jobs of others have their turn?"""
         is_old = time.monotonic() > version.loaded_at + RESIDENT_SECONDS
