@@ -2,6 +2,7 @@
 
 import { trajectory } from "./api.js";
 import { find, make, pngSource } from "./dom.js";
+import { ofAllSteps } from "./example.js";
 import { singleBody } from "./request.js";
 import { Task } from "./task.js";
 
@@ -58,6 +59,8 @@ export class Compare {
         this.count.textContent = name;
         await this.#row(name, frames, { ...body, ...row, frames }, signal);
       }
+    } catch (error) {
+      throw ofAllSteps(error);
     } finally {
       this.count.textContent = "";
     }

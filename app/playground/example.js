@@ -1,6 +1,6 @@
 // The image that all lessons show: Algorithm 2's, with all T steps. The server is asked for it once.
 
-import { ask } from "./api.js";
+import { Refused, ask } from "./api.js";
 import { readNpz } from "./pixels.js";
 import { singleBody } from "./request.js";
 
@@ -48,7 +48,7 @@ export class Example {
       return await answer;
     } catch (error) {
       if (this.answer === answer) this.answer = null;
-      throw error;
+      throw ofAllSteps(error);
     } finally {
       signal.throwIfAborted();
     }
@@ -73,4 +73,15 @@ export class Example {
     });
     return readNpz(await response.arrayBuffer());
   }
+}
+
+/**
+ * What is said of an error of a chain with all T steps. No field mends it where the network cannot be
+ * told t = 1, of which the server complains as the spacing: no lesson asks for one.
+ * @param {unknown} error
+ */
+export function ofAllSteps(error) {
+  const isSpacing = error instanceof Refused && error.errors.some(({ field }) => field === "spacing");
+  const detail = "This model cannot take all T steps, as this lesson does: its network cannot be told t = 1.";
+  return isSpacing ? new Refused(422, { detail }, null) : error;
 }

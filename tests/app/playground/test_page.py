@@ -911,6 +911,23 @@ def test_jobs_are_seen_once_the_key_is_there(page: Page, keyed: Server, errors: 
     errors.clear()
 
 
+def test_lessons_of_a_network_that_cannot_take_all_steps_say_so(
+    page: Page, server_for: ServerFor, tmp_path: Path, errors: list[str]
+) -> None:
+    tiny = save_tiny(tmp_path / "tiny", fourier_time=True)
+    server = server_for(f"--checkpoint={tiny}", *LIMITS, engine=REAL)
+    page.goto(server.url + "/?view=understand&seed=42")
+    for lesson in ("#forward", "#algorithm", "#compare"):
+        page.locator(lesson).scroll_into_view_if_needed()
+        expect(page.locator(f"{lesson} .message")).to_have_text(
+            "This model cannot take all T steps, as this lesson does: its network cannot be told "
+            "t = 1."
+        )
+    expect(page.locator(".field-error")).to_have_count(0)
+    assert errors and all("422" in error for error in errors)
+    errors.clear()
+
+
 def test_one_refused_lesson_is_enough(page: Page, keyed: Server, errors: list[str]) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     page.goto(keyed.url + "/?view=understand&seed=42")
