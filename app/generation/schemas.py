@@ -300,8 +300,8 @@ class LoadRequest(BaseModel):
         None,
         min_length=1,
         max_length=1000,
-        description="Name of a built-in model, or a folder that the server was started with. null: "
-        "what the model was loaded from.",
+        description="Name of a built-in model, what the server was started with, or a model of the "
+        "Hub that it allows. null: what the model was loaded from.",
     )
 
 

@@ -112,7 +112,7 @@ class Worker:
         await together(*(self._take_turns() for _ in range(SLOTS)))
 
     def wake(self) -> None:
-        """Look for a job at once: there is a new one."""
+        """Look for a job at once: there is a new one, or what models can be used has changed."""
         self._news.set()
 
     async def cancel(self, job_id: str) -> None:
