@@ -10,7 +10,7 @@ last one, the time embedding, attention, norms and sums stay as they are in bflo
 network runs as it does otherwise.
 
 Without --quality it prints what a call takes in float32, bfloat16 and with 8 bits, which take turns
-in rounds. With it, it prints what `ddpm evaluate --precisions` measures of bfloat16, of 8 bits: the
+in rounds. With it, it prints of 8 bits what `ddpm evaluate --precisions` does of bfloat16: the
 Fréchet distances of samples of the same seed, and the bound of the same images with the same draws.
 """
 

@@ -38,10 +38,7 @@ def outlive_for(seconds: float, connection: socket.socket) -> None:
 
 def main(wrap: Wrap = as_it_is) -> None:
     """Run until the API process goes away. `wrap` may put something around each network's board."""
-    for stopping in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # of a whole service: the API process' to handle
+    for stopping in (signal.SIGINT, signal.SIGTERM):  # what they stop, the API process decides
         signal.signal(stopping, signal.SIG_IGN)
     fd, recorder_fd, options = Options.parse()
     logs.configure(options.log_format, options.log_level)
