@@ -31,8 +31,8 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     add("--force", action="store_true",
         help="replace the images that are there already (default: refuse to)")
     add("--n", type=int, metavar="COUNT",
-        help=f"images to make (default: {DEFAULT_N}, or as many as there are starts or weights, if "
-        "several)")
+        help=f"images to make (default: {DEFAULT_N}; with --start-x-t one for each state; with "
+        "several pictures or weights one for each)")
     add("--label", type=int, nargs="+", metavar="LABEL",
         help="one label for all images, or one for each (default: no label)")
     add("--seed", type=int, default=0,

@@ -39,13 +39,15 @@ def check_flags(args: argparse.Namespace) -> None:
 
 
 def count(n: int | None, start: Start | None) -> int:
-    """How many images are made: so many, or else one for each start or weight, if these are
-    several."""
+    """How many images are made: n, or else one for each state, or for each picture or weight where
+    these are several."""
     if n is not None:
         return n
     match start:
-        case FromPicture(x_0=given) | FromState(x_t=given):
-            several = len(given)
+        case FromState(x_t=states):  # from one state most samplers make one image alone
+            return len(states)
+        case FromPicture(x_0=pictures):
+            several = len(pictures)
         case BetweenPictures(weights=weights) | BetweenSeeds(weights=weights):
             several = len(weights)
         case _:

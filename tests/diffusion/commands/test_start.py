@@ -70,6 +70,15 @@ def test_a_trajectorys_frame_is_a_start(tiny: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(images(out), images(tmp_path / "b.npz"))
 
 
+def test_one_state_makes_one_image_unless_more_are_asked_for(tiny: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 8, 8), np.float32))
+    flags = [f"--start-x-t={tmp_path / 'x.npy'}", "--t=25", "--force", *FLAGS]
+    for more, count in (([], 1), (["--n=2"], 2)):
+        out = tmp_path / "a.npz"
+        assert main(["sample", str(tiny), *flags, *more, f"--out={out}"]) == 0
+        assert len(images(out)) == count
+
+
 def test_resize_scales_a_picture_and_its_mask(tiny: Path, pictures: Path, tmp_path: Path) -> None:
     flags = [f"--start-image={pictures / 'wide.png'}", "--t=30", "--n=1", *FLAGS]
     assert main(["sample", str(tiny), *flags, "--resize", f"--out={tmp_path / 'a.png'}"]) == 0
