@@ -11,10 +11,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from diffusion.checkpoint import shapes
 from diffusion.config import Prediction, ProcessConfig
 from diffusion.importing.errors import ForeignError
 from diffusion.importing.project import Imported
-from diffusion.importing.renaming import Table, rename, shapes, size
+from diffusion.importing.renaming import Table, rename, size
 from diffusion.networks.lucidrains_config import LucidrainsUnetConfig
 from diffusion.process import Process
 from diffusion.unet_config import MAX_LEVELS

@@ -11,12 +11,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from diffusion.checkpoint import shapes
 from diffusion.config import ProcessConfig, Variance
 from diffusion.fields import from_dict, to_dict
 from diffusion.importing.errors import ForeignError
 from diffusion.importing.openai_names import split_qkv, table
 from diffusion.importing.project import Imported
-from diffusion.importing.renaming import network_in, rename, shapes, size
+from diffusion.importing.renaming import network_in, rename, size
 from diffusion.networks.adm_config import ADMConfig
 from diffusion.unet import timestep_embedding
 from diffusion.unet_config import UNetConfig
