@@ -185,14 +185,14 @@ def _add_tune(commands: Any) -> None:
     parser = _command(
         commands, "tune", later.tune,
         "Find which timesteps chains of 4 to 20 steps should keep (GITS), for --spacing tuned.\n"
-        "The lists are written on the checkpoint's model card.",
+        "The lists are written on the checkpoint's model card, or on that of a copy.",
         "ddpm tune models/mine",
     )
     _add_checkpoint(parser)
     add = parser.add_argument_group("the output").add_argument
     add("--out", type=flags.path, metavar="FOLDER",
-        help="folder of a copy of the checkpoint that gets the lists (default: the checkpoint "
-        "itself does)")
+        help="folder of a copy of the checkpoint that gets the lists; needed for a built-in model "
+        "and one of the Hub (default: the checkpoint itself gets them)")
     add("--force", action="store_true",
         help="replace a checkpoint that is in --out already (default: refuse to)")
 

@@ -5,7 +5,7 @@ Built without PyTorch, so that `--help` answers at once; `diffusion.cli` has the
 
 import argparse
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from diffusion import flags
 from diffusion.spacing import SamplerName
@@ -31,8 +31,8 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     add("--force", action="store_true",
         help="replace the images that are there already (default: refuse to)")
     add("--n", type=int, metavar="COUNT",
-        help=f"images to make (default: {DEFAULT_N}, or as many as there are starts or weights, if "
-        "several)")
+        help=f"images to make (default: {DEFAULT_N}; with --start-x-t one for each state; with "
+        "several pictures or weights one for each)")
     add("--label", type=int, nargs="+", metavar="LABEL",
         help="one label for all images, or one for each (default: no label)")
     add("--seed", type=int, default=0,
@@ -85,9 +85,7 @@ def add_start(parser: argparse.ArgumentParser) -> None:
     add("--weights", type=float, nargs="+", metavar="W",
         help="share 0..1 of the second: one for all images, or one for each, which then have the "
         "same noise (default: 0.5)")
-    add("--resize", action="store_true",
-        help="scale pictures to the model's size, and cut them in the middle (default: refuse "
-        "others)")
+    _add_resize(add)
     group = parser.add_argument_group("the mask", "Keep a part of --start-image (RePaint).")
     add = group.add_argument
     add("--mask", type=flags.path, metavar="PICTURE",
@@ -101,13 +99,7 @@ def add_start(parser: argparse.ArgumentParser) -> None:
 
 def add_encode(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `ddpm encode`."""
-    add = parser.add_argument_group("the pictures").add_argument
-    add("pictures", type=flags.path, nargs="+", metavar="PICTURE", help="pictures to encode")
-    add("--label", type=int, nargs="+", metavar="LABEL",
-        help="one label for all pictures, or one for each (default: no label)")
-    add("--resize", action="store_true",
-        help="scale pictures to the model's size, and cut them in the middle (default: refuse "
-        "others)")
+    _add_pictures(parser, "pictures to encode")
     add = parser.add_argument_group("the output").add_argument
     add("--out", type=flags.path, default=Path("x_t.npz"), metavar="FILE",
         help="an .npz for x_t (default: %(default)s)")
@@ -122,13 +114,7 @@ def add_encode(parser: argparse.ArgumentParser) -> None:
 
 def add_bound(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `ddpm bound`."""
-    add = parser.add_argument_group("the pictures").add_argument
-    add("pictures", type=flags.path, nargs="+", metavar="PICTURE", help="pictures to measure")
-    add("--label", type=int, nargs="+", metavar="LABEL",
-        help="one label for all pictures, or one for each (default: no label)")
-    add("--resize", action="store_true",
-        help="scale pictures to the model's size, and cut them in the middle (default: refuse "
-        "others)")
+    _add_pictures(parser, "pictures to measure")
     add = parser.add_argument_group("the terms").add_argument
     add("--terms", type=int, metavar="COUNT",
         help="terms that are computed: the decoder's, and one from each of COUNT - 1 equal parts "
@@ -149,6 +135,21 @@ def add_bound(parser: argparse.ArgumentParser) -> None:
         "(default: don't)")
     add("--force", action="store_true",
         help="replace a plot that exists (default: refuse to)")
+
+
+def _add_pictures(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Add the pictures that a command takes, and how they are read."""
+    add = parser.add_argument_group("the pictures").add_argument
+    add("pictures", type=flags.path, nargs="+", metavar="PICTURE", help=meaning)
+    add("--label", type=int, nargs="+", metavar="LABEL",
+        help="one label for all pictures, or one for each (default: no label)")
+    _add_resize(add)
+
+
+def _add_resize(add: Any) -> None:
+    add("--resize", action="store_true",
+        help="scale pictures to the model's size, and cut them in the middle (default: refuse "
+        "others)")
 
 
 # fmt: on

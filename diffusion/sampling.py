@@ -137,7 +137,6 @@ class Request:
     def check(self, checkpoint: Checkpoint) -> None:
         """Raise RequestError, LabelError or StartError, which name the field, where this asks for
         what `checkpoint`, or the sampler, does not have."""
-        T = checkpoint.process.num_timesteps
         try:
             check_sampler(self.sampler, zero_snr=has_zero_snr(checkpoint.process))
         except ValueError as error:
@@ -145,6 +144,21 @@ class Request:
         _between("n", self.n, 1, MAX_INTEGER)
         _between("seed", self.seed, 0, MAX_INTEGER)
         _between("first_index", self.first_index, 0, MAX_INTEGER - self.n + 1)
+        self._check_steps(checkpoint)
+        _between("eta", self.eta, 0, 1)
+        _between("guidance", self.guidance, 0, MAX_GUIDANCE)
+        for name, value, owner in (("eta", self.eta, "ddim"), ("variance", self.variance, "ddpm")):
+            if value and self.sampler != owner:
+                raise _refused(name, value, f"it applies to {owner}, not to {self.sampler}")
+        network_labels(checkpoint, self.labels, self.n, self.guidance)
+        self._check_start(checkpoint)
+        self._check_chain(checkpoint)
+        if self.guidance_interval is not None:
+            T = checkpoint.process.num_timesteps
+            check_interval(self.guidance_interval, self.guidance, T)
+
+    def _check_steps(self, checkpoint: Checkpoint) -> None:
+        T = checkpoint.process.num_timesteps
         if self.num_steps is not None:
             _between("steps", self.num_steps, 1, T)
             if not isinstance(self.spacing, str):
@@ -158,16 +172,6 @@ class Request:
                 Spacing.of_paper_t(self.spacing, T)
         except ValueError as error:
             raise _refused("spacing", self.spacing, str(error)) from None
-        _between("eta", self.eta, 0, 1)
-        _between("guidance", self.guidance, 0, MAX_GUIDANCE)
-        for name, value, owner in (("eta", self.eta, "ddim"), ("variance", self.variance, "ddpm")):
-            if value and self.sampler != owner:
-                raise _refused(name, value, f"it applies to {owner}, not to {self.sampler}")
-        network_labels(checkpoint, self.labels, self.n, self.guidance)
-        self._check_start(checkpoint)
-        self._check_chain(checkpoint)
-        if self.guidance_interval is not None:
-            check_interval(self.guidance_interval, self.guidance, T)
 
     def _check_start(self, checkpoint: Checkpoint) -> None:
         wanted = Wanted(

@@ -263,21 +263,29 @@ def _check_skips(config: "UNetConfig", downs: Sequence[Level], ups: Sequence[Lev
         count = len(level.resnets) if level.takes_skips else 0
         taken = [skips.pop() for _ in range(min(count, len(skips)))]
         if level.kind.family == "k":
-            least = min(config.image_size) >> level.depth
-            allowed = f"such that {level.kind.name} gets images of 2 pixels or more"
-            require(least > 1 or not level.resamples, "sample_size", config.sample_size, allowed)
+            _check_k_size(config, level)
             taken = taken[:1]  # it uses only the last that was made
-            given = [x + sum(width for width, _ in taken)]
-            wanted = [level.resnets[0].in_channels]
-        else:
-            inputs = [x] + [resnet.out_channels for resnet in level.resnets[:-1]]
-            given = [width + skip for width, (skip, _) in zip(inputs, taken, strict=False)]
-            wanted = [resnet.in_channels for resnet in level.resnets]
         meets = level.takes_skips == gives_skips(downs[level.depth])
-        fits = meets and given == wanted and all(depth == level.depth for _, depth in taken)
+        is_level = all(depth == level.depth for _, depth in taken)
+        fits = meets and is_level and _takes(level, x, [width for width, _ in taken])
         allowed = f"such that {level.kind.name} finds the skip connections that it takes"
         require(fits, "up_block_types", config.up_block_types, allowed)
         x = level.resnets[-1].out_channels
+
+
+def _check_k_size(config: "UNetConfig", level: Level) -> None:
+    least = min(config.image_size) >> level.depth
+    allowed = f"such that {level.kind.name} gets images of 2 pixels or more"
+    require(least > 1 or not level.resamples, "sample_size", config.sample_size, allowed)
+
+
+def _takes(level: Level, x: int, skips: Sequence[int]) -> bool:
+    """Do x channels, with those of the skip connections, fit the residual blocks of a level?"""
+    if level.kind.family == "k":  # all that it takes goes into the first
+        return level.resnets[0].in_channels == x + sum(skips)
+    inputs = [x] + [resnet.out_channels for resnet in level.resnets[:-1]]
+    given = [width + skip for width, skip in zip(inputs, skips, strict=False)]
+    return given == [resnet.in_channels for resnet in level.resnets]
 
 
 def _check_pictures(config: "UNetConfig", downs: Sequence[Level], ups: Sequence[Level]) -> None:

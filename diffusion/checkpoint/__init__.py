@@ -13,7 +13,7 @@ from diffusion.checkpoint.errors import CheckpointError
 from diffusion.checkpoint.opening import Checkpoint, open_checkpoint
 from diffusion.checkpoint.saving import save_checkpoint
 from diffusion.checkpoint.weight_files import WEIGHTS
-from diffusion.checkpoint.weights import NOT_FINITE, WithoutInit
+from diffusion.checkpoint.weights import NOT_FINITE, WithoutInit, shapes
 from diffusion.sources.find import Location, find_checkpoint
 
 __all__ = [
@@ -26,4 +26,5 @@ __all__ = [
     "find_checkpoint",
     "open_checkpoint",
     "save_checkpoint",
+    "shapes",
 ]

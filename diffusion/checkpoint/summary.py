@@ -23,8 +23,9 @@ PLACES = {
 """Where a folder's class names are."""
 
 
-def summary(source: str, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Gather what is known of a checkpoint that was named as `source` and can be used."""
+def summary(source: str, checkpoint: Checkpoint, data: str = "DATA") -> dict[str, Any]:
+    """Gather what is known of a checkpoint that was named as `source` and can be used; `data` is
+    what its bound can be measured on, as `ddpm evaluate --data` takes it."""
     return {
         "source": source,
         "folder": str(checkpoint.folder),
@@ -44,7 +45,7 @@ def summary(source: str, checkpoint: Checkpoint) -> dict[str, Any]:
             "source": checkpoint.origin,
         },
         "notes": _notes(checkpoint),
-        "uses": _uses(source, checkpoint),
+        "uses": _uses(source, checkpoint, data),
     }
 
 
@@ -125,7 +126,7 @@ def samplers_of(checkpoint: Checkpoint) -> list[str]:
     return list(FROM_ZERO_SNR if has_zero_snr(checkpoint.process) else every)
 
 
-def _uses(source: str, checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
+def _uses(source: str, checkpoint: Checkpoint, data: str) -> dict[str, dict[str, Any]]:
     """Whether a checkpoint can be served, sampled, bounded and exported: by which command, or why
     not."""
     name, channels = shlex.quote(source), checkpoint.unet.in_channels
@@ -136,7 +137,6 @@ def _uses(source: str, checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
     starts = checkpoint.unet.min_timestep  # half of T steps end there or above
     steps = f" --steps {max(1, checkpoint.process.num_timesteps // 2)}" if starts else ""
     why_no_bound = "its network cannot be told t = 1" if starts else why
-    data = shlex.quote(checkpoint.card.data) if checkpoint.card.data else "DATA"
     return {
         "served": _use(f"ddpm serve --checkpoint {name}", why),
         "sampled": {
@@ -145,7 +145,9 @@ def _uses(source: str, checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
             ),
             "samplers": samplers_of(checkpoint),
         },
-        "bounded": _use(f"ddpm evaluate {name} --data {data} --out report", why_no_bound),
+        "bounded": _use(
+            f"ddpm evaluate {name} --data {shlex.quote(data)} --out report", why_no_bound
+        ),
         "exported": _use(f"ddpm export {name} FOLDER"),
     }
 

@@ -16,14 +16,11 @@ from typing import Any
 
 from diffusion.checkpoint.configs import read_json
 from diffusion.checkpoint.errors import CheckpointError
+from diffusion.sources.hub_files import PICKLES, STEM, VARIANTS
 
-STEM = "diffusion_pytorch_model"
 WEIGHTS = f"{STEM}.safetensors"
 VARIANT = re.compile(rf"{STEM}\.(\w+)\.safetensors")
 INDEX = re.compile(rf"{STEM}\.(?:(\w+)\.)?safetensors\.index(?:\.(\w+))?\.json")
-PREFERRED = ("fp32", "ema", "fp16", "bf16")
-"""Variants in the order in which they are taken; others come after them, by name."""
-PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 MAX_SHARDS = 1000
 
 
@@ -76,10 +73,9 @@ def _best(names: Iterable[str], pattern: re.Pattern[str]) -> tuple[str, str | No
 
 
 def _rank(variant: str | None) -> tuple[int, str]:
-    if variant is None:
-        return -1, ""
-    place = PREFERRED.index(variant) if variant in PREFERRED else len(PREFERRED)
-    return place, variant
+    """The place of a variant, or of none: as in VARIANTS, then others by name."""
+    name = f".{variant}" if variant else ""
+    return VARIANTS.index(name) if name in VARIANTS else len(VARIANTS), name
 
 
 def _by_index(path: Path, variant: str | None) -> WeightFiles:

@@ -45,6 +45,12 @@ class WithoutInit(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of each tensor of a network, without memory for any."""
+    with torch.device("meta"), WithoutInit():
+        return {name: tuple(p.shape) for name, p in make_network(config).state_dict().items()}
+
+
 class Header(NamedTuple):
     """What the headers of a network's weights say."""
 
@@ -57,23 +63,12 @@ def check_weights(files: WeightFiles, config: NetworkConfig) -> Header:
 
     Raises CheckpointError, which names the file and the tensor.
     """
-    found = _tensors(files)
-    with torch.device("meta"), WithoutInit():  # shapes alone: no memory, no initialisation
-        expected = {name: tuple(p.shape) for name, p in make_network(config).state_dict().items()}
+    found, expected = _tensors(files), shapes(config)
     place = files.index or files.paths[0]
     for name, shape in expected.items():
         if name not in found:
             raise CheckpointError(f"{place}: tensor {name} is missing")
-        tensor = found[name]
-        if tensor.shape != shape:
-            raise CheckpointError(
-                f"{tensor.file}: tensor {name} has shape {tensor.shape}, not {shape}"
-            )
-        if tensor.dtype not in BYTES:
-            raise CheckpointError(
-                f"{tensor.file}: tensor {name} is of type {tensor.dtype}, not of one of "
-                f"{', '.join(BYTES)}"
-            )
+        _check_tensor(name, found[name], shape)
     extra = sorted(found.keys() - expected.keys())
     if extra:
         file = found[extra[0]].file
@@ -93,6 +88,17 @@ class _Tensor(NamedTuple):
     file: Path
     shape: tuple[int, ...]
     dtype: str
+
+
+def _check_tensor(name: str, tensor: _Tensor, shape: tuple[int, ...]) -> None:
+    """Raise CheckpointError unless a tensor has the shape, and numbers of a type that is read."""
+    if tensor.shape != shape:
+        raise CheckpointError(f"{tensor.file}: tensor {name} has shape {tensor.shape}, not {shape}")
+    if tensor.dtype not in BYTES:
+        raise CheckpointError(
+            f"{tensor.file}: tensor {name} is of type {tensor.dtype}, not of one of "
+            f"{', '.join(BYTES)}"
+        )
 
 
 def _tensors(files: WeightFiles) -> dict[str, _Tensor]:

@@ -92,15 +92,17 @@ def as_text(args: argparse.Namespace, found: Sequence[PictureBound], num_timeste
     head = ["picture", "bits/dim", "error", "L_0", *(name for name, _ in parts), "L_T"]
     lines = [head]
     for path, bound in zip(args.pictures, found, strict=True):
-        sums = [
-            sum(term.weight * term.bits_per_dim for term in bound.terms if term.t in within)
-            for _, within in parts
-        ]
+        sums = [_sum(bound, within) for _, within in parts]
         numbers = [bound.bits_per_dim, bound.standard_error, bound.L_0, *sums, bound.L_T]
         lines.append([path.name, *("-" if x is None else f"{x:.4f}" for x in numbers)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = [[f"{cell:>{w}}" for cell, w in zip(line, widths, strict=True)] for line in lines]
     return "\n".join("  ".join(line) for line in padded)
+
+
+def _sum(bound: PictureBound, within: range) -> float:
+    """What the terms whose t is within a part of the chain stand for, in bits/dim."""
+    return sum(term.weight * term.bits_per_dim for term in bound.terms if term.t in within)
 
 
 def _parts(found: Sequence[PictureBound], num_timesteps: int) -> list[tuple[str, range]]:

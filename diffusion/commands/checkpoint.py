@@ -6,6 +6,7 @@ import json
 from diffusion.checkpoint import CheckpointError, find_checkpoint, open_checkpoint
 from diffusion.checkpoint.summary import refusal, summary
 from diffusion.checkpoint.summary_text import as_text
+from diffusion.data.built_in import is_here
 
 REFUSED = 1
 
@@ -17,7 +18,9 @@ def run(args: argparse.Namespace) -> int:
     """
     location = find_checkpoint(args.checkpoint)
     try:
-        facts = summary(args.checkpoint, open_checkpoint(location))
+        checkpoint = open_checkpoint(location)
+        data = checkpoint.card.data
+        facts = summary(args.checkpoint, checkpoint, data if data and is_here(data) else "DATA")
     except CheckpointError as error:
         facts = refusal(args.checkpoint, location.folder, error)
     print(json.dumps(facts, indent=2) if args.json else as_text(facts))

@@ -1,6 +1,7 @@
 """`ddpm encode`: pictures to the x_t from which DDIM makes them again."""
 
 import argparse
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,8 +47,8 @@ def run(args: argparse.Namespace) -> None:
     write(args.out, x_t, t)
     print(f"x_t of {len(x_0)} pictures at t = {t} written to {args.out}")
     print(
-        f"back: ddpm sample {args.checkpoint} --sampler ddim --steps {args.steps} --start-x-t "
-        f"{args.out}, with the same labels"
+        f"back: ddpm sample {shlex.quote(args.checkpoint)} --sampler ddim --steps {args.steps} "
+        f"--start-x-t {shlex.quote(str(args.out))}, with the same labels"
     )
 
 

@@ -4,13 +4,12 @@ import argparse
 import logging
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from diffusion.checkpoint import Checkpoint
 from diffusion.config import DataConfig, PrecisionName
 from diffusion.data import datasets
-from diffusion.data.built_in import BUILT_IN
+from diffusion.data.built_in import is_here
 from diffusion.data.images import DataError, Images, NoSplitError
 from diffusion.evaluation import evaluate, features
 from diffusion.evaluation.cache import EvaluationError, Parts
@@ -137,7 +136,7 @@ def data_of(checkpoint: Checkpoint, path: str | None, name: str) -> DataConfig:
 
 def _check_here(path: str, name: str) -> None:
     """Raise DataError where the data that a card names are not here; `name` is the model's."""
-    if path not in BUILT_IN and not Path(path).exists():
+    if not is_here(path):
         raise DataError(
             f"data: the model card of {name} names {path!r}, which is no built-in set, and not in "
             "this folder; give --data, the path to the images"

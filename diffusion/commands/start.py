@@ -39,13 +39,15 @@ def check_flags(args: argparse.Namespace) -> None:
 
 
 def count(n: int | None, start: Start | None) -> int:
-    """How many images are made: so many, or else one for each start or weight, if these are
-    several."""
+    """How many images are made: n, or else one for each state, or for each picture or weight where
+    these are several."""
     if n is not None:
         return n
     match start:
-        case FromPicture(x_0=given) | FromState(x_t=given):
-            several = len(given)
+        case FromState(x_t=states):  # from one state most samplers make one image alone
+            return len(states)
+        case FromPicture(x_0=pictures):
+            several = len(pictures)
         case BetweenPictures(weights=weights) | BetweenSeeds(weights=weights):
             several = len(weights)
         case _:
@@ -90,14 +92,21 @@ def read_states(path: Path, t: int | None) -> FromState:
         shape = f"{x_t.dtype} of shape {x_t.shape}"
         raise refused("start_x_t", path, f"x_t is {shape}; it must be float32 (n,C,H,W)")
     if x_t.ndim == 5:
-        known = [] if times is None else times.tolist()
-        if t not in known:
-            raise refused("start_x_t", path, f"it holds a trajectory; --t must be one of {known}")
-        x_t = x_t[:, known.index(t)]
+        x_t = _frame(path, x_t, times, t)
     elif t is None and times is not None and times.ndim == 0:
         t = int(times)
     whole = torch.from_numpy(x_t.astype(np.float32))
     return FromState(x_t=whole if whole.dim() == 4 else whole[None], t=t)
+
+
+def _frame(path: Path, x_t: np.ndarray, times: np.ndarray | None, t: int | None) -> np.ndarray:
+    """The frame at t of trajectories (n,frames,C,H,W), whose t are `times`."""
+    known: list[int] = []
+    if times is not None and times.shape == x_t.shape[1:2]:  # one for each frame
+        known = times.tolist()
+    if t not in known:
+        raise refused("start_x_t", path, f"it holds a trajectory; --t must be one of {known}")
+    return np.asarray(x_t[:, known.index(t)])
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

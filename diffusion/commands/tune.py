@@ -59,10 +59,13 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _check_own(checkpoint: Checkpoint) -> None:
-    if checkpoint.location.revision:  # other programs use the Hub's cache, too
+    """Raise OutputError where the checkpoint's folder is not the user's to change."""
+    location = checkpoint.location
+    if location.origin is not None:
+        # Other programs use the Hub's cache, too
+        whose = "the Hub's cache" if location.revision else f"the built-in model {location.origin}"
         raise OutputError(
-            checkpoint.folder,
-            "the Hub's cache stays as it is; --out names a folder for a copy",
+            checkpoint.folder, f"{whose} stays as it is; --out names a folder for a copy"
         )
 
 

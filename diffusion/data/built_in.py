@@ -83,3 +83,8 @@ BUILT_IN = {
     "fashion-mnist": BuiltIn(FASHION_CLASSES, _fashion_mnist),
     "cifar10": BuiltIn(CIFAR10_CLASSES, _cifar10),
 }
+
+
+def is_here(data: str) -> bool:
+    """Is this a data set's name, or a path at which there is something?"""
+    return data in BUILT_IN or Path(data).exists()

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffusion.checkpoint import shapes
 from diffusion.config import MAX_TIMESTEPS, ProcessConfig
 from diffusion.fields import require
 from diffusion.importing.errors import ForeignError
 from diffusion.importing.project import Imported
-from diffusion.importing.renaming import Shapes, Table, layer, rename, shapes, size
+from diffusion.importing.renaming import Shapes, Table, layer, rename, size
 from diffusion.networks.song import TABLES
 from diffusion.networks.song_config import SongUNetConfig
 

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from diffusion.checkpoint import shapes
 from diffusion.config import Prediction, ProcessConfig
 from diffusion.importing.errors import ForeignError
 from diffusion.importing.project import Imported
-from diffusion.importing.renaming import Table, rename, shapes, size
+from diffusion.importing.renaming import Table, rename, size
 from diffusion.networks.lucidrains_config import LucidrainsUnetConfig
 from diffusion.process import Process
 from diffusion.unet_config import MAX_LEVELS
@@ -36,6 +37,7 @@ def read(tensors: dict[str, Tensor], args: argparse.Namespace) -> Imported:
     """Read a state dict of theirs; see `diffusion.importing.project.Read`."""
     diffusion = _diffusion(tensors, args.weights)
     unet = _part(diffusion, "model.")
+    _check_kind(unet)
     network = _network(unet, args)
     betas = diffusion["betas"].double()
     process = ProcessConfig(
@@ -71,25 +73,28 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
-def _network(tensors: Mapping[str, Tensor], args: argparse.Namespace) -> LucidrainsUnetConfig:
+def _check_kind(tensors: Mapping[str, Tensor]) -> None:
+    """Raise ForeignError for a network of theirs that ours cannot be."""
     for name in tensors:
         for part, network in OTHER_NETWORKS.items():
             if part in name:
                 raise ForeignError(f"tensor {name}: {network}, which is not known here")
     in_channels = size(tensors, "init_conv.weight", 1)
-    out_channels = size(tensors, "final_conv.weight")
-    if in_channels == 2 * out_channels:
+    if in_channels == 2 * size(tensors, "final_conv.weight"):
         raise ForeignError(
             f"tensor init_conv.weight takes {in_channels} channels: self_condition, which feeds "
             "the network its last x_0_hat, is not known here"
         )
+
+
+def _network(tensors: Mapping[str, Tensor], args: argparse.Namespace) -> LucidrainsUnetConfig:
     levels = _levels(tensors)
     attentions = [f"downs.{level}.2" for level in range(len(levels))]
     heads = [_heads(tensors.get(f"{name}.mem_kv"), args.heads) for name in attentions]
     return LucidrainsUnetConfig(
         sample_size=args.image_size,
-        in_channels=in_channels,
-        out_channels=out_channels,
+        in_channels=size(tensors, "init_conv.weight", 1),
+        out_channels=size(tensors, "final_conv.weight"),
         dim=size(tensors, "time_mlp.1.weight", 1),
         widths=(size(tensors, "init_conv.weight"), *levels),
         full_attention=tuple(f"{name}.to_out.weight" in tensors for name in attentions),

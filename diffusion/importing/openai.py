@@ -6,17 +6,19 @@ the scripts there. Where a tensor tells the same as a flag, the two are compared
 
 import argparse
 import re
+from itertools import compress
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from diffusion.checkpoint import shapes
 from diffusion.config import ProcessConfig, Variance
 from diffusion.fields import from_dict, to_dict
 from diffusion.importing.errors import ForeignError
 from diffusion.importing.openai_names import split_qkv, table
 from diffusion.importing.project import Imported
-from diffusion.importing.renaming import network_in, rename, shapes, size
+from diffusion.importing.renaming import network_in, rename, size
 from diffusion.networks.adm_config import ADMConfig
 from diffusion.unet import timestep_embedding
 from diffusion.unet_config import UNetConfig
@@ -104,15 +106,13 @@ def _check_flags(tensors: dict[str, Tensor], args: argparse.Namespace) -> None:
 
 
 def _network(tensors: dict[str, Tensor], args: argparse.Namespace) -> UNetConfig:
-    mult = _mult(args)
-    widths = tuple(int(args.num_channels * factor) for factor in mult)
-    steps = [args.image_size // side for side in _numbers("attention_resolutions", args)]
-    attends = [2**level in steps for level in range(len(mult))]
+    widths = tuple(int(args.num_channels * factor) for factor in _mult(args))
+    attends = _attends(args, len(widths))
     updown = getattr(args, "resblock_updown", False)
+    resampling: Literal["resnet", "conv"] = "resnet" if updown else "conv"
     in_channels = size(tensors, "input_blocks.0.0.weight", 1)
     rescaled = args.rescale_timesteps and args.diffusion_steps != RESCALED_T
-    attending = {width for width, attend in zip(widths, attends, strict=True) if attend}
-    head_dim, heads = _heads(args, attending | {widths[-1]})
+    head_dim, heads = _heads(args, {*compress(widths, attends), widths[-1]})
     narrow = widths[0] != args.num_channels  # the embedding of t has num_channels all the same
     unet = UNetConfig(
         sample_size=args.image_size,
@@ -122,8 +122,8 @@ def _network(tensors: dict[str, Tensor], args: argparse.Namespace) -> UNetConfig
         layers_per_block=args.num_res_blocks,
         down_block_types=_blocks("Down", attends, updown),
         up_block_types=_blocks("Up", attends[::-1], updown),
-        downsample_type="resnet" if updown else "conv",
-        upsample_type="resnet" if updown else "conv",
+        downsample_type=resampling,
+        upsample_type=resampling,
         attention_head_dim=head_dim,
         attn_norm_num_groups=32,
         resnet_time_scale_shift="scale_shift" if args.use_scale_shift_norm else "default",
@@ -136,6 +136,12 @@ def _network(tensors: dict[str, Tensor], args: argparse.Namespace) -> UNetConfig
         return unet
     more = {"num_attention_heads": heads, "time_proj_width": args.num_channels if narrow else None}
     return from_dict(ADMConfig, {**to_dict(unet), **more})
+
+
+def _attends(args: argparse.Namespace, levels: int) -> list[bool]:
+    """Whether each level attends, by the side of its feature maps."""
+    factors = [args.image_size // side for side in _numbers("attention_resolutions", args)]
+    return [2**level in factors for level in range(levels)]
 
 
 def _blocks(way: Literal["Down", "Up"], attends: list[bool], updown: bool) -> tuple[str, ...]:

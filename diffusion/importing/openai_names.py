@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from diffusion.importing.renaming import Shapes, Table, layer
+from diffusion.importing.renaming import Shapes, Table, layer, layers
 from diffusion.unet_config import UNetConfig
 
 RESNET = {
@@ -11,6 +11,7 @@ RESNET = {
     "emb_layers.1": "time_emb_proj",
     "out_layers.0": "norm2",
     "out_layers.3": "conv2",
+    "skip_connection": "conv_shortcut",
 }
 
 
@@ -75,12 +76,7 @@ def _layer(theirs: str, ours: str, i: int, kind: str, shapes: Shapes) -> Table:
 
 
 def _resnet(theirs: str, ours: str, shapes: Shapes) -> Table:
-    made: Table = {}
-    for their_layer, our_layer in RESNET.items():
-        made |= layer(f"{theirs}.{their_layer}", f"{ours}.{our_layer}")
-    if f"{ours}.conv_shortcut.weight" in shapes:
-        made |= layer(f"{theirs}.skip_connection", f"{ours}.conv_shortcut")
-    return made
+    return layers(theirs, ours, RESNET, shapes)
 
 
 def _attention(theirs: str, ours: str) -> Table:

@@ -9,10 +9,11 @@ import re
 
 from torch import Tensor
 
+from diffusion.checkpoint import shapes
 from diffusion.config import ProcessConfig, Schedule, Variance
 from diffusion.importing.errors import ForeignError
 from diffusion.importing.project import Imported
-from diffusion.importing.renaming import Shapes, Table, layer, network_in, rename, shapes, size
+from diffusion.importing.renaming import Shapes, Table, layer, layers, network_in, rename, size
 from diffusion.unet_config import MAX_LEVELS, UNetConfig
 
 ATTENTION_SIDE = 16
@@ -27,6 +28,7 @@ RESNET = {
     "temb_proj": "time_emb_proj",
     "norm2": "norm2",
     "conv2": "conv2",
+    "nin_shortcut": "conv_shortcut",
 }
 ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
 
@@ -82,44 +84,28 @@ def _count(tensors: dict[str, Tensor], pattern: str) -> int:
 
 def _table(config: UNetConfig, expected: Shapes) -> Table:
     """Say which of our tensors each of theirs is; they count levels from the top both ways."""
-    levels, layers = len(config.block_out_channels), config.layers_per_block
+    levels = len(config.block_out_channels)
     table = {
         **layer("temb.dense.0", "time_embedding.linear_1"),
         **layer("temb.dense.1", "time_embedding.linear_2"),
         **layer("conv_in", "conv_in"),
-        **_resnet("mid.block_1", "mid_block.resnets.0", expected),
-        **_attention("mid.attn_1", "mid_block.attentions.0"),
-        **_resnet("mid.block_2", "mid_block.resnets.1", expected),
+        **layers("mid.block_1", "mid_block.resnets.0", RESNET, expected),
+        **layers("mid.attn_1", "mid_block.attentions.0", ATTENTION, expected),
+        **layers("mid.block_2", "mid_block.resnets.1", RESNET, expected),
         **layer("norm_out", "conv_norm_out"),
         **layer("conv_out", "conv_out"),
     }
     for i in range(levels):
         up = levels - 1 - i
-        for theirs, ours, count, blocks in (
-            (f"down.{i}", f"down_blocks.{i}", layers, config.down_block_types),
-            (f"up.{up}", f"up_blocks.{i}", layers + 1, config.up_block_types),
+        for theirs, ours, count in (
+            (f"down.{i}", f"down_blocks.{i}", config.layers_per_block),
+            (f"up.{up}", f"up_blocks.{i}", config.layers_per_block + 1),
         ):
             for j in range(count):
-                table |= _resnet(f"{theirs}.block.{j}", f"{ours}.resnets.{j}", expected)
-                if blocks[i].startswith("Attn"):
-                    table |= _attention(f"{theirs}.attn.{j}", f"{ours}.attentions.{j}")
+                resnet, attention = f"{ours}.resnets.{j}", f"{ours}.attentions.{j}"
+                table |= layers(f"{theirs}.block.{j}", resnet, RESNET, expected)
+                table |= layers(f"{theirs}.attn.{j}", attention, ATTENTION, expected)
         if i < levels - 1:
             table |= layer(f"down.{i}.downsample.conv", f"down_blocks.{i}.downsamplers.0.conv")
             table |= layer(f"up.{up}.upsample.conv", f"up_blocks.{i}.upsamplers.0.conv")
-    return table
-
-
-def _resnet(theirs: str, ours: str, expected: Shapes) -> Table:
-    table: Table = {}
-    for their_layer, our_layer in RESNET.items():
-        table |= layer(f"{theirs}.{their_layer}", f"{ours}.{our_layer}")
-    if f"{ours}.conv_shortcut.weight" in expected:
-        table |= layer(f"{theirs}.nin_shortcut", f"{ours}.conv_shortcut")
-    return table
-
-
-def _attention(theirs: str, ours: str) -> Table:
-    table: Table = {}
-    for their_layer, our_layer in ATTENTION.items():
-        table |= layer(f"{theirs}.{their_layer}", f"{ours}.{our_layer}")
     return table

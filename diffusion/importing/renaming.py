@@ -6,13 +6,10 @@ place, or has another shape than our network needs is refused by its name in the
 
 from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor
 
-from diffusion.checkpoint import NOT_FINITE, WithoutInit
+from diffusion.checkpoint import NOT_FINITE
 from diffusion.importing.errors import ForeignError
-from diffusion.networks.config import NetworkConfig
-from diffusion.networks.registry import make_network
 
 Table = dict[str, tuple[str, ...]]
 """Their tensor -> ours: one, or those that theirs holds one after the other, such as q, k and v."""
@@ -21,12 +18,6 @@ Shapes = Mapping[str, tuple[int, ...]]
 Split = Callable[[Tensor], tuple[Tensor, ...]]
 Hint = Callable[[str], str]
 """What to look at when something is wrong with a tensor of theirs: a flag, as ` (--flag)`."""
-
-
-def shapes(config: NetworkConfig) -> Shapes:
-    """Return the name and shape of each tensor of our network, without memory for any."""
-    with torch.device("meta"), WithoutInit():
-        return {name: tuple(p.shape) for name, p in make_network(config).state_dict().items()}
 
 
 def network_in(
@@ -66,6 +57,16 @@ def size(tensors: Mapping[str, Tensor], name: str, dim: int = 0) -> int:
 def layer(theirs: str, *ours: str) -> Table:
     """Make the lines of a table for the weight and the bias of a layer."""
     return {f"{theirs}.{part}": tuple(f"{o}.{part}" for o in ours) for part in ("weight", "bias")}
+
+
+def layers(theirs: str, ours: str, names: Mapping[str, str], expected: Shapes) -> Table:
+    """Make the lines for the layers of a block, of their names and ours; a layer that our block
+    does not have has none."""
+    table: Table = {}
+    for their_name, our_name in names.items():
+        if f"{ours}.{our_name}.weight" in expected:
+            table |= layer(f"{theirs}.{their_name}", f"{ours}.{our_name}")
+    return table
 
 
 def rename(

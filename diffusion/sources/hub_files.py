@@ -14,8 +14,7 @@ from diffusion.sources.errors import CheckpointError
 
 STEM = "diffusion_pytorch_model"
 VARIANTS = ("", ".fp32", ".ema", ".fp16", ".bf16")
-"""In the order of `diffusion.checkpoint.weight_files`."""
-SHARD = re.compile(rf"{STEM}(?P<variant>\.\w+)?-(?P<number>\d{{5}})-of-(?P<count>\d{{5}})")
+"""Of the weights, in the order in which they are taken."""
 LATENT = ("vae/", "vqvae/", "movq/")
 """Folders beside the network of a model that makes no pictures itself."""
 MAX_WEIGHTS_BYTES = 4 << 30
@@ -41,14 +40,12 @@ def choose(sizes: Mapping[str, int]) -> Files:
 
     Raises CheckpointError, without the repository's name, where they make none.
     """
-    latent = next(
-        (place for place in LATENT if any(name.startswith(place) for name in sizes)), None
-    )
-    if latent:
-        raise CheckpointError(
-            f"it has {latent}, so its network makes latents, which another decodes: only models "
-            "of pixels can be sampled from"
-        )
+    for latent in LATENT:
+        if any(name.startswith(latent) for name in sizes):
+            raise CheckpointError(
+                f"it has {latent}, so its network makes latents, which another decodes: only "
+                "models of pixels can be sampled from"
+            )
     is_nested = any(name.startswith("unet/") for name in sizes)
     unet, scheduler = ("unet/", "scheduler/") if is_nested else ("", "")
     if f"{unet}config.json" not in sizes:
@@ -106,12 +103,8 @@ def _weights(unet: str, sizes: Mapping[str, int]) -> list[str]:
 
 def _shards(unet: str, variant: str, sizes: Mapping[str, int]) -> list[str]:
     """The parts of weights that were saved in several files, in order; empty: not all are there."""
-    counts = set()
-    for name in sizes:
-        if name.startswith(unet) and name.endswith(".safetensors"):
-            found = SHARD.fullmatch(name.removeprefix(unet).removesuffix(".safetensors"))
-            if found and (found["variant"] or "") == variant:
-                counts.add(found["count"])
+    part = re.compile(rf"{re.escape(unet + STEM + variant)}-\d{{5}}-of-(\d{{5}})\.safetensors")
+    counts = {found[1] for name in sizes if (found := part.fullmatch(name))}
     if len(counts) != 1:
         return []
     (count,) = counts

@@ -44,9 +44,8 @@ def test_a_network_that_cannot_be_told_t_1_has_no_bound_and_is_sampled_in_fewer_
     }  # fmt: skip
 
 
-def test_the_data_on_the_card_is_what_the_bound_is_of(folder: Path) -> None:
-    edit(folder / "model_card.json", data="my photos")
-    command = summary("it", opened(folder))["uses"]["bounded"]["command"]
+def test_the_bound_is_of_the_data_that_are_given(folder: Path) -> None:
+    command = summary("it", opened(folder), "my photos")["uses"]["bounded"]["command"]
     assert command == "ddpm evaluate it --data 'my photos' --out report"
 
 

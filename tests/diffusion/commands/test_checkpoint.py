@@ -94,6 +94,18 @@ def test_the_commands_that_it_names_are_taken(tmp_path: Path, ask: Ask) -> None:
     request.check(open_checkpoint(folder))
 
 
+def test_the_bound_is_of_the_cards_data_where_these_are_here(
+    tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    card = save_tiny(tmp_path / "tiny") / "model_card.json"
+    for data, named in (("photos", "photos"), ("mnist", "mnist"), ("gone.zip", "DATA")):
+        card.write_text(json.dumps({**json.loads(card.read_text()), "data": data}))
+        command = ask("tiny")[1]["uses"]["bounded"]["command"]
+        assert command == f"ddpm evaluate tiny --data {named} --out report"
+
+
 def test_images_that_are_no_pictures_are_sampled_but_not_served(tmp_path: Path, ask: Ask) -> None:
     _, facts = ask(save_tiny(tmp_path / "tiny", channels=5))
     uses = facts["uses"]

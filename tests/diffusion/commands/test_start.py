@@ -70,6 +70,25 @@ def test_a_trajectorys_frame_is_a_start(tiny: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(images(out), images(tmp_path / "b.npz"))
 
 
+def test_a_trajectory_without_a_t_for_each_frame_is_refused(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.npz"
+    for times in (np.array(25), np.array([50, 25, 0])):
+        np.savez(path, x_t=np.zeros((1, 2, 1, 8, 8), np.float32), t=times)
+        assert main(["sample", str(tiny), f"--start-x-t={path}", "--t=25", *FLAGS]) == 2
+        assert "it holds a trajectory; --t must be one of []" in capsys.readouterr().err
+
+
+def test_one_state_makes_one_image_unless_more_are_asked_for(tiny: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 8, 8), np.float32))
+    flags = [f"--start-x-t={tmp_path / 'x.npy'}", "--t=25", "--force", *FLAGS]
+    for more, count in (([], 1), (["--n=2"], 2)):
+        out = tmp_path / "a.npz"
+        assert main(["sample", str(tiny), *flags, *more, f"--out={out}"]) == 0
+        assert len(images(out)) == count
+
+
 def test_resize_scales_a_picture_and_its_mask(tiny: Path, pictures: Path, tmp_path: Path) -> None:
     flags = [f"--start-image={pictures / 'wide.png'}", "--t=30", "--n=1", *FLAGS]
     assert main(["sample", str(tiny), *flags, "--resize", f"--out={tmp_path / 'a.png'}"]) == 0

@@ -108,3 +108,12 @@ def test_guidance_needs_a_model_that_can_be_guided(
     plain = save_tiny(tmp_path / "plain")
     assert main(["tune", str(plain), "--guidance=1", *FLAGS]) == 2
     assert "guidance: 1.0 is not allowed: it needs labels" in capsys.readouterr().err
+
+
+def test_a_built_in_model_is_not_changed_and_no_network_is_loaded_for_that(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffusion.commands.tune.Source", None)
+    assert main(["tune", "mnist", *FLAGS]) == 2
+    told = capsys.readouterr().err
+    assert "the built-in model mnist stays as it is; --out names a folder for a copy" in told

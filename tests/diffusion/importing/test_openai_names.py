@@ -2,8 +2,8 @@
 
 import torch
 
+from diffusion.checkpoint import shapes
 from diffusion.importing.openai_names import split_qkv, table
-from diffusion.importing.renaming import shapes
 from diffusion.unet_config import UNetConfig
 
 

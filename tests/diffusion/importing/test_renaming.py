@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffusion.checkpoint import shapes
 from diffusion.importing.errors import ForeignError
-from diffusion.importing.renaming import Table, layer, rename, shapes
+from diffusion.importing.renaming import Table, layer, rename
 from tests.diffusion.importing.test_project import CONFIG
 
 TABLE: Table = {"w": ("ours.w",), "qk": ("ours.q", "ours.k")}
