@@ -26,7 +26,7 @@ class GroupNorm(nn.GroupNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dtype == torch.float32 or x.device.type != "cpu":
+        if x.dtype in (torch.float32, torch.float64) or x.device.type != "cpu":
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
             return super().forward(x.float()).to(x.dtype)

@@ -130,7 +130,7 @@ def test_a_job_waits_for_a_server_with_its_weights(tiny: Path, tmp_path: Path) -
         wait_done(server, own, 1)
         found = status(server, job_id)
         assert found["done"] < found["total"]
-        assert found["detail"].startswith("waits for a server that runs tiny ")
+        assert found["detail"].startswith("waits for a server that has its model's weights: ")
     with Server(tmp_path / "server.log", f"--checkpoint={tiny}", *flags) as server:
         wait_done(server, job_id, 120)
 
