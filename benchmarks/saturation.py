@@ -3,6 +3,7 @@ other work, too, where `benchmarks.serving` would measure that work.
 
     pip install -e '.[openvino,benchmarks]'
     python -m benchmarks.saturation
+    python -m benchmarks.saturation --servers ours several  # what other loaded models cost one
 
 Each server has one thread for the network. All are up and take turns, in which the others are
 stopped: clients ask for one image, again and again. The time is that of all of a server's
@@ -16,9 +17,11 @@ import json
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import httpx
 import uvloop
 
 from benchmarks.load import Client, Request
@@ -28,10 +31,12 @@ from benchmarks.starting import cpu_seconds
 from benchmarks.tables import Cell, markdown
 from diffusion.config import Precision
 
+OTHERS = "models/mnist-linear,models/cifar10"
+"""Models that `several` has loaded beside the one that is asked for."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 SERVERS = ("litserve-8@bfloat16", "litserve-16@bfloat16", "ours@float32", "ours@bfloat16")
 TIMEOUT = 900.0
-"""Seconds after which a request has failed."""
+"""Seconds after which a request has failed, and a model has not been loaded."""
 
 
 def kind(text: str, checkpoint: str) -> Kind:
@@ -41,8 +46,21 @@ def kind(text: str, checkpoint: str) -> Kind:
     precision: Precision = "bfloat16" if written == "bfloat16" else "float32"
     if written not in ("", precision):
         raise ValueError(f"{text!r}: the precision must be float32 or bfloat16")
+    if name == "several":
+        name, checkpoint = "ours", f"{checkpoint},{OTHERS}"
     made = kind_of(name, checkpoint, "cpu", ["--device=cpu", "--threads=1"], precision)
     return dataclasses.replace(made, name=text, variables=ONE_THREAD)
+
+
+def wait_for_models(server: Running) -> None:
+    """Return when a server of ours has loaded all its models. Raises TimeoutError."""
+    deadline = time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline:
+        models = httpx.get(f"{server.url}/models").json()["models"]
+        if all(model["state"] == "ready" for model in models):
+            return
+        time.sleep(0.5)
+    raise TimeoutError(f"{server.kind.name} does not load its models")
 
 
 async def rate(server: Running, request: Request, clients: int, answers: int) -> float:
@@ -92,7 +110,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     add = parser.add_argument
     add("--servers", nargs="+", default=SERVERS, metavar="SERVER@PRECISION",
-        help="ours, lock or litserve-BATCH (%(default)s)")  # fmt: skip
+        help="ours, several, lock or litserve-BATCH (%(default)s)")  # fmt: skip
     add("--checkpoint", default="models/mnist", help="folder of the model (%(default)s)")
     add("--steps", type=int, default=50, help="steps of an image, DDIM (%(default)s)")
     add("--clients", type=int, default=16, help="clients at once (%(default)s)")
@@ -113,6 +131,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         servers = [stack.enter_context(running(each, folder / each.name)) for each in kinds]
+        for server in servers:
+            if server.kind.is_ours:
+                wait_for_models(server)
         found = uvloop.run(in_turn(servers, request, args))
     print(f"{json.dumps(machine('cpu'))}\n\n{table(found)}")
     return 0
