@@ -66,7 +66,7 @@ fuzz: $(VENV)/.installed-dev  ## read 100,000 damaged inputs of each kind; make 
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
 lock: $(VENV)/.installed-dev  ## write the installed versions to constraints.txt, and the image's with hashes to deploy/
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino,hub,postgres,train,benchmarks,audit,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino,hub,postgres,train,cluster,benchmarks,audit,dev]'
 	$(BIN)/python -m pip freeze --exclude-editable >$(VENV)/versions.txt
 	{ head -n 1 constraints.txt; sed 's/+[^ ]*$$//' $(VENV)/versions.txt; } >$(VENV)/constraints.txt
 	mv $(VENV)/constraints.txt constraints.txt
