@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Set
 
 from app.pool.errors import NotReady
 from app.pool.inflight import InFlight
+from app.pool.tally import Tally
 from app.wire.flight_recorder import Place
 from app.wire.messages import Cancel, Done, Event, Failed, Message, Pause
 
@@ -20,6 +21,7 @@ class EngineJobs:
     ) -> None:
         """`send` tells the process something; `on_end` is called when a job is over."""
         self.inflight: dict[str, InFlight] = {}
+        self.tally = Tally()
         self._loaded = loaded
         self._send = send
         self._on_end = on_end
@@ -35,6 +37,7 @@ class EngineJobs:
     def submit(self, inflight: InFlight) -> None:
         """Run a job, now or as soon as its model is loaded again."""
         self.inflight[inflight.submit.id] = inflight
+        inflight.count_in(self.tally)
         self._send_for(inflight, inflight.submit)
 
     def resume(self, model: str) -> None:
@@ -51,7 +54,7 @@ class EngineJobs:
             return
         inflight.accept(event)
         if isinstance(event, Done | Failed):
-            del self.inflight[event.id]
+            self._end(inflight)
             self._on_end()
         else:
             self.keep_pace(inflight)
@@ -65,7 +68,8 @@ class EngineJobs:
 
     def release(self, inflight: InFlight) -> None:
         """Cancel what is left of a job, since nobody reads its events any more."""
-        if self.inflight.pop(inflight.submit.id, None) is not None:
+        if inflight.submit.id in self.inflight:
+            self._end(inflight)
             self._send_for(inflight, Cancel(inflight.submit.id))
             self._on_end()
 
@@ -82,7 +86,11 @@ class EngineJobs:
             last = inflight.ending(places, was_killed=was_killed)
             if last is not None:
                 inflight.accept(last)
-                del self.inflight[inflight.submit.id]
+                self._end(inflight)
+
+    def _end(self, inflight: InFlight) -> None:
+        del self.inflight[inflight.submit.id]
+        inflight.end()
 
     def _of(self, model: str) -> list[InFlight]:
         return [inflight for inflight in self.inflight.values() if inflight.submit.model == model]

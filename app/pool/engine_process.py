@@ -110,7 +110,7 @@ class EngineProcess:
     @property
     def backlog(self) -> int:
         """Network rows still to be run."""
-        return sum(inflight.cost for inflight in self.inflight.values())
+        return self.jobs.tally.rows.total()
 
     def serves(self, model: str) -> bool:
         """Can it take steps of this model now, and is it to go on with that?"""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, Self
 
 from app.pool.errors import Refused, TooLate
+from app.pool.tally import Counting
 from app.wire.flight_recorder import Place
 from app.wire.messages import Done, Event, Failed, Finished, Frame, Submit
 
@@ -59,6 +60,7 @@ class InFlight:
     _deaths: Counter[tuple[int, int]] = field(default_factory=Counter)  # of engines, by place
     _is_alone: bool = False  # suspected of having killed an engine
     _last: Event | None = None
+    _counted_in: list[Counting] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.missing = set(self.submit.indices)
@@ -98,10 +100,27 @@ class InFlight:
             if event.position <= self._sent.get(event.index, -1):
                 return
             self._sent[event.index] = event.position
-        if isinstance(event, Finished):
+        if isinstance(event, Finished) and event.index in self.missing:
             self.missing.discard(event.index)
+            for counting in self._counted_in:
+                counting.finish(self.submit, 1)
         self.buffered += size(event)
         self._events.put_nowait(event)
+
+    def count_in(self, counting: Counting) -> None:
+        """Have it counted there from now on, as long as it is not over."""
+        counting.join(self.submit, len(self.missing))
+        self._counted_in.append(counting)
+
+    def count_out(self, counting: Counting) -> None:
+        """Have it counted there no more."""
+        self._counted_in.remove(counting)
+        counting.leave(self.submit, len(self.missing))
+
+    def end(self) -> None:
+        """It is over: have it counted nowhere."""
+        for counting in list(self._counted_in):
+            self.count_out(counting)
 
     def refuse(self, reason: Refused) -> None:
         """End the iteration with this error, after the events that are there."""

@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -14,6 +14,7 @@ from app.pool.engine_process import COMMAND, EngineProcess
 from app.pool.errors import ClientOverLimit, NotReady, Overloaded
 from app.pool.inflight import InFlight, Outcome
 from app.pool.models import Models
+from app.pool.tally import Queue, Tally
 from app.pool.version import name_of
 from app.wire.messages import Submit
 from app.wire.options import Options
@@ -55,6 +56,7 @@ class EnginePool:
         self.limits = limits
         self.is_draining = False
         self._is_hurried = asyncio.Event()
+        self._queue = Queue()
         self._outcomes: Counter[tuple[str, str]] = Counter()  # samples, by model and outcome
         self.engines = [
             EngineProcess(option, hang_seconds, on_unusable, models, command) for option in options
@@ -78,8 +80,9 @@ class EnginePool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._is_hurried.wait()
-        for inflight in self._inflight():
-            inflight.refuse(NotReady("the server is shutting down; ask again"))
+        for engine in self.engines:
+            for inflight in engine.inflight.values():
+                inflight.refuse(NotReady("the server is shutting down; ask again"))
 
     def hurry(self) -> None:
         """Wait no longer for what is drained."""
@@ -100,7 +103,7 @@ class EnginePool:
     @property
     def queued_samples(self) -> int:
         """Unfinished samples in all engines."""
-        return sum(len(inflight.missing) for inflight in self._inflight())
+        return self._queue.everybody.samples
 
     def submit(
         self, submit: Submit, seconds: float | None = None, client: Bounds | None = None
@@ -112,10 +115,10 @@ class EnginePool:
         """
         self.check_room(submit, client)
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-        serving = [engine for engine in self.engines if engine.serves(submit.model)]
-        engine = min(serving, key=lambda engine: self._seconds(engine.inflight.values()))
+        engine = self._least_busy(submit.model)
         count = functools.partial(self._count, name_of(submit.model))
         inflight = InFlight(submit, deadline, engine.jobs, count)
+        inflight.count_in(self._queue)
         engine.submit(inflight)
         return inflight
 
@@ -125,17 +128,17 @@ class EnginePool:
         if self.is_draining:
             raise NotReady("the server is shutting down")
         self._check_loaded(submit.model)
-        everybody = self._inflight()
-        own = [inflight for inflight in everybody if inflight.submit.client == submit.client]
+        everybody, own = self._queue.everybody, self._queue.of(submit.client)
         shortage = _shortage(submit, own, client or self.limits.client)
         if shortage is not None:
             # Its own work goes on beside that of the others, each with an equal share.
-            clients = len({inflight.submit.client for inflight in everybody})
-            seconds = min(self._seconds(everybody), clients * self._seconds(own))
+            row_seconds = self._row_seconds()
+            its_turns = self._queue.num_clients * own.seconds(row_seconds)
+            seconds = min(everybody.seconds(row_seconds), its_turns)
             raise ClientOverLimit(f"your part of the queue has {shortage}", self._wait(seconds))
         shortage = _shortage(submit, everybody, self.limits.server)
         if shortage is not None:
-            wait = self._wait(self._seconds(everybody))
+            wait = self._wait(everybody.seconds(self._row_seconds()))
             raise Overloaded(f"the queue has {shortage}", wait)
 
     def _check_loaded(self, model: str) -> None:
@@ -146,38 +149,35 @@ class EnginePool:
         if self.models.state(version) != "ready" or version.is_leaving:
             raise self.models.refusal(version)
 
-    def _seconds(self, jobs: Iterable[InFlight]) -> float:
-        """Seconds in which one engine should do what is left of these jobs, about."""
-        rows: Counter[str] = Counter()
-        for job in jobs:
-            rows[job.submit.model] += job.cost
-        return sum(count * self._row_seconds(model) for model, count in rows.items())
+    def _least_busy(self, model: str) -> EngineProcess:
+        """The engine that has the least to do, of those that have a model."""
+        serving = [engine for engine in self.engines if engine.serves(model)]
+        row_seconds = self._row_seconds()
+        return min(serving, key=lambda engine: engine.jobs.tally.seconds(row_seconds))
 
-    def _row_seconds(self, model: str) -> float:
-        """Seconds that a network row of a model takes, about."""
-        version = self.models.version(model)
-        known = None if version is None else version.known
-        return 0.0 if known is None else known.seconds_per_row
+    def _row_seconds(self) -> dict[str, float]:
+        """Seconds that a network row takes, about, of each model that a job needs."""
+        found = {}
+        for model in self._queue.everybody.rows:
+            version = self.models.version(model)
+            known = None if version is None else version.known
+            found[model] = 0.0 if known is None else known.seconds_per_row
+        return found
 
     def _wait(self, seconds: float) -> int:
         """Whole seconds in which all ready engines should do what takes one so many."""
         return max(1, math.ceil(seconds / max(1, len(self.ready_engines))))
 
-    def _inflight(self) -> list[InFlight]:
-        return [inflight for engine in self.engines for inflight in engine.inflight.values()]
-
     def _count(self, model: str, outcome: Outcome, samples: int) -> None:
         self._outcomes[model, outcome] += samples
 
 
-def _shortage(submit: Submit, queued: Sequence[InFlight], bounds: Bounds) -> str | None:
-    """What there is no room for beside the jobs in the queue, if anything."""
+def _shortage(submit: Submit, queued: Tally, bounds: Bounds) -> str | None:
+    """What there is no room for beside what is in the queue, if anything."""
     n = len(submit.indices)
-    samples = sum(len(inflight.missing) for inflight in queued)
-    steps = sum(inflight.steps for inflight in queued)
     for unit, asked, held, bound in (
-        ("samples", n, samples, bounds.samples),
-        ("steps", n * submit.steps, steps, bounds.steps),
+        ("samples", n, queued.samples, bounds.samples),
+        ("steps", n * submit.steps, queued.steps, bounds.steps),
     ):
         if held + asked > bound:
             room = max(0, bound - held)

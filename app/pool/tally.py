@@ -1,0 +1,93 @@
+"""How much is left to do, counted as jobs come and go: to look costs the same however many there
+are."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from app.wire.messages import Submit
+
+
+class Counting(Protocol):
+    """What counts jobs and their unfinished samples."""
+
+    def join(self, submit: Submit, samples: int) -> None:
+        """Count a job of which so many samples are not finished."""
+
+    def finish(self, submit: Submit, samples: int) -> None:
+        """So many more samples of a job that is counted are finished."""
+
+    def leave(self, submit: Submit, samples: int) -> None:
+        """Count a job no more, of which so many samples are not finished."""
+
+
+@dataclass(eq=False)
+class Tally:
+    """What is left to do of some jobs: samples, denoising steps at most, and network rows at most
+    by the key of their model."""
+
+    jobs: int = 0
+    samples: int = 0
+    steps: int = 0
+    rows: Counter[str] = field(default_factory=Counter)
+
+    def join(self, submit: Submit, samples: int) -> None:
+        """As `Counting` says."""
+        self.jobs += 1
+        self._add(submit, samples)
+
+    def finish(self, submit: Submit, samples: int) -> None:
+        """As `Counting` says."""
+        self._add(submit, -samples)
+
+    def leave(self, submit: Submit, samples: int) -> None:
+        """As `Counting` says."""
+        self.jobs -= 1
+        self._add(submit, -samples)
+
+    def seconds(self, row_seconds: Mapping[str, float]) -> float:
+        """Seconds in which one engine should do it, by those that a row of each model takes."""
+        return sum(count * row_seconds[model] for model, count in self.rows.items())
+
+    def _add(self, submit: Submit, samples: int) -> None:
+        self.samples += samples
+        self.steps += samples * submit.steps
+        self.rows[submit.model] += samples * submit.chain_rows
+        if not self.rows[submit.model]:
+            del self.rows[submit.model]
+
+
+class Queue:
+    """What is left to do for everybody, and for each client that has a job."""
+
+    def __init__(self) -> None:
+        self.everybody = Tally()
+        self._clients: dict[str, Tally] = {}
+
+    @property
+    def num_clients(self) -> int:
+        """Clients that have a job."""
+        return len(self._clients)
+
+    def of(self, client: str) -> Tally:
+        """What is left to do for a client."""
+        return self._clients.get(client) or Tally()
+
+    def join(self, submit: Submit, samples: int) -> None:
+        """As `Counting` says."""
+        self.everybody.join(submit, samples)
+        self._clients.setdefault(submit.client, Tally()).join(submit, samples)
+
+    def finish(self, submit: Submit, samples: int) -> None:
+        """As `Counting` says."""
+        self.everybody.finish(submit, samples)
+        self._clients[submit.client].finish(submit, samples)
+
+    def leave(self, submit: Submit, samples: int) -> None:
+        """As `Counting` says."""
+        self.everybody.leave(submit, samples)
+        own = self._clients[submit.client]
+        own.leave(submit, samples)
+        if not own.jobs:
+            del self._clients[submit.client]
