@@ -27,14 +27,7 @@ class Chunk:
         self._results = results
         # (x_t, x0_hat) of unfinished samples, by index and position
         self._frames: defaultdict[int, dict[int, tuple[bytes, bytes]]] = defaultdict(dict)
-        submit = plan.submit
-        self.submit = dataclasses.replace(
-            submit,
-            id=uuid4().hex,
-            model=model,
-            indices=tuple(submit.indices[i] for i in numbers),
-            labels=submit.labels and tuple(submit.labels[i] for i in numbers),
-        )
+        self.submit = dataclasses.replace(plan.submit.only(numbers), id=uuid4().hex, model=model)
 
     def show(self, frame: Frame) -> None:
         """Hold a frame until its sample is finished."""

@@ -157,13 +157,10 @@ class InFlight:
         """The job for the next engine: without the samples that are finished. Its time so far
         counts as lost, or shorter jobs would overtake it for ever while engines die again and
         again."""
-        submit = self.submit
-        kept = [i for i, index in enumerate(submit.indices) if index in self.missing]
-        labels = submit.labels
+        indices = self.submit.indices
+        left = [place for place, index in enumerate(indices) if index in self.missing]
         return dataclasses.replace(
-            submit,
-            indices=tuple(submit.indices[i] for i in kept),
-            labels=None if labels is None else tuple(labels[i] for i in kept),
+            self.submit.only(left),
             is_alone=self._is_alone,
             waited=time.monotonic() - self.since,
         )

@@ -6,6 +6,7 @@ name. Arrays travel as raw bytes, little-endian float32. Nothing is pickled.
 
 import dataclasses
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +95,15 @@ class Submit:
     def cost(self) -> int:
         """Network rows over the job's whole life."""
         return len(self.indices) * self.chain_rows
+
+    def only(self, places: Sequence[int]) -> "Submit":
+        """The job with some of its samples alone: those at these places of `indices`."""
+        labels = self.labels
+        return dataclasses.replace(
+            self,
+            indices=tuple(self.indices[place] for place in places),
+            labels=None if labels is None else tuple(labels[place] for place in places),
+        )
 
 
 @dataclass(frozen=True)

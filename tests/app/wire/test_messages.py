@@ -1,5 +1,7 @@
 """The wire between the API process and the engine."""
 
+import dataclasses
+
 import msgpack
 import pytest
 
@@ -65,6 +67,12 @@ def test_the_cost_of_a_job_is_known_before_it_runs() -> None:
     assert Submit("a", "m#1", 1, (0, 1), None, "ddpm", 1000).cost == 2000
     some = Submit("a", "m#1", 1, (0, 1), (1, 1), "ddim", 50, guidance=1.0, guided=(10, 30))
     assert (some.chain_rows, some.cost) == (50 + 20, 2 * 70)
+
+
+def test_a_part_of_a_job_has_what_belongs_to_its_samples() -> None:
+    whole = Submit("a", "m#1", 1, (4, 5, 6), (0, 1, 2), "ddim", 10, client="x")
+    assert whole.only((0, 2)) == dataclasses.replace(whole, indices=(4, 6), labels=(0, 2))
+    assert dataclasses.replace(whole, labels=None).only((1,)).labels is None
 
 
 def test_what_an_engine_does_to_load_a_model_is_told_in_words() -> None:
