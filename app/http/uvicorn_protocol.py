@@ -25,6 +25,10 @@ TELL_SECONDS = 60.0
 """How often the log says that there are too many connections."""
 PART_BYTES = 256 << 10
 """The bytes of an answer that a client must take in `write_seconds`: those of a large block."""
+CLOSE_SECONDS = 1.0
+"""Time that a client has for its part in the end of a connection over TLS, which one that is idle
+does not see before it asks again; the default of 30 s would be how long the server takes to stop.
+"""
 MAX_CHUNKS = 1000
 """Chunks of one body. Each costs as much as a small request, so that a body of single bytes would
 take seconds, in which nobody else is answered."""
@@ -105,6 +109,7 @@ class PatientProtocol(H11Protocol):
         super().connection_made(transport)
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
+        self._close_deadline: asyncio.TimerHandle | None = None
         # Whatever waits pauses the writer: the answer's end, which nobody else waits for, too. Over
         # TLS the handshake's end may wait already, and a limit of 0 would pause when nothing does.
         transport.set_write_buffer_limits(high=1, low=0)
@@ -127,7 +132,17 @@ class PatientProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
         self._stop_write_deadline()
+        if self._close_deadline is not None:
+            self._close_deadline.cancel()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._end_soon()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._end_soon()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -153,8 +168,25 @@ class PatientProtocol(H11Protocol):
         else:
             self._start_write_deadline()
 
+    def _end_soon(self) -> None:
+        """If the connection is being closed, end it soon, whatever the client does."""
+        if self.transport.is_closing():
+            self._close_deadline = self.loop.call_later(CLOSE_SECONDS, self._end)
+
+    def _end(self) -> None:
+        """End the connection, unless the end of an answer is still being sent: that has a deadline
+        of its own."""
+        if self.transport.get_write_buffer_size() == 0:
+            self.transport.abort()
+        else:
+            self._end_soon()
+
+    def _close(self) -> None:
+        self.transport.close()
+        self._end_soon()
+
     def _start_deadline(self) -> None:
-        self._deadline = self.loop.call_later(self.seconds, self.transport.close)
+        self._deadline = self.loop.call_later(self.seconds, self._close)
 
     def _stop_deadline(self) -> None:
         if self._deadline is not None:
@@ -165,7 +197,7 @@ class PatientProtocol(H11Protocol):
         """Close the connection, after a problem 400 unless an answer has begun: it is not HTTP."""
         if self.conn.our_state in ANSWERABLE:
             self._refuse(Problem(400, self.conn.objection or msg))
-        self.transport.close()
+        self._close()
 
     def _refuse(self, problem: Problem) -> None:
         """Answer without looking at a request, and close the connection."""
@@ -185,7 +217,7 @@ class PatientProtocol(H11Protocol):
             h11.EndOfMessage(),
         )
         self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
-        self.transport.close()
+        self._close()
 
     @property
     def _is_running(self) -> bool:

@@ -245,7 +245,7 @@ sys.exit(cli.serve(sys.argv[2:], engine_command=engine))
 """A server on whose disk one kind of call never returns."""
 
 
-@pytest.mark.parametrize("call", ["open", "write"])
+@pytest.mark.parametrize("call", [pytest.param("open", marks=pytest.mark.slow), "write"])
 def test_a_dead_disk_does_not_keep_the_process_alive(call: str, tmp_path: Path) -> None:
     port = free_port()
     flags = [f"--port={port}", f"--jobs-folder={tmp_path}", "--threads=1"]

@@ -104,6 +104,19 @@ def test_a_connection_over_https_outlives_the_time_that_its_reader_has(tmp_path:
             time.sleep(0.8)
 
 
+def test_an_idle_connection_over_https_does_not_keep_a_stopped_server(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    flags = [f"--tls-certificate={certificate}", f"--tls-key={key}"]
+    server = Server(tmp_path / "server.log", *flags, engine=FAKE)
+    server.client.close()
+    server.client = client_for(server, certificate)
+    with server:
+        assert server.client.get("/livez").status_code == 200
+        server.process.terminate()
+        # asyncio and uvloop wait 30 s for the client's part of the end
+        assert server.process.wait(15) == 0
+
+
 def test_an_answer_over_https_is_sent_whole_and_waits_for_nothing_else(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     flags = [f"--tls-certificate={certificate}", f"--tls-key={key}", "--write-seconds=120"]

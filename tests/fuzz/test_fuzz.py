@@ -1,5 +1,6 @@
 """Readers of what others wrote read an input or refuse it with the documented error, within bounds
-of time and memory. A few hundred inputs each here; `make fuzz` reads 100,000."""
+of time and memory. Fifty inputs each here, 200 where slow tests run; `make fuzz` reads
+100,000."""
 
 from pathlib import Path
 from random import Random
@@ -17,7 +18,7 @@ TARGETS = (
     "checkpoint card", "checkpoint weights", "import", "config", "data picture", "data npz",
     "data zip", "data idx", "data parquet", "wire",
 )  # fmt: skip
-INPUTS = 200
+INPUTS, MORE_INPUTS = 50, 200
 
 
 def check(report: Report) -> None:
@@ -29,9 +30,10 @@ def test_every_target_is_fuzzed_here(tmp_path: Path) -> None:
     assert tuple(targets(tmp_path)) == TARGETS
 
 
+@pytest.mark.parametrize("inputs", [INPUTS, pytest.param(MORE_INPUTS, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("target", TARGETS)
-def test_an_input_is_read_or_refused_as_documented(target: str) -> None:
-    check(fuzz(target, INPUTS))
+def test_an_input_is_read_or_refused_as_documented(target: str, inputs: int) -> None:
+    check(fuzz(target, inputs))
 
 
 @pytest.mark.parametrize("target", sorted(p.name.replace("-", " ") for p in CORPUS.iterdir()))

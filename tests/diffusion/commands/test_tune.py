@@ -58,6 +58,7 @@ def test_a_recommendation_of_other_lists_goes_with_them(tiny: Path) -> None:
     assert open_checkpoint(tiny).card.recommended == {}
 
 
+@pytest.mark.slow
 def test_the_cache_is_the_one_asked_for(tiny: Path, tmp_path: Path) -> None:
     flags = ["--trajectories=1", "--runtime=openvino", "--device=cpu", "--precision=float32"]
     assert main(["tune", str(tiny), *flags, f"--cache={tmp_path / 'cache'}"]) == 0

@@ -38,6 +38,7 @@ def test_an_export_is_the_same_model_and_says_that_diffusers_has_no_such_network
     assert index["unet"] == ["diffusion", checkpoint.name]
 
 
+@pytest.mark.slow
 def test_openvino_makes_the_samples_of_pytorch_nearly(checkpoint: Checkpoint) -> None:
     pytest.importorskip("openvino")
     eager = Source.open(checkpoint.folder, "cpu", "eager")

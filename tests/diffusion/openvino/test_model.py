@@ -40,8 +40,13 @@ def test_batches_of_any_size_give_what_the_network_gives(
         assert torch.equal(compiled(*first), made)
 
 
-@pytest.mark.parametrize("family", range(3))
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+SLOW_KINDS = [(1, 0), (2, 0), (0, 1), (1, 1), (2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("family", "seed"),
+    [(0, 0), *(pytest.param(*kind, marks=pytest.mark.slow) for kind in SLOW_KINDS)],
+)
 def test_networks_of_any_kind_are_converted(family: int, seed: int) -> None:
     torch.manual_seed(seed)
     # OpenVINO 2026.4 compiles mish for some shapes only

@@ -113,6 +113,7 @@ def test_a_killed_worker_ends_the_job_and_it_resumes_to_the_same_weights(
         assert torch.equal(tensor, killed[name]), name
 
 
+@pytest.mark.slow
 def test_all_workers_stop_at_the_same_step_whichever_is_asked_to(
     script: Path, whole: Path, tmp_path: Path
 ) -> None:
