@@ -11,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 from app.door.clients import Clients
 from app.door.door import Door
 from app.generation.budget import Budget
+from app.generation.pictures import Pictures
 from app.http.access_log import AccessLog
 from app.http.cors import Cors
 from app.http.metrics import Metrics
@@ -64,6 +65,7 @@ def create_app(
                 yield
         finally:
             await services.pool.stop()
+            await services.pictures.close()
             for threads in (services.encoders, services.readers):
                 threads.shutdown(wait=False, cancel_futures=True)  # a disk may never answer
 
@@ -185,6 +187,7 @@ def make_services(
         Metrics(pool, served.counts, answers),
         Clients(settings),
         answers,
+        Pictures(),
         ThreadPoolExecutor(ENCODER_THREADS, "encoder"),
         ThreadPoolExecutor(READER_THREADS, "reader"),
     )

@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app.door": {"app.http", "app.settings", "app.small_file"},
     "app.http": set(),
     "app.jobs": {"app.generation", "app.pool", "app.settings", "app.tasks", "app.wire", CORE},
-    "app.generation": {"app.settings", "app.wire", CORE},
+    "app.generation": {"app.settings", "app.wire", CORE, "diffusion.data"},
     "app.pool": {"app.tasks", "app.wire", CORE},
     "app.engine": {"app.logs", "app.wire", CORE, "diffusion.openvino"},
     "app.wire": {CORE},

@@ -36,3 +36,14 @@ class ClientHoldsTooMuch(AnswersFull):
 
 class JobFailed(Exception):
     """The engine could not compute the images; the message is its reason."""
+
+
+class PicturesBusy(Exception):
+    """Too many clients' pictures are being decoded.
+
+    `retry_after`: whole seconds after which there may be room.
+    """
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after

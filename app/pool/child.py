@@ -3,20 +3,17 @@ how it ends."""
 
 import asyncio
 import contextlib
-import os
 import socket
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.wire.environment import same_modules
 from app.wire.flight_recorder import FlightRecorder
 from app.wire.messages import HEADER, Message, body_size, decode
 from app.wire.options import Options
 
 STOP_SECONDS = 5.0
 """Time that a process has for ending by itself."""
-SETTINGS = "DDPM_"
-"""What the names of the server's settings in the environment begin with."""
 FILES = 16
 """Files that a start has open at once, at most."""
 
@@ -89,13 +86,6 @@ def check_files() -> None:
     with contextlib.ExitStack() as files:
         for _ in range(FILES):
             files.enter_context(socket.socket(socket.AF_UNIX))
-
-
-def same_modules() -> dict[str, str]:
-    """The environment in which another Python finds its modules where this one does, without the
-    server's settings: an engine is told what it needs, and secrets are none of its business."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
-    return {**own, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 async def end(process: asyncio.subprocess.Process) -> int:

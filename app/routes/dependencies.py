@@ -12,6 +12,7 @@ from app.door.clients import Client, Clients
 from app.door.door import client_of
 from app.generation.budget import Budget
 from app.generation.errors import InvalidField
+from app.generation.pictures import Pictures
 from app.generation.schemas import SampleRequest
 from app.http import prefer
 from app.http.metrics import Metrics
@@ -35,9 +36,9 @@ class Services:
     """What one server answers requests with; `create_app` makes it once.
 
     `sources` are what its models may be loaded from. `answers` is what the answers' memory is
-    reserved from. `encoders` are the threads that encode answers, off the event loop. `readers`
-    read, check and encode the results of jobs, one sample at a time: a store that is slow holds up
-    no other answer.
+    reserved from. `pictures` decodes those that clients send. `encoders` are the threads that
+    encode answers, off the event loop. `readers` read, check and encode the results of jobs, one
+    sample at a time: a store that is slow holds up no other answer.
     """
 
     settings: Settings
@@ -48,6 +49,7 @@ class Services:
     metrics: Metrics
     clients: Clients
     answers: Budget
+    pictures: Pictures
     encoders: Executor
     readers: Executor
 

@@ -15,6 +15,7 @@ from app.generation.errors import (
     ClientHoldsTooMuch,
     InvalidField,
     JobFailed,
+    PicturesBusy,
 )
 from app.http.problems import MAX_TEXT, Problem, invalid_field, repeated, shorten
 from app.http.request_log import RequestRecord
@@ -71,6 +72,7 @@ TABLE: dict[type[Exception], Row] = {
     AnswersFull: Row(503, "answers_full"),
     ClientHoldsTooMuch: Row(429, "client_over_limit"),
     JobFailed: Row(500),
+    PicturesBusy: Row(503, "pictures_busy"),
     # jobs
     UnknownJob: Row(404),
     JobUnfinished: Row(409),

@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from diffusion import pixels
-from diffusion.data.picture import Form, PictureError, decode, look, only_bombs_warned_of
+from diffusion.data.model_image import WrongSize, model_image
+from diffusion.data.picture import PictureError
 from diffusion.pixels import PICTURE_CHANNELS
 from diffusion.sampling import RequestError
-
-BLACK = (0, 0, 0)
-"""Behind transparent pixels, as over HTTP."""
 
 
 def read_pictures(
@@ -46,17 +44,11 @@ def refused(field: str, path: Path, reason: str) -> RequestError:
 def _read(
     path: Path, field: str, image_shape: tuple[int, int, int], *, resize: bool
 ) -> pixels.Array:
-    C, H, W = image_shape
-    form = Form(C, (H, W), "center", BLACK)
     try:
-        raw = path.read_bytes()
-        with only_bombs_warned_of():
-            size = look(raw).size
-            if size != (H, W) and not resize:
-                reason = f"it is {size[1]} x {size[0]} pixels, and the model's images {W} x {H}"
-                raise refused(field, path, f"{reason}; --resize scales it")
-            return decode(raw, form, path.name).copy()  # Pillow's own cannot be written to
+        return model_image(path.read_bytes(), image_shape, resize=resize, name=path.name)
     except OSError as error:
         raise refused(field, path, error.strerror or str(error)) from error
+    except WrongSize as error:
+        raise refused(field, path, f"{error}; --resize scales it") from error
     except PictureError as error:
         raise refused(field, path, str(error)) from error

@@ -1,12 +1,11 @@
 """The start and the mask that the flags of `ddpm sample` ask for."""
 
 import argparse
-import zipfile
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from diffusion import state_file
 from diffusion.commands.pictures import read_mask, read_pictures, refused
 from diffusion.editing import (
     BetweenPictures,
@@ -84,40 +83,11 @@ def mask_of(args: argparse.Namespace, image_shape: tuple[int, int, int]) -> Mask
 def read_states(path: Path, t: int | None) -> FromState:
     """Read states from an .npy of x_t, or from an .npz with `x_t` and `t`, as `ddpm encode` and
     trajectories have them: of a trajectory the frame at t. Raises RequestError."""
-    arrays = _arrays(path)
-    if "x_t" not in arrays:
-        raise refused("start_x_t", path, "there is no array x_t in it")
-    x_t, times = arrays["x_t"], arrays.get("t")
-    if x_t.dtype.kind != "f" or x_t.ndim not in (3, 4, 5):
-        shape = f"{x_t.dtype} of shape {x_t.shape}"
-        raise refused("start_x_t", path, f"x_t is {shape}; it must be float32 (n,C,H,W)")
-    if x_t.ndim == 5:
-        x_t = _frame(path, x_t, times, t)
-    elif t is None and times is not None and times.ndim == 0:
-        t = int(times)
-    whole = torch.from_numpy(x_t.astype(np.float32))
-    return FromState(x_t=whole if whole.dim() == 4 else whole[None], t=t)
-
-
-def _frame(path: Path, x_t: np.ndarray, times: np.ndarray | None, t: int | None) -> np.ndarray:
-    """The frame at t of trajectories (n,frames,C,H,W), whose t are `times`."""
-    known: list[int] = []
-    if times is not None and times.shape == x_t.shape[1:2]:  # one for each frame
-        known = times.tolist()
-    if t not in known:
-        raise refused("start_x_t", path, f"it holds a trajectory; --t must be one of {known}")
-    return np.asarray(x_t[:, known.index(t)])
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz by their names; that of an .npy as `x_t`."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"x_t": loaded}
-        with loaded as arrays:
-            return {name: arrays[name] for name in arrays.files if name in ("x_t", "t")}
-    except (EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise refused("start_x_t", path, "it is no .npz or .npy of numbers") from error
+        with path.open("rb") as file:
+            states = state_file.read_states(file, t)
+    except state_file.StateFileError as error:
+        raise refused("start_x_t", path, str(error)) from error
     except OSError as error:
-        raise refused("start_x_t", path, error.strerror or "it is no .npz or .npy") from error
+        raise refused("start_x_t", path, error.strerror or str(error)) from error
+    return FromState(x_t=torch.from_numpy(states.x_t), t=states.t)

@@ -28,6 +28,7 @@ from PIL import Image, ImageColor, ImageFile, UnidentifiedImageError
 
 from diffusion.config import Crop
 from diffusion.data.names import as_bytes
+from diffusion.data.resizing import resized
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """What is opened, whatever a file's name. Others of Pillow's formats start programs, as EPS."""
@@ -61,6 +62,10 @@ class PictureError(ValueError):
     """An image cannot be used; the message is the reason, without the file's name."""
 
 
+class UnknownFormat(PictureError):
+    """A file is no image of a format that is opened."""
+
+
 class Look(NamedTuple):
     """What is known of a picture before its pixels are converted."""
 
@@ -85,6 +90,18 @@ class Form:
     background: Colour = (255, 255, 255)
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """Which image files are opened: of which of Pillow's formats, and how many pixels a side may
+    have, at most. Files of others are refused before anything of them is decoded."""
+
+    formats: tuple[str, ...] = FORMATS
+    max_side: int = MAX_PIXELS
+
+
+EVERYTHING = Accepted()
+
+
 def colour(text: str) -> Colour:
     """Read an opaque colour as CSS writes it: white, #fff, rgb(255, 255, 255).
 
@@ -96,10 +113,10 @@ def colour(text: str) -> Colour:
     return (red, green, blue)
 
 
-def look(raw: bytes) -> Look:
+def look(raw: bytes, accepted: Accepted = EVERYTHING) -> Look:
     """Read the header of an image file. Raises PictureError where it is not one to be used."""
     with _refusing():
-        image = _open(raw)
+        image = _open(raw, accepted)
         channels = 1 if _is_grey(image) else 3
         size = (image.height, image.width)
         if _orientation(image, raw) in ON_ITS_SIDE:
@@ -109,10 +126,10 @@ def look(raw: bytes) -> Look:
         return Look(size, channels, has_frames)
 
 
-def decode(raw: bytes, form: Form, name: str) -> Array:
+def decode(raw: bytes, form: Form, name: str, accepted: Accepted = EVERYTHING) -> Array:
     """Convert an image file to uint8 (C,H,W). Raises PictureError where that cannot be done."""
     with _refusing():
-        image = _open(raw)
+        image = _open(raw, accepted)
         image.load()
         turn = TURNS.get(_orientation(image, raw))
         shallow = _eight_bits(image)
@@ -139,7 +156,7 @@ def _refusing() -> Iterator[None]:
     except PictureError:
         raise
     except UnidentifiedImageError as error:
-        raise PictureError("not an image of a format that is known") from error
+        raise UnknownFormat("not an image of a format that is known") from error
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PictureError(f"not a readable image: {reason}") from error
@@ -157,11 +174,14 @@ def convert(image: Image.Image, form: Form, name: str) -> Array:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _open(raw: bytes) -> ImageFile.ImageFile:
-    image = Image.open(io.BytesIO(raw), formats=FORMATS)
+def _open(raw: bytes, accepted: Accepted) -> ImageFile.ImageFile:
+    image = Image.open(io.BytesIO(raw), formats=accepted.formats)
     width, height = image.size
     if not 0 < width * height <= MAX_PIXELS:
         raise PictureError(f"{width} x {height} pixels; 1 to {MAX_PIXELS} are allowed")
+    if max(width, height) > accepted.max_side:
+        side = accepted.max_side
+        raise PictureError(f"{width} x {height} pixels; at most {side} x {side} are allowed")
     kind = _rangeless(image)
     if kind:
         raise PictureError(f"its pixels are {kind}, whose range is not known; save 8 or 16 bits")
@@ -257,7 +277,7 @@ def _fit(image: Image.Image, form: Form, name: str) -> Image.Image:
     assert form.size is not None
     H, W = form.size
     if form.crop == "none":
-        return _resize(image, (W, H), (0, 0, W, H))
+        return resized(image, (W, H), (0, 0, W, H))
     choose = min if form.crop == "pad" else max
     scale = choose(W / image.width, H / image.height)
     width, height = max(1, round(image.width * scale)), max(1, round(image.height * scale))
@@ -265,32 +285,14 @@ def _fit(image: Image.Image, form: Form, name: str) -> Image.Image:
     if form.crop == "pad":
         fill = form.background if image.mode == "RGB" else _grey(form.background)
         canvas = Image.new(image.mode, (W, H), fill)
-        scaled = _resize(image, (width, height), (0, 0, width, height))
+        scaled = resized(image, (width, height), (0, 0, width, height))
         canvas.paste(scaled, (spare_x // 2, spare_y // 2))
         return canvas
     left, top = -spare_x // 2, -spare_y // 2
     if form.crop == "random":
         x, y = (int(b) / 255 for b in hashlib.sha256(as_bytes(name)).digest()[:2])
         left, top = round(-spare_x * x), round(-spare_y * y)
-    return _resize(image, (width, height), (left, top, left + W, top + H))
-
-
-def _resize(
-    image: Image.Image, size: tuple[int, int], part: tuple[int, int, int, int]
-) -> Image.Image:
-    """Scale a picture to a size: smaller by the mean over areas, larger by Lanczos' filter.
-
-    Only the part of the result that is wanted (left, top, right, bottom) is made: that of a long
-    and thin picture would have no room in memory.
-    """
-    smaller = size[0] * size[1] < image.width * image.height
-    x, y = image.width / size[0], image.height / size[1]
-    left, top, right, bottom = part
-    return image.resize(
-        (right - left, bottom - top),
-        Image.Resampling.BOX if smaller else Image.Resampling.LANCZOS,
-        (left * x, top * y, min(right * x, image.width), min(bottom * y, image.height)),
-    )
+    return resized(image, (width, height), (left, top, left + W, top + H))
 
 
 def _grey(background: Colour) -> int:

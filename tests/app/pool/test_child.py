@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.pool.child import FILES, Child, end, same_modules, start
+from app.pool.child import FILES, Child, end, start
 from app.wire.messages import ProtocolError, Starting, encode
 from app.wire.options import Options
 
@@ -121,15 +121,3 @@ async def test_a_program_that_is_not_there_leaves_no_file_open() -> None:
         await start(["/no/such/program"], OPTIONS)
     await asyncio.sleep(0.05)
     assert open_files() == before
-
-
-def test_it_does_not_get_the_servers_settings_in_its_environment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Among them are API keys and the webhooks' secret."""
-    monkeypatch.setenv("DDPM_API_KEYS", "a key of this server")
-    monkeypatch.setenv("OTHER", "something")
-    environment = same_modules()
-    assert "DDPM_API_KEYS" not in environment
-    assert environment["OTHER"] == "something"
-    assert environment["PYTHONPATH"].split(os.pathsep) == sys.path

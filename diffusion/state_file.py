@@ -1,0 +1,99 @@
+"""States x_t in a file: an .npy of x_t, or an .npz with `x_t` and `t`, as `ddpm encode` and
+trajectories have them.
+
+NumPy only (torch is not imported), and no more is read than the arrays' headers say, if that is
+allowed: a server reads files of anybody.
+"""
+
+import math
+import zipfile
+import zlib
+from typing import IO, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray
+MAX_BYTES = 1 << 34
+"""Bytes of an array, at most, unless somebody allows fewer."""
+
+
+class StateFileError(ValueError):
+    """A file has no states to begin at; the message is the reason, without the file's name."""
+
+
+class States(NamedTuple):
+    """States, float32 (n,C,H,W), and the paper's t at which they are, if it is known."""
+
+    x_t: Array
+    t: int | None
+
+
+def read_states(file: IO[bytes], t: int | None, max_bytes: int = MAX_BYTES) -> States:
+    """Read the states that a file holds; of trajectories (n,frames,C,H,W) the frames at t.
+
+    `t` is the one that is asked for; without one it is the file's. Raises StateFileError.
+    """
+    x_t, times = _arrays(file, max_bytes)
+    if x_t is None:
+        raise StateFileError("there is no array x_t in it")
+    if x_t.dtype.kind != "f" or x_t.ndim not in (3, 4, 5):
+        shape = f"{x_t.dtype} of shape {x_t.shape}"
+        raise StateFileError(f"x_t is {shape}; it must be float32 (n,C,H,W)")
+    if x_t.ndim == 5:
+        x_t = _frame(x_t, times, t)
+    elif t is None and times is not None and times.ndim == 0 and times.dtype.kind in "iu":
+        t = int(times)
+    whole = x_t.astype(np.float32)
+    return States(whole if whole.ndim == 4 else whole[None], t)
+
+
+def _frame(x_t: Array, times: Array | None, t: int | None) -> Array:
+    """The frames at t of trajectories (n,frames,C,H,W), whose t are `times`."""
+    known: list[int] = []
+    if times is not None and times.shape == x_t.shape[1:2]:  # one for each frame
+        known = times.tolist()
+    if t not in known:
+        raise StateFileError(f"it holds a trajectory; t must be one of {known}")
+    return np.asarray(x_t[:, known.index(t)])
+
+
+def _arrays(file: IO[bytes], max_bytes: int) -> tuple[Array | None, Array | None]:
+    """x_t and t of an .npz, where it has them; the array of an .npy as x_t."""
+    try:
+        if not zipfile.is_zipfile(file):
+            file.seek(0)
+            return _array(file, max_bytes), None
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+            x_t, t = (
+                _member(archive, f"{name}.npy", max_bytes) if f"{name}.npy" in names else None
+                for name in ("x_t", "t")
+            )
+        return x_t, t
+    except StateFileError:
+        raise
+    # What is damaged makes zipfile, zlib and NumPy raise errors of many kinds
+    except (
+        EOFError, ValueError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError,
+    ) as error:  # fmt: skip
+        raise StateFileError("it is no .npz or .npy of numbers") from error
+
+
+def _member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> Array:
+    with archive.open(name) as file:
+        return _array(file, max_bytes)
+
+
+def _array(file: IO[bytes], max_bytes: int) -> Array:
+    """The array of an .npy, once its header says that it may be read."""
+    start = file.tell()
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    if math.prod(shape) * dtype.itemsize > max_bytes:
+        raise StateFileError(f"it has more than the {max_bytes} bytes that are allowed")
+    file.seek(start)
+    array: Array = np.lib.format.read_array(file, allow_pickle=False)
+    return array

@@ -1,0 +1,89 @@
+"""Files of states: those of `ddpm encode` and of trajectories, and others of no use."""
+
+import io
+import zipfile
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diffusion.state_file import StateFileError, read_states
+
+X_T = np.random.default_rng(0).standard_normal((2, 1, 4, 4)).astype(np.float32)
+
+
+def npz(**arrays: Any) -> io.BytesIO:
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file
+
+
+def npy(array: np.ndarray) -> io.BytesIO:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file
+
+
+def test_states_have_the_t_that_is_asked_for_or_the_files() -> None:
+    read = read_states(npz(x_t=X_T, t=np.int64(40)), None)
+    np.testing.assert_array_equal(read.x_t, X_T)
+    assert read.t == 40
+    assert read_states(npz(x_t=X_T, t=np.int64(40)), 20).t == 20
+    assert read_states(npy(X_T), None).t is None
+
+
+def test_one_state_alone_is_read_as_one_of_a_list() -> None:
+    read = read_states(npy(X_T[0].astype(np.float64)), 1)
+    assert read.x_t.dtype == np.float32
+    np.testing.assert_array_equal(read.x_t, X_T[:1])
+
+
+def test_of_a_trajectory_the_frame_at_t_is_taken() -> None:
+    frames = np.stack([X_T, 2 * X_T, 3 * X_T], axis=1)
+    file = npz(x_t=frames, t=np.array([50, 25, 0]))
+    np.testing.assert_array_equal(read_states(file, 25).x_t, 2 * X_T)
+    with pytest.raises(StateFileError, match=r"t must be one of \[50, 25, 0\]"):
+        read_states(file, 30)
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        (npz(images=X_T), "there is no array x_t in it"),
+        (npy(X_T.ravel()), r"x_t is float32 of shape \(32,\)"),
+        (npy(np.zeros((1, 1, 4, 4), np.int64)), "x_t is int64"),
+        (npy(np.zeros((1, 1, 4, 4), np.dtype([("a", "f4")]))), "x_t is"),
+        (io.BytesIO(b""), "no .npz or .npy"),
+        (io.BytesIO(b"\x89PNG\r\n\x1a\n" + bytes(100)), "no .npz or .npy"),
+        (io.BytesIO(npz(x_t=X_T).getvalue()[:-60]), "no .npz or .npy"),
+        (io.BytesIO(npy(X_T).getvalue()[:-1]), "no .npz or .npy"),
+    ],
+)
+def test_other_files_are_refused_with_the_reason(file: io.BytesIO, reason: str) -> None:
+    with pytest.raises(StateFileError, match=reason):
+        read_states(file, None)
+
+
+def test_objects_are_not_unpickled() -> None:
+    file = io.BytesIO()
+    np.save(file, np.array([{}]), allow_pickle=True)
+    with pytest.raises(StateFileError):
+        read_states(file, None)
+
+
+def test_no_more_is_read_than_is_allowed_whatever_it_is_packed_in() -> None:
+    header = npy(np.zeros((1, 1, 1, 1), np.float32)).getvalue()
+    with pytest.raises(StateFileError, match="more than the 64 bytes"):
+        read_states(npz(x_t=np.zeros((1, 1, 100, 100), np.float32)), None, max_bytes=64)
+    huge = header.replace(b"(1, 1, 1, 1)", b"(1, 1, 99999, 99999)")[: len(header)]
+    with pytest.raises(StateFileError):
+        read_states(io.BytesIO(huge), None, max_bytes=64)
+
+
+def test_a_damaged_member_is_refused() -> None:
+    file = npz(x_t=X_T)
+    raw = bytearray(file.getvalue())
+    middle = zipfile.ZipFile(file).infolist()[0].header_offset + 60
+    raw[middle : middle + 20] = bytes(20)
+    with pytest.raises(StateFileError):
+        read_states(io.BytesIO(bytes(raw)), None)
