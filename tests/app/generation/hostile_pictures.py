@@ -57,7 +57,7 @@ REFUSED = {
     "100,000 x 100,000": (png_that_claims(100_000, 100_000), "decompression bomb"),
     "60,000 x 1": (png_that_claims(60_000, 1, bytes(60_001)), "at most 4096 x 4096"),
     "0 x 0": (png_that_claims(0, 0), "not an image"),
-    "cut": (PNG[:-20], "not a readable image"),
+    "cut": (PNG[: PNG.index(b"IDAT") + 12], "not a readable image"),
     "half of a JPEG": (encoded(Image.fromarray(RAMP), "JPEG")[:200], "not a readable image"),
     "without pixels": (png_that_claims(8, 8), "not a readable image"),
     "1 x 1": (encoded(Image.new("L", (1, 1))), "it is 1 x 1 pixels"),
