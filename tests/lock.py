@@ -63,7 +63,7 @@ def write(name: str, about: str, requirements: Sequence[str], first: str = "") -
 
 def main() -> None:
     """Write the three files."""
-    service = compiled("pyproject.toml", "--extra=openvino", "--extra=hub")
+    service = compiled("pyproject.toml", "--extra=openvino", "--extra=hub", "--extra=postgres")
     cuda = [each for each in service if OF_CUDA.match(each)]
     plain = [with_cpu_builds(each) for each in service if each not in cuda]
     write("requirements.txt", "What the image runs, without CUDA", plain)

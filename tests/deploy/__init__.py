@@ -1,0 +1,1 @@
+"""What is in deploy/ and docker-compose.yml: manifests, settings, and the programs beside us."""
