@@ -21,7 +21,8 @@ from app.http.root_path import RootPath
 from app.http.security_headers import SecurityHeaders
 from app.jobs.database import database_url
 from app.jobs.service import Jobs
-from app.pool.engine_process import COMMAND
+from app.pool.child import COMMAND, on_this_machine
+from app.pool.engine_process import EngineProcess
 from app.pool.errors import CannotLoad
 from app.pool.memory import MIB
 from app.pool.models import Models
@@ -177,7 +178,13 @@ def make_services(
         Bounds(settings.max_client_samples, settings.max_client_steps),
     )
     answers = Budget(settings.answers_budget_bytes)
-    pool = EnginePool(options, served, limits, settings.hang_seconds, on_unusable, engine_command)
+    pool = EnginePool(served, limits)
+    for number, option in enumerate(options):
+        connect = on_this_machine(option, engine_command)
+        place = f"device: {option.device}"
+        pool.add(
+            EngineProcess(str(number), place, connect, settings.hang_seconds, on_unusable, pool)
+        )
     return Services(
         settings,
         served,

@@ -21,7 +21,7 @@ from app.door.clients import Clients
 from app.environment import service_variables, unknown_variables
 from app.http.uvicorn_protocol import ConnectionLimit, patient_protocol
 from app.main import create_app
-from app.pool.engine_process import COMMAND
+from app.pool.child import COMMAND
 from app.pool.pool import EnginePool
 from app.settings import SettingError, Settings
 from app.tasks import Supervised

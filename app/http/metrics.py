@@ -30,6 +30,8 @@ class EngineCounts(Protocol):
     size."""
 
     @property
+    def name(self) -> str: ...
+    @property
     def is_ready(self) -> bool: ...
     @property
     def restarts(self) -> int: ...
@@ -218,8 +220,8 @@ class PoolCollector:
             "Steps that ran out of memory and were repeated with fewer rows.",
             labels=name,
         )
-        for i, engine in enumerate(self.pool.engines):
-            label = [str(i)]
+        for engine in self.pool.engines:
+            label = [engine.name]
             ready.add_metric(label, engine.is_ready)
             restarts.add_metric(label, engine.restarts)
             hangs.add_metric(label, engine.hangs)
@@ -235,14 +237,14 @@ class PoolCollector:
         preemptions = CounterMetricFamily(
             "ddpm_engine_preemptions", "Images set aside to let more urgent ones run.", labels=names
         )
-        for i, engine in enumerate(self.pool.engines):
+        for engine in self.pool.engines:
             for model, rows in engine.max_batch.items():
-                limit.add_metric([str(i), model], rows)
+                limit.add_metric([engine.name, model], rows)
             preempted: dict[str, int] = {}
             for (model, _), count in engine.counts.items():
                 preempted[model] = preempted.get(model, 0) + count.preemptions
             for model, images in preempted.items():
-                preemptions.add_metric([str(i), model], images)
+                preemptions.add_metric([engine.name, model], images)
         yield from (limit, preemptions)
 
     def _batches(self) -> Iterator[Metric]:
@@ -258,9 +260,9 @@ class PoolCollector:
         seconds = CounterMetricFamily(
             "ddpm_engine_step_seconds", "Seconds spent in network calls.", labels=names
         )
-        for i, engine in enumerate(self.pool.engines):
+        for engine in self.pool.engines:
             for (model, size), count in sorted(engine.counts.items()):
-                labels = [str(i), model, str(size)]
+                labels = [engine.name, model, str(size)]
                 steps.add_metric(labels, count.steps)
                 rows.add_metric(labels, count.rows)
                 slots.add_metric(labels, count.steps * size)  # a batch is padded to its size

@@ -3,29 +3,47 @@ how it ends."""
 
 import asyncio
 import contextlib
+import signal
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.pool.connection import Connect, Connection, Death
 from app.wire.environment import same_modules
 from app.wire.flight_recorder import FlightRecorder
 from app.wire.messages import HEADER, Message, body_size, decode
 from app.wire.options import Options
 
+COMMAND = (sys.executable, "-P", "-m", "app.engine")
+"""What starts an engine, before its arguments. Without -P it would be another `app`, where one lies
+in the working directory."""
 STOP_SECONDS = 5.0
 """Time that a process has for ending by itself."""
 FILES = 16
 """Files that a start has open at once, at most."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Child:
-    """A process that was started, a connection to it, and the memory that both share."""
+    """A process that was started on this machine, a connection to it, and the memory that both
+    share."""
 
     process: asyncio.subprocess.Process
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     recorder: FlightRecorder
+    was_killed_here: bool = False
+
+    @property
+    def pid(self) -> int:
+        """The process' number."""
+        return self.process.pid
+
+    @property
+    def oldest(self) -> int:
+        """The number of the oldest running step."""
+        return self.recorder.oldest
 
     @property
     def is_running(self) -> bool:
@@ -49,12 +67,29 @@ class Child:
     def kill(self) -> None:
         """Kill the process, unless it has ended."""
         if self.is_running:
+            self.was_killed_here = True
             self.process.kill()
 
-    def close(self) -> None:
-        """Let go of the connection, which ends the process, and of the memory."""
+    def hang_up(self) -> None:
+        """Close the connection, which ends the process."""
+        self.writer.close()
+
+    async def end(self) -> Death:
+        """Wait for a process that is about to end, killed if it does not, and let go of it."""
+        was_killed = await end(self.process) == -signal.SIGKILL and not self.was_killed_here
+        places = self.recorder.read()
         self.writer.close()
         self.recorder.close()
+        return Death(places, was_killed)
+
+
+def on_this_machine(options: Options, command: Sequence[str] = COMMAND) -> Connect:
+    """What starts engines here."""
+
+    async def connect() -> Connection:
+        return await start(command, options)
+
+    return connect
 
 
 async def start(command: Sequence[str], options: Options) -> Child:

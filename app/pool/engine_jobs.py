@@ -9,7 +9,8 @@ from app.wire.flight_recorder import Place
 from app.wire.messages import Cancel, Done, Event, Failed, Message, Pause
 
 HIGH_WATER, LOW_WATER = 2 << 20, 1 << 19
-"""Bytes of events waiting for a reader: above the first its job pauses, until below the second."""
+"""Bytes of events waiting for a reader: above the first its job pauses, until below the second. The
+parts of a request share them."""
 
 
 class EngineJobs:
@@ -36,16 +37,25 @@ class EngineJobs:
 
     def submit(self, inflight: InFlight) -> None:
         """Run a job, now or as soon as its model is loaded again."""
-        self.inflight[inflight.submit.id] = inflight
-        inflight.count_in(self.tally)
+        self._keep(inflight)
         self._send_for(inflight, inflight.submit)
+
+    def adopt(self, inflight: InFlight) -> None:
+        """Run what is left of another engine's job, now or as soon as its model is loaded."""
+        self._keep(inflight)
+        self._go_on(inflight)
+
+    def give_up(self, inflight: InFlight) -> None:
+        """Run a job no more, which is not over: another engine adopts it."""
+        del self.inflight[inflight.submit.id]
+        inflight.count_out(self.tally)
+        self._send_for(inflight, Cancel(inflight.submit.id))
+        self._on_end()
 
     def resume(self, model: str) -> None:
         """Have the process do what is left of the jobs of a model, which it has now."""
         for inflight in self._of(model):
-            self._send(inflight.remainder())
-            if inflight.is_paused:
-                self._send(Pause(inflight.submit.id, True))
+            self._go_on(inflight)
 
     def accept(self, event: Event) -> None:
         """Pass an event on to whoever reads its job's."""
@@ -61,7 +71,8 @@ class EngineJobs:
 
     def keep_pace(self, inflight: InFlight) -> None:
         """Pause a job whose reader is behind; let it go on when the reader has caught up."""
-        pause = inflight.buffered > (LOW_WATER if inflight.is_paused else HIGH_WATER)
+        water = LOW_WATER if inflight.is_paused else HIGH_WATER
+        pause = inflight.buffered > water // inflight.parts
         if pause != inflight.is_paused and inflight.submit.id in self.inflight:
             inflight.is_paused = pause
             self._send_for(inflight, Pause(inflight.submit.id, pause))
@@ -87,6 +98,17 @@ class EngineJobs:
             if last is not None:
                 inflight.accept(last)
                 self._end(inflight)
+
+    def _keep(self, inflight: InFlight) -> None:
+        self.inflight[inflight.submit.id] = inflight
+        inflight.holder = self
+        inflight.count_in(self.tally)
+
+    def _go_on(self, inflight: InFlight) -> None:
+        """Tell the process of what is left of a job."""
+        self._send_for(inflight, inflight.remainder())
+        if inflight.is_paused:
+            self._send_for(inflight, Pause(inflight.submit.id, True))
 
     def _end(self, inflight: InFlight) -> None:
         del self.inflight[inflight.submit.id]

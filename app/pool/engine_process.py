@@ -1,21 +1,22 @@
-"""One engine process: started, fed, watched, and started again when it dies or hangs.
+"""One engine process, here or on another machine: started, fed, watched, and started again when it
+dies or hangs.
 
 Samples are functions of (checkpoint, request), so what an engine had in flight when it died is
-submitted again to the next one, and the outputs are the same: a client sees only a delay.
+submitted again to another one, or to the next, and the outputs are the same: a client sees only a
+delay.
 """
 
 import asyncio
 import logging
-import signal
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NoReturn
 
-from app.pool.child import Child, end, start
+from app.pool.connection import Connect, Connection, Death
 from app.pool.engine_jobs import EngineJobs
 from app.pool.inflight import InFlight
 from app.pool.loads import TRIES, Listener, Loads
 from app.pool.progress import Progress
+from app.pool.tally import Tally
 from app.pool.version import name_of
 from app.pool.watchdog import Watchdog
 from app.tasks import Fatal, Supervised
@@ -34,13 +35,9 @@ from app.wire.messages import (
     Unusable,
     encode,
 )
-from app.wire.options import Options
 
 log = logging.getLogger("ddpm.engine")
 
-COMMAND = (sys.executable, "-P", "-m", "app.engine")
-"""What starts an engine, before its arguments. Without -P it would be another `app`, where one lies
-in the working directory."""
 RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0)
 """Pauses before starting again, by the number of starts in a row that never got ready; the last
 one repeats."""
@@ -57,13 +54,17 @@ class EngineProcess:
 
     def __init__(
         self,
-        options: Options,
+        name: str,
+        place: str,
+        connect: Connect,
         hang_seconds: float,
         on_unusable: Callable[[str], None],
         listener: Listener,
-        command: Sequence[str] = COMMAND,
     ) -> None:
-        self.options = options
+        """`name` is what metrics call it, `place` says in the log where it runs; `connect` starts a
+        process. `on_unusable` is told why it cannot go on."""
+        self.name = name
+        self.place = place
         self.hang_seconds = hang_seconds
         self.loads = Loads()
         self.status = "starting"
@@ -75,9 +76,8 @@ class EngineProcess:
         self.counts: dict[tuple[str, int], Counts] = {}  # by the model's name and batch size
         self.jobs = EngineJobs(self.loads.loaded, self._send, self._order)
         self._listener = listener
-        self._command = command
-        self._child: Child | None = None  # None before the first, and from a death to the next
-        self._was_killed_here = False
+        self._connect = connect
+        self._process: Connection | None = None  # none from a death to the next start
         self._has_loaded = False  # a model, ever
         self._failures = 0  # starts in a row that never got ready
         self._tasks = Supervised(on_unusable)
@@ -110,7 +110,7 @@ class EngineProcess:
     @property
     def backlog(self) -> int:
         """Network rows still to be run."""
-        return self.jobs.tally.rows.total()
+        return self.tally.rows.total()
 
     def serves(self, model: str) -> bool:
         """Can it take steps of this model now, and is it to go on with that?"""
@@ -125,10 +125,10 @@ class EngineProcess:
         """End the process by closing its socket, or kill it if that does not help."""
         self.status = "stopped"
         await self._tasks.stop()
-        if self._child is not None:
-            self._child.close()
-            await end(self._child.process)
-            self._child = None
+        if self._process is not None:
+            self._process.hang_up()
+            await self._process.end()
+            self._process = None
 
     def load(self, load: Load) -> None:
         """Have a model from now on: this process, and each that follows it."""
@@ -149,13 +149,27 @@ class EngineProcess:
         """Run a job, now or as soon as its model is loaded again."""
         self.jobs.submit(inflight)
 
+    def adopt(self, inflight: InFlight) -> None:
+        """Run what is left of another engine's job."""
+        self.jobs.adopt(inflight)
+        self._order()
+
+    def give_up(self, inflight: InFlight) -> None:
+        """Run a job no more: another engine has it."""
+        self.jobs.give_up(inflight)
+
+    @property
+    def tally(self) -> Tally:
+        """What is left to do."""
+        return self.jobs.tally
+
     def _send(self, message: Message) -> None:
-        if self._child is not None:
-            self._child.send(encode(message))
+        if self._process is not None:
+            self._process.send(encode(message))
 
     def _order(self) -> None:
         """Have the process forget what it is to have no more, and load what is next."""
-        if self._child is None or self.loads.are_settled:
+        if self._process is None or self.loads.are_settled:
             return
         needed = {inflight.submit.model for inflight in self.inflight.values()}
         for message in self.loads.orders(needed, self.inflight):
@@ -174,36 +188,35 @@ class EngineProcess:
     async def _live(self) -> bool:
         """A process' life from start to death; did it load a model? Raises Fatal."""
         try:
-            self._child = child = await start(self._command, self.options)
+            self._process = process = await self._connect()
         except Exception as error:  # no file, memory or process was left: that may pass
             reason = f"no engine process can be started: {str(error) or repr(error)}"
             if not self._has_loaded:
                 self._give_up(reason)
             log.error("%s; it is tried again", reason)
             return False
-        self._was_killed_here = False
-        self.pid = child.process.pid
-        log.info("engine %s is starting; device: %s", self.pid, self.options.device)
+        self.pid = process.pid
+        log.info("engine %s is starting; %s", self.pid, self.place)
         self._order()
-        became_ready = await self._listen(child)
-        status = await end(child.process)
-        was_killed = status == -signal.SIGKILL and not self._was_killed_here
+        became_ready = await self._listen(process)
+        death = await process.end()
+        self._process = None
         if not self._has_loaded:
-            self._check_first_death(was_killed=was_killed)
-        self._after_death(child, was_killed=was_killed)
+            self._check_first_death(was_killed=death.was_killed)
+        self._after_death(death)
         return became_ready
 
-    async def _listen(self, child: Child) -> bool:
+    async def _listen(self, process: Connection) -> bool:
         """Handle messages until the process is gone, or killed for what it says; did it load a
         model? Raises Fatal."""
         became_ready = False
         try:
-            while (message := await child.receive()) is not None:
+            while (message := await process.receive()) is not None:
                 became_ready = became_ready or isinstance(message, Loaded)
                 self._handle(message)
         except ProtocolError as error:
             reason = f"engine {self.pid} sent what this server cannot read ({error})"
-            self._kill(child)
+            process.kill()
             if not self._has_loaded or (not became_ready and self._is_last_try):
                 self._give_up(
                     f"{reason}: was the software replaced while it ran? Restart the server"
@@ -226,10 +239,6 @@ class EngineProcess:
                 "memory?"
             )
         log.error("engine %s was killed while it was starting; it is tried again", self.pid)
-
-    def _kill(self, child: Child) -> None:
-        self._was_killed_here = True
-        child.kill()
 
     def _handle(self, message: Message) -> None:
         match message:
@@ -280,25 +289,25 @@ class EngineProcess:
         steps, load = Watchdog(WATCH_SECONDS), Watchdog(WATCH_SECONDS)
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            child = self._child
-            if child is None or not child.is_running:
+            process = self._process
+            if process is None or not process.is_running:
                 steps.still_seconds = load.still_seconds = 0.0
                 continue
-            pid, loaded = child.process.pid, self.loads.loaded
+            pid, loaded = process.pid, self.loads.loaded
             may_rest = not self.jobs.have_work
-            steps.look((pid, len(loaded), child.recorder.oldest), may_rest=may_rest)
+            steps.look((pid, len(loaded), process.oldest), may_rest=may_rest)
             load.look((pid, self.loads.current), may_rest=self.loads.current is None)
             if steps.still_seconds > self.hang_seconds or load.still_seconds > START_SECONDS:
                 log.error("engine %s hangs: it is killed", pid)
                 self.hangs += 1
-                self._kill(child)
+                process.kill()
                 steps.still_seconds = load.still_seconds = 0.0
 
     def _give_up(self, reason: str) -> NoReturn:
         self.status = "unusable"
         raise Fatal(reason)
 
-    def _after_death(self, child: Child, *, was_killed: bool) -> None:
+    def _after_death(self, death: Death) -> None:
         self.status = "restarting"
         self.progress.now = None
         self.restarts += 1
@@ -306,13 +315,11 @@ class EngineProcess:
             "engine %s died with %d jobs in flight", self.pid, len(self.inflight),
             extra={"requests": sorted(f.submit.request_id for f in self.inflight.values())},
         )  # fmt: skip
-        places = {place.job: place for place in child.recorder.read()}
-        child.close()
-        self._child = None
+        places = {place.job: place for place in death.places}
         # What is being loaded comes first among the suspects; then the jobs are blamed for nothing.
         was_loading = self.loads.current
         failed = self.loads.die(places)
-        self.jobs.outlive(places if was_loading is None else {}, was_killed=was_killed)
+        self.jobs.outlive(places if was_loading is None else {}, was_killed=death.was_killed)
         if failed is not None:
             self.loads.forget(failed)
             reason = f"the engine died {TRIES} times while it was loading it"

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, Self
 
@@ -44,22 +44,24 @@ class InFlight:
 
     The last event is Done or Failed. Iterating raises TooLate at `deadline` (on the event loop's
     clock), NotReady when the server shuts down first. Leaving the block cancels what is left, and
-    tells `on_leave` how many samples came to which outcome.
+    tells `on_leave` how many samples came to which outcome. It may be one of several `parts` of a
+    request, whose events come in one queue.
     """
 
     submit: Submit
     deadline: float | None
-    holder: Holder
+    holder: Holder | None
     on_leave: Callable[[Outcome, int], None]
+    parts: int = 1
     missing: set[int] = field(default_factory=set)  # indices that are not finished
     buffered: int = 0  # bytes of events that nobody has read yet
     is_paused: bool = False
     since: float = field(default_factory=time.monotonic)
-    _events: "asyncio.Queue[Event | Refused]" = field(default_factory=asyncio.Queue)
+    events: "asyncio.Queue[Event | Refused]" = field(default_factory=asyncio.Queue)
     _sent: dict[int, int] = field(default_factory=dict)  # the last frame's position, by index
     _deaths: Counter[tuple[int, int]] = field(default_factory=Counter)  # of engines, by place
     _is_alone: bool = False  # suspected of having killed an engine
-    _last: Event | None = None
+    last: Event | None = None  # that was read
     _counted_in: list[Counting] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -69,8 +71,9 @@ class InFlight:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.holder.release(self)
-        unfinished: Outcome = "failed" if isinstance(self._last, Failed) else "cancelled"
+        if self.holder is not None:
+            self.holder.release(self)
+        unfinished: Outcome = "failed" if isinstance(self.last, Failed) else "cancelled"
         self.on_leave("finished", len(self.submit.indices) - len(self.missing))
         self.on_leave(unfinished, len(self.missing))
 
@@ -78,20 +81,18 @@ class InFlight:
         return self
 
     async def __anext__(self) -> Event:
-        if isinstance(self._last, Done | Failed):
+        if isinstance(self.last, Done | Failed):
             raise StopAsyncIteration
-        try:
-            async with asyncio.timeout_at(self.deadline):
-                event = await self._events.get()
-        except TimeoutError:
-            done, n = len(self.submit.indices) - len(self.missing), len(self.submit.indices)
-            raise TooLate(f"only {done} of {n} samples were done in the time allowed") from None
-        if isinstance(event, Refused):
-            raise event
-        self._last = event
-        self.buffered -= size(event)
-        self.holder.keep_pace(self)
+        event = await next_event([self])
+        self.note_read(event)
         return event
+
+    def note_read(self, event: Event) -> None:
+        """An event has been read."""
+        self.last = event
+        self.buffered -= size(event)
+        if self.holder is not None:
+            self.holder.keep_pace(self)
 
     def accept(self, event: Event) -> None:
         """Pass an event of an engine on, unless an engine that died had already sent it."""
@@ -105,7 +106,7 @@ class InFlight:
             for counting in self._counted_in:
                 counting.finish(self.submit, 1)
         self.buffered += size(event)
-        self._events.put_nowait(event)
+        self.events.put_nowait(event)
 
     def count_in(self, counting: Counting) -> None:
         """Have it counted there from now on, as long as it is not over."""
@@ -124,7 +125,7 @@ class InFlight:
 
     def refuse(self, reason: Refused) -> None:
         """End the iteration with this error, after the events that are there."""
-        self._events.put_nowait(reason)
+        self.events.put_nowait(reason)
 
     def blame(self, place: Place, *, was_killed: bool) -> str | None:
         """Note that an engine died while this job, maybe beside others, was at `place`. From now on
@@ -174,6 +175,22 @@ class InFlight:
     def cost(self) -> int:
         """Network rows still to be run, at most."""
         return len(self.missing) * self.submit.chain_rows
+
+
+async def next_event(parts: Sequence[InFlight]) -> Event:
+    """The next event of the parts of a request. Raises TooLate at their deadline, and whatever they
+    are refused for."""
+    first = parts[0]
+    try:
+        async with asyncio.timeout_at(first.deadline):
+            event = await first.events.get()
+    except TimeoutError:
+        n = sum(len(part.submit.indices) for part in parts)
+        done = n - sum(len(part.missing) for part in parts)
+        raise TooLate(f"only {done} of {n} samples were done in the time allowed") from None
+    if isinstance(event, Refused):
+        raise event
+    return event
 
 
 def size(event: Event) -> int:

@@ -72,6 +72,10 @@ class Loads:
         self.wanted.pop(model, None)
         self._suspects.pop(model, None)
 
+    def expect(self, model: str, info: ModelInfo) -> None:
+        """Take a model for what another engine said of it."""
+        self.known[model] = info
+
     def erase(self, model: str) -> None:
         """Remember nothing of a model, which is forgotten and never wanted again."""
         self.known.pop(model, None)
@@ -94,10 +98,9 @@ class Loads:
         self.current = None
         self.loaded.add(model)
         self._suspects.pop(model, None)
-        before = self.known.setdefault(model, info)
-        for name, change in SAME.items():
-            if getattr(before, name) != getattr(info, name):
-                return change
+        change = change_of(self.known.setdefault(model, info), info)
+        if change is not None:
+            return change
         self.known[model] = info
         if model in self.wanted and self.wanted[model].max_batch == AUTO:
             self.limit(model, info.batch_sizes[-1])
@@ -147,6 +150,14 @@ class Loads:
 
     def _beside(self, model: str) -> set[str]:
         return self._suspects[model].beside if model in self._suspects else set()
+
+
+def change_of(before: ModelInfo, now: ModelInfo) -> str | None:
+    """What of a model has changed, if anything: its images might be others."""
+    for name, change in SAME.items():
+        if getattr(before, name) != getattr(now, name):
+            return change
+    return None
 
 
 def with_batch(load: Load, rows: int) -> Load:

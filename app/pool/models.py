@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from app.pool.errors import CannotLoad, NotReady
-from app.pool.loads import SAME, TRIES
+from app.pool.loads import TRIES, change_of
 from app.pool.memory import Memory
-from app.pool.registry import Entry, Registry
+from app.pool.registry import Entry, HasModels, Registry
 from app.pool.version import Source, Version
 from app.wire.messages import Loaded, ModelInfo, Unusable
 
@@ -59,6 +59,13 @@ class Models(Registry):
         """Have every model loaded, in their order; returns at once."""
         for entry in self:
             self.want(entry.version)
+
+    def join(self, engine: HasModels) -> None:
+        """Have an engine that comes later load what the others have."""
+        for version in self._held.values():
+            if version.known is not None:
+                engine.loads.expect(version.key, version.known)
+            engine.load(version.load)
 
     def stop(self) -> None:
         """Try nothing again."""
@@ -163,9 +170,9 @@ class Models(Registry):
             return
         if version.known is None:
             version.known = loaded.info
-        change = _change(version.known, loaded.info)
+        change = change_of(version.known, loaded.info)
         if change is not None:
-            self._fail(version, change, has_changed=True)
+            self._refuse(version, loaded.info, change)
             return
         version.load_seconds, version.loaded_at = loaded.seconds, time.monotonic()
         version.memory_bytes = max(loaded.memory_bytes, version.memory_bytes or 0)
@@ -192,16 +199,15 @@ class Models(Registry):
         if version is None:
             return
         version.failures += 1
+        if self.state(version) == "ready":
+            self._go_without(version, unusable, is_deadly=is_deadly)
+            return
         is_last = version.failures >= TRIES and (version.is_retired or self.others_serve(version))
         if unusable.has_changed or is_deadly or version.known is None or is_last:
             self._fail(version, unusable.reason, has_changed=unusable.has_changed)
             return
-        self._stop_trying(version)
-        pause = AGAIN_SECONDS[min(version.failures, len(AGAIN_SECONDS)) - 1]
         version.failure = unusable.reason
-        self._again[version.key] = asyncio.get_running_loop().call_later(
-            pause, self._load_again, version
-        )
+        self._try_again(version)
 
     def on_death(self) -> None:
         """An engine has died: the next one loads from now on what it had."""
@@ -222,6 +228,30 @@ class Models(Registry):
     def _new(self, source: Source) -> Version:
         return Version(source, next(self._numbers), self._max_batch)
 
+    def _go_without(self, version: Version, unusable: Unusable, *, is_deadly: bool) -> None:
+        """Leave an engine for now without a version that another one serves."""
+        log.error("an engine goes without %s: %s", version.name, unusable.reason)
+        if not (unusable.has_changed or is_deadly or version.failures >= TRIES):
+            self._try_again(version)
+
+    def _refuse(self, version: Version, info: ModelInfo, change: str) -> None:
+        """Have no engine make images of a version that are not the version's: that which has it so
+        goes without it, where another one serves it."""
+        differing = [e for e in self.engines if e.loads.known.get(version.key) is info]
+        if any(e.serves(version.key) for e in self.engines if e not in differing):
+            log.error("an engine goes without %s: %s", version.name, change)
+            for engine in differing:
+                engine.fail(version.key, f"the model {version.name} cannot be loaded: {change}")
+        else:
+            self._fail(version, change, has_changed=True)
+
+    def _try_again(self, version: Version) -> None:
+        self._stop_trying(version)
+        pause = AGAIN_SECONDS[min(version.failures, len(AGAIN_SECONDS)) - 1]
+        self._again[version.key] = asyncio.get_running_loop().call_later(
+            pause, self._load_again, version
+        )
+
     def _load_again(self, version: Version) -> None:
         self._again.pop(version.key, None)
         for engine in self.engines:
@@ -238,6 +268,7 @@ class Models(Registry):
             is_due = version.key in self._waiting and not version.is_leaving
             if is_due and self._make_room(version):
                 self._waiting.pop(version.key, None)
+                self._held[version.key] = version
                 for engine in self.engines:
                     engine.load(version.load)
         self._make_room(None)
@@ -258,6 +289,7 @@ class Models(Registry):
         return found is not None
 
     def _unload(self, version: Version) -> None:
+        self._held.pop(version.key, None)
         for engine in self.engines:
             if version.key in engine.loads.wanted:
                 engine.unload(version.key)
@@ -275,6 +307,7 @@ class Models(Registry):
     def _drop(self, version: Version) -> None:
         """Forget a version that has never served."""
         self._cancel(version)
+        self._held.pop(version.key, None)
         for engine in self.engines:
             engine.fail(version.key, f"the model {version.name} is replaced; ask again")
 
@@ -294,6 +327,7 @@ class Models(Registry):
         on without."""
         log.error("model %s cannot be loaded: %s", version.name, reason)
         self._cancel(version)
+        self._held.pop(version.key, None)
         version.failure, version.failed_at = reason, time.monotonic()
         version.has_changed = has_changed
         entry = self._entries[version.name]
@@ -305,11 +339,3 @@ class Models(Registry):
             self._on_unusable(f"{reason}; restart the server")
         self._settle()
         self.on_news()
-
-
-def _change(before: ModelInfo, now: ModelInfo) -> str | None:
-    """What of the checkpoint is not the same any more, if anything."""
-    changes = ((name, SAME[name]) for name in ("sha256", "fingerprint"))
-    return next(
-        (change for name, change in changes if getattr(before, name) != getattr(now, name)), None
-    )

@@ -6,18 +6,21 @@ import functools
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import get_args
+from typing import Protocol, get_args
 
-from app.pool.engine_process import COMMAND, EngineProcess
+from app.pool.engine import Engine
+from app.pool.engine_jobs import EngineJobs
 from app.pool.errors import ClientOverLimit, NotReady, Overloaded
 from app.pool.inflight import InFlight, Outcome
 from app.pool.models import Models
+from app.pool.pace import backlog_seconds, seconds_together
+from app.pool.sharing import share
+from app.pool.split import Split
 from app.pool.tally import Queue, Tally
 from app.pool.version import name_of
-from app.wire.messages import Submit
-from app.wire.options import Options
+from app.wire.messages import Loaded, Submit, Unusable
 
 
 @dataclass(frozen=True)
@@ -36,43 +39,90 @@ class Limits:
     client: Bounds
 
 
-class EnginePool:
-    """Admits jobs, and hands each to the engine that has the least to do, of those that have its
-    model."""
+class Refuge(Protocol):
+    """Where jobs can be."""
 
-    def __init__(
-        self,
-        options: Sequence[Options],
-        models: Models,
-        limits: Limits,
-        hang_seconds: float,
-        on_unusable: Callable[[str], None],
-        command: Sequence[str] = COMMAND,
-    ) -> None:
-        """One engine for each of the `options`, with these `models`; nothing starts yet.
-        `on_unusable` is told the reason when one cannot go on; `command` starts an engine
-        process."""
+    @property
+    def inflight(self) -> Mapping[str, InFlight]:
+        """The jobs that are there, by id."""
+
+    def adopt(self, inflight: InFlight) -> None:
+        """Take what is left of another's job."""
+
+    def give_up(self, inflight: InFlight) -> None:
+        """Let another take a job."""
+
+
+class EnginePool:
+    """Admits jobs, and hands each to the engines that should be done with it soonest, of those that
+    have its model. Engines may come and go; what one of them leaves undone, another does."""
+
+    def __init__(self, models: Models, limits: Limits) -> None:
+        """There is no engine yet; all that come are to have these `models`."""
         self.models = models
         self.limits = limits
         self.is_draining = False
+        self.engines: list[Engine] = []
+        self._retired: list[Engine] = []  # which do what they have, and get no more
+        self._is_running = False
         self._is_hurried = asyncio.Event()
         self._queue = Queue()
         self._outcomes: Counter[tuple[str, str]] = Counter()  # samples, by model and outcome
-        self.engines = [
-            EngineProcess(option, hang_seconds, on_unusable, models, command) for option in options
-        ]
+        # The jobs for which there is no engine at all.
+        self._nowhere = EngineJobs(frozenset(), lambda _: None, lambda: None)
         models.engines = self.engines
+
+    def add(self, engine: Engine) -> None:
+        """Give work to an engine, too, from the moment that it has models. It is started with the
+        others, or now if they have been."""
+        self.engines.append(engine)
+        self.models.join(engine)
+        for inflight in list(self._nowhere.inflight.values()):
+            _move(inflight, self._nowhere, engine)
+        if self._is_running:
+            engine.start()
+
+    async def remove(self, engine: Engine) -> None:
+        """Give its work to others, and end it."""
+        self.retire(engine)
+        self._retired.remove(engine)
+        for inflight in list(engine.inflight.values()):
+            _move(inflight, engine, self._refuge(inflight.submit))
+        await engine.stop()
+
+    def retire(self, engine: Engine) -> None:
+        """Give an engine no more work; what it has, it does."""
+        if engine in self.engines:
+            self.engines.remove(engine)
+            self._retired.append(engine)
+
+    def on_loaded(self, loaded: Loaded) -> None:
+        """An engine has a model: it takes over what waits for that."""
+        self.models.on_loaded(loaded)
+        self._move_stranded()
+
+    def on_unusable(self, unusable: Unusable, *, is_deadly: bool = False) -> None:
+        """An engine could not load a model."""
+        self.models.on_unusable(unusable, is_deadly=is_deadly)
+        self._move_stranded()
+
+    def on_death(self) -> None:
+        """An engine process has died: others do what is left of its jobs."""
+        self.models.on_death()
+        self._move_stranded()
 
     def start(self) -> None:
         """Start every engine, which loads the models; returns at once."""
+        self._is_running = True
         self.models.start()
         for engine in self.engines:
             engine.start()
 
     async def stop(self) -> None:
         """End every engine."""
+        self._is_running = False
         self.models.stop()
-        await asyncio.gather(*(engine.stop() for engine in self.engines))
+        await asyncio.gather(*(engine.stop() for engine in self._all()))
 
     async def drain(self, seconds: float) -> None:
         """Take no new job from now on; whoever still waits after `seconds` is told so."""
@@ -80,8 +130,9 @@ class EnginePool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._is_hurried.wait()
-        for engine in self.engines:
-            for inflight in engine.inflight.values():
+        holders: list[Refuge] = [*self._all(), self._nowhere]
+        for holder in holders:
+            for inflight in holder.inflight.values():
                 inflight.refuse(NotReady("the server is shutting down; ask again"))
 
     def hurry(self) -> None:
@@ -89,7 +140,7 @@ class EnginePool:
         self._is_hurried.set()
 
     @property
-    def ready_engines(self) -> list[EngineProcess]:
+    def ready_engines(self) -> list[Engine]:
         """The engines that can take steps now."""
         return [engine for engine in self.engines if engine.is_ready]
 
@@ -107,20 +158,23 @@ class EnginePool:
 
     def submit(
         self, submit: Submit, seconds: float | None = None, client: Bounds | None = None
-    ) -> InFlight:
-        """Admit a job and give it to an engine. Its events must be read within `seconds` in all.
+    ) -> InFlight | Split:
+        """Admit a job and give it to an engine, or parts of it to several. Its events must be read
+        within `seconds` in all.
         `client` are bounds of its client's own; None: those of every client.
 
         Raises NotReady where no engine has its model, ClientOverLimit or Overloaded without room.
         """
         self.check_room(submit, client)
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-        engine = self._least_busy(submit.model)
         count = functools.partial(self._count, name_of(submit.model))
-        inflight = InFlight(submit, deadline, engine.jobs, count)
-        inflight.count_in(self._queue)
-        engine.submit(inflight)
-        return inflight
+        shares = share(submit, self._serving(submit.model))
+        parts = [InFlight(part, deadline, None, count, len(shares)) for _, part in shares]
+        whole: InFlight | Split = parts[0] if len(parts) == 1 else Split(submit.id, parts)
+        for (engine, _), part in zip(shares, parts, strict=True):
+            part.count_in(self._queue)
+            engine.submit(part)
+        return whole
 
     def check_room(self, submit: Submit, client: Bounds | None = None) -> None:
         """Raise what `submit` would raise for this job now. It reserves nothing, but a model that
@@ -132,14 +186,12 @@ class EnginePool:
         shortage = _shortage(submit, own, client or self.limits.client)
         if shortage is not None:
             # Its own work goes on beside that of the others, each with an equal share.
-            row_seconds = self._row_seconds()
-            its_turns = self._queue.num_clients * own.seconds(row_seconds)
-            seconds = min(everybody.seconds(row_seconds), its_turns)
-            raise ClientOverLimit(f"your part of the queue has {shortage}", self._wait(seconds))
+            its_turns = self._queue.num_clients * self._seconds(own)
+            seconds = min(self._seconds(everybody), its_turns)
+            raise ClientOverLimit(f"your part of the queue has {shortage}", _whole(seconds))
         shortage = _shortage(submit, everybody, self.limits.server)
         if shortage is not None:
-            wait = self._wait(everybody.seconds(self._row_seconds()))
-            raise Overloaded(f"the queue has {shortage}", wait)
+            raise Overloaded(f"the queue has {shortage}", _whole(self._seconds(everybody)))
 
     def _check_loaded(self, model: str) -> None:
         """Raise NotReady unless an engine has the model and is to go on with it."""
@@ -149,27 +201,46 @@ class EnginePool:
         if self.models.state(version) != "ready" or version.is_leaving:
             raise self.models.refusal(version)
 
-    def _least_busy(self, model: str) -> EngineProcess:
-        """The engine that has the least to do, of those that have a model."""
-        serving = [engine for engine in self.engines if engine.serves(model)]
-        row_seconds = self._row_seconds()
-        return min(serving, key=lambda engine: engine.jobs.tally.seconds(row_seconds))
+    def _serving(self, model: str) -> list[Engine]:
+        return [engine for engine in self.engines if engine.serves(model)]
 
-    def _row_seconds(self) -> dict[str, float]:
-        """Seconds that a network row takes, about, of each model that a job needs."""
-        found = {}
-        for model in self._queue.everybody.rows:
-            version = self.models.version(model)
-            known = None if version is None else version.known
-            found[model] = 0.0 if known is None else known.seconds_per_row
-        return found
+    def _all(self) -> list[Engine]:
+        return [*self.engines, *self._retired]
 
-    def _wait(self, seconds: float) -> int:
-        """Whole seconds in which all ready engines should do what takes one so many."""
-        return max(1, math.ceil(seconds / max(1, len(self.ready_engines))))
+    def _refuge(self, submit: Submit) -> Refuge:
+        """Where a job goes on whose engine cannot do it: to where it should be done soonest, or to
+        where it waits."""
+        serving = self._serving(submit.model)
+        if serving:
+            return min(serving, key=backlog_seconds)
+        return self.engines[0] if self.engines else self._nowhere
+
+    def _move_stranded(self) -> None:
+        """Give to others what waits at an engine that has no process, or not the model."""
+        for engine in self._all():
+            for inflight in list(engine.inflight.values()):
+                submit = inflight.submit
+                is_lost = engine in self._retired or self._serving(submit.model)
+                if is_lost and not engine.serves(submit.model):
+                    _move(inflight, engine, self._refuge(submit))
+
+    def _seconds(self, tally: Tally) -> float:
+        """Seconds in which all ready engines should do it."""
+        return seconds_together(tally.rows, self.ready_engines)
 
     def _count(self, model: str, outcome: Outcome, samples: int) -> None:
         self._outcomes[model, outcome] += samples
+
+
+def _move(inflight: InFlight, holder: Refuge, refuge: Refuge) -> None:
+    """Have another one do what is left of a job."""
+    holder.give_up(inflight)
+    refuge.adopt(inflight)
+
+
+def _whole(seconds: float) -> int:
+    """Whole seconds, for Retry-After."""
+    return max(1, math.ceil(seconds))
 
 
 def _shortage(submit: Submit, queued: Tally, bounds: Bounds) -> str | None:

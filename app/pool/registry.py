@@ -19,7 +19,7 @@ RESIDENT_SECONDS = 60.0
 State = Literal["ready", "loading", "unloaded"]
 
 
-class Engine(Protocol):
+class HasModels(Protocol):
     """An engine, as far as it has models."""
 
     loads: Loads
@@ -67,10 +67,11 @@ class Registry:
     """The models and their versions, as their engines have them."""
 
     def __init__(self) -> None:
-        self.engines: Sequence[Engine] = ()
+        self.engines: Sequence[HasModels] = ()
         self.has_been_ready = asyncio.Event()  # set when each has been loaded once
         self._entries: dict[str, Entry] = {}
         self._retired: list[Version] = []
+        self._held: dict[str, Version] = {}  # what engines are to have that come later, too
         self._waiting: dict[str, Version] = {}  # to be loaded, as soon as there is room
         self._again: dict[str, asyncio.TimerHandle] = {}  # loads that are tried again, by key
         self._wanted_by_jobs: set[str] = set()  # keys of versions
@@ -140,6 +141,8 @@ class Registry:
             return None
         if version.key in self._waiting:
             return "waits for memory that other models take"
+        if not self.engines:
+            return "waits for an engine"
         for engine in self.engines:
             doing = engine.starting
             if doing is not None and doing.model == version.key:
@@ -165,6 +168,8 @@ class Registry:
 
     def is_wanted(self, version: Version) -> bool:
         """Does an engine have it, or is it to have it?"""
+        if not self.engines:
+            return version.key in self._held
         return any(version.key in engine.loads.wanted for engine in self.engines)
 
     def is_being_loaded(self, version: Version) -> bool:

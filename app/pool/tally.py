@@ -2,7 +2,6 @@
 are."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -45,10 +44,6 @@ class Tally:
         """As `Counting` says."""
         self.jobs -= 1
         self._add(submit, -samples)
-
-    def seconds(self, row_seconds: Mapping[str, float]) -> float:
-        """Seconds in which one engine should do it, by those that a row of each model takes."""
-        return sum(count * row_seconds[model] for model, count in self.rows.items())
 
     def _add(self, submit: Submit, samples: int) -> None:
         self.samples += samples

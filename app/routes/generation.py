@@ -224,7 +224,8 @@ async def stream(asked: Asked, wait: float, services: Services) -> Response:
         accepted = await accept(asked, services)
         # Admitted here, where a refusal still has a status; left with the rest, which cancels it.
         bounds = bounds_of(asked.client)
-        inflight = held.enter_context(services.pool.submit(accepted.submit, wait, bounds))
+        inflight = services.pool.submit(accepted.submit, wait, bounds)
+        held.enter_context(inflight)
 
         async def encode(frame: Shown) -> dict[str, Any]:
             return await room.run(services.encoders, frame_data, frame)

@@ -15,7 +15,6 @@ from app.http import sse, tracing
 from app.http.problems import Problem
 from app.http.request_log import RequestRecord
 from app.pool.errors import Refused
-from app.pool.inflight import InFlight
 from app.routes.errors import problem_of
 from app.wire.messages import Done, Event, Failed, Finished, Frame
 
@@ -31,7 +30,7 @@ class TrajectoryStream(StreamingResponse):
     def __init__(
         self,
         plan: Plan,
-        inflight: InFlight,
+        events: AsyncIterator[Event],
         encode: Callable[[Shown], Awaitable[dict[str, Any]]],
         record: RequestRecord,
         release: Callable[[], object],
@@ -40,7 +39,7 @@ class TrajectoryStream(StreamingResponse):
         headers = {**sse.HEADERS, "X-Seed": str(plan.submit.seed)}
         super().__init__(self._blocks(), headers=headers, media_type=sse.MEDIA_TYPE)
         self._plan = plan
-        self._inflight = inflight
+        self._events = events
         self._encode_frame = encode
         self._record = record
         self._release = release
@@ -54,7 +53,7 @@ class TrajectoryStream(StreamingResponse):
 
     async def _blocks(self) -> AsyncIterator[bytes]:
         try:
-            async with aclosing(sse.with_pauses(self._inflight)) as paced:
+            async with aclosing(sse.with_pauses(self._events)) as paced:
                 async for event in paced:
                     yield await self._encode(event)
         except Refused as error:  # the server shuts down, or the job's time is over

@@ -33,7 +33,7 @@ async def get_readiness(services: ServicesDep) -> Response:
     ready, and it is known whether jobs can be stored; else 503 with the state of each engine."""
     pool, models = services.pool, services.models
     missing = [entry.name for entry in models if models.is_awaited(entry)]
-    states = [f"engine {i} is {engine.state}" for i, engine in enumerate(pool.engines)]
+    states = [f"engine {engine.name} is {engine.state}" for engine in pool.engines]
     # First: a server that shuts down gets no new requests, although its engines are ready.
     if pool.is_draining:
         states = ["the server is shutting down"]

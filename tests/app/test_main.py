@@ -18,7 +18,9 @@ def test_an_app_has_every_route_of_the_contract() -> None:
 def test_an_engine_is_made_for_each_distinct_device() -> None:
     app = create_app(Settings(device="cpu,cuda:1,cpu"), on_unusable=print)
     engines = app.state.services.pool.engines
-    assert [engine.options.device for engine in engines] == ["cpu", "cuda:1"]
+    assert [(engine.name, engine.place) for engine in engines] == [
+        ("0", "device: cpu"), ("1", "device: cuda:1")
+    ]  # fmt: skip
 
 
 def test_making_an_app_opens_and_makes_nothing(tmp_path: Path) -> None:

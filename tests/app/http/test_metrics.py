@@ -41,6 +41,7 @@ class Batches:
 
 @dataclass
 class Engine:
+    name: str
     is_ready: bool = True
     restarts: int = 3
     hangs: int = 1
@@ -61,7 +62,9 @@ class Pool:
     outcomes: dict[tuple[str, str], int] = field(
         default_factory=lambda: {("m", "finished"): 5, ("m", "cancelled"): 1}
     )
-    engines: list[Engine] = field(default_factory=lambda: [Engine(), Engine(is_ready=False)])
+    engines: list[Engine] = field(
+        default_factory=lambda: [Engine("0"), Engine("1", is_ready=False)]
+    )
 
 
 @dataclass

@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 import os
 import resource
+import signal
 import sys
 from collections.abc import Iterator
 
 import pytest
 
 from app.pool.child import FILES, Child, end, start
+from app.pool.connection import Death
+from app.wire.flight_recorder import Place
 from app.wire.messages import ProtocolError, Starting, encode
 from app.wire.options import Options
 
@@ -59,9 +62,8 @@ async def test_it_receives_what_the_process_sends_and_none_when_it_is_gone() -> 
     child.send(encode(Starting("m#1", "loading")))
     assert await child.receive() == Starting("m#1", "loading")
     assert await child.receive() is None
-    assert await end(child.process) == 0
+    assert await child.end() == Death([], was_killed=False)
     assert not child.is_running
-    child.close()
 
 
 @pytest.mark.parametrize(
@@ -73,22 +75,23 @@ async def test_what_is_no_message_is_an_error_at_once(said: bytes) -> None:
     with pytest.raises(ProtocolError):
         await child.receive()
     child.kill()
-    await end(child.process)
+    assert not (await child.end()).was_killed, "nobody else has killed it"
     child.kill()  # once more is no error
-    child.close()
 
 
 async def test_closing_it_ends_the_process() -> None:
     child = await start(running(ECHO), OPTIONS)
-    child.close()
+    child.hang_up()
     assert await end(child.process) == 0
+    await child.end()
 
 
 async def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.pool.child.STOP_SECONDS", 0.01)
     child = await start(running("import time; time.sleep(600)"), OPTIONS)
-    child.close()
+    child.hang_up()
     assert await end(child.process) == -9
+    await child.end()
 
 
 async def test_a_start_without_enough_files_leaves_none_open() -> None:
@@ -107,8 +110,8 @@ async def test_a_start_without_enough_files_leaves_none_open() -> None:
 
 
 async def let_go(child: Child) -> None:
-    child.close()
-    await end(child.process)
+    child.hang_up()
+    await child.end()
     await asyncio.sleep(0.05)  # the loop closes its side at its next turn
 
 
@@ -121,3 +124,22 @@ async def test_a_program_that_is_not_there_leaves_no_file_open() -> None:
         await start(["/no/such/program"], OPTIONS)
     await asyncio.sleep(0.05)
     assert open_files() == before
+
+
+WRITES_AND_WAITS = """
+import os, socket, sys
+from app.wire.flight_recorder import FlightRecorder, Place
+
+FlightRecorder(int(sys.argv[2])).write(7, [Place("job", 4, 2)])
+connection = socket.socket(fileno=int(sys.argv[1]))
+connection.sendall(bytes([0, 0, 0, 0]))
+connection.recv(1)
+"""
+
+
+async def test_its_death_tells_where_its_jobs_were_and_who_killed_it() -> None:
+    child = await start(running(WRITES_AND_WAITS), OPTIONS)
+    await child.reader.readexactly(4)
+    assert (child.oldest, child.is_running) == (7, True)
+    os.kill(child.pid, signal.SIGKILL)
+    assert await child.end() == Death([Place("job", 4, 2)], was_killed=True)

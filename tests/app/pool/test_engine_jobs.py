@@ -25,7 +25,7 @@ class Jobs(EngineJobs):
 
     def add(self, job_id: str, model: str) -> InFlight:
         submit = Submit(job_id, model, 1, (0, 1), None, "ddim", 10)
-        inflight = InFlight(submit, None, self, lambda *_: None)
+        inflight = InFlight(submit, None, None, lambda *_: None)
         self.submit(inflight)
         return inflight
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from app.pool import engine_jobs
+from app.pool import child, engine_jobs
 from app.pool import engine_process as module
-from app.pool.child import Child
+from app.pool.child import COMMAND, Child, on_this_machine
 from app.pool.engine_process import EngineProcess
 from app.pool.errors import NotReady
 from app.pool.inflight import InFlight
@@ -111,12 +111,19 @@ class Told:
 Started = tuple[EngineProcess, Told]
 
 
+def unstarted(
+    told: Told, command: Sequence[str] = COMMAND, hang_seconds: float = 60.0
+) -> EngineProcess:
+    connect = on_this_machine(OPTIONS, command)
+    return EngineProcess("0", "device: cpu", connect, hang_seconds, told.unusable.append, told)
+
+
 @asynccontextmanager
 async def started(
     command: Sequence[str], hang_seconds: float = 600.0, load: Load = LOAD
 ) -> AsyncIterator[Started]:
     told = Told()
-    engine = EngineProcess(OPTIONS, hang_seconds, told.unusable.append, told, command)
+    engine = unstarted(told, command, hang_seconds)
     engine.load(load)
     engine.start()
     try:
@@ -166,7 +173,7 @@ async def until(is_so: Callable[[], object]) -> None:
 
 def submitted(engine: EngineProcess, submit: Submit) -> InFlight:
     deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
-    inflight = InFlight(submit, deadline, engine.jobs, lambda *_: None)
+    inflight = InFlight(submit, deadline, None, lambda *_: None)
     engine.submit(inflight)
     return inflight
 
@@ -376,7 +383,7 @@ async def test_a_start_that_the_system_refuses_is_logged_and_tried_again(
             raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr(module, "start", refused)
+            patch.setattr(child, "start", refused)
             kill(engine)
             await until(lambda: tries >= 3)
             assert (engine.state, engine.restarts, told.unusable) == ("restarting", 1, [])
@@ -402,9 +409,9 @@ async def test_pauses_between_failed_starts_grow(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(module, "RESTART_SECONDS", (0.0, 1.0, 2.0))
     monkeypatch.setattr(asyncio, "sleep", noted)
-    monkeypatch.setattr(module, "start", refused)
+    monkeypatch.setattr(child, "start", refused)
     told = Told()
-    engine = EngineProcess(OPTIONS, 60, told.unusable.append, told)
+    engine = unstarted(told)
     engine._has_loaded = True  # as if it had run before
     engine.start()
     while len(pauses) < 5:
@@ -691,7 +698,7 @@ async def test_an_engine_that_is_stopped_while_it_starts_leaves_no_socket(
     monkeypatch.setattr("app.pool.child.socket.socketpair", socketpair)
     monkeypatch.setattr(asyncio, "create_subprocess_exec", never)
     told = Told()
-    engine = EngineProcess(OPTIONS, 60, told.unusable.append, told)
+    engine = unstarted(told)
     engine.start()
     while not made:
         await asyncio.sleep(0.01)

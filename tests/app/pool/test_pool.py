@@ -2,42 +2,48 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Sequence
 
 import pytest
 
-from app.pool import pool as module
+from app.pool.connection import Connection, Death
 from app.pool.engine_process import EngineProcess
 from app.pool.errors import ClientOverLimit, NotReady, Overloaded, Refused, TooLate
 from app.pool.inflight import InFlight
 from app.pool.models import Models
 from app.pool.pool import Bounds, EnginePool, Limits
+from app.pool.split import Split
 from app.pool.version import Source
-from app.wire.messages import Done, Event, Failed, Finished, Loaded, Submit
-from app.wire.options import Options
+from app.wire.flight_recorder import Place
+from app.wire.messages import (
+    Cancel,
+    Done,
+    Event,
+    Failed,
+    Finished,
+    Loaded,
+    Message,
+    ModelInfo,
+    Submit,
+    Unusable,
+)
 from tests.model_info import MODEL
 
-OPTIONS = Options("cpu", "auto", threads=1)
 KEY = "m#1"
 SLOW = dataclasses.replace(MODEL, name="slow", seconds_per_row=0.1)
 ROOMY = Limits(Bounds(1000, 100_000), Bounds(1000, 100_000))
 
 
+async def nothing() -> Connection:
+    raise AssertionError("no process is to be started")
+
+
 class FakeProcess(EngineProcess):
     """Never starts a process, and notes what it is told."""
 
-    def __init__(
-        self,
-        options: Options,
-        hang_seconds: float,
-        on_unusable: Callable[[str], None],
-        listener: Models,
-        command: Sequence[str],
-    ) -> None:
-        super().__init__(options, hang_seconds, on_unusable, listener, command)
-        self._on_unusable = on_unusable
-        self.given = (hang_seconds, command)
+    def __init__(self, name: str, pool: EnginePool) -> None:
+        super().__init__(name, "nowhere", nothing, 60, print, pool)
         self.calls: list[str] = []
+        self.told: list[Message] = []
 
     def start(self) -> None:
         self.calls.append("start")
@@ -45,26 +51,26 @@ class FakeProcess(EngineProcess):
     async def stop(self) -> None:
         self.calls.append("stop")
 
-    def get_ready(self) -> None:
+    def get_ready(self, info: ModelInfo = MODEL) -> None:
         for model in list(self.loads.wanted):
-            self._handle(Loaded(model, SLOW if model == "slow#2" else MODEL, 1.0, 1000))
+            self._handle(Loaded(model, SLOW if model == "slow#2" else info, 1.0, 1000))
 
-    def give_up(self, reason: str) -> None:
-        self._on_unusable(reason)
+    def say(self, message: Message) -> None:
+        self._handle(message)
+
+    def die(self, *places: Place, was_killed: bool = False) -> None:
+        self._after_death(Death(places, was_killed))
+
+    def _send(self, message: Message) -> None:
+        self.told.append(message)
 
 
-@pytest.fixture(autouse=True)
-def _fake_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "EngineProcess", FakeProcess)
-
-
-def starting(
-    limits: Limits = ROOMY, num_engines: int = 1, on_unusable: Callable[[str], None] = print
-) -> EnginePool:
+def starting(limits: Limits = ROOMY, num_engines: int = 1) -> EnginePool:
     """A pool whose engines have not said anything yet."""
-    options = [dataclasses.replace(OPTIONS, device=f"cuda:{i}") for i in range(num_engines)]
-    models = Models([Source("m", "m"), Source("slow", "slow")], 0, 0, on_unusable)
-    pool = EnginePool(options, models, limits, 7.0, on_unusable, ("engine",))
+    models = Models([Source("m", "m"), Source("slow", "slow")], 0, 0, print)
+    pool = EnginePool(models, limits)
+    for i in range(num_engines):
+        pool.add(FakeProcess(str(i), pool))
     models.start()
     return pool
 
@@ -106,10 +112,8 @@ def refusal(pool: EnginePool, submit: Submit) -> tuple[type[Refused], str, int |
     return type(caught.value), str(caught.value), caught.value.retry_after
 
 
-def test_there_is_one_engine_for_each_device_and_all_are_started_the_same_way() -> None:
+def test_engines_are_started_and_stopped_together() -> None:
     pool = starting(num_engines=3)
-    assert [engine.options.device for engine in pool.engines] == ["cuda:0", "cuda:1", "cuda:2"]
-    assert all(engine.given == (7.0, ("engine",)) for engine in engines(pool))
     assert not any(engine.calls for engine in engines(pool)), "nothing starts by itself"
     pool.start()
     asyncio.run(pool.stop())
@@ -199,7 +203,7 @@ def test_more_engines_are_done_sooner() -> None:
     pool = ready(bounds(server=(8, 10_000), client=(8, 10_000)), num_engines=2)
     pool.submit(asked("a", n=8, steps=200))
     assert refusal(pool, asked("b"))[2] == 2  # 1600 rows of 2.5 ms on two engines
-    pool.engines[1].status = "restarting"
+    engines(pool)[1].status = "restarting"
     assert refusal(pool, asked("b"))[2] == 4
 
 
@@ -245,7 +249,7 @@ def test_a_job_that_is_left_makes_room_and_its_samples_are_counted_by_outcome() 
     assert pool.outcomes["m", "failed"] == 3
 
 
-async def read(inflight: InFlight) -> list[Event]:
+async def read(inflight: InFlight | Split) -> list[Event]:
     return [event async for event in inflight]
 
 
@@ -279,8 +283,196 @@ def test_a_pool_that_drains_takes_no_job_and_lets_the_others_end() -> None:
     asyncio.run(run())
 
 
-def test_why_an_engine_cannot_go_on_is_told() -> None:
-    told: list[str] = []
-    pool = starting(on_unusable=told.append)
-    engines(pool)[0].give_up("there is no such checkpoint")
-    assert told == ["there is no such checkpoint"]
+def parts(pool: EnginePool) -> list[tuple[int, ...]]:
+    """The samples that each engine has been given."""
+    return [
+        tuple(index for job in engine.inflight.values() for index in job.submit.indices)
+        for engine in pool.engines
+    ]
+
+
+def finished(engine: FakeProcess, job_id: str, *indices: int) -> None:
+    for index in indices:
+        engine.say(Finished(job_id, index, b""))
+
+
+def test_a_large_request_is_cut_into_neighbouring_samples_and_read_as_one() -> None:
+    pool = ready(num_engines=2)
+    first, second = engines(pool)
+    with pool.submit(asked("a", n=20)) as whole:
+        assert isinstance(whole, Split)
+        assert parts(pool) == [tuple(range(8)), tuple(range(8, 20))]
+        assert pool.queued_samples == 20
+        finished(second, "a.1", *range(8, 20))
+        second.say(Done("a.1", 1.0, 2.0))
+        finished(first, "a.0", *range(8))
+        first.say(Done("a.0", 0.5, 1.0))
+        *events, last = asyncio.run(read(whole))
+    assert events == [Finished("a", i, b"") for i in (*range(8, 20), *range(8))]
+    assert last == Done("a", 0.5, 2.5)
+    assert pool.outcomes["m", "finished"] == 20
+    assert pool.queued_samples == 0
+
+
+def test_a_request_of_less_than_two_full_batches_is_not_cut() -> None:
+    pool = ready(num_engines=2)
+    pool.submit(asked("a", n=15))
+    assert parts(pool) == [tuple(range(15)), ()]
+
+
+def test_of_a_request_that_fails_in_part_nothing_is_waited_for() -> None:
+    pool = ready(num_engines=2)
+    first, second = engines(pool)
+    with pool.submit(asked("a", n=16)) as whole:
+        finished(first, "a.0", *range(8))
+        second.say(Failed("a.1", "why"))
+        *_, last = asyncio.run(read(whole))
+        assert last == Failed("a", "why")
+    assert (pool.outcomes["m", "finished"], pool.outcomes["m", "failed"]) == (8, 8)
+    assert Cancel("a.0") in first.told
+
+
+def test_the_parts_of_a_request_have_one_deadline() -> None:
+    async def run() -> None:
+        pool = ready(num_engines=2)
+        with pool.submit(asked("a", n=16), seconds=0.0) as whole:
+            finished(engines(pool)[0], "a.0", 3)
+            assert await anext(whole) == Finished("a", 3, b"")
+            with pytest.raises(TooLate, match="^only 1 of 16 samples"):
+                await anext(whole)
+
+    asyncio.run(run())
+
+
+def test_what_a_dead_engine_leaves_undone_another_does() -> None:
+    pool = ready(num_engines=2)
+    first, second = engines(pool)
+    with pool.submit(asked("a", n=4)) as inflight:
+        finished(first, "a", 2)
+        first.die(Place("a", 0, 3))
+        assert (parts(pool), pool.queued_samples) == ([(), (0, 1, 2, 3)], 3)
+        left = second.told[-1]
+        assert isinstance(left, Submit)
+        assert (left.indices, left.is_alone) == ((0, 1, 3), True)
+        finished(second, "a", 0, 1, 3)
+        second.say(Done("a", 0.0, 0.0))
+        assert len(asyncio.run(read(inflight))) == 5
+    assert pool.engines[1].backlog == 0
+
+
+def test_a_job_that_kills_every_engine_it_meets_fails_alone() -> None:
+    pool = ready(num_engines=3)
+    first, second, third = engines(pool)
+    poison, neighbour = pool.submit(asked("poison", n=4)), pool.submit(asked("fine", n=4))
+    assert parts(pool) == [(0, 1, 2, 3), (0, 1, 2, 3), ()]
+    first.die(Place("poison", 0, 3))
+    assert list(third.inflight) == ["poison"], "where the least is to do"
+    third.die(Place("poison", 0, 3))
+    reason = "the engine died 2 times while running it, the last time at step 4 of sample 0"
+    assert asyncio.run(read(poison)) == [Failed("poison", reason)]
+    assert list(second.inflight) == ["fine"]
+    finished(second, "fine", 0, 1, 2, 3)
+    second.say(Done("fine", 0.0, 0.0))
+    assert len(asyncio.run(read(neighbour))) == 5
+
+
+def test_where_all_engines_are_dead_the_first_that_is_back_takes_all() -> None:
+    pool = ready(num_engines=2)
+    first, second = engines(pool)
+    pool.submit(asked("a", n=4))
+    pool.submit(asked("b", n=4))
+    first.die()
+    second.die()
+    assert [len(engine.inflight) for engine in pool.engines] == [0, 2]
+    first.get_ready()
+    assert [len(engine.inflight) for engine in pool.engines] == [2, 0]
+
+
+def test_an_engine_that_comes_later_loads_what_the_others_have() -> None:
+    pool = ready()
+    late = FakeProcess("late", pool)
+    pool.add(late)
+    assert [load.model for load in late.loads.wanted.values()] == [KEY, "slow#2"]
+    assert late.loads.wanted[KEY].sha256 == MODEL.sha256
+    late.get_ready()
+    pool.submit(asked("a", n=4))
+    pool.submit(asked("b", n=4))
+    assert [list(engine.inflight) for engine in pool.engines] == [["a"], ["b"]]
+
+
+def test_an_engine_whose_images_would_be_others_goes_without_the_model() -> None:
+    pool = ready()
+    late = FakeProcess("late", pool)
+    pool.add(late)
+    late.get_ready(dataclasses.replace(MODEL, precision="bfloat16"))
+    assert not late.serves(KEY) and late.serves("slow#2")
+    assert pool.models.find("m").version.failure is None
+    pool.submit(asked("a"))
+    assert list(engines(pool)[0].inflight) == ["a"]
+
+
+def test_an_engine_that_finds_other_weights_goes_without_the_model() -> None:
+    pool = ready(num_engines=2)
+    first, second = engines(pool)
+    second.die()
+    second.say(Unusable(KEY, "the checkpoint's weights have changed on disk", has_changed=True))
+    assert pool.models.state(pool.models.find("m").version) == "ready"
+    assert KEY not in second.loads.wanted and first.serves(KEY)
+
+
+def test_an_engine_that_leaves_does_what_it_has_and_gets_no_more() -> None:
+    async def run() -> None:
+        pool = ready(num_engines=2)
+        first, second = engines(pool)
+        with pool.submit(asked("a")) as inflight:
+            pool.retire(first)
+            assert pool.engines == [second]
+            pool.submit(asked("b"))
+            assert (list(first.inflight), list(second.inflight)) == (["a"], ["b"])
+            finished(first, "a", 0)
+            first.say(Done("a", 0.0, 0.0))
+            assert len(await read(inflight)) == 2
+        await pool.remove(first)
+        assert first.calls == ["stop"]
+
+    asyncio.run(run())
+
+
+def test_what_an_engine_has_when_it_is_taken_away_others_do_or_those_that_come() -> None:
+    async def run() -> None:
+        pool = ready(num_engines=2)
+        first, second = engines(pool)
+        pool.submit(asked("a"))
+        await pool.remove(first)
+        assert list(second.inflight) == ["a"]
+        await pool.remove(second)
+        assert (pool.engines, pool.queued_samples) == ([], 1)
+        kind, reason, seconds = refusal(pool, asked("b"))
+        assert (kind, seconds) == (NotReady, 1)
+        assert reason == "the model m is being loaded: waits for an engine"
+        late = FakeProcess("late", pool)
+        pool.add(late)
+        assert list(late.inflight) == ["a"]
+        late.get_ready()
+        assert isinstance(late.told[-1], Submit) or isinstance(late.told[-2], Submit)
+
+    asyncio.run(run())
+
+
+def test_a_server_without_engines_has_the_first_that_comes_load_its_models() -> None:
+    pool = starting(num_engines=0)
+    assert refusal(pool, asked("a"))[0] is NotReady
+    pool.add(FakeProcess("first", pool))
+    assert list(pool.engines[0].loads.wanted) == [KEY, "slow#2"]
+
+
+def test_a_faster_engine_is_given_more() -> None:
+    pool = ready()
+    fast = FakeProcess("fast", pool)
+    pool.add(fast)
+    steps = {size: seconds / 4 for size, seconds in MODEL.step_seconds.items()}
+    fast.get_ready(
+        dataclasses.replace(MODEL, seconds_per_row=MODEL.seconds_per_row / 4, step_seconds=steps)
+    )
+    pool.submit(asked("a", n=80))
+    assert [len(part) for part in parts(pool)] == [16, 64]

@@ -102,8 +102,8 @@ def test_a_job_that_goes_elsewhere_takes_only_what_is_left_of_it() -> None:
     assert there.rows == {"a": 20} and queue.everybody.rows == {"a": 20}
 
 
-def test_seconds_go_by_the_model_and_guided_steps_count_twice() -> None:
+def test_rows_are_counted_by_model_and_guided_steps_twice() -> None:
     tally = Tally()
     tally.join(submit("a", 2, "fast", "x"), 2)
     tally.join(submit("b", 1, "slow", "x", guidance=1.0), 1)
-    assert tally.seconds({"fast": 0.1, "slow": 0.5}) == 2 * 10 * 0.1 + 20 * 0.5
+    assert tally.rows == {"fast": 2 * 10, "slow": 20}
