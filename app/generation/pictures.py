@@ -21,7 +21,7 @@ from app.wire.environment import same_modules
 from app.wire.messages import HEADER
 
 Array = np.ndarray
-COMMAND = (sys.executable, "-m", "app.generation.picture_worker")
+COMMAND = (sys.executable, "-P", "-m", "app.generation.picture_worker")
 WORKERS = 2
 """Processes that decode."""
 SECONDS = 10.0
