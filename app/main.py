@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 
 from app.door.clients import Clients
 from app.door.door import Door
+from app.generation.answer_cache import AnswerCache
 from app.generation.budget import Budget
 from app.generation.pictures import Pictures
 from app.http.access_log import AccessLog
@@ -31,6 +32,7 @@ from app.pool.sources import Sources
 from app.pool.version import Source
 from app.routes import docs, errors, generation, jobs, models, openapi, page, system
 from app.routes.dependencies import Services
+from app.routes.making import Makings
 from app.settings import SettingError, Settings
 from app.settings.models import MAX_MODELS
 from app.wire.options import AUTO, Options
@@ -178,6 +180,8 @@ def make_services(
         Bounds(settings.max_client_samples, settings.max_client_steps),
     )
     answers = Budget(settings.answers_budget_bytes)
+    cache = AnswerCache(settings.answers_cache_bytes)
+    encoders = ThreadPoolExecutor(ENCODER_THREADS, "encoder")
     pool = EnginePool(served, limits)
     for number, option in enumerate(options):
         connect = on_this_machine(option, engine_command)
@@ -191,10 +195,11 @@ def make_services(
         sources,
         pool,
         Jobs(settings, pool),
-        Metrics(pool, served.counts, answers),
+        Metrics(pool, served.counts, answers, cache),
         Clients(settings),
         answers,
+        Makings(pool, encoders, cache),
         Pictures(),
-        ThreadPoolExecutor(ENCODER_THREADS, "encoder"),
+        encoders,
         ThreadPoolExecutor(READER_THREADS, "reader"),
     )

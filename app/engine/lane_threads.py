@@ -10,7 +10,7 @@ import torch
 
 from app.engine.engine import Engine
 from app.engine.network import Network
-from app.wire.messages import Cancel, Load, Message, Pause, Submit, Unload
+from app.wire.messages import Cancel, Charge, Load, Message, Pause, Submit, Unload
 
 COUNT_SECONDS = 1.0
 """Time between two reports of the engine's counts."""
@@ -196,5 +196,7 @@ class LaneThreads:
                 engine.cancel(job_id)
             case Pause(job_id, paused):
                 engine.pause(job_id, paused=paused)
+            case Charge(job_id, client):
+                engine.scheduler.charge(job_id, client)
             case Load() | Unload():
                 self._load(message)

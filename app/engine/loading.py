@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from app.engine.board import Board
-from app.engine.measured import Measurements, Warm, warm_up
+from app.engine.measured import Measurements, Warm, machine_digest, warm_up
 from app.engine.network import Network
 from app.engine.runner import Runner
 from app.engine.runtime import Runtime, RuntimeUnavailable, make_runtime
@@ -88,7 +88,7 @@ def load(
     kept = Measurements(options.cache, checkpoint, runtime, options.threads)
     warm = warm_up(process, model, runtime, board_of, kept, tell, machine)
     parameters = sum(p.numel() for p in model.parameters())
-    info = describe(asked.name, checkpoint, process, opened, warm, parameters)
+    info = describe(asked.name, checkpoint, process, opened, warm, parameters, options.threads)
     return Ready(Network(asked.model, warm.board, warm.curve, sampler_tables(process)), info)
 
 
@@ -173,6 +173,7 @@ def describe(
     opened: Opened,
     warm: Warm,
     parameters: int,
+    threads: int,
 ) -> ModelInfo:
     """What to tell of a model that is warm, under the name that clients know."""
     card, runtime, curve, measured = checkpoint.card, opened.runtime, warm.curve, warm.measured
@@ -207,4 +208,5 @@ def describe(
         step_seconds={str(size): measured.seconds(size) for size in measured.sizes},
         batch_invariant=warm.is_invariant,
         seconds_per_row=curve.seconds_per_row,
+        machine=machine_digest(runtime.device, threads, curve.sizes),
     )

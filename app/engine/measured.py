@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -149,6 +149,19 @@ def _ready(
     runtime.keep(curve.sizes)
     board.batch_sizes = curve.sizes
     return Warm(board, measured, curve, is_invariant)
+
+
+def machine_digest(device: torch.device, threads: int, batch_sizes: Sequence[int]) -> str:
+    """A digest of what an image's bytes depend on besides its model: the processor, the GPU and the
+    sizes of batches there, the number of threads, and the runtimes that are installed."""
+    is_gpu = device.type == "cuda"
+    parts = (
+        describe_processor(),
+        (torch.cuda.get_device_name(device), *batch_sizes) if is_gpu else "",
+        threads,
+        (__version__, torch.__version__, _version("openvino")),
+    )
+    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
 
 
 def _key(checkpoint: Checkpoint, of: Runtime, threads: int) -> str:

@@ -92,6 +92,11 @@ class Scheduler:
         if job_id in self.jobs:
             self.jobs[job_id].is_paused = paused
 
+    def charge(self, job_id: str, client: str) -> None:
+        """Have another client pay for a job's next steps, and the job wait among that one's."""
+        if job_id in self.jobs:
+            self.jobs[job_id].client = client
+
     def of(self, network: Network[Any]) -> list[Job]:
         """The jobs of a network."""
         return [job for job in self.jobs.values() if job.network is network]

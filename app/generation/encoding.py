@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import zlib
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any, NamedTuple, cast
 
@@ -34,17 +33,17 @@ LAST_MILLISECONDS = 1500
 
 
 class Encoded(NamedTuple):
-    """An answer's body: its size in bytes, and its blocks, which are let go of as they are read."""
+    """An answer's body: its size in bytes, and its blocks, which may be read by several."""
 
     size: int
-    blocks: Iterator[bytes]
+    blocks: Iterable[bytes]
 
 
 class Sink(io.RawIOBase):
     """A file that is only written, and is kept as blocks: whole bytes would need them twice."""
 
     def __init__(self) -> None:
-        self._blocks: deque[bytes] = deque()
+        self._blocks: list[bytes] = []
         self._tail = bytearray()
         self._size = 0
 
@@ -66,12 +65,17 @@ class Sink(io.RawIOBase):
     def encoded(self) -> Encoded:
         """What was written."""
         self._blocks.append(bytes(self._tail))
-        return Encoded(self._size, _emptied(self._blocks))
+        return Encoded(self._size, self._blocks)
 
 
-def _emptied(blocks: deque[bytes]) -> Iterator[bytes]:
-    while blocks:
-        yield blocks.popleft()
+class _Whole:
+    """All blocks of a body, made anew for each reader."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._body.blocks(0, self._body.size)
 
 
 def png(image: Array) -> bytes:
@@ -244,8 +248,8 @@ def _picture(image: Array) -> Encoded:
 
 
 def _collected(blocks: Iterable[bytes]) -> Encoded:
-    kept = deque(blocks)
-    return Encoded(sum(map(len, kept)), _emptied(kept))
+    kept = list(blocks)
+    return Encoded(sum(map(len, kept)), kept)
 
 
 def _npz(arrays: Mapping[str, Array]) -> Encoded:
@@ -253,4 +257,4 @@ def _npz(arrays: Mapping[str, Array]) -> Encoded:
 
 
 def _whole(body: Body) -> Encoded:
-    return Encoded(body.size, body.blocks(0, body.size))
+    return Encoded(body.size, _Whole(body))

@@ -13,6 +13,7 @@ METHODS = ("GET", "HEAD", "POST", "DELETE")
 REQUEST_HEADERS = (
     "Authorization",
     "Idempotency-Key",
+    "If-None-Match",
     "If-Range",
     "Last-Event-ID",
     "Prefer",
@@ -33,6 +34,7 @@ ANSWER_HEADERS = (
     "Preference-Applied",
     "Retry-After",
     "WWW-Authenticate",
+    "X-Cache",
     "X-Request-ID",
     "X-Seed",
 )

@@ -73,12 +73,16 @@ class ModelCounts(Protocol):
 
 
 class AnswerCounts(Protocol):
-    """Bytes of memory that all answers have `taken`, of a `total`."""
+    """Bytes of memory that answers have `taken`, of a `total`."""
 
     @property
     def taken(self) -> int: ...
     @property
     def total(self) -> int: ...
+
+
+REUSED = ("known", "shared", "kept")
+"""How an answer may be had without a step."""
 
 
 class Metrics:
@@ -89,11 +93,12 @@ class Metrics:
         pool: PoolCounts,
         models: Callable[[], Iterable[ModelCounts]],
         answers: AnswerCounts,
+        cache: AnswerCounts,
     ) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(ModelsCollector(models))
         self.registry.register(PoolCollector(pool))
-        self.registry.register(AnswersCollector(answers))
+        self.registry.register(AnswersCollector(answers, cache))
         self.requests = Counter(
             "ddpm_requests", "Requests answered, by route and status.", ["path", "status"],
             registry=self.registry,
@@ -111,6 +116,14 @@ class Metrics:
             "ddpm_key_requests", "Requests with an API key, by the key's name.", ["key"],
             registry=self.registry,
         )  # fmt: skip
+        self.reused = Counter(
+            "ddpm_reused_answers",
+            "Answers that took no step of their own: the client has it (known), it was being made "
+            "for another request (shared), or was kept (kept).",
+            ["how"], registry=self.registry,
+        )  # fmt: skip
+        for how in REUSED:
+            self.reused.labels(how)
         self.drops = Counter(
             "ddpm_drops", "Requests refused or lost, by reason.", ["reason"], registry=self.registry
         )
@@ -157,11 +170,12 @@ class ModelsCollector:
 class AnswersCollector:
     """Reads what answers take of memory whenever the metrics are asked for."""
 
-    def __init__(self, answers: AnswerCounts) -> None:
+    def __init__(self, answers: AnswerCounts, cache: AnswerCounts) -> None:
         self.answers = answers
+        self.cache = cache
 
     def collect(self) -> Iterator[Metric]:
-        """What is taken, then its limit."""
+        """What is taken, then its limit; of answers in progress, then of those that are kept."""
         yield GaugeMetricFamily(
             "ddpm_answer_bytes",
             "Memory reserved for answers that are being made and sent.",
@@ -171,6 +185,12 @@ class AnswersCollector:
             "ddpm_answer_bytes_limit",
             "Memory that all answers together may reserve.",
             self.answers.total,
+        )
+        yield GaugeMetricFamily(
+            "ddpm_answers_cache_bytes", "Bytes of the answers that are kept.", self.cache.taken
+        )
+        yield GaugeMetricFamily(
+            "ddpm_answers_cache_bytes_limit", "Bytes that they may have.", self.cache.total
         )
 
 

@@ -6,7 +6,7 @@ from app.pool.errors import NotReady
 from app.pool.inflight import InFlight
 from app.pool.tally import Tally
 from app.wire.flight_recorder import Place
-from app.wire.messages import Cancel, Done, Event, Failed, Message, Pause
+from app.wire.messages import Cancel, Charge, Done, Event, Failed, Message, Pause
 
 HIGH_WATER, LOW_WATER = 2 << 20, 1 << 19
 """Bytes of events waiting for a reader: above the first its job pauses, until below the second. The
@@ -76,6 +76,11 @@ class EngineJobs:
         if pause != inflight.is_paused and inflight.submit.id in self.inflight:
             inflight.is_paused = pause
             self._send_for(inflight, Pause(inflight.submit.id, pause))
+
+    def charge(self, inflight: InFlight) -> None:
+        """Count the process' time for a job as that of the client that pays for it now."""
+        if inflight.submit.id in self.inflight:
+            self._send_for(inflight, Charge(inflight.submit.id, inflight.submit.client))
 
     def release(self, inflight: InFlight) -> None:
         """Cancel what is left of a job, since nobody reads its events any more."""

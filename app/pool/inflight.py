@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, Self
 
 from app.pool.errors import Refused, TooLate
-from app.pool.tally import Counting
+from app.pool.tally import Counting, Share
 from app.wire.flight_recorder import Place
 from app.wire.messages import Done, Event, Failed, Finished, Frame, Submit
 
@@ -30,6 +30,9 @@ class Holder(Protocol):
     def keep_pace(self, inflight: "InFlight") -> None:
         """Some events have been read: pause the job, or let it go on."""
 
+    def charge(self, inflight: "InFlight") -> None:
+        """Another client pays for the job: that of its Submit."""
+
     def release(self, inflight: "InFlight") -> None:
         """Nobody reads any more: cancel what is left of the job."""
 
@@ -45,7 +48,8 @@ class InFlight:
     The last event is Done or Failed. Iterating raises TooLate at `deadline` (on the event loop's
     clock), NotReady when the server shuts down first. Leaving the block cancels what is left, and
     tells `on_leave` how many samples came to which outcome. It may be one of several `parts` of a
-    request, whose events come in one queue.
+    request, whose events come in one queue. `callers` are the requests that wait for it, each a
+    share of its client in the queue; the client of the Submit pays for it.
     """
 
     submit: Submit
@@ -54,6 +58,7 @@ class InFlight:
     on_leave: Callable[[Outcome, int], None]
     parts: int = 1
     missing: set[int] = field(default_factory=set)  # indices that are not finished
+    callers: list[Share] = field(default_factory=list)
     buffered: int = 0  # bytes of events that nobody has read yet
     is_paused: bool = False
     since: float = field(default_factory=time.monotonic)
@@ -115,8 +120,26 @@ class InFlight:
 
     def count_out(self, counting: Counting) -> None:
         """Have it counted there no more."""
-        self._counted_in.remove(counting)
-        counting.leave(self.submit, len(self.missing))
+        if counting in self._counted_in:  # else it is over
+            self._counted_in.remove(counting)
+            counting.leave(self.submit, len(self.missing))
+
+    def call(self, caller: Share) -> None:
+        """Have another request wait for it."""
+        self.callers.append(caller)
+        self.count_in(caller)
+
+    def hang_up(self, client: str) -> None:
+        """A request of this client waits for it no longer."""
+        caller = next(caller for caller in self.callers if caller.client == client)
+        self.callers.remove(caller)
+        self.count_out(caller)
+
+    def charge(self, client: str) -> None:
+        """Have another client pay for it from now on."""
+        self.submit = dataclasses.replace(self.submit, client=client)
+        if self.holder is not None:
+            self.holder.charge(self)
 
     def end(self) -> None:
         """It is over: have it counted nowhere."""
@@ -167,6 +190,11 @@ class InFlight:
         )
 
     @property
+    def pieces(self) -> "Sequence[InFlight]":
+        """All that is run for the request: here itself alone."""
+        return [self]
+
+    @property
     def steps(self) -> int:
         """Denoising steps still to do, at most."""
         return len(self.missing) * self.submit.steps
@@ -185,12 +213,17 @@ async def next_event(parts: Sequence[InFlight]) -> Event:
         async with asyncio.timeout_at(first.deadline):
             event = await first.events.get()
     except TimeoutError:
-        n = sum(len(part.submit.indices) for part in parts)
-        done = n - sum(len(part.missing) for part in parts)
-        raise TooLate(f"only {done} of {n} samples were done in the time allowed") from None
+        raise too_late(parts) from None
     if isinstance(event, Refused):
         raise event
     return event
+
+
+def too_late(parts: Sequence[InFlight]) -> TooLate:
+    """What to tell somebody whose time is over before the parts of a request are done."""
+    n = sum(len(part.submit.indices) for part in parts)
+    done = n - sum(len(part.missing) for part in parts)
+    return TooLate(f"only {done} of {n} samples were done in the time allowed")
 
 
 def size(event: Event) -> int:

@@ -23,6 +23,10 @@ from app.pool.version import name_of
 from app.wire.messages import Loaded, Submit, Unusable
 
 
+Whole = InFlight | Split
+"""A job in the pool: as one, or as parts that several engines make."""
+
+
 @dataclass(frozen=True)
 class Bounds:
     """What the queue holds at most: unfinished samples, and denoising steps left to do for them."""
@@ -158,7 +162,7 @@ class EnginePool:
 
     def submit(
         self, submit: Submit, seconds: float | None = None, client: Bounds | None = None
-    ) -> InFlight | Split:
+    ) -> Whole:
         """Admit a job and give it to an engine, or parts of it to several. Its events must be read
         within `seconds` in all.
         `client` are bounds of its client's own; None: those of every client.
@@ -170,28 +174,70 @@ class EnginePool:
         count = functools.partial(self._count, name_of(submit.model))
         shares = share(submit, self._serving(submit.model))
         parts = [InFlight(part, deadline, None, count, len(shares)) for _, part in shares]
-        whole: InFlight | Split = parts[0] if len(parts) == 1 else Split(submit.id, parts)
+        whole: Whole = parts[0] if len(parts) == 1 else Split(submit.id, parts)
         for (engine, _), part in zip(shares, parts, strict=True):
-            part.count_in(self._queue)
+            part.count_in(self._queue.everybody)
+            part.call(self._queue.share(submit.client))
             engine.submit(part)
         return whole
+
+    def join(self, whole: Whole, submit: Submit, bounds: Bounds | None = None) -> None:
+        """Have another request of the same job, `submit`, wait for one that is here. It counts as
+        its client's as if it were run for that one alone, but the queue holds it once.
+
+        Raises NotReady, or ClientOverLimit, as `submit` does.
+        """
+        self.check_join(submit, bounds)
+        for part in whole.pieces:
+            part.call(self._queue.share(submit.client))
+        self._settle_payer(whole)
+
+    def check_join(self, submit: Submit, bounds: Bounds | None = None) -> None:
+        """Raise what `join` would raise now. It reserves nothing."""
+        self._check_open()
+        self._check_share(submit, bounds)
+
+    def leave(self, whole: Whole, client: str) -> None:
+        """Note that one of several requests that wait for a job, of this client, waits no more."""
+        for part in whole.pieces:
+            part.hang_up(client)
+        self._settle_payer(whole)
 
     def check_room(self, submit: Submit, client: Bounds | None = None) -> None:
         """Raise what `submit` would raise for this job now. It reserves nothing, but a model that
         is not loaded is loaded from now on."""
-        if self.is_draining:
-            raise NotReady("the server is shutting down")
+        self._check_open()
         self._check_loaded(submit.model)
-        everybody, own = self._queue.everybody, self._queue.of(submit.client)
-        shortage = _shortage(submit, own, client or self.limits.client)
-        if shortage is not None:
-            # Its own work goes on beside that of the others, each with an equal share.
-            its_turns = self._queue.num_clients * self._seconds(own)
-            seconds = min(self._seconds(everybody), its_turns)
-            raise ClientOverLimit(f"your part of the queue has {shortage}", _whole(seconds))
+        self._check_share(submit, client)
+        everybody = self._queue.everybody
         shortage = _shortage(submit, everybody, self.limits.server)
         if shortage is not None:
             raise Overloaded(f"the queue has {shortage}", _whole(self._seconds(everybody)))
+
+    def _check_open(self) -> None:
+        if self.is_draining:
+            raise NotReady("the server is shutting down")
+
+    def _check_share(self, submit: Submit, bounds: Bounds | None) -> None:
+        """Raise ClientOverLimit where its client's part of the queue has no room for a job."""
+        own = self._queue.of(submit.client)
+        shortage = _shortage(submit, own, bounds or self.limits.client)
+        if shortage is not None:
+            # Its own work goes on beside that of the others, each with an equal share.
+            its_turns = self._queue.num_clients * self._seconds(own)
+            seconds = min(self._seconds(self._queue.everybody), its_turns)
+            raise ClientOverLimit(f"your part of the queue has {shortage}", _whole(seconds))
+
+    def _settle_payer(self, whole: Whole) -> None:
+        """Have that client pay for a job which has the least in the queue, of those that wait for
+        it: nobody waits longer than if it were run for that one alone."""
+        first = whole.pieces[0]
+        clients = [caller.client for caller in first.callers]
+        left = {client: self._seconds(self._queue.of(client)) for client in clients}
+        payer, best = first.submit.client, min(left, key=left.__getitem__)
+        if payer not in left or left[best] < left[payer]:
+            for part in whole.pieces:
+                part.charge(best)
 
     def _check_loaded(self, model: str) -> None:
         """Raise NotReady unless an engine has the model and is to go on with it."""

@@ -23,6 +23,11 @@ class Split:
         for part in parts:
             part.events = events
 
+    @property
+    def pieces(self) -> Sequence[InFlight]:
+        """All that is run for the request."""
+        return list(self.parts.values())
+
     def __enter__(self) -> Self:
         return self
 
@@ -35,7 +40,7 @@ class Split:
 
     async def __anext__(self) -> Event:
         while not self._is_over:
-            event = await next_event(list(self.parts.values()))
+            event = await next_event(self.pieces)
             self.parts[event.id].note_read(event)
             whole = self._of_the_whole(event)
             if whole is not None:

@@ -53,8 +53,32 @@ class Tally:
             del self.rows[submit.model]
 
 
+class Share:
+    """What is left to do for one request of a client, counted as the client's."""
+
+    def __init__(self, client: str, clients: dict[str, Tally]) -> None:
+        self.client = client
+        self._clients = clients
+
+    def join(self, submit: Submit, samples: int) -> None:
+        """As `Counting` says."""
+        self._clients.setdefault(self.client, Tally()).join(submit, samples)
+
+    def finish(self, submit: Submit, samples: int) -> None:
+        """As `Counting` says."""
+        self._clients[self.client].finish(submit, samples)
+
+    def leave(self, submit: Submit, samples: int) -> None:
+        """As `Counting` says."""
+        own = self._clients[self.client]
+        own.leave(submit, samples)
+        if not own.jobs:
+            del self._clients[self.client]
+
+
 class Queue:
-    """What is left to do for everybody, and for each client that has a job."""
+    """What is left to do for everybody, and for each client that has a job. A job that several
+    clients wait for is everybody's once, and each one's."""
 
     def __init__(self) -> None:
         self.everybody = Tally()
@@ -69,20 +93,6 @@ class Queue:
         """What is left to do for a client."""
         return self._clients.get(client) or Tally()
 
-    def join(self, submit: Submit, samples: int) -> None:
-        """As `Counting` says."""
-        self.everybody.join(submit, samples)
-        self._clients.setdefault(submit.client, Tally()).join(submit, samples)
-
-    def finish(self, submit: Submit, samples: int) -> None:
-        """As `Counting` says."""
-        self.everybody.finish(submit, samples)
-        self._clients[submit.client].finish(submit, samples)
-
-    def leave(self, submit: Submit, samples: int) -> None:
-        """As `Counting` says."""
-        self.everybody.leave(submit, samples)
-        own = self._clients[submit.client]
-        own.leave(submit, samples)
-        if not own.jobs:
-            del self._clients[submit.client]
+    def share(self, client: str) -> Share:
+        """What counts a job as this client's."""
+        return Share(client, self._clients)

@@ -24,6 +24,7 @@ from app.pool.models import Models
 from app.pool.pool import Bounds, EnginePool
 from app.pool.registry import Entry
 from app.pool.sources import Sources
+from app.routes.making import Makings
 from app.settings import Settings
 
 LOOK_SECONDS = 0.05
@@ -36,9 +37,10 @@ class Services:
     """What one server answers requests with; `create_app` makes it once.
 
     `sources` are what its models may be loaded from. `answers` is what the answers' memory is
-    reserved from. `pictures` decodes those that clients send. `encoders` are the threads that
-    encode answers, off the event loop. `readers` read, check and encode the results of jobs, one
-    sample at a time: a store that is slow holds up no other answer.
+    reserved from; `makings` are those that are being made. `pictures` decodes those that clients
+    send. `encoders` are the threads that encode answers, off the event loop. `readers` read, check
+    and encode the results of jobs, one sample at a time: a store that is slow holds up no other
+    answer.
     """
 
     settings: Settings
@@ -49,6 +51,7 @@ class Services:
     metrics: Metrics
     clients: Clients
     answers: Budget
+    makings: Makings
     pictures: Pictures
     encoders: Executor
     readers: Executor

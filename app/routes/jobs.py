@@ -130,7 +130,7 @@ async def _content(
         if RequestRecord.of(request.scope).is_head:
             return ranges.WHOLE, iter(())
         size, blocks = await reading.call(picture, stored, media_type)
-        return Part(200, {"Content-Length": str(size)}), blocks
+        return Part(200, {"Content-Length": str(size)}), iter(blocks)
     body = await reading.call(STREAMS[stored.kind][media_type], stored)
     if not isinstance(body, Body):
         return ranges.WHOLE, body

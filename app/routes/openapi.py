@@ -37,6 +37,12 @@ REQUEST_HEADERS = [
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     },
     {
+        "name": "If-None-Match",
+        "in": "header",
+        "description": "The ETags of answers that the client has: 304 if one of them is this one.",
+        "schema": {"type": "string"},
+    },
+    {
         "name": "X-Webhook-URL",
         "in": "header",
         "description": "With `respond-async`: the URL to which the server POSTs the job's signed "
@@ -132,6 +138,16 @@ _SEED = {
         "required": True,
     }
 }
+_KNOWN: dict[str, Any] = {
+    "ETag": {
+        "description": "With a seed in the request: names the answer. A stream has none.",
+        "schema": {"type": "string"},
+    },
+    "X-Cache": {
+        "description": "`hit`: the answer was kept from an equal request.",
+        "schema": {"type": "string"},
+    },
+}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -206,6 +222,9 @@ ACCEPTED: Responses = {
         },
     }
 }  # fmt: skip
+UNCHANGED: Responses = {
+    304: {"description": "If-None-Match names the answer: the client has it, and nothing is made."}
+}
 NO_JOB: Responses = {
     **DOOR,
     **problem_response(404, "There is no job with this id, or it has been deleted."),
@@ -269,7 +288,7 @@ RESULT_RESPONSES: Responses = {
 SAMPLE_RESPONSES: Responses = {
     200: {
         "description": "The images, in the representation that Accept asks for.",
-        "headers": {**REQUEST_ID, **_SEED},
+        "headers": {**REQUEST_ID, **_SEED, **_KNOWN},
         "content": {
             "application/json": {
                 "example": {
@@ -284,12 +303,13 @@ SAMPLE_RESPONSES: Responses = {
         },
     },
     **ACCEPTED,
+    **UNCHANGED,
     **ERRORS,
 }
 TRAJECTORY_RESPONSES: Responses = {
     200: {
         "description": "The trajectories, in the representation that Accept asks for.",
-        "headers": {**REQUEST_ID, **_SEED},
+        "headers": {**REQUEST_ID, **_SEED, **_KNOWN},
         "content": {
             "application/json": {
                 "example": {
@@ -319,5 +339,6 @@ TRAJECTORY_RESPONSES: Responses = {
         },
     },
     **ACCEPTED,
+    **UNCHANGED,
     **ERRORS,
 }

@@ -61,6 +61,12 @@ class LimitSettings(BaseSettings):
         description="bytes of memory that all answers together take while they are gathered, "
         "encoded and sent, at most; those of one client take half of it",
     )
+    answers_cache_bytes: int = Field(
+        0,
+        ge=0,
+        description="bytes of answers to requests with a seed that are kept, at most: who asks for "
+        "the same gets them at once; the least recently used go first; 0: none are kept",
+    )
     write_seconds: Positive = Field(
         30,
         description="seconds that a client has to read each part of its answer, of 256 KiB at "

@@ -122,6 +122,15 @@ class Pause:
 
 
 @dataclass(frozen=True)
+class Charge:
+    """Count the engine's time for a job as this client's from now on: of several that wait for it,
+    the one that comes first in line."""
+
+    id: str
+    client: str
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """What an engine says of the model that it serves: the checkpoint, and how it runs."""
 
@@ -155,6 +164,7 @@ class ModelInfo:
     step_seconds: dict[str, float]  # by batch size, measured at warm-up
     batch_invariant: bool
     seconds_per_row: float
+    machine: str = ""  # a digest of what else of the machine decides the bytes
 
 
 @dataclass(frozen=True)
@@ -278,6 +288,7 @@ Message = (
     | Submit
     | Cancel
     | Pause
+    | Charge
     | Starting
     | Loaded
     | Unusable
@@ -289,8 +300,8 @@ Message = (
 KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
-        Load, Unload, Submit, Cancel, Pause, Starting, Loaded, Unusable, Unloaded, Limited, Counts,
-        Frame, Finished, Done, Failed,
+        Load, Unload, Submit, Cancel, Pause, Charge, Starting, Loaded, Unusable, Unloaded, Limited,
+        Counts, Frame, Finished, Done, Failed,
     )
 }  # fmt: skip
 

@@ -186,6 +186,17 @@ def test_a_job_that_is_alone_shares_no_batch_and_holds_nobody_up() -> None:
     assert {"suspect"} in batches[:3] and {"other"} in batches[:3]
 
 
+def test_a_job_that_another_client_pays_for_from_now_on_waits_among_that_ones() -> None:
+    scheduler = OneNetwork(flat(1))
+    scheduler.add(job("long", chains=1, steps=50, client="busy"))
+    scheduler.add(job("short", chains=1, steps=4, client="busy"))
+    scheduler.add(job("other", chains=1, steps=50, client="other"))
+    scheduler.charge("short", "idle")
+    scheduler.charge("gone", "idle")
+    told = [run_step(scheduler)[0].partition("@")[0] for _ in range(6)]
+    assert Counter(told) == Counter(long0=2, short0=2, other0=2), "three shares, not two"
+
+
 def test_a_paused_job_takes_no_step_until_it_is_resumed() -> None:
     scheduler = OneNetwork(flat(2))
     scheduler.add(job("a", chains=2, steps=3))

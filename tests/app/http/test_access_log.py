@@ -60,7 +60,7 @@ def run(
     async def send(_: Message) -> None:
         pass
 
-    metrics = Metrics(NoEngines(), list, Budget(100))
+    metrics = Metrics(NoEngines(), list, Budget(100), Budget(100))
     with caplog.at_level(logging.DEBUG, "ddpm.access"):
         try:
             asyncio.run(AccessLog(app, metrics, probes)({**SCOPE}, receive, send))

@@ -87,7 +87,7 @@ class Answers:
 
 def test_the_engines_are_read_when_they_are_asked_for() -> None:
     pool = Pool()
-    metrics = Metrics(pool, models, Answers())
+    metrics = Metrics(pool, models, Answers(), Answers())
     found = parse(metrics.text().decode())
     assert (found["ddpm_queued_samples",], found["ddpm_backlog_rows",]) == (7, 100)
     assert found["ddpm_samples_total", "m", "finished"] == 5
@@ -107,7 +107,7 @@ def test_the_engines_are_read_when_they_are_asked_for() -> None:
 
 
 def test_of_each_model_it_is_told_whether_it_is_loaded_and_what_it_takes() -> None:
-    found = parse(Metrics(Pool(), models, Answers()).text().decode())
+    found = parse(Metrics(Pool(), models, Answers(), Answers()).text().decode())
     assert (found["ddpm_model_loaded", "m"], found["ddpm_model_loaded", "other"]) == (1, 0)
     assert found["ddpm_model_loads_total", "m"] == 3
     assert found["ddpm_model_memory_bytes", "m"] == 2000
@@ -115,7 +115,7 @@ def test_of_each_model_it_is_told_whether_it_is_loaded_and_what_it_takes() -> No
 
 def test_the_memory_of_answers_is_read_when_it_is_asked_for() -> None:
     answers = Answers()
-    metrics = Metrics(Pool(), models, answers)
+    metrics = Metrics(Pool(), models, answers, Answers())
     found = parse(metrics.text().decode())
     assert (found["ddpm_answer_bytes",], found["ddpm_answer_bytes_limit",]) == (30, 100)
     answers.taken = 0
@@ -123,7 +123,7 @@ def test_the_memory_of_answers_is_read_when_it_is_asked_for() -> None:
 
 
 def test_a_request_that_is_over_is_counted_once() -> None:
-    metrics, record = Metrics(Pool(), models, Answers()), RequestRecord()
+    metrics, record = Metrics(Pool(), models, Answers(), Answers()), RequestRecord()
     record.saw_frame()
     record.drop("too_late")
     metrics.count("/sample", "504", record)
@@ -135,7 +135,9 @@ def test_a_request_that_is_over_is_counted_once() -> None:
 
 
 def test_every_metric_says_what_it_counts() -> None:
-    families = text_string_to_metric_families(Metrics(Pool(), models, Answers()).text().decode())
+    families = text_string_to_metric_families(
+        Metrics(Pool(), models, Answers(), Answers()).text().decode()
+    )
     assert all(family.documentation.endswith(".") for family in families)
 
 

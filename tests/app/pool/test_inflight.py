@@ -22,10 +22,14 @@ class Holder:
 
     def __init__(self) -> None:
         self.paces: list[int] = []
+        self.charged: list[str] = []
         self.released = 0
 
     def keep_pace(self, inflight: InFlight) -> None:
         self.paces.append(inflight.buffered)
+
+    def charge(self, inflight: InFlight) -> None:
+        self.charged.append(inflight.submit.client)
 
     def release(self, _: InFlight) -> None:
         self.released += 1
@@ -54,6 +58,13 @@ def test_its_reader_gets_the_events_in_order_and_leaving_counts_the_samples() ->
     assert outcomes == Counter(finished=3, cancelled=0)
     assert holder.released == 1
     assert holder.paces[-1] == inflight.buffered == 0
+
+
+def test_another_caller_may_pay_for_it() -> None:
+    inflight, holder, _ = made()
+    inflight.charge("another")
+    assert inflight.submit == dataclasses.replace(SUBMIT, client="another")
+    assert holder.charged == ["another"]
 
 
 def test_leaving_early_cancels_what_is_not_finished() -> None:

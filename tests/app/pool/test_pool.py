@@ -16,6 +16,7 @@ from app.pool.version import Source
 from app.wire.flight_recorder import Place
 from app.wire.messages import (
     Cancel,
+    Charge,
     Done,
     Event,
     Failed,
@@ -251,6 +252,41 @@ def test_a_job_that_is_left_makes_room_and_its_samples_are_counted_by_outcome() 
 
 async def read(inflight: InFlight | Split) -> list[Event]:
     return [event async for event in inflight]
+
+
+def test_a_job_that_several_wait_for_counts_for_each_and_is_in_the_queue_once() -> None:
+    pool = ready(bounds(server=(8, 100_000), client=(6, 100_000)))
+    inflight = pool.submit(asked("a", n=5, client="x"))
+    again = asked("a2", n=5, client="y")
+    pool.join(inflight, again)
+    assert pool.queued_samples == 5
+    for client in "xy":
+        reason = "your part of the queue has room for 1 of the 2 samples asked for (it holds 6)"
+        assert refusal(pool, asked("b", n=2, client=client))[:2] == (ClientOverLimit, reason)
+    with pytest.raises(ClientOverLimit):
+        pool.join(inflight, again)
+    pool.leave(inflight, "y")
+    pool.submit(asked("b", n=2, client="y"))
+    with pytest.raises(ClientOverLimit):
+        pool.join(inflight, again, Bounds(5, 100_000))
+    pool.is_draining = True
+    with pytest.raises(NotReady, match="shutting down"):
+        pool.join(inflight, asked("a3", client="z"))
+
+
+def test_of_those_who_wait_for_a_job_the_one_with_the_least_in_the_queue_pays() -> None:
+    pool = ready()
+    engine, sent = engines(pool)[0], list[Message]()
+    engine.jobs._send = sent.append
+    pool.submit(asked("other", n=9, client="busy"))
+    whole = pool.submit(asked("a", client="busy"))
+    sent.clear()
+    pool.join(whole, asked("a2", client="idle"))
+    pool.join(whole, asked("a3", client="busy"))
+    assert sent == [Charge("a", "idle")]
+    pool.leave(whole, "idle")
+    assert sent[1:] == [Charge("a", "busy")]
+    assert whole.pieces[0].remainder().client == "busy", "also for the next engine"
 
 
 def test_events_must_be_read_in_the_time_that_was_given() -> None:

@@ -4,7 +4,7 @@ import random
 
 from app.pool.engine_jobs import EngineJobs
 from app.pool.inflight import InFlight
-from app.pool.tally import Counting, Queue, Tally
+from app.pool.tally import Queue, Tally
 from app.wire.flight_recorder import Place
 from app.wire.messages import Done, Failed, Finished, Submit
 
@@ -31,6 +31,12 @@ def started(name: str, n: int, model: str, client: str, jobs: EngineJobs) -> InF
     return InFlight(submit(name, n, model, client), None, jobs, lambda *_: None)
 
 
+def count(inflight: InFlight, queue: Queue) -> None:
+    """As the pool does."""
+    inflight.count_in(queue.everybody)
+    inflight.call(queue.share(inflight.submit.client))
+
+
 class Random:
     """Jobs that come, advance, end, fail, are cancelled, and outlive their engine or do not."""
 
@@ -45,7 +51,7 @@ class Random:
         if act == "come" or not inflight:
             n, model = self.random.randint(1, 4), self.random.choice("ab")
             new = started(f"job {number}", n, model, self.random.choice("xyz"), self.jobs)
-            new.count_in(self.queue)
+            count(new, self.queue)
             self.jobs.submit(new)
             return
         job = self.random.choice(inflight)
@@ -79,7 +85,7 @@ def test_a_job_that_ends_with_its_engine_is_counted_no_more() -> None:
     jobs, queue = EngineJobs(set(), lambda _: None, lambda: None), Queue()
     for name in ("guilty", "other"):
         inflight = started(name, 2, "a", "x", jobs)
-        inflight.count_in(queue)
+        count(inflight, queue)
         jobs.submit(inflight)
     for _ in range(3):
         jobs.outlive({"guilty": Place("guilty", 0, 5)}, was_killed=False)
@@ -88,13 +94,30 @@ def test_a_job_that_ends_with_its_engine_is_counted_no_more() -> None:
     assert queue.everybody.samples == jobs.tally.samples == 2
 
 
+def test_a_job_that_several_wait_for_is_each_ones_and_everybodys_once() -> None:
+    jobs, queue = EngineJobs(set(), lambda _: None, lambda: None), Queue()
+    inflight = started("job", 3, "a", "x", jobs)
+    count(inflight, queue)
+    for client in "xy":
+        inflight.call(queue.share(client))
+    jobs.submit(inflight)
+    jobs.accept(Finished("job", 0, b""))
+    assert (queue.everybody.samples, queue.of("x").samples, queue.of("y").samples) == (2, 4, 2)
+    inflight.hang_up("x")
+    assert (queue.everybody.samples, queue.of("x").samples, queue.num_clients) == (2, 2, 2)
+    jobs.accept(Done("job", 0.0, 0.0))
+    assert queue.num_clients == queue.everybody.jobs == 0
+    inflight.hang_up("x")
+    inflight.hang_up("y")
+    assert queue.num_clients == 0
+
+
 def test_a_job_that_goes_elsewhere_takes_only_what_is_left_of_it() -> None:
     here, there, queue = Tally(), Tally(), Queue()
     jobs = EngineJobs(set(), lambda _: None, lambda: None)
     inflight = started("job", 3, "a", "x", jobs)
-    places: list[Counting] = [queue, here]
-    for counting in places:
-        inflight.count_in(counting)
+    count(inflight, queue)
+    inflight.count_in(here)
     inflight.accept(Finished("job", 1, b""))
     inflight.count_out(here)
     inflight.count_in(there)

@@ -1,0 +1,212 @@
+"""A request whose answer is sent as a whole: planned, made once for all who ask for it, sent."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Self, TypeVar
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from app.door.clients import Client
+from app.generation import cost
+from app.generation.answer_cache import Made
+from app.generation.budget import Room
+from app.generation.encoding import Encoded
+from app.generation.formats import Format, Formats
+from app.generation.identity import identity
+from app.generation.plan import Plan, plan
+from app.generation.schemas import SampleRequest
+from app.http import conditional, tracing
+from app.http.blocks import BlockResponse
+from app.http.request_log import RequestRecord
+from app.jobs.makers import maker
+from app.pool.pool import Bounds
+from app.pool.version import Version
+from app.routes.dependencies import Services, bounds_of, idempotency_key, refuse_webhook
+from app.wire.messages import Submit
+
+T = TypeVar("T")
+
+
+class ClientGone(Exception):
+    """The client closed the connection; there is nobody to answer."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request that can be carried out, and whose it is. It has taken nothing yet."""
+
+    request: Request
+    body: SampleRequest
+    client: Client
+    version: Version
+    planned: Plan
+
+    @classmethod
+    def of(
+        cls,
+        request: Request,
+        body: SampleRequest,
+        client: Client,
+        services: Services,
+        version: Version,
+        *,
+        as_stream: bool = False,
+    ) -> Self:
+        """Plan a request of a version of its model. Raises InvalidField, AnswerTooLarge,
+        NotReady, or Problem for a webhook."""
+        refuse_webhook(request)
+        planned = plan(
+            body,
+            services.models.info(version),
+            client.limits,
+            key=version.key,
+            client=client.name,
+            request_id=RequestRecord.of(request.scope).request_id,
+            as_stream=as_stream,
+        )
+        return cls(request, body, client, version, planned)
+
+    def identity(self, media_type: str) -> str | None:
+        """What names the bytes of its answer in this format; None where it names no seed, so that
+        no other request is equal."""
+        model = self.version.known
+        if self.body.seed is None or model is None:
+            return None
+        return identity(self.planned, f"{maker(model)} {model.machine}", media_type)
+
+    def describe(self, job_id: str) -> None:
+        """Note in the request's record what it asks for, and which job makes it."""
+        job = self.planned.submit
+        RequestRecord.of(self.request.scope).describe_job(
+            id=job_id, model=self.planned.model, n=len(job.indices), steps=job.steps,
+            sampler=job.sampler,
+        )  # fmt: skip
+
+
+async def accept(
+    asked: Asked, services: Services, check_room: Callable[[Submit, Bounds], None]
+) -> Plan:
+    """The plan; with an Idempotency-Key that came before, with the same seed as then.
+
+    With a key, raises what `check_room` and `Jobs.remember` do.
+    """
+    planned = accepted = asked.planned
+    key = idempotency_key(asked.request, asked.body, asked.client.name)
+    if key is not None:
+        # A request that is refused takes no key
+        check_room(planned.submit, bounds_of(asked.client))
+        seed = await services.jobs.remember(key, planned.submit)
+        if seed != planned.submit.seed:
+            submit = dataclasses.replace(planned.submit, seed=seed)
+            accepted = dataclasses.replace(planned, submit=submit)
+    asked.describe(accepted.submit.id)
+    return accepted
+
+
+async def answer(
+    asked: Asked, wait: float, services: Services, formats: Formats, media_type: str
+) -> Response:
+    """The answer, made now, or with an equal one, or before; 304 where the client has it.
+
+    It is begun once there is room for it; the client's leaving cancels it, unless others wait.
+    """
+    name = asked.identity(media_type)
+    headers = {"X-Seed": str(asked.planned.submit.seed), "Vary": "Accept"}
+    if name is not None:
+        headers["ETag"] = f'"{name}"'
+        if conditional.is_known(asked.request.headers.getlist("if-none-match"), headers["ETag"]):
+            services.metrics.reused.labels("known").inc()
+            return Response(status_code=304, headers=headers)
+        kept = services.makings.cache.get(name)
+        if kept is not None:
+            return await _send_kept(asked, services, kept, headers, media_type)
+    chosen = formats[media_type]
+    with ExitStack() as held:
+        size = chosen.cost(asked.planned)
+        room = held.enter_context(await services.answers.take(size, asked.client.name))
+        accepted = await accept(asked, services, partial(services.makings.check_room, name))
+        headers["X-Seed"] = str(accepted.submit.seed)
+        try:
+            made = await _make(asked, accepted, wait, services, name, chosen, room)
+        except ClientGone:
+            return Response(status_code=499)  # nobody reads it
+        room.shrink(made.encoded.size + cost.plan_bytes(made.n))
+        release = held.pop_all().close
+        return _whole(made.encoded, services, headers, media_type, release)
+
+
+async def _make(
+    asked: Asked,
+    accepted: Plan,
+    wait: float,
+    services: Services,
+    name: str | None,
+    chosen: Format,
+    room: Room,
+) -> Made:
+    """Wait for the answer, which may be in the making already. Raises ClientGone, or what
+    `Makings.join` and `Making.wait` do."""
+    if services.makings.is_made(name):
+        services.metrics.reused.labels("shared").inc()
+    bounds = bounds_of(asked.client)
+    with services.makings.join(name, accepted, chosen, room, asked.version, bounds) as making:
+        made = await unless_gone(asked.request, making.wait(wait))
+    asked.describe(made.header["id"])
+    tracing.record_phases(made.timing["queued_s"], made.timing["compute_s"])
+    return made
+
+
+async def _send_kept(
+    asked: Asked, services: Services, kept: Made, headers: dict[str, str], media_type: str
+) -> Response:
+    """An answer that was kept, when there is room to send it."""
+    with ExitStack() as held:
+        size = kept.encoded.size + cost.plan_bytes(kept.n)
+        held.enter_context(await services.answers.take(size, asked.client.name))
+        await accept(asked, services, lambda *_: None)
+        asked.describe(kept.header["id"])
+        services.metrics.reused.labels("kept").inc()
+        headers = {**headers, "X-Cache": "hit"}
+        return _whole(kept.encoded, services, headers, media_type, held.pop_all().close)
+
+
+def _whole(
+    encoded: Encoded,
+    services: Services,
+    headers: dict[str, str],
+    media_type: str,
+    release: Callable[[], object],
+) -> Response:
+    sized = {**headers, "Content-Length": str(encoded.size)}
+    patience = services.settings.write_seconds
+    return BlockResponse(_each(encoded), 200, sized, media_type, patience, release)
+
+
+async def _each(content: Encoded) -> AsyncGenerator[bytes, None]:
+    for block in content.blocks:
+        yield block
+
+
+async def unless_gone(request: Request, work: Coroutine[None, None, T]) -> T:
+    """The result of `work`; when the client disconnects first, cancels it and raises ClientGone."""
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGone
+    finally:
+        task.cancel()
+        watch.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

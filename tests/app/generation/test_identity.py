@@ -1,0 +1,70 @@
+"""Equal answers have the same identity, and others have not."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from app.generation.identity import identity
+from app.generation.plan import plan
+from app.generation.schemas import SampleRequest, TrajectoryRequest
+from app.settings import Settings
+from app.wire.messages import ModelInfo
+from tests.model_info import MODEL
+
+JSON = "application/json"
+
+
+def named(
+    model: ModelInfo = MODEL, media_type: str = JSON, made_by: str = "me", **fields: Any
+) -> str:
+    request = SampleRequest.model_validate({"seed": 1, **fields})
+    return identity(plan(request, model, Settings()), made_by, media_type)
+
+
+def test_who_asks_and_which_defaults_are_named_changes_nothing() -> None:
+    filled = named(n=1, first_index=0, sampler="ddpm", steps=100, variance="fixed_large")
+    assert filled == named()
+    asked = SampleRequest(seed=1)
+    other = plan(asked, MODEL, Settings(), key="m#7", client="key b", request_id="r2")
+    assert identity(other, "me", JSON) == named()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"seed": 2},
+        {"n": 2},
+        {"first_index": 1},
+        {"sampler": "ddim"},
+        {"steps": 99},
+        {"spacing": "quadratic"},
+        {"variance": "fixed_small"},
+        {"labels": 0},
+        {"labels": 1},
+        {"labels": 1, "guidance": 1.0},
+        {"labels": 1, "guidance": 1.0, "guidance_interval": [80, 20]},
+        {"made_by": "another"},
+        {"media_type": "image/png"},
+        {"model": dataclasses.replace(MODEL, name="other")},
+    ],
+    ids=str,
+)
+def test_whatever_changes_a_byte_changes_it(fields: dict[str, Any]) -> None:
+    assert named(**fields) != named()
+
+
+def test_the_frames_of_a_trajectory_count() -> None:
+    def frames(**fields: Any) -> str:
+        request = TrajectoryRequest.model_validate({"seed": 1, **fields})
+        return identity(plan(request, MODEL, Settings()), "me", JSON)
+
+    assert frames() == frames(frames=11)
+    assert len({named(), frames(), frames(frames=3), frames(timesteps=[0])}) == 4
+
+
+def test_a_zip_holds_the_request_as_it_was_asked_for() -> None:
+    asked = SampleRequest(seed=1, model="m")
+    assert identity(plan(asked, MODEL, Settings()), "me", JSON) == named()
+    zipped = identity(plan(asked, MODEL, Settings()), "me", "application/zip")
+    assert zipped != named(media_type="application/zip")
