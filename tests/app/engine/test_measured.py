@@ -9,7 +9,7 @@ import torch
 
 from app.engine import measured as measured_module
 from app.engine.latency_curve import LatencyCurve
-from app.engine.measured import Measurements, Warm, warm_up
+from app.engine.measured import Measurements, Warm, machine_digest, warm_up
 from app.engine.runner import Runner
 from app.engine.warmup import Timing
 from diffusion.file_cache import FileCache
@@ -160,3 +160,16 @@ def test_a_file_that_is_no_curve_is_measured_anew(
     assert ["is damaged" in record.message for record in caplog.records] == [True]
     start()
     assert start.measurements == 2
+
+
+def test_a_machine_is_known_by_what_images_depend_on() -> None:
+    cpu = torch.device("cpu")
+    here = machine_digest(cpu, 2, (4, 8))
+    assert here == machine_digest(cpu, 2, (4, 8, 16)), "on a CPU all sizes give the same bytes"
+    assert here != machine_digest(cpu, 1, (4, 8))
+
+
+def test_another_processor_is_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = machine_digest(torch.device("cpu"), 1, (4,))
+    monkeypatch.setattr(measured_module, "describe_processor", lambda: "another")
+    assert machine_digest(torch.device("cpu"), 1, (4,)) != here
