@@ -22,7 +22,6 @@ from app.pool.tally import Queue, Tally
 from app.pool.version import name_of
 from app.wire.messages import Loaded, Submit, Unusable
 
-
 Whole = InFlight | Split
 """A job in the pool: as one, or as parts that several engines make."""
 

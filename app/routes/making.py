@@ -105,7 +105,8 @@ class Makings:
         self, name: str | None, plan: Plan, chosen: Format, version: Version, bounds: Bounds
     ) -> Making:
         held = ExitStack()
-        inflight = held.enter_context(self._pool.submit(plan.submit, client=bounds))
+        inflight = self._pool.submit(plan.submit, client=bounds)
+        held.enter_context(inflight)
         # Whoever comes later may have come with another version of the same weights
         held.enter_context(self._pool.models.using(version))
         making = Making(plan, chosen, inflight, self._encoders)

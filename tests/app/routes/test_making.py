@@ -48,10 +48,10 @@ class Pool:
         self.jobs.append(inflight)
         return inflight
 
-    def join(self, inflight: InFlight, client: str, _: Bounds) -> None:
-        if client == "greedy":
+    def join(self, inflight: InFlight, submit: Submit, _: Bounds) -> None:
+        if submit.client == "greedy":
             raise ClientOverLimit("no room")
-        inflight.call(self.queue.share(client))
+        inflight.call(self.queue.share(submit.client))
 
     def leave(self, inflight: InFlight, client: str) -> None:
         inflight.hang_up(client)
