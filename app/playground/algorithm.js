@@ -1,14 +1,13 @@
 // Algorithm 2, line by line, with the numbers that the server computed.
 
-import { find, make } from "./dom.js";
-import { paint } from "./pixels.js";
+import { find } from "./dom.js";
+import { Pixel } from "./pixel.js";
+import { paint, sizeOf } from "./pixels.js";
 import { Player } from "./player.js";
-import { Schedule, digits } from "./schedule.js";
+import { Schedule, digits, factor } from "./schedule.js";
 import { Task } from "./task.js";
 
 const SECONDS = 30;
-/** A number after a dot: a negative one in parentheses. @param {string} text */
-const factor = (text) => (text.startsWith("−") ? `(${text})` : text);
 /** The value that is white: noise is seldom beyond 2.5. */
 const SCALES = { x_t: 1, eps: 2.5, z: 2.5, x_prev: 1 };
 /** From which line on a picture of the turn is known. */
@@ -41,9 +40,10 @@ export class Algorithm {
     find(".back", root).addEventListener("click", () => this.player.step(-1));
     find(".forth", root).addEventListener("click", () => this.player.step(1));
     this.task = new Task(find("#algorithm"), this.#work.bind(this), tell);
-    const [, H, W] = model.image_shape;
-    this.pixel = [Math.floor(H / 2), Math.floor(W / 2)];
-    this.#listenForPixels();
+    this.pixel = new Pixel(this.figures, model.image_shape, () => {
+      const moment = this.moments[Math.floor(this.player.position)];
+      if (moment) this.#showNumbers(this.turns[moment.turn]);
+    });
     find("#algorithm-note").textContent = this.#note();
   }
 
@@ -81,7 +81,7 @@ export class Algorithm {
    */
   #turns(arrays) {
     const times = [...arrays.t.data];
-    const size = this.model.image_shape.reduce((/** @type {number} */ a, /** @type {number} */ b) => a * b);
+    const size = sizeOf(this.model.image_shape);
     const image = (/** @type {string} */ name, /** @type {number} */ t) => {
       const k = times.indexOf(t);
       return arrays[name].data.subarray(k * size, (k + 1) * size);
@@ -137,9 +137,7 @@ export class Algorithm {
 
   /** @param {Turn} turn */
   #showNumbers(turn) {
-    const [, H, W] = this.model.image_shape;
-    const [row, column] = this.pixel;
-    const at = row * W + column;
+    const { at } = this.pixel;
     const { outer, inner, sigma } = this.#scales(turn.t);
     const [x_t, eps, z, x_prev] = [turn.x_t[at], turn.eps[at], turn.z[at], turn.x_prev[at]].map(digits);
     const isFirst = turn.t === this.schedule.T;
@@ -152,40 +150,11 @@ export class Algorithm {
     this.#write(4, `${x_prev} = ${mean} + ${digits(sigma)} · ${factor(z)}`);
     this.#write(6, turn.t === 1 ? `= ${x_prev}` : "");
     [x_t, eps, z, x_prev].forEach((text, k) => (find("output", this.figures[k]).textContent = text));
-    for (const figure of this.figures) {
-      const mark = find(".pixel", figure);
-      Object.assign(mark.style, { left: `${(100 * column) / W}%`, top: `${(100 * row) / H}%`, width: `${100 / W}%`, height: `${100 / H}%` });
-    }
   }
 
   /** @param {number} line @param {string} text */
   #write(line, text) {
     find("output", this.lines[line - 1]).textContent = text;
-  }
-
-  #listenForPixels() {
-    const [, H, W] = this.model.image_shape;
-    const choose = (/** @type {number} */ row, /** @type {number} */ column) => {
-      this.pixel = [Math.min(Math.max(row, 0), H - 1), Math.min(Math.max(column, 0), W - 1)];
-      const moment = this.moments[Math.floor(this.player.position)];
-      if (moment) this.#showNumbers(this.turns[moment.turn]);
-    };
-    const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-    for (const figure of this.figures) {
-      const canvas = find("canvas", figure);
-      const frame = make("div", { class: "framed" });
-      canvas.replaceWith(frame);
-      frame.append(canvas, make("i", { class: "pixel" }));
-      canvas.addEventListener("click", (/** @type {MouseEvent} */ event) => {
-        choose(Math.floor((event.offsetY * H) / canvas.clientHeight), Math.floor((event.offsetX * W) / canvas.clientWidth));
-      });
-      canvas.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-        const move = moves[/** @type {keyof moves} */ (event.key)];
-        if (!move) return;
-        event.preventDefault();
-        choose(this.pixel[0] + move[0], this.pixel[1] + move[1]);
-      });
-    }
   }
 
   #note() {

@@ -48,10 +48,34 @@ export async function ask(path, { body, accept = "application/json", signal, ...
  * @typedef {{index: number, t: number, x_t: string, x0_hat: string}} Frame  base64 PNGs
  * @typedef {{seed: number, steps: number, timing: {queued_s: number, compute_s: number}}} Done
  */
-export async function* trajectory(body, signal) {
-  const response = await ask("denoise-trajectory", { body, accept: "text/event-stream", signal });
+export function trajectory(body, signal) {
+  return streamed("denoise-trajectory", "frame", body, signal);
+}
+
+/**
+ * The terms of /bound, each as soon as the server has it.
+ * @param {object} body
+ * @param {AbortSignal} signal
+ * @returns {AsyncGenerator<Term, {images: Bound[]}>}  raises Refused or Unreachable
+ *
+ * @typedef {{index: number, t: number, bits_per_dim: number, x_t: string, x0_hat: string}} Term  base64 PNGs
+ * @typedef {{bits_per_dim: number | null, standard_error: number | null, L_T: number, L_0: number | null}} Bound
+ */
+export function bound(body, signal) {
+  return streamed("bound", "term", body, signal);
+}
+
+/**
+ * @param {string} path
+ * @param {string} part  the name of the events that are yielded
+ * @param {object} body
+ * @param {AbortSignal} signal
+ * @returns {AsyncGenerator<any, any>}  returns the data of the event `done`
+ */
+async function* streamed(path, part, body, signal) {
+  const response = await ask(path, { body, accept: "text/event-stream", signal });
   for await (const { name, data } of events(/** @type {ReadableStream} */ (response.body))) {
-    if (name === "frame") yield data;
+    if (name === part) yield data;
     if (name === "done") return data;
     if (name === "error") throw new Refused(data.status, data, null);
   }
@@ -92,4 +116,21 @@ async function reached(promise) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new Unreachable("The server cannot be reached.");
   }
+}
+
+/**
+ * What this server can do besides sampling.
+ * @param {AbortSignal} signal
+ * @returns {Promise<Offers>}
+ *
+ * @typedef {{jobs: boolean, bound: boolean, start: boolean}} Offers  start: chains may begin at pictures
+ */
+export async function offers(signal) {
+  const { paths, components } = await (await ask("openapi.json", { signal })).json();
+  const fields = Object.values(components.schemas).map((/** @type {any} */ schema) => schema.properties ?? {});
+  return {
+    jobs: Object.keys(paths).some((path) => path.startsWith("/jobs/")),
+    bound: "/bound" in paths,
+    start: fields.some((one) => "sampler" in one && "start" in one),
+  };
 }

@@ -3,7 +3,6 @@
 import { trajectory } from "./api.js";
 import { find, make, pngSource } from "./dom.js";
 import { ofAllSteps } from "./example.js";
-import { singleBody } from "./request.js";
 import { Task } from "./task.js";
 
 const FRAMES = 8;
@@ -23,6 +22,7 @@ export class Compare {
    */
   constructor(model, tell, example) {
     this.model = model;
+    this.example = example;
     this.variance = example.variance; // so that Algorithm 2 makes the image of the other lessons
     this.count = find("#compare-count");
     this.body = find("#compare-table tbody");
@@ -34,10 +34,8 @@ export class Compare {
     }
   }
 
-  /** @param {import("./request.js").Request} request */
-  run(request) {
-    const { sampler: _, steps: __, spacing: ___, eta: ____, variance: _____, ...body } = singleBody(request, this.model);
-    return this.task.start(body);
+  run() {
+    return this.task.start(this.example.body());
   }
 
   /** @param {object} body @param {AbortSignal} signal */

@@ -1,8 +1,10 @@
 // The image that all lessons show: Algorithm 2's, with all T steps. The server is asked for it once.
+// A picture of one's own takes its place where it can.
 
 import { Refused, ask } from "./api.js";
-import { readNpz } from "./pixels.js";
+import { readNpz, sizeOf } from "./pixels.js";
 import { singleBody } from "./request.js";
+import { Schedule } from "./schedule.js";
 
 const TURNS = 40;
 
@@ -12,11 +14,14 @@ export class Example {
   /** @param {any} model */
   constructor(model) {
     this.model = model;
+    this.schedule = new Schedule(model.alpha_bar);
     // A learned sigma differs from pixel to pixel and is not sent; the fixed one can be shown.
     this.variance = model.variance === "learned_range" ? "fixed_small" : model.variance;
     this.controller = new AbortController();
     /** @type {Promise<Arrays> | null} */
     this.answer = null;
+    /** The user's picture, instead. @type {Float32Array | null} */
+    this.own = null;
   }
 
   /** From now on it is another image. @param {import("./request.js").Request} request */
@@ -24,15 +29,13 @@ export class Example {
     this.controller.abort();
     this.controller = new AbortController();
     this.answer = null;
+    this.own = null;
     this.request = request;
   }
 
   /** The iterations of the loop that are shown, T..1, evenly spaced. */
   times() {
-    const { num_timesteps: T, limits } = this.model;
-    const turns = Math.max(1, Math.min(TURNS, T, Math.floor(limits.max_frames / 2)));
-    const times = Array.from({ length: turns }, (_, k) => Math.round(T - (k * (T - 1)) / Math.max(1, turns - 1)));
-    return [...new Set(times)];
+    return this.schedule.some(Math.max(1, Math.min(TURNS, Math.floor(this.model.limits.max_frames / 2))));
   }
 
   /**
@@ -54,20 +57,26 @@ export class Example {
     }
   }
 
-  /** The image itself. @param {AbortSignal} signal @returns {Promise<Float32Array>} */
+  /** The image itself, or the user's. @param {AbortSignal} signal @returns {Promise<Float32Array>} */
   async image(signal) {
+    if (this.own) return this.own;
     const { t, x_t } = await this.states(signal);
-    const size = this.model.image_shape.reduce((/** @type {number} */ a, /** @type {number} */ b) => a * b);
+    const size = sizeOf(this.model.image_shape);
     const last = t.data.indexOf(0);
     return x_t.data.slice(last * size, (last + 1) * size).map((value) => Math.min(Math.max(value, -1), 1));
   }
 
-  async #ask() {
+  /** The request's model, seed and labels: all but how its chain is made. */
+  body() {
     const request = /** @type {import("./request.js").Request} */ (this.request);
-    const { sampler: _, steps: __, spacing: ___, eta: ____, ...body } = singleBody(request, this.model);
+    const { sampler: _, steps: __, spacing: ___, eta: ____, variance: _____, ...body } = singleBody(request, this.model);
+    return body;
+  }
+
+  async #ask() {
     const timesteps = this.times().flatMap((t) => [t, t - 1]);
     const response = await ask("denoise-trajectory", {
-      body: { ...body, variance: this.variance, timesteps },
+      body: { ...this.body(), variance: this.variance, timesteps },
       accept: "application/x-npz",
       signal: this.controller.signal,
     });

@@ -2,7 +2,7 @@
 
 import { Chart } from "./chart.js";
 import { find } from "./dom.js";
-import { normals, paint, readPicture } from "./pixels.js";
+import { normals, paint, readPicture, sizeOf } from "./pixels.js";
 import { Schedule, digits } from "./schedule.js";
 import { Mendable, Task } from "./task.js";
 import { mixture } from "./watch.js";
@@ -14,10 +14,12 @@ export class Forward {
    * @param {any} model
    * @param {import("./task.js").Tell} tell
    * @param {import("./example.js").Example} example
+   * @param {() => void} onOwn  called when the example has become a picture of the user's
    */
-  constructor(model, tell, example) {
+  constructor(model, tell, example, onOwn) {
     this.model = model;
     this.example = example;
+    this.onOwn = onOwn;
     this.count = find("#forward-count");
     this.schedule = new Schedule(model.alpha_bar);
     this.chart = new Chart(find("#forward-timeline"), this.schedule);
@@ -25,7 +27,7 @@ export class Forward {
     this.formula = find("#forward-formula");
     this.canvases = ["T", "t", "previous", "0"].map((name) => find(`#forward-${name}`));
     // One eps for every t: then x_t and x_{t-1} differ by what the step does, not by chance.
-    this.eps = normals(model.image_shape.reduce((/** @type {number} */ a, /** @type {number} */ b) => a * b), SEED);
+    this.eps = normals(sizeOf(model.image_shape), SEED);
     const { T } = this.schedule;
     this.slider.max = String(T - 1);
     this.slider.value = String(T - this.schedule.half);
@@ -48,6 +50,8 @@ export class Forward {
       this.x_0 = await readPicture(file, this.model.image_shape).catch(() => {
         throw new Mendable("This file is not a picture that the browser can read.");
       });
+      this.example.own = this.x_0;
+      this.onOwn();
     } else {
       this.count.textContent = `The server is taking ${this.schedule.T} steps …`;
       try {

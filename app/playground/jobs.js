@@ -17,12 +17,6 @@ const SUFFIXES = { ZIP: "zip", NumPy: "npz" };
  *   done: number, rate: number | null, left_s: number | null, detail: string | null}} Status
  */
 
-/** Does this server keep jobs? @param {AbortSignal} signal */
-export async function haveJobs(signal) {
-  const { paths } = await (await ask("openapi.json", { signal })).json();
-  return Object.keys(paths).some((path) => path.startsWith("/jobs/"));
-}
-
 export class Jobs {
   /** @param {any} model @param {import("./request.js").Form} form */
   constructor(model, form) {

@@ -1,8 +1,9 @@
 // The page: loads what is served, then shows the view and the request that the address holds.
 
+import { offers } from "./api.js";
 import { copy, find, speak } from "./dom.js";
 import { Generate } from "./generate.js";
-import { Jobs, haveJobs } from "./jobs.js";
+import { Jobs } from "./jobs.js";
 import { keepKey } from "./key.js";
 import { chosenModel, offerModels, warning } from "./models.js";
 import { Form, fromQuery, toQuery } from "./request.js";
@@ -47,18 +48,18 @@ class Page {
    * Make the views of the model and show what the address says. What the user has changed meanwhile
    * stays.
    * @param {import("./models.js").Model} model
-   * @param {boolean} hasJobs
+   * @param {import("./api.js").Offers} offered
    */
-  meet(model, hasJobs) {
+  meet(model, offered) {
     this.model = model;
     this.form.offer(model);
     this.views = {
       generate: new Generate(model, this.form),
       watch: new Watch(model, this.form),
-      understand: new Understand(model, this.form),
+      understand: new Understand(model, this.form, offered),
       jobs: new Jobs(model, this.form),
     };
-    find("nav [data-view=jobs]").hidden = !hasJobs;
+    find("nav [data-view=jobs]").hidden = !offered.jobs;
     if (model.needs_key) keepKey();
     this.defaults = this.form.defaults();
     showModel(model);
@@ -170,10 +171,10 @@ class Page {
   }
 }
 
-/** @type {[any, boolean] | null} */
+/** @type {[any, import("./api.js").Offers] | null} */
 let served = null;
 const boot = new Task(find("#boot"), async (_, signal) => {
-  served = [await chosenModel(signal), await haveJobs(signal)];
+  served = [await chosenModel(signal), await offers(signal)];
 });
 const page = new Page(() => {
   if (!boot.running) begin(); // the user had given up, and asks again
@@ -182,5 +183,5 @@ new State(page).watch();
 begin();
 
 async function begin() {
-  if (await boot.start(null)) page.meet(.../** @type {[any, boolean]} */ (served));
+  if (await boot.start(null)) page.meet(.../** @type {[any, import("./api.js").Offers]} */ (served));
 }

@@ -80,6 +80,33 @@ export async function readPicture(blob, [C, H, W]) {
 }
 
 /**
+ * The base64 of an image's PNG, as requests have it.
+ * @param {Float32Array} x
+ * @param {number[]} shape
+ */
+export function toPng(x, shape) {
+  const canvas = document.createElement("canvas");
+  paint(canvas, x, shape);
+  return canvas.toDataURL("image/png").split(",")[1];
+}
+
+/** An image as its PNG has it, in 256 levels. @param {Float32Array} x */
+export function rounded(x) {
+  return x.map((value) => Math.round((Math.min(Math.max(value, -1), 1) + 1) * 127.5) / 127.5 - 1);
+}
+
+/** The pixels of a base64 PNG. @param {string} png @param {number[]} shape */
+export async function readPng(png, shape) {
+  const bytes = Uint8Array.from(atob(png), (character) => character.charCodeAt(0));
+  return readPicture(new Blob([bytes], { type: "image/png" }), shape);
+}
+
+/** @param {number[]} shape */
+export function sizeOf(shape) {
+  return shape.reduce((a, b) => a * b);
+}
+
+/**
  * Standard normal numbers, the same for the same seed: mulberry32 and Box-Muller. For pictures
  * that the browser draws; the server's noise is its own.
  * @param {number} count

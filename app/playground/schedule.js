@@ -10,6 +10,14 @@ export class Schedule {
     return this.table.length - 1;
   }
 
+  /** Some of t = T..1, evenly spaced: `count`, or all of fewer. @param {number} count */
+  some(count) {
+    const { T } = this;
+    const length = Math.min(count, T);
+    const times = Array.from({ length }, (_, k) => Math.round(T - (k * (T - 1)) / Math.max(1, length - 1)));
+    return [...new Set(times)];
+  }
+
   /** Where about half of the image's variance is left: noise and image can both be seen. */
   get half() {
     const times = this.table.map((_, t) => t).slice(1);
@@ -43,6 +51,16 @@ export class Schedule {
   }
 
   /**
+   * The coefficients of x_0 and of x_t in the mean of q(x_{t-1} | x_t, x_0) (eq. 7).
+   * @param {number} t  1..T
+   */
+  posterior(t) {
+    const [now, before] = [this.table[t], this.table[t - 1]];
+    const alpha = this.alpha(t);
+    return { ofImage: (Math.sqrt(before) * (1 - alpha)) / (1 - now), ofState: (Math.sqrt(alpha) * (1 - before)) / (1 - now) };
+  }
+
+  /**
    * sigma_t of Algorithm 2: from beta~_t (eq. 7) or beta_t; 0 at the last step.
    * @param {number} t  1..T
    * @param {string} variance
@@ -61,4 +79,9 @@ export function digits(value) {
   if (size >= 0.0005 || size === 0) return value.toFixed(3).replace("-", "−");
   const [mantissa, exponent] = value.toExponential(1).split("e-");
   return `${mantissa.replace("-", "−")}·10⁻${[...exponent].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(digit)]).join("")}`;
+}
+
+/** A number after a dot: a negative one in parentheses. @param {string} text */
+export function factor(text) {
+  return text.startsWith("−") ? `(${text})` : text;
 }

@@ -7,103 +7,38 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file, save_file
 
 from tests.app.server import REAL, Server
 from tests.conftest import ServerFor
 from tests.tiny import save_tiny
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("axe_playwright_python.sync_playwright")
 
-from playwright.sync_api import Browser, Page, Route, expect  # noqa: E402
+from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.browser import FLAGS, find_chromium  # noqa: E402
+from tests.app.playground.pages import (
+    DAMAGED,
+    KEY,
+    LIMITS,
+    PICTURE,
+    PIXELS,
+    accessible,
+    finished,
+    fits,
+    pictures,
+    refuse,
+    settle,
+)
 
-KEY = "a long key of the tests"
 VIEWS = ("generate", "watch", "understand")
-DAMAGED = 2  # a label
-LIMITS = ("--runtime=eager", "--max-queue-samples=12", "--max-frames=100")
 REQUEST = "?view=generate&labels=each&n=4&seed=42&sampler=ddim&steps=10"
 WATCH = "?view=watch&labels=1&seed=42&sampler=ddim&steps=10&frames=11"
-
-expect.set_options(timeout=30_000)
-
-
-@pytest.fixture(scope="module")  # Playwright's event loop must not outlive the module
-def browser() -> Iterator[Browser]:
-    with sync_api.sync_playwright() as playwright:
-        path = find_chromium(playwright)
-        if path is None:
-            pytest.skip("no Chromium found: `make test-browser` installs one and runs these tests")
-        chromium = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four labels, and one of them makes the network's output NaN."""
-    folder = save_tiny(tmp_path_factory.mktemp("page") / "tiny", num_classes=4, null_label=True)
-    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    tensors = load_file(weights)
-    tensors["class_embedding.weight"][DAMAGED] = 3e38
-    save_file(tensors, weights)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tiny(server_for: ServerFor, checkpoint: Path) -> Server:
-    return server_for(f"--checkpoint={checkpoint}", *LIMITS, engine=REAL)
-
-
-@pytest.fixture(scope="module")
-def keyed(server_for: ServerFor, tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """Needs a key, keeps 60 samples of its holder, and takes seconds for them."""
-    tiny = save_tiny(tmp_path_factory.mktemp("keyed") / "tiny", num_timesteps=1000)
-    server = server_for(f"--checkpoint={tiny}", "--max-client-samples=60", keys=KEY)
-    server.client.headers["Authorization"] = f"Bearer {KEY}"
-    return server
-
-
-@pytest.fixture
-def errors() -> list[str]:
-    """What the browser's console complains of; a test that expects some takes them away."""
-    return []
-
-
-@pytest.fixture
-def page(browser: Browser, errors: list[str]) -> Iterator[Page]:
-    """A fresh page that may reach this machine only."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    context.route(lambda url: not url.startswith("http://127.0.0.1"), refuse)
-    tab = context.new_page()
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
-    yield tab
-    context.close()
-    assert errors == []
-
-
-def refuse(route: Route) -> None:
-    route.abort()
-
-
-def pictures(page: Page) -> list[str]:
-    """The base64 of the finished tiles."""
-    expect(page.locator("#generate-downloads")).to_be_visible()
-    sources = page.locator("#tiles img").evaluate_all("images => images.map(image => image.src)")
-    return [source.removeprefix("data:image/png;base64,") for source in sources]
-
-
-def finished(page: Page) -> None:
-    expect(page.locator("#watch-strip img")).to_have_count(22)
 
 
 # Generate
@@ -428,14 +363,6 @@ def test_the_forward_process_ends_in_the_image(page: Page, tiny: Server) -> None
     assert previous != page.locator("#forward-t").evaluate(pixels)
 
 
-PIXELS = "canvas => [...canvas.getContext('2d').getImageData(0, 0, 8, 8).data]"
-PICTURE = """image => {
-  const canvas = Object.assign(document.createElement("canvas"), { width: 8, height: 8 });
-  canvas.getContext("2d").drawImage(image, 0, 0);
-  return [...canvas.getContext("2d").getImageData(0, 0, 8, 8).data];
-}"""
-
-
 def test_all_lessons_show_one_image_which_is_asked_for_once(page: Page, tiny: Server) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.headers.get("accept", "")))
@@ -717,20 +644,7 @@ def test_a_phone_need_not_scroll_sideways(browser: Browser, tiny: Server, view: 
         settle(page, view)
         for details in page.locator("#more, #code").all():
             details.locator("summary").click()
-        assert page.evaluate("document.documentElement.scrollWidth") == 360
-
-
-def settle(page: Page, view: str) -> None:
-    """Wait until everything of the view is there."""
-    if view == "generate":
-        pictures(page)
-    elif view == "watch":
-        finished(page)
-        expect(page.locator("#watch-timeline .play")).to_have_text("Play")
-    else:
-        for lesson in ("#forward", "#algorithm", "#compare"):
-            page.locator(lesson).scroll_into_view_if_needed()
-            expect(page.locator(f"{lesson}[aria-busy=false]")).to_be_visible()
+        fits(page, 360)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -746,8 +660,7 @@ def test_axe_finds_nothing(browser: Browser, tiny: Server, view: str, scheme: An
         for details in page.locator("#more, #code").all():
             details.locator("summary").click()
         page.locator("#state").click()
-        found = axe.Axe().run(page).response["violations"]
-        assert [(v["id"], [node["target"] for node in v["nodes"]]) for v in found] == []
+        accessible(page)
 
 
 def test_the_keyboard_alone_is_enough(page: Page, tiny: Server) -> None:
@@ -1026,9 +939,8 @@ def test_axe_finds_nothing_in_a_key_refused(browser: Browser, keyed: Server, sch
         page = context.new_page()
         page.goto(keyed.url + QUICK)
         expect(page.locator("#key-error")).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") == 360
-        found = axe.Axe().run(page).response["violations"]
-        assert [(v["id"], [node["target"] for node in v["nodes"]]) for v in found] == []
+        fits(page, 360)
+        accessible(page)
 
 
 # Jobs

@@ -1,0 +1,84 @@
+"""Answers in the form of endpoints that begin at a picture, for a server that lacks them: the noise
+is numpy's, and the network guesses that the picture is what it sees."""
+
+import base64
+import io
+import json
+import zipfile
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import Page, Route
+
+
+def offer(page: Page, alpha_bar: list[float]) -> None:
+    """Answer for the server where a request begins at a picture, and for /bound."""
+
+    def openapi(route: Route) -> None:
+        document = route.fetch().json()
+        document["paths"]["/bound"] = {}
+        for schema in document["components"]["schemas"].values():
+            if "sampler" in schema.get("properties", {}):
+                schema["properties"]["start"] = {}
+        route.fulfill(json=document)
+
+    def trajectory(route: Route) -> None:
+        body = route.request.post_data_json
+        if "start" not in body:
+            return route.continue_()
+        t = body["start"]["t"]
+        x_t, x0_hat = state(picture(body["start"]["image"]), alpha_bar[t], t)
+        arrays = {"t": np.array([t]), "x_t": x_t[None, None], "x0_hat": x0_hat[None, None]}
+        return route.fulfill(body=stored(arrays), content_type="application/x-npz")
+
+    def bound(route: Route) -> None:
+        body = route.request.post_data_json
+        x_0, T = picture(body["images"]), len(alpha_bar) - 1
+        times = np.linspace(1, T, body["terms"]).round().astype(int).tolist()
+        events = [("term", term(x_0, alpha_bar[t], t)) for t in times]
+        total = {"bits_per_dim": 1.5, "standard_error": 0.02, "L_T": 0.1, "L_0": 0.4}
+        events.append(("done", {"seed": body["seed"], "images": [total]}))
+        text = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
+        route.fulfill(body=text, content_type="text/event-stream")
+
+    page.route("**/openapi.json", openapi)
+    page.route("**/denoise-trajectory", trajectory)
+    page.route("**/bound", bound)
+
+
+def picture(png: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """A grey picture, (1,H,W) in [-1, 1]."""
+    image = Image.open(io.BytesIO(base64.b64decode(png))).convert("L")
+    return np.asarray(image, np.float32)[None] / 127.5 - 1
+
+
+def state(x_0: Any, alpha_bar: float, t: int) -> tuple[Any, Any]:
+    """x_t, and what the network makes of it."""
+    eps = np.random.default_rng(t).standard_normal(x_0.shape)
+    x_t = (alpha_bar**0.5 * x_0 + (1 - alpha_bar) ** 0.5 * eps).astype(np.float32)
+    return x_t, x_t.clip(-1, 1)
+
+
+def term(x_0: Any, alpha_bar: float, t: int) -> dict[str, Any]:
+    """A term of the bound."""
+    x_t, x0_hat = state(x_0, alpha_bar, t)
+    pngs = {"x_t": png(x_t), "x0_hat": png(x0_hat)}
+    return {"index": 0, "t": t, "bits_per_dim": 0.4 if t == 1 else 0.02, **pngs}
+
+
+def png(x: Any) -> str:
+    file = io.BytesIO()
+    Image.fromarray(((x[0].clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def stored(arrays: dict[str, Any]) -> bytes:
+    """An npz as the server writes it: stored, with sizes in each member's header."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.save(member, array)
+            archive.writestr(f"{name}.npy", member.getvalue())
+    return file.getvalue()
