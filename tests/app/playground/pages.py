@@ -41,9 +41,8 @@ def settle(page: Page, view: str) -> None:
         finished(page)
         expect(page.locator("#watch-timeline .play")).to_have_text("Play")
     else:
-        for lesson in LESSONS:
-            if not page.locator(lesson).is_visible():
-                continue
+        expect(page.locator("#forward")).to_be_visible()
+        for lesson in filter(page.is_visible, LESSONS):
             page.locator(lesson).scroll_into_view_if_needed()
             expect(page.locator(f"{lesson}[aria-busy=false]")).to_be_visible()
 

@@ -346,9 +346,9 @@ def test_a_pixel_is_chosen_by_arrow_keys(page: Page, tiny: Server) -> None:
     expect(page.locator("#algorithm-count")).to_contain_text("iterations")
     line = page.locator("#algorithm-lines li[data-line='4'] output")
     before = line.text_content() or ""
-    page.locator("canvas[data-part=x_t]").press("ArrowLeft")
+    page.locator("#algorithm-pictures [data-part=x_t]").press("ArrowLeft")
     expect(line).not_to_have_text(before)
-    page.locator("canvas[data-part=x_t]").press("ArrowRight")
+    page.locator("#algorithm-pictures [data-part=x_t]").press("ArrowRight")
     expect(line).to_have_text(before)
 
 
