@@ -41,6 +41,7 @@ class Job:
     guided: range = range(0)
     client: str = ""
     is_alone: bool = False  # shares its batches with no other job
+    spread: int = 1  # engines that its client has jobs on
     seed: int = 0
     guidance: float = 0.0
     network: Network[Any] = field(kw_only=True)
@@ -68,6 +69,7 @@ class Job:
             submit.guided_steps,
             submit.client,
             submit.is_alone,
+            submit.spread,
             submit.seed,
             submit.guidance,
             network=network,

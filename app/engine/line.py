@@ -12,8 +12,9 @@ from app.engine.network import Network
 
 
 class Account(NamedTuple):
-    """What a client has paid, in seconds of the machine. The client that has paid least is the
-    smallest; of equals, the one whose oldest job came first."""
+    """What a client has paid, in seconds of the machine; so many times as much as it is on engines.
+    The client that has paid least is the smallest; of equals, the one whose oldest job came
+    first."""
 
     paid: float
     order: int
@@ -42,12 +43,14 @@ class Accounts:
         self._paid = {**owing, **{client: self._paid.get(client, level) for client in clients}}
 
     def pay(self, batch: Batch, seconds: float) -> None:
-        """Have everybody pay for their rows. Where the first in line kept others out, these pay no
-        more than in a full batch, and the first in line pays the rest (rule 3)."""
+        """Have everybody pay for their rows, so many times as they are on engines. Where the first
+        in line kept others out, these pay no more than in a full batch, and the first in line pays
+        the rest (rule 3)."""
         price = batch.curve.seconds_per_row if batch.is_cut_short else seconds / batch.rows
         for chain in batch:
-            self._paid[chain.job.client] += chain.rows * price
-        self._paid[batch.chains[0].job.client] += seconds - batch.rows * price
+            self._paid[chain.job.client] += chain.rows * price * chain.job.spread
+        first = batch.chains[0].job
+        self._paid[first.client] += (seconds - batch.rows * price) * first.spread
 
 
 class Line:
@@ -85,7 +88,7 @@ class Line:
             account = heapq.heappop(heap)
             chain = _add_next(offers[account.client], batch)
             if chain is not None:
-                price = chain.rows * batch.curve.seconds_per_row
+                price = chain.rows * batch.curve.seconds_per_row * chain.job.spread
                 heapq.heappush(heap, account._replace(paid=account.paid + price))
 
     def _offers(self, batch: Batch) -> dict[str, deque[Iterator[Chain]]]:

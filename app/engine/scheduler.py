@@ -5,7 +5,8 @@ A chain is one image's reverse process. At every step the batch is filled anew, 
 
 1. Clients share the machine's time evenly. The next row goes to the client that has paid for the
    least, of those with something to run. Whoever comes, or comes back, starts level with the one
-   that has paid least so far: nobody saves up time by being away.
+   that has paid least so far: nobody saves up time by being away. A client that has jobs on
+   several engines pays so many times as much on each: all together they give it one share.
 2. Among one client's jobs the shortest goes first, by the time that each still needs alone on the
    machine; until sharing has made a job take PATIENCE times as long as alone (its slowdown). Such
    jobs go before all others, the highest response ratio first: 1 + delay / time still needed.

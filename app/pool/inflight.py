@@ -137,7 +137,12 @@ class InFlight:
 
     def charge(self, client: str) -> None:
         """Have another client pay for it from now on."""
+        samples = len(self.missing)
+        for counting in self._counted_in:
+            counting.leave(self.submit, samples)
         self.submit = dataclasses.replace(self.submit, client=client)
+        for counting in self._counted_in:
+            counting.join(self.submit, samples)
         if self.holder is not None:
             self.holder.charge(self)
 

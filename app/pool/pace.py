@@ -9,9 +9,10 @@ from app.wire.messages import ModelInfo, Submit
 
 def backlog_seconds(engine: Engine) -> float:
     """Seconds in which an engine does what it has, about, in full batches."""
-    known = engine.loads.known
-    rows = engine.tally.rows.items()
-    return sum(count * known[model].seconds_per_row for model, count in rows if model in known)
+    rows, known = engine.tally.rows, engine.loads.known
+    if not rows:
+        return 0.0
+    return sum([n * known[model].seconds_per_row for model, n in rows.items() if model in known])
 
 
 def seconds_together(rows: Mapping[str, int], engines: Sequence[Engine]) -> float:

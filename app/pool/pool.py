@@ -6,8 +6,8 @@ import functools
 import itertools
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, get_args
 
 from app.pool.engine import Engine
@@ -16,7 +16,7 @@ from app.pool.errors import ClientOverLimit, NotReady, Overloaded
 from app.pool.inflight import InFlight, Outcome
 from app.pool.models import Models
 from app.pool.pace import backlog_seconds, seconds_together
-from app.pool.sharing import share
+from app.pool.sharing import Share, share
 from app.pool.split import Split
 from app.pool.tally import Queue, Tally
 from app.pool.version import name_of
@@ -60,10 +60,12 @@ class EnginePool:
     """Admits jobs, and hands each to the engines that should be done with it soonest, of those that
     have its model. Engines may come and go; what one of them leaves undone, another does."""
 
-    def __init__(self, models: Models, limits: Limits) -> None:
-        """There is no engine yet; all that come are to have these `models`."""
+    def __init__(self, models: Models, limits: Limits, share: Share = share) -> None:
+        """There is no engine yet; all that come are to have these `models`. `share` says which
+        engines make a job."""
         self.models = models
         self.limits = limits
+        self._share = share
         self.is_draining = False
         self.engines: list[Engine] = []
         self._retired: list[Engine] = []  # which do what they have, and get no more
@@ -171,8 +173,12 @@ class EnginePool:
         self.check_room(submit, client)
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
         count = functools.partial(self._count, name_of(submit.model))
-        shares = share(submit, self._serving(submit.model))
-        parts = [InFlight(part, deadline, None, count, len(shares)) for _, part in shares]
+        shares = self._share(submit, self._serving(submit.model))
+        spread = self._spread(submit.client, [engine for engine, _ in shares])
+        parts = [
+            InFlight(replace(part, spread=spread), deadline, None, count, len(shares))
+            for _, part in shares
+        ]
         whole: Whole = parts[0] if len(parts) == 1 else Split(submit.id, parts)
         for (engine, _), part in zip(shares, parts, strict=True):
             part.count_in(self._queue.everybody)
@@ -248,6 +254,13 @@ class EnginePool:
 
     def _serving(self, model: str) -> list[Engine]:
         return [engine for engine in self.engines if engine.serves(model)]
+
+    def _spread(self, client: str, new: Sequence[Engine]) -> int:
+        """Engines that have jobs of a client, with those that get one now."""
+        if client not in self._queue.everybody.clients:  # as most, with many engines
+            return len(new)
+        others = sum(client in engine.tally.clients for engine in self._all() if engine not in new)
+        return len(new) + others
 
     def _all(self) -> list[Engine]:
         return [*self.engines, *self._retired]

@@ -2,11 +2,16 @@
 
 import dataclasses
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from app.pool.engine import Engine
 from app.pool.pace import backlog_seconds, full_batch, seconds_alone
 from app.wire.messages import Submit
+
+Share = Callable[[Submit, Sequence[Engine]], list[tuple[Engine, Submit]]]
+"""Says which engines make a job, of those that have its model, and which part each."""
+CANDIDATES = 16
+"""Engines that are looked at closely, at least, where there are so many."""
 
 
 def share(submit: Submit, engines: Sequence[Engine]) -> list[tuple[Engine, Submit]]:
@@ -17,6 +22,7 @@ def share(submit: Submit, engines: Sequence[Engine]) -> list[tuple[Engine, Submi
     is, and no engine runs emptier because of the others. `engines` are those that have the model.
     """
     n = len(submit.indices)
+    engines = _candidates(submit, engines)
     waits = [backlog_seconds(engine) for engine in engines]
     counts = [0] * len(engines)
 
@@ -37,6 +43,21 @@ def share(submit: Submit, engines: Sequence[Engine]) -> list[tuple[Engine, Submi
         left -= batch
         heapq.heapreplace(queue, (done(place, left), place))
     return _parts(submit, engines, counts)
+
+
+def _candidates(submit: Submit, engines: Sequence[Engine]) -> Sequence[Engine]:
+    """The engines that are worth a closer look, in their order: those that should be done with the
+    whole job soonest, in full batches. A closer look takes long where there are a thousand."""
+    most = max(CANDIDATES, len(submit.indices))
+    if len(engines) <= most:
+        return engines
+    rows, model = submit.cost, submit.model
+    done = [
+        backlog_seconds(engine) + rows * engine.loads.known[model].seconds_per_row
+        for engine in engines
+    ]
+    places = heapq.nsmallest(most, range(len(engines)), key=done.__getitem__)
+    return [engines[place] for place in sorted(places)]
 
 
 def _next_batch(engine: Engine, submit: Submit, left: int) -> int:

@@ -24,16 +24,16 @@ class Counting(Protocol):
 @dataclass(eq=False)
 class Tally:
     """What is left to do of some jobs: samples, denoising steps at most, and network rows at most
-    by the key of their model."""
+    by the key of their model. Also their number, for each client that pays for them."""
 
-    jobs: int = 0
     samples: int = 0
     steps: int = 0
     rows: Counter[str] = field(default_factory=Counter)
+    clients: Counter[str] = field(default_factory=Counter)
 
     def join(self, submit: Submit, samples: int) -> None:
         """As `Counting` says."""
-        self.jobs += 1
+        self.clients[submit.client] += 1
         self._add(submit, samples)
 
     def finish(self, submit: Submit, samples: int) -> None:
@@ -42,7 +42,9 @@ class Tally:
 
     def leave(self, submit: Submit, samples: int) -> None:
         """As `Counting` says."""
-        self.jobs -= 1
+        self.clients[submit.client] -= 1
+        if not self.clients[submit.client]:
+            del self.clients[submit.client]
         self._add(submit, -samples)
 
     def _add(self, submit: Submit, samples: int) -> None:
@@ -72,7 +74,7 @@ class Share:
         """As `Counting` says."""
         own = self._clients[self.client]
         own.leave(submit, samples)
-        if not own.jobs:
+        if not own.clients:
             del self._clients[self.client]
 
 

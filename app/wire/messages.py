@@ -56,8 +56,9 @@ class Submit:
     timesteps as `Spacing` has them; None: `steps` at even distances. `guided` is the first position
     whose step is guided, and the first after it whose is not; None: all steps are. `shown` are the
     positions 0..steps of the chain whose states are sent as frames (`steps`: the result, which
-    comes as `Finished`). The engine's time is shared evenly between clients. A job that `is_alone`
-    shares no batch with others. `waited` are the seconds that it has lost to engines that died.
+    comes as `Finished`). The engine's time is shared evenly between clients; one that has jobs on
+    `spread` engines gets so much less of each. A job that `is_alone` shares no batch with others.
+    `waited` are the seconds that it has lost to engines that died.
     `request_id` is its name in log lines.
     """
 
@@ -78,6 +79,7 @@ class Submit:
     request_id: str = ""
     kept: tuple[int, ...] | None = None
     guided: tuple[int, int] | None = None
+    spread: int = 1
 
     @property
     def guided_steps(self) -> range:

@@ -156,6 +156,19 @@ def test_rows_are_shared_evenly_between_clients_however_many_jobs_each_has() -> 
     assert rows == {"many": 120, "one": 120}
 
 
+def test_a_client_on_several_engines_gets_one_share_of_all_of_them_together() -> None:
+    scheduler = OneNetwork(flat(4))
+    elsewhere = job("elsewhere", chains=8, steps=1000, client="x")
+    elsewhere.spread = 3
+    here = job("here", chains=8, steps=1000, client="y")
+    scheduler.add(elsewhere)
+    scheduler.add(here)
+    for _ in range(400):
+        run_step(scheduler)
+    assert here.rows_left == pytest.approx(8000 - 1200, abs=8)
+    assert elsewhere.rows_left == pytest.approx(8000 - 400, abs=8)
+
+
 def test_what_a_client_leaves_goes_to_the_others_and_cannot_be_claimed_later() -> None:
     scheduler = OneNetwork(flat(4))
     scheduler.add(job("a", chains=20, steps=50, client="a"))

@@ -166,6 +166,18 @@ def test_the_engine_with_the_fewest_network_rows_to_do_gets_the_job() -> None:
     assert list(second.inflight) == ["b", "c"]
 
 
+def test_engines_are_told_on_how_many_of_them_a_client_has_jobs() -> None:
+    pool = ready(num_engines=3)
+    for job_id, client in (("a", "x"), ("b", "x"), ("c", "y"), ("d", "x")):
+        pool.submit(asked(job_id, steps=10, client=client))
+    told = [message for engine in engines(pool) for message in engine.told]
+    spread = {message.id: message.spread for message in told if isinstance(message, Submit)}
+    assert spread == {"a": 1, "b": 2, "c": 1, "d": 2}, "d is where a is"
+    pool.submit(asked("e", n=24, steps=10, client="z"))
+    parts = [inflight.submit for engine in pool.engines for inflight in engine.inflight.values()]
+    assert [part.spread for part in parts if part.client == "z"] == [3, 3, 3]
+
+
 def test_what_an_engine_has_finished_no_longer_counts() -> None:
     pool = ready(num_engines=2)
     first, second = pool.engines

@@ -76,6 +76,17 @@ def test_a_fast_engine_that_has_much_to_do_is_done_before_a_slow_one_that_is_idl
     assert shares(asked(8), idle(), idle(GPU, rows=10_000)) == [8, 0]
 
 
+def test_of_a_thousand_engines_the_one_that_is_done_soonest_is_found() -> None:
+    engines = [idle(rows=10) for _ in range(1000)]
+    engines[700], engines[800] = idle(), idle(GPU, rows=10_000)
+    (chosen,) = [engine for engine, _ in share(asked(2), engines)]
+    assert chosen is engines[700]
+    (chosen,) = [engine for engine, _ in share(asked(8, steps=100), engines)]
+    assert chosen is engines[800]
+    parts = share(asked(400), engines[:800])
+    assert {len(part.indices) for _, part in parts} == {8} and len(parts) == 50
+
+
 def test_full_batches_are_spread_so_that_all_are_done_at_the_same_time() -> None:
     assert shares(asked(64), idle(), idle()) == [32, 32]
     assert shares(asked(64), idle(rows=160), idle()) == [24, 40]

@@ -90,7 +90,7 @@ def test_a_job_that_ends_with_its_engine_is_counted_no_more() -> None:
     for _ in range(3):
         jobs.outlive({"guilty": Place("guilty", 0, 5)}, was_killed=False)
     assert list(jobs.inflight) == ["other"]
-    assert queue.everybody.jobs == jobs.tally.jobs == 1
+    assert queue.everybody.clients == jobs.tally.clients == {"x": 1}
     assert queue.everybody.samples == jobs.tally.samples == 2
 
 
@@ -106,10 +106,21 @@ def test_a_job_that_several_wait_for_is_each_ones_and_everybodys_once() -> None:
     inflight.hang_up("x")
     assert (queue.everybody.samples, queue.of("x").samples, queue.num_clients) == (2, 2, 2)
     jobs.accept(Done("job", 0.0, 0.0))
-    assert queue.num_clients == queue.everybody.jobs == 0
+    assert queue.num_clients == len(queue.everybody.clients) == 0
     inflight.hang_up("x")
     inflight.hang_up("y")
     assert queue.num_clients == 0
+
+
+def test_who_pays_for_a_job_is_whose_it_is() -> None:
+    jobs, queue = EngineJobs(set(), lambda _: None, lambda: None), Queue()
+    inflight = started("job", 3, "a", "x", jobs)
+    count(inflight, queue)
+    jobs.submit(inflight)
+    inflight.charge("y")
+    assert queue.everybody.clients == jobs.tally.clients == {"y": 1}
+    jobs.accept(Done("job", 0.0, 0.0))
+    assert not queue.everybody.clients and not jobs.tally.clients
 
 
 def test_a_job_that_goes_elsewhere_takes_only_what_is_left_of_it() -> None:
