@@ -62,6 +62,8 @@ def _hints(cls: Any) -> dict[str, Any]:
 
 
 def _convert(name: str, hint: Any, value: Any) -> Any:
+    if isinstance(value, dict):  # of a dataclass that may be left out
+        hint = next(filter(dataclasses.is_dataclass, typing.get_args(hint)), hint)
     try:
         if isinstance(value, str) and hasattr(hint, "from_text"):
             return hint.from_text(value)

@@ -66,7 +66,13 @@ MAY_IMPORT: dict[str, set[str]] = {
 a line higher up of the same tree."""
 
 LIGHT_MODULES = {
-    "app/wire/messages.py": {"diffusion.config", "diffusion.fields", "diffusion.spacing"},
+    "app/wire/messages.py": {
+        "app.wire.starts",
+        "diffusion.config",
+        "diffusion.fields",
+        "diffusion.spacing",
+    },  # fmt: skip
+    "app/wire/starts.py": set(),
     "app/settings/__init__.py": {
         "app.environment",
         "app.settings.models",

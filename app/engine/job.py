@@ -1,7 +1,7 @@
 """What the engine knows of a job, in one record, and of each image in the making, its chain."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -9,6 +9,7 @@ from app.engine.network import Network
 from app.wire.messages import Submit
 
 if TYPE_CHECKING:  # the scheduler, which imports this, is tested without torch
+    from app.engine.beginning import Beginning
     from diffusion.sampler_table import SamplerTable
 
 
@@ -23,11 +24,23 @@ class Chain:
     position: int = 0
     launched: int = 0
     is_running: bool = False  # in a batch that must be done before it may join another
+    place: int = 0  # among the samples that the job came with
 
     @property
     def rows(self) -> int:
         """Network rows that the next step to begin takes."""
         return self.job.rows_at(self.launched)
+
+    @property
+    def is_masked(self) -> bool:
+        """Is a part of its image known?"""
+        return self.job.begins is not None and self.job.begins.mask is not None
+
+    @property
+    def noise_index(self) -> int:
+        """The index by which its noise is drawn."""
+        begins = self.job.begins
+        return 0 if begins is not None and begins.shares_noise else self.index
 
 
 @dataclass(eq=False, slots=True)
@@ -38,7 +51,7 @@ class Job:
 
     id: str
     num_steps: int
-    guided: range = range(0)
+    guided: Collection[int] = range(0)
     client: str = ""
     is_alone: bool = False  # shares its batches with no other job
     spread: int = 1  # engines that its client has jobs on
@@ -46,6 +59,7 @@ class Job:
     guidance: float = 0.0
     network: Network[Any] = field(kw_only=True)
     table: "SamplerTable" = field(kw_only=True)
+    begins: "Beginning | None" = None  # None: at noise
     shown: frozenset[int] = frozenset()  # the positions that are sent as frames
     request_id: str = ""
     submitted: float = 0.0
@@ -57,6 +71,15 @@ class Job:
     running: int = 0  # chains that are running
     alone_seconds: float = 0.0  # what all of it takes alone on the machine, set when admitted
     row_seconds: float = 0.0  # what one of its rows takes, were it alone
+    changes: tuple[int, ...] = ()  # the positions from which steps take more rows, or fewer
+
+    def __post_init__(self) -> None:
+        if isinstance(self.guided, range):
+            self.changes = self.guided.start, self.guided.stop, sys.maxsize
+        else:
+            steps = range(1, self.num_steps)
+            turns = [k for k in steps if (k in self.guided) != (k - 1 in self.guided)]
+            self.changes = *turns, sys.maxsize
 
     @classmethod
     def of(cls, submit: Submit, network: Network[Any], now: float) -> Self:
@@ -74,6 +97,7 @@ class Job:
             submit.guidance,
             network=network,
             table=table,
+            begins=network.begins(submit, table),
             shown=frozenset(submit.shown),
             request_id=submit.request_id,
             submitted=now,
@@ -85,7 +109,8 @@ class Job:
     def add_chains(self, indices: Sequence[int], labels: Sequence[int] | None) -> None:
         """Give it a chain for each index."""
         for i, index in enumerate(indices):
-            self.chains.append(Chain(self, index, None if labels is None else labels[i]))
+            label = None if labels is None else labels[i]
+            self.chains.append(Chain(self, index, label, place=i))
         self.rows_left += len(indices) * (self.num_steps + len(self.guided))
 
     @property
@@ -100,8 +125,7 @@ class Job:
 
     def rows_alike(self, position: int) -> int:
         """How many steps from a position on take as many rows, the end of the chain aside."""
-        changes = (self.guided.start, self.guided.stop, sys.maxsize)
-        return min(change for change in changes if change > position) - position
+        return min(change for change in self.changes if change > position) - position
 
     @property
     def rows_vary(self) -> bool:

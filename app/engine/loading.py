@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from app.engine.beginning import beginnings
 from app.engine.board import Board
 from app.engine.measured import Measurements, Warm, machine_digest, warm_up
 from app.engine.network import Network
@@ -89,7 +90,8 @@ def load(
     warm = warm_up(process, model, runtime, board_of, kept, tell, machine)
     parameters = sum(p.numel() for p in model.parameters())
     info = describe(asked.name, checkpoint, process, opened, warm, parameters, options.threads)
-    return Ready(Network(asked.model, warm.board, warm.curve, sampler_tables(process)), info)
+    tables, begins = sampler_tables(process), beginnings(process, form.shape)
+    return Ready(Network(asked.model, warm.board, warm.curve, tables, begins), info)
 
 
 def check(checkpoint: Checkpoint, sha256: str | None) -> None:

@@ -8,24 +8,36 @@ from app.engine.latency_curve import LatencyCurve
 from app.wire.messages import Submit
 
 if TYPE_CHECKING:  # the scheduler, which reads this, is tested without torch
+    from app.engine.beginning import Begins
     from app.engine.board import Board
     from diffusion.sampler_table import SamplerTable
 
 B = TypeVar("B", bound="Board[Any]")
 
 
+def at_noise(_submit: Submit, _table: "SamplerTable") -> None:
+    """Have all chains begin at noise."""
+
+
 class Network(Generic[B]):
     """A network under the key that its jobs name. Its jobs share batches with each other alone."""
 
     def __init__(
-        self, key: str, board: B, curve: LatencyCurve, table: Callable[[Submit], "SamplerTable"]
+        self,
+        key: str,
+        board: B,
+        curve: LatencyCurve,
+        table: Callable[[Submit], "SamplerTable"],
+        begins: "Begins" = at_noise,
     ) -> None:
         """`curve` has the board's batch sizes, of batches that have the whole machine. `table` is
-        the sampler's that a job asks for; it raises ValueError where there is none."""
+        the sampler's that a job asks for; it raises ValueError where there is none. `begins` says
+        where the job's chains begin."""
         self.key = key
         self.board = board
         self.curve = curve
         self.table = table
+        self.begins = begins
 
     def __repr__(self) -> str:
         return f"<Network {self.key}>"

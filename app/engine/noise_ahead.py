@@ -18,11 +18,18 @@ so that making several steps' at once saves no time."""
 
 
 class Draw(NamedTuple):
-    """Names a chain's noise: draw 0 is its x_T, draw k + 1 its z at position k, as in
-    `diffusion.reverse.sample`."""
+    """Names a chain's noise: draw 0 is its x_T, draw k + 1 its z at position k, and noise.KNOWN + k
+    + 1 the noise of what is known of its image, as in `diffusion.reverse.sample`."""
 
     chain: Chain
     number: int
+
+    @property
+    def last(self) -> int:
+        """The number of the last draw of this kind that the chain needs."""
+        job = self.chain.job
+        is_known = self.number > noise.KNOWN
+        return noise.KNOWN + job.num_steps if is_known else job.table.last_draw
 
 
 class NoiseAhead:
@@ -55,9 +62,11 @@ class NoiseAhead:
             (draw, number)
             for draw in wanted
             for number in range(draw.number, draw.number + max(1, min(ahead, AHEAD)))
-            if number <= draw.chain.job.table.last_draw and number not in self._made[draw.chain]
+            if number <= draw.last and number not in self._made[draw.chain]
         ]
-        columns = [(draw.chain.job.seed, draw.chain.index, number) for draw, number in missing]
+        columns = [
+            (draw.chain.job.seed, draw.chain.noise_index, number) for draw, number in missing
+        ]
         seeds, indices, numbers = torch.tensor(columns, device=self.device).unbind(dim=1)
         rows = noise.normal(seeds, indices, numbers, self.shape)
         for (draw, number), row in zip(missing, rows, strict=True):

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,20 +12,15 @@ from app.engine.board import Call, Made
 from app.engine.chain_step import BatchStep, ChainStep, what_leaves
 from app.engine.job import Chain
 from app.engine.noise_ahead import Draw, NoiseAhead
+from app.engine.roster import Guided, Roster
 from app.engine.runtime import Runtime
 from app.engine.steps_ahead import StepsAhead
+from diffusion import noise
 from diffusion.guidance import combine_guided
-from diffusion.reverse import remember, step
+from diffusion.reverse import Known, remember, step, with_known
 
 Inputs = tuple[Tensor, Tensor, Tensor | None]
 """x_t, t and label, a network row each."""
-
-
-class Guided(NamedTuple):
-    """The chains of a batch that have a second network row: their places in it, and their w."""
-
-    places: Tensor  # (G,) int64
-    w: Tensor  # (G,) float64
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -42,18 +36,10 @@ class NetworkCall(Call):
     depth: int  # how many steps back any chain looks
     remembers_mix: bool  # whether any chain remembers another thing than x_0_hat
     guided: Guided | None
+    clip: float | Tensor | None
+    known: Known | None  # None where nothing is known of any chain's image
+    w: Tensor | None  # the noise of what is known
     out: Tensor | None = None
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Roster:
-    """What stays the same from step to step while a batch has the same chains, and the same ones of
-    them are guided."""
-
-    chains: Sequence[Chain]
-    label: Tensor | None  # of each network row
-    guided: Guided | None
-    ahead: StepsAhead
 
 
 class Runner:
@@ -119,6 +105,7 @@ class Runner:
         ahead = roster.ahead
         begins = any(chain.position == 0 for chain in batch)
         x_T, z = self._draw(batch) if begins or ahead.is_noisy[k] else ({}, None)
+        w = None if roster.known is None else self._draw_known(batch)
         x_t, history = self._gather(batch, x_T, ahead.depth)
         inputs = self._inputs(roster, x_t, ahead.t[k])
         rows = inputs[0].shape[0]  # len() of a tensor is Python's, and slow
@@ -133,6 +120,9 @@ class Runner:
             depth=ahead.depth,
             remembers_mix=ahead.remembers_mix,
             guided=roster.guided,
+            clip=roster.clip,
+            known=roster.known,
+            w=w,
         )  # fmt: skip
 
     def run(self, call: NetworkCall) -> None:
@@ -154,8 +144,10 @@ class Runner:
             call.history,
             call.z,
             call.table_rows,
-            self.clip,
+            call.clip,
         )
+        if call.known is not None and call.w is not None:
+            x_prev = with_known(x_prev, call.known, call.w, call.table_rows)
         is_finite = [True] * len(call.batch)
         if not isfinite(x_prev.sum().item()):
             low, high = (ends.tolist() for ends in x_prev.flatten(1).aminmax(dim=1))
@@ -187,7 +179,7 @@ class Runner:
         steps = min(chain.job.rows_alike(chain.position) for chain in chains)
         tables = [chain.job.table for chain in chains]
         ahead = StepsAhead.of(tables, positions, self.runtime.device, steps)
-        roster = Roster(list(chains), *self._labels(chains), ahead)
+        roster = Roster.of(chains, ahead, self.shape, self.clip, self.null_label)
         self._rosters[lane] = roster
         return roster, 0
 
@@ -197,18 +189,6 @@ class Runner:
         for chain in chains:
             if chain in self._states:
                 self._states[chain] = self._states[chain].copy()
-
-    def _labels(self, chains: Sequence[Chain]) -> tuple[Tensor | None, Guided | None]:
-        """The label of each network row, and the chains that have a second row."""
-        labels = [chain.label for chain in chains]
-        if labels[0] is None:
-            return None, None
-        places = [i for i, chain in enumerate(chains) if chain.job.rows_at(chain.position) > 1]
-        if self.null_label is None or not places:
-            return self._tensor(labels), None
-        w = self._tensor([chains[i].job.guidance for i in places], torch.float64)
-        guided = Guided(self._tensor(places), w)
-        return self._tensor(labels + [self.null_label] * len(places)), guided
 
     def _inputs(self, roster: Roster, x_t: Tensor, t: Tensor) -> Inputs:
         """A network row for each chain, and a second one, without the label, for guided ones."""
@@ -243,23 +223,35 @@ class Runner:
         return (m, *call.history)[: call.depth]
 
     def _draw(self, batch: Batch) -> tuple[dict[int, Tensor], Tensor | None]:
-        """x_T of the chains that begin, by place in the batch; and z (B,C,H,W), 0 for chains whose
-        step adds no noise, or None where no chain's does."""
-        begin, noisy = {}, {}
+        """The first state of the chains that begin, by place in the batch: x_T, unless they begin
+        elsewhere; and z (B,C,H,W), 0 for chains whose step adds no noise, or None where no chain's
+        does."""
+        begin, noisy, elsewhere = {}, {}, {}
         for i, chain in enumerate(batch):
-            if chain.position == 0:
+            if chain.position == 0 and chain.job.begins is None:
                 begin[i] = Draw(chain, 0)
+            elif chain.position == 0 and chain.job.begins is not None:
+                state = chain.job.begins.state(chain.place, chain.noise_index)
+                elsewhere[i] = state.to(self.runtime.device)
             if chain.job.table.is_noisy[chain.position]:
                 noisy[i] = Draw(chain, chain.position + 1)
-        x_T = dict(zip(begin, self._noise.take(list(begin.values())), strict=True))
+        x_T = dict(zip(begin, self._noise.take(list(begin.values())), strict=True)) | elsewhere
         if not noisy:
             return x_T, None
         z = dict(zip(noisy, self._noise.take(list(noisy.values())), strict=True))
         zero = torch.zeros(self.shape, device=self.runtime.device)
         return x_T, torch.stack([z.get(i, zero) for i in range(len(batch))])
 
-    def _tensor(self, numbers: Sequence[object], dtype: torch.dtype | None = None) -> Tensor:
-        return torch.tensor(numbers, dtype=dtype, device=self.runtime.device)
+    def _draw_known(self, batch: Batch) -> Tensor:
+        """w (B,C,H,W), the noise of what is known of the chains' images; 0 where nothing is."""
+        draws = {
+            i: Draw(chain, noise.KNOWN + chain.position + 1)
+            for i, chain in enumerate(batch)
+            if chain.is_masked
+        }
+        w = dict(zip(draws, self._noise.take(list(draws.values())), strict=True))
+        zero = torch.zeros(self.shape, device=self.runtime.device)
+        return torch.stack([w.get(i, zero) for i in range(len(batch))])
 
     def _size(self, rows: int, lane: int | None) -> int:
         """The smallest batch size that holds so many rows; on a lane, its share of one."""

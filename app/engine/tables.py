@@ -5,13 +5,15 @@ from functools import lru_cache
 
 from app.wire.messages import Submit
 from diffusion.config import Variance
+from diffusion.inversion import inversion
 from diffusion.process import Process
+from diffusion.repaint import repaint
 from diffusion.sampler_table import SamplerTable
 from diffusion.samplers import make_table
 from diffusion.spacing import SamplerName, Spacing
 
-MAX_TABLES = 256
-"""Tables that are kept."""
+MAX_TABLES, MAX_LONG_TABLES = 256, 16
+"""Tables that are kept; and of those of RePaint, which may be twenty times as long."""
 
 
 def sampler_tables(process: Process) -> Callable[[Submit], SamplerTable]:
@@ -24,8 +26,29 @@ def sampler_tables(process: Process) -> Callable[[Submit], SamplerTable]:
     ) -> SamplerTable:
         return make_table(process, sampler, steps, eta=eta, variance=variance)
 
+    @lru_cache(MAX_LONG_TABLES)
+    def repainted(
+        sampler: SamplerName,
+        steps: int | Spacing,
+        eta: float,
+        variance: Variance,
+        resamplings: int,
+        jump: int,
+    ) -> SamplerTable:
+        return repaint(made(sampler, steps, eta, variance), process, resamplings, jump)
+
+    @lru_cache(MAX_TABLES)
+    def encoding(kept: Spacing) -> SamplerTable:
+        return inversion(process, kept)
+
     def table(submit: Submit) -> SamplerTable:
         steps = submit.steps if submit.kept is None else Spacing(submit.kept)
-        return made(submit.sampler, steps, submit.eta, submit.variance)
+        if submit.is_encoding:
+            T = process.num_timesteps
+            return encoding(Spacing.even(T, steps) if isinstance(steps, int) else steps)
+        asked, start = (submit.sampler, steps, submit.eta, submit.variance), submit.start
+        if start is None or start.mask is None or start.resamplings == 1:
+            return made(*asked)
+        return repainted(*asked, start.resamplings, start.jump)
 
     return table

@@ -6,12 +6,14 @@ name. Arrays travel as raw bytes, little-endian float32. Nothing is pickled.
 
 import dataclasses
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import msgpack
 
+from app.wire.starts import Start
 from diffusion.config import Precision, Variance
 from diffusion.fields import from_dict
 from diffusion.spacing import SamplerName
@@ -53,13 +55,15 @@ class Submit:
     """A job: samples `indices` of `seed`, all by one sampler, of the model with the key `model`.
 
     `labels` has one entry for each index; None where the model is unconditional. `kept` are the
-    timesteps as `Spacing` has them; None: `steps` at even distances. `guided` is the first position
-    whose step is guided, and the first after it whose is not; None: all steps are. `shown` are the
-    positions 0..steps of the chain whose states are sent as frames (`steps`: the result, which
-    comes as `Finished`). The engine's time is shared evenly between clients; one that has jobs on
-    `spread` engines gets so much less of each. A job that `is_alone` shares no batch with others.
-    `waited` are the seconds that it has lost to engines that died.
-    `request_id` is its name in log lines.
+    timesteps as `Spacing` has them; None: `steps` at even distances. Chains begin at `start`; None:
+    at noise. `steps` counts all that a chain takes, also where it goes back up. A job that
+    `is_encoding` takes the start's pictures, as they are, up along DDIM's steps. `guided` are the
+    first position whose step is guided, the first after it whose is not, and so on; None: all steps
+    are. `shown` are the positions 0..steps of the chain whose states are sent as frames (`steps`:
+    the result, which comes as `Finished`). The engine's time is shared evenly between clients; one
+    that has jobs on `spread` engines gets so much less of each. A job that `is_alone` shares no
+    batch with others. `waited` are the seconds that it has lost to engines that died. `request_id`
+    is its name in log lines.
     """
 
     id: str
@@ -78,15 +82,20 @@ class Submit:
     waited: float = 0.0
     request_id: str = ""
     kept: tuple[int, ...] | None = None
-    guided: tuple[int, int] | None = None
+    guided: tuple[int, ...] | None = None
     spread: int = 1
+    start: Start | None = None
+    is_encoding: bool = False
 
     @property
-    def guided_steps(self) -> range:
+    def guided_steps(self) -> Collection[int]:
         """The positions of the steps that are guided: each asks the network twice."""
         if not self.guidance:
             return range(0)
-        return range(self.steps) if self.guided is None else range(*self.guided)
+        if self.guided is None:
+            return range(self.steps)
+        stretches = [range(*self.guided[i : i + 2]) for i in range(0, len(self.guided), 2)]
+        return stretches[0] if len(stretches) == 1 else frozenset(chain.from_iterable(stretches))
 
     @property
     def chain_rows(self) -> int:
@@ -100,11 +109,12 @@ class Submit:
 
     def only(self, places: Sequence[int]) -> "Submit":
         """The job with some of its samples alone: those at these places of `indices`."""
-        labels = self.labels
+        labels, start = self.labels, self.start
         return dataclasses.replace(
             self,
             indices=tuple(self.indices[place] for place in places),
             labels=None if labels is None else tuple(labels[place] for place in places),
+            start=None if start is None else start.only(places),
         )
 
 
@@ -313,6 +323,8 @@ def encode(message: Message) -> bytes:
     fields = {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
     if isinstance(message, Loaded):
         fields["info"] = dataclasses.asdict(message.info)
+    if isinstance(message, Submit) and message.start is not None:
+        fields["start"] = dataclasses.asdict(message.start)
     body: bytes = msgpack.packb({**fields, "kind": type(message).__name__})
     return HEADER.pack(len(body)) + body
 

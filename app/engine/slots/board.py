@@ -36,6 +36,7 @@ class SlotCall(Call):
     mark: Mark  # behind it
     host: "Host"  # what it leaves there, once it is done
     starts: Sequence[int]  # each chain's position before it
+    sent: Sequence[Tensor]  # what else is copied from the host's memory before it
     leaving: Sequence[Leaving]  # by place
 
 
@@ -84,7 +85,7 @@ class SlotBoard:
         self.model, self.form, self.kernels, self.queue = model, form, kernels, queue
         self.batch_sizes = batch_sizes
         self.depth, self.max_steps = depth, min(max_steps, MAX_STEPS)
-        self._plans = Plans(num_slots)
+        self._plans = Plans(num_slots, 2 * self.max_rows, kernels.clip)
         self._begun = 0  # batches
         # Of one step no more than one state a row leaves
         D, places = math.prod(form.shape), min(LEAVING, self.max_steps) * self.max_rows
@@ -134,6 +135,7 @@ class SlotBoard:
         slots = self._plans.slots(batch.chains)
         starts = self._plans.known[slots, Known.POSITION].tolist()
         self._tell(batch, slots, starts, host.told)
+        sent = self._send_beginnings(batch, slots, starts)
         leaving = self._give_places(batch, starts, host.told)
         self._start(recorded, host, batch.steps, len(leaving))
         self._begun += 1
@@ -147,6 +149,7 @@ class SlotBoard:
             mark=self.queue.mark(),
             host=host,
             starts=starts,
+            sent=sent,
             leaving=leaving,
         )
 
@@ -193,10 +196,36 @@ class SlotBoard:
         rows[Row.DRAW] = known[of_chain, Known.POSITION]
         rows[Row.LEFT] = 0
         rows[Row.LEFT, :B] = known[:, Known.STEPS] - known[:, Known.POSITION]
+        rows[Row.FRESH] = known[of_chain, Known.FRESH]
+        rows[Row.KNOWN] = known[of_chain, Known.PICTURE]
         k = batch.steps
         steps = self._plans.steps(slots, k)[:, of_chain]
         told.t.numpy()[:k] = self._plans.t[steps]
         told.plan.numpy()[:k] = self._plans.coefficients[steps]
+
+    def _send_beginnings(
+        self, batch: Batch, slots: Ints, starts: Sequence[int]
+    ) -> Sequence[Tensor]:
+        """Put copies into the queue of the first states of chains that do not begin at noise, and
+        of what is known of their images. Returns the host's memory of these."""
+        sent: list[Tensor] = []
+
+        def send(target: Tensor, source: Tensor) -> None:
+            sent.append(self.queue.on_host(target))
+            sent[-1].copy_(source.flatten())
+            self.queue.copy(target, sent[-1])
+
+        for chain, slot, start in zip(batch, slots.tolist(), starts, strict=True):
+            begins = chain.job.begins
+            if start or begins is None:
+                continue
+            send(self._states.x[slot], begins.state(chain.place, chain.noise_index))
+            known = begins.known(chain.place)
+            if known is not None:
+                x_0, mask = self._states.known[self._plans.known[slot, Known.PICTURE]]
+                send(x_0, known.x_0)
+                send(mask, known.mask.expand(self.form.shape))
+        return sent
 
     def _give_places(self, batch: Batch, starts: Sequence[int], told: Told) -> list[Leaving]:
         """Give a place of the ring to every state that is shown, and to the last ones."""

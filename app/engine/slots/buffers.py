@@ -17,8 +17,8 @@ from diffusion.sampler_table import HISTORY, StepCoefficients
 MAX_STEPS = 16
 """Steps of a batch, at most."""
 COEFFICIENTS = len(StepCoefficients._fields)
-PLAN = COEFFICIENTS + 2
-"""Numbers that a row's step takes: its coefficients, 1 + w and w."""
+PLAN = COEFFICIENTS + 3
+"""Numbers that a row's step takes: its coefficients, 1 + w and w, and the limit of x_0_hat."""
 PICTURES = 3
 """What leaves of a state: x_t, x_0_hat and x_prev."""
 
@@ -44,6 +44,8 @@ class Row(IntEnum):
     NULL = auto()  # the row of the same chain without its label; -1: none
     DRAW = auto()  # the chain's position
     LEFT = auto()  # steps that the chain takes; 0: the row is no chain's
+    FRESH = auto()  # 1: the chain's first state is noise; 0: it has been sent
+    KNOWN = auto()  # the place of what is known of the image; -1: nothing is
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class States:
     x: Tensor  # (M + B, D) float32
     past: Tensor  # (M + B, HISTORY, D): what the step at position k remembers is at k mod HISTORY
     ring: Tensor  # (R + B, PICTURES, D); the last B places are of rows of which nothing leaves
+    known: Tensor  # (K, 2, D), of chains with a mask: x_0, and the mask of each of its numbers
     num_slots: int  # M
     num_places: int  # R
 
@@ -60,11 +63,12 @@ class States:
     def zeros(
         cls, num_slots: int, max_rows: int, num_places: int, D: int, device: torch.device
     ) -> Self:
-        """For M slots and batches of up to B rows."""
+        """For M slots and batches of up to B rows. Twice as many chains may have a mask."""
         x = torch.zeros(num_slots + max_rows, D, device=device)
         past = torch.zeros(num_slots + max_rows, HISTORY, D, device=device)
         ring = torch.zeros(num_places + max_rows, PICTURES, D, device=device)
-        return cls(x, past, ring, num_slots, num_places)
+        known = torch.zeros(2 * max_rows, 2, D, device=device)
+        return cls(x, past, ring, known, num_slots, num_places)
 
 
 @dataclass(frozen=True)

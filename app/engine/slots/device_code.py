@@ -20,6 +20,8 @@ _AT = {name: i for i, name in enumerate(StepCoefficients._fields)}
 SEED, INDEX, LABEL = tl.constexpr(Row.SEED), tl.constexpr(Row.INDEX), tl.constexpr(Row.LABEL)
 READ, WRITE, NULL = tl.constexpr(Row.READ), tl.constexpr(Row.WRITE), tl.constexpr(Row.NULL)
 DRAW, LEFT = tl.constexpr(Row.DRAW), tl.constexpr(Row.LEFT)
+FRESH, KNOWN = tl.constexpr(Row.FRESH), tl.constexpr(Row.KNOWN)
+KNOWN_DRAWS = tl.constexpr(noise.KNOWN)
 PAST, NUMBERS = tl.constexpr(HISTORY), tl.constexpr(PLAN)
 SQRT_ALPHA_BAR = tl.constexpr(_AT["sqrt_alpha_bar"])
 SQRT_ONE_MINUS_ALPHA_BAR = tl.constexpr(_AT["sqrt_one_minus_alpha_bar"])
@@ -27,7 +29,9 @@ C_X, C_0, C_Z = tl.constexpr(_AT["c_x"]), tl.constexpr(_AT["c_0"]), tl.constexpr
 C_H1 = tl.constexpr(_AT["c_h1"])
 P_X, P_0 = tl.constexpr(_AT["p_x"]), tl.constexpr(_AT["p_0"])
 LOG_SMALL, LOG_LARGE = tl.constexpr(_AT["log_sigma_small"]), tl.constexpr(_AT["log_sigma_large"])
+K_0, K_Z = tl.constexpr(_AT["k_0"]), tl.constexpr(_AT["k_z"])
 ONE_PLUS_W, W = tl.constexpr(COEFFICIENTS), tl.constexpr(COEFFICIENTS + 1)
+LIMIT = tl.constexpr(COEFFICIENTS + 2)
 
 MULTIPLIER_0, MULTIPLIER_1 = (tl.constexpr(m) for m in noise.MULTIPLIER)
 WEYL_0, WEYL_1 = (tl.constexpr(w) for w in noise.WEYL)
@@ -139,7 +143,7 @@ def enter(
     block = part * BLOCK + tl.arange(0, BLOCK)
     source = x + tl.load(rows + READ * B + row) * D
     target = x_in + row.to(tl.int64) * D
-    if draw == 0:
+    if (draw == 0) & (tl.load(rows + FRESH * B + row) > 0):
         seed, index = tl.load(rows + SEED * B + row), tl.load(rows + INDEX * B + row)
         n0, n1, n2, n3 = normal(seed, index, draw, block.to(tl.int64))
         tl.store(target + 4 * block, n0, mask=4 * block < D)
@@ -154,7 +158,7 @@ def enter(
 
 @triton.jit
 def leave(
-    x, past, ring, rows, plan, places, bad, clock, x_in, out, clip, B, D,
+    x, past, ring, known, rows, plan, places, bad, clock, x_in, out, B, D,
     HAS_CLIP: tl.constexpr, HAS_V: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """The step by what the network gave, as ReferenceKernels.leave; the clock is not set."""
@@ -171,21 +175,29 @@ def leave(
         else:
             z0 = tl.zeros_like(block).to(tl.float32)
             z1, z2, z3 = z0, z0, z0
+        if tl.load(rows + KNOWN * B + row) >= 0:
+            seed, index = tl.load(rows + SEED * B + row), tl.load(rows + INDEX * B + row)
+            drawn = draw + KNOWN_DRAWS + 1
+            w0, w1, w2, w3 = normal(seed, index, drawn, block.to(tl.int64))
+        else:
+            w0 = tl.zeros_like(block).to(tl.float32)
+            w1, w2, w3 = w0, w0, w0
         for i in tl.static_range(4):
             z = z0 if i == 0 else (z1 if i == 1 else (z2 if i == 2 else z3))
+            w = w0 if i == 0 else (w1 if i == 1 else (w2 if i == 2 else w3))
             at = 4 * block + i
             update(
-                x, past, ring, rows, places, bad, x_in, out, numbers, z, at, draw, now, row,
-                clip, B, D, HAS_CLIP, HAS_V,
+                x, past, ring, known, rows, places, bad, x_in, out, numbers, z, w, at, draw, now,
+                row, B, D, HAS_CLIP, HAS_V,
             )  # fmt: skip
 
 
 @triton.jit
 def update(
-    x, past, ring, rows, places, bad, x_in, out, numbers, z, at, draw, now, row, clip, B, D,
+    x, past, ring, known, rows, places, bad, x_in, out, numbers, z, w, at, draw, now, row, B, D,
     HAS_CLIP: tl.constexpr, HAS_V: tl.constexpr,
 ):  # fmt: skip
-    """diffusion.reverse.step for the numbers `at` of a row's image."""
+    """diffusion.reverse.step for the numbers `at` of a row's image, and what is known of it."""
     is_here = at < D
     width = 2 * D if HAS_V else D  # of a row of the output
     x_t = tl.load(x_in + row.to(tl.int64) * D + at, mask=is_here, other=0.0)
@@ -197,6 +209,7 @@ def update(
     x_0_hat = x_t - tl.load(numbers + SQRT_ONE_MINUS_ALPHA_BAR) * eps_hat
     x_0_hat = tl.div_rn(x_0_hat, tl.load(numbers + SQRT_ALPHA_BAR) + tl.zeros_like(x_0_hat))
     if HAS_CLIP:
+        clip = tl.load(numbers + LIMIT)
         x_0_hat = tl.where(x_0_hat < -clip, -clip, tl.where(x_0_hat > clip, clip, x_0_hat))
     x_prev = tl.load(numbers + C_X) * x_t
     x_prev = x_prev + tl.load(numbers + C_0) * x_0_hat
@@ -215,6 +228,14 @@ def update(
     c_z = tl.load(numbers + C_Z)
     noise_term = tl.where(c_z != 0.0, c_z * z, 0.0)
     x_prev = x_prev + noise_term
+    picture = tl.load(rows + KNOWN * B + row)
+    if picture >= 0:  # reverse.with_known
+        x_0 = tl.load(known + picture * 2 * D + at, mask=is_here, other=0.0)
+        mask = tl.load(known + (picture * 2 + 1) * D + at, mask=is_here, other=0.0)
+        drawn = tl.load(numbers + K_0) * x_0
+        drawn = drawn + tl.load(numbers + K_Z) * w
+        kept = (1.0 - mask) * drawn
+        x_prev = mask * x_prev + kept
     m = tl.load(numbers + P_X) * x_t
     m = m + tl.load(numbers + P_0) * x_0_hat
 

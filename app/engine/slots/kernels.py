@@ -7,16 +7,22 @@ from torch import Tensor
 
 from app.engine.slots.buffers import COEFFICIENTS, Row, States, StepBuffers, Told
 from diffusion import noise
-from diffusion.reverse import remember, step
+from diffusion.reverse import Known, remember, step, with_known
 from diffusion.sampler_table import HISTORY, StepCoefficients
+
+LIMIT = COEFFICIENTS + 2
+"""Where in a plan's row the limit of x_0_hat is."""
 
 
 class Kernels(Protocol):
     """The two halves of a step around the network. Neither waits for the device, and all that they
     look up is on it, so that a step can be recorded."""
 
+    clip: float | None
+    """The network's limit of x_0_hat. Where it has one, a plan says the limit of each row."""
+
     def enter(self, states: States, buffers: StepBuffers) -> None:
-        """Write what the network takes. A chain's first state is noise."""
+        """Write what the network takes. The first state of a chain that is fresh is noise."""
 
     def leave(self, states: States, buffers: StepBuffers) -> None:
         """Take the step by what the network gave, write the next states and what leaves, and set
@@ -35,7 +41,8 @@ class ReferenceKernels:
         seed, index, label, read = told.rows[:4]
         x_t = states.x.index_select(0, read)
         x_T = noise.normal(seed, index, torch.zeros_like(seed), x_t.shape[1:])
-        begins = (told.rows[Row.DRAW] + told.clock == 0)[:, None]
+        begins = told.rows[Row.DRAW] + told.clock == 0
+        begins = (begins & (told.rows[Row.FRESH] > 0))[:, None]
         network.x_t.copy_(torch.where(begins, x_T, x_t).view_as(network.x_t))
         network.t.copy_(_now(told.t, told.clock))
         if network.label is not None:
@@ -50,12 +57,13 @@ class ReferenceKernels:
         x_t, shape = network.x_t, network.x_t.shape
         x_prev, x_0_hat = step(
             x_t,
-            _guided(network.out, told.rows[Row.NULL], plan[:, COEFFICIENTS:], shape[1]),
+            _guided(network.out, told.rows[Row.NULL], plan[:, COEFFICIENTS:LIMIT], shape[1]),
             [m.view(shape) for m in _history(states, told, position, rows)],
             _noise(told, position, rows, x_t[0].numel()).view(shape),
             rows,
-            self.clip,
+            None if self.clip is None else plan[:, LIMIT, None, None, None],
         )
+        x_prev = _with_known(states, told, position, rows, x_prev)
         made = Pictures(x_t, x_0_hat, x_prev).flat()
         m = remember(x_t, x_0_hat, rows).flatten(1)
         self._write(states, buffers, made, m, position)
@@ -114,6 +122,19 @@ def _history(states: States, told: Told, position: Tensor, rows: Tensor) -> list
         m = past.index_select(0, told.rows[Row.READ] * HISTORY + column)
         history.append(torch.where(c_h.flatten(1) != 0, m, 0.0))
     return history
+
+
+def _with_known(
+    states: States, told: Told, position: Tensor, rows: Tensor, x_prev: Tensor
+) -> Tensor:
+    """The next states, in which what is known of an image has been drawn anew; the other rows as
+    they are."""
+    place, shape = told.rows[Row.KNOWN], x_prev.shape
+    x_0, mask = (x.view(shape) for x in states.known[place.clamp(min=0)].unbind(1))
+    draws = position + (noise.KNOWN + 1)
+    w = noise.normal(told.rows[Row.SEED], told.rows[Row.INDEX], draws, tuple(shape[1:]))
+    drawn = with_known(x_prev, Known(x_0, mask), w, rows)
+    return torch.where((place >= 0)[:, None, None, None], drawn, x_prev)
 
 
 def _noise(told: Told, position: Tensor, rows: Tensor, D: int) -> Tensor:

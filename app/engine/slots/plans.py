@@ -3,6 +3,7 @@
 All of it lies in a few arrays, so that what a batch of hundreds of rows needs is looked up at
 once."""
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum, auto
 
@@ -25,6 +26,8 @@ class Known(IntEnum):
     FIRST = auto()  # the row of its plan's first step
     STEPS = auto()  # of its plan
     POSITION = auto()  # steps that have begun
+    FRESH = auto()  # 1: it begins at noise
+    PICTURE = auto()  # the place of what is known of its image; -1: nothing is
 
 
 @dataclass(slots=True)
@@ -37,14 +40,17 @@ class Rows:
 
 
 class Plans:
-    """The chains in `num_slots` slots, and the plans of their jobs."""
+    """The chains in `num_slots` slots, and the plans of their jobs. Of `num_known` chains a part of
+    the image may be known; `clip` is the network's limit of x_0_hat."""
 
-    def __init__(self, num_slots: int) -> None:
+    def __init__(self, num_slots: int, num_known: int, clip: float | None) -> None:
         self.known: Ints = np.zeros((num_slots, len(Known)), np.int64)
         self.t: Ints = np.zeros(0, np.int64)
         self.coefficients: Floats = np.zeros((0, PLAN), np.float32)
         self._slots: dict[Chain, int] = {}
         self._empty = list(reversed(range(num_slots)))
+        self._unknown = list(reversed(range(num_known)))
+        self._limit = math.inf if clip is None else clip
         self._of_jobs: dict[Job, Rows] = {}
         self._unused: list[Rows] = []
 
@@ -56,14 +62,16 @@ class Plans:
         """Give a chain a slot, unless it has one. False: there is none."""
         if chain in self._slots:
             return True
-        if not self._empty:
+        if not self._empty or (chain.is_masked and not self._unknown):
             return False
+        picture = self._unknown.pop() if chain.is_masked else -1
         slot = self._slots[chain] = self._empty.pop()
         job = chain.job
         rows = self._of_jobs.get(job) or self._write(job)
         rows.chains += 1
         label = 0 if chain.label is None else chain.label
-        self.known[slot] = job.seed, chain.index, label, rows.first, rows.count, 0
+        named = job.seed, chain.noise_index, label, rows.first, rows.count
+        self.known[slot] = *named, 0, job.begins is None, picture
         return True
 
     def leave(self, chain: Chain) -> None:
@@ -73,6 +81,8 @@ class Plans:
         if slot is None:
             return
         self._empty.append(slot)
+        if chain.is_masked:
+            self._unknown.append(int(self.known[slot, Known.PICTURE]))
         rows = self._of_jobs[chain.job]
         rows.chains -= 1
         if not rows.chains:
@@ -98,9 +108,10 @@ class Plans:
         self.t[here] = job.table.t.numpy()
         self.coefficients[here, :COEFFICIENTS] = job.table.rows.numpy().reshape(S, COEFFICIENTS)
         # 1 + w and w, rounded once, where the step is guided
-        self.coefficients[here, COEFFICIENTS:] = 1.0, 0.0
-        guided = slice(rows.first + job.guided.start, rows.first + job.guided.stop)
-        self.coefficients[guided, COEFFICIENTS:] = 1 + job.guidance, job.guidance
+        limit = self._limit if job.table.is_clipped else math.inf
+        self.coefficients[here, COEFFICIENTS:] = 1.0, 0.0, limit
+        guided = rows.first + np.fromiter(job.guided, np.int64)
+        self.coefficients[guided, COEFFICIENTS : COEFFICIENTS + 2] = 1 + job.guidance, job.guidance
         return rows
 
     def _room(self, count: int) -> Rows:

@@ -33,10 +33,10 @@ class TritonKernels:
         told, network = buffers.told, buffers.network
         D = states.x.shape[1]
         device_code.leave[self._grid(buffers, D)](
-            states.x, states.past, states.ring, told.rows, told.plan, told.places, buffers.bad,
-            told.clock, network.x_t, network.out, 0.0 if self.clip is None else self.clip,
-            network.t.numel(), D, HAS_CLIP=self.clip is not None,
-            HAS_V=network.out.shape[1] > network.x_t.shape[1], BLOCK=BLOCK, enable_fp_fusion=False,
+            states.x, states.past, states.ring, states.known, told.rows, told.plan, told.places,
+            buffers.bad, told.clock, network.x_t, network.out, network.t.numel(), D,
+            HAS_CLIP=self.clip is not None, HAS_V=network.out.shape[1] > network.x_t.shape[1],
+            BLOCK=BLOCK, enable_fp_fusion=False,
         )  # fmt: skip
         told.clock.add_(1)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from app.engine.beginning import beginnings
 from app.engine.board import Call
 from app.engine.engine import Engine
 from app.engine.latency_curve import LatencyCurve
@@ -64,7 +65,8 @@ class Bench:
         )
         self.time = 0.0
         curve = LatencyCurve(dict.fromkeys(sizes, 1.0))
-        self.network = Network("", self.runner, curve, sampler_tables(self.process))
+        tables, begins = sampler_tables(self.process), beginnings(self.process, self.shape)
+        self.network = Network("", self.runner, curve, tables, begins)
         self.engine = Engine(clock=lambda: self.time)
         self.engine.add(self.network)
 

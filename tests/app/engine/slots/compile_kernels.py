@@ -13,12 +13,11 @@ from triton.compiler import ASTSource
 
 from app.engine.slots import device_code
 
-FLOATS = ("x", "past", "ring", "plan", "x_in", "out")
+FLOATS = ("x", "past", "ring", "known", "plan", "x_in", "out")
 TYPES = {
     **dict.fromkeys(FLOATS, "*fp32"),
     **dict.fromkeys(("rows", "t", "places", "clock", "t_in", "label_in"), "*i64"),
     "bad": "*i1",
-    "clip": "fp32",
     "B": "i32",
     "D": "i32",
 }

@@ -1,6 +1,7 @@
 """An engine whose chains have slots, with a toy for a network: a function of a row's x_t, t and
 label, so that nothing else can make bytes differ."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from app.engine.batch import RUN_SECONDS
+from app.engine.beginning import beginnings
 from app.engine.engine import Engine
 from app.engine.latency_curve import LatencyCurve
 from app.engine.network import Network
@@ -18,13 +20,14 @@ from app.engine.slots.buffers import Form
 from app.engine.slots.kernels import Kernels, ReferenceKernels
 from app.engine.slots.queue import Queue
 from app.engine.tables import sampler_tables
-from app.wire.messages import Submit
+from app.wire.messages import Finished, Frame, Submit
 from diffusion.config import ProcessConfig
 from diffusion.guidance import Conditioning
 from diffusion.process import Process
 from diffusion.reverse import sample
 from diffusion.samplers import make_table
 from tests.app.engine.slots.fake_queue import FakeQueue
+from tests.app.engine.starts import cases, states
 
 if not torch.cuda.is_available():  # read when Triton is first imported
     os.environ["TRITON_INTERPRET"] = "1"
@@ -76,7 +79,8 @@ class Desk:
         )
         curve = LatencyCurve(dict.fromkeys(sizes, RUN_SECONDS / steps))
         self.engine = Engine(clock=lambda: 0.0)
-        self.network = Network("", self.board, curve, sampler_tables(PROCESS))
+        tables, begins = sampler_tables(PROCESS), beginnings(PROCESS, shape)
+        self.network = Network("", self.board, curve, tables, begins)
         self.engine.add(self.network)
 
     def step(self) -> list[Any]:
@@ -114,6 +118,29 @@ class Desk:
     def images(self, submits: Sequence[Submit]) -> dict[tuple[str, int], bytes]:
         """Each sample's image by the plain loop."""
         return {(s.id, i): x[-1] for s in submits for i, x in self.states(s).items()}
+
+
+def assert_as_the_plain_loop(desk: Desk) -> None:
+    """Run a job of every kind that does not begin at noise, beside one that does: all have the
+    bytes of the plain loop, also where a state is shown."""
+    ordinary = Submit("ordinary", "", 1, (0, 1), (0, 1), "ddpm", 6)
+    made = [
+        case._replace(submit=dataclasses.replace(case.submit, shown=(0, 2)))
+        for case in cases(desk.shape)
+    ]
+    for submit in (ordinary, *(case.submit for case in made)):
+        desk.engine.submit(submit)
+    events = desk.drain()
+    images = {(e.id, e.index): e.x_0 for e in events if isinstance(e, Finished)}
+    shown = {(e.id, e.index, e.position): e.x_t for e in events if isinstance(e, Frame)}
+    for case in made:
+        name = case.submit.id
+        expected = states(case, PROCESS, desk.model, desk.shape, NULL_LABEL, CLIP)
+        for index, of_chain in expected.items():
+            assert len(of_chain) == case.submit.steps + 1
+            assert images.pop((name, index)) == of_chain[-1], name
+            assert [shown[name, index, k] for k in (0, 2)] == [of_chain[0], of_chain[2]], name
+    assert images == desk.images([ordinary])
 
 
 @pytest.fixture

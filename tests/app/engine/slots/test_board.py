@@ -10,8 +10,17 @@ from torch import Tensor
 
 from app.engine.slots.buffers import MAX_STEPS
 from app.wire.messages import Done, Failed, Finished, Frame, Submit
-from tests.app.engine.slots.conftest import NULL_LABEL, Desk, toy, toy_with_v
+from tests.app.engine.slots.conftest import (
+    CLIP,
+    NULL_LABEL,
+    PROCESS,
+    Desk,
+    assert_as_the_plain_loop,
+    toy,
+    toy_with_v,
+)
 from tests.app.engine.slots.fake_queue import FakeQueue
+from tests.app.engine.starts import cases, states
 
 JOBS = [
     Submit("ddpm", "", 1, (0, 1, 2), (0, 1, 2), "ddpm", 50),
@@ -189,3 +198,21 @@ def test_the_null_row_of_a_chain_has_the_null_label() -> None:
     desk.engine.submit(Submit("b", "", 1, (1, 2), (2, 0), "ddim", 8, guidance=2.0))
     desk.step()
     assert seen[-1][:5] == [1, 2, 0, NULL_LABEL, NULL_LABEL]
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_chains_that_begin_elsewhere_and_keep_a_part_have_the_bytes_of_the_plain_loop(
+    steps: int,
+) -> None:
+    assert_as_the_plain_loop(Desk(steps=steps))
+
+
+def test_of_more_chains_with_a_mask_than_there_is_room_for_the_rest_wait() -> None:
+    """A batch has up to two rows here, so that four may have begun."""
+    desk = Desk(sizes=(2,))
+    (case,) = (case for case in cases(desk.shape) if case.submit.id == "mask")
+    many = dataclasses.replace(case.submit, indices=tuple(range(9)), labels=(0,) * 9)
+    desk.engine.submit(many)
+    made = {e.index: e.x_0 for e in desk.drain() if isinstance(e, Finished)}
+    expected = states(case._replace(submit=many), PROCESS, desk.model, desk.shape, None, CLIP)
+    assert made == {index: of_chain[-1] for index, of_chain in expected.items()}

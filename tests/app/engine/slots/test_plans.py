@@ -32,7 +32,7 @@ def only(job: Job) -> Chain:
 
 
 def test_a_chain_has_a_slot_with_what_is_known_of_it() -> None:
-    plans, chain = Plans(4), only(job())
+    plans, chain = Plans(4, 2, 1.0), only(job())
     assert plans.seat(chain) and plans.seat(chain), "it has one already"
     (slot,) = plans.slots([chain])
     known = plans.known[slot]
@@ -42,7 +42,7 @@ def test_a_chain_has_a_slot_with_what_is_known_of_it() -> None:
 
 
 def test_without_an_empty_slot_there_is_none_until_a_chain_leaves() -> None:
-    plans, (first, second, third) = Plans(2), job(chains=3).chains
+    plans, (first, second, third) = Plans(2, 2, 1.0), job(chains=3).chains
     assert plans.seat(first) and plans.seat(second)
     assert not plans.seat(third)
     plans.leave(first)
@@ -52,7 +52,7 @@ def test_without_an_empty_slot_there_is_none_until_a_chain_leaves() -> None:
 
 
 def test_the_next_steps_of_chains_are_those_of_their_tables() -> None:
-    plans, short, long = Plans(4), only(job(2)), only(job(10))
+    plans, short, long = Plans(4, 2, 1.0), only(job(2)), only(job(10))
     for chain in (short, long):
         plans.seat(chain)
     slots = plans.slots([long, short])
@@ -65,17 +65,17 @@ def test_the_next_steps_of_chains_are_those_of_their_tables() -> None:
     np.testing.assert_array_equal(plans.coefficients[steps][1, 0, :COEFFICIENTS], expected)
 
 
-def test_guided_steps_have_the_weights_of_guidance() -> None:
-    plans, chain = Plans(4), only(job(4, guidance=0.1))
+def test_guided_steps_have_the_weights_of_guidance_and_all_the_limit_of_x_0_hat() -> None:
+    plans, chain = Plans(4, 2, 1.0), only(job(4, guidance=0.1))
     plans.seat(chain)
     weights = plans.coefficients[plans.steps(plans.slots([chain]), 4)[:, 0], COEFFICIENTS:]
-    w = [[1.0, 0.0], [1.1, 0.1], [1.1, 0.1], [1.0, 0.0]]
+    w = [[1.0, 0.0, 1.0], [1.1, 0.1, 1.0], [1.1, 0.1, 1.0], [1.0, 0.0, 1.0]]
     np.testing.assert_array_equal(weights, np.array(w, np.float32))
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_no_two_jobs_share_rows_and_rows_are_used_again(seed: int) -> None:
-    noise, plans = random.Random(seed), Plans(1000)
+    noise, plans = random.Random(seed), Plans(1000, 2, 1.0)
     here: list[Job] = []
     for _ in range(300):
         if here and noise.random() < 0.5:

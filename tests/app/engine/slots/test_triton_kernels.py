@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from app.engine.slots.buffers import Row, States, StepBuffers
-from app.engine.slots.kernels import ReferenceKernels
+from app.engine.slots.kernels import LIMIT, ReferenceKernels
 from app.engine.slots.queue import Immediate
 from app.wire.messages import Finished, Frame, Submit
 from diffusion import noise
-from tests.app.engine.slots.conftest import CLIP, Desk, toy_with_v
+from tests.app.engine.slots.conftest import CLIP, Desk, assert_as_the_plain_loop, toy_with_v
 
 if torch.cuda.is_available():
     pytest.skip("the same is tested on the GPU", allow_module_level=True)
@@ -52,6 +52,11 @@ def test_all_samplers_have_the_bytes_of_the_plain_loop(steps: int) -> None:
     assert frames == {(i, k): states[i][k] for i in (0, 1, 2) for k in (0, 2)}
 
 
+def test_so_have_chains_that_begin_elsewhere_and_keep_a_part() -> None:
+    desk = triton_desk(steps=3)
+    assert_as_the_plain_loop(desk)
+
+
 def test_so_has_a_learned_variance() -> None:
     learned = Submit("a", "", 1, (0, 1), (0, 1), "ddpm", 6, variance="learned_range")
     jobs = [learned, dataclasses.replace(learned, id="b", variance="fixed_small", guidance=1.5)]
@@ -86,6 +91,9 @@ def test_any_numbers_become_what_the_reference_makes_of_them(clip: float | None)
         odd = [0.0, -0.0, 1e-42, -1e-42, 3e38, -3e38, torch.inf, torch.nan]
         for row, number in enumerate(odd):
             buffers.network.out[row, 0, 0, row] = number
+        buffers.told.plan[..., LIMIT] = torch.tensor([0.7, torch.inf]).repeat(4)
+        states.known.copy_(torch.rand(states.known.shape, generator=draw))
+        buffers.told.rows[Row.KNOWN, 2:5] = torch.tensor([0, 1, 2])
         buffers.told.rows[Row.DRAW] = torch.arange(8)
         buffers.told.rows[Row.LEFT] = torch.tensor([1, 1, 1, 0, 1, 1, 1, 1])
         buffers.told.places[0, 3] = -1  # nothing leaves of a row that is no chain's
@@ -103,6 +111,7 @@ def of_rows(rows: int, D: int) -> tuple[StepBuffers, States]:
     buffers, states = desk.board._recorded[rows].buffers, desk.board._states
     for which in (Row.READ, Row.WRITE):
         buffers.told.rows[which] = torch.arange(rows)
-    buffers.told.rows[Row.NULL] = -1
+    buffers.told.rows[[Row.NULL, Row.KNOWN]] = -1
+    buffers.told.rows[Row.FRESH] = 1
     buffers.told.places[0] = torch.arange(rows)
     return buffers, states
