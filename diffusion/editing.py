@@ -183,11 +183,12 @@ class FromState(Start):
     def spacing(self, whole: Spacing) -> Spacing:
         """Keep the timesteps from t on. Raises StartError unless t is one of them: the state has
         the noise of that t."""
-        if self.t is not None and self.t not in whole.paper_t[:-1]:
-            nearest = whole.paper_t[min(whole.position_of(self.t), len(whole) - 1)]
-            reason = f"the chain does not keep it; the nearest t that it keeps is {nearest}"
-            raise StartError("t", self.t, reason)
-        return super().spacing(whole)
+        if self.t is None:
+            return whole
+        try:
+            return whole.beginning_at(self.t)
+        except ValueError as error:
+            raise StartError("t", self.t, str(error)) from None
 
 
 @dataclass(frozen=True, eq=False)

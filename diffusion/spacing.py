@@ -8,7 +8,7 @@ Integers only; torch is not imported, so that a server process can plan a chain 
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Self
@@ -121,25 +121,19 @@ class Spacing:
             )
         return type(self)(kept)
 
+    def beginning_at(self, paper_t: int) -> Self:
+        """Keep of these timesteps the ones from t on, which is one of them: a state is given that
+        has the noise of that t. Raises ValueError for another t."""
+        if paper_t not in self.paper_t[:-1]:
+            nearest = self.paper_t[min(self.position_of(paper_t), len(self) - 1)]
+            raise ValueError(
+                f"the chain does not keep it; the nearest t that it keeps is {nearest}"
+            )
+        return self.up_to(paper_t)
+
     def position_of(self, paper_t: int) -> int:
         """Return the position of the state whose t is nearest; of two equally near, the noisier."""
         return min(range(len(self.paper_t)), key=lambda k: abs(self.paper_t[k] - paper_t))
-
-    def positions_of(self, paper_ts: Iterable[int]) -> list[int]:
-        """Return the nearest position of each t wanted: increasing, and each position once."""
-        return sorted({self.position_of(t) for t in paper_ts})
-
-    def steps_within(self, t_high: int, t_low: int) -> range:
-        """Return the positions of the steps whose t, counted as in the paper, is t_low..t_high."""
-        inside = [k for k, t in enumerate(self.paper_t[:-1]) if t_low <= t <= t_high]
-        return range(inside[0], inside[-1] + 1) if inside else range(0)
-
-    def even_positions(self, count: int) -> list[int]:
-        """Return `count` positions at even distances, both ends among them (so count >= 2).
-
-        Fewer where the chain has fewer states.
-        """
-        return sorted({round(i * len(self) / (count - 1)) for i in range(count)})
 
 
 def _even_in(

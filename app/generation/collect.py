@@ -55,9 +55,11 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A frame of one sample: the paper's t, and both pictures, float32 (C,H,W)."""
+    """A frame of one sample: its place among the frames, from 0, the paper's t, and both pictures,
+    float32 (C,H,W)."""
 
     index: int
+    place: int
     t: int
     x_t: Array
     x_0_hat: Array
@@ -66,7 +68,6 @@ class Shown:
 async def gather(plan: Plan, events: AsyncIterator[Event], needs: Needs) -> Result:
     """Wait for the whole answer. Raises JobFailed when the engine could not compute it."""
     first = plan.submit.indices[0]
-    place = {t: k for k, t in enumerate(plan.shown_times)}
     result = Result(plan, needs)
     async for event in events:
         match event:
@@ -75,7 +76,7 @@ async def gather(plan: Plan, events: AsyncIterator[Event], needs: Needs) -> Resu
                     result.put_image(event.index - first, image(plan, event.x_0))
                 if (frame := shown(plan, event)) is not None:
                     number = frame.index - first
-                    result.put_frame(number, place[frame.t], frame.x_t, frame.x_0_hat)
+                    result.put_frame(number, frame.place, frame.x_t, frame.x_0_hat)
             case Failed(_, reason):
                 raise JobFailed(reason)
             case Done():
@@ -85,15 +86,17 @@ async def gather(plan: Plan, events: AsyncIterator[Event], needs: Needs) -> Resu
 
 
 def shown(plan: Plan, event: Frame | Finished) -> Shown | None:
-    """The frame that an event stands for. A finished sample is the frame at t = 0, if that is
+    """The frame that an event stands for. A finished sample is the last frame, if its result is
     shown; else None."""
+    positions, times = plan.submit.shown, plan.shown_times
     if isinstance(event, Frame):
-        t = plan.shown_times[plan.submit.shown.index(event.position)]
-        return Shown(event.index, t, image(plan, event.x_t), image(plan, event.x_0_hat))
-    if plan.submit.steps not in plan.submit.shown:
+        place = positions.index(event.position)
+        x_t, x_0_hat = image(plan, event.x_t), image(plan, event.x_0_hat)
+        return Shown(event.index, place, times[place], x_t, x_0_hat)
+    if plan.submit.steps not in positions:
         return None
     x_0 = image(plan, event.x_0)
-    return Shown(event.index, 0, x_0, x_0)
+    return Shown(event.index, len(times) - 1, times[-1], x_0, x_0)
 
 
 def timing(done: Done) -> dict[str, float]:

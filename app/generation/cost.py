@@ -20,6 +20,9 @@ PNG_BYTES = 200
 """Bytes of a PNG beside its pixels, and a filter byte a row, for images of our sizes."""
 ENTRY_BYTES = 250
 """A sample's or frame's own text in JSON, and its part of a zip's directory."""
+START_COPIES = 3
+"""Times that a start's pictures are in memory while engines are told of them, or request.json is
+made."""
 WEBP_PIXEL_BYTES = 40
 """Memory of libwebp for each pixel of a frame, measured: argb, hash chains, references."""
 PALETTE_PIXEL_BYTES = 40
@@ -119,7 +122,9 @@ def _pixels(plan: Plan) -> int:
 
 
 def _base(plan: Plan) -> int:
-    return plan_bytes(_n(plan)) + _n(plan) * _frames(plan) * EVENT_BYTES
+    start = plan.submit.start
+    begun = 0 if start is None else START_COPIES * start.size
+    return plan_bytes(_n(plan)) + _n(plan) * _frames(plan) * EVENT_BYTES + begun
 
 
 def _states(plan: Plan) -> int:

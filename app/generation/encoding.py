@@ -17,6 +17,7 @@ from PIL import Image
 
 from app.generation.collect import Array, Result
 from app.generation.plan import Plan
+from app.generation.png import PNG_LEVEL, png
 from app.generation.zip_stream import (
     BLOCK_BYTES,
     Body,
@@ -27,7 +28,6 @@ from app.generation.zip_stream import (
 )
 from diffusion import pixels
 
-PNG_LEVEL = 6
 FRAME_MILLISECONDS = 120
 LAST_MILLISECONDS = 1500
 
@@ -76,13 +76,6 @@ class _Whole:
 
     def __iter__(self) -> Iterator[bytes]:
         return self._body.blocks(0, self._body.size)
-
-
-def png(image: Array) -> bytes:
-    """Encode a uint8 image (H,W,C) as PNG."""
-    buffer = io.BytesIO()
-    pixels.picture(image).save(buffer, "PNG", compress_level=PNG_LEVEL)
-    return buffer.getvalue()
 
 
 def png_base64(x: Array) -> str:

@@ -96,7 +96,7 @@ class Pictures:
             for (name, text), task in zip(sent, tasks, strict=True):
                 answer = await self._answer(worker, task, deadline)
                 if "reason" in answer:
-                    shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+                    shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
                     raise InvalidField(name, shown, answer["reason"])
                 answers.append(answer)
         return answers

@@ -10,8 +10,10 @@ from typing import Any
 
 from app.generation.errors import AnswerTooLarge, InvalidField
 from app.generation.schemas import MAX_INTEGER, SampleRequest, TrajectoryRequest
+from app.generation.starts import Begun, told
 from app.settings import Settings
 from app.wire.messages import ModelInfo, Submit
+from diffusion.course import Course
 from diffusion.labels import LabelError, Labels, check_interval
 from diffusion.spacing import (
     FormulaName,
@@ -40,6 +42,13 @@ class Plan:
     spacing: FormulaName | tuple[int, ...] = "even"  # as asked for; a list: the paper's t
     guidance_interval: tuple[int, int] | None = None  # as asked for
     names_model: bool = False  # the request does
+    asked_steps: int | None = None  # timesteps that the whole chain keeps; None: those it takes
+    start_t: int | None = None  # as asked for
+
+    @property
+    def steps(self) -> int:
+        """The number of timesteps kept, as the request has it."""
+        return self.submit.steps if self.asked_steps is None else self.asked_steps
 
     @property
     def header(self) -> dict[str, Any]:
@@ -50,7 +59,7 @@ class Plan:
             "model": self.model,
             "seed": submit.seed,
             "sampler": submit.sampler,
-            "steps": submit.steps,
+            "steps": self.steps,
         }
 
     @property
@@ -62,7 +71,7 @@ class Plan:
             "seed": submit.seed,
             "first_index": submit.indices[0],
             "sampler": submit.sampler,
-            "steps": submit.steps,
+            "steps": self.steps,
             "labels": None if None in self.labels else list(self.labels),
             "guidance": submit.guidance,
         }
@@ -80,6 +89,8 @@ class Plan:
         if submit.sampler == "ddpm":
             # A learned variance is the checkpoint's own: what null means.
             fields["variance"] = None if submit.variance == "learned_range" else submit.variance
+        if submit.start is not None:
+            fields |= told(submit.start, self.start_t, self.image_shape)
         return fields
 
 
@@ -94,9 +105,11 @@ def plan(
     request_id: str = "",
     as_job: bool = False,
     as_stream: bool = False,
+    begun: Begun | None = None,
 ) -> Plan:
     """Fill in the defaults, and refuse what the model or the server's limits (those of jobs, with
-    `as_job`) do not allow. The size of an answer `as_stream` has no limit.
+    `as_job`) do not allow. The size of an answer `as_stream` has no limit. `begun` is the request's
+    start, which has been read.
 
     `key` is what engines call the model. `seed` is the one to use if the request names none;
     without it, one is drawn. The engine's time is counted for `client`. Raises InvalidField or
@@ -106,15 +119,16 @@ def plan(
     _check_limits(request, limits.max_job_samples if as_job else limits.max_samples, as_job)
     _check_sampler(request, model)
     _check_sampler_fields(request)
-    spacing = _spacing(request, model)
-    steps = len(spacing)
+    whole = _spacing(request, model)
+    spacing = whole if begun is None else begun.spacing(whole)
+    course = _course(request, spacing)
     if not as_job:  # which is run in parts
-        _check_cost(request.n, steps, limits)
+        _check_cost(request.n, len(course), limits)
     known = Labels(len(model.classes), model.null_label)
     labels = _labels(request, known)
     interval = _interval(request, T)
-    guided = None if interval is None else spacing.steps_within(*interval)
-    shown = _shown(request, spacing, T, limits)
+    guided = None if interval is None else course.stretches(*interval)
+    shown = _shown(request, course, T, limits)
     if not as_stream:  # which is never whole in memory; nor is a job's result, but each sample
         _check_response_size(1 if as_job else request.n, model, len(shown), limits, as_job)
     submit = Submit(
@@ -124,21 +138,24 @@ def plan(
         indices=tuple(range(request.first_index, request.first_index + request.n)),
         labels=known.for_network(labels),
         sampler=request.sampler,
-        steps=steps,
+        steps=len(course),
         eta=request.eta,
-        variance=request.variance or default_variance(model.variance, steps, T),
+        variance=request.variance or default_variance(model.variance, len(whole), T),
         guidance=request.guidance,
         shown=tuple(shown),
         client=client,
         request_id=request_id,
-        kept=None if request.spacing == "even" else spacing.kept,
-        guided=None if guided is None else (guided.start, guided.stop),
+        kept=None if request.spacing == "even" and begun is None else spacing.kept,
+        guided=guided,
+        start=None if begun is None else begun.start,
     )
-    shown_times = tuple(spacing.paper_t[position] for position in shown)
-    asked = _spacing_told(request, spacing)
+    shown_times = tuple(course.paper_t[position] for position in shown)
+    asked = _spacing_told(request, whole)
     return Plan(
         submit, model.name, model.sha256, model.image_shape, labels, shown_times, asked, interval,
         names_model=request.model is not None,
+        asked_steps=None if begun is None else len(whole),
+        start_t=None if begun is None else begun.t,
     )  # fmt: skip
 
 
@@ -171,6 +188,14 @@ def _spacing(request: SampleRequest, model: ModelInfo) -> Spacing:
     except ValueError as error:
         raise InvalidField("spacing", request.spacing, str(error)) from None
     return spacing
+
+
+def _course(request: SampleRequest, spacing: Spacing) -> Course:
+    """The states that the chain passes. Raises InvalidField."""
+    if request.resamplings > 1 and request.jump >= len(spacing):
+        reason = f"it must be less than the {len(spacing)} steps of the chain"
+        raise InvalidField("jump", request.jump, reason)
+    return Course.of(spacing, request.resamplings, request.jump)
 
 
 def _spacing_told(request: SampleRequest, spacing: Spacing) -> FormulaName | tuple[int, ...]:
@@ -228,7 +253,7 @@ def _interval(request: SampleRequest, T: int) -> tuple[int, int] | None:
     return high, low
 
 
-def _shown(request: SampleRequest, spacing: Spacing, T: int, limits: Settings) -> list[int]:
+def _shown(request: SampleRequest, course: Course, T: int, limits: Settings) -> list[int]:
     """The positions that become frames; none for /sample."""
     if not isinstance(request, TrajectoryRequest):
         return []
@@ -236,7 +261,7 @@ def _shown(request: SampleRequest, spacing: Spacing, T: int, limits: Settings) -
     if wanted is None:
         if request.frames > limit:
             raise InvalidField("frames", request.frames, f"this server shows 2..{limit} frames")
-        return spacing.even_positions(request.frames)
+        return course.even_positions(request.frames)
     if "frames" in request.model_fields_set:
         raise InvalidField("frames", request.frames, "give frames or timesteps, not both")
     if len(wanted) > limit:
@@ -244,7 +269,7 @@ def _shown(request: SampleRequest, spacing: Spacing, T: int, limits: Settings) -
     for t in wanted:
         if t > T:
             raise InvalidField("timesteps", t, f"this model has T = {T}, so t must be 0..{T}")
-    return spacing.positions_of(wanted)
+    return course.positions_of(wanted)
 
 
 def _check_response_size(

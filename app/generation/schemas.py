@@ -23,6 +23,52 @@ def tell_defaults(schema: dict[str, Any]) -> None:
             field["description"] += f" Default: {default}."
 
 
+Text = Annotated[str, Field(min_length=1)]
+Weight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Start(BaseModel):
+    """Where the chains begin, in place of noise: exactly one of image, images, seeds and x_t."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, json_schema_extra=tell_defaults
+    )
+
+    image: Text | Annotated[list[Text], Field(min_length=1)] | None = Field(
+        None,
+        description="A picture, in base64 of PNG, JPEG, WebP or GIF, that is noised to t (eq. 4); "
+        "or n of them.",
+    )
+    images: Annotated[list[Text], Field(min_length=2, max_length=2)] | None = Field(
+        None,
+        description="Two pictures, both noised to t by the same noise, and mixed (Fig. 8).",
+    )
+    seeds: Annotated[Integers, Field(min_length=2, max_length=2)] | None = Field(
+        None,
+        description="Two seeds, between whose x_T the chains begin: for samplers without noise.",
+    )
+    x_t: Text | None = Field(
+        None,
+        description="States, in base64 of an .npy or .npz: float32 [n,C,H,W] or [C,H,W], as "
+        "`/encode` and trajectories have them.",
+    )
+    t: int | None = Field(
+        None,
+        ge=1,
+        description="The t at which they begin, 1..T. null: T, for images only with a mask; with "
+        "x_t what the .npz says.",
+    )
+    weight: Weight | Annotated[list[Weight], Field(min_length=1)] | None = Field(
+        None,
+        description="With images or seeds: the share of the second, 0..1; or n of them, of samples "
+        "that then have the same noise. null: 0.5.",
+    )
+    resize: bool = Field(
+        False,
+        description="Scale pictures of other sizes, and the mask, and cut them in the middle.",
+    )
+
+
 class SampleRequest(BaseModel):
     """What to generate. Every field has a default."""
 
@@ -81,6 +127,21 @@ class SampleRequest(BaseModel):
         None,
         description="[t_high, t_low], 0..T: guidance applies only at these t; elsewhere a step "
         "costs half. null: at all.",
+    )
+    start: Start | None = Field(
+        None, description="Where the chains begin, in place of noise. null: at noise."
+    )
+    mask: Text | None = Field(
+        None,
+        description="With start.image: a picture in base64, of which white is made anew, black is "
+        "kept, and grey is mixed; with ddpm and ddim.",
+    )
+    resamplings: int = Field(
+        1, ge=1, le=20,
+        description="With a mask: how often each part of the chain is made (RePaint).",
+    )  # fmt: skip
+    jump: int = Field(
+        10, ge=1, description="With a mask: how many steps the chain goes back up for that."
     )
 
 

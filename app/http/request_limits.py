@@ -20,6 +20,11 @@ CHARSETS = ("utf-8", "utf8", "us-ascii")
 """The encodings of text that are UTF-8, as JSON must be (RFC 8259)."""
 
 
+LARGE_BYTES, MAX_LARGE_BYTES = 256 << 10, 64 << 20
+"""Larger bodies than the first have pictures; all of them together, while their requests are
+answered, take at most the second in memory."""
+LARGE_SECONDS = 5
+"""Retry-After while there is no room for another one."""
 MAX_HEADERS = 200
 MAX_HEADER_BYTES = 64 << 10
 """What all headers of a request may be. One that arrives piece by piece is refused by the server
@@ -39,6 +44,7 @@ class RequestLimits:
         self.app = app
         self.max_request_bytes = max_request_bytes
         self.body_seconds = body_seconds
+        self._large_bytes = 0  # of the large bodies that are here
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,11 +54,12 @@ class RequestLimits:
         # The server's own scope still says HEAD, by which it leaves the body out.
         RequestRecord.of(scope).is_head = scope["method"] == "HEAD"
         asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        body = _Body(receive, self)
         try:
             headers = Headers(scope=scope)
             _check_framing(scope, headers)
             self._check_headers(headers)
-            await self.app(asked, _Body(receive, self.max_request_bytes, self.body_seconds), answer)
+            await self.app(asked, body, answer)
         except Exception as error:
             if answer.started:
                 raise
@@ -64,8 +71,17 @@ class RequestLimits:
             RequestRecord.of(scope).drop(error.reason)
             await error.response()(scope, receive, answer)
         finally:
+            self._large_bytes -= body.reserved
             if "route" in asked:
                 scope["route"] = asked["route"]
+
+    def reserve(self, size: int) -> None:
+        """Take room for so many bytes of a large body. Raises HTTPException 503 where there is too
+        little."""
+        if self._large_bytes + size > MAX_LARGE_BYTES:
+            detail = "too many large bodies at once"
+            raise HTTPException(503, detail, {"Retry-After": str(LARGE_SECONDS)})
+        self._large_bytes += size
 
     def _check_headers(self, headers: Headers) -> None:
         length = headers.get("content-length", "0")
@@ -115,18 +131,20 @@ def too_large(limit: int) -> str:
 
 
 class _Body:
-    """An ASGI receive channel for a body of at most `limit` bytes within `seconds`.
+    """An ASGI receive channel for a body within the limits.
 
-    Raises HTTPException 413 or 408, not Problem: FastAPI, which reads the body from here, answers
-    every other exception with 400.
+    Raises HTTPException 413, 408 or 503, not Problem: FastAPI, which reads the body from here,
+    answers every other exception with 400.
     """
 
-    def __init__(self, receive: Receive, limit: int, seconds: int) -> None:
+    def __init__(self, receive: Receive, limits: RequestLimits) -> None:
         self._receive = receive
-        self._limit = limit
-        self._seconds = seconds
-        self._deadline: float | None = asyncio.get_running_loop().time() + seconds
+        self._limits = limits
+        self._limit = limits.max_request_bytes
+        self._seconds = limits.body_seconds
+        self._deadline: float | None = asyncio.get_running_loop().time() + self._seconds
         self._size = 0
+        self.reserved = 0  # bytes that a large body has room for
 
     async def __call__(self) -> Message:
         try:
@@ -138,6 +156,9 @@ class _Body:
         self._size += len(message.get("body", b""))
         if self._size > self._limit:
             raise HTTPException(413, too_large(self._limit))
+        if self._size > LARGE_BYTES:
+            self._limits.reserve(self._size - self.reserved)
+            self.reserved = self._size
         if not message.get("more_body", False):
             self._deadline = None  # the next message is the client's disconnection
         return message

@@ -22,5 +22,7 @@ def read_plan(text: str) -> Plan:
     """
     fields = json.loads(text)
     if isinstance(fields, dict) and isinstance(fields.get("submit"), dict):
-        fields["submit"].setdefault("model", "")
-    return _PLANS.validate_python(fields)
+        if "model" not in fields["submit"]:
+            fields["submit"]["model"] = ""
+            text = json.dumps(fields)
+    return _PLANS.validate_json(text)

@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from app.generation.cost import PNG_BYTES
-from app.generation.encoding import png
 from app.generation.plan import Plan
+from app.generation.png import png
 from app.jobs.errors import StorageError, StorageFull, StorageUnavailable
 from diffusion import atomic, pixels
 

@@ -20,6 +20,7 @@ from app.generation.formats import Format, Formats
 from app.generation.identity import identity
 from app.generation.plan import Plan, plan
 from app.generation.schemas import SampleRequest
+from app.generation.starts import Begun, decoded_bytes, read_start
 from app.http import conditional, tracing
 from app.http.blocks import BlockResponse
 from app.http.request_log import RequestRecord
@@ -27,7 +28,7 @@ from app.jobs.makers import maker
 from app.pool.pool import Bounds
 from app.pool.version import Version
 from app.routes.dependencies import Services, bounds_of, idempotency_key, refuse_webhook
-from app.wire.messages import Submit
+from app.wire.messages import ModelInfo, Submit
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ class Asked:
     planned: Plan
 
     @classmethod
-    def of(
+    async def of(
         cls,
         request: Request,
         body: SampleRequest,
@@ -58,16 +59,19 @@ class Asked:
         as_stream: bool = False,
     ) -> Self:
         """Plan a request of a version of its model. Raises InvalidField, AnswerTooLarge,
-        NotReady, or Problem for a webhook."""
+        NotReady, PicturesBusy, or Problem for a webhook."""
         refuse_webhook(request)
+        model = services.models.info(version)
+        begun = await begun_of(body, model, client, services)
         planned = plan(
             body,
-            services.models.info(version),
+            model,
             client.limits,
             key=version.key,
             client=client.name,
             request_id=RequestRecord.of(request.scope).request_id,
             as_stream=as_stream,
+            begun=begun,
         )
         return cls(request, body, client, version, planned)
 
@@ -86,6 +90,17 @@ class Asked:
             id=job_id, model=self.planned.model, n=len(job.indices), steps=job.steps,
             sampler=job.sampler,
         )  # fmt: skip
+
+
+async def begun_of(
+    body: SampleRequest, model: ModelInfo, client: Client, services: Services
+) -> Begun | None:
+    """Where the request's chains begin, read once there is room for it. Raises what `read_start`
+    and `Budget.take` do."""
+    if body.start is None:
+        return await read_start(body, model, services.pictures)
+    with await services.answers.take(decoded_bytes(body, model), client.name):
+        return await read_start(body, model, services.pictures)
 
 
 async def accept(

@@ -127,6 +127,8 @@ def idempotency_key(request: Request, body: SampleRequest, client: str) -> Key |
     # A field that is newer than keys which are kept must not change the fingerprint of a request
     # without it.
     newer = {"spacing"} if body.spacing == "even" else set()
-    newer |= {name for name in ("guidance_interval", "model") if getattr(body, name) is None}
+    names = ("guidance_interval", "model", "start", "mask")
+    newer |= {name for name in names if getattr(body, name) is None}
+    newer |= {"resamplings", "jump"} if body.mask is None else set()
     body_json = body.model_dump_json(exclude=newer)
     return read_key(header, client, path, body_json, is_job=is_job)

@@ -1,6 +1,6 @@
 """Which HTTP answer an exception becomes: the one table, and the one handler."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
@@ -145,9 +145,7 @@ def from_validation(error: RequestValidationError) -> Problem:
     errors: list[dict[str, Any]] = []
     all_found = error.errors()
     for found in all_found[:MAX_ERRORS]:
-        # ("body", field, union branch, position): the branch says nothing to a client
-        _, *place = found["loc"]
-        name = ".".join(str(p) for p in place[:1] + [p for p in place[1:] if isinstance(p, int)])
+        name = field_name(found["loc"])
         if found["type"] == "json_invalid":
             errors.append({"field": "body", "message": f"not JSON: {found['ctx']['error']}"})
             continue
@@ -158,6 +156,17 @@ def from_validation(error: RequestValidationError) -> Problem:
     if len(all_found) > MAX_ERRORS:
         details.append(f"and {len(all_found) - MAX_ERRORS} more")
     return Problem(422, "; ".join(details), errors=errors)
+
+
+def field_name(place: Sequence[int | str]) -> str:
+    """The name of the field that pydantic found at a place of the body: ("body", field, union
+    branch, position), where the branch says nothing to a client. Fields of `start` are told with
+    it, as `start.image[2]`."""
+    _, *inside = place
+    name = str(inside.pop(0)) if inside else ""
+    if name == "start" and inside:
+        name = f"start.{inside.pop(0)}"
+    return name + "".join(f"[{part}]" for part in inside if isinstance(part, int))
 
 
 def _detail(error: Mapping[str, Any]) -> str:

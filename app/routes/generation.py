@@ -24,7 +24,7 @@ from app.http.strict_json import StrictRoute
 from app.jobs.tables import Kind
 from app.pool.engine_jobs import HIGH_WATER
 from app.routes import openapi
-from app.routes.answers import Asked, accept, answer
+from app.routes.answers import Asked, accept, answer, begun_of
 from app.routes.dependencies import (
     ClientDep,
     Services,
@@ -36,6 +36,10 @@ from app.routes.dependencies import (
     preferences,
 )
 from app.routes.streams import TrajectoryStream, frame_data
+
+COPIES = 4
+"""Times that a start's pictures are in memory while a job is written down: as bytes, and as JSON
+twice, which takes a third more."""
 
 router = APIRouter(tags=["generation"], route_class=StrictRoute)
 
@@ -60,7 +64,7 @@ async def sample(
         return await accept_job(request, "sample", body, client, services)
     media_type = choose(accept_header(request.headers), list(SAMPLE))
     with services.models.using(model_of(body, services).version) as version:
-        asked = Asked.of(request, body, client, services, version)
+        asked = await Asked.of(request, body, client, services, version)
         return await answer(asked, wait, services, SAMPLE, media_type)
 
 
@@ -86,7 +90,7 @@ async def denoise_trajectory(
     media_type = choose(accept_header(request.headers), [*TRAJECTORY, sse.MEDIA_TYPE])
     as_stream = media_type == sse.MEDIA_TYPE
     with services.models.using(model_of(body, services).version) as version:
-        asked = Asked.of(request, body, client, services, version, as_stream=as_stream)
+        asked = await Asked.of(request, body, client, services, version, as_stream=as_stream)
         if as_stream:
             return await stream(asked, wait, services)
         return await answer(asked, wait, services, TRAJECTORY, media_type)
@@ -102,10 +106,12 @@ async def accept_job(
     version, limits, name = model_of(body, services).version, client.limits, client.name
     model, request_id = services.models.info(version), RequestRecord.of(request.scope).request_id
     n = min(body.n, limits.max_job_samples)  # more is refused
-    with await services.answers.take(cost.plan_bytes(n), name):
+    begun = await begun_of(body, model, client, services)
+    size = cost.plan_bytes(n) + (0 if begun is None else COPIES * begun.start.size)
+    with await services.answers.take(size, name):
         accepted = plan(
             body, model, limits,
-            key=version.key, client=name, request_id=request_id, as_job=True,
+            key=version.key, client=name, request_id=request_id, as_job=True, begun=begun,
         )  # fmt: skip
         key = idempotency_key(request, body, name)
         webhook_url = request.headers.get("x-webhook-url")

@@ -50,8 +50,9 @@ class LimitSettings(BaseSettings):
         "0: any number",
     )
     max_request_bytes: Positive = Field(
-        256 << 10,
-        description="bytes of a request's body, at most; the default has room for 50,000 labels",
+        8 << 20,
+        description="bytes of a request's body, at most; the default has room for a picture of "
+        "4 MiB, or for 50,000 labels",
     )
     max_response_bytes: Positive = Field(
         64 << 20, description="bytes of the pictures in one answer before compression, at most"

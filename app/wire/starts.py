@@ -5,7 +5,7 @@ Pictures and masks are raw uint8 (C,H,W), states raw little-endian float32 (C,H,
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 T = TypeVar("T")
 
@@ -22,6 +22,12 @@ class Start:
     that of index 0. `mask` (1,H,W): 255 is made anew, 0 is kept, and every part of the chain is
     made `resamplings` times, with jumps of `jump` steps (RePaint).
     """
+
+    # As JSON, in which jobs are kept, its bytes are base64
+    __pydantic_config__: ClassVar[dict[str, str]] = {
+        "ser_json_bytes": "base64",
+        "val_json_bytes": "base64",
+    }
 
     kind: StartKind
     pictures: tuple[bytes, ...] = ()

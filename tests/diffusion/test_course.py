@@ -2,7 +2,8 @@
 
 import pytest
 
-from diffusion.course import Move, resampled, resampled_steps
+from diffusion.course import Course, Move, resampled, resampled_steps
+from diffusion.spacing import Spacing
 
 
 def plainly(S: int, resamplings: int, jump: int) -> list[tuple[int, int]]:
@@ -57,3 +58,36 @@ def test_a_jump_that_the_chain_has_no_room_for_is_refused() -> None:
             resampled(4, 2, jump)
     with pytest.raises(ValueError, match="resamplings: 0 is not allowed; it must be 1 or more"):
         resampled(4, 0, 1)
+
+
+def test_positions_at_even_distances_include_both_ends() -> None:
+    def even(steps: int, count: int) -> list[int]:
+        return Course.of(Spacing.even(1000, steps)).even_positions(count)
+
+    assert even(1000, 11) == list(range(0, 1001, 100))
+    assert even(4, 2) == [0, 4]
+    assert even(2, 100) == [0, 1, 2]
+
+
+def test_a_t_that_is_not_passed_has_the_position_of_the_nearest_one() -> None:
+    course = Course((1000, 750, 500, 250, 0))
+    assert course.positions_of([0, 740, 760, 1000]) == [0, 1, 4]
+    assert course.positions_of([875]) == [0], "of two equally near, the noisier"
+
+
+def test_a_t_that_comes_again_has_the_position_of_the_last_time() -> None:
+    course = Course.of(Spacing((249, 499, 749, 999)), resamplings=2, jump=2)
+    assert course.paper_t == (1000, 750, 500, 750, 500, 250, 0)
+    assert len(course) == 6
+    assert course.positions_of([750, 500]) == [3, 4]
+
+
+def test_an_interval_of_t_has_the_stretches_of_steps_within_it() -> None:
+    course = Course((1000, 750, 500, 250, 0))
+    assert course.stretches(1000, 0) == (0, 4)
+    assert course.stretches(750, 500) == (1, 3)
+    assert course.stretches(749, 251) == (2, 3)
+    assert course.stretches(249, 0) == (0, 0)
+    again = Course((1000, 750, 500, 750, 500, 250, 0))
+    assert again.stretches(750, 750) == (1, 2, 3, 4)
+    assert again.stretches(600, 0) == (2, 3, 4, 6)

@@ -111,25 +111,19 @@ def test_the_network_counts_from_zero_and_the_paper_from_one_down_to_the_image()
     assert spacing.paper_t == (1000, 750, 500, 250, 0)
 
 
-def test_positions_at_even_distances_include_both_ends() -> None:
-    assert Spacing.even(1000, 1000).even_positions(11) == list(range(0, 1001, 100))
-    assert Spacing.even(1000, 4).even_positions(2) == [0, 4]
-    assert Spacing.even(1000, 2).even_positions(100) == [0, 1, 2]
-
-
 def test_a_time_that_is_not_visited_has_the_position_of_the_nearest_one() -> None:
     spacing = Spacing((249, 499, 749, 999))
     assert [spacing.position_of(t) for t in (1000, 760, 740, 0)] == [0, 1, 1, 4]
     assert spacing.position_of(875) == 0, "of two equally near, the noisier"
-    assert spacing.positions_of([0, 740, 760, 1000]) == [0, 1, 4]
 
 
-def test_an_interval_of_t_has_the_steps_within_it() -> None:
-    spacing = Spacing.even(1000, 4)  # t = 1000, 750, 500, 250
-    assert spacing.steps_within(1000, 0) == range(4)
-    assert spacing.steps_within(750, 500) == range(1, 3)
-    assert spacing.steps_within(749, 251) == range(2, 3)
-    assert len(spacing.steps_within(249, 0)) == 0
+def test_a_state_that_is_given_is_at_a_timestep_that_is_kept() -> None:
+    spacing = Spacing((249, 499, 749, 999))
+    assert spacing.beginning_at(500) == Spacing((249, 499))
+    with pytest.raises(ValueError, match="the nearest t that it keeps is 500"):
+        spacing.beginning_at(510)
+    with pytest.raises(ValueError, match="the nearest t that it keeps is 250"):
+        spacing.beginning_at(0)
 
 
 def test_defaults() -> None:

@@ -20,6 +20,7 @@ from app.generation.collect import Result
 from app.generation.encoding import Encoded, Sink
 from app.generation.formats import SAMPLE, TRAJECTORY
 from app.generation.plan import Plan
+from app.generation.png import png
 from app.generation.schemas import SampleResponse, TrajectoryResponse
 from app.generation.zip_stream import BLOCK_BYTES
 from app.wire.messages import Submit
@@ -107,7 +108,7 @@ def test_a_png_shows_all_images_in_a_near_square_grid() -> None:
 def test_a_grey_image_is_a_grey_png() -> None:
     plan = dataclasses.replace(PLAN, image_shape=(1, 4, 6))
     result = made(plan)
-    with Image.open(io.BytesIO(encoding.png(levels(result.x_0[0])))) as image:
+    with Image.open(io.BytesIO(png(levels(result.x_0[0])))) as image:
         assert image.mode == "L"
         assert np.array_equal(np.asarray(image), levels(result.x_0[0])[..., 0])
 

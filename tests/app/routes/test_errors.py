@@ -107,7 +107,7 @@ def test_a_wrong_field_of_sample_is_named(
             {"timesteps": [0], "frames": 3},
             "frames: 3 is not allowed: give frames or timesteps, not both",
         ),
-        ({"timesteps": [-1]}, "timesteps.0: Input should be greater than or equal to 0, not -1"),
+        ({"timesteps": [-1]}, "timesteps[0]: Input should be greater than or equal to 0, not -1"),
     ],
 )
 def test_a_wrong_field_of_denoise_trajectory_is_named(
@@ -135,11 +135,11 @@ def test_other_media_types_are_refused(server: Server) -> None:
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_read(server: Server) -> None:
-    large = b'{"labels": [' + b"1," * 600_000 + b"1]}"
+    large = b'{"mask": "' + b"A" * 9_000_000 + b'"}'
     problem(server.client.post("/sample", content=large, headers=JSON), 413)
 
     def chunks() -> Any:  # no Content-Length to refuse by
-        for _ in range(20):
+        for _ in range(90):
             yield b" " * 100_000
 
     problem(server.client.post("/sample", content=chunks(), headers=JSON), 413)
