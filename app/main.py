@@ -30,7 +30,7 @@ from app.pool.models import Models
 from app.pool.pool import Bounds, EnginePool, Limits
 from app.pool.sources import Sources
 from app.pool.version import Source
-from app.routes import docs, errors, generation, jobs, models, openapi, page, system
+from app.routes import docs, encode, errors, generation, jobs, models, openapi, page, system
 from app.routes.dependencies import Services
 from app.routes.making import Makings
 from app.settings import SettingError, Settings
@@ -86,6 +86,7 @@ def create_app(
     )
     app.state.services = services
     app.include_router(generation.router)
+    app.include_router(encode.router)
     app.include_router(jobs.router)
     app.include_router(models.router)
     app.include_router(system.router)

@@ -34,6 +34,11 @@ def plan_bytes(n: int) -> int:
     return REQUEST_BYTES + n * SAMPLE_BYTES
 
 
+def pictures(sent: str | list[str], shape: tuple[int, int, int]) -> int:
+    """Pictures that a client sends, decoded to the model's."""
+    return (1 if isinstance(sent, str) else len(sent)) * math.prod(shape)
+
+
 def stream(plan: Plan, waiting: int, batch: int) -> int:
     """A trajectory as events: `waiting` bytes may wait for the reader, and two steps of up to
     `batch` samples are on their way when the engine is told to pause."""
@@ -73,6 +78,17 @@ def trajectory_json(plan: Plan) -> int:
 def trajectory_npz(plan: Plan) -> int:
     """The trajectories in an npz, which is sent from the arrays themselves."""
     return _base(plan) + _n(plan) * _frames(plan) * 2 * 4 * _pixels(plan)
+
+
+def encode_json(plan: Plan) -> int:
+    """The last states as JSON: as an array, as a file, as base64 and as text."""
+    size = _n(plan) * 4 * _pixels(plan)
+    return _base(plan) + 2 * size + 3 * _base64(size)
+
+
+def encode_npz(plan: Plan) -> int:
+    """The last states in an npz, which is sent from a copy of the array."""
+    return _base(plan) + 2 * _n(plan) * 4 * _pixels(plan)
 
 
 def film_strip(plan: Plan) -> int:

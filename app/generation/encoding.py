@@ -189,6 +189,26 @@ def trajectory_npz(result: Result) -> Encoded:
     return _npz({"x_t": result.x_t, "x0_hat": result.x_0_hat, "t": times, **names(result.plan)})
 
 
+def encode_json(result: Result) -> Encoded:
+    """Encode the last states as JSON, a `schemas.EncodeResponse`."""
+    plan, file = result.plan, io.BytesIO()
+    np.save(file, result.x_t[:, 0])
+    body = {
+        "id": plan.submit.id,
+        "model": plan.model,
+        "steps": plan.steps,
+        "t": plan.shown_times[0],
+        "x_t": base64.b64encode(file.getvalue()).decode(),
+        "timing": result.timing,
+    }
+    return _collected([to_json(body)])
+
+
+def encode_npz(result: Result) -> Encoded:
+    """Pack the last states `x_t`, float32 (n,C,H,W), and their `t` into an npz."""
+    return _npz({"x_t": result.x_t[:, 0], "t": np.array(result.plan.shown_times[0])})
+
+
 def film_strip(result: Result) -> Encoded:
     """Encode x_t as one PNG: a row for each sample, a column for each frame."""
     n, frames, *shape = result.x_t.shape

@@ -12,6 +12,7 @@ from app.generation.plan import Plan
 IMAGES = Needs(x_0=True)
 STATES = Needs(x_t=True)
 PICTURES = Needs(x_t=True, x_0_hat=True)
+EXACT_STATES = Needs(x_t=True, exact=True)
 ARRAYS = Needs(x_t=True, x_0_hat=True, exact=True)
 
 
@@ -39,4 +40,8 @@ TRAJECTORY: Formats = {
     "image/webp": Format(STATES, encoding.trajectory_webp, cost.trajectory_webp),
     "image/apng": Format(STATES, encoding.trajectory_apng, cost.trajectory_apng),
     "application/x-npz": Format(ARRAYS, encoding.trajectory_npz, cost.trajectory_npz),
+}
+ENCODE: Formats = {
+    "application/json": Format(EXACT_STATES, encoding.encode_json, cost.encode_json),
+    "application/x-npz": Format(EXACT_STATES, encoding.encode_npz, cost.encode_npz),
 }

@@ -123,14 +123,14 @@ def plan(
     spacing = whole if begun is None else begun.spacing(whole)
     course = _course(request, spacing)
     if not as_job:  # which is run in parts
-        _check_cost(request.n, len(course), limits)
+        check_cost(request.n, len(course), limits)
     known = Labels(len(model.classes), model.null_label)
     labels = _labels(request, known)
     interval = _interval(request, T)
     guided = None if interval is None else course.stretches(*interval)
     shown = _shown(request, course, T, limits)
     if not as_stream:  # which is never whole in memory; nor is a job's result, but each sample
-        _check_response_size(1 if as_job else request.n, model, len(shown), limits, as_job)
+        check_response_size(1 if as_job else request.n, model, len(shown), limits, as_job)
     submit = Submit(
         id=uuid.uuid4().hex,
         model=key,
@@ -206,15 +206,16 @@ def _spacing_told(request: SampleRequest, spacing: Spacing) -> FormulaName | tup
     return tuple(request.spacing) if isinstance(request.spacing, list) else request.spacing
 
 
-def _check_cost(n: int, steps: int, limits: Settings) -> None:
-    """Refuse what one client may never have in the queue."""
+def check_cost(n: int, steps: int, limits: Settings, field: str = "n") -> None:
+    """Raise InvalidField, which names this field, for what one client may never have in the
+    queue."""
     most = min(
         limits.max_client_samples, limits.max_client_steps // steps,
         limits.max_queue_steps // steps,
     )  # fmt: skip
     if n > most:
         reason = f"in {steps} steps this server makes at most {most} images for one client"
-        raise InvalidField("n", n, reason)
+        raise InvalidField(field, n, reason)
 
 
 def _check_limits(request: SampleRequest, limit: int, as_job: bool) -> None:
@@ -272,9 +273,10 @@ def _shown(request: SampleRequest, course: Course, T: int, limits: Settings) -> 
     return course.positions_of(wanted)
 
 
-def _check_response_size(
+def check_response_size(
     n: int, model: ModelInfo, frames: int, limits: Settings, as_job: bool
 ) -> None:
+    """Raise AnswerTooLarge for more than an answer, or a sample of a job, may have."""
     C, H, W = model.image_shape
     pictures = n * max(1, 2 * frames)
     size = pictures * C * H * W * 4  # float32, as the npz has them

@@ -158,6 +158,47 @@ class TrajectoryRequest(SampleRequest):
     )
 
 
+class EncodeRequest(BaseModel):
+    """Which pictures to turn into the noise from which DDIM makes them again."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, json_schema_extra=tell_defaults
+    )
+
+    image: Text | Annotated[list[Text], Field(min_length=1)] = Field(
+        description="A picture, in base64 of PNG, JPEG, WebP or GIF, or several."
+    )
+    labels: Annotated[int, Field(ge=0)] | Integers | None = Field(
+        None,
+        description="Class-conditional checkpoints only: one label for all pictures, or one each.",
+    )
+    steps: int = Field(
+        50, ge=1, description="Timesteps from the picture to T, those of DDIM on the way back."
+    )
+    t: int | None = Field(None, ge=1, description="Go no further than this t. null: to T.")
+    resize: bool = Field(
+        False, description="Scale pictures of other sizes, and cut them in the middle."
+    )
+    model: str | None = Field(
+        None,
+        max_length=64,
+        description="Name of the model, one of `GET /models`. null: the server's first.",
+    )
+
+
+class EncodeResponse(BaseModel):
+    """The answer of `POST /encode` as JSON."""
+
+    id: str
+    model: str
+    steps: int
+    t: int = Field(description="Where the states are: the t for `start.t`.")
+    x_t: str = Field(
+        description="The states, for `start.x_t`: float32 [n,C,H,W] as .npy, in base64."
+    )
+    timing: "Timing"
+
+
 class Timing(BaseModel):
     """Seconds from the request's arrival to its first step, and from there to its last."""
 

@@ -24,6 +24,7 @@ from app.generation.starts import Begun, decoded_bytes, read_start
 from app.http import conditional, tracing
 from app.http.blocks import BlockResponse
 from app.http.request_log import RequestRecord
+from app.jobs.keys import Key
 from app.jobs.makers import maker
 from app.pool.pool import Bounds
 from app.pool.version import Version
@@ -42,10 +43,11 @@ class Asked:
     """A request that can be carried out, and whose it is. It has taken nothing yet."""
 
     request: Request
-    body: SampleRequest
     client: Client
     version: Version
     planned: Plan
+    names_seed: bool = True  # so that an equal request has the same bytes
+    key: Key | None = None  # its Idempotency-Key
 
     @classmethod
     async def of(
@@ -59,7 +61,7 @@ class Asked:
         as_stream: bool = False,
     ) -> Self:
         """Plan a request of a version of its model. Raises InvalidField, AnswerTooLarge,
-        NotReady, PicturesBusy, or Problem for a webhook."""
+        NotReady, PicturesBusy, BadKey, or Problem for a webhook."""
         refuse_webhook(request)
         model = services.models.info(version)
         begun = await begun_of(body, model, client, services)
@@ -73,13 +75,14 @@ class Asked:
             as_stream=as_stream,
             begun=begun,
         )
-        return cls(request, body, client, version, planned)
+        key = idempotency_key(request, body, client.name)
+        return cls(request, client, version, planned, body.seed is not None, key)
 
     def identity(self, media_type: str) -> str | None:
         """What names the bytes of its answer in this format; None where it names no seed, so that
         no other request is equal."""
         model = self.version.known
-        if self.body.seed is None or model is None:
+        if not self.names_seed or model is None:
             return None
         return identity(self.planned, f"{maker(model)} {model.machine}", media_type)
 
@@ -111,7 +114,7 @@ async def accept(
     With a key, raises what `check_room` and `Jobs.remember` do.
     """
     planned = accepted = asked.planned
-    key = idempotency_key(asked.request, asked.body, asked.client.name)
+    key = asked.key
     if key is not None:
         # A request that is refused takes no key
         check_room(planned.submit, bounds_of(asked.client))
@@ -131,7 +134,9 @@ async def answer(
     It is begun once there is room for it; the client's leaving cancels it, unless others wait.
     """
     name = asked.identity(media_type)
-    headers = {"X-Seed": str(asked.planned.submit.seed), "Vary": "Accept"}
+    headers = {"Vary": "Accept"}
+    if not asked.planned.submit.is_encoding:
+        headers["X-Seed"] = str(asked.planned.submit.seed)
     if name is not None:
         headers["ETag"] = f'"{name}"'
         if conditional.is_known(asked.request.headers.getlist("if-none-match"), headers["ETag"]):
@@ -145,7 +150,8 @@ async def answer(
         size = chosen.cost(asked.planned)
         room = held.enter_context(await services.answers.take(size, asked.client.name))
         accepted = await accept(asked, services, partial(services.makings.check_room, name))
-        headers["X-Seed"] = str(accepted.submit.seed)
+        if "X-Seed" in headers:
+            headers["X-Seed"] = str(accepted.submit.seed)
         try:
             made = await _make(asked, accepted, wait, services, name, chosen, room)
         except ClientGone:

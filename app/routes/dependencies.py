@@ -13,7 +13,7 @@ from app.door.door import client_of
 from app.generation.budget import Budget
 from app.generation.errors import InvalidField
 from app.generation.pictures import Pictures
-from app.generation.schemas import SampleRequest
+from app.generation.schemas import EncodeRequest, SampleRequest
 from app.http import prefer
 from app.http.metrics import Metrics
 from app.http.problems import Problem
@@ -86,7 +86,7 @@ async def get_client(request: Request, _: Annotated[object, Depends(BEARER)]) ->
 ClientDep = Annotated[Client, Depends(get_client)]
 
 
-def model_of(body: SampleRequest, services: Services) -> Entry:
+def model_of(body: SampleRequest | EncodeRequest, services: Services) -> Entry:
     """The model that a request asks for. Raises InvalidField."""
     try:
         return services.models.find(body.model)

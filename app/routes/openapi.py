@@ -8,6 +8,16 @@ from app.http.problems import MEDIA_TYPE
 Responses = dict[int | str, dict[str, Any]]
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAAA…"
+THREE = (
+    "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcAQAAAABaduI5AAAAUUlEQVR42l3NsQ2AMBBD0afLAIxAxkjJaGzASpSMkYIBrqSk"
+    "CIIF7+wvmx+mVehLsJSkYm9QRMYAQolBV1QR1e4joLzlR/0NvbClsLeMX2vbytAES2oHBllAAAAAElFTkSuQmCC"
+)
+"""A drawn 3, whole; 28 x 28."""
+LOWER_HALF = (
+    "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcAQAAAABaduI5AAAAGElEQVR42mNgoAZg/M/A8JGJgYGBgRICAIc9Agx43SXIAAAA"
+    "AElFTkSuQmCC"
+)
+"""A mask, white in the lower half."""
 SCHEMAS = "#/components/schemas/"
 PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": f"{SCHEMAS}Problem"}}}
 HEADER = {
@@ -107,12 +117,50 @@ SAMPLE_BODY = _body(
             "Few steps of UniPC",
             {"seed": 1, "sampler": "unipc", "steps": 8, "spacing": "log_snr"},
         ),
+        "image": (
+            "A picture changed: it is noised to t = 500",
+            {
+                "n": 4,
+                "seed": 1,
+                "sampler": "ddim",
+                "start": {"image": THREE, "t": 500, "resize": True},
+            },
+        ),
+        "mask": (
+            "A picture's lower half made anew, by RePaint",
+            {
+                "n": 4,
+                "seed": 1,
+                "sampler": "ddim",
+                "eta": 1,
+                "start": {"image": THREE, "resize": True},
+                "mask": LOWER_HALF,
+                "resamplings": 5,
+                "jump": 5,
+            },
+        ),
+        "between": (
+            "Five images between the noise of two seeds",
+            {
+                "n": 5,
+                "sampler": "ddim",
+                "start": {"seeds": [1, 2], "weight": [0, 0.25, 0.5, 0.75, 1]},
+            },
+        ),
     }
 )
 TRAJECTORY_BODY = _body(
     {
         "default": ("Eleven frames of Algorithm 2", {"seed": 42, "labels": 7}),
         "fast": ("Every step of a fast sampler", {"sampler": "dpmpp", "steps": 20, "frames": 21}),
+        "image": (
+            "From a picture on",
+            {
+                "seed": 1,
+                "sampler": "ddim",
+                "start": {"image": THREE, "t": 500, "resize": True},
+            },
+        ),
         "exact": ("At chosen t", {"seed": 42, "timesteps": [1000, 500, 250, 100, 50, 0]}),
     }
 )
@@ -148,7 +196,7 @@ _KNOWN: dict[str, Any] = {
         "schema": {"type": "string"},
     },
 }
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
+BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
 def problem_response(status: int, description: str) -> Responses:
@@ -258,12 +306,12 @@ RESULT_RESPONSES: Responses = {
         "headers": _SEED,
         "content": {
             "application/json": {"schema": {"type": "object"}},
-            "application/zip": _BINARY,
-            "application/x-npz": _BINARY,
-            "image/png": _BINARY,
-            "image/gif": _BINARY,
-            "image/webp": _BINARY,
-            "image/apng": _BINARY,
+            "application/zip": BINARY,
+            "application/x-npz": BINARY,
+            "image/png": BINARY,
+            "image/gif": BINARY,
+            "image/webp": BINARY,
+            "image/apng": BINARY,
         },
     },
     206: {
@@ -297,9 +345,9 @@ SAMPLE_RESPONSES: Responses = {
                     "timing": TIMING,
                 }
             },
-            "image/png": _BINARY,
-            "application/zip": _BINARY,
-            "application/x-npz": _BINARY,
+            "image/png": BINARY,
+            "application/zip": BINARY,
+            "application/x-npz": BINARY,
         },
     },
     **ACCEPTED,
@@ -331,11 +379,11 @@ TRAJECTORY_RESPONSES: Responses = {
                 "schema": {"type": "string"},
                 "example": 'event: frame\ndata: {"index":0,"t":1000,"x_t":"…","x0_hat":"…"}\n\n',
             },
-            "image/png": _BINARY,
-            "image/gif": _BINARY,
-            "image/webp": _BINARY,
-            "image/apng": _BINARY,
-            "application/x-npz": _BINARY,
+            "image/png": BINARY,
+            "image/gif": BINARY,
+            "image/webp": BINARY,
+            "image/apng": BINARY,
+            "application/x-npz": BINARY,
         },
     },
     **ACCEPTED,

@@ -1,0 +1,101 @@
+"""From an encoding's fields to the engine's job: pictures to the x_t from which DDIM makes them
+again. What `ddpm encode` does is the same."""
+
+import uuid
+from collections.abc import Sequence
+
+from app.generation.errors import InvalidField
+from app.generation.pictures import Array, Pictures, Sent
+from app.generation.plan import Plan, check_cost, check_response_size
+from app.generation.schemas import EncodeRequest
+from app.settings import Settings
+from app.wire.messages import ModelInfo, Submit
+from app.wire.starts import Start
+from diffusion.labels import LabelError, Labels
+from diffusion.spacing import Spacing, check_chain
+
+
+async def read_images(request: EncodeRequest, model: ModelInfo, pictures: Pictures) -> list[Array]:
+    """The pictures, uint8 (C,H,W) each. Raises InvalidField or PicturesBusy."""
+    if isinstance(request.image, str):
+        sent = [Sent("image", request.image)]
+    else:
+        sent = [Sent(f"image[{i}]", text) for i, text in enumerate(request.image)]
+    return await pictures.images(sent, model.image_shape, resize=request.resize)
+
+
+def plan_encoding(
+    request: EncodeRequest,
+    images: Sequence[Array],
+    model: ModelInfo,
+    limits: Settings,
+    *,
+    key: str = "",
+    client: str = "",
+    request_id: str = "",
+) -> Plan:
+    """Fill in the defaults, and refuse what the model or the server's limits do not allow. The
+    last state is its only frame.
+
+    `key` is what engines call the model. The engine's time is counted for `client`. Raises
+    InvalidField or AnswerTooLarge.
+    """
+    n = len(images)
+    check_number(request, limits)
+    spacing = _kept(request, model)
+    check_cost(n, len(spacing), limits, "image")
+    known = Labels(len(model.classes), model.null_label)
+    try:
+        labels = known.for_each(request.labels, n, 0.0)
+    except LabelError as error:
+        raise InvalidField(error.field, error.value, error.reason) from None
+    check_response_size(n, model, 1, limits, as_job=False)
+    submit = Submit(
+        id=uuid.uuid4().hex,
+        model=key,
+        seed=0,
+        indices=tuple(range(n)),
+        labels=known.for_network(labels),
+        sampler="ddim",
+        steps=len(spacing),
+        shown=(len(spacing),),
+        client=client,
+        request_id=request_id,
+        kept=spacing.kept,
+        start=Start(kind="image", pictures=tuple(image.tobytes() for image in images)),
+        is_encoding=True,
+    )
+    t = spacing.paper_t[0]
+    return Plan(
+        submit, model.name, model.sha256, model.image_shape, labels, (t,),
+        asked_steps=request.steps,
+    )  # fmt: skip
+
+
+def check_number(request: EncodeRequest, limits: Settings) -> None:
+    """Raise InvalidField for more pictures than a request may have."""
+    n = 1 if isinstance(request.image, str) else len(request.image)
+    if n > limits.max_samples:
+        reason = f"this server takes 1..{limits.max_samples} pictures a request"
+        raise InvalidField("image", n, reason)
+
+
+def _kept(request: EncodeRequest, model: ModelInfo) -> Spacing:
+    """The timesteps up to t that DDIM keeps with so many steps. Raises InvalidField."""
+    T, t = model.num_timesteps, request.t
+    for name, value in (("steps", request.steps), ("t", t)):
+        if value is not None and value > T:
+            raise InvalidField(name, value, f"this model has T = {T}, so it must be 1..{T}")
+    whole = Spacing.even(T, request.steps)
+    try:
+        check_chain(whole, model.min_timestep)
+    except ValueError as error:
+        raise InvalidField("steps", request.steps, str(error)) from None
+    try:
+        spacing = whole if t is None else whole.up_to(t)
+    except ValueError as error:
+        raise InvalidField("t", t, str(error)) from None
+    if model.alpha_bar[spacing.paper_t[0]] == 0:
+        reason = "nothing of the picture is left there (zero terminal SNR); choose a lower t"
+        raise InvalidField("t", t, reason)
+    return spacing
