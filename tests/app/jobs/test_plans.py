@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.jobs.plans import read_plan, write_plan
+from app.wire.starts import Start
 from tests.app.jobs.fakes import make_plan
 
 
@@ -23,12 +24,26 @@ def test_a_plan_in_a_database_is_read_again() -> None:
         "model": "fake", "sha256": "0" * 64, "image_shape": [1, 4, 4], "labels": [None],
         "shown_times": [4, 0],
     }  # fmt: skip
-    submit = stored["submit"] | {"model": "", "kept": None, "guided": None}
+    submit = stored["submit"] | {
+        "model": "", "kept": None, "guided": None, "start": None, "is_encoding": False
+    }  # fmt: skip
     newer = {
-        "submit": submit, "spacing": "even", "guidance_interval": None, "names_model": False
+        "submit": submit, "spacing": "even", "guidance_interval": None, "names_model": False,
+        "asked_steps": None, "start_t": None,
     }  # fmt: skip
     assert json.loads(write_plan(plan)) == stored | newer
     assert read_plan(json.dumps(stored)) == read_plan(write_plan(plan)) == plan
+
+
+def test_a_start_is_kept_with_every_byte_of_its_pictures() -> None:
+    made = make_plan(n=1)
+    start = Start(
+        kind="image", pictures=(bytes(range(256)),), states=(b"\xff\xfe",), mask=b"\0\x80",
+        weights=(0.1,), seeds=(1, 2),
+    )  # fmt: skip
+    submit = dataclasses.replace(made.submit, start=start, guided=(0, 1, 2, 3))
+    plan = dataclasses.replace(made, submit=submit, asked_steps=9, start_t=3)
+    assert read_plan(write_plan(plan)) == plan
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"submit": 1}', "null"])

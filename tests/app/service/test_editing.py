@@ -1,0 +1,244 @@
+"""Chains that begin at pictures, states or between seeds, over HTTP: the bytes of `ddpm sample`,
+under load, in parts, after a restart; and pictures that are hostile."""
+
+import base64
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from app.cli import main
+from diffusion.evaluation.classifier import load_classifier, measure
+from tests.app.generation.hostile_pictures import REFUSED, jpeg_of_many_scans
+from tests.app.server import REAL, Server
+from tests.app.service.test_jobs_survive import accepted, status, wait_done
+
+DOCS = Path("docs/editing")
+NPZ = {"Accept": "application/x-npz"}
+CHAIN: dict[str, Any] = {"n": 3, "seed": 4, "sampler": "ddim", "steps": 20}
+FLAGS = ["--n=3", "--seed=4", "--sampler=ddim", "--steps=20"]
+
+
+def picture(name: str) -> str:
+    return base64.b64encode((DOCS / f"{name}.png").read_bytes()).decode()
+
+
+THREE, EIGHT, MASK = picture("three"), picture("eight"), picture("lower-half")
+WEIGHTS = [0, 0.5, 1]
+KINDS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "picture": (
+        {**CHAIN, "start": {"image": THREE, "t": 650}},
+        [*FLAGS, "--start-image=docs/editing/three.png", "--t=650"],
+    ),
+    "a picture each": (
+        {**CHAIN, "eta": 0.5, "start": {"image": [THREE, EIGHT, MASK], "t": 500}},
+        [*FLAGS, "--eta=0.5", "--t=500", "--start-image",
+         *(f"docs/editing/{name}.png" for name in ("three", "eight", "lower-half"))],
+    ),
+    "mask": (
+        {**CHAIN, "labels": 3, "eta": 1, "start": {"image": THREE}, "mask": MASK,
+         "resamplings": 3, "jump": 4},
+        [*FLAGS, "--label=3", "--eta=1", "--start-image=docs/editing/three.png",
+         "--mask=docs/editing/lower-half.png", "--resamplings=3", "--jump=4"],
+    ),
+    "between pictures": (
+        {**CHAIN, "start": {"images": [THREE, EIGHT], "t": 500, "weight": WEIGHTS}},
+        [*FLAGS, "--start-images", "docs/editing/three.png", "docs/editing/eight.png", "--t=500",
+         "--weights", *map(str, WEIGHTS)],
+    ),
+    "between seeds": (
+        {**CHAIN, "labels": 3, "start": {"seeds": [3, 4], "weight": WEIGHTS}},
+        [*FLAGS, "--label=3", "--seeds", "3", "4", "--weights", *map(str, WEIGHTS)],
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def server(real_server: Server) -> Server:
+    return real_server
+
+
+def images(server: Server, body: dict[str, Any]) -> np.ndarray:
+    answer = server.client.post("/sample", json=body, headers=NPZ)
+    assert answer.status_code == 200, answer.text
+    return arrays(answer.content)["images"]
+
+
+def arrays(content: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as opened:
+        return {name: opened[name] for name in opened.files}
+
+
+@pytest.fixture(scope="session")
+def by_command(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], np.ndarray]:
+    """What `ddpm sample` makes of a kind."""
+    folder = tmp_path_factory.mktemp("command")
+    made: dict[str, np.ndarray] = {}
+
+    def sample(kind: str) -> np.ndarray:
+        if kind not in made:
+            out = folder / f"{len(made)}.npz"
+            assert main(["sample", "mnist", *KINDS[kind][1], f"--out={out}"]) == 0
+            (made[kind],) = arrays(out.read_bytes()).values()
+        return made[kind]
+
+    return sample
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_the_bytes_of_the_command(
+    server: Server, by_command: Callable[[str], np.ndarray], kind: str
+) -> None:
+    np.testing.assert_array_equal(images(server, KINDS[kind][0]), by_command(kind))
+
+
+def test_they_stay_the_same_beside_each_other_and_in_parts(server: Server) -> None:
+    bodies = [body for body, _ in KINDS.values()]
+    alone = [images(server, body) for body in bodies]
+    parts = [part(body, i) for body in bodies for i in range(3)]
+    others = [{"n": 5, "seed": seed, "steps": 30} for seed in range(4)]
+    with ThreadPoolExecutor(30) as pool:
+        noise = [pool.submit(images, server, other) for other in others]
+        beside = list(pool.map(lambda body: images(server, body), bodies * 2))
+        single = list(pool.map(lambda body: images(server, body), parts))
+        for other, made in zip(others, noise, strict=True):
+            np.testing.assert_array_equal(made.result(), images(server, other))
+    for whole, first, second in zip(alone, beside[: len(bodies)], beside[len(bodies) :],
+                                    strict=True):  # fmt: skip
+        np.testing.assert_array_equal(first, whole)
+        np.testing.assert_array_equal(second, whole)
+    np.testing.assert_array_equal(np.concatenate(single), np.concatenate(alone))
+
+
+def part(body: dict[str, Any], index: int) -> dict[str, Any]:
+    """The same request for one of its images alone."""
+    start = dict(body["start"])
+    for name in ("image", "weight"):
+        if isinstance(start.get(name), list):
+            start[name] = [start[name][index]]
+    return {**body, "n": 1, "first_index": index, "start": start}
+
+
+def test_request_json_gives_the_same_bytes_again_after_a_restart(
+    server: Server, tmp_path: Path
+) -> None:
+    archives = [
+        server.client.post("/sample", json=body, headers={"Accept": "application/zip"}).content
+        for body, _ in KINDS.values()
+    ]
+    with Server(tmp_path / "again.log", "--threads=2", engine=REAL) as again:
+        for archive in archives:
+            with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+                request = json.loads(opened.read("request.json"))["request"]
+                made = [opened.read(name) for name in opened.namelist()[:-1]]
+            answer = again.post("/sample", request).json()
+            assert [base64.b64decode(sample["png"]) for sample in answer["samples"]] == made
+
+
+def test_a_job_has_the_bytes_of_the_answer_and_keeps_its_pictures(server: Server) -> None:
+    for body, _ in KINDS.values():
+        job_id = accepted(server, body)
+        wait_done(server, job_id, 3)
+        assert status(server, job_id)["steps"] == 20
+        result = server.client.get(f"/jobs/{job_id}/result", headers=NPZ)
+        np.testing.assert_array_equal(arrays(result.content)["images"], images(server, body))
+
+
+def test_a_trajectory_shows_the_state_that_it_begins_at(server: Server) -> None:
+    body = {**CHAIN, "start": {"image": THREE, "t": 650}, "frames": 3}
+    answer = server.client.post("/denoise-trajectory", json=body, headers=NPZ)
+    made = arrays(answer.content)
+    assert made["t"].tolist() == [650, 350, 0]
+    begun = {**body, "start": {"x_t": npy(made["x_t"][:, 0]), "t": 650}}
+    del begun["frames"]
+    np.testing.assert_array_equal(images(server, begun), images(server, KINDS["picture"][0]))
+    streamed: dict[int, list[int]] = {}
+    headers = {"Accept": "text/event-stream"}
+    with server.client.stream("POST", "/denoise-trajectory", json=body, headers=headers) as events:
+        for line in events.iter_lines():
+            if line.startswith('data: {"index"'):
+                frame = json.loads(line[6:])
+                streamed.setdefault(frame["index"], []).append(frame["t"])
+    assert streamed == {i: [650, 350, 0] for i in range(3)}
+
+
+def npy(array: np.ndarray) -> str:
+    file = io.BytesIO()
+    np.save(file, array)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_equal_requests_with_a_key_are_one_and_another_picture_is_refused(server: Server) -> None:
+    headers = {"Idempotency-Key": "the picture of a 3"}
+    body = {**KINDS["picture"][0], "seed": None}
+    first, second = (
+        server.client.post("/sample", json=body, headers=headers).json() for _ in range(2)
+    )
+    assert first["seed"] == second["seed"]
+    assert first["samples"] == second["samples"]
+    other = {**body, "start": {"image": EIGHT, "t": 650}}
+    assert server.client.post("/sample", json=other, headers=headers).status_code == 422
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_hostile_picture_is_refused_by_name_and_the_server_goes_on(
+    server: Server, name: str
+) -> None:
+    text = base64.b64encode(REFUSED[name][0]).decode() or "AA=="
+    body = {"start": {"image": [THREE, text], "t": 500}, "n": 2}
+    answer = server.post("/sample", body)
+    assert answer.status_code == 422, answer.text
+    assert [error["field"] for error in answer.json()["errors"]] == ["start.image[1]"]
+
+
+@pytest.mark.slow
+def test_a_picture_that_takes_too_long_holds_up_nobody(server: Server) -> None:
+    slow = base64.b64encode(jpeg_of_many_scans(4000)).decode()
+    with ThreadPoolExecutor(2) as pool:
+        body = {"start": {"image": slow, "t": 500, "resize": True}}
+        refused = pool.submit(server.post, "/sample", body)
+        for _ in range(3):
+            assert server.post("/sample", KINDS["picture"][0]).status_code == 200
+        assert "more than 10 seconds" in refused.result().json()["detail"]
+
+
+def test_an_encoding_is_the_commands_and_the_picture_comes_back(
+    server: Server, tmp_path: Path
+) -> None:
+    body = {"image": [THREE, EIGHT], "labels": [3, 8], "steps": 10, "t": 500}
+    made = arrays(server.client.post("/encode", json=body, headers=NPZ).content)
+    flags = ["--label", "3", "8", "--steps=10", "--t=500", f"--out={tmp_path / 'x.npz'}"]
+    assert (
+        main(["encode", "mnist", "docs/editing/three.png", "docs/editing/eight.png", *flags]) == 0
+    )
+    command = arrays((tmp_path / "x.npz").read_bytes())
+    assert made["t"] == command["t"] == 500
+    np.testing.assert_array_equal(made["x_t"], command["x_t"])
+    told = server.post("/encode", body).json()
+    back = {
+        "n": 2, "labels": [3, 8], "sampler": "ddim", "steps": 10,
+        "start": {"x_t": told["x_t"], "t": told["t"]},
+    }  # fmt: skip
+    for found, name in zip(images(server, back)[..., 0], ("three", "eight"), strict=True):
+        with Image.open(DOCS / f"{name}.png") as opened:
+            expected = np.asarray(opened.convert("L"), float)
+        assert np.sqrt(((found - expected) ** 2).mean()) < 12
+
+
+@pytest.mark.slow
+def test_a_3_whose_half_is_made_anew_is_a_3(server: Server) -> None:
+    body = {
+        "n": 10, "seed": 0, "labels": 3, "steps": 50, "start": {"image": THREE}, "mask": MASK,
+        "resamplings": 5, "jump": 5,
+    }  # fmt: skip
+    made = torch.tensor(images(server, body)).movedim(-1, 1)
+    classifier = load_classifier(Path("models/mnist-classifier"))
+    assert measure(classifier, made, torch.full((10,), 3)).recognised >= 9
