@@ -33,8 +33,9 @@ from app.client.errors import (
     Unavailable,
     Unreachable,
 )
-from app.client.requests import SampleRequest, TrajectoryRequest
+from app.client.requests import EncodeRequest, SampleRequest, TrajectoryRequest
 from app.client.results import (
+    Encoding,
     Frame,
     Job,
     Model,
@@ -43,6 +44,7 @@ from app.client.results import (
     ServedModel,
     Trajectories,
 )
+from app.client.starts import Start
 
 __all__ = [
     "AsyncClient",
@@ -51,6 +53,8 @@ __all__ = [
     "Client",
     "ClientError",
     "Conflict",
+    "EncodeRequest",
+    "Encoding",
     "Forbidden",
     "Frame",
     "Gone",
@@ -69,6 +73,7 @@ __all__ = [
     "Samples",
     "ServedModel",
     "ServerError",
+    "Start",
     "StorageFull",
     "TimedOut",
     "TooLarge",

@@ -20,7 +20,7 @@ from app.client.errors import (
 )
 from app.client.events import Event, EventReader
 from app.client.patience import Patience
-from app.client.requests import SampleRequest
+from app.client.requests import EncodeRequest, SampleRequest
 
 RETRIED = (429, 503)
 """Statuses that say: try again later."""
@@ -63,7 +63,11 @@ def answered(call: Call, patience: Patience, was_reached: bool = False) -> Part[
         yield from patience.wait(failure)
 
 
-def post(path: str, request: SampleRequest, headers: Mapping[str, str] | None = None) -> Call:
+def post(
+    path: str,
+    request: SampleRequest | EncodeRequest,
+    headers: Mapping[str, str] | None = None,
+) -> Call:
     """The call that sends a request; without `headers` it asks for JSON."""
     return Call("POST", path, headers or {"Accept": JSON}, request.body())
 

@@ -13,8 +13,8 @@ from app.client.effects import Flow
 from app.client.patience import Patience
 from app.client.perform import perform, perform_async
 from app.client.progress import job_bar, partial_file, transfer_bar
-from app.client.requests import SampleRequest, TrajectoryRequest
-from app.client.results import Frame, Job, Model, Samples, ServedModel, Trajectories
+from app.client.requests import EncodeRequest, SampleRequest, TrajectoryRequest
+from app.client.results import Encoding, Frame, Job, Model, Samples, ServedModel, Trajectories
 
 T = TypeVar("T")
 
@@ -98,6 +98,11 @@ class Client:
     def trajectory(self, request: TrajectoryRequest = ONE_TRAJECTORY) -> Trajectories:
         """Return images and states on their way from noise, when all of them are finished."""
         return self._one(flows.trajectory(request, self._patience))
+
+    def encode(self, request: EncodeRequest) -> Encoding:
+        """Return the x_t from which DDIM makes the request's pictures again: `Start.x_t` takes
+        it."""
+        return self._one(flows.encode(request, self._patience))
 
     def stream(self, request: TrajectoryRequest = ONE_TRAJECTORY) -> Iterator[Frame]:
         """Yield each frame as soon as the server has it. Leaving the loop cancels the rest.
@@ -230,6 +235,11 @@ class AsyncClient:
     async def trajectory(self, request: TrajectoryRequest = ONE_TRAJECTORY) -> Trajectories:
         """Return images and states on their way from noise, when all of them are finished."""
         return await self._one(flows.trajectory(request, self._patience))
+
+    async def encode(self, request: EncodeRequest) -> Encoding:
+        """Return the x_t from which DDIM makes the request's pictures again: `Start.x_t` takes
+        it."""
+        return await self._one(flows.encode(request, self._patience))
 
     def stream(self, request: TrajectoryRequest = ONE_TRAJECTORY) -> AsyncGenerator[Frame, None]:
         """Yield each frame as soon as the server has it.

@@ -4,6 +4,7 @@
 tested without a network or a clock. Those of jobs are in `job_flows`, of models in `model_flows`.
 """
 
+from collections import Counter
 from dataclasses import replace
 
 import httpx
@@ -22,8 +23,13 @@ from app.client.effects import Answer, Emit, Flow
 from app.client.errors import OverLimit, Unavailable, from_problem
 from app.client.events import Event, EventReader
 from app.client.patience import Patience
-from app.client.requests import SampleRequest, TrajectoryRequest, check_request
-from app.client.results import Frame, Samples, Trajectories
+from app.client.requests import (
+    EncodeRequest,
+    SampleRequest,
+    TrajectoryRequest,
+    check_request,
+)
+from app.client.results import Encoding, Frame, Samples, Trajectories
 
 
 def sample(request: SampleRequest, patience: Patience) -> Flow[Samples]:
@@ -41,6 +47,14 @@ def trajectory(request: TrajectoryRequest, patience: Patience) -> Flow[Trajector
     yield Emit(reading.read_trajectories(answer.content, seed_of(answer)))
 
 
+def encode(request: EncodeRequest, patience: Patience) -> Flow[Encoding]:
+    """POST /encode."""
+    if not isinstance(request, EncodeRequest):
+        raise ValueError(f"request: {request!r} is not allowed: encode takes an EncodeRequest")
+    answer = yield from answered(post("/encode", request, {"Accept": NPZ}), patience)
+    yield Emit(reading.read_encoding(answer.content))
+
+
 def stream(request: TrajectoryRequest, patience: Patience) -> Flow[Frame]:
     """POST /denoise-trajectory, each frame as it arrives.
 
@@ -48,7 +62,7 @@ def stream(request: TrajectoryRequest, patience: Patience) -> Flow[Frame]:
     the frames are the same, and those that are known already are left out.
     """
     check_request(request, "stream")
-    known: set[tuple[int, int]] = set()
+    known: Counter[int] = Counter()
     was_reached = False
     while True:
         call = post("/denoise-trajectory", request, {"Accept": EVENT_STREAM})
@@ -64,18 +78,20 @@ def stream(request: TrajectoryRequest, patience: Patience) -> Flow[Frame]:
             yield from patience.wait(error)
 
 
-def _new_frames(answer: Answer, known: set[tuple[int, int]], patience: Patience) -> Flow[Frame]:
-    """Emit an answer's frames up to its `done` event, and add each to those `known` by index and t;
-    what is known already is left out. Raises TransportError when the stream breaks."""
-    reader, seed = EventReader(), seed_of(answer)
+def _new_frames(answer: Answer, known: Counter[int], patience: Patience) -> Flow[Frame]:
+    """Emit an answer's frames up to its `done` event, but those that are known: of each image, by
+    its index, the first so many, since they come in order. Raises TransportError when the stream
+    breaks."""
+    reader, seed, seen = EventReader(), seed_of(answer), Counter[int]()
     while True:
         for event in (yield from next_events(reader)):
             _check(event, answer)
             if event.name == "done":
                 return
             frame = reading.read_frame(event.data, seed)
-            if (frame.index, frame.t) not in known:
-                known.add((frame.index, frame.t))
+            seen[frame.index] += 1
+            if seen[frame.index] > known[frame.index]:
+                known[frame.index] += 1
                 patience.reset()
                 yield Emit(frame)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from app.client.errors import BrokenAnswer
 from app.client.results import (
+    Encoding,
     Frame,
     Job,
     Model,
@@ -47,6 +48,15 @@ def read_trajectories(content: bytes, seed: int) -> Trajectories:
     except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         # RuntimeError: zipfile's for flags and methods that it cannot read
         raise BrokenAnswer(f"not an npz archive: {error!r}") from error
+
+
+def read_encoding(content: bytes) -> Encoding:
+    """Read an npz answer of /encode. Raises BrokenAnswer when it is damaged."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return Encoding(int(arrays["t"]), arrays["x_t"])
+    except (ValueError, OSError, EOFError, RuntimeError, KeyError, zipfile.BadZipFile) as error:
+        raise BrokenAnswer(f"not an npz archive of x_t: {error!r}") from error
 
 
 def read_frame(data: str, seed: int) -> Frame:

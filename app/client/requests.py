@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from app.client.pictures import Picture, base64_of, each
+from app.client.starts import Start
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRequest:
@@ -22,6 +25,10 @@ class SampleRequest:
     costs half.
 
     `model` is one of the names that `Client.models` gives; None: the server's first.
+
+    `start` says where the chains begin in place of noise (`Start.image` and others). Of its picture
+    a `mask`, itself a picture, keeps what is black; what is white is made anew, every part of the
+    chain `resamplings` times, with jumps of `jump` steps (RePaint).
 
     `labels` is for class-conditional models: one label for all images, or `n` of them. `eta` is for
     ddim only, `variance` for ddpm only. The server checks the values: InvalidRequest names the
@@ -42,12 +49,26 @@ class SampleRequest:
     labels: int | Sequence[int] | None = None
     guidance: float = 0.0
     guidance_interval: Sequence[int] | None = None
+    start: Start | None = None
+    mask: Picture | None = None
+    resamplings: int | None = None
+    jump: int | None = None
 
     def body(self) -> dict[str, Any]:
         """Build the JSON object to send, without the fields that are None. Raises ValueError for a
-        value that JSON cannot carry."""
+        value that JSON cannot carry, and OSError for a picture that cannot be read."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: _plain(name, value) for name, value in given.items() if value is not None}
+        if self.start is not None and not isinstance(self.start, Start):
+            reason = "it must be made by Start.image, Start.images, Start.seeds or Start.x_t"
+            raise ValueError(f"start: {self.start!r} is not allowed: {reason}")
+        pictures = {"start": self.start and dict(self.start.fields), "mask": self.mask}
+        if self.mask is not None:
+            pictures["mask"] = base64_of("mask", self.mask)
+        return {
+            name: pictures[name] if name in pictures else _plain(name, value)
+            for name, value in given.items()
+            if value is not None
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +81,30 @@ class TrajectoryRequest(SampleRequest):
 
     frames: int | None = None
     timesteps: Sequence[int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeRequest:
+    """Asks for the x_t from which DDIM makes pictures again.
+
+    `image` is a picture, or several; `labels` are theirs, one for all or one each. `steps` are
+    those of DDIM on the way back, and t, None for T, is how far they go up. With `resize` pictures
+    of other sizes are scaled, and cut in the middle.
+    """
+
+    image: Picture | Sequence[Picture]
+    labels: int | Sequence[int] | None = None
+    steps: int = 50
+    t: int | None = None
+    resize: bool = False
+    model: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        """Build the JSON object to send. Raises as `SampleRequest.body` does."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        del given["image"]
+        plain = {name: _plain(name, value) for name, value in given.items() if value is not None}
+        return {"image": each("image", self.image), **plain}
 
 
 TAKEN = {

@@ -155,6 +155,25 @@ class Trajectories:
         return pixels.picture(pixels.tile(states.reshape(-1, *states.shape[2:]), states.shape[1]))
 
 
+@dataclass(frozen=True, repr=False, eq=False)
+class Encoding:
+    """The states x_t, float32 (n,C,H,W), from which DDIM makes pictures again, and their t."""
+
+    t: int
+    x_t: Array
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Encoding):
+            return NotImplemented
+        return self.t == other.t and np.array_equal(self.x_t, other.x_t)
+
+    __hash__ = None  # type: ignore[assignment]  # as for other objects with arrays
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.x_t.shape))
+        return f"Encoding(t={self.t}; x_t is float32 {shape})"
+
+
 @dataclass(frozen=True, repr=False)
 class Frame:
     """One sample's state at t, and the model's prediction of the image from it, both clipped."""

@@ -23,7 +23,7 @@ def test_an_empty_object_asks_for_one_image() -> None:
     assert SampleRequest.model_validate_json("{}").model_dump() == {
         "n": 1, "seed": None, "first_index": 0, "model": None, "sampler": "ddpm", "steps": None,
         "spacing": "even", "eta": 0.0, "variance": None, "labels": None, "guidance": 0.0,
-        "guidance_interval": None,
+        "guidance_interval": None, "start": None, "mask": None, "resamplings": 1, "jump": 10,
     }  # fmt: skip
     assert TrajectoryRequest().frames == 11
 
