@@ -32,7 +32,7 @@ class Start:
         first: Picture,
         second: Picture,
         t: int,
-        weight: float | Sequence[float] = 0.5,
+        weight: float | Sequence[float] | Array = 0.5,
         *,
         resize: bool = False,
     ) -> Self:
@@ -42,7 +42,7 @@ class Start:
         return cls._of(images=pair, t=t, weight=_numbers(weight), resize=resize)
 
     @classmethod
-    def seeds(cls, first: int, second: int, weight: float | Sequence[float] = 0.5) -> Self:
+    def seeds(cls, first: int, second: int, weight: float | Sequence[float] | Array = 0.5) -> Self:
         """Between the noise of two seeds, for samplers that add none; `weight` as in `images`."""
         return cls._of(seeds=[first, second], weight=_numbers(weight))
 

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.client.requests import SampleRequest, TrajectoryRequest
+from app.client.requests import EncodeRequest, SampleRequest, TrajectoryRequest
+from app.client.starts import Start
 from app.generation import schemas
+
+PICTURE, TEXT = b"a picture", "YSBwaWN0dXJl"
 
 
 def test_what_is_not_given_is_left_to_the_server() -> None:
@@ -85,11 +88,33 @@ def test_the_server_reads_every_field_as_it_was_given() -> None:
     request = TrajectoryRequest(
         n=2, seed=1, first_index=3, model="tiny", sampler="ddim", steps=7, spacing="karras",
         eta=0.5, labels=(0, 1), guidance=2.0, guidance_interval=(90, 10), timesteps=timesteps,
+        start=Start.image(PICTURE, 30, resize=True), mask=PICTURE, resamplings=3, jump=2,
     )  # fmt: skip
     read = schemas.TrajectoryRequest.model_validate_json(json.dumps(request.body()))
     expected = {
         "n": 2, "seed": 1, "first_index": 3, "model": "tiny", "sampler": "ddim", "steps": 7,
         "spacing": "karras", "eta": 0.5, "variance": None, "labels": [0, 1], "guidance": 2.0,
         "guidance_interval": [90, 10], "frames": 11, "timesteps": [0, 50],
+        "start": {
+            "image": TEXT, "images": None, "seeds": None, "x_t": None, "t": 30, "weight": None,
+            "resize": True,
+        },
+        "mask": TEXT, "resamplings": 3, "jump": 2,
     }  # fmt: skip
     assert read.model_dump() == expected
+
+
+def test_the_server_reads_an_encodings_fields() -> None:
+    request = EncodeRequest(image=[PICTURE, PICTURE], labels=(0, 1), steps=7, t=5, model="tiny")
+    read = schemas.EncodeRequest.model_validate_json(json.dumps(request.body()))
+    assert read.model_dump() == {
+        "image": [TEXT, TEXT], "labels": [0, 1], "steps": 7, "t": 5, "resize": False,
+        "model": "tiny",
+    }  # fmt: skip
+
+
+def test_a_start_that_no_class_method_made_is_refused() -> None:
+    start: Any = {"image": TEXT}
+    request = SampleRequest(start=start)
+    with pytest.raises(ValueError, match="^start: .* it must be made by Start.image"):
+        request.body()

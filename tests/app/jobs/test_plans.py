@@ -25,7 +25,8 @@ def test_a_plan_in_a_database_is_read_again() -> None:
         "shown_times": [4, 0],
     }  # fmt: skip
     submit = stored["submit"] | {
-        "model": "", "kept": None, "guided": None, "start": None, "is_encoding": False
+        "model": "", "kept": None, "guided": None, "spread": 1, "start": None,
+        "is_encoding": False,
     }  # fmt: skip
     newer = {
         "submit": submit, "spacing": "even", "guidance_interval": None, "names_model": False,

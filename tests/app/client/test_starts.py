@@ -1,0 +1,33 @@
+"""Where chains begin, as a client says it: the server reads it."""
+
+import numpy as np
+
+from app.client.results import Encoding
+from app.client.starts import Start
+from app.generation import schemas
+
+GREY = np.zeros((4, 4), np.uint8)
+STATES = np.zeros((2, 1, 4, 4), np.float32)
+
+
+def read(start: Start) -> dict[str, object]:
+    """What the server reads, without what it was not given."""
+    return schemas.Start.model_validate(dict(start.fields)).model_dump(exclude_unset=True)
+
+
+def test_each_kind_is_one_that_the_server_knows() -> None:
+    assert read(Start.image(GREY, 300)).keys() == {"image", "t"}
+    assert read(Start.image([GREY, GREY], resize=True)).keys() == {"image", "resize"}
+    assert read(Start.images(GREY, GREY, 300)).keys() == {"images", "t", "weight"}
+    assert read(Start.seeds(1, 2, [0, 1])) == {"seeds": [1, 2], "weight": [0.0, 1.0]}
+    assert read(Start.x_t(STATES, 50)).keys() == {"x_t", "t"}
+
+
+def test_weights_may_be_an_array_and_0() -> None:
+    assert read(Start.seeds(1, 2, np.linspace(0, 1, 3)))["weight"] == [0.0, 0.5, 1.0]
+    assert read(Start.seeds(1, 2, 0))["weight"] == 0.0
+
+
+def test_an_encoding_brings_its_t() -> None:
+    assert read(Start.x_t(Encoding(70, STATES)))["t"] == 70
+    assert read(Start.x_t(Encoding(70, STATES), 60))["t"] == 60
