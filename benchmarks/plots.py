@@ -13,17 +13,19 @@ Line = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Panel:
-    """One set of axes: a title, the axes' labels, and lines by name."""
+    """One set of axes: a title, the axes' labels, and lines by name; which axes are logarithmic."""
 
     title: str
     x: str
     y: str
     lines: Mapping[str, Line]
+    is_log_x: bool = True
+    is_log_y: bool = True
 
 
 def save(path: Path, panels: Sequence[Panel]) -> None:
-    """Draw the panels side by side, with logarithmic axes; a line has the same look in all. The
-    same panels give the same file. Raises ImportError where matplotlib is not installed."""
+    """Draw the panels side by side; a line has the same look in all. The same panels give the same
+    file. Raises ImportError where matplotlib is not installed."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -59,9 +61,16 @@ def _draw(axis: Any, panel: Panel, names: Sequence[str]) -> None:
             linewidth=2 if place == 0 else 1.2,
         )  # fmt: skip
     xs = sorted({x for line in panel.lines.values() for x, _ in line})
-    axis.set(title=panel.title, xlabel=panel.x, ylabel=panel.y, xscale="log", yscale="log")
-    axis.set_xticks(xs, [f"{x:g}" for x in xs])
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
+    if panel.is_log_x:
+        axis.set_xscale("log")
+    if panel.is_log_x or len(xs) < 10:
+        axis.set_xticks(xs, [f"{x:g}" for x in xs])
+    if panel.is_log_y:
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    else:
+        axis.set_ylim(bottom=0)
     axis.yaxis.set_major_formatter("{x:g}")
     axis.minorticks_off()
     axis.grid(alpha=0.3)
