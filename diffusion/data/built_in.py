@@ -1,4 +1,5 @@
-"""The data sets that are known by name: downloaded once, verified, and read from the cache."""
+"""The data sets that are known by name: downloaded once, verified, and read from the cache; or made
+of what is installed."""
 
 import tarfile
 from collections.abc import Callable
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from diffusion.data.arrays import IDX_PREFIXES, Arrays, read_idx_split
+from diffusion.data import emoji
+from diffusion.data.arrays import IDX_PREFIXES, Arrays, Stamp, read_idx_split
 from diffusion.data.downloads import RemoteFile, fetch
 from diffusion.data.images import Split
 
@@ -72,16 +74,19 @@ def _cifar10(cache: Path, split: Split) -> Arrays:
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """A data set known by name. `read` takes the cache's folder and a split: train or test."""
+    """A data set known by name. `read` takes the cache's folder and a split: train or test; `stamp`
+    tells what changes when the data set does."""
 
     classes: tuple[str, ...]
     read: Callable[[Path, Split], Arrays]
+    stamp: Callable[[], Stamp] = tuple
 
 
 BUILT_IN = {
     "mnist": BuiltIn(DIGITS, _mnist),
     "fashion-mnist": BuiltIn(FASHION_CLASSES, _fashion_mnist),
     "cifar10": BuiltIn(CIFAR10_CLASSES, _cifar10),
+    "emoji": BuiltIn(emoji.CLASSES, emoji.read, emoji.stamp),
 }
 
 

@@ -100,7 +100,7 @@ def _arrays(config: DataConfig, only: Split | None) -> ArraySet | None:
         built_in = BUILT_IN[config.path]
         splits: tuple[Split, ...] = ("train", "test") if only is None else (only,)
         read = {s: built_in.read(cache_folder(), s) for s in splits}
-        return ArraySet(read, (config.path,), built_in.classes)  # they never change
+        return ArraySet(read, (config.path, *built_in.stamp()), built_in.classes)
     if path.is_dir() and is_idx_folder(path):
         _check_unnamed(config, "MNIST's files have")
         return read_idx_folder(path)
