@@ -16,6 +16,7 @@ from app.generation.pictures import Pictures
 from app.http.access_log import AccessLog
 from app.http.cors import Cors
 from app.http.metrics import Metrics
+from app.http.openai_errors import OpenAiErrors
 from app.http.request_id import RequestId
 from app.http.request_limits import RequestLimits
 from app.http.root_path import RootPath
@@ -30,7 +31,18 @@ from app.pool.models import Models
 from app.pool.pool import Bounds, EnginePool, Limits
 from app.pool.sources import Sources
 from app.pool.version import Source
-from app.routes import docs, encode, errors, generation, jobs, models, openapi, page, system
+from app.routes import (
+    docs,
+    encode,
+    errors,
+    generation,
+    jobs,
+    models,
+    openai,
+    openapi,
+    page,
+    system,
+)
 from app.routes.dependencies import Services
 from app.routes.making import Makings
 from app.settings import SettingError, Settings
@@ -89,6 +101,7 @@ def create_app(
     app.include_router(encode.router)
     app.include_router(jobs.router)
     app.include_router(models.router)
+    app.include_router(openai.router)
     app.include_router(system.router)
     page.install(app, settings.root_path)
     docs.install(app)
@@ -108,6 +121,7 @@ def add_middleware(app: FastAPI, services: Services) -> None:
         max_request_bytes=settings.max_request_bytes,
         body_seconds=settings.body_seconds,
     )
+    app.add_middleware(OpenAiErrors)  # also for what these two refuse
     if settings.origins:
         app.add_middleware(Cors, origins=settings.origins)  # pages may read refusals, too
     app.add_middleware(RequestId)

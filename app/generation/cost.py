@@ -52,6 +52,15 @@ def sample_json(plan: Plan) -> int:
     return _base(plan) + _n(plan) * (_pixels(plan) + _base64(_png(plan)) + ENTRY_BYTES)
 
 
+def scaled_json(plan: Plan, scale: int) -> int:
+    """The images as JSON, each pixel repeated; one of them is there as pixels, PNG and text."""
+    C, H, W = plan.image_shape
+    picture = _deflated(H * scale, W * C * scale)
+    one = _pixels(plan) * scale**2 + picture + _base64(picture)
+    body = _n(plan) * (_base64(picture) + ENTRY_BYTES)
+    return _base(plan) + _n(plan) * _pixels(plan) + body + 2 * one
+
+
 def sample_png(plan: Plan) -> int:
     """The images as a grid."""
     cells = _cells(_n(plan))

@@ -19,11 +19,12 @@ ARRAYS = Needs(x_t=True, x_0_hat=True, exact=True)
 @dataclass(frozen=True)
 class Format:
     """`encode` makes the body, off the event loop; `cost` is what gathering, encoding and sending
-    it take of memory at once, in bytes."""
+    it take of memory at once, in bytes. `variant` tells it from others of its media type."""
 
     needs: Needs
     encode: Callable[[Result], Encoded]
     cost: Callable[[Plan], int]
+    variant: str = ""
 
 
 Formats = Mapping[str, Format]

@@ -10,16 +10,17 @@ from app.wire.messages import encode
 from diffusion import __version__
 
 
-def identity(plan: Plan, made_by: str, media_type: str) -> str:
-    """A digest of all that decides the bytes of a plan's answer in one format, but for the JSON
+def identity(plan: Plan, made_by: str, form: str) -> str:
+    """A digest of all that decides the bytes of a plan's answer in one form, but for the JSON
     fields `id` and `timing`, which tell of the run that made it.
 
-    `made_by` names who makes the same bytes: weights, runtime, precision, kind of machine.
+    `form` is the media type, with what else tells formats apart. `made_by` names who makes the same
+    bytes: weights, runtime, precision, kind of machine.
     """
     # Who asks, and what the job and the model are called for engines, changes no byte
     job = dataclasses.replace(plan.submit, id="", model="", client="", request_id="")
-    told = [plan.model, plan.labels, plan.shown_times, media_type, made_by, __version__]
+    told = [plan.model, plan.labels, plan.shown_times, form, made_by, __version__]
     parts = [json.dumps(told).encode(), encode(job)]
-    if media_type == "application/zip":
+    if form == "application/zip":
         parts.append(request_file(plan))  # which has the fields as they were asked for
     return hashlib.sha256(b"\0".join(parts)).hexdigest()

@@ -78,13 +78,13 @@ class Asked:
         key = idempotency_key(request, body, client.name)
         return cls(request, client, version, planned, body.seed is not None, key)
 
-    def identity(self, media_type: str) -> str | None:
+    def identity(self, form: str) -> str | None:
         """What names the bytes of its answer in this format; None where it names no seed, so that
         no other request is equal."""
         model = self.version.known
         if not self.names_seed or model is None:
             return None
-        return identity(self.planned, f"{maker(model)} {model.machine}", media_type)
+        return identity(self.planned, f"{maker(model)} {model.machine}", form)
 
     def describe(self, job_id: str) -> None:
         """Note in the request's record what it asks for, and which job makes it."""
@@ -133,7 +133,8 @@ async def answer(
 
     It is begun once there is room for it; the client's leaving cancels it, unless others wait.
     """
-    name = asked.identity(media_type)
+    chosen = formats[media_type]
+    name = asked.identity(media_type + chosen.variant)
     headers = {"Vary": "Accept"}
     if not asked.planned.submit.is_encoding:
         headers["X-Seed"] = str(asked.planned.submit.seed)
@@ -145,7 +146,6 @@ async def answer(
         kept = services.makings.cache.get(name)
         if kept is not None:
             return await _send_kept(asked, services, kept, headers, media_type)
-    chosen = formats[media_type]
     with ExitStack() as held:
         size = chosen.cost(asked.planned)
         room = held.enter_context(await services.answers.take(size, asked.client.name))

@@ -172,21 +172,21 @@ REQUEST_ID = {
         "required": True,
     }
 }
-_RETRY_AFTER = {
+RETRY_AFTER = {
     "Retry-After": {
         "description": "Seconds to wait before another try.",
         "schema": {"type": "integer"},
         "required": True,
     }
 }
-_SEED = {
+SEED = {
     "X-Seed": {
         "description": "The seed of the images.",
         "schema": {"type": "integer"},
         "required": True,
     }
 }
-_KNOWN: dict[str, Any] = {
+KNOWN: dict[str, Any] = {
     "ETag": {
         "description": "With a seed in the request: names the answer. A stream has none.",
         "schema": {"type": "string"},
@@ -212,14 +212,14 @@ NOT_READY: Responses = {
             "The server is starting, restarting, shutting down or full, or the model is being "
             "loaded; see Retry-After.",
         )[503],
-        "headers": {**REQUEST_ID, **_RETRY_AFTER},
+        "headers": {**REQUEST_ID, **RETRY_AFTER},
     }
 }
 
 
 TOO_MANY: dict[str, Any] = {
     **problem_response(429, "The client has reached its own limits.")[429],
-    "headers": {**REQUEST_ID, **_RETRY_AFTER},
+    "headers": {**REQUEST_ID, **RETRY_AFTER},
 }
 DOOR: Responses = {
     **problem_response(401, "The request has none of the server's API keys."),
@@ -303,7 +303,7 @@ RESULT_RESPONSES: Responses = {
     200: {
         "description": "The result, in the representation that Accept asks for: any of the "
         "synchronous answer's, except text/event-stream.",
-        "headers": _SEED,
+        "headers": SEED,
         "content": {
             "application/json": {"schema": {"type": "object"}},
             "application/zip": BINARY,
@@ -329,14 +329,14 @@ RESULT_RESPONSES: Responses = {
             503,
             "No room for the answer, no storage, or lost images are made again; see Retry-After.",
         )[503],
-        "headers": {**REQUEST_ID, **_RETRY_AFTER},
+        "headers": {**REQUEST_ID, **RETRY_AFTER},
     },
 }
 
 SAMPLE_RESPONSES: Responses = {
     200: {
         "description": "The images, in the representation that Accept asks for.",
-        "headers": {**REQUEST_ID, **_SEED, **_KNOWN},
+        "headers": {**REQUEST_ID, **SEED, **KNOWN},
         "content": {
             "application/json": {
                 "example": {
@@ -357,7 +357,7 @@ SAMPLE_RESPONSES: Responses = {
 TRAJECTORY_RESPONSES: Responses = {
     200: {
         "description": "The trajectories, in the representation that Accept asks for.",
-        "headers": {**REQUEST_ID, **_SEED, **_KNOWN},
+        "headers": {**REQUEST_ID, **SEED, **KNOWN},
         "content": {
             "application/json": {
                 "example": {

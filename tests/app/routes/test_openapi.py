@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from schemathesis import Case
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from app.generation.openai_schemas import ImagesRequest
 from app.generation.schemas import SampleRequest, TrajectoryRequest
 from app.main import create_app
 from app.settings import Settings
@@ -25,7 +26,8 @@ from tests.conftest import ServerFor
 document = create_app(Settings(), on_unusable=print).openapi()
 schema = schemathesis.openapi.from_dict(document)
 KEY = "a key of sixteen letters or more"
-GUARDED = {path for path in document["paths"] if path.startswith(("/jobs", "/sample", "/denoise"))}
+NEED_A_KEY = ("/jobs", "/sample", "/denoise", "/v1")
+GUARDED = {path for path in document["paths"] if path.startswith(NEED_A_KEY)}
 bounded = settings(
     derandomize=True,
     database=None,
@@ -79,17 +81,19 @@ def test_the_document_served_is_the_one_checked_here(contract: Server) -> None:
     assert contract.client.get("/openapi.json").json() == json.loads(json.dumps(document))
 
 
-def operations() -> Iterator[dict[str, Any]]:
+def operations(prefix: str = "/", but: str = "\0") -> Iterator[dict[str, Any]]:
     """What the document says of each method of each path."""
-    for methods in document["paths"].values():
-        yield from methods.values()
+    for path, methods in document["paths"].items():
+        if path.startswith(prefix) and not path.startswith(but):
+            yield from methods.values()
 
 
 def test_every_operation_has_a_short_name_of_its_own() -> None:
     assert sorted(operation["operationId"] for operation in operations()) == [
-        "delete_job", "denoise_trajectory", "follow_job", "get_job", "get_job_result",
-        "get_liveness", "get_metrics", "get_model", "get_models", "get_one_model",
-        "get_readiness", "load_model", "sample", "unload_model",
+        "delete_job", "denoise_trajectory", "follow_job", "generate_images", "get_job",
+        "get_job_result", "get_liveness", "get_metrics", "get_model", "get_models",
+        "get_one_model", "get_readiness", "list_models", "load_model", "retrieve_model",
+        "sample", "unload_model",
     ]  # fmt: skip
 
 
@@ -97,11 +101,22 @@ def test_every_error_is_the_one_schema_of_problems() -> None:
     problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
     errors = [
         answer["content"]
-        for operation in operations()
+        for operation in operations(but="/v1/")
         for status, answer in operation["responses"].items()
         if int(status) >= 400
     ]
     assert errors and all(error == {"application/problem+json": problem} for error in errors)
+
+
+def test_the_errors_of_openais_api_are_the_schema_of_its_own() -> None:
+    error = {"schema": {"$ref": "#/components/schemas/ApiErrorBody"}}
+    errors = [
+        answer["content"]
+        for operation in operations("/v1/")
+        for status, answer in operation["responses"].items()
+        if int(status) >= 400
+    ]
+    assert errors and all(found == {"application/json": error} for found in errors)
 
 
 def test_a_problem_lists_the_fields_that_are_wrong() -> None:
@@ -116,7 +131,7 @@ def test_the_frameworks_own_errors_which_are_never_sent_are_not_in_it() -> None:
     assert "ValidationError" not in json.dumps(document)
 
 
-@pytest.mark.parametrize("model", [SampleRequest, TrajectoryRequest])
+@pytest.mark.parametrize("model", [SampleRequest, TrajectoryRequest, ImagesRequest])
 def test_no_field_of_a_request_is_required_by_a_generated_type(model: type[SampleRequest]) -> None:
     described = document["components"]["schemas"][model.__name__]
     assert "required" not in described
