@@ -176,7 +176,15 @@ def compare(reverse: Reverse, x_0: Tensor, x_t: Tensor, t: Tensor, out: Tensor) 
     eps_hat = torch.where(_rows(q.alpha_bar, t) > 0, eps_hat, x_t)  # x_t is eps where that is 0
     if reverse.clip is not None:
         x_0_hat = clipped(x_0_hat, reverse.clip)
-    log_variance = reverse.log_variance(t, v)
+    nats = term_nats(q, x_0, t, x_0_hat, reverse.log_variance(t, v))
+    return Term(nats, x_t, x_0_hat, eps_hat)
+
+
+def term_nats(
+    process: Process, x_0: Tensor, t: Tensor, x_0_hat: Tensor, log_variance: Tensor
+) -> Tensor:
+    """Compute L_t (B,) of each image from x_0_hat, clipped, and log sigma_t^2, all float64."""
+    q = process
     # KL of two Gaussians (eq. 8). mu~ and mu_theta share their x_t part (eq. 7), so they differ by
     # x_0 - x_0_hat alone.
     difference = _rows(q.mu_tilde_x_0, t) * (x_0 - x_0_hat)
@@ -190,7 +198,7 @@ def compare(reverse: Reverse, x_0: Tensor, x_t: Tensor, t: Tensor, out: Tensor) 
     if bool(last.any()):
         decoder = -discretized_gaussian_log_likelihood(x_0, x_0_hat, log_variance)
         kl = torch.where(last[:, None, None, None], decoder, kl)
-    return Term(kl.sum(dim=(1, 2, 3)), x_t, x_0_hat, eps_hat)
+    return kl.sum(dim=(1, 2, 3))
 
 
 class Draw(NamedTuple):

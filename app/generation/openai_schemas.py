@@ -2,15 +2,27 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.generation.schemas import Header, SampleRequest, Timing
+from app.generation.schemas import Header, SampleRequest, Timing, tell_defaults
+
+
+def tell_null(schema: dict[str, Any]) -> None:
+    """Say that every field may be null, besides what `tell_defaults` says."""
+    tell_defaults(schema)
+    null = {"type": "null"}
+    for name, field in schema["properties"].items():
+        if null not in field.get("anyOf", []):
+            description = field.pop("description")
+            schema["properties"][name] = {"anyOf": [field, null], "description": description}
 
 
 class ImagesRequest(SampleRequest):
     """What to generate: OpenAI's fields, and besides everything of /sample. A field that is null is
     as if it were left out."""
+
+    model_config = ConfigDict(json_schema_extra=tell_null)
 
     prompt: str = Field(
         "",
@@ -49,7 +61,8 @@ class ImagesRequest(SampleRequest):
     def _leave_out_null(cls, fields: Any) -> Any:
         if not isinstance(fields, dict):
             return fields
-        return {name: value for name, value in fields.items() if value is not None}
+        known = cls.model_fields
+        return {k: value for k, value in fields.items() if value is not None or k not in known}
 
 
 class ImageData(BaseModel):

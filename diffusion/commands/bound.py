@@ -9,11 +9,12 @@ from typing import Any
 from tqdm import tqdm
 
 from diffusion.bound import Reverse
+from diffusion.bound_sum import PictureBound, Terms
 from diffusion.checkpoint import Checkpoint, open_checkpoint
 from diffusion.commands import bound_plot
 from diffusion.commands.pictures import read_pictures
 from diffusion.output import OutputError, check_file
-from diffusion.picture_bound import PictureBound, Terms, measure, summed
+from diffusion.picture_bound import measure, summed
 from diffusion.sampling import MAX_INTEGER, RequestError, Source, network_labels
 
 

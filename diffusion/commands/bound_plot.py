@@ -11,8 +11,8 @@ from torch import Tensor
 from diffusion import pixels
 from diffusion.atomic import atomic_file
 from diffusion.bound import Draw
+from diffusion.bound_sum import PictureBound
 from diffusion.output import OutputError
-from diffusion.picture_bound import PictureBound
 
 ENDINGS = (".png", ".svg")
 MAX_ROWS = 8

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from diffusion.bound import Reverse, bound
-from diffusion.picture_bound import PictureBound, Terms, measure, standard_error, summed
+from diffusion.bound_sum import PictureBound, Terms, standard_error
+from diffusion.picture_bound import measure, summed
 from diffusion.process import Process
 from tests.diffusion.test_bound import images, network
 

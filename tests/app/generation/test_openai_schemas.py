@@ -32,6 +32,7 @@ def test_what_clients_send_as_the_default_is_taken() -> None:
         ({"stream": True}, "Input should be False"),
         ({"prompt": 7}, "Input should be a valid string"),
         ({"style": "vivid"}, "Extra inputs are not permitted"),
+        ({"style": None}, "Extra inputs are not permitted"),
     ],
 )
 def test_what_it_cannot_do_is_refused(fields: dict[str, Any], reason: str) -> None:

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from diffusion.bound import Draw
+from diffusion.bound_sum import PictureBound, PictureTerm
 from diffusion.commands.bound_plot import MAX_ROWS, SHOWN, check, draw
 from diffusion.output import OutputError
-from diffusion.picture_bound import PictureBound, PictureTerm
 
 T = 30
 
