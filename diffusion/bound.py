@@ -11,7 +11,6 @@ but the network is float64: a term is the small difference of large numbers, and
 into tails that are beyond float32.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -272,22 +271,38 @@ def bound(
     return BoundTerms(prior(reverse.process, x_0), nats, x_0_mse, eps_mse, x_0[0].numel())
 
 
+class Spread(NamedTuple):
+    """K timesteps for each of B images, over all of the chain."""
+
+    t: Tensor  # (K,B), the code's
+    weights: list[int]  # (K,), how many terms each stands for
+
+
+def spread(indices: Tensor, num_timesteps: int, num_terms: int, seed: int) -> Spread:
+    """Choose the t at which the terms of images with these indices (B,) are computed."""
+    # The decoder's term always: it is about half of the bound (section 4.3). 1..S-1 in equal parts,
+    # one t from each: so the terms of an image are spread over the chain
+    edges = torch.linspace(1, num_timesteps, num_terms).round().long()
+    sizes = edges.diff()
+    t = torch.cat([torch.zeros(1, dtype=torch.long), edges[:-1]]).to(indices.device)
+    t = t[:, None].repeat(1, len(indices))
+    parts = (sizes > 1).nonzero()[:, 0].to(indices.device)  # with num_terms = S there is none
+    if len(parts):
+        draws = (WHICH_T + parts)[:, None].expand(-1, len(indices)).flatten()
+        limits = sizes.to(indices.device)[parts][:, None].expand(-1, len(indices)).flatten()
+        images = indices.repeat(len(parts))
+        drawn = noise.below(limits, torch.full_like(images, seed), images, draws)
+        t[parts + 1] += drawn.reshape(len(parts), -1)
+    return Spread(t, [1, *sizes.tolist()])
+
+
 def spread_over_chain(
     indices: Tensor, num_timesteps: int, num_terms: int, seed: int
 ) -> Iterator[tuple[Tensor, int | float]]:
     """Yield the t (B,) at which the terms of images with these indices are computed, and how much
     they count."""
-    # The decoder's term always: it is about half of the bound (section 4.3)
-    yield torch.zeros_like(indices), 1
-    # 1..S-1 in equal parts, one t from each: so the terms of an image are spread over the chain
-    edges = torch.linspace(1, num_timesteps, num_terms).round().long().tolist()
-    for part, (first, last) in enumerate(itertools.pairwise(edges)):
-        size = last - first
-        if size == 1:  # nothing to draw; with num_terms = S this is every t
-            yield torch.full_like(indices, first), 1
-            continue
-        draws = torch.full_like(indices, WHICH_T + part)
-        yield first + noise.below(size, torch.full_like(indices, seed), indices, draws), size
+    chosen = spread(indices, num_timesteps, num_terms, seed)
+    yield from zip(chosen.t, chosen.weights, strict=True)
 
 
 def _rows(table: Tensor, t: Tensor) -> Tensor:

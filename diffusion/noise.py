@@ -65,8 +65,9 @@ def normal(seeds: Tensor, indices: Tensor, draws: Tensor, shape: tuple[int, ...]
     return z[:, :size].reshape(-1, *shape)
 
 
-def below(limit: int, seeds: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
-    """Draw a number of 0 .. limit - 1 for each row, int64 (B,); limit is at most 2^31.
+def below(limit: int | Tensor, seeds: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
+    """Draw a number of 0 .. limit - 1 for each row, int64 (B,). A limit, for all or (B,), is at most
+    2^31.
 
     It is made of the same words as `normal`'s, so the draws must be others than those.
     """

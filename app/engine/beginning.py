@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from app.engine.terms import Terms
 from app.wire.messages import Submit
 from app.wire.starts import Start
 from diffusion import editing, pixels
@@ -34,6 +35,10 @@ class Beginning:
         samples = editing.Samples(slice(place, place + 1), seeds, indices)
         return self.start.states(self.process, self.t, samples)[0]
 
+    def row(self, _index: int) -> int:
+        """The row of the table that a sample's first step takes."""
+        return 0
+
     def known(self, place: int) -> Known | None:
         """The part of the sample's image that is given: x_0 (C,H,W) and mask (1,H,W)."""
         if self.mask is None:
@@ -41,21 +46,24 @@ class Beginning:
         return Known(self.pictures[place if len(self.pictures) > 1 else 0], self.mask[0])
 
 
-Begins = Callable[[Submit, SamplerTable], Beginning | None]
+Begins = Callable[[Submit, SamplerTable], Beginning | Terms | None]
 
 
 def beginnings(process: Process, shape: tuple[int, int, int]) -> Begins:
     """What says where a job begins: None is noise. Images have the `shape` C, H, W."""
     C, H, W = shape
 
-    def beginning(submit: Submit, table: SamplerTable) -> Beginning | None:
+    def beginning(submit: Submit, table: SamplerTable) -> Beginning | Terms | None:
+        if submit.bound is not None:
+            pictures = pixels.to_model(tensor_of(submit.bound.pictures, torch.uint8, shape))
+            return Terms(submit, submit.bound, process, pictures)
         given = submit.start
         if given is None:
             return None
-        pictures = pixels.to_model(_tensor(given.pictures, torch.uint8, shape))
+        pictures = pixels.to_model(tensor_of(given.pictures, torch.uint8, shape))
         mask = None
         if given.mask is not None:
-            mask = _tensor([given.mask], torch.uint8, (1, H, W)).float() / 255
+            mask = tensor_of([given.mask], torch.uint8, (1, H, W)).float() / 255
         return Beginning(
             editing.FromState(x_t=pictures)
             if submit.is_encoding
@@ -81,10 +89,10 @@ def _start(given: Start, pictures: Tensor, shape: tuple[int, int, int]) -> editi
             assert given.seeds is not None
             return editing.BetweenSeeds(seeds=given.seeds, weights=given.weights, image_shape=shape)
         case "x_t":
-            return editing.FromState(x_t=_tensor(given.states, torch.float32, shape))
+            return editing.FromState(x_t=tensor_of(given.states, torch.float32, shape))
 
 
-def _tensor(given: Sequence[bytes], dtype: torch.dtype, shape: tuple[int, int, int]) -> Tensor:
+def tensor_of(given: Sequence[bytes], dtype: torch.dtype, shape: tuple[int, int, int]) -> Tensor:
     """Raw pictures as a tensor (n,C,H,W); of none, (0,C,H,W)."""
     if not given:
         return torch.zeros(0, *shape, dtype=dtype)

@@ -13,8 +13,9 @@ from app.engine.job import Chain, Job
 from app.engine.network import Network
 from app.engine.recovery import recover, smaller_batches
 from app.engine.scheduler import Scheduler
+from app.engine.terms import Terms, results
 from app.wire.flight_recorder import Place
-from app.wire.messages import Counts, Done, Event, Failed, Finished, Frame, Limited, Submit
+from app.wire.messages import Counts, Done, Event, Failed, Frame, Limited, Submit
 
 log = logging.getLogger("ddpm.engine")
 
@@ -218,11 +219,11 @@ class Engine:
         self._events += [
             Frame(chain.job.id, chain.index, position, x_t, x_0_hat)
             for chain, position, x_t, x_0_hat in made.frames
-            if is_here(chain)
+            if is_here(chain) and not isinstance(chain.job.begins, Terms)
         ]
         gone = [chain for chain in call.batch if not is_here(chain)]
         finished = self.scheduler.advance(call.batch)
-        self._events += [Finished(c.job.id, c.index, made.results[c]) for c in finished]
+        self._events += results(finished, made)
         self._events += [self._done(job) for job in finished_jobs(finished)]
         call.batch.network.board.forget(gone + finished)
         self._count(call)

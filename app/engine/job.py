@@ -10,6 +10,7 @@ from app.wire.messages import Submit
 
 if TYPE_CHECKING:  # the scheduler, which imports this, is tested without torch
     from app.engine.beginning import Beginning
+    from app.engine.terms import Terms
     from diffusion.sampler_table import SamplerTable
 
 
@@ -25,11 +26,17 @@ class Chain:
     launched: int = 0
     is_running: bool = False  # in a batch that must be done before it may join another
     place: int = 0  # among the samples that the job came with
+    first: int = 0  # the row of the job's table that its first step takes
 
     @property
     def rows(self) -> int:
         """Network rows that the next step to begin takes."""
         return self.job.rows_at(self.launched)
+
+    @property
+    def row(self) -> int:
+        """The row of its job's table that its next step takes."""
+        return self.first + self.position
 
     @property
     def is_masked(self) -> bool:
@@ -59,7 +66,7 @@ class Job:
     guidance: float = 0.0
     network: Network[Any] = field(kw_only=True)
     table: "SamplerTable" = field(kw_only=True)
-    begins: "Beginning | None" = None  # None: at noise
+    begins: "Beginning | Terms | None" = None  # None: at noise
     shown: frozenset[int] = frozenset()  # the positions that are sent as frames
     request_id: str = ""
     submitted: float = 0.0
@@ -88,7 +95,7 @@ class Job:
         table = network.table(submit)
         job = cls(
             submit.id,
-            len(table),
+            len(table) if submit.bound is None else 1,
             submit.guided_steps,
             submit.client,
             submit.is_alone,
@@ -110,7 +117,8 @@ class Job:
         """Give it a chain for each index."""
         for i, index in enumerate(indices):
             label = None if labels is None else labels[i]
-            self.chains.append(Chain(self, index, label, place=i))
+            first = 0 if self.begins is None else self.begins.row(index)
+            self.chains.append(Chain(self, index, label, place=i, first=first))
         self.rows_left += len(indices) * (self.num_steps + len(self.guided))
 
     @property

@@ -168,17 +168,17 @@ class Runner:
         """The batch's roster, and which of its steps ahead this is: the lane's last one, if the
         chains are the same."""
         chains = batch.chains
-        positions = [chain.position for chain in chains]
+        rows = [chain.row for chain in chains]
         last = self._rosters.get(lane)
         if last is not None and last.chains == chains:
-            k = last.ahead.find(positions)
+            k = last.ahead.find(rows)
             if k is not None:
                 return last, k
         elif last is not None:
             self._part(set(last.chains).difference(chains))
         steps = min(chain.job.rows_alike(chain.position) for chain in chains)
         tables = [chain.job.table for chain in chains]
-        ahead = StepsAhead.of(tables, positions, self.runtime.device, steps)
+        ahead = StepsAhead.of(tables, rows, self.runtime.device, steps)
         roster = Roster.of(chains, ahead, self.shape, self.clip, self.null_label)
         self._rosters[lane] = roster
         return roster, 0
@@ -233,7 +233,7 @@ class Runner:
             elif chain.position == 0 and chain.job.begins is not None:
                 state = chain.job.begins.state(chain.place, chain.noise_index)
                 elsewhere[i] = state.to(self.runtime.device)
-            if chain.job.table.is_noisy[chain.position]:
+            if chain.job.table.is_noisy[chain.row]:
                 noisy[i] = Draw(chain, chain.position + 1)
         x_T = dict(zip(begin, self._noise.take(list(begin.values())), strict=True)) | elsewhere
         if not noisy:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from app.wire.messages import Submit
+from diffusion.bound_steps import bound_table
 from diffusion.config import Variance
 from diffusion.inversion import inversion
 from diffusion.process import Process
@@ -41,7 +42,13 @@ def sampler_tables(process: Process) -> Callable[[Submit], SamplerTable]:
     def encoding(kept: Spacing) -> SamplerTable:
         return inversion(process, kept)
 
+    @lru_cache(MAX_LONG_TABLES)
+    def bounding(variance: Variance) -> SamplerTable:
+        return bound_table(process, variance)
+
     def table(submit: Submit) -> SamplerTable:
+        if submit.bound is not None:
+            return bounding(submit.variance)
         steps = submit.steps if submit.kept is None else Spacing(submit.kept)
         if submit.is_encoding:
             T = process.num_timesteps

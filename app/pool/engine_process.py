@@ -29,6 +29,7 @@ from app.wire.messages import (
     Limited,
     Load,
     Loaded,
+    Measured,
     Message,
     ProtocolError,
     Starting,
@@ -265,7 +266,7 @@ class EngineProcess:
                 counted = name_of(model), rows
                 before = self.counts.get(counted, Counts(model, rows, 0, 0, 0.0))
                 self.counts[counted] = message + before
-            case Frame() | Finished() | Done() | Failed():
+            case Frame() | Finished() | Measured() | Done() | Failed():
                 self.jobs.accept(message)
 
     def _welcome(self, loaded: Loaded) -> None:

@@ -11,7 +11,7 @@ from typing import Literal, Protocol, Self
 from app.pool.errors import Refused, TooLate
 from app.pool.tally import Counting, Share
 from app.wire.flight_recorder import Place
-from app.wire.messages import Done, Event, Failed, Finished, Frame, Submit
+from app.wire.messages import Done, Event, Failed, Finished, Frame, Measured, Submit
 
 TRIES = 2
 """Engines that may die of a job at the same place before it fails."""
@@ -106,7 +106,7 @@ class InFlight:
             if event.position <= self._sent.get(event.index, -1):
                 return
             self._sent[event.index] = event.position
-        if isinstance(event, Finished) and event.index in self.missing:
+        if isinstance(event, Finished | Measured) and event.index in self.missing:
             self.missing.discard(event.index)
             for counting in self._counted_in:
                 counting.finish(self.submit, 1)
@@ -234,7 +234,7 @@ def too_late(parts: Sequence[InFlight]) -> TooLate:
 def size(event: Event) -> int:
     """Bytes that an event holds, about."""
     match event:
-        case Frame():
+        case Frame() | Measured():
             return len(event.x_t) + len(event.x_0_hat) + 100
         case Finished():
             return len(event.x_0) + 100

@@ -16,7 +16,7 @@ from app.http.problems import Problem
 from app.http.request_log import RequestRecord
 from app.pool.errors import Refused
 from app.routes.errors import problem_of
-from app.wire.messages import Done, Event, Failed, Finished, Frame
+from app.wire.messages import Done, Event, Failed, Finished, Frame, Measured
 
 
 class TrajectoryStream(StreamingResponse):
@@ -72,6 +72,8 @@ class TrajectoryStream(StreamingResponse):
             case Done():
                 tracing.record_phases(event.queue_seconds, event.run_seconds)
                 return sse.event("done", {**self._plan.header, "timing": timing(event)})
+            case Measured():  # of no trajectory
+                return b""
             case Failed(_, reason):
                 return self._error(problem_of(JobFailed(reason)))
 

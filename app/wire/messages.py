@@ -13,6 +13,7 @@ from typing import Any
 
 import msgpack
 
+from app.wire.bound import Bound
 from app.wire.starts import Start
 from diffusion.config import Precision, Variance
 from diffusion.fields import from_dict
@@ -57,7 +58,8 @@ class Submit:
     `labels` has one entry for each index; None where the model is unconditional. `kept` are the
     timesteps as `Spacing` has them; None: `steps` at even distances. Chains begin at `start`; None:
     at noise. `steps` counts all that a chain takes, also where it goes back up. A job that
-    `is_encoding` takes the start's pictures, as they are, up along DDIM's steps. `guided` are the
+    `is_encoding` takes the start's pictures, as they are, up along DDIM's steps. One with a `bound`
+    computes a term of it with each sample, in one step. `guided` are the
     first position whose step is guided, the first after it whose is not, and so on; None: all steps
     are. `shown` are the positions 0..steps of the chain whose states are sent as frames (`steps`:
     the result, which comes as `Finished`). The engine's time is shared evenly between clients; one
@@ -86,6 +88,7 @@ class Submit:
     spread: int = 1
     start: Start | None = None
     is_encoding: bool = False
+    bound: Bound | None = None
 
     @property
     def guided_steps(self) -> Collection[int]:
@@ -244,6 +247,22 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A term of the bound of one picture is computed, which is a sample of its job: at the paper's
+    t, in nats, and how many terms it stands for; and the picture's L_T. x_t and x0_hat(x_t, t) are
+    float32 (C,H,W)."""
+
+    id: str
+    index: int
+    t: int
+    nats: float
+    weight: float
+    prior_nats: float
+    x_t: bytes
+    x_0_hat: bytes
+
+
+@dataclass(frozen=True)
 class Done:
     """All chains of a job are finished. Tells the seconds from its submission to its first step,
     and from there to its last."""
@@ -293,7 +312,7 @@ class Counts:
         )
 
 
-Event = Frame | Finished | Done | Failed
+Event = Frame | Finished | Measured | Done | Failed
 Message = (
     Load
     | Unload
@@ -313,7 +332,7 @@ KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
         Load, Unload, Submit, Cancel, Pause, Charge, Starting, Loaded, Unusable, Unloaded, Limited,
-        Counts, Frame, Finished, Done, Failed,
+        Counts, Frame, Finished, Measured, Done, Failed,
     )
 }  # fmt: skip
 
@@ -325,6 +344,8 @@ def encode(message: Message) -> bytes:
         fields["info"] = dataclasses.asdict(message.info)
     if isinstance(message, Submit) and message.start is not None:
         fields["start"] = dataclasses.asdict(message.start)
+    if isinstance(message, Submit) and message.bound is not None:
+        fields["bound"] = dataclasses.asdict(message.bound)
     body: bytes = msgpack.packb({**fields, "kind": type(message).__name__})
     return HEADER.pack(len(body)) + body
 

@@ -70,7 +70,8 @@ class Plans:
         rows = self._of_jobs.get(job) or self._write(job)
         rows.chains += 1
         label = 0 if chain.label is None else chain.label
-        named = job.seed, chain.noise_index, label, rows.first, rows.count
+        first, steps = rows.first + chain.first, job.num_steps
+        named = job.seed, chain.noise_index, label, first, steps
         self.known[slot] = *named, 0, job.begins is None, picture
         return True
 
@@ -102,7 +103,7 @@ class Plans:
 
     def _write(self, job: Job) -> Rows:
         """Write down a job's plan."""
-        S = job.num_steps
+        S = len(job.table)
         rows = self._of_jobs[job] = self._room(S)
         here = slice(rows.first, rows.first + S)
         self.t[here] = job.table.t.numpy()
