@@ -66,7 +66,7 @@ def normal(seeds: Tensor, indices: Tensor, draws: Tensor, shape: tuple[int, ...]
 
 
 def below(limit: int | Tensor, seeds: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
-    """Draw a number of 0 .. limit - 1 for each row, int64 (B,). A limit, for all or (B,), is at most
+    """Draw a number of 0 .. limit - 1 for each row, int64 (B,). The limit, one or (B,), is at most
     2^31.
 
     It is made of the same words as `normal`'s, so the draws must be others than those.

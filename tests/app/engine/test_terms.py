@@ -24,6 +24,7 @@ from tests.app.engine.starts import cases, states
 from tests.tiny import save_tiny
 
 COUNT = 7
+SPREAD = Terms(COUNT)
 
 
 def pictures(shape: tuple[int, int, int]) -> Tensor:
@@ -31,7 +32,7 @@ def pictures(shape: tuple[int, int, int]) -> Tensor:
     return torch.randint(0, 256, (2, *shape), generator=draw, dtype=torch.uint8)
 
 
-def job(bench: Bench, bound_of: Terms = Terms(COUNT), **fields: Any) -> Submit:
+def job(bench: Bench, bound_of: Terms = SPREAD, **fields: Any) -> Submit:
     raw = tuple(picture.numpy().tobytes() for picture in pictures(bench.shape))
     bound = Bound(raw, bound_of.count, bound_of.timesteps)
     n = len(raw) * bound.count
@@ -61,7 +62,7 @@ def check(bench: Bench, submit: Submit, made: list[Measured]) -> None:
             event = found.get(picture * submit.bound.count + j)
             if event is None:
                 continue
-            assert (event.t, event.weight) == (draw.t[picture] + 1, draw.weight)
+            assert (event.t, event.weight) == (int(draw.t[picture]) + 1, draw.weight)
             assert event.nats == pytest.approx(float(draw.term.nats[picture]), rel=1e-4, abs=1e-3)
             assert event.prior_nats == float(priors[picture])
             x_t = torch.frombuffer(bytearray(event.x_t), dtype=torch.float32)
