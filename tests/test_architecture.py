@@ -67,6 +67,7 @@ a line higher up of the same tree."""
 
 LIGHT_MODULES = {
     "app/wire/messages.py": {
+        "app.wire.bound",
         "app.wire.starts",
         "diffusion.config",
         "diffusion.fields",
