@@ -12,11 +12,24 @@ from diffusion.spacing import SamplerName
 
 DEFAULT_N = 16
 """Images that are made where nothing says how many."""
-START_FLAGS = (
-    "start_image", "start_images", "seeds", "start_x_t", "t", "weights", "resize", "mask",
-    "resamplings", "jump",
-)  # fmt: skip
-"""The flags of `add_start`."""
+
+
+def unmet_start(args: argparse.Namespace) -> tuple[str, object, str] | None:
+    """The first flag of `add_start` that says how to use what is not given: field, value, and the
+    flags that it needs. None: there is none."""
+    pictures = args.start_image or args.start_images
+    needs = (
+        ("t", args.t, pictures or args.start_x_t, "--start-image, --start-images or --start-x-t"),
+        ("weights", args.weights, args.start_images or args.seeds, "--start-images or --seeds"),
+        ("resize", args.resize or None, pictures, "--start-image or --start-images"),
+        ("mask", args.mask and str(args.mask), args.start_image, "--start-image"),
+        ("resamplings", args.resamplings, args.mask, "--mask"),
+        ("jump", args.jump, args.mask, "--mask"),
+    )
+    unmet = ((name, value, flags) for name, value, needed, flags in needs
+             if value is not None and not needed)  # fmt: skip
+    return next(unmet, None)
+
 
 # One line for a flag and its type, and the next for its help:
 # fmt: off

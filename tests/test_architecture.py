@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app.engine": {"app.logs", "app.wire", CORE, "diffusion.openvino"},
     "app.wire": {CORE},
     "app.small_file": set(),
-    "app.client": {CORE},
+    "app.client": {CORE, "diffusion.data"},
     "app.settings": {"app.environment", CORE},
     "app.environment": set(),
     "app.logs": set(),

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from app.client.cli_start import FlagError, Given
 from app.client.connection import Client
 from app.client.errors import ClientError, ProblemError
 from app.client.requests import SampleRequest
 from app.client.results import Array, ServedModel
 from diffusion.labels import spread
 from diffusion.output import Output
-from diffusion.sample_flags import DEFAULT_N, START_FLAGS
 
 
 class RemoteError(ValueError):
@@ -34,11 +34,6 @@ def sample(args: argparse.Namespace) -> None:
             raise RemoteError(
                 f"{name}: {value!r} is not allowed with --server: the server has its own"
             )
-    for name in START_FLAGS:
-        if getattr(args, name) not in (None, False):
-            raise RemoteError(
-                f"{name}: it is not allowed with --server: chains begin at noise there"
-            )
     if args.batch_size < 1:
         raise RemoteError(f"batch_size: {args.batch_size} is not allowed: it must be 1 or more")
     with Client(args.server, api_key=os.environ.get("DDPM_API_KEY")) as client:
@@ -46,6 +41,8 @@ def sample(args: argparse.Namespace) -> None:
             images = _fetch(client, args)
         except ProblemError as error:
             raise RemoteError(f"{args.server}: {error}") from error
+        except FlagError as error:
+            raise RemoteError(str(error)) from error
         except ClientError as error:  # which names the address itself
             raise RemoteError(str(error)) from error
     output.write(images)
@@ -60,9 +57,11 @@ def _fetch(client: Client, args: argparse.Namespace) -> Array:
     if served.state != "ready":
         print(f"waiting: {args.server} loads {served.name} first", file=sys.stderr)
     parts = []
-    n = DEFAULT_N if args.n is None else args.n
+    C, H, W = model.image_shape
+    given = Given.of(args, (C, H, W))
+    n = given.count(args.n)
     with tqdm(total=n, desc="sampling", unit="image") as bar:
-        for request in _requests(args, n, served.name, model.limits["max_samples"]):
+        for request in _requests(args, given, n, served.name, model.limits["max_samples"]):
             parts.append(client.sample(request).array)
             bar.update(request.n)
     return np.concatenate(parts)
@@ -81,7 +80,7 @@ def _served_model(client: Client, args: argparse.Namespace) -> ServedModel:
 
 
 def _requests(
-    args: argparse.Namespace, total: int, model: str, max_samples: int
+    args: argparse.Namespace, given: Given, total: int, model: str, max_samples: int
 ) -> Iterator[SampleRequest]:
     """Split the samples into requests that the server allows. No sample depends on its request."""
     one_label = args.label[0] if args.label and len(args.label) == 1 else None
@@ -102,4 +101,8 @@ def _requests(
             labels=labels[start : start + n] if labels else one_label,
             guidance=args.guidance,
             guidance_interval=args.guidance_interval,
+            start=given.part(start, n),
+            mask=given.mask,
+            resamplings=args.resamplings,
+            jump=args.jump,
         )

@@ -16,25 +16,17 @@ from diffusion.editing import (
     Start,
     StartError,
 )
-from diffusion.sample_flags import DEFAULT_N
+from diffusion.sample_flags import DEFAULT_N, unmet_start
 
 HALFWAY = (0.5,)
 
 
 def check_flags(args: argparse.Namespace) -> None:
     """Raise StartError for a flag that says how to use what is not given."""
-    pictures = args.start_image or args.start_images
-    needs = (
-        ("t", args.t, pictures or args.start_x_t, "--start-image, --start-images or --start-x-t"),
-        ("weights", args.weights, args.start_images or args.seeds, "--start-images or --seeds"),
-        ("resize", args.resize or None, pictures, "--start-image or --start-images"),
-        ("mask", args.mask and str(args.mask), args.start_image, "--start-image"),
-        ("resamplings", args.resamplings, args.mask, "--mask"),
-        ("jump", args.jump, args.mask, "--mask"),
-    )
-    for field, value, needed, flags in needs:
-        if value is not None and not needed:
-            raise StartError(field, value, f"it needs {flags}")
+    unmet = unmet_start(args)
+    if unmet is not None:
+        field, value, flags = unmet
+        raise StartError(field, value, f"it needs {flags}")
 
 
 def count(n: int | None, start: Start | None) -> int:

@@ -76,11 +76,20 @@ def starts(*words: str) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def test_the_flags_of_a_start_are_those_that_are_listed() -> None:
-    """A server that is asked refuses what is among them."""
-    given = vars(starts())
-    assert set(given) == set(sample_flags.START_FLAGS)
-    assert given.pop("resize") is False and set(given.values()) == {None}
+def test_a_flag_that_says_how_to_use_what_is_not_given_is_found() -> None:
+    assert sample_flags.unmet_start(starts()) is None
+    assert sample_flags.unmet_start(starts("--start-image", "a.png", "--t=3")) is None
+    for flag, needed in (
+        ("--t=3", "--start-image, --start-images or --start-x-t"),
+        ("--weights=0.5", "--start-images or --seeds"),
+        ("--resize", "--start-image or --start-images"),
+        ("--mask=m.png", "--start-image"),
+        ("--resamplings=2", "--mask"),
+        ("--jump=2", "--mask"),
+    ):
+        unmet = sample_flags.unmet_start(starts(flag))
+        assert unmet is not None
+        assert (unmet[0], unmet[2]) == (flag[2:].partition("=")[0], needed)
 
 
 def test_pictures_seeds_and_states_are_not_given_together(

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from app.cli import main
+from diffusion.checkpoint import open_checkpoint
 from tests.app.server import REAL, Server, free_port
 from tests.conftest import ServerFor
 
@@ -44,6 +46,36 @@ def test_the_files_are_those_of_the_local_command(
     ]
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--start-image=a.png", "--t=20", "--resize"],
+        ["--start-image=a.png", "--mask=a.png", "--resize", "--resamplings=2", "--jump=2"],
+        ["--start-images", "a.png", "b.png", "--t=20", "--resize", "--weights=0.3"],
+        ["--seeds", "1", "2", "--weights", *(str(i / 47) for i in range(48)), "--eta=0"],
+        ["--start-x-t=states.npz"],
+    ],
+    ids=["picture", "mask", "between pictures", "between seeds", "states"],
+)
+def test_chains_that_begin_elsewhere_are_those_of_the_local_command(
+    real_server: Server,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        Image.effect_noise((20, 30), 80).save(f"{name}.png")
+    shape = open_checkpoint(checkpoint).unet.image_shape
+    T = open_checkpoint(checkpoint).process.num_timesteps
+    np.savez("states.npz", x_t=np.random.default_rng(0).standard_normal((48, *shape)), t=T)
+    asked = [str(checkpoint), *FLAGS, *flags, BATCH]
+    assert ddpm(*asked, "--out=here.npz", "--device=cpu", "--runtime=eager") == 0
+    assert ddpm(*asked, "--out=there.npz", f"--server={real_server.url}") == 0
+    assert Path("here.npz").read_bytes() == Path("there.npz").read_bytes()
+
+
 def test_more_than_a_request_may_have_is_asked_for_in_parts(
     tiny_server: Server, tmp_path: Path
 ) -> None:
@@ -62,7 +94,16 @@ def test_more_than_a_request_may_have_is_asked_for_in_parts(
         (["mnist"], "checkpoint: 'mnist' is not allowed: URL serves 'tiny'"),
         (["tiny", "--device=cuda"], "device: 'cuda' is not allowed with --server"),
         (["tiny", "--precision=float32"], "precision: 'float32' is not allowed with --server"),
-        (["tiny", "--seeds", "1", "2"], "seeds: it is not allowed with --server"),
+        (["tiny", "--t=5"], "t: 5 is not allowed: it needs --start-image, --start-images or"),
+        (["tiny", "--seeds", "1", "2"], "URL: 422 Invalid request: start.seeds: [1,2] is not"),
+        (
+            ["tiny", "--start-image=no.png", "--t=5"],
+            "start_image: 'no.png' is not allowed: No such file or directory",
+        ),
+        (
+            ["tiny", "--n=3", "--seeds", "1", "2", "--weights", "0", "1"],
+            "weights: 2 is not allowed: give one, or one for each of the n = 3 images",
+        ),
         (["tiny", "--runtime=eager"], "runtime: 'eager' is not allowed with --server"),
         (
             ["tiny", "--label", "1", "2"],
