@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 
+from app.http import request_limits
 from app.http.request_id import RequestId
 from app.http.request_limits import RequestLimits
 from app.routes import errors
@@ -152,3 +153,38 @@ def test_a_body_with_two_lengths_is_refused() -> None:
     assert answer.status_code == 400
     assert answer.headers["connection"] == "close"
     assert "Content-Length or Transfer-Encoding, not both" in answer.json()["detail"]
+
+
+def test_large_bodies_take_a_bounded_part_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While their requests are answered, and no longer; small ones are read meanwhile."""
+    monkeypatch.setattr(request_limits, "LARGE_BYTES", 100)
+    monkeypatch.setattr(request_limits, "MAX_LARGE_BYTES", 250)
+    app, is_over = FastAPI(), asyncio.Event()
+    errors.install(app)
+    app.add_middleware(RequestLimits, max_request_bytes=1000, body_seconds=1)
+
+    @app.post("/hold")
+    async def hold(request: Request) -> int:
+        size = len(await request.body())
+        await is_over.wait()
+        return size
+
+    async def run() -> None:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+
+            async def send(size: int) -> httpx.Response:
+                return await client.post("/hold", content=b" " * size, headers=JSON)
+
+            held = asyncio.create_task(send(200))
+            await asyncio.sleep(0.05)
+            refused = await send(101)
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"] == "5"
+            small = asyncio.create_task(send(100))
+            await asyncio.sleep(0.05)
+            is_over.set()
+            assert [(await held).json(), (await small).json()] == [200, 100]
+            assert (await send(200)).json() == 200
+
+    asyncio.run(run())
