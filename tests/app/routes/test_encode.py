@@ -1,4 +1,4 @@
-"""POST /encode on the shipped checkpoint: the x_t of `ddpm encode`, from which pictures come back."""
+"""POST /encode on the shipped checkpoint: the x_t of `ddpm encode`, and the pictures again."""
 
 import base64
 import io
