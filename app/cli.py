@@ -92,9 +92,13 @@ def serve(argv: list[str], engine_command: Sequence[str] | None = None) -> int:
             _print_refused(name, found["input"], reason)
         return 2
 
-    from app.serve import run
-
     try:
+        if settings.cluster:
+            from app.cluster.driver import run as run_cluster
+
+            return run_cluster(settings)
+        from app.serve import run
+
         return run(settings, engine_command)
     except SettingError as error:
         _print_refused(error.name, error.value, str(error))

@@ -47,7 +47,7 @@ def formatter(log_format: Format) -> logging.Formatter:
             structlog.stdlib.add_logger_name,
             ExtraAdder(),
             structlog.processors.TimeStamper("iso"),
-            _without_colours,
+            _without_additions,
             _by_subject,
         ],
         processors=[ProcessorFormatter.remove_processors_meta, *_renderers(log_format)],
@@ -65,9 +65,11 @@ def _renderers(log_format: Format) -> list[Processor]:
     ]
 
 
-def _without_colours(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Drop uvicorn's second copy of a message, with escape sequences for a terminal's colours."""
+def _without_additions(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Drop uvicorn's second copy of a message, with escape sequences for a terminal's colours, and
+    Ray's second time."""
     event.pop("color_message", None)
+    event.pop("_ray_timestamp_ns", None)
     return event
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 import fsspec
 from fastapi import FastAPI
@@ -52,6 +52,8 @@ from diffusion import __version__
 
 ENCODER_THREADS = 2
 READER_THREADS = 4
+Recruit = Callable[[EnginePool], AbstractAsyncContextManager[None]]
+"""Gives a pool engines as long as the context lasts."""
 DESCRIPTION = """
 Images from denoising diffusion probabilistic models (Ho, Jain, Abbeel 2020), one denoising step
 at a time. Choose the representation with `Accept`; errors are RFC 9457 problems.
@@ -62,21 +64,27 @@ def create_app(
     settings: Settings,
     on_unusable: Callable[[str], None],
     engine_command: Sequence[str] = COMMAND,
+    recruit: Recruit | None = None,
 ) -> FastAPI:
     """The service. Its engines start when the app starts, and end when it ends.
 
     `on_unusable` is called with the reason when the service cannot go on. `engine_command` starts
-    a process that speaks the messages of `app.wire`. Models of the Hub are fetched. Raises
-    SettingError for a setting with which nothing could run.
+    a process that speaks the messages of `app.wire`. `recruit` brings engines from elsewhere, as
+    long as the app runs; None: there is one on each of this machine's devices. Models of the Hub
+    are fetched. Raises SettingError for a setting with which nothing could run.
     """
     check_storage(settings)
-    services = make_services(settings, on_unusable, engine_command)
+    services = make_services(settings, on_unusable)
+    if recruit is None:
+        add_engines(services.pool, settings, on_unusable, engine_command)
+
+    recruited = recruit or (lambda _: nullcontext())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         services.pool.start()
         try:
-            async with services.jobs.running(on_unusable):
+            async with recruited(services.pool), services.jobs.running(on_unusable):
                 yield
         finally:
             await services.pool.stop()
@@ -166,22 +174,41 @@ def find_models(sources: Sources) -> list[Source]:
         raise SettingError("checkpoint", error.checkpoint, str(error)) from None
 
 
-def make_services(
-    settings: Settings, on_unusable: Callable[[str], None], engine_command: Sequence[str]
-) -> Services:
-    """What requests are answered with; nothing of it runs yet."""
-    options = [
-        Options(
-            device=device,
-            runtime=settings.runtime,
-            threads=settings.threads_per_engine,
-            precision=settings.precision,
-            cache=settings.cache,
-            log_format=settings.log_format,
-            log_level=settings.log_level,
+def engine_options(settings: Settings, device: str, threads: int) -> Options:
+    """What an engine on this device is told when it starts."""
+    return Options(
+        device=device,
+        runtime=settings.runtime,
+        threads=threads,
+        precision=settings.precision,
+        cache=settings.cache,
+        log_format=settings.log_format,
+        log_level=settings.log_level,
+    )
+
+
+def add_engines(
+    pool: EnginePool,
+    settings: Settings,
+    on_unusable: Callable[[str], None],
+    command: Sequence[str],
+) -> None:
+    """Give a pool an engine on each of this machine's devices that the settings name."""
+    for number, device in enumerate(settings.devices):
+        options = engine_options(settings, device, settings.threads_per_engine)
+        engine = EngineProcess(
+            str(number),
+            f"device: {device}",
+            on_this_machine(options, command),
+            settings.hang_seconds,
+            on_unusable,
+            pool,
         )
-        for device in settings.devices
-    ]
+        pool.add(engine)
+
+
+def make_services(settings: Settings, on_unusable: Callable[[str], None]) -> Services:
+    """What requests are answered with; nothing of it runs yet, and the pool has no engines."""
     sources = Sources(settings.models, settings.hub_patterns, settings.hub_max_bytes)
     served = Models(
         find_models(sources),
@@ -198,12 +225,6 @@ def make_services(
     cache = AnswerCache(settings.answers_cache_bytes)
     encoders = ThreadPoolExecutor(ENCODER_THREADS, "encoder")
     pool = EnginePool(served, limits)
-    for number, option in enumerate(options):
-        connect = on_this_machine(option, engine_command)
-        place = f"device: {option.device}"
-        pool.add(
-            EngineProcess(str(number), place, connect, settings.hang_seconds, on_unusable, pool)
-        )
     return Services(
         settings,
         served,

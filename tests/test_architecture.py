@@ -16,7 +16,12 @@ CORE = "diffusion"
 MAY_IMPORT: dict[str, set[str]] = {
     # the service
     "app.cli": {
-        "app.client", "app.door", "app.flags", "app.serve", "app.settings", CORE, "diffusion.cli",
+        "app.client", "app.cluster", "app.door", "app.flags", "app.serve", "app.settings", CORE,
+        "diffusion.cli",
+    },
+    "app.cluster": {
+        "app.address", "app.environment", "app.logs", "app.main", "app.pool", "app.serve",
+        "app.settings", "app.tasks", "app.tls", "app.wire", CORE,
     },
     "app.serve": {
         "app.address", "app.door", "app.environment", "app.http", "app.logs", "app.main",
@@ -76,6 +81,7 @@ LIGHT_MODULES = {
     "app/wire/starts.py": set(),
     "app/settings/__init__.py": {
         "app.environment",
+        "app.settings.cluster",
         "app.settings.models",
         "app.settings.security",
         "app.settings.server",
@@ -89,6 +95,7 @@ LIGHT_MODULES = {
         "diffusion.sources.hub_files",
         "diffusion.sources.hub_id",
     },
+    "app/settings/cluster.py": {"app.settings.values"},
     "app/settings/security.py": {"app.settings.values"},
     "app/settings/server.py": {"app.settings.values"},
     "app/settings/values.py": set(),

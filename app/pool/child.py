@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.pool.connection import Connect, Connection, Death
+from app.pool.connection import Connect, Connection, Death, read_message
 from app.wire.environment import same_modules
 from app.wire.flight_recorder import FlightRecorder
-from app.wire.messages import HEADER, Message, body_size, decode
+from app.wire.messages import Message
 from app.wire.options import Options
 
 COMMAND = (sys.executable, "-P", "-m", "app.engine")
@@ -58,11 +58,7 @@ class Child:
     async def receive(self) -> Message | None:
         """The next message; None once the process is gone. Raises ProtocolError for what is no
         message: the process is of no more use then."""
-        try:
-            size = body_size(await self.reader.readexactly(HEADER.size))
-            return decode(await self.reader.readexactly(size))
-        except (asyncio.IncompleteReadError, OSError):
-            return None
+        return await read_message(self.reader)
 
     def kill(self) -> None:
         """Kill the process, unless it has ended."""

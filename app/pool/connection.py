@@ -1,11 +1,12 @@
 """What connects the pool with a running engine process, on this machine or on another."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from app.wire.flight_recorder import Place
-from app.wire.messages import Message
+from app.wire.messages import HEADER, Message, body_size, decode
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,12 @@ class Connection(Protocol):
 
 Connect = Callable[[], Awaitable[Connection]]
 """Starts an engine process. What refuses it is raised as it is; nothing is left of the try then."""
+
+
+async def read_message(reader: asyncio.StreamReader) -> Message | None:
+    """The next message; None at the end of what there is to read. Raises ProtocolError."""
+    try:
+        size = body_size(await reader.readexactly(HEADER.size))
+        return decode(await reader.readexactly(size))
+    except (asyncio.IncompleteReadError, OSError):
+        return None

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.environment import PREFIX, OwnVariables
+from app.settings.cluster import ClusterSettings
 from app.settings.models import ModelSettings, name_and_checkpoint
 from app.settings.security import MIN_KEY, SecuritySettings
 from app.settings.server import ServerSettings
@@ -146,7 +147,9 @@ class JobSettings(BaseSettings):
         return value
 
 
-class Settings(SecuritySettings, JobSettings, LimitSettings, ModelSettings, ServerSettings):
+class Settings(
+    SecuritySettings, JobSettings, LimitSettings, ClusterSettings, ModelSettings, ServerSettings
+):
     """All settings of a server, read from DDPM_… variables and what the constructor is given.
 
     Raises pydantic.ValidationError for a value that is not allowed.
@@ -240,6 +243,7 @@ class Settings(SecuritySettings, JobSettings, LimitSettings, ModelSettings, Serv
 GROUPS: dict[str, type[BaseSettings]] = {
     "server": ServerSettings,
     "models": ModelSettings,
+    "cluster": ClusterSettings,
     "limits": LimitSettings,
     "jobs": JobSettings,
     "security": SecuritySettings,

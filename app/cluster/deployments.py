@@ -1,0 +1,81 @@
+"""The application as Ray Serve deploys it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
+
+from app.cluster.ingress import Server
+from app.cluster.replica import EngineReplica
+from app.settings import SECRETS, SettingError, Settings
+
+NAME = "ddpm"
+"""What Ray calls the application."""
+MANY = 1_000_000
+"""Calls at once: the limits are ours, and Ray is to refuse nothing."""
+HEALTH = {"health_check_period_s": 2.0, "health_check_timeout_s": 20.0}
+MORE_SECONDS = 10.0
+"""Time that a replica has for ending, besides that which requests have."""
+QUIET = {"log_level": "WARNING", "enable_access_log": False}
+"""What Ray Serve logs of itself: no line for each call."""
+
+
+def application(settings: Mapping[str, str]) -> Application:
+    """The deployments `server` and `engines`, by settings as `ddpm serve` has them; they go before
+    the environment's:
+
+        serve run app.cluster:application checkpoint=mnist cluster_engines=2
+
+    Raises pydantic.ValidationError for a value that is not allowed, SettingError for a secret:
+    others could read it in Ray's dashboard.
+    """
+    for name in SECRETS & settings.keys():
+        raise SettingError(name, "(not shown)", "give secrets in the server's environment")
+    read = Settings(**dict(settings))  # type: ignore[arg-type]  # read like variables
+    grace = read.shutdown_seconds + MORE_SECONDS
+    engines = serve.deployment(EngineReplica).options(
+        name="engines",
+        max_ongoing_requests=MANY,
+        request_router_config=RequestRouterConfig(request_router_class="app.cluster.router.ByName"),
+        ray_actor_options={
+            "num_cpus": read.cluster_engine_cpus, "num_gpus": read.cluster_engine_gpus
+        },
+        # They end after the server, whose last requests need them.
+        graceful_shutdown_timeout_s=grace + MORE_SECONDS,
+        graceful_shutdown_wait_loop_s=0.2,
+        logging_config=QUIET,
+        **HEALTH,
+        **number(read),
+    )  # fmt: skip
+    server = serve.deployment(serve.ingress()(Server)).options(
+        name="server",
+        num_replicas=1,
+        max_ongoing_requests=MANY,
+        ray_actor_options={"num_cpus": 1},
+        graceful_shutdown_timeout_s=grace,
+        graceful_shutdown_wait_loop_s=0.2,
+        logging_config=QUIET,
+        **HEALTH,
+    )
+    return server.bind(engines.bind(), dict(settings))
+
+
+def number(settings: Settings) -> dict[str, Any]:
+    """How many engines there are: always as many, or between two bounds by what waits."""
+    least, most = settings.cluster_engines, settings.cluster_max_engines
+    if most <= least:
+        return {"num_replicas": least}
+    policy = AutoscalingPolicy(
+        policy_function="app.cluster.scaling:BacklogPolicy",
+        policy_kwargs={"target_seconds": settings.cluster_backlog_seconds},
+    )
+    scaling = AutoscalingConfig(
+        min_replicas=least,
+        max_replicas=most,
+        upscale_delay_s=5.0,
+        downscale_delay_s=settings.cluster_idle_seconds,
+        policy=policy,
+    )
+    return {"autoscaling_config": scaling}

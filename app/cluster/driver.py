@@ -1,0 +1,219 @@
+"""`ddpm serve --cluster auto`: Ray on this machine, from the settings to the exit status."""
+
+import contextlib
+import importlib.util
+import logging
+import os
+import secrets
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from app import logs
+from app.address import check_exposure, listen, local_url
+from app.environment import PREFIX
+from app.serve import log_address, print_address, warn_of
+from app.settings import SECRETS, SettingError, Settings
+from app.settings.models import name_and_checkpoint
+from app.tls import check_certificate
+from diffusion.cores import available_cores
+
+if TYPE_CHECKING:
+    from ray.serve.handle import DeploymentHandle
+
+log = logging.getLogger("ddpm.cluster")
+
+STORE_BYTES = 256 << 20
+"""Memory for what is on its way between Ray's processes."""
+LOOK_SECONDS = 0.2
+"""How often to look whether a signal has come."""
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM; the exit status is 1 when the server could not go on. Raises
+    SettingError before anything runs."""
+    logs.configure(settings.log_format, settings.log_level)
+    warn_of(os.environ)
+    check_certificate(settings)
+    if importlib.util.find_spec("ray") is None:
+        raise SettingError("cluster", settings.cluster, "it needs the extra 'cluster'")
+    port = free_port(settings)
+    with tempfile.TemporaryDirectory(prefix="ddpm-") as folder, local_ray(settings, Path(folder)):
+        return serve(settings, port)
+
+
+def free_port(settings: Settings) -> int:
+    """The port for Ray's proxy. Raises SettingError where it may not be used, or is in use."""
+    sockets = listen(settings.host, settings.port)
+    check_exposure(sockets, settings)
+    port = int(sockets[0].getsockname()[1])
+    for listening in sockets:
+        listening.close()
+    return port
+
+
+@contextlib.contextmanager
+def local_ray(settings: Settings, folder: Path) -> Iterator[None]:
+    """Ray on this machine as long as the block lasts; it writes to this folder alone. Its processes
+    have the settings as their environment's."""
+    os.environ.update(ray_variables(folder))
+    os.environ.update(as_variables(settings))
+    import ray
+    from ray import serve
+
+    engines = max(settings.cluster_engines, settings.cluster_max_engines, 1)
+    needed = 1 + engines * settings.cluster_engine_cpus
+    ray.init(
+        address="local",
+        num_cpus=max(available_cores(), int(-(-needed // 1))),
+        include_dashboard=False,
+        logging_level=logging.WARNING,
+        object_store_memory=STORE_BYTES,
+        _temp_dir=str(folder / "ray"),
+    )
+    try:
+        yield
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+
+
+def ray_variables(folder: Path) -> dict[str, str]:
+    """The environment of Ray's processes, where the user has not chosen otherwise: only who has a
+    token may use them, which only this user can read."""
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    chosen = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "GRPC_VERBOSITY": "ERROR",
+        "RAY_COLOR_PREFIX": "0",
+        "RAY_DEDUP_LOGS": "0",
+        # A proxy that has died is started again after seconds, instead of half a minute.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "5",
+    }
+    return {name: value for name, value in chosen.items() if name not in os.environ}
+
+
+def as_variables(settings: Settings) -> dict[str, str]:
+    """The settings that were given as variables for a process that works in another folder."""
+    found = {"jobs_folder": str(settings.jobs_folder.resolve())}
+    for name in settings.model_fields_set - found.keys():
+        value = getattr(settings, name)
+        if name == "checkpoint":
+            value = ",".join(map(absolute, value))
+        elif name in SECRETS:
+            value = value.get_secret_value()
+        elif name in FILES:
+            value = str(Path(value).resolve()) if value else ""
+        if value is not None:
+            found[name] = str(value)
+    return {f"{PREFIX}{name.upper()}": value for name, value in found.items()}
+
+
+FILES = {"api_keys_file", "tls_certificate", "tls_key", "cache"}
+"""Settings that are paths."""
+
+
+def absolute(entry: str) -> str:
+    """A checkpoint as the setting has it, by its whole path if it is a folder here."""
+    name, checkpoint = name_and_checkpoint(entry)
+    folder = Path(checkpoint)
+    return f"{name}={folder.resolve()}" if folder.is_dir() else entry
+
+
+def serve(settings: Settings, port: int) -> int:
+    """Deploy the application, and wait for a signal or for the server's failure."""
+    from ray import serve
+
+    from app.cluster.deployments import NAME, QUIET, application
+
+    signals = Signals()
+    serve.start(http_options=http_options(settings, port), logging_config=QUIET)
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    server = serve.run(application({}), name=NAME)
+    log.info("starting: %d engines", settings.cluster_engines)
+    failure = wait(server, signals, lambda: announce(settings, port))
+    if failure:
+        sys.stderr.write(f"ddpm serve: {failure}\n")
+        return 1
+    log.info("stopping")
+    drained = server.drain.remote()
+    with contextlib.suppress(Exception):  # there may be no server to drain
+        while not signals.is_hurried and not has_result(drained):
+            pass
+    return 0
+
+
+def announce(settings: Settings, port: int) -> None:
+    """Tell where the page is."""
+    url = local_url(settings.host, port, settings.scheme)
+    (log_address if settings.log_format == "json" else print_address)(url)
+
+
+def http_options(settings: Settings, port: int) -> Mapping[str, Any]:
+    """What Ray's proxy is told."""
+    return {
+        "host": settings.host,
+        "port": port,
+        "keep_alive_timeout_s": settings.keep_alive_seconds,
+        "ssl_certfile": settings.tls_certificate or None,
+        "ssl_keyfile": (settings.tls_key or settings.tls_certificate) or None,
+    }
+
+
+def wait(server: "DeploymentHandle[Any]", signals: "Signals", on_ready: Callable[[], None]) -> str:
+    """Return when a signal has come, or with the reason why the server cannot go on. `on_ready` is
+    called when it is ready for the first time."""
+    ready, failed, is_ready = server.ready.remote(), server.failure.remote(), False
+    while not signals.is_stopping:
+        try:
+            if not is_ready and has_result(ready):
+                is_ready = True
+                on_ready()
+            if has_result(failed):
+                return str(failed.result())
+        except Exception as error:  # Ray's: the server's process is gone, and Ray starts another
+            log.warning("the server died: %s", next(iter(str(error).splitlines()), repr(error)))
+            ready, failed = server.ready.remote(), server.failure.remote()
+    for call in (ready, failed):
+        call.cancel()  # or the server would be waited for
+    return ""
+
+
+def has_result(call: Any) -> bool:
+    """Wait for a call a little; is it over?"""
+    try:
+        call.result(timeout_s=LOOK_SECONDS)
+    except TimeoutError:
+        return False
+    return True
+
+
+class Signals:
+    """Notes SIGINT and SIGTERM; a second one says that nothing is to be waited for."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Has one come?"""
+        return self._count > 0
+
+    @property
+    def is_hurried(self) -> bool:
+        """Has another one come?"""
+        return self._count > 1
+
+    def _note(self, _: int, __: FrameType | None) -> None:
+        self._count += 1

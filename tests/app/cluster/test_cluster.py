@@ -1,0 +1,222 @@
+"""A server whose engines are replicas of Ray Serve answers what a server without Ray does, byte for
+byte, whatever dies meanwhile: `ddpm serve --cluster auto`, with two engines.
+"""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, get_args
+
+import httpx
+import psutil
+import pytest
+
+from diffusion.spacing import SamplerName
+from tests.app.http.test_metrics import read
+from tests.app.server import REAL, Server, quick_runtime
+from tests.conftest import ServerFor
+
+pytest.importorskip("ray", reason="Ray is not installed: `make test-cluster` installs it")
+
+pytestmark = pytest.mark.cluster
+
+BODIES: list[dict[str, Any]] = [
+    {"n": 1 + i % 4, "seed": i, "steps": [50, 20, 7][i % 3], "labels": i % 3, "guidance": i % 2}
+    for i in range(12)
+]
+LONG = {"n": 96, "seed": 1, "labels": 1}
+"""Goes on for seconds, on both engines."""
+WAIT_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def alone(server_for: ServerFor, tiny: Path) -> Server:
+    """A server without Ray."""
+    return server_for(f"--checkpoint={tiny}", quick_runtime(), engine=REAL)
+
+
+@pytest.fixture(scope="module")
+def server(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    flags = (
+        f"--checkpoint={tiny}", quick_runtime(), "--cluster=auto", "--cluster-engines=2",
+        "--cluster-silence-seconds=3", "--max-client-samples=200",
+    )  # fmt: skip
+    log = tmp_path_factory.mktemp("cluster") / "server.log"
+    with Server(log, *flags, engine=REAL) as server:
+        wait_for_engines(server)
+        yield server
+    assert server.process.returncode == 0, server.log.read_text()
+
+
+def replicas(server: Server, name: str = "engines") -> list[psutil.Process]:
+    """The processes of a deployment's replicas."""
+    found = []
+    for process in psutil.Process(server.process.pid).children(recursive=True):
+        try:
+            title = " ".join(process.cmdline())
+        except psutil.Error:  # it has just ended
+            continue
+        if title.startswith(f"ray::ServeReplica:ddpm:{name}"):
+            found.append(process)
+    return found
+
+
+def wait_for_engines(server: Server, number: int = 2) -> None:
+    """Until so many engines are ready, and no others are known."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            ready = [on for name, on in read(server).items() if name[0] == "ddpm_engine_ready"]
+        except (httpx.TransportError, ValueError):  # the server itself has just been killed
+            ready = []
+        if ready == [1.0] * number:
+            return
+        time.sleep(0.1)
+    raise AssertionError(server.log.read_text()[-4000:])
+
+
+def wait_queued(server: Server, n: int) -> None:
+    while read(server)["ddpm_queued_samples",] < n:
+        time.sleep(0.01)
+
+
+def samples(server: Server, body: dict[str, Any]) -> Any:
+    """Asked for again as Retry-After says where there is no engine."""
+    while (answer := server.post("/sample", body)).status_code == 503:
+        time.sleep(int(answer.headers["Retry-After"]))
+    assert answer.status_code == 200, answer.text
+    return answer.json()["samples"]
+
+
+@pytest.fixture(scope="module")
+def expected(alone: Server) -> list[Any]:
+    """What the server without Ray answers to LONG and BODIES."""
+    return [samples(alone, body) for body in (LONG, *BODIES)]
+
+
+@pytest.mark.parametrize("sampler", get_args(SamplerName))
+def test_every_sampler_gives_the_same_bytes(server: Server, alone: Server, sampler: str) -> None:
+    body = {"n": 40, "seed": 7, "steps": 10, "sampler": sampler, "labels": 1, "guidance": 0.5}
+    assert samples(server, body) == samples(alone, body)
+
+
+def test_trajectories_are_the_same_as_arrays_and_as_a_stream(server: Server, alone: Server) -> None:
+    body = {"n": 3, "seed": 7, "steps": 10, "sampler": "ddim", "frames": 6}
+    arrays = [
+        each.post("/denoise-trajectory", body, "application/x-npz").content
+        for each in (server, alone)
+    ]
+    assert arrays[0] == arrays[1]
+    assert stream(server, body) == stream(alone, body)
+
+
+def stream(server: Server, body: dict[str, Any]) -> dict[tuple[int, int], dict[str, str]]:
+    """The frames of a stream, each of them once."""
+    text = server.post("/denoise-trajectory", body, "text/event-stream").text
+    events = [block.split("\n") for block in text.split("\n\n") if block.startswith("event")]
+    frames = [json.loads(data[6:]) for name, data in events if name == "event: frame"]
+    found = {(frame["index"], frame["t"]): frame for frame in frames}
+    assert len(found) == len(frames) > 0
+    assert events[-1][0] == "event: done"
+    return found
+
+
+def test_a_request_has_one_id_and_problems_are_ours(server: Server) -> None:
+    answer = server.client.post(
+        "/sample", json={"n": 0}, headers={"X-Request-ID": "one-of-the-clients"}
+    )
+    assert answer.status_code == 422
+    assert answer.headers.get_list("x-request-id") == ["one-of-the-clients"]
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_client_over_its_limit_is_told_when_to_come_again(server: Server) -> None:
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(samples, server, {"n": 150, "seed": 1})
+        wait_queued(server, 120)
+        refused = server.post("/sample", {"n": 150})
+        assert (refused.status_code, refused.headers["content-type"]) == (
+            429, "application/problem+json"
+        )  # fmt: skip
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert len(first.result()) == 150
+
+
+def test_what_nobody_waits_for_any_more_is_cancelled_on_every_engine(server: Server) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{server.url}/sample", json={"n": 150, "seed": 1}, timeout=0.5)
+    deadline = time.monotonic() + 10
+    while read(server)["ddpm_backlog_rows",]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["one", "both"])
+def test_replicas_that_are_killed_lose_nothing(
+    server: Server, expected: list[Any], number: int
+) -> None:
+    wait_for_engines(server)
+    with ThreadPoolExecutor(len(BODIES) + 1) as pool:
+        running = [pool.submit(samples, server, body) for body in (LONG, *BODIES)]
+        wait_queued(server, 60)
+        for process in replicas(server)[:number]:
+            process.kill()
+        assert [each.result() for each in running] == expected
+    wait_for_engines(server)
+
+
+def test_an_engine_process_that_is_killed_is_started_again_by_its_replica(
+    server: Server, expected: list[Any]
+) -> None:
+    wait_for_engines(server)
+    before = {process.pid for process in replicas(server)}
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(samples, server, LONG)
+        wait_queued(server, 60)
+        (engine,) = replicas(server)[0].children()
+        engine.kill()
+        assert running.result() == expected[0]
+    wait_for_engines(server)
+    assert {process.pid for process in replicas(server)} == before
+
+
+def test_a_replica_that_hangs_is_given_up_after_its_silence(
+    server: Server, expected: list[Any]
+) -> None:
+    wait_for_engines(server)
+    stopped = replicas(server)[0]
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(samples, server, LONG)
+        wait_queued(server, 60)
+        for process in (*stopped.children(), stopped):
+            process.send_signal(signal.SIGSTOP)
+        assert running.result() == expected[0]
+    stopped.kill()  # Ray would take half a minute
+    for process in stopped.children():
+        process.kill()
+    wait_for_engines(server)
+
+
+def test_a_stream_goes_on_whatever_dies(server: Server, alone: Server) -> None:
+    wait_for_engines(server)
+    body = {"n": 32, "seed": 3, "frames": 5}
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(stream, server, body)
+        wait_queued(server, 20)
+        replicas(server)[1].kill()
+        assert running.result() == stream(alone, body)
+    wait_for_engines(server)
+
+
+def test_a_server_that_is_killed_is_started_again_and_finds_the_engines(
+    server: Server, expected: list[Any]
+) -> None:
+    (process,) = replicas(server, "server")
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    wait_for_engines(server)
+    assert samples(server, BODIES[0]) == expected[1]

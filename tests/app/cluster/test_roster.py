@@ -1,0 +1,125 @@
+"""The pool's engines follow the replicas: real links and engine processes, without Ray."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from app.cluster import roster as module
+from app.cluster.replica import EngineReplica
+from app.cluster.roster import REPLICAS, Roster
+from app.pool.models import Models
+from app.pool.pool import Bounds, EnginePool, Limits
+from app.pool.version import Source
+from app.wire.messages import Event, Failed, Finished, Submit
+from app.wire.options import Options
+from tests.app.cluster.handle import Handle
+from tests.app.pool.test_engine_process import until
+
+pytestmark = pytest.mark.anyio
+
+POISONED = """
+import os
+from tests import fake_engine
+fake_engine.FakeEngine.count = lambda *_: os.abort()
+fake_engine.sys.argv.insert(1, "0.005")
+fake_engine.main()
+"""
+"""An engine that dies of its first step."""
+LIMITS = Limits(Bounds(1000, 100_000), Bounds(1000, 100_000))
+
+
+def replica() -> EngineReplica:
+    return EngineReplica([sys.executable, "-m", "tests.fake_engine", "0.005"])
+
+
+@asynccontextmanager
+async def running(handle: Handle, failures: list[str] | None = None) -> AsyncIterator[EnginePool]:
+    """A pool whose roster knows the replicas of `handle` at first."""
+    on_unusable = print if failures is None else failures.append
+    models = Models([Source("m", "mnist")], 8, 0, on_unusable)
+    pool = EnginePool(models, LIMITS)
+    options = Options("cpu", "auto", threads=1)
+    REPLICAS.now = frozenset(handle.replicas)
+    roster = Roster(pool, handle, options, 60, 30, 5.0, on_unusable)  # type: ignore[arg-type]
+    pool.start()
+    try:
+        async with roster.running():
+            yield pool
+    finally:
+        await pool.stop()
+        await until(lambda: not any(each._sessions for each in handle.replicas.values()))
+
+
+async def ready(pool: EnginePool, number: int) -> None:
+    await until(lambda: len(pool.ready_engines) == number == len(pool.engines))
+
+
+async def read(pool: EnginePool, n: int) -> list[Event]:
+    with pool.submit(Submit("a", "m#1", 1, tuple(range(n)), None, "ddim", 20)) as inflight:
+        return [event async for event in inflight]
+
+
+def indices(events: list[Event]) -> list[int]:
+    return sorted(event.index for event in events if isinstance(event, Finished))
+
+
+async def test_there_is_an_engine_on_each_replica() -> None:
+    async with running(Handle(a=replica(), b=replica())) as pool:
+        await ready(pool, 2)
+        assert [engine.name for engine in pool.engines] == ["a", "b"]
+        assert indices(await read(pool, 32)) == list(range(32))
+        assert all(engine.counts or engine.backlog == 0 for engine in pool.engines)
+
+
+async def test_engines_come_and_go_with_replicas_and_nothing_is_lost() -> None:
+    handle = Handle(a=replica())
+    async with running(handle) as pool:
+        await ready(pool, 1)
+        reading = asyncio.create_task(read(pool, 32))
+        await until(lambda: pool.queued_samples)
+        handle.replicas["b"] = replica()
+        REPLICAS.note(frozenset("ab"))
+        await ready(pool, 2)
+        REPLICAS.note(frozenset("b"))
+        await until(lambda: [engine.name for engine in pool.engines] == ["b"])
+        assert indices(await reading) == list(range(32))
+
+
+async def test_what_a_replica_leaves_undone_another_does() -> None:
+    handle = Handle(a=replica(), b=replica())
+    async with running(handle) as pool:
+        await ready(pool, 2)
+        reading = asyncio.create_task(read(pool, 64))
+        await until(lambda: pool.queued_samples)
+        engine = next(engine for engine in pool.engines if engine.inflight)
+        (session,) = handle.replicas[engine.name]._sessions.values()
+        os.kill(session.child.pid, signal.SIGKILL)
+        assert indices(await reading) == list(range(64))
+        await ready(pool, 2)
+        assert engine.restarts == 1
+
+
+async def test_a_server_whose_engines_can_never_start_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.01)
+    failures: list[str] = []
+    async with running(Handle(a=EngineReplica([sys.executable, "-c", ""])), failures):
+        await until(lambda: failures)
+    assert failures[0] == "the engine died while it was starting"
+
+
+async def test_a_job_of_which_engines_on_several_replicas_die_fails() -> None:
+    poison = [sys.executable, "-c", POISONED]
+    handle = Handle(a=EngineReplica(poison), b=EngineReplica(poison))
+    async with running(handle) as pool:
+        await ready(pool, 2)
+        events = await read(pool, 1)
+        assert isinstance(events[-1], Failed)
+        assert "died 2 times" in events[-1].reason and "step 1 of sample 0" in events[-1].reason
+        assert [engine.restarts for engine in pool.engines] == [1, 1]
