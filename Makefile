@@ -6,7 +6,7 @@ ARGS   ?=
 WORKERS ?= 2
 PYTEST  = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --no-loadscope-reorder
 
-.PHONY: help serve test test-all coverage check fix browser test-browser test-container test-wheel postgres test-postgres test-gpu gpu-session audit fuzz lock clean
+.PHONY: help serve test test-all coverage check fix browser test-browser test-container test-wheel postgres test-postgres cluster test-cluster test-gpu gpu-session audit fuzz lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -50,6 +50,12 @@ postgres: $(VENV)/.installed-dev  ## install PostgreSQL for the tests of jobs, w
 
 test-postgres: postgres  ## test jobs on PostgreSQL
 	$(BIN)/python -m pytest tests/app/jobs tests/app/routes/test_jobs.py tests/app/service/test_jobs_survive.py $(ARGS)
+
+cluster: $(VENV)/.installed-dev  ## install Ray for the tests of engines on several machines
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[cluster]'
+
+test-cluster: cluster  ## test engines on several machines
+	$(BIN)/python -m pytest tests/app/cluster -rs $(ARGS)
 
 test-gpu: $(VENV)/.installed-dev  ## test what needs a GPU, and engines' faults on it
 	$(BIN)/python -m pytest -m gpu --device=cuda -rs tests/app $(ARGS)

@@ -23,6 +23,7 @@ GROUPS = {
 }
 """Modules whose tests share what takes long to make, or must not run beside each other."""
 LONGEST = (
+    "tests/app/cluster/test_cluster",
     "tests/app/service/test_faults_under_load",
     "tests/app/playground/",
     "tests/app/routes/",

@@ -125,7 +125,9 @@ def test_every_setting_that_is_named_exists(page: Path) -> None:
 
 
 def test_every_setting_is_described() -> None:
-    pages = "".join((ROOT / "docs" / page).read_text() for page in ("operations.md", "jobs.md"))
+    pages = "".join(
+        (ROOT / "docs" / page).read_text() for page in ("operations.md", "jobs.md", "cluster.md")
+    )
     wanted = {PREFIX + field.upper() for field in Settings.model_fields}
     assert not {variable for variable in wanted if f"`{variable}`" not in pages}
 

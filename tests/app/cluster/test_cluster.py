@@ -22,7 +22,7 @@ from tests.conftest import ServerFor
 
 pytest.importorskip("ray", reason="Ray is not installed: `make test-cluster` installs it")
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 BODIES: list[dict[str, Any]] = [
     {"n": 1 + i % 4, "seed": i, "steps": [50, 20, 7][i % 3], "labels": i % 3, "guidance": i % 2}
@@ -43,7 +43,7 @@ def alone(server_for: ServerFor, tiny: Path) -> Server:
 def server(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     flags = (
         f"--checkpoint={tiny}", quick_runtime(), "--cluster=auto", "--cluster-engines=2",
-        "--cluster-silence-seconds=3", "--max-client-samples=200",
+        "--max-client-samples=200",
     )  # fmt: skip
     log = tmp_path_factory.mktemp("cluster") / "server.log"
     with Server(log, *flags, engine=REAL) as server:
