@@ -91,8 +91,10 @@ class EngineReplica:
         finally:
             child.kill()
             child.hang_up()
-            await child.process.wait()
-            del self._sessions[session_id]
+            try:
+                await child.process.wait()
+            finally:
+                del self._sessions[session_id]
 
     async def tell(
         self,
