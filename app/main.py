@@ -32,6 +32,7 @@ from app.pool.pool import Bounds, EnginePool, Limits
 from app.pool.sources import Sources
 from app.pool.version import Source
 from app.routes import (
+    bound,
     docs,
     encode,
     errors,
@@ -107,6 +108,7 @@ def create_app(
     app.state.services = services
     app.include_router(generation.router)
     app.include_router(encode.router)
+    app.include_router(bound.router)
     app.include_router(jobs.router)
     app.include_router(models.router)
     app.include_router(openai.router)

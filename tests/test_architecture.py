@@ -78,6 +78,7 @@ LIGHT_MODULES = {
         "diffusion.fields",
         "diffusion.spacing",
     },  # fmt: skip
+    "app/wire/bound.py": set(),
     "app/wire/starts.py": set(),
     "app/settings/__init__.py": {
         "app.environment",

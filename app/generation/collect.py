@@ -7,7 +7,7 @@ import numpy as np
 
 from app.generation.errors import JobFailed
 from app.generation.plan import Plan
-from app.wire.messages import Done, Event, Failed, Finished, Frame
+from app.wire.messages import Done, Event, Failed, Finished, Frame, Measured
 from diffusion import pixels
 
 Array = np.ndarray
@@ -38,6 +38,7 @@ class Result:
         self.x_0 = np.zeros((n if needs.x_0 else 0, H, W, C), np.uint8)
         self.x_t = np.zeros((n if needs.x_t else 0, *frames), kind)
         self.x_0_hat = np.zeros((n if needs.x_0_hat else 0, *frames), kind)
+        self.terms: list[Measured] = []  # of the bound, as they came
         self.timing: dict[str, float] = {}
         self._is_exact = needs.exact
 
@@ -77,6 +78,8 @@ async def gather(plan: Plan, events: AsyncIterator[Event], needs: Needs) -> Resu
                 if (frame := shown(plan, event)) is not None:
                     number = frame.index - first
                     result.put_frame(number, frame.place, frame.x_t, frame.x_0_hat)
+            case Measured():
+                result.terms.append(event)
             case Failed(_, reason):
                 raise JobFailed(reason)
             case Done():

@@ -47,6 +47,24 @@ def stream(plan: Plan, waiting: int, batch: int) -> int:
     return _base(plan) + min(_n(plan) * _frames(plan) * frame, waiting + late)
 
 
+def bound_json(plan: Plan) -> int:
+    """Terms of the bound as JSON: as they came, and as text."""
+    term = 2 * 4 * _pixels(plan) + EVENT_BYTES + 2 * _base64(_png(plan)) + ENTRY_BYTES
+    return _base(plan) + _n(plan) * term
+
+
+def bound_npz(plan: Plan) -> int:
+    """Terms of the bound in an npz: as they came."""
+    return _base(plan) + _n(plan) * (2 * 4 * _pixels(plan) + EVENT_BYTES + 3 * 8)
+
+
+def bound_stream(plan: Plan, waiting: int, batch: int) -> int:
+    """Terms of the bound as events; those that were sent are kept without their pictures."""
+    term = 2 * 4 * _pixels(plan) + EVENT_BYTES
+    late = 2 * min(_n(plan), batch) * term
+    return _base(plan) + _n(plan) * EVENT_BYTES + min(_n(plan) * term, waiting + late)
+
+
 def sample_json(plan: Plan) -> int:
     """The images as JSON."""
     return _base(plan) + _n(plan) * (_pixels(plan) + _base64(_png(plan)) + ENTRY_BYTES)

@@ -169,7 +169,7 @@ def sample_zip(result: Result) -> Encoded:
 
 def sample_npz(result: Result) -> Encoded:
     """Pack `images`, uint8 (n,H,W,C), `index` and `label` into an npz."""
-    return _npz({"images": result.x_0, **names(result.plan)})
+    return npz({"images": result.x_0, **names(result.plan)})
 
 
 def trajectory_json(result: Result) -> Encoded:
@@ -186,7 +186,7 @@ def trajectory_npz(result: Result) -> Encoded:
     """Pack `x_t` (not clipped) and `x0_hat`, float32 (n,frames,C,H,W), and `t`, `index` and `label`
     into an npz."""
     times = np.array(result.plan.shown_times)
-    return _npz({"x_t": result.x_t, "x0_hat": result.x_0_hat, "t": times, **names(result.plan)})
+    return npz({"x_t": result.x_t, "x0_hat": result.x_0_hat, "t": times, **names(result.plan)})
 
 
 def encode_json(result: Result) -> Encoded:
@@ -206,7 +206,7 @@ def encode_json(result: Result) -> Encoded:
 
 def encode_npz(result: Result) -> Encoded:
     """Pack the last states `x_t`, float32 (n,C,H,W), and their `t` into an npz."""
-    return _npz({"x_t": result.x_t[:, 0], "t": np.array(result.plan.shown_times[0])})
+    return npz({"x_t": result.x_t[:, 0], "t": np.array(result.plan.shown_times[0])})
 
 
 def film_strip(result: Result) -> Encoded:
@@ -265,7 +265,8 @@ def _collected(blocks: Iterable[bytes]) -> Encoded:
     return Encoded(sum(map(len, kept)), kept)
 
 
-def _npz(arrays: Mapping[str, Array]) -> Encoded:
+def npz(arrays: Mapping[str, Array]) -> Encoded:
+    """Pack arrays into an npz."""
     return _whole(archive([npy_file(name, array) for name, array in arrays.items()]))
 
 

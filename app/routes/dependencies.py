@@ -10,6 +10,7 @@ from fastapi.security import HTTPBearer
 
 from app.door.clients import Client, Clients
 from app.door.door import client_of
+from app.generation.bound_schemas import BoundRequest
 from app.generation.budget import Budget
 from app.generation.errors import InvalidField
 from app.generation.pictures import Pictures
@@ -86,7 +87,7 @@ async def get_client(request: Request, _: Annotated[object, Depends(BEARER)]) ->
 ClientDep = Annotated[Client, Depends(get_client)]
 
 
-def model_of(body: SampleRequest | EncodeRequest, services: Services) -> Entry:
+def model_of(body: SampleRequest | EncodeRequest | BoundRequest, services: Services) -> Entry:
     """The model that a request asks for. Raises InvalidField."""
     try:
         return services.models.find(body.model)

@@ -16,14 +16,15 @@ from app.http.problems import Problem
 from app.http.request_log import RequestRecord
 from app.pool.errors import Refused
 from app.routes.errors import problem_of
-from app.wire.messages import Done, Event, Failed, Finished, Frame, Measured
+from app.wire.messages import Done, Event, Failed, Finished, Frame
 
 
-class TrajectoryStream(StreamingResponse):
-    """`frame` events, a comment whenever nothing came for 15 s, then one `done` or `error`.
+class JobStream(StreamingResponse):
+    """Events for the parts of a job's result, a comment whenever nothing came for 15 s, then one
+    `done` or `error`.
 
     The end of the response, or the client's leaving, cancels what is left of the job. The record is
-    told of the first frame, and of the problem in an `error`, which the status cannot tell any
+    told of the first part, and of the problem in an `error`, which the status cannot tell any
     more.
     """
 
@@ -31,16 +32,14 @@ class TrajectoryStream(StreamingResponse):
         self,
         plan: Plan,
         events: AsyncIterator[Event],
-        encode: Callable[[Shown], Awaitable[dict[str, Any]]],
         record: RequestRecord,
         release: Callable[[], object],
     ) -> None:
-        """`encode` is `frame_data` off the event loop; `release` is called at the end."""
+        """`release` is called at the end."""
         headers = {**sse.HEADERS, "X-Seed": str(plan.submit.seed)}
         super().__init__(self._blocks(), headers=headers, media_type=sse.MEDIA_TYPE)
         self._plan = plan
         self._events = events
-        self._encode_frame = encode
         self._record = record
         self._release = release
 
@@ -63,23 +62,53 @@ class TrajectoryStream(StreamingResponse):
         match event:
             case None:
                 return sse.comment()
-            case Frame() | Finished():
-                frame = shown(self._plan, event)
-                if frame is None:  # its x_0 is not asked for
-                    return b""
-                self._record.saw_frame()
-                return sse.event("frame", await self._encode_frame(frame))
             case Done():
                 tracing.record_phases(event.queue_seconds, event.run_seconds)
-                return sse.event("done", {**self._plan.header, "timing": timing(event)})
-            case Measured():  # of no trajectory
-                return b""
+                return sse.event("done", self._end(event))
             case Failed(_, reason):
                 return self._error(problem_of(JobFailed(reason)))
+            case _:
+                part = await self._part(event)
+                if part:
+                    self._record.saw_frame()
+                return part
+
+    async def _part(self, event: Event) -> bytes:
+        """The event for a part of the result; empty for what is no part of it."""
+        raise NotImplementedError
+
+    def _end(self, done: Done) -> dict[str, Any]:
+        """The data of `done`."""
+        raise NotImplementedError
 
     def _error(self, problem: Problem) -> bytes:
         self._record.drop(problem.reason)
         return sse.event("error", problem.body())
+
+
+class TrajectoryStream(JobStream):
+    """`frame` events."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        events: AsyncIterator[Event],
+        encode: Callable[[Shown], Awaitable[dict[str, Any]]],
+        record: RequestRecord,
+        release: Callable[[], object],
+    ) -> None:
+        """`encode` is `frame_data` off the event loop; `release` is called at the end."""
+        super().__init__(plan, events, record, release)
+        self._encode_frame = encode
+
+    async def _part(self, event: Event) -> bytes:
+        frame = shown(self._plan, event) if isinstance(event, Frame | Finished) else None
+        if frame is None:  # its x_0 is not asked for
+            return b""
+        return sse.event("frame", await self._encode_frame(frame))
+
+    def _end(self, done: Done) -> dict[str, Any]:
+        return {**self._plan.header, "timing": timing(done)}
 
 
 def frame_data(frame: Shown) -> dict[str, Any]:
