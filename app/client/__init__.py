@@ -8,6 +8,7 @@
 It needs httpx, numpy, pillow and tqdm, but neither the server's packages nor torch.
 """
 
+from app.client.bound import Bound, BoundRequest, Bounds, Term
 from app.client.connection import AsyncClient, Client
 from app.client.errors import (
     BadGateway,
@@ -49,6 +50,9 @@ from app.client.starts import Start
 __all__ = [
     "AsyncClient",
     "BadGateway",
+    "Bound",
+    "BoundRequest",
+    "Bounds",
     "BrokenAnswer",
     "Client",
     "ClientError",
@@ -75,6 +79,7 @@ __all__ = [
     "ServerError",
     "Start",
     "StorageFull",
+    "Term",
     "TimedOut",
     "TooLarge",
     "TooLate",

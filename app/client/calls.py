@@ -4,6 +4,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any, Protocol
 
 import httpx
 
@@ -20,7 +21,6 @@ from app.client.errors import (
 )
 from app.client.events import Event, EventReader
 from app.client.patience import Patience
-from app.client.requests import EncodeRequest, SampleRequest
 
 RETRIED = (429, 503)
 """Statuses that say: try again later."""
@@ -63,9 +63,16 @@ def answered(call: Call, patience: Patience, was_reached: bool = False) -> Part[
         yield from patience.wait(failure)
 
 
+class Body(Protocol):
+    """A request that is sent as a JSON object."""
+
+    def body(self) -> dict[str, Any]:
+        """Build it. Raises ValueError or OSError for what cannot be sent."""
+
+
 def post(
     path: str,
-    request: SampleRequest | EncodeRequest,
+    request: Body,
     headers: Mapping[str, str] | None = None,
 ) -> Call:
     """The call that sends a request; without `headers` it asks for JSON."""

@@ -9,6 +9,7 @@ import httpx
 
 from app.client import flows, job_flows, model_flows
 from app.client.arguments import headers, seconds, server_url
+from app.client.bound import BoundRequest, Bounds, bound
 from app.client.effects import Flow
 from app.client.patience import Patience
 from app.client.perform import perform, perform_async
@@ -103,6 +104,10 @@ class Client:
         """Return the x_t from which DDIM makes the request's pictures again: `Start.x_t` takes
         it."""
         return self._one(flows.encode(request, self._patience))
+
+    def bound(self, request: BoundRequest) -> Bounds:
+        """Return how many bits the model needs for the request's pictures, term by term."""
+        return self._one(bound(request, self._patience))
 
     def stream(self, request: TrajectoryRequest = ONE_TRAJECTORY) -> Iterator[Frame]:
         """Yield each frame as soon as the server has it. Leaving the loop cancels the rest.
@@ -240,6 +245,10 @@ class AsyncClient:
         """Return the x_t from which DDIM makes the request's pictures again: `Start.x_t` takes
         it."""
         return await self._one(flows.encode(request, self._patience))
+
+    async def bound(self, request: BoundRequest) -> Bounds:
+        """Return how many bits the model needs for the request's pictures, term by term."""
+        return await self._one(bound(request, self._patience))
 
     def stream(self, request: TrajectoryRequest = ONE_TRAJECTORY) -> AsyncGenerator[Frame, None]:
         """Yield each frame as soon as the server has it.

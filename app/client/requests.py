@@ -65,7 +65,7 @@ class SampleRequest:
         if self.mask is not None:
             pictures["mask"] = base64_of("mask", self.mask)
         return {
-            name: pictures[name] if name in pictures else _plain(name, value)
+            name: pictures[name] if name in pictures else plain(name, value)
             for name, value in given.items()
             if value is not None
         }
@@ -103,8 +103,8 @@ class EncodeRequest:
         """Build the JSON object to send. Raises as `SampleRequest.body` does."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         del given["image"]
-        plain = {name: _plain(name, value) for name, value in given.items() if value is not None}
-        return {"image": each("image", self.image), **plain}
+        others = {name: plain(name, value) for name, value in given.items() if value is not None}
+        return {"image": each("image", self.image), **others}
 
 
 TAKEN = {
@@ -130,7 +130,7 @@ def check_request(request: object, method: str) -> None:
         raise ValueError(f"request: {request!r} is not allowed: {reason}")
 
 
-def _plain(name: str, value: Any) -> Any:
+def plain(name: str, value: Any) -> Any:
     """Turn the numbers and arrays of NumPy and PyTorch, ranges and tuples into numbers and lists,
     which JSON can carry. The server checks the values."""
     if isinstance(value, float) and not math.isfinite(value):
@@ -138,8 +138,8 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, str | int | float | None):
         return value
     if hasattr(value, "tolist"):
-        return _plain(name, value.tolist())
+        return plain(name, value.tolist())
     if isinstance(value, Sequence):
-        return [_plain(name, entry) for entry in value]
+        return [plain(name, entry) for entry in value]
     reason = "it must be a number, a text, or a list or array of numbers"
     raise ValueError(f"{name}: {value!r} is not allowed: {reason}")

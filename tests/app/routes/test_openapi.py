@@ -26,7 +26,7 @@ from tests.conftest import ServerFor
 document = create_app(Settings(), on_unusable=print).openapi()
 schema = schemathesis.openapi.from_dict(document)
 KEY = "a key of sixteen letters or more"
-NEED_A_KEY = ("/jobs", "/sample", "/denoise", "/encode", "/v1")
+NEED_A_KEY = ("/jobs", "/sample", "/denoise", "/encode", "/bound", "/v1")
 GUARDED = {path for path in document["paths"] if path.startswith(NEED_A_KEY)}
 bounded = settings(
     derandomize=True,
@@ -90,10 +90,10 @@ def operations(prefix: str = "/", but: str = "\0") -> Iterator[dict[str, Any]]:
 
 def test_every_operation_has_a_short_name_of_its_own() -> None:
     assert sorted(operation["operationId"] for operation in operations()) == [
-        "delete_job", "denoise_trajectory", "follow_job", "generate_images", "get_job",
-        "get_job_result", "get_liveness", "get_metrics", "get_model", "get_models",
-        "get_one_model", "get_readiness", "list_models", "load_model", "retrieve_model",
-        "sample", "unload_model",
+        "bound", "delete_job", "denoise_trajectory", "encode", "follow_job", "generate_images",
+        "get_job", "get_job_result", "get_liveness", "get_metrics", "get_model", "get_models",
+        "get_one_model", "get_readiness", "list_models", "load_model", "retrieve_model", "sample",
+        "unload_model",
     ]  # fmt: skip
 
 
