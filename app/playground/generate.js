@@ -3,6 +3,7 @@
 import { trajectory } from "./api.js";
 import { EMPTY, find, make, pngSource, speak } from "./dom.js";
 import { sampleBody, toQuery } from "./request.js";
+import { addressOf, nameOf } from "./sources.js";
 import { Task } from "./task.js";
 import { wireDownloads } from "./downloads.js";
 
@@ -11,9 +12,14 @@ const PREVIEWS = [1, 0.7, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05];
 const MAX_PREVIEWED = 40;
 
 export class Generate {
-  /** @param {any} model @param {import("./request.js").Form} form */
-  constructor(model, form) {
+  /**
+   * @param {any} model
+   * @param {import("./request.js").Form} form
+   * @param {import("./api.js").Offers} offers
+   */
+  constructor(model, form, offers) {
     this.model = model;
+    this.offers = offers;
     this.title = "Generate";
     this.tiles = find("#tiles");
     this.count = find("#generate-count");
@@ -76,10 +82,12 @@ export class Generate {
     const tiles = Array.from({ length: n }, (_, k) => {
       const label = request.labels === "each" ? String((first + k) % model.classes.length) : request.labels;
       const name = label === "any" ? "" : model.classes[Number(label)];
-      const one = toQuery("watch", { ...request, labels: label, first_index: first + k }, model);
+      const single = { ...request, labels: label, first_index: first + k };
+      const one = toQuery("watch", single, model);
       const image = make("img", { src: EMPTY, class: "picture", alt: `Image ${first + k}${name && `, label ${name}`}` });
       const caption = make("span", {}, name || `no. ${first + k}`);
-      return make("li", {}, make("a", { href: one, title: "Watch it being made" }, image, caption));
+      const edit = make("a", { href: addressOf("edit", single, nameOf(single), model), class: "onward", "aria-label": `Edit image ${first + k}` }, "Edit");
+      return make("li", {}, make("a", { href: one, title: "Watch it being made" }, image, caption), ...(this.offers.start ? [edit] : []));
     });
     this.tiles.dataset.size = n === 1 ? "one" : n <= 24 ? "few" : "many";
     this.tiles.replaceChildren(...tiles);

@@ -2,18 +2,20 @@
 
 import { offers } from "./api.js";
 import { copy, find, speak } from "./dom.js";
+import { Edit } from "./edit.js";
 import { Generate } from "./generate.js";
 import { Jobs } from "./jobs.js";
 import { keepKey } from "./key.js";
 import { chosenModel, offerModels, warning } from "./models.js";
 import { Form, fromQuery, toQuery } from "./request.js";
 import { listenForCopies, showSnippets } from "./snippets.js";
+import { isDrawn } from "./sources.js";
 import { State, showModel } from "./state.js";
 import { Task } from "./task.js";
 import { Understand } from "./understand.js";
 import { Watch } from "./watch.js";
 
-const RUN = { generate: "Generate", watch: "Watch", understand: "Show", jobs: "Start a job" };
+const RUN = { generate: "Generate", watch: "Watch", edit: "Make anew", understand: "Show", jobs: "Start a job" };
 
 const VIEWS = /** @type {View[]} */ (Object.keys(RUN));
 
@@ -54,12 +56,14 @@ class Page {
     this.model = model;
     this.form.offer(model);
     this.views = {
-      generate: new Generate(model, this.form),
-      watch: new Watch(model, this.form),
+      generate: new Generate(model, this.form, offered),
+      watch: new Watch(model, this.form, offered),
+      edit: new Edit(model, this.form),
       understand: new Understand(model, this.form, offered),
       jobs: new Jobs(model, this.form),
     };
     find("nav [data-view=jobs]").hidden = !offered.jobs;
+    find("nav [data-view=edit]").hidden = !offered.start;
     if (model.needs_key) keepKey();
     this.defaults = this.form.defaults();
     showModel(model);
@@ -134,8 +138,9 @@ class Page {
     });
     find("#share").addEventListener("click", async () => {
       await copy(location.href);
-      find("#share").textContent = "Link copied";
-      speak("Link copied");
+      const drawn = this.view === "edit" && isDrawn(this.form.read().picture);
+      find("#share").textContent = drawn ? "Copied without the drawing" : "Link copied";
+      speak(drawn ? "Link copied. The drawing stays in this tab and is not in the link" : "Link copied");
       setTimeout(() => (find("#share").textContent = "Copy link"), 2000);
     });
     addEventListener("popstate", () => this.follow(location.search));

@@ -3,20 +3,25 @@
 import { find, make } from "./dom.js";
 
 const CHOICES = ["sampler", "spacing", "variance", "labels"];
-const WORDS = new Set([...CHOICES, "guidance_interval"]);
-const FIELDS = ["labels", "n", "seed", "first_index", "sampler", "steps", "spacing", "eta", "variance", "guidance", "guidance_interval", "frames"];
+const WORDS = new Set([...CHOICES, "guidance_interval", "picture"]);
+/** Those that one view has alone. */
+const OWN = /** @type {Record<string, string[]>} */ ({ edit: ["picture", "t", "resamplings", "jump"] });
+const FIELDS = ["labels", "n", "seed", "first_index", "sampler", "steps", "spacing", "eta", "variance", "guidance", "guidance_interval", "frames", ...new Set(Object.values(OWN).flat())];
 const DEFAULT_STEPS = { ddpm: Infinity, ddim: 50, dpmpp: 20, unipc: 20, ipndm: 20 };
 /** Samplers without a first step where nothing is left of the image at t = T. */
 const NEED_SIGNAL = ["unipc", "ipndm"];
 const SEEDS = 1_000_000;
 const FRAMES = 60;
+/** How far back a picture is noised at first, as a part of T. */
+const START = 0.6;
 
 /**
  * What the form says. `labels`: "any", "each" one after the other, or a label's number.
  * A number is null where its field is empty.
  * @typedef {{labels: string, n: number | null, seed: number | null, first_index: number | null,
  *   sampler: "ddim" | "ddpm" | "dpmpp" | "unipc" | "ipndm", steps: number | null, spacing: string, eta: number | null, variance: string,
- *   guidance: number | null, guidance_interval: string, frames: number | null}} Request
+ *   guidance: number | null, guidance_interval: string, frames: number | null, picture: string, t: number | null,
+ *   resamplings: number | null, jump: number | null}} Request  picture: see sources.js
  */
 
 export class Form {
@@ -24,12 +29,14 @@ export class Form {
     /** What the server says of the model; null until then, when the fields can be used already. @type {any} */
     this.model = null;
     this.element = find("#request");
-    this.fields = Object.fromEntries(FIELDS.map((name) => [name, find(`[name=${name}]`, this.element)]));
+    // Some are outside of the form's element, beside the pictures.
+    this.fields = Object.fromEntries(FIELDS.map((name) => [name, this.element.elements.namedItem(name)]));
     this.key = find("#key"); // no part of the request: it must not come into an address
     /** The fields that the user has changed since the form was last written. @type {Set<string>} */
     this.edited = new Set();
     this.fields.seed.max = String(Number.MAX_SAFE_INTEGER);
-    this.element.addEventListener("input", (/** @type {any} */ { target }) => {
+    addEventListener("input", (/** @type {any} */ { target }) => {
+      if (target.form !== this.element) return;
       if (FIELDS.includes(target.name)) this.edited.add(target.name);
       this.refresh("");
     });
@@ -41,6 +48,7 @@ export class Form {
     this.#offerLabels();
     this.fields.steps.max = String(model.num_timesteps);
     this.fields.frames.max = String(model.limits.max_frames);
+    this.fields.t.max = String(model.num_timesteps);
   }
 
   /** What the user has changed since the form was last written. @returns {Partial<Request>} */
@@ -67,6 +75,10 @@ export class Form {
       guidance: 0,
       guidance_interval: "",
       frames: Math.min(FRAMES, num_timesteps + 1, limits.max_frames),
+      picture: "",
+      t: Math.round(START * num_timesteps),
+      resamplings: 5,
+      jump: 5,
     };
   }
 
@@ -243,8 +255,10 @@ export function singleBody(request, model) {
  */
 export function toQuery(view, request, model) {
   const parameters = new URLSearchParams({ view });
+  const others = new Set(Object.entries(OWN).flatMap(([owner, names]) => (owner === view ? [] : names)));
+  for (const name of OWN[view] ?? []) others.delete(name);
   for (const [name, value] of Object.entries(request)) {
-    if (value !== null && value !== "") parameters.set(name, String(value));
+    if (value !== null && value !== "" && !others.has(name)) parameters.set(name, String(value));
   }
   parameters.set("model", model.name);
   parameters.set("weights", model.sha256.slice(0, 8));

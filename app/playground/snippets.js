@@ -14,9 +14,17 @@ const PYTHON_KEY = `"Authorization": f"Bearer {os.environ['DDPM_API_KEY']}"`;
  */
 export function showSnippets(view, request, model) {
   const { needs_key } = model;
+  find("#code").hidden = view === "edit"; // until the picture is known
+  if (find("#code").hidden) return;
   if (view === "jobs") return show(job(sampleBody(request, model), needs_key));
   if (view === "generate") return show(images(sampleBody(request, model), needs_key));
   show(stream({ ...singleBody(request, model), ...(request.frames ? { frames: request.frames } : {}) }, needs_key));
+}
+
+/** The same for a body of /sample. @param {object} body @param {any} model */
+export function showImages(body, model) {
+  find("#code").hidden = false;
+  show(images(body, model.needs_key));
 }
 
 /** @param {{curl: string, python: string}} snippets */

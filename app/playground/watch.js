@@ -7,6 +7,7 @@ import { wireDownloads } from "./downloads.js";
 import { Player } from "./player.js";
 import { singleBody } from "./request.js";
 import { Schedule, digits } from "./schedule.js";
+import { addressOf, nameOf } from "./sources.js";
 import { Task } from "./task.js";
 
 const STRIP = 11;
@@ -14,9 +15,14 @@ const STRIP = 11;
 /** @typedef {import("./api.js").Frame} Frame */
 
 export class Watch {
-  /** @param {any} model @param {import("./request.js").Form} form */
-  constructor(model, form) {
+  /**
+   * @param {any} model
+   * @param {import("./request.js").Form} form
+   * @param {import("./api.js").Offers} offers
+   */
+  constructor(model, form, offers) {
     this.model = model;
+    find("#watch-onward").hidden = !offers.start;
     this.title = "Watch";
     this.schedule = new Schedule(model.alpha_bar);
     this.chart = new Chart(find("#watch-timeline"), this.schedule);
@@ -77,6 +83,7 @@ export class Watch {
     const name = label === undefined ? "" : ` of label ${this.model.classes[Number(label)]}`;
     this.state.alt = `The state x at t${name}`;
     this.guess.alt = `The model's prediction of the image${name}`;
+    find("#watch-edit").href = addressOf("edit", request, nameOf(request), this.model);
   }
 
   /** Eleven of the frames, x_t above what the model makes of it, and t below. */
