@@ -17,6 +17,9 @@ export class Curve {
   constructor(root, T, unit, series) {
     this.T = T;
     this.series = series;
+    /** The values of each t. @type {Map<number, number[]>} */
+    this.values = new Map();
+    this.most = 0;
     this.svg = document.createElementNS(SVG, "svg");
     this.svg.setAttribute("viewBox", "0 0 1 1");
     this.svg.setAttribute("preserveAspectRatio", "none");
@@ -33,8 +36,7 @@ export class Curve {
   }
 
   reset() {
-    /** The values of each t. @type {Map<number, number[]>} */
-    this.values = new Map();
+    this.values.clear();
     this.head.hidden = true;
     this.#draw();
   }

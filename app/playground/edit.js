@@ -23,7 +23,8 @@ const FILLING = /** @type {const} */ ({ sampler: "ddim", eta: 1, steps: 50, spac
 export class Edit {
   /** @param {any} model @param {import("./request.js").Form} form */
   constructor(model, form) {
-    [this.model, this.form] = [model, form];
+    this.model = model;
+    this.form = form;
     this.title = "Edit";
     this.schedule = new Schedule(model.alpha_bar);
     this.chart = new Chart(find("#edit-timeline"), this.schedule);
@@ -34,6 +35,8 @@ export class Edit {
     this.sketch = new Sketch(find("#sketch"), model.image_shape, brush, () => this.#changed());
     this.task = new Task(find("#edit"), this.#work.bind(this), form.showErrors.bind(form));
     this.player = new Player(find("#edit-player"), this.#showFrame.bind(this));
+    /** The name of the picture on the canvas; "": there is none. */
+    this.shown = "";
     this.hasMask = false;
     /** The frames of each tile in their order, as base64 PNGs. @type {string[][]} */
     this.frames = [];
@@ -42,9 +45,14 @@ export class Edit {
     this.#showNoised();
   }
 
-  /** @param {import("./request.js").Request} request */
+  /** @param {import("./address.js").Request} request */
   run(request) {
     return this.task.start(request);
+  }
+
+  /** What is on the canvas; null: nothing. */
+  get drawing() {
+    return this.sketch.isBlank ? null : this.sketch.picture;
   }
 
   #listen() {
@@ -98,7 +106,7 @@ export class Edit {
     find("#edit-t").setAttribute("aria-valuetext", `t = ${t}, alpha bar ${digits(schedule.alphaBar(t))}`);
   }
 
-  /** @param {import("./request.js").Request} request @param {AbortSignal} signal */
+  /** @param {import("./address.js").Request} request @param {AbortSignal} signal */
   async #work(request, signal) {
     this.#showNoised();
     if (request.picture && request.picture !== this.shown) {
@@ -108,14 +116,16 @@ export class Edit {
       this.form.write({ picture: request.picture }); // the name that the address has
       this.shown = request.picture;
     }
-    if (this.sketch.isBlank) {
-      this.count.textContent = "Draw something, or open a picture";
+    if (!request.picture) {
+      // What was drawn and not made before another view was shown is still there.
+      this.form.write({ picture: this.shown });
+      this.count.textContent = this.shown ? "" : "Draw something, or open a picture";
       return;
     }
     await this.#make(request, signal);
   }
 
-  /** @param {import("./request.js").Request} request */
+  /** @param {import("./address.js").Request} request */
   #body(request) {
     const { model, sketch } = this;
     const [, H, W] = model.image_shape;
@@ -127,7 +137,7 @@ export class Edit {
     };
   }
 
-  /** @param {import("./request.js").Request} request @param {AbortSignal} signal */
+  /** @param {import("./address.js").Request} request @param {AbortSignal} signal */
   async #make(request, signal) {
     const body = this.#body(request);
     const n = request.n ?? 1;
@@ -161,7 +171,7 @@ export class Edit {
     return `frame ${position + 1} of ${this.frames[0].length}`;
   }
 
-  /** @param {import("./request.js").Request} request @param {number} n */
+  /** @param {import("./address.js").Request} request @param {number} n */
   #reset(request, n) {
     const { classes } = this.model;
     const first = request.first_index ?? 0;

@@ -24,7 +24,7 @@ export class Example {
     this.own = null;
   }
 
-  /** From now on it is another image. @param {import("./request.js").Request} request */
+  /** From now on it is another image. @param {import("./address.js").Request} request */
   choose(request) {
     this.controller.abort();
     this.controller = new AbortController();
@@ -68,7 +68,7 @@ export class Example {
 
   /** The request's model, seed and labels: all but how its chain is made. */
   body() {
-    const request = /** @type {import("./request.js").Request} */ (this.request);
+    const request = /** @type {import("./address.js").Request} */ (this.request);
     const { sampler: _, steps: __, spacing: ___, eta: ____, variance: _____, ...body } = singleBody(request, this.model);
     return body;
   }

@@ -1,9 +1,10 @@
 // Generate: images that take shape as they are made.
 
+import { toQuery } from "./address.js";
 import { trajectory } from "./api.js";
 import { EMPTY, find, make, pngSource, speak } from "./dom.js";
-import { sampleBody, toQuery } from "./request.js";
-import { addressOf, nameOf } from "./sources.js";
+import { sampleBody } from "./request.js";
+import { editAddress, walkAddress } from "./sources.js";
 import { Task } from "./task.js";
 import { wireDownloads } from "./downloads.js";
 
@@ -29,13 +30,13 @@ export class Generate {
     wireDownloads(this.downloads, "sample", () => this.request && sampleBody(this.request, model), model, this.task);
   }
 
-  /** @param {import("./request.js").Request} request */
+  /** @param {import("./address.js").Request} request */
   run(request) {
     this.request = request;
     return this.task.start(request);
   }
 
-  /** @param {import("./request.js").Request} request @param {AbortSignal} signal */
+  /** @param {import("./address.js").Request} request @param {AbortSignal} signal */
   async #work(request, signal) {
     const body = sampleBody(request, this.model);
     const n = request.n ?? 1;
@@ -74,23 +75,33 @@ export class Generate {
   }
 
   /** Empty tiles, each a link to its image's way from noise. */
-  #reset(/** @type {import("./request.js").Request} */ request, /** @type {number} */ n) {
+  #reset(/** @type {import("./address.js").Request} */ request, /** @type {number} */ n) {
     const { model } = this;
     const first = request.first_index ?? 0;
     this.downloads.hidden = true;
     this.#tell(0, n, "");
-    const tiles = Array.from({ length: n }, (_, k) => {
+    const single = (/** @type {number} */ k) => {
       const label = request.labels === "each" ? String((first + k) % model.classes.length) : request.labels;
-      const name = label === "any" ? "" : model.classes[Number(label)];
-      const single = { ...request, labels: label, first_index: first + k };
-      const one = toQuery("watch", single, model);
+      return { ...request, labels: label, first_index: first + k };
+    };
+    const tiles = Array.from({ length: n }, (_, k) => {
+      const { labels } = single(k);
+      const name = labels === "any" ? "" : model.classes[Number(labels)];
       const image = make("img", { src: EMPTY, class: "picture", alt: `Image ${first + k}${name && `, label ${name}`}` });
       const caption = make("span", {}, name || `no. ${first + k}`);
-      const edit = make("a", { href: addressOf("edit", single, nameOf(single), model), class: "onward", "aria-label": `Edit image ${first + k}` }, "Edit");
-      return make("li", {}, make("a", { href: one, title: "Watch it being made" }, image, caption), ...(this.offers.start ? [edit] : []));
+      const watch = make("a", { href: toQuery("watch", single(k), model), title: "Watch it being made" }, image, caption);
+      return make("li", {}, watch, ...(this.offers.start ? [this.#onward(single(k), single(k + 1))] : []));
     });
     this.tiles.dataset.size = n === 1 ? "one" : n <= 24 ? "few" : "many";
     this.tiles.replaceChildren(...tiles);
     return /** @type {any[]} */ (tiles);
+  }
+
+  /** Where an image leads to. @param {import("./address.js").Request} image @param {import("./address.js").Request} next */
+  #onward(image, next) {
+    const { model } = this;
+    return make("p", { class: "onward" },
+      make("a", { href: editAddress(image, model), "aria-label": `Edit image ${image.first_index}` }, "Edit"),
+      make("a", { href: walkAddress(image, next, model), "aria-label": `Walk from image ${image.first_index} to the next` }, "Walk"));
   }
 }

@@ -35,7 +35,7 @@ export class Jobs {
     this.#follow();
   }
 
-  /** @param {import("./request.js").Request} request */
+  /** @param {import("./address.js").Request} request */
   async start(request) {
     // Should the answer be lost on its way, trying again finds the job that was started.
     const key = `${Date.now()}-${Math.random().toString(36).slice(2)}`;

@@ -32,6 +32,8 @@ export class Learn {
     this.times = this.schedule.some(TURNS);
     /** @type {Map<number, Turn>} */
     this.turns = new Map();
+    /** @type {Float32Array | null} */
+    this.x_0 = null;
     this.count = find("#learn-count");
     this.sentence = find("#learn-sentence");
     this.lines = [...document.querySelectorAll("#learn-lines li output")];

@@ -1,21 +1,23 @@
 // The page: loads what is served, then shows the view and the request that the address holds.
 
+import { fromQuery, toQuery } from "./address.js";
 import { offers } from "./api.js";
+import { Between } from "./between.js";
 import { copy, find, speak } from "./dom.js";
 import { Edit } from "./edit.js";
 import { Generate } from "./generate.js";
 import { Jobs } from "./jobs.js";
 import { keepKey } from "./key.js";
 import { chosenModel, offerModels, warning } from "./models.js";
-import { Form, fromQuery, toQuery } from "./request.js";
+import { Form } from "./request.js";
 import { listenForCopies, showSnippets } from "./snippets.js";
-import { isDrawn } from "./sources.js";
 import { State, showModel } from "./state.js";
 import { Task } from "./task.js";
+import { Teach, enlargeWhole } from "./teach.js";
 import { Understand } from "./understand.js";
 import { Watch } from "./watch.js";
 
-const RUN = { generate: "Generate", watch: "Watch", edit: "Make anew", understand: "Show", jobs: "Start a job" };
+const RUN = { generate: "Generate", watch: "Watch", edit: "Make anew", between: "Walk", understand: "Show", jobs: "Start a job" };
 
 const VIEWS = /** @type {View[]} */ (Object.keys(RUN));
 
@@ -55,20 +57,23 @@ class Page {
   meet(model, offered) {
     this.model = model;
     this.form.offer(model);
+    const edit = new Edit(model, this.form);
     this.views = {
       generate: new Generate(model, this.form, offered),
       watch: new Watch(model, this.form, offered),
-      edit: new Edit(model, this.form),
+      edit,
+      between: new Between(model, this.form, () => edit.drawing),
       understand: new Understand(model, this.form, offered),
       jobs: new Jobs(model, this.form),
     };
     find("nav [data-view=jobs]").hidden = !offered.jobs;
-    find("nav [data-view=edit]").hidden = !offered.start;
+    for (const view of ["edit", "between"]) find(`nav [data-view=${view}]`).hidden = !offered.start;
     if (model.needs_key) keepKey();
     this.defaults = this.form.defaults();
     showModel(model);
     const [, H, W] = model.image_shape;
     document.documentElement.style.setProperty("--aspect", `${W} / ${H}`);
+    enlargeWhole(W);
     this.#warnOfTheAddress();
     this.follow(location.search, this.form.edits());
     offerModels(model, () => toQuery(this.view, this.form.read(), model));
@@ -83,7 +88,7 @@ class Page {
   /**
    * Show what an address says, and do it unless it is there already.
    * @param {string} query
-   * @param {Partial<import("./request.js").Request>} edits  which win over the address
+   * @param {Partial<import("./address.js").Request>} edits  which win over the address
    */
   follow(query, edits = {}) {
     const view = new URLSearchParams(query).get("view");
@@ -96,7 +101,7 @@ class Page {
   /** @param {"push" | "replace"} how  the address enters the browser's history */
   run(how) {
     if (!this.model) return this.onEarlyRequest();
-    if (this.form.read().seed === null) this.form.drawSeed();
+    this.form.drawSeeds();
     const request = this.form.read();
     const query = toQuery(this.view, request, this.model);
     history[how === "push" ? "pushState" : "replaceState"](null, "", query);
@@ -138,14 +143,13 @@ class Page {
     });
     find("#share").addEventListener("click", async () => {
       await copy(location.href);
-      const drawn = this.view === "edit" && isDrawn(this.form.read().picture);
+      const drawn = /=drawn-/.test(location.search);
       find("#share").textContent = drawn ? "Copied without the drawing" : "Link copied";
       speak(drawn ? "Link copied. The drawing stays in this tab and is not in the link" : "Link copied");
       setTimeout(() => (find("#share").textContent = "Copy link"), 2000);
     });
     addEventListener("popstate", () => this.follow(location.search));
     document.addEventListener("click", (event) => this.#stayHere(event));
-    document.addEventListener("keydown", (event) => this.#playBySpace(event));
     listenForCopies();
   }
 
@@ -159,14 +163,6 @@ class Page {
     this.follow(query);
     scrollTo({ top: 0 });
     find("#main").focus({ preventScroll: true });
-  }
-
-  /** @param {KeyboardEvent} event */
-  #playBySpace(event) {
-    const isElsewhere = /** @type {Element} */ (event.target).closest("a, button, input, select, summary, pre");
-    if (event.key !== " " || isElsewhere || this.view !== "watch" || !this.model) return;
-    event.preventDefault();
-    this.views.watch.player.toggle();
   }
 
   #warnOfTheAddress() {
@@ -184,6 +180,7 @@ const boot = new Task(find("#boot"), async (_, signal) => {
 const page = new Page(() => {
   if (!boot.running) begin(); // the user had given up, and asks again
 });
+new Teach();
 new State(page).watch();
 begin();
 

@@ -11,7 +11,8 @@ export class Pixel {
    * @param {() => void} onChange  called when another pixel is chosen
    */
   constructor(figures, [, H, W], onChange) {
-    [this.H, this.W] = [H, W];
+    this.H = H;
+    this.W = W;
     this.onChange = onChange;
     this.marks = figures.map((figure) => this.#frame(find("canvas", figure)));
     this.row = Math.floor(H / 2);

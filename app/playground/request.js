@@ -1,12 +1,8 @@
-// The form, the address and the request's body: three forms of one thing.
+// The form and the request's body: two forms of one thing. address.js has the third.
 
+import { CHOICES, FIELDS, WORDS } from "./address.js";
 import { find, make } from "./dom.js";
 
-const CHOICES = ["sampler", "spacing", "variance", "labels"];
-const WORDS = new Set([...CHOICES, "guidance_interval", "picture"]);
-/** Those that one view has alone. */
-const OWN = /** @type {Record<string, string[]>} */ ({ edit: ["picture", "t", "resamplings", "jump"] });
-const FIELDS = ["labels", "n", "seed", "first_index", "sampler", "steps", "spacing", "eta", "variance", "guidance", "guidance_interval", "frames", ...new Set(Object.values(OWN).flat())];
 const DEFAULT_STEPS = { ddpm: Infinity, ddim: 50, dpmpp: 20, unipc: 20, ipndm: 20 };
 /** Samplers without a first step where nothing is left of the image at t = T. */
 const NEED_SIGNAL = ["unipc", "ipndm"];
@@ -15,14 +11,7 @@ const FRAMES = 60;
 /** How far back a picture is noised at first, as a part of T. */
 const START = 0.6;
 
-/**
- * What the form says. `labels`: "any", "each" one after the other, or a label's number.
- * A number is null where its field is empty.
- * @typedef {{labels: string, n: number | null, seed: number | null, first_index: number | null,
- *   sampler: "ddim" | "ddpm" | "dpmpp" | "unipc" | "ipndm", steps: number | null, spacing: string, eta: number | null, variance: string,
- *   guidance: number | null, guidance_interval: string, frames: number | null, picture: string, t: number | null,
- *   resamplings: number | null, jump: number | null}} Request  picture: see sources.js
- */
+/** @typedef {import("./address.js").Request} Request */
 
 export class Form {
   constructor() {
@@ -34,7 +23,7 @@ export class Form {
     this.key = find("#key"); // no part of the request: it must not come into an address
     /** The fields that the user has changed since the form was last written. @type {Set<string>} */
     this.edited = new Set();
-    this.fields.seed.max = String(Number.MAX_SAFE_INTEGER);
+    this.fields.seed.max = this.fields.other_seed.max = String(Number.MAX_SAFE_INTEGER);
     addEventListener("input", (/** @type {any} */ { target }) => {
       if (target.form !== this.element) return;
       if (FIELDS.includes(target.name)) this.edited.add(target.name);
@@ -48,7 +37,7 @@ export class Form {
     this.#offerLabels();
     this.fields.steps.max = String(model.num_timesteps);
     this.fields.frames.max = String(model.limits.max_frames);
-    this.fields.t.max = String(model.num_timesteps);
+    this.fields.mix_t.max = this.fields.t.max = String(model.num_timesteps);
   }
 
   /** What the user has changed since the form was last written. @returns {Partial<Request>} */
@@ -79,6 +68,11 @@ export class Form {
       t: Math.round(START * num_timesteps),
       resamplings: 5,
       jump: 5,
+      ends: "seeds",
+      other_seed: drawnSeed(),
+      from: "",
+      to: "",
+      mix_t: Math.round(num_timesteps / 2),
     };
   }
 
@@ -104,6 +98,12 @@ export class Form {
     this.edited.add("seed");
   }
 
+  /** Draw those that are left empty. */
+  drawSeeds() {
+    if (this.read().seed === null) this.drawSeed();
+    if (this.read().other_seed === null) this.fields.other_seed.value = String(drawnSeed());
+  }
+
   /**
    * Show the fields that apply to the view, the sampler and the model.
    * @param {string} view  "": as before
@@ -117,10 +117,12 @@ export class Form {
       guidable: !model || (model.classes.length > 0 && model.null_label !== null),
       ddim: sampler === "ddim",
       ddpm: sampler === "ddpm",
+      seeds: this.fields.ends.value === "seeds",
+      pictures: this.fields.ends.value === "pictures",
       keyed: Boolean(model?.needs_key),
       several: (model?.names.length ?? 0) > 1,
     };
-    for (const field of this.element.querySelectorAll("[data-field]")) {
+    for (const field of document.querySelectorAll("[data-field]")) {
       const { views, when } = /** @type {HTMLElement} */ (field).dataset;
       const isHere = !views || views.split(" ").includes(this.view ?? "");
       /** @type {HTMLElement} */ (field).hidden = !(isHere && (!when || holds[/** @type {keyof holds} */ (when)]));
@@ -245,44 +247,4 @@ export function singleBody(request, model) {
   const body = sampleBody({ ...request, n: 1 }, model);
   if (Array.isArray(body.labels)) body.labels = body.labels[0];
   return body;
-}
-
-/**
- * The address that shows this again. Pictures depend on the weights too.
- * @param {string} view
- * @param {Request} request
- * @param {any} model
- */
-export function toQuery(view, request, model) {
-  const parameters = new URLSearchParams({ view });
-  const others = new Set(Object.entries(OWN).flatMap(([owner, names]) => (owner === view ? [] : names)));
-  for (const name of OWN[view] ?? []) others.delete(name);
-  for (const [name, value] of Object.entries(request)) {
-    if (value !== null && value !== "" && !others.has(name)) parameters.set(name, String(value));
-  }
-  parameters.set("model", model.name);
-  parameters.set("weights", model.sha256.slice(0, 8));
-  return `?${parameters}`;
-}
-
-/**
- * The fields that an address names.
- * @param {string} query
- * @returns {Partial<Request>}
- */
-export function fromQuery(query) {
-  const parameters = new URLSearchParams(query);
-  // With a sampler, what it leaves out are that sampler's defaults, not what the card recommends.
-  const request = /** @type {any} */ (parameters.has("sampler") ? { steps: null, spacing: "" } : {});
-  for (const name of FIELDS) {
-    const value = parameters.get(name);
-    if (value !== null) request[name] = WORDS.has(name) ? value : numberOrNull(value);
-  }
-  return request;
-}
-
-/** @param {string} text */
-function numberOrNull(text) {
-  const value = Number(text);
-  return text === "" || Number.isNaN(value) ? null : value;
 }

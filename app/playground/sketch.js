@@ -17,15 +17,19 @@ export class Sketch {
    * @param {() => void} onChange  called when a stroke has ended, and when another picture is there
    */
   constructor(root, shape, brush, onChange) {
-    [this.shape, this.brush, this.onChange] = [shape, brush, onChange];
+    this.shape = shape;
+    this.brush = brush;
+    this.onChange = onChange;
     this.root = root;
     this.canvas = find(".base", root);
     this.cursor = find(".cursor", root);
     const [, H, W] = shape;
-    [this.base, this.over] = [this.canvas, find(".mask", root)].map((/** @type {HTMLCanvasElement} */ canvas) => {
+    const context = (/** @type {HTMLCanvasElement} */ canvas) => {
       Object.assign(canvas, { width: W, height: H });
       return /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
-    });
+    };
+    this.base = context(this.canvas);
+    this.over = context(find(".mask", root));
     /** @type {Moment[]} */
     this.past = [];
     this.place = [Math.floor(W / 2) + 0.5, Math.floor(H / 2) + 0.5];

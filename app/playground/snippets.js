@@ -9,12 +9,12 @@ const PYTHON_KEY = `"Authorization": f"Bearer {os.environ['DDPM_API_KEY']}"`;
 
 /**
  * @param {string} view
- * @param {import("./request.js").Request} request
+ * @param {import("./address.js").Request} request
  * @param {any} model
  */
 export function showSnippets(view, request, model) {
   const { needs_key } = model;
-  find("#code").hidden = view === "edit"; // until the picture is known
+  find("#code").hidden = ["edit", "between"].includes(view); // until the pictures are known
   if (find("#code").hidden) return;
   if (view === "jobs") return show(job(sampleBody(request, model), needs_key));
   if (view === "generate") return show(images(sampleBody(request, model), needs_key));

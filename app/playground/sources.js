@@ -1,14 +1,17 @@
 // Where a picture comes from. An address names it: a sample by the request that makes it; a drawn one by a
 // word, and it is kept in this tab alone.
 
+import { fromQuery, toQuery } from "./address.js";
 import { ask } from "./api.js";
 import { readPng, toPng } from "./pixels.js";
-import { fromQuery, singleBody, toQuery } from "./request.js";
+import { singleBody } from "./request.js";
 import { Mendable } from "./task.js";
 
-/** What says which image it is. */
-const SAMPLE = /** @type {(keyof import("./request.js").Request)[]} */ (["labels", "seed", "first_index", "sampler", "steps", "spacing", "eta", "variance", "guidance", "guidance_interval"]);
 const DRAWN = /^drawn-[0-9a-f]{8}$/;
+
+/** @typedef {import("./address.js").Request} Request */
+/** What says which image it is. */
+const SAMPLE = /** @type {(keyof Request)[]} */ (["labels", "seed", "first_index", "sampler", "steps", "spacing", "eta", "variance", "guidance", "guidance_interval"]);
 
 /** @typedef {{picture: Float32Array, mask: Float32Array | null}} Found */
 
@@ -48,33 +51,34 @@ export async function recall(name, model, signal) {
 
 /**
  * The name of a request's first image.
- * @param {import("./request.js").Request} request
+ * @param {Request} request
  */
 export function nameOf(request) {
   const entries = SAMPLE.map((field) => [field, request[field]]).filter(([, value]) => value !== null && value !== "");
   return String(new URLSearchParams(entries.map(([field, value]) => [String(field), String(value)])));
 }
 
+/** The address at which an image is edited. @param {Request} image  the first of it @param {any} model */
+export function editAddress(image, model) {
+  const n = Math.min(4, model.limits.max_samples);
+  return toQuery("edit", { ...image, picture: nameOf(image), n, first_index: 0 }, model);
+}
+
 /**
- * The address of a view where a picture is changed.
- * @param {string} view
- * @param {import("./request.js").Request} request  of labels, sampler and all else
- * @param {string} picture  its name
- * @param {any} model
+ * The address of the way between two images.
+ * @param {Request} from @param {Request} to  of each the first @param {any} model
  */
-export function addressOf(view, request, picture, model) {
-  return toQuery(view, { ...request, picture, n: Math.min(4, model.limits.max_samples), first_index: 0 }, model);
+export function walkAddress(from, to, model) {
+  const isFree = !model.classes.length || model.null_label !== null;
+  const labels = isFree && from.labels !== to.labels ? "any" : from.labels;
+  const ends = /** @type {const} */ ("pictures");
+  return toQuery("between", { ...from, labels, ends, from: nameOf(from), to: nameOf(to), first_index: 0 }, model);
 }
 
 /** @param {string} name @param {any} model */
 function sampleOf(name, model) {
   const request = { labels: "any", first_index: 0, sampler: "ddpm", steps: null, spacing: "", ...fromQuery(name) };
   return singleBody(/** @type {any} */ (request), model);
-}
-
-/** Is it a picture that a link cannot carry? @param {string} name */
-export function isDrawn(name) {
-  return DRAWN.test(name);
 }
 
 /** @param {string} name */

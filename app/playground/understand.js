@@ -52,7 +52,7 @@ export class Understand {
     });
   }
 
-  /** @param {import("./request.js").Request} request */
+  /** @param {import("./address.js").Request} request */
   async run(request) {
     this.example.choose(request);
     this.#begin([...this.lessons.keys()].map(({ id }) => id));

@@ -7,7 +7,7 @@ import { wireDownloads } from "./downloads.js";
 import { Player } from "./player.js";
 import { singleBody } from "./request.js";
 import { Schedule, digits } from "./schedule.js";
-import { addressOf, nameOf } from "./sources.js";
+import { editAddress, walkAddress } from "./sources.js";
 import { Task } from "./task.js";
 
 const STRIP = 11;
@@ -39,12 +39,12 @@ export class Watch {
     wireDownloads(find("#watch-downloads"), "denoise-trajectory", () => this.body, model, this.task);
   }
 
-  /** @param {import("./request.js").Request} request */
+  /** @param {import("./address.js").Request} request */
   run(request) {
     return this.task.start(request);
   }
 
-  /** @param {import("./request.js").Request} request @param {AbortSignal} signal */
+  /** @param {import("./address.js").Request} request @param {AbortSignal} signal */
   async #work(request, signal) {
     const total = request.frames ?? 11;
     const body = { ...singleBody(request, this.model), frames: total };
@@ -77,13 +77,15 @@ export class Watch {
     return `t = ${t}, alpha bar ${digits(this.schedule.alphaBar(t))}`;
   }
 
-  /** @param {import("./request.js").Request} request */
+  /** @param {import("./address.js").Request} request */
   #describe(request) {
     const label = singleBody(request, this.model).labels;
     const name = label === undefined ? "" : ` of label ${this.model.classes[Number(label)]}`;
     this.state.alt = `The state x at t${name}`;
     this.guess.alt = `The model's prediction of the image${name}`;
-    find("#watch-edit").href = addressOf("edit", request, nameOf(request), this.model);
+    const single = { ...request, labels: label === undefined ? "any" : String(label) };
+    find("#watch-edit").href = editAddress(single, this.model);
+    find("#watch-walk").href = walkAddress(single, { ...single, first_index: (request.first_index ?? 0) + 1 }, this.model);
   }
 
   /** Eleven of the frames, x_t above what the model makes of it, and t below. */

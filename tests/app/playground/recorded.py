@@ -24,27 +24,49 @@ def offer(page: Page, alpha_bar: list[float]) -> None:
         route.fulfill(json=document)
 
     def trajectory(route: Route) -> None:
-        body = route.request.post_data_json
+        body: dict[str, Any] = route.request.post_data_json or {}
         if "start" not in body:
             return route.continue_()
-        t = body["start"]["t"]
+        t = body["start"].get("t", len(alpha_bar) - 1)
+        if "event-stream" in route.request.headers["accept"]:
+            return route.fulfill(body=frames(body, t, alpha_bar), content_type="text/event-stream")
         x_t, x0_hat = state(picture(body["start"]["image"]), alpha_bar[t], t)
         arrays = {"t": np.array([t]), "x_t": x_t[None, None], "x0_hat": x0_hat[None, None]}
         return route.fulfill(body=stored(arrays), content_type="application/x-npz")
 
     def bound(route: Route) -> None:
-        body = route.request.post_data_json
+        body: dict[str, Any] = route.request.post_data_json or {}
         x_0, T = picture(body["images"]), len(alpha_bar) - 1
         times = np.linspace(1, T, body["terms"]).round().astype(int).tolist()
         events = [("term", term(x_0, alpha_bar[t], t)) for t in times]
         total = {"bits_per_dim": 1.5, "standard_error": 0.02, "L_T": 0.1, "L_0": 0.4}
         events.append(("done", {"seed": body["seed"], "images": [total]}))
-        text = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
-        route.fulfill(body=text, content_type="text/event-stream")
+        route.fulfill(body=written(events), content_type="text/event-stream")
 
     page.route("**/openapi.json", openapi)
     page.route("**/denoise-trajectory", trajectory)
     page.route("**/bound", bound)
+
+
+def frames(body: dict[str, Any], t: int, alpha_bar: list[float]) -> str:
+    """The stream of a chain of five states for each sample."""
+    n = body.get("n", 1)
+    image = body["start"].get("image")
+    x_0 = picture(image) if image else np.zeros((1, 8, 8), np.float32)
+    events: list[tuple[str, dict[str, Any]]] = []
+    for at in [t * k // 4 for k in range(4, -1, -1)]:
+        for index in range(n):
+            x_t, x0_hat = state(x_0, alpha_bar[max(at, 1)], 1000 * index + at)
+            events.append(
+                ("frame", {"index": index, "t": at, "x_t": png(x_t), "x0_hat": png(x0_hat)})
+            )
+    timing = {"queued_s": 0.0, "compute_s": 0.1}
+    events.append(("done", {"seed": body["seed"], "steps": 4, "timing": timing}))
+    return written(events)
+
+
+def written(events: list[tuple[str, dict[str, Any]]]) -> str:
+    return "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
 
 
 def picture(png: str) -> np.ndarray[Any, np.dtype[np.float32]]:
