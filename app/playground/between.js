@@ -92,8 +92,7 @@ export class Between {
       this.count.textContent = `t = ${t}`;
     }
     this.player.finish();
-    const { steps, timing } = next.value;
-    this.count.textContent = `${COUNT} pictures, ${steps} steps each, in ${timing.compute_s.toFixed(2)} s`;
+    this.count.textContent = `${COUNT} pictures in ${next.value.timing.compute_s.toFixed(2)} s`;
     find("#between-downloads").hidden = false;
     speak(this.count.textContent);
     this.player.follow();

@@ -156,8 +156,7 @@ export class Edit {
       this.count.textContent = `t = ${t}`;
     }
     this.player.finish();
-    const { steps, timing } = next.value;
-    this.count.textContent = `${n} ${n === 1 ? "picture" : "pictures"}, ${steps} steps each, in ${timing.compute_s.toFixed(2)} s`;
+    this.count.textContent = `${n} ${n === 1 ? "picture" : "pictures"} in ${next.value.timing.compute_s.toFixed(2)} s`;
     find("#edit-downloads").hidden = false;
     for (const item of this.tiles.children) item.classList.add("is-finished");
     speak(this.count.textContent);

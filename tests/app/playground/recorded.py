@@ -1,10 +1,9 @@
-"""Answers in the form of endpoints that begin at a picture, for a server that lacks them: the noise
-is numpy's, and the network guesses that the picture is what it sees."""
+"""Answers in the form of /bound, for a server that lacks it: the noise is numpy's, and the network
+guesses that the picture is what it sees."""
 
 import base64
 import io
 import json
-import zipfile
 from typing import Any
 
 import numpy as np
@@ -13,26 +12,12 @@ from playwright.sync_api import Page, Route
 
 
 def offer(page: Page, alpha_bar: list[float]) -> None:
-    """Answer for the server where a request begins at a picture, and for /bound."""
+    """Answer for the server at /bound."""
 
     def openapi(route: Route) -> None:
         document = route.fetch().json()
         document["paths"]["/bound"] = {}
-        for schema in document["components"]["schemas"].values():
-            if "sampler" in schema.get("properties", {}):
-                schema["properties"]["start"] = {}
         route.fulfill(json=document)
-
-    def trajectory(route: Route) -> None:
-        body: dict[str, Any] = route.request.post_data_json or {}
-        if "start" not in body:
-            return route.continue_()
-        t = body["start"].get("t", len(alpha_bar) - 1)
-        if "event-stream" in route.request.headers["accept"]:
-            return route.fulfill(body=frames(body, t, alpha_bar), content_type="text/event-stream")
-        x_t, x0_hat = state(picture(body["start"]["image"]), alpha_bar[t], t)
-        arrays = {"t": np.array([t]), "x_t": x_t[None, None], "x0_hat": x0_hat[None, None]}
-        return route.fulfill(body=stored(arrays), content_type="application/x-npz")
 
     def bound(route: Route) -> None:
         body: dict[str, Any] = route.request.post_data_json or {}
@@ -44,25 +29,7 @@ def offer(page: Page, alpha_bar: list[float]) -> None:
         route.fulfill(body=written(events), content_type="text/event-stream")
 
     page.route("**/openapi.json", openapi)
-    page.route("**/denoise-trajectory", trajectory)
     page.route("**/bound", bound)
-
-
-def frames(body: dict[str, Any], t: int, alpha_bar: list[float]) -> str:
-    """The stream of a chain of five states for each sample."""
-    n = body.get("n", 1)
-    image = body["start"].get("image")
-    x_0 = picture(image) if image else np.zeros((1, 8, 8), np.float32)
-    events: list[tuple[str, dict[str, Any]]] = []
-    for at in [t * k // 4 for k in range(4, -1, -1)]:
-        for index in range(n):
-            x_t, x0_hat = state(x_0, alpha_bar[max(at, 1)], 1000 * index + at)
-            events.append(
-                ("frame", {"index": index, "t": at, "x_t": png(x_t), "x0_hat": png(x0_hat)})
-            )
-    timing = {"queued_s": 0.0, "compute_s": 0.1}
-    events.append(("done", {"seed": body["seed"], "steps": 4, "timing": timing}))
-    return written(events)
 
 
 def written(events: list[tuple[str, dict[str, Any]]]) -> str:
@@ -93,14 +60,3 @@ def png(x: Any) -> str:
     file = io.BytesIO()
     Image.fromarray(((x[0].clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
-
-
-def stored(arrays: dict[str, Any]) -> bytes:
-    """An npz as the server writes it: stored, with sizes in each member's header."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            np.save(member, array)
-            archive.writestr(f"{name}.npy", member.getvalue())
-    return file.getvalue()

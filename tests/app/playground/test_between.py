@@ -21,12 +21,6 @@ PICTURES = SEEDS + "&ends=pictures&mix_t=30"
 WEIGHTS = [k / 8 for k in range(9)]
 
 
-@pytest.fixture
-def between(page: Page, tiny: Server) -> Page:
-    recorded.offer(page, tiny.client.get("/model").json()["alpha_bar"])
-    return page
-
-
 def walked(page: Page) -> None:
     expect(page.locator("#between-downloads")).to_be_visible()
 
@@ -50,18 +44,18 @@ def download(page: Page, name: str) -> bytes:
     return Path(found.value.path()).read_bytes()
 
 
-def test_two_seeds_are_nine_weights_on_the_way(between: Page, tiny: Server) -> None:
-    body = asked(between, tiny.url + SEEDS)
+def test_two_seeds_are_nine_weights_on_the_way(page: Page, tiny: Server) -> None:
+    body = asked(page, tiny.url + SEEDS)
     assert body.pop("frames") == 8
     assert body == {
         "n": 9, "seed": 42, "labels": 1, "sampler": "ddim", "steps": 10,
         "start": {"seeds": [42, 7], "weight": WEIGHTS},
     }  # fmt: skip
-    expect(between.locator("#between-from")).to_be_hidden()
+    expect(page.locator("#between-from")).to_be_hidden()
 
 
-def test_two_pictures_are_noised_to_t_and_mixed(between: Page, tiny: Server) -> None:
-    body = asked(between, tiny.url + PICTURES)
+def test_two_pictures_are_noised_to_t_and_mixed(page: Page, tiny: Server) -> None:
+    body = asked(page, tiny.url + PICTURES)
     images = body["start"].pop("images")
     assert body["start"] == {"t": 30, "weight": WEIGHTS}
     plain = {"labels": 1, "sampler": "ddim", "steps": 10}
@@ -70,10 +64,10 @@ def test_two_pictures_are_noised_to_t_and_mixed(between: Page, tiny: Server) -> 
         assert (recorded.picture(image) == recorded.picture(sample)).all()
 
 
-def test_the_slider_and_the_strip_show_each_picture(between: Page, tiny: Server) -> None:
-    asked(between, tiny.url + SEEDS)
-    slider, picture = between.locator("#between-player input"), between.locator("#between-picture")
-    strip = between.locator("#between-strip img")
+def test_the_slider_and_the_strip_show_each_picture(page: Page, tiny: Server) -> None:
+    asked(page, tiny.url + SEEDS)
+    slider, picture = page.locator("#between-player input"), page.locator("#between-picture")
+    strip = page.locator("#between-strip img")
     expect(strip).to_have_count(9)
     slider.press("Home")
     seen = []
@@ -84,21 +78,21 @@ def test_the_slider_and_the_strip_show_each_picture(between: Page, tiny: Server)
         seen.append(picture.get_attribute("src"))
         slider.press("ArrowRight")
     assert seen == [strip.nth(k).get_attribute("src") for k in range(9)]
-    between.get_by_role("button", name="Picture 3,").click()
+    page.get_by_role("button", name="Picture 3,").click()
     expect(picture).to_have_attribute("src", seen[2] or "")
 
 
-def test_the_strip_can_be_kept_as_gif_and_png(between: Page, tiny: Server) -> None:
-    asked(between, tiny.url + SEEDS)
+def test_the_strip_can_be_kept_as_gif_and_png(page: Page, tiny: Server) -> None:
+    asked(page, tiny.url + SEEDS)
     shown = [
         recorded.picture((source or "").partition(",")[2])[0]
         for source in (
-            between.locator("#between-strip img").nth(k).get_attribute("src") for k in range(9)
+            page.locator("#between-strip img").nth(k).get_attribute("src") for k in range(9)
         )
     ]
-    strip = Image.open(io.BytesIO(download(between, "PNG strip"))).convert("L")
+    strip = Image.open(io.BytesIO(download(page, "PNG strip"))).convert("L")
     assert strip.size == (9 * 224, 224)
-    gif = Image.open(io.BytesIO(download(between, "GIF")))
+    gif = Image.open(io.BytesIO(download(page, "GIF")))
     frames = [frame.convert("L") for frame in ImageSequence.Iterator(gif)]
     assert gif.size == (224, 224) and len(frames) == 16, "there and back"
     for k, expected in enumerate(shown):
@@ -108,27 +102,27 @@ def test_the_strip_can_be_kept_as_gif_and_png(between: Page, tiny: Server) -> No
             assert list(small.getdata()) == ((expected.ravel() + 1) * 127.5).round().tolist()
 
 
-def test_an_image_of_generate_walks_to_the_next(between: Page, tiny: Server) -> None:
-    between.goto(tiny.url + "/?view=generate&labels=each&n=2&seed=42&sampler=ddim&steps=10")
-    made = pictures(between)
-    with between.expect_request(starts) as request:
-        between.get_by_role("link", name="Walk from image 0 to the next").click()
+def test_an_image_of_generate_walks_to_the_next(page: Page, tiny: Server) -> None:
+    page.goto(tiny.url + "/?view=generate&labels=each&n=2&seed=42&sampler=ddim&steps=10")
+    made = pictures(page)
+    with page.expect_request(starts) as request:
+        page.get_by_role("link", name="Walk from image 0 to the next").click()
     body: dict[str, Any] = request.value.post_data_json or {}
-    walked(between)
+    walked(page)
     images = [recorded.picture(image) for image in body["start"]["images"]]
     assert all((a == recorded.picture(b)).all() for a, b in zip(images, made, strict=True))
     assert "labels" not in body, "they differ"
 
 
-def test_a_drawing_can_be_an_end(between: Page, tiny: Server) -> None:
-    asked(between, tiny.url + PICTURES)
-    end = between.locator("#between-to")
+def test_a_drawing_can_be_an_end(page: Page, tiny: Server) -> None:
+    asked(page, tiny.url + PICTURES)
+    end = page.locator("#between-to")
     end.get_by_role("button", name="The drawing").click()
-    expect(between.locator("#between .message")).to_contain_text("Nothing is drawn yet")
-    between.get_by_role("link", name="Edit", exact=True).click()
-    between.locator("#sketch .base").click()
-    between.get_by_role("link", name="Between", exact=True).click()
-    with between.expect_request(starts) as request:
+    expect(page.locator("#between .message")).to_contain_text("Nothing is drawn yet")
+    page.get_by_role("link", name="Edit", exact=True).click()
+    page.locator("#sketch .base").click()
+    page.get_by_role("link", name="Between", exact=True).click()
+    with page.expect_request(starts) as request:
         end.get_by_role("button", name="The drawing").click()
     body: dict[str, Any] = request.value.post_data_json or {}
     drawn = recorded.picture(body["start"]["images"][1])
@@ -142,7 +136,6 @@ def test_everybody_can_walk(browser: Browser, tiny: Server, scheme: Any, width: 
         color_scheme=scheme, viewport=viewport, reduced_motion="reduce", bypass_csp=True
     ) as context:
         page = context.new_page()
-        recorded.offer(page, tiny.client.get("/model").json()["alpha_bar"])
         page.goto(tiny.url + PICTURES)
         walked(page)
         fits(page, width)

@@ -26,8 +26,7 @@ def alpha_bar(tiny: Server) -> list[float]:
 
 
 @pytest.fixture
-def edit(page: Page, tiny: Server, alpha_bar: list[float]) -> Page:
-    recorded.offer(page, alpha_bar)
+def edit(page: Page, tiny: Server) -> Page:
     page.goto(tiny.url + EDIT)
     expect(page.locator("#edit-count")).to_have_text("Draw something, or open a picture")
     return page
@@ -80,19 +79,26 @@ def sent(png: str) -> list[int]:
     return values
 
 
-def test_what_is_drawn_is_where_the_chains_begin(edit: Page, asked: list[dict[str, Any]]) -> None:
+def test_what_is_drawn_is_where_the_chains_begin(
+    edit: Page, tiny: Server, asked: list[dict[str, Any]]
+) -> None:
     stroke(edit, (1.5, 1.5), (6.5, 1.5))
     assert grey(edit)[8 + 3] == WHITE and grey(edit)[-1] == 0
     edit.get_by_role("button", name="Make it anew").click()
     made(edit)
     (body,) = asked
-    assert sent(body["start"].pop("image")) == grey(edit)
+    png = body["start"].pop("image")
+    assert sent(png) == grey(edit)
     assert body == {
         "n": 3, "seed": 42, "labels": 1, "sampler": "ddim", "steps": 10,
         "start": {"t": 30}, "frames": 24,
     }  # fmt: skip
-    edit.locator("#edit-player input").press("Home")
+    edit.locator("#edit-player input").press("End")
     assert len(set(sources(edit))) == 3, "each has its own noise"
+    body["start"]["image"] = png
+    del body["frames"]
+    samples = tiny.post("/sample", body).json()["samples"]
+    assert sources(edit) == ["data:image/png;base64," + sample["png"] for sample in samples]
 
 
 def sources(page: Page) -> list[str]:
@@ -212,10 +218,7 @@ def test_back_brings_the_drawing_before(edit: Page) -> None:
         edit.wait_for_timeout(20)  # until the test's time is over
 
 
-def test_an_image_of_generate_and_watch_can_be_edited(
-    page: Page, tiny: Server, alpha_bar: list[float]
-) -> None:
-    recorded.offer(page, alpha_bar)
+def test_an_image_of_generate_and_watch_can_be_edited(page: Page, tiny: Server) -> None:
     page.goto(tiny.url + "/?view=generate&labels=each&n=2&seed=42&sampler=ddim&steps=10")
     png = pictures(page)[1]
     page.get_by_role("link", name="Edit image 1").click()
@@ -232,16 +235,13 @@ def test_an_image_of_generate_and_watch_can_be_edited(
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
-def test_everybody_can_edit(
-    browser: Browser, tiny: Server, alpha_bar: list[float], scheme: Any, width: int
-) -> None:
+def test_everybody_can_edit(browser: Browser, tiny: Server, scheme: Any, width: int) -> None:
     viewport: Any = {"width": width, "height": 800}
     with browser.new_context(
         color_scheme=scheme, viewport=viewport, reduced_motion="reduce", bypass_csp=True,
         has_touch=True,
     ) as context:  # fmt: skip
         page = context.new_page()
-        recorded.offer(page, alpha_bar)
         page.goto(tiny.url + EDIT)
         expect(page.locator("#edit-count")).to_have_text("Draw something, or open a picture")
         canvas(page).tap()

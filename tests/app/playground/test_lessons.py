@@ -149,14 +149,13 @@ def test_a_picture_of_ones_own_goes_through_the_lessons(lessons: Page, tiny: Ser
     assert ((sent.ravel() + 1) * 127.5).round().tolist() == mine[::4]
 
 
-def test_a_server_that_lacks_them_has_three_lessons(page: Page, tiny: Server) -> None:
+def test_a_server_without_bounds_has_four_lessons(page: Page, tiny: Server) -> None:
     if "/bound" in tiny.client.get("/openapi.json").json()["paths"]:
         pytest.skip("this server has all")
     page.goto(tiny.url + LESSONS)
     settle(page, "understand")
-    expect(page.locator("#learn")).to_be_hidden()
     expect(page.locator("#bits")).to_be_hidden()
-    expect(page.locator(".lesson:visible .number")).to_have_text(["1", "2", "3"])
+    expect(page.locator(".lesson:visible .number")).to_have_text(["1", "2", "3", "4"])
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
