@@ -22,7 +22,7 @@ export class Watch {
    */
   constructor(model, form, offers) {
     this.model = model;
-    find("#watch-onward").hidden = !offers.start;
+    this.offers = offers;
     this.title = "Watch";
     this.schedule = new Schedule(model.alpha_bar);
     this.chart = new Chart(find("#watch-timeline"), this.schedule);
@@ -83,6 +83,7 @@ export class Watch {
     const name = label === undefined ? "" : ` of label ${this.model.classes[Number(label)]}`;
     this.state.alt = `The state x at t${name}`;
     this.guess.alt = `The model's prediction of the image${name}`;
+    find("#watch-onward").hidden = !this.offers.start;
     const single = { ...request, labels: label === undefined ? "any" : String(label) };
     find("#watch-edit").href = editAddress(single, this.model);
     find("#watch-walk").href = walkAddress(single, { ...single, first_index: (request.first_index ?? 0) + 1 }, this.model);
