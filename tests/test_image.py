@@ -1,28 +1,17 @@
-"""The image and how it is run: all that is in it is pinned, and all that it may do is limited."""
+"""The image: all that is in it is pinned. How it is run: tests/deploy."""
 
 import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from app.environment import PREFIX
-from app.settings import GROUPS
 from tests.lock import BLOCK, CPU_BUILDS, with_cpu_builds
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 LOCKS = sorted((ROOT / "deploy").glob("requirements*.txt"))
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-IN_THE_IMAGE = {"host", "port", "jobs_folder"}
-"""Settings that are the image's own."""
-WITHOUT_A_USE_HERE = {
-    "jobs_url", "jobs_results",  # the image has no driver for other databases and object stores
-    "tls_certificate", "tls_key",  # the published port is this machine's alone
-}  # fmt: skip
 
 
 def name_of(requirement: str) -> str:
@@ -69,7 +58,8 @@ def test_the_image_has_the_versions_that_the_tests_ran_with() -> None:
 def test_the_image_has_every_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = project["dependencies"] + extras["openvino"] + extras["hub"]
+    wanted = project["dependencies"]
+    wanted += [*extras["openvino"], *extras["hub"], *extras["postgres"]]
     locked = set(map(name_of, requirements(ROOT / "deploy" / "requirements.txt")))
     assert set(map(name_of, wanted)) <= locked
 
@@ -108,42 +98,3 @@ def test_the_build_gets_the_files_that_it_copies() -> None:
     allowed = {line.lstrip("!") for line in (ROOT / ".dockerignore").read_text().splitlines()}
     copied = re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE)
     assert {source.split("/")[0] for line in copied for source in line.split()} <= allowed
-
-
-def services() -> list[dict[str, Any]]:
-    return list(COMPOSE["services"].values())
-
-
-def test_a_service_has_no_more_rights_than_it_needs() -> None:
-    for service in services():
-        assert service["read_only"] and service["cap_drop"] == ["ALL"]
-        assert service["security_opt"] == ["no-new-privileges:true"]
-        assert "privileged" not in service and "cap_add" not in service
-
-
-def test_a_service_cannot_take_the_whole_machine() -> None:
-    for service in services():
-        assert re.search(r":-\d+g}$", service["mem_limit"])
-        assert service["pids_limit"] > 0
-        assert all("size=" in place for place in service["tmpfs"])
-        assert service["logging"] == {"driver": "local"}, "whose files are rotated"
-
-
-def test_a_service_is_published_on_this_machine_alone() -> None:
-    for service in services():
-        assert service["ports"] and all(port.startswith("127.0.0.1:") for port in service["ports"])
-
-
-def test_api_keys_come_as_a_secret() -> None:
-    for service in services():
-        assert service["secrets"] == ["api_keys"]
-        path = service["environment"]["DDPM_API_KEYS_FILE"]
-        assert path == "${DDPM_API_KEYS_FILE:+/run/secrets/api_keys}"
-    assert COMPOSE["secrets"]["api_keys"] == {"file": "${DDPM_API_KEYS_FILE:-/dev/null}"}
-
-
-@pytest.mark.parametrize("group", ["server", "limits", "jobs", "security"])
-def test_every_limit_and_every_setting_of_security_can_be_set(group: str) -> None:
-    names = set(GROUPS[group].model_fields) - IN_THE_IMAGE - WITHOUT_A_USE_HERE
-    for service in services():
-        assert {PREFIX + name.upper() for name in names} <= service["environment"].keys()

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+LOOPBACK = "127.0.0.1"
 START_SECONDS = 500
 STOP_SECONDS = 120
 REAL = ("app.engine",)
@@ -33,14 +34,16 @@ class Server:
         log: Path,
         *flags: str,
         port: int | None = None,
+        host: str = LOOPBACK,
         engine: Sequence[str] = FAKE,
         variables: Mapping[str, str] | None = None,
     ) -> None:
         self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{host}:{self.port}"
         self.log = log
         serve = ["app.cli", "serve"] if engine == REAL else [__name__, *engine, "--"]
-        command = [sys.executable, "-m", *serve, f"--port={self.port}", *flags]
+        address = [f"--port={self.port}", *([f"--host={host}"] if host != LOOPBACK else [])]
+        command = [sys.executable, "-m", *serve, *address, *flags]
         defaults = {"DDPM_JOBS_FOLDER": str(log.parent / "jobs"), "DDPM_THREADS": "1"}
         with log.open("w") as out:
             self.process = subprocess.Popen(

@@ -1,10 +1,12 @@
-"""Schemas of custom resources, made from their published definitions.
+"""Schemas of custom resources and of compose files, made from those that their projects publish.
 
     python -m tests.deploy.crd NAME=CRD.yaml … --of PROJECT@VERSION
+    python -m tests.deploy.crd compose=compose-spec.json --of PROJECT@VERSION
 
-writes tests/deploy/schemas/NAME.json: the schema of the newest version, without descriptions, in
-which a field that is not known is an error, as it is for `kubectl apply`. Pods, services and what
-the operator writes itself are left out: Kubernetes' own schemas have those.
+writes tests/deploy/schemas/NAME.json. Of the definition of a custom resource that is the schema of
+the stored version, without descriptions, in which a field that is not known is an error, as it is
+for `kubectl apply`. Pods, services and what the operator writes itself are left out: Kubernetes'
+own schemas have those. Of a JSON schema it is the same schema without descriptions.
 """
 
 import argparse
@@ -47,18 +49,32 @@ def schema_of(definition: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
+def undescribed(schema: Any) -> Any:
+    """A JSON schema without the descriptions; a property of that name stays."""
+    if isinstance(schema, list):
+        return [undescribed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: undescribed(value)
+        for key, value in schema.items()
+        if key not in ("$id", "description") or isinstance(value, dict)
+    }
+
+
 def main() -> None:
     """Write a schema for each definition."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("definitions", nargs="+", metavar="NAME=CRD.yaml")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("definitions", nargs="+", metavar="NAME=FILE")
     parser.add_argument("--of", required=True, help="where they were published")
     args = parser.parse_args()
     for entry in args.definitions:
         name, _, path = entry.partition("=")
-        schema = {
-            "$comment": f"made from {args.of}",
-            **schema_of(yaml.safe_load(Path(path).open())),
-        }
+        published = yaml.safe_load(Path(path).read_text())
+        schema = schema_of(published) if "spec" in published else undescribed(published)
+        schema["$comment"] = f"made from {args.of}"
         (SCHEMAS / f"{name}.json").write_text(json.dumps(schema, indent=1, sort_keys=True) + "\n")
 
 
