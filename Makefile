@@ -6,7 +6,7 @@ ARGS   ?=
 WORKERS ?= 2
 PYTEST  = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --no-loadscope-reorder
 
-.PHONY: help serve test test-all coverage check fix browser test-browser test-container test-wheel postgres test-postgres cluster test-cluster test-gpu gpu-session audit fuzz lock clean
+.PHONY: help serve test test-all coverage check fix browser test-browser test-container test-wheel programs test-deploy postgres test-postgres cluster test-cluster test-gpu gpu-session audit fuzz lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -39,11 +39,17 @@ browser: $(VENV)/.installed-dev  ## install Chromium for the tests of the page, 
 test-browser: browser  ## test the page in a browser
 	$(BIN)/python -m pytest tests/app/playground/test_page.py -rs $(ARGS)
 
-test-container: $(VENV)/.installed-dev  ## build the container image and ask it for images
+test-container: $(VENV)/.installed-dev  ## build the container image, run it, kill it and run it again
 	$(BIN)/python -m tests.container $(ARGS)
 
 test-wheel: $(VENV)/.installed-dev  ## install the wheel in an empty environment, and use it from there
 	$(BIN)/python -m tests.wheel $(ARGS)
+
+programs: $(VENV)/.installed-dev  ## install HAProxy and Prometheus for the tests of deploy/, where there are none (root, apt-get)
+	$(BIN)/python -m tests.deploy.programs
+
+test-deploy: programs postgres  ## test the manifests, and three servers behind HAProxy, some of which are killed
+	$(BIN)/python -m pytest tests/deploy -rs $(ARGS)
 
 postgres: $(VENV)/.installed-dev  ## install PostgreSQL for the tests of jobs, where there is none (root, apt-get)
 	$(BIN)/python -m tests.postgres

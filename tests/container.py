@@ -1,125 +1,44 @@
-"""`make test-container`: build the image, run it, sample from it over HTTP.
+"""`make test-container`: build the image, look at it, run it, sample from it over HTTP, kill it in
+the middle of a job, and run it again.
 
-    python -m tests.container [--base IMAGE] [--requirements FILE] [--wheelhouse DIR]
+    python -m tests.container [--target TARGET] [--base IMAGE] [--wheelhouse DIR]
 
-With a Docker engine it uses that; else Debian's `buildah`, which builds and runs without one.
+With a Docker engine it uses that; else Debian's `buildah` and `runc`, which need none.
 """
 
 import argparse
+import contextlib
 import io
-import os
-import shutil
+import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
-import psutil
 from PIL import Image
 
 from tests.app.server import free_port
+from tests.deploy.containers import Engine, find_engine
 
-ROOT = Path(__file__).parent.parent
-IMAGE = "ddpm-service-test"
 REQUEST = {"n": 2, "seed": 1, "sampler": "ddim", "steps": 20, "labels": [3, 7]}
+JOB = {"n": 200, "seed": 5, "sampler": "ddim", "steps": 50, "labels": 4}
+NPZ = {"Accept": "application/x-npz"}
 START_SECONDS = 300
+STOP_SECONDS = 60
+MAX_BYTES = {"cpu": 1_500_000_000}
+"""Sizes of the images, by their targets; that with CUDA has no bound."""
 
 
 def say(text: str) -> None:
     print(f"--- {text}", flush=True)
 
 
-def run(command: Sequence[str]) -> None:
-    """Run a command in sight; end when it fails."""
-    print("$ " + " ".join(command), flush=True)
-    if subprocess.run(command).returncode:
-        sys.exit(f"failed: {' '.join(command)}")
-
-
-class Docker:
-    """A Docker engine."""
-
-    def build(self, arguments: list[str], wheelhouse: Path | None) -> None:
-        if wheelhouse is not None:
-            sys.exit("--wheelhouse: needs buildah; a Docker build cannot mount a folder")
-        run(["docker", "build", "-t", IMAGE, *arguments, str(ROOT)])
-
-    def start(self, port: int) -> Any:
-        return subprocess.Popen([
-            "docker", "run", "--rm", "--name", IMAGE, "--read-only", "--tmpfs", "/tmp",
-            "--cap-drop", "ALL", "-e", f"DDPM_PORT={port}", "-e", "DDPM_INSECURE=true",
-            "-p", f"127.0.0.1:{port}:{port}", IMAGE,
-        ])  # fmt: skip
-
-    def execute(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["docker", "exec", IMAGE, *command], capture_output=True, text=True)
-
-    def stop(self, process: Any) -> int:
-        subprocess.run(["docker", "stop", "--time", "45", IMAGE], check=True)
-        status: int = process.wait(60)
-        return status
-
-    def remove(self) -> None:
-        subprocess.run(["docker", "image", "rm", IMAGE], check=False)
-
-
-class Buildah:
-    """No engine: `buildah` with chroot isolation, on this machine's network."""
-
-    environment = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
-
-    def __init__(self) -> None:
-        os.environ.update({k: os.environ.get(k, v) for k, v in self.environment.items()})
-        self.container = ""
-        self.port = 0
-
-    def build(self, arguments: list[str], wheelhouse: Path | None) -> None:
-        volume = ["--volume", f"{wheelhouse}:/wheels:ro"] if wheelhouse else []
-        run(["buildah", "build", "--format", "docker", "-t", IMAGE, *volume, *arguments, str(ROOT)])
-
-    def start(self, port: int) -> Any:
-        self.port = port
-        made = subprocess.run(
-            ["buildah", "from", "--pull-never", IMAGE], capture_output=True, text=True, check=True
-        )
-        self.container = made.stdout.strip()
-        return subprocess.Popen(self._run("ddpm", "serve"))
-
-    def _run(self, *command: str) -> list[str]:
-        settings = ["--env", f"DDPM_PORT={self.port}", "--env", "DDPM_INSECURE=true"]
-        return ["buildah", "run", *settings, self.container, "--", *command]
-
-    def execute(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self._run(*command), capture_output=True, text=True)
-
-    def stop(self, process: Any) -> int:
-        # buildah does not pass signals on: send it to the server itself, as an engine would
-        below = psutil.Process(process.pid).children(recursive=True)
-        servers = [each for each in below if each.cmdline()[1:] == ["/venv/bin/ddpm", "serve"]]
-        servers[-1].terminate()
-        status: int = process.wait(60)
-        return status
-
-    def remove(self) -> None:
-        if self.container:
-            subprocess.run(["buildah", "rm", self.container], check=False, capture_output=True)
-        subprocess.run(["buildah", "rmi", IMAGE], check=False, capture_output=True)
-
-
-def find_tool() -> Docker | Buildah:
-    """Docker when its engine answers, else buildah."""
-    if shutil.which("docker"):
-        if subprocess.run(["docker", "info"], capture_output=True).returncode == 0:
-            return Docker()
-    if shutil.which("buildah"):
-        return Buildah()
-    sys.exit("neither a Docker engine nor buildah is here; on Debian: apt-get install buildah")
-
-
-def wait_until(condition: Callable[[], bool], what: str, process: Any) -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str, process: "subprocess.Popen[bytes]"
+) -> None:
+    """Wait for it; end this process when the container ends, or it takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while not condition():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -134,6 +53,22 @@ def is_ready(url: str) -> bool:
         return False
 
 
+@contextlib.contextmanager
+def container(engine: Engine, port: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """A container that is ready; killed at the end, if it still runs."""
+    say(f"starting the container on port {port}")
+    begun = time.monotonic()
+    process = engine.start(port)
+    try:
+        wait_until(lambda: is_ready(f"http://127.0.0.1:{port}"), "/readyz", process)
+        say(f"ready after {time.monotonic() - begun:.1f} s")
+        yield process
+    finally:
+        if process.poll() is None:
+            engine.signal("KILL")
+            process.wait(STOP_SECONDS)
+
+
 def sample(url: str) -> bytes:
     """The grid, checked to be a picture of the right size."""
     response = httpx.post(
@@ -146,24 +81,74 @@ def sample(url: str) -> bytes:
     return response.content
 
 
-def check(tool: Docker | Buildah, port: int) -> None:
-    """Start the container, sample from it, stop it."""
-    say(f"starting the container on port {port}")
+def inside(engine: Engine, *command: str) -> str:
+    """What a command in the container prints. Raises AssertionError when it fails."""
+    done = engine.execute(*command)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+def check_rights(engine: Engine) -> None:
+    """Raise AssertionError for more rights than the server needs."""
+    user = inside(engine, "id", "-u")
+    assert user == "10001", f"it runs as user {user}"
+    status = inside(engine, "cat", "/proc/1/status").splitlines()
+    rights = {line.split()[1] for line in status if line.startswith("Cap")}
+    assert rights == {"0" * 16}, rights
+    for place in ("/", "/srv", "/venv", "/etc"):
+        assert engine.execute("touch", f"{place}/new").returncode, f"{place} can be written to"
+    for place in ("/tmp", "/jobs", "/cache"):
+        inside(engine, "touch", f"{place}/new")
+    say(f"user {user}, no capabilities; only /tmp, /jobs and /cache can be written to")
+
+
+def check_parts(engine: Engine) -> None:
+    """Raise AssertionError where the list of parts does not have what is installed."""
+    parts = json.loads(inside(engine, "cat", "/venv/sbom.json"))["components"]
+    names = {part["name"] for part in parts}
+    assert {"torch", "openvino", "psycopg", "ddpm-service"} <= names, names
+    say(f"/venv/sbom.json lists {len(parts)} packages")
+
+
+def check_answers(engine: Engine, url: str) -> None:
+    """Raise AssertionError for wrong answers."""
+    assert sample(url) == sample(url), "the same request gives the same bytes"
+    health = inside(engine, "python3", "-m", "app.health")
+    say(f"two digits, twice the same bytes; healthy: {health}")
+
+
+def check(engine: Engine, port: int) -> None:
+    """Run the image, kill it in the middle of a job, run it again. Raises AssertionError."""
     url = f"http://127.0.0.1:{port}"
-    process = tool.start(port)
-    try:
-        wait_until(lambda: is_ready(url), "/readyz", process)
-        say("ready; sampling")
-        assert sample(url) == sample(url), "the same request gives the same bytes"
-        user = tool.execute("id", "-u").stdout.strip()
-        assert user == "10001", f"it runs as user {user}"
-        health = tool.execute("python3", "-m", "app.health")
-        assert health.returncode == 0, health.stderr
-        say(f"two digits, twice the same bytes; user {user}; healthy: {health.stdout.strip()}")
-    finally:
-        status = tool.stop(process) if process.poll() is None else process.returncode
-    assert status == 0, f"it ended with status {status}"
+    with container(engine, port):
+        check_answers(engine, url)
+        check_rights(engine)
+        check_parts(engine)
+        asked = {"Prefer": "respond-async"}
+        job = httpx.post(f"{url}/sample", json=JOB, headers=asked).raise_for_status().json()["id"]
+        while (done := httpx.get(f"{url}/jobs/{job}").json()["done"]) == 0:
+            time.sleep(0.05)
+        engine.signal("KILL")
+    assert done < JOB["n"], "the job was not over"
+    say(f"killed when {done} images of {JOB['n']} were made")
+    with container(engine, port) as process:
+        status = f"{url}/jobs/{job}"
+        wait_until(lambda: httpx.get(status).json()["status"] == "finished", "the job", process)
+        result = httpx.get(f"{status}/result", headers=NPZ, timeout=60).content
+        at_once = httpx.post(f"{url}/sample", json=JOB, headers=NPZ, timeout=300).content
+        assert result == at_once, "the job's images are those of an undisturbed request"
+        say("the job went on, and has the bytes of an undisturbed request")
+        engine.signal("TERM")
+        ended = process.wait(STOP_SECONDS)
+    assert ended == 0, f"it ended with status {ended}"
     say("stopped by SIGTERM with status 0")
+
+
+def check_size(engine: Engine, target: str) -> None:
+    """Say how large the image is. Raises AssertionError for one that is too large."""
+    size = engine.size()
+    say(f"the image `{target}` has {size / 1e6:,.0f} MB")
+    assert size < MAX_BYTES.get(target, size + 1), f"more than {MAX_BYTES[target] / 1e6:,.0f} MB"
 
 
 def main() -> None:
@@ -171,24 +156,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--target", choices=["cpu", "gpu"], default="cpu", help="the image's kind")
     parser.add_argument("--base", help="base image (the Dockerfile's)")
-    parser.add_argument("--requirements", help="a file of deploy/ (the Dockerfile's, with CUDA)")
     parser.add_argument("--wheelhouse", type=Path, help="install from this folder of wheels only")
     parser.add_argument("--keep", action="store_true", help="keep the image")
     args = parser.parse_args()
-    tool = find_tool()
-    given = {"BASE": args.base, "REQUIREMENTS": args.requirements}
+    engine = find_engine()
+    given = {"BASE": args.base}
     if args.wheelhouse:
         given["PIP_ARGS"] = "--no-index --find-links /wheels"
     arguments = [part for k, v in given.items() if v for part in ("--build-arg", f"{k}={v}")]
     try:
         say("building the image")
-        tool.build(arguments, args.wheelhouse and args.wheelhouse.resolve())
-        check(tool, free_port())
+        begun = time.monotonic()
+        engine.build(
+            ["--target", args.target, *arguments], args.wheelhouse and args.wheelhouse.resolve()
+        )
+        say(f"built in {time.monotonic() - begun:.0f} s")
+        check_size(engine, args.target)
+        check(engine, free_port())
         say("passed")
     finally:
-        if not args.keep:
-            tool.remove()
+        engine.remove(keep_image=args.keep)
 
 
 if __name__ == "__main__":

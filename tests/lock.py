@@ -4,7 +4,7 @@
 
     requirements.txt        the service, with PyTorch's build for CPUs or that of the package index
     requirements-cuda.txt   the same, and the libraries of CUDA that the latter needs on Linux
-    requirements-build.txt  what builds the wheel
+    requirements-build.txt  what builds the wheel, and lists the parts of the image
 
 The versions are those of constraints.txt; uv finds the hashes of all files that an index has.
 """
@@ -19,6 +19,7 @@ DEPLOY = ROOT / "deploy"
 OLDEST_PYTHON = "3.11"
 BLOCK = re.compile(r"^[A-Za-z0-9].*(?:\n +.*)*\n", re.MULTILINE)
 """A requirement and its hashes, which are indented."""
+BUILD = "hatchling\ncyclonedx-bom\n"
 OF_CUDA = re.compile(r"nvidia-|cuda-|triton==")
 CPU_BUILDS = {
     "2.13.0": (
@@ -68,7 +69,11 @@ def main() -> None:
     plain = [with_cpu_builds(each) for each in service if each not in cuda]
     write("requirements.txt", "What the image runs, without CUDA", plain)
     write("requirements-cuda.txt", "The same with CUDA", cuda, "-r requirements.txt\n")
-    write("requirements-build.txt", "What builds the wheel", compiled("-", given="hatchling\n"))
+    write(
+        "requirements-build.txt",
+        "What builds the wheel, and lists parts",
+        compiled("-", given=BUILD),
+    )
 
 
 if __name__ == "__main__":

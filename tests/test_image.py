@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from diffusion import __version__
 from tests.lock import BLOCK, CPU_BUILDS, with_cpu_builds
 
 ROOT = Path(__file__).parent.parent
@@ -79,12 +80,41 @@ def test_a_torch_whose_builds_for_cpus_are_not_known_is_not_locked() -> None:
 
 def test_the_base_image_is_pinned_by_its_digest() -> None:
     assert re.search(r"^ARG BASE=[\w.:/-]+@sha256:[0-9a-f]{64}$", DOCKERFILE, re.MULTILINE)
-    assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) == {"${BASE}", "base"}
+    stages = re.findall(r"^FROM (\S+)(?: AS (\S+))?$", DOCKERFILE, re.MULTILINE)
+    assert {origin for origin, _ in stages} - {name for _, name in stages} == {"${BASE}"}
+
+
+def test_without_a_target_the_image_is_that_for_cpus() -> None:
+    assert DOCKERFILE.rstrip().endswith("\nFROM cpu")
+
+
+def test_each_target_has_its_packages() -> None:
+    stages = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)
+    installed = {
+        re.match(r"packages AS (\S+)", stage)[1]: re.findall(r"-r (\S+)", stage)
+        for stage in stages
+        if stage.startswith("packages AS")
+    }
+    assert installed == {
+        "packages-cpu": ["requirements.txt"],
+        "packages-gpu": ["requirements-cuda.txt"],
+    }
+    for target in ("cpu", "gpu"):
+        assert f"AS {target}\nCOPY --from=packages-{target} /venv /venv" in DOCKERFILE
+
+
+def test_the_labels_name_this_version() -> None:
+    assert f'org.opencontainers.image.version="{__version__}"' in DOCKERFILE
+
+
+def test_the_image_lists_its_parts() -> None:
+    listed = [command for command in commands() if "cyclonedx-py environment" in command]
+    assert len(listed) == 2 and all("--output-file /venv/sbom.json" in each for each in listed)
 
 
 def test_nothing_is_installed_whose_hash_is_not_checked() -> None:
     installs = [command for command in commands() if "pip install" in command]
-    assert len(installs) == 3
+    assert len(installs) == 5
     for command in installs:
         assert "--require-hashes" in command or "--no-index --no-deps" in command
 

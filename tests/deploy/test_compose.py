@@ -17,6 +17,7 @@ from app.settings import GROUPS, Settings
 from tests.deploy.compose import FILE, ROOT, environment, interpolated, load
 from tests.deploy.crd import SCHEMAS
 
+HAPROXY = (ROOT / "deploy/haproxy/haproxy.cfg").read_text()
 PROFILES = {"gpu", "postgres", "replicas", "monitoring"}
 SERVICES = load()["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
@@ -175,12 +176,24 @@ def test_the_image_is_that_of_the_device(name: str) -> None:
     assert OURS[name]["image"] == ("ddpm-service:gpu" if is_gpu else "ddpm-service")
 
 
-def test_prometheus_asks_every_server() -> None:
+def test_prometheus_asks_every_server_and_the_proxy() -> None:
     config: dict[str, Any] = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
-    (scraped,) = config["scrape_configs"]
-    (found,) = scraped["dns_sd_configs"]
-    assert set(found["names"]) == set(OURS)
-    assert found["port"] == Settings.model_fields["port"].default
+    servers, proxy = (each["dns_sd_configs"][0] for each in config["scrape_configs"])
+    assert set(servers["names"]) == set(OURS)
+    assert servers["port"] == Settings.model_fields["port"].default
+    (metrics,) = re.findall(r"presetenv METRICS :(\d+)", HAPROXY)
+    assert proxy["names"] == ["proxy"] and proxy["port"] == int(metrics)
+
+
+def test_the_proxy_finds_the_servers_by_their_name_and_waits_as_long_as_they_do() -> None:
+    (name, port) = re.findall(r"presetenv SERVERS (\w+):(\d+)", HAPROXY)[0]
+    assert name in OURS and int(port) == Settings.model_fields["port"].default
+    (listens,) = re.findall(r"presetenv LISTEN :(\d+)", HAPROXY)
+    assert SERVICES["proxy"]["ports"][0].endswith(f":{listens}")
+    (wait,) = re.findall(r"timeout server (\d+)h", HAPROXY)
+    assert int(wait) * 3600 >= Settings.model_fields["max_wait_seconds"].default
+    (idle,) = re.findall(r"timeout http-keep-alive (\d+)s", HAPROXY)
+    assert int(idle) < Settings.model_fields["keep_alive_seconds"].default
 
 
 def test_grafana_finds_prometheus_and_the_dashboard() -> None:
