@@ -39,9 +39,11 @@ RUN python3 -m venv /venv
 FROM packages AS packages-cpu
 ARG PIP_ARGS=""
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-# A change of the source leaves this layer as it is
+# A change of the source leaves this layer as it is. PyTorch's C++ headers and tests are of no use here.
 RUN /venv/bin/pip install --no-cache-dir --no-compile --require-hashes \
-    --extra-index-url ${TORCH_INDEX} ${PIP_ARGS} -r requirements.txt
+    --extra-index-url ${TORCH_INDEX} ${PIP_ARGS} -r requirements.txt \
+    && cd /venv/lib/python3*/site-packages/torch \
+    && rm -r include test && find bin -type f ! -name torch_shm_manager -delete
 COPY --from=wheel /tools /tools
 COPY --from=wheel /build/dist dist
 RUN /venv/bin/pip install --no-index --no-deps --no-compile dist/*.whl \

@@ -56,6 +56,11 @@ class Stack:
         ]
         return self.servers[place]
 
+    def stop(self) -> None:
+        """Stop the servers."""
+        for server in self.servers:
+            server.__exit__()
+
     def asked(self) -> int:
         """How many servers the proxy asks: those that were ready when it looked last."""
         shown = httpx.get(f"{self.metrics}/metrics").text
@@ -86,7 +91,7 @@ def started(folder: Path, postgres: Postgres) -> Iterator[Stack]:
             port,
             postgres.new_database(),
         )
-        running.callback(lambda: [server.__exit__() for server in stack.servers])
+        running.callback(stack.stop)
         for place in range(len(ADDRESSES)):
             stack.start(place)
         for server in stack.servers:
