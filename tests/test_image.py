@@ -91,7 +91,7 @@ def test_without_a_target_the_image_is_that_for_cpus() -> None:
 def test_each_target_has_its_packages() -> None:
     stages = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)
     installed = {
-        re.match(r"packages AS (\S+)", stage)[1]: re.findall(r"-r (\S+)", stage)
+        re.match(r"packages AS (\S+)", stage)[1]: re.findall(r"-r (requirements\S+)", stage)
         for stage in stages
         if stage.startswith("packages AS")
     }
