@@ -30,6 +30,7 @@ from app.wire.messages import (
     Frame,
     Load,
     Loaded,
+    Measured,
     Message,
     ModelInfo,
     Pause,
@@ -79,6 +80,18 @@ class Chain:
         ).clip(-1, 1)  # fmt: skip
         done = np.float32(self.position / asked.steps)
         return (done * image + (1 - done) * noise).tobytes(), (image * (1 + done) / 2).tobytes()
+
+    def term(self) -> Measured:
+        """A term of the bound: t at even distances, and of nats a number of what is asked for."""
+        bound, T = self.submit.bound, self._model.num_timesteps
+        assert bound is not None
+        part = (T - 1) / max(1, bound.count - 1)
+        k = self.index % bound.count
+        t = bound.timesteps[k] if bound.timesteps else 1 + round(k * part)
+        (nats,) = normal((1, 1, 1), self.submit.seed, self.index, self._label).ravel().tolist()
+        weight = part if k and not bound.timesteps else 1.0
+        x_t, x_0_hat = self.state()
+        return Measured(self.submit.id, self.index, t, abs(nats), weight, 1e-3, x_t, x_0_hat)
 
 
 def normal(shape: tuple[int, int, int], *key: object) -> np.ndarray:
@@ -213,12 +226,12 @@ class FakeEngine:
     def advance(self, job: Job, chain: Chain) -> Iterator[Message]:
         """One step of one chain: the state it was in where that is shown, and x_0 at the end."""
         asked = chain.submit
-        if chain.position in asked.shown:
+        if chain.position in asked.shown and asked.bound is None:
             yield Frame(asked.id, chain.index, chain.position, *chain.state())
         chain.position += 1
         if chain.is_over:
             x_0, _ = chain.state()
-            yield Finished(asked.id, chain.index, x_0)
+            yield Finished(asked.id, chain.index, x_0) if asked.bound is None else chain.term()
             job.chains.remove(chain)
 
     def count(self, model: str, rows: int, seconds: float) -> None:

@@ -129,3 +129,8 @@ def test_slots_compute_them_too(conditional: Bench) -> None:
     submit = job(bench, model="slots")
     check(bench, submit, measured(bench, submit))
     bench.engine.remove(network)
+
+
+def test_on_lanes_they_are_the_same(on_lanes: Bench) -> None:
+    submit = job(on_lanes)
+    check(on_lanes, submit, measured(on_lanes, submit))
