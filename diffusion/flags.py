@@ -114,8 +114,8 @@ def add_measures(parser: argparse.ArgumentParser) -> None:
         "(default: ddpm ddim dpmpp)")
     add("--features", default="auto", choices=get_args(FeaturesName),
         help="features that distances are measured in; auto is inception where its weights are "
-        "stored, else classifier, and random, an untrained network, for data without labels "
-        "(default: %(default)s)")
+        "stored, else classifier, and random, an untrained network, for data without labels; "
+        "efficientnet is for colour, and `ddpm features` gets it (default: %(default)s)")
     add("--classifier", type=path, metavar="FOLDER",
         help="classifier to recognise labels with (default: the built-in one for the data, or one "
         "that is trained first)")

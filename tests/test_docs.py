@@ -110,7 +110,9 @@ def test_every_file_and_module_that_is_named_exists(page: Path) -> None:
 def test_every_command_exists_and_has_the_flags_it_is_shown_with(page: Path) -> None:
     text = page.read_text()
     named = set(ANY_COMMAND.findall(text))
-    commands = "data init train sample encode bound evaluate tune checkpoint export import serve"
+    commands = (
+        "data init train sample encode bound evaluate features tune checkpoint export import serve"
+    )
     assert named <= {*commands.split(), "key"}
     for command, arguments in COMMAND.findall(text):
         known = {*FLAG.findall(help_text(command)), "--help"}

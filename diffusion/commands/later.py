@@ -10,6 +10,13 @@ def data(args: argparse.Namespace) -> None:
     data.run(args)
 
 
+def features(args: argparse.Namespace) -> None:
+    """Run `ddpm features`."""
+    from diffusion.commands import features
+
+    features.run(args)
+
+
 def init(args: argparse.Namespace) -> None:
     """Run `ddpm init`."""
     from diffusion.commands import init

@@ -52,6 +52,11 @@ def _of_the_classifier(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _of_the_distances(report: Mapping[str, Any]) -> Iterator[str]:
     floor = report["floor"]
+    if report["features"].startswith("EfficientNet"):
+        yield (
+            "The distances are in features of EfficientNet-Lite0, not of Inception-v3: they are no "
+            "FID, and are to be compared with others in the same features alone."
+        )
     if floor["images"] < report["dimensions"]:
         yield (
             f"{floor['images']} samples are fewer than the {report['dimensions']} dimensions of "

@@ -46,6 +46,12 @@ INCEPTION = """@inproceedings{szegedy2016rethinking,
   booktitle = {IEEE Conference on Computer Vision and Pattern Recognition},
   year      = {2016}
 }"""
+EFFICIENTNET = """@inproceedings{tan2019efficientnet,
+  title     = {{EfficientNet}: Rethinking Model Scaling for Convolutional Neural Networks},
+  author    = {Tan, Mingxing and Le, Quoc V.},
+  booktitle = {International Conference on Machine Learning},
+  year      = {2019}
+}"""
 UNTRAINED = """@inproceedings{naeem2020reliable,
   title     = {Reliable Fidelity and Diversity Metrics for Generative Models},
   author    = {Naeem, Muhammad Ferjad and Oh, Seong Joon and Uh, Youngjung and Choi, Yunjey
@@ -66,5 +72,7 @@ def _entries(report: Mapping[str, Any]) -> Iterator[str]:
     yield from (DDPM, FRECHET, INFINITY, PRECISION_RECALL)
     if report["features"].startswith("Inception"):
         yield INCEPTION
+    if report["features"].startswith("EfficientNet"):
+        yield EFFICIENTNET
     if report["features"].startswith("an untrained network"):
         yield UNTRAINED

