@@ -73,7 +73,8 @@ def test_chains_that_begin_elsewhere_are_those_of_the_local_command(
     asked = [str(checkpoint), *FLAGS, *flags, BATCH]
     assert ddpm(*asked, "--out=here.npz", "--device=cpu", "--runtime=eager") == 0
     assert ddpm(*asked, "--out=there.npz", f"--server={real_server.url}") == 0
-    assert Path("here.npz").read_bytes() == Path("there.npz").read_bytes()
+    here, there = (np.load(f"{name}.npz")["images"].astype(int) for name in ("here", "there"))
+    assert np.abs(here - there).max() <= 1, "the server may choose smaller batches"
 
 
 def test_more_than_a_request_may_have_is_asked_for_in_parts(
@@ -95,7 +96,7 @@ def test_more_than_a_request_may_have_is_asked_for_in_parts(
         (["tiny", "--device=cuda"], "device: 'cuda' is not allowed with --server"),
         (["tiny", "--precision=float32"], "precision: 'float32' is not allowed with --server"),
         (["tiny", "--t=5"], "t: 5 is not allowed: it needs --start-image, --start-images or"),
-        (["tiny", "--seeds", "1", "2"], "URL: 422 Invalid request: start.seeds: [1,2] is not"),
+        (["tiny", "--seeds", "1", "2"], "URL: 422 Invalid request: start.seeds: [1, 2] is not"),
         (
             ["tiny", "--start-image=no.png", "--t=5"],
             "start_image: 'no.png' is not allowed: No such file or directory",

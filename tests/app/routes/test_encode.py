@@ -1,4 +1,4 @@
-"""POST /encode on the shipped checkpoint: the x_t of `ddpm encode`, and the pictures again."""
+"""POST /encode on the shipped checkpoint; tests/app/service/test_editing.py has `ddpm encode`."""
 
 import base64
 import io
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.cli import main
 from tests.app.server import Server
 
 DOCS = Path("docs/editing")
@@ -27,19 +26,15 @@ def encoded(server: Server, **fields: Any) -> dict[str, np.ndarray]:
         return {name: opened[name] for name in opened.files}
 
 
-def test_states_are_those_of_the_command_alone_and_beside_others(
-    server: Server, tmp_path: Path
-) -> None:
-    flags = ["--label", "3", "8", "--steps=10", "--t=500", f"--out={tmp_path / 'x.npz'}"]
-    assert main(["encode", "mnist", *map(str, FILES), *flags]) == 0
-    with np.load(tmp_path / "x.npz") as command, ThreadPoolExecutor(12) as pool:
+def test_states_are_the_same_alone_and_beside_others(server: Server) -> None:
+    alone = [encoded(server, image=THREE, labels=3), encoded(server, image=EIGHT, labels=8)]
+    with ThreadPoolExecutor(12) as pool:
         others = [pool.submit(server.post, "/sample", {"seed": i, "steps": 30}) for i in range(8)]
-        for made in (encoded(server), encoded(server, image=[THREE, EIGHT])):
-            assert made["t"] == command["t"] == 500
-            np.testing.assert_array_equal(made["x_t"], command["x_t"])
-        alone = encoded(server, image=EIGHT, labels=8)["x_t"]
-        np.testing.assert_array_equal(alone, command["x_t"][1:])
+        both = encoded(server)
         assert all(other.result().status_code == 200 for other in others)
+    assert both["t"] == 500
+    assert both["x_t"].dtype == np.float32
+    np.testing.assert_array_equal(both["x_t"], np.concatenate([made["x_t"] for made in alone]))
 
 
 def test_pictures_come_back_from_them(server: Server) -> None:

@@ -7,6 +7,6 @@ from app.routes import openapi_starts
 def test_the_examples_are_requests_and_answers() -> None:
     content = openapi_starts.ENCODE_BODY["requestBody"]["content"]["application/json"]
     for example in content["examples"].values():
-        EncodeRequest.model_validate(example["value"])
+        assert EncodeRequest.model_validate(example["value"]).resize
     answer = openapi_starts.ENCODE_RESPONSES[200]["content"]["application/json"]["example"]
-    EncodeResponse.model_validate(answer)
+    assert EncodeResponse.model_validate(answer).model_dump() == answer

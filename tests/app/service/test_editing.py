@@ -19,6 +19,7 @@ from diffusion.evaluation.classifier import load_classifier, measure
 from tests.app.generation.hostile_pictures import REFUSED, jpeg_of_many_scans
 from tests.app.server import REAL, Server
 from tests.app.service.test_jobs_survive import accepted, status, wait_done
+from tests.conftest import ServerFor
 
 DOCS = Path("docs/editing")
 NPZ = {"Accept": "application/x-npz"}
@@ -60,9 +61,14 @@ KINDS: dict[str, tuple[dict[str, Any], list[str]]] = {
 }  # fmt: skip
 
 
+FLOAT32 = "--precision=float32"
+"""In bfloat16 bytes depend on the number of threads."""
+
+
 @pytest.fixture(scope="session")
-def server(real_server: Server) -> Server:
-    return real_server
+def server(server_for: ServerFor) -> Server:
+    """Computes as the command does."""
+    return server_for(FLOAT32, "--threads=2", engine=REAL)
 
 
 def images(server: Server, body: dict[str, Any]) -> np.ndarray:
@@ -85,7 +91,7 @@ def by_command(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], np.n
     def sample(kind: str) -> np.ndarray:
         if kind not in made:
             out = folder / f"{len(made)}.npz"
-            assert main(["sample", "mnist", *KINDS[kind][1], f"--out={out}"]) == 0
+            assert main(["sample", "mnist", *KINDS[kind][1], FLOAT32, f"--out={out}"]) == 0
             (made[kind],) = arrays(out.read_bytes()).values()
         return made[kind]
 
@@ -133,7 +139,7 @@ def test_request_json_gives_the_same_bytes_again_after_a_restart(
         server.client.post("/sample", json=body, headers={"Accept": "application/zip"}).content
         for body, _ in KINDS.values()
     ]
-    with Server(tmp_path / "again.log", "--threads=2", engine=REAL) as again:
+    with Server(tmp_path / "again.log", FLOAT32, "--threads=2", engine=REAL) as again:
         for archive in archives:
             with zipfile.ZipFile(io.BytesIO(archive)) as opened:
                 request = json.loads(opened.read("request.json"))["request"]
@@ -207,6 +213,17 @@ def test_a_picture_that_takes_too_long_holds_up_nobody(server: Server) -> None:
         for _ in range(3):
             assert server.post("/sample", KINDS["picture"][0]).status_code == 200
         assert "more than 10 seconds" in refused.result().json()["detail"]
+
+
+def test_an_encoding_has_the_bytes_of_the_command(server: Server, tmp_path: Path) -> None:
+    body = {"image": [THREE, EIGHT], "labels": [3, 8], "steps": 10, "t": 500}
+    made = arrays(server.client.post("/encode", json=body, headers=NPZ).content)
+    files = [str(DOCS / f"{name}.png") for name in ("three", "eight")]
+    flags = ["--label", "3", "8", "--steps=10", "--t=500", FLOAT32, f"--out={tmp_path / 'x.npz'}"]
+    assert main(["encode", "mnist", *files, *flags]) == 0
+    command = arrays((tmp_path / "x.npz").read_bytes())
+    assert made["t"] == command["t"] == 500
+    np.testing.assert_array_equal(made["x_t"], command["x_t"])
 
 
 @pytest.mark.slow
