@@ -65,6 +65,8 @@ class Pictures:
     ) -> list[Array]:
         """Pictures as images of a model, uint8 (C,H,W). Others than of its size are refused, or
         scaled and cut in the middle with `resize`."""
+        if not sent:
+            return []
         if len(sent) * math.prod(image_shape) > MAX_BYTES:
             most = MAX_BYTES // math.prod(image_shape)
             reason = f"a request has at most {most} pictures for this model"

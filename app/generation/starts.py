@@ -52,28 +52,16 @@ async def read_start(request: SampleRequest, model: ModelInfo, pictures: Picture
     if start is None:
         return None
     kind = _check_start(request, start, model)
-    sent = _sent(start, kind)
-    shape = model.image_shape
-    images: list[Array] = []
-    mask: bytes | None = None
-    if sent:
-        images = await pictures.images(sent, shape, resize=start.resize)
-    if request.mask is not None:
-        asked = [Sent("mask", request.mask)]
-        (grey,) = await pictures.images(asked, (1, *shape[1:]), resize=start.resize)
-        mask = grey.tobytes()
-    t, states = start.t, []
-    if start.x_t is not None:
-        read = await pictures.states(Sent("start.x_t", start.x_t), t)
-        _check_states(read.x_t, request.n, shape)
-        states, t = [state.tobytes() for state in read.x_t], _file_t(start, read.t, model)
+    images = await pictures.images(_sent(start, kind), model.image_shape, resize=start.resize)
+    mask = await _read_mask(request, start, model, pictures)
+    states, t = await _read_states(request, start, model, pictures)
     weight = HALFWAY if start.weight is None else start.weight
     has_weight = kind in ("images", "seeds")
     return Begun(
         wire.Start(
             kind=kind,
             pictures=tuple(image.tobytes() for image in images),
-            states=tuple(states),
+            states=states,
             seeds=None if start.seeds is None else (start.seeds[0], start.seeds[1]),
             weights=tuple(_weights(weight)) if has_weight else (),
             shares_noise=isinstance(weight, list) and has_weight,
@@ -83,6 +71,31 @@ async def read_start(request: SampleRequest, model: ModelInfo, pictures: Picture
         ),
         t,
     )
+
+
+async def _read_mask(
+    request: SampleRequest, start: Start, model: ModelInfo, pictures: Pictures
+) -> bytes | None:
+    """The mask as grey pixels; None: there is none."""
+    if request.mask is None:
+        return None
+    sent, (_, H, W) = [Sent("mask", request.mask)], model.image_shape
+    (grey,) = await pictures.images(sent, (1, H, W), resize=start.resize)
+    return grey.tobytes()
+
+
+async def _read_states(
+    request: SampleRequest, start: Start, model: ModelInfo, pictures: Pictures
+) -> tuple[tuple[bytes, ...], int | None]:
+    """The states of `x_t`, if the start has them, and the t at which chains begin: the one that is
+    asked for, or what the states' file says."""
+    if start.x_t is None:
+        return (), start.t
+    read, T = await pictures.states(Sent("start.x_t", start.x_t), start.t), model.num_timesteps
+    _check_states(read.x_t, request.n, model.image_shape)
+    if start.t is None and read.t is not None and not 1 <= read.t <= T:
+        raise InvalidField("start.x_t", read.t, f"its t must be 1..{T}")
+    return tuple(state.tobytes() for state in read.x_t), read.t
 
 
 def decoded_bytes(request: SampleRequest, model: ModelInfo) -> int:
@@ -198,14 +211,6 @@ def _check_states(x_t: Array, n: int, shape: tuple[int, int, int]) -> None:
     # In float64 no sum of float32 overflows
     if not abs(x_t.sum(dtype="f8")) < float("inf"):
         raise InvalidField("start.x_t", "NaN or infinity", "all of it must be numbers")
-
-
-def _file_t(start: Start, t: int | None, model: ModelInfo) -> int | None:
-    """The t of states: the one that is asked for, or what their file says."""
-    T = model.num_timesteps
-    if start.t is None and t is not None and not 1 <= t <= T:
-        raise InvalidField("start.x_t", t, f"its t must be 1..{T}")
-    return t
 
 
 def _sent(start: Start, kind: wire.StartKind) -> list[Sent]:

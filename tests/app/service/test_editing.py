@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from app.cli import main
 from diffusion.evaluation.classifier import load_classifier, measure
-from tests.app.generation.hostile_pictures import REFUSED, jpeg_of_many_scans
+from tests.app.generation.hostile_pictures import REFUSED, encoded, jpeg_of_many_scans
 from tests.app.server import REAL, Server
-from tests.app.service.test_jobs_survive import accepted, status, wait_done
+from tests.app.service.test_jobs_survive import ZIP, accepted, kill, status, wait_done
 from tests.conftest import ServerFor
 
 DOCS = Path("docs/editing")
@@ -155,6 +156,28 @@ def test_a_job_has_the_bytes_of_the_answer_and_keeps_its_pictures(server: Server
         assert status(server, job_id)["steps"] == 20
         result = server.client.get(f"/jobs/{job_id}/result", headers=NPZ)
         np.testing.assert_array_equal(arrays(result.content)["images"], images(server, body))
+
+
+def test_a_job_goes_on_with_its_pictures_after_its_server_was_killed(
+    tiny: Path, tmp_path: Path
+) -> None:
+    """Each of its images has a picture of its own."""
+    draw = np.random.default_rng(0)
+    noise = draw.integers(0, 256, (60, 8, 8), np.uint8)
+    pictures = [base64.b64encode(encoded(Image.fromarray(each))).decode() for each in noise]
+    body = {
+        "n": 60, "seed": 1, "steps": 20, "sampler": "ddim", "eta": 1.0, "mask": pictures[0],
+        "resamplings": 2, "jump": 5, "start": {"image": pictures},
+    }  # fmt: skip
+    flags = [f"--checkpoint={tiny}", "--runtime=eager", "--jobs-lease-seconds=1"]
+    with Server(tmp_path / "server.log", *flags, engine=REAL) as server:
+        job_id = accepted(server, body)
+        wait_done(server, job_id, 1)
+        kill(server)
+    with Server(tmp_path / "server.log", *flags, engine=REAL) as server:
+        wait_done(server, job_id, 60)
+        result = server.client.get(f"/jobs/{job_id}/result", headers=ZIP)
+        assert result.content == server.post("/sample", body, "application/zip").content
 
 
 def test_a_trajectory_shows_the_state_that_it_begins_at(server: Server) -> None:
