@@ -41,7 +41,7 @@ class Chain:
     @property
     def is_masked(self) -> bool:
         """Is a part of its image known?"""
-        return self.job.begins is not None and self.job.begins.mask is not None
+        return self.job.begins is not None and self.job.begins.is_masked
 
     @property
     def noise_index(self) -> int:

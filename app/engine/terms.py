@@ -25,7 +25,7 @@ MAX_NUMBERS = 1 << 16
 class Terms:
     """The terms that a job computes of pictures x_0 (n,C,H,W), by the samples' indices."""
 
-    mask = None
+    is_masked = False
     shares_noise = False
 
     def __init__(self, submit: Submit, bound: Bound, process: Process, x_0: Tensor) -> None:
