@@ -10,7 +10,7 @@ from fastapi.responses import Response, StreamingResponse
 from app.generation.cost import plan_bytes
 from app.generation.schemas import JobStatus
 from app.generation.zip_stream import Body
-from app.http import ranges, sse
+from app.http import conditional, ranges, sse
 from app.http.blocks import BlockResponse
 from app.http.negotiation import accept_header, choose
 from app.http.problems import Problem
@@ -63,14 +63,17 @@ async def get_job(job_id: str, services: ServicesDep) -> JobStatus:
 async def get_job_result(
     job_id: str, request: Request, services: ServicesDep, client: ClientDep
 ) -> Response:
-    """The same bytes as the synchronous answer. A zip or npz can be fetched in ranges, so that an
-    interrupted download can be resumed."""
+    """The same bytes as the synchronous answer; 304 where If-None-Match names their ETag. A zip or
+    npz can be fetched in ranges, so that an interrupted download can be resumed."""
     with ExitStack() as held:
         n = (await services.jobs.status(job_id)).total
         room = held.enter_context(await services.answers.take(plan_bytes(n), client.name))
         stored = await services.jobs.result(job_id)
         offered = [*STREAMS[stored.kind], *PICTURES[stored.kind]]
         media_type = choose(accept_header(request.headers), offered)
+        known = request.headers.getlist("if-none-match")
+        if conditional.is_known(known, _etag(stored, media_type)):
+            return Response(status_code=304, headers=_result_headers(stored, media_type))
         await room.grow(memory_bytes(stored, media_type))
         reading = Reading(services.jobs, stored, services.readers, room)
         part, blocks = await _content(request, reading, stored, media_type)

@@ -271,7 +271,9 @@ ACCEPTED: Responses = {
     }
 }  # fmt: skip
 UNCHANGED: Responses = {
-    304: {"description": "If-None-Match names the answer: the client has it, and nothing is made."}
+    304: {
+        "description": "If-None-Match names the answer: the client has it already."
+    }
 }
 NO_JOB: Responses = {
     **DOOR,
@@ -314,6 +316,7 @@ RESULT_RESPONSES: Responses = {
             "image/apng": BINARY,
         },
     },
+    **UNCHANGED,
     206: {
         # Without its content: a generator of clients warns of a type that it cannot parse.
         "description": "The part of a zip or npz that Range asks for, of the same media type.",

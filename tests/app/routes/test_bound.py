@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.client import BoundRequest, Client
 from app.generation.bound_schemas import BoundResponse
 from tests.app.server import Server
 
@@ -141,3 +142,17 @@ def test_what_is_wrong_is_told_by_its_name(
     assert error["field"] == field and told in error["message"]
     wrong = server.post("/bound", {"images": [sent(digits)[0], "x"]})
     assert wrong.json()["errors"][0]["field"] == "images[1]"
+
+
+def test_the_client_has_it(server: Server, digits: list[Path]) -> None:
+    with Client(server.url) as client:
+        found = client.bound(BoundRequest(images=digits, labels=[3, 7], terms=4, seed=1))
+        again = client.bound(BoundRequest(images=digits, labels=[3, 7], terms=4, seed=found.seed))
+    body = {"images": sent(digits), "labels": [3, 7], "terms": 4, "seed": 1}
+    answer = server.post("/bound", body)
+    for one, other, expected in zip(
+        found.images, again.images, answer.json()["images"], strict=True
+    ):
+        assert one.bits_per_dim == other.bits_per_dim == expected["bits_per_dim"]
+        assert [term.t for term in one.terms] == [term["t"] for term in expected["terms"]]
+        assert one.terms[0].x_t.size == (28, 28)

@@ -112,6 +112,16 @@ def test_the_result_is_the_bytes_of_the_synchronous_answer(
     assert list(found_json) == list(expected_json)
 
 
+def test_a_result_that_the_client_has_is_not_sent_again(jobs: Server) -> None:
+    place = finished(jobs, submit(jobs, SAMPLE))
+    for accept in ("application/json", "application/zip", "image/png"):
+        etag = result(jobs, place, accept).headers["ETag"]
+        known = result(jobs, place, accept, **{"If-None-Match": f'"x", {etag}'})
+        assert (known.status_code, known.content, known.headers["ETag"]) == (304, b"", etag)
+        other = result(jobs, place, accept, **{"If-None-Match": '"x"'})
+        assert other.status_code == 200
+
+
 def test_a_job_may_be_larger_than_a_request(jobs: Server) -> None:
     body = {**SAMPLE, "n": 300}
     assert problem(jobs.post("/sample", body), 422).endswith("1..100 images a request")
