@@ -271,9 +271,7 @@ ACCEPTED: Responses = {
     }
 }  # fmt: skip
 UNCHANGED: Responses = {
-    304: {
-        "description": "If-None-Match names the answer: the client has it already."
-    }
+    304: {"description": "If-None-Match names the answer: the client has it already."}
 }
 NO_JOB: Responses = {
     **DOOR,
