@@ -5,6 +5,7 @@
 #
 #   docker build -t ddpm-service .                   runs on a CPU
 #   docker build -t ddpm-service:gpu --target gpu .  with CUDA, five times as large
+#   docker build -t ddpm-service:ray --target ray .  a node of a Ray cluster (docs/cluster.md), on CPUs
 #
 # BASE         any Debian-like image; python3 is installed where it has none. A newer one has another
 #              digest: `docker buildx imagetools inspect python:3.12-slim-bookworm` tells it.
@@ -44,6 +45,8 @@ RUN /venv/bin/pip install --no-cache-dir --no-compile --require-hashes \
     --extra-index-url ${TORCH_INDEX} ${PIP_ARGS} -r requirements.txt \
     && cd /venv/lib/python3*/site-packages/torch \
     && rm -r include test && find bin -type f ! -name torch_shm_manager -delete
+
+FROM packages-cpu AS installed-cpu
 COPY --from=wheel /tools /tools
 COPY --from=wheel /build/dist dist
 RUN /venv/bin/pip install --no-index --no-deps --no-compile dist/*.whl \
@@ -74,9 +77,9 @@ LABEL org.opencontainers.image.title="DDPM service" \
       org.opencontainers.image.revision="${REVISION}"
 
 FROM runtime AS cpu
-COPY --from=packages-cpu /venv /venv
+COPY --from=installed-cpu /venv /venv
 
-FROM packages AS packages-gpu
+FROM packages AS installed-gpu
 ARG PIP_ARGS=""
 RUN /venv/bin/pip install --no-cache-dir --no-compile --require-hashes ${PIP_ARGS} -r requirements-cuda.txt
 COPY --from=wheel /tools /tools
@@ -86,7 +89,21 @@ RUN /venv/bin/pip install --no-index --no-deps --no-compile dist/*.whl \
     && /tools/bin/cyclonedx-py environment --output-reproducible --output-file /venv/sbom.json /venv/bin/python
 
 FROM runtime AS gpu
-COPY --from=packages-gpu /venv /venv
+COPY --from=installed-gpu /venv /venv
+
+FROM packages-cpu AS installed-ray
+ARG PIP_ARGS=""
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN /venv/bin/pip install --no-cache-dir --no-compile --require-hashes \
+    --extra-index-url ${TORCH_INDEX} ${PIP_ARGS} -r requirements-ray.txt
+COPY --from=wheel /tools /tools
+COPY --from=wheel /build/dist dist
+RUN /venv/bin/pip install --no-index --no-deps --no-compile dist/*.whl \
+    && /venv/bin/pip uninstall -y pip \
+    && /tools/bin/cyclonedx-py environment --output-reproducible --output-file /venv/sbom.json /venv/bin/python
+
+FROM runtime AS ray
+COPY --from=installed-ray /venv /venv
 
 # Without --target
 FROM cpu

@@ -4,6 +4,7 @@
 
     requirements.txt        the service, with PyTorch's build for CPUs or that of the package index
     requirements-cuda.txt   the same, and the libraries of CUDA that the latter needs on Linux
+    requirements-ray.txt    the first, and Ray
     requirements-build.txt  what builds the wheel, and lists the parts of the image
 
 The versions are those of constraints.txt; uv finds the hashes of all files that an index has.
@@ -19,6 +20,8 @@ DEPLOY = ROOT / "deploy"
 OLDEST_PYTHON = "3.11"
 BLOCK = re.compile(r"^[A-Za-z0-9].*(?:\n +.*)*\n", re.MULTILINE)
 """A requirement and its hashes, which are indented."""
+SERVICE = ("pyproject.toml", "--extra=openvino", "--extra=hub", "--extra=postgres")
+FIRST = "-r requirements.txt\n"
 BUILD = "hatchling\ncyclonedx-bom\n"
 OF_CUDA = re.compile(r"nvidia-|cuda-|triton==")
 CPU_BUILDS = {
@@ -63,12 +66,14 @@ def write(name: str, about: str, requirements: Sequence[str], first: str = "") -
 
 
 def main() -> None:
-    """Write the three files."""
-    service = compiled("pyproject.toml", "--extra=openvino", "--extra=hub", "--extra=postgres")
+    """Write the files."""
+    service = compiled(*SERVICE)
     cuda = [each for each in service if OF_CUDA.match(each)]
     plain = [with_cpu_builds(each) for each in service if each not in cuda]
+    ray = [each for each in compiled(*SERVICE, "--extra=cluster") if each not in service]
     write("requirements.txt", "What the image runs, without CUDA", plain)
-    write("requirements-cuda.txt", "The same with CUDA", cuda, "-r requirements.txt\n")
+    write("requirements-cuda.txt", "The same with CUDA", cuda, FIRST)
+    write("requirements-ray.txt", "The same with Ray", ray, FIRST)
     write(
         "requirements-build.txt",
         "What builds the wheel, and lists parts",

@@ -89,18 +89,19 @@ def test_without_a_target_the_image_is_that_for_cpus() -> None:
 
 
 def test_each_target_has_its_packages() -> None:
-    stages = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)
-    installed = {
-        re.match(r"packages AS (\S+)", stage)[1]: re.findall(r"-r (requirements\S+)", stage)
-        for stage in stages
-        if stage.startswith("packages AS")
-    }
-    assert installed == {
-        "packages-cpu": ["requirements.txt"],
-        "packages-gpu": ["requirements-cuda.txt"],
-    }
-    for target in ("cpu", "gpu"):
-        assert f"AS {target}\nCOPY --from=packages-{target} /venv /venv" in DOCKERFILE
+    """A stage's packages are those of the stages that it begins with, and its own."""
+    begins: dict[str, str] = {}
+    own: dict[str, list[str]] = {}
+    for stage in re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]:
+        origin, name = re.match(r"(\S+)(?: AS (\S+))?", stage).groups()
+        begins[name], own[name] = origin, re.findall(r"-r (requirements\S+)", stage)
+    for target, last in (("cpu", ""), ("gpu", "-cuda"), ("ray", "-ray")):
+        assert f"AS {target}\nCOPY --from=installed-{target} /venv /venv" in DOCKERFILE
+        name, found = f"installed-{target}", []
+        while name in begins:
+            found, name = [*own[name], *found], begins[name]
+        assert found[-1] == f"requirements{last}.txt"
+        assert target == "gpu" or found[0] == "requirements.txt"
 
 
 def test_the_labels_name_this_version() -> None:
@@ -109,12 +110,12 @@ def test_the_labels_name_this_version() -> None:
 
 def test_the_image_lists_its_parts() -> None:
     listed = [command for command in commands() if "cyclonedx-py environment" in command]
-    assert len(listed) == 2 and all("--output-file /venv/sbom.json" in each for each in listed)
+    assert len(listed) == 3 and all("--output-file /venv/sbom.json" in each for each in listed)
 
 
 def test_nothing_is_installed_whose_hash_is_not_checked() -> None:
     installs = [command for command in commands() if "pip install" in command]
-    assert len(installs) == 5
+    assert len(installs) == 7
     for command in installs:
         assert "--require-hashes" in command or "--no-index --no-deps" in command
 

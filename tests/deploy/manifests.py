@@ -48,6 +48,10 @@ def pods(manifests: list[Manifest]) -> Iterator[Manifest]:
     for each in manifests:
         if each["kind"] in ("Deployment", "StatefulSet"):
             yield each["spec"]["template"]
+        if each["kind"] == "RayService":
+            cluster = each["spec"]["rayClusterConfig"]
+            yield cluster["headGroupSpec"]["template"]
+            yield from (group["template"] for group in cluster["workerGroupSpecs"])
 
 
 def server(manifests: list[Manifest]) -> Manifest:
@@ -70,7 +74,58 @@ def variables(manifests: list[Manifest]) -> dict[str, str]:
 def check(manifest: Manifest, version: str) -> None:
     """Raise ValidationError for what this version of Kubernetes, or the operator, refuses."""
     schema = SCHEMAS / f"{manifest['kind'].lower()}.json"
-    if schema.exists():
-        jsonschema.validate(manifest, json.loads(schema.read_text()))
-    else:
+    if not schema.exists():
         kubernetes_validate.validate(manifest, version, strict=True)
+        return
+    jsonschema.validate(manifest, json.loads(schema.read_text()))
+    for pod in pods([manifest]):
+        template = {"apiVersion": "v1", "kind": "PodTemplate", "template": pod}
+        kubernetes_validate.validate(template, version, strict=True)
+
+
+RIGHTS = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+def check_rights(pod: Manifest) -> None:
+    """Raise AssertionError for a pod that has more than the strictest standard allows, or that
+    could take a whole node."""
+    spec = pod["spec"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for each in spec["containers"]:
+        assert each["securityContext"] == RIGHTS
+        assert {"cpu", "memory"} <= each["resources"]["limits"].keys()
+
+
+def references(pod: Manifest) -> Iterator[tuple[str, str]]:
+    """The kind and name of each object that the pod needs."""
+    for volume in pod["spec"].get("volumes", []):
+        if "persistentVolumeClaim" in volume:
+            yield "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]
+        if "secret" in volume:
+            yield "Secret", volume["secret"]["secretName"]
+    for each in pod["spec"]["containers"]:
+        for source in each.get("envFrom", []):
+            yield "ConfigMap", source["configMapRef"]["name"]
+        for entry in each["env"]:
+            if "valueFrom" in entry:
+                yield "Secret", entry["valueFrom"]["secretKeyRef"]["name"]
+
+
+MADE_BY_HAND = {"denoiser-keys", "denoiser-webhook", "denoiser-hub", "denoiser-postgres"}
+"""Secrets that docs/deploy.md tells how to make."""
+
+
+def check_references(manifests: list[Manifest]) -> None:
+    """Raise AssertionError for what a pod needs and nobody makes."""
+    page = (FOLDER.parents[1] / "docs/deploy.md").read_text()
+    for pod in pods(manifests):
+        for kind, name in references(pod):
+            if kind == "Secret":
+                assert name in MADE_BY_HAND and name in page
+            else:
+                assert name in of_kind(manifests, kind)

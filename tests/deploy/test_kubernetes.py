@@ -22,6 +22,8 @@ from tests.deploy.manifests import (
     build,
     built,
     check,
+    check_references,
+    check_rights,
     of_kind,
     pods,
     server,
@@ -34,8 +36,6 @@ OVERLAYS = ("base", "gpu", "postgres")
 OLDEST, NEWEST = "1.30", "1.37"
 """The versions of Kubernetes: the one that docs/deploy.md promises, and the newest with schemas."""
 GIB = 1 << 30
-MADE_BY_HAND = {"denoiser-keys", "denoiser-webhook", "denoiser-hub", "denoiser-postgres"}
-"""Secrets that the pages tell how to make."""
 
 
 @pytest.fixture(scope="module")
@@ -154,17 +154,8 @@ def test_pods_have_no_more_rights_than_the_strictest_standard_allows(
     (namespace,) = of_kind(manifests, "Namespace").values()
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     for pod in pods(manifests):
-        spec = pod["spec"]
-        assert spec["automountServiceAccountToken"] is False
-        assert spec["securityContext"]["runAsNonRoot"] is True
-        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        for each in spec["containers"]:
-            assert each["securityContext"] == {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            }
-            assert {"cpu", "memory"} <= each["resources"]["limits"].keys()
+        check_rights(pod)
+        assert pod["spec"]["automountServiceAccountToken"] is False
 
 
 def test_what_the_server_writes_to_is_a_volume(manifests: list[Manifest]) -> None:
@@ -190,27 +181,8 @@ def test_servers_that_share_jobs_share_a_database_and_a_volume(manifests: list[M
     assert is_shared or deployment["replicas"] == 1
 
 
-def references(pod: Manifest) -> Iterator[tuple[str, str]]:
-    """The kind and name of each object that the pod needs."""
-    for volume in pod["spec"].get("volumes", []):
-        if "persistentVolumeClaim" in volume:
-            yield "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]
-        if "secret" in volume:
-            yield "Secret", volume["secret"]["secretName"]
-    for each in pod["spec"]["containers"]:
-        for entry in each["env"]:
-            if "valueFrom" in entry:
-                yield "Secret", entry["valueFrom"]["secretKeyRef"]["name"]
-
-
 def test_everything_that_a_pod_refers_to_is_there_or_told_of(manifests: list[Manifest]) -> None:
-    page = (ROOT / "docs/deploy.md").read_text()
-    for pod in pods(manifests):
-        for kind, name in references(pod):
-            if kind == "Secret":
-                assert name in MADE_BY_HAND and name in page
-            else:
-                assert name in of_kind(manifests, kind)
+    check_references(manifests)
 
 
 def selectors(manifests: list[Manifest]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -268,4 +240,4 @@ def test_the_page_names_the_oldest_version() -> None:
 def test_every_folder_is_tested() -> None:
     folders = {path.parent.relative_to(FOLDER) for path in FOLDER.rglob("kustomization.yaml")}
     components = {Path("components", name) for name in ("gpu", "monitoring", "autoscaling")}
-    assert folders == {Path(name) for name in OVERLAYS} | components
+    assert folders == {Path(name) for name in (*OVERLAYS, "ray")} | components
