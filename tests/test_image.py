@@ -97,7 +97,8 @@ def test_each_target_has_its_packages() -> None:
         begins[name], own[name] = origin, re.findall(r"-r (requirements\S+)", stage)
     for target, last in (("cpu", ""), ("gpu", "-cuda"), ("ray", "-ray")):
         assert f"AS {target}\nCOPY --from=installed-{target} /venv /venv" in DOCKERFILE
-        name, found = f"installed-{target}", []
+        name = f"installed-{target}"
+        found: list[str] = []
         while name in begins:
             found, name = [*own[name], *found], begins[name]
         assert found[-1] == f"requirements{last}.txt"
