@@ -29,8 +29,7 @@ from benchmarks.scale.experiments import Row, Trial
 from benchmarks.scale.report import plots, tables
 from benchmarks.tables import finite
 
-SHARES = 0.5, 0.7, 0.9
-"""Loads, as parts of the capacity."""
+LOADS = 0.5, 0.7, 0.9
 DAY_SHARE, SWING = 1.0, 0.5
 """Of a day: the mean load, and how much more of it comes in the rush hour."""
 LIFE = 60.0
@@ -53,7 +52,7 @@ def _trial(args: argparse.Namespace, machine: Machine, engines: int) -> Trial:
 
 def _loads(args: argparse.Namespace, machines: Sequence[Machine]) -> Iterable[Row]:
     for of, size in itertools.product(machines, args.sizes):
-        yield from experiments.loads(_trial(args, of, size), SHARES)
+        yield from experiments.loads(_trial(args, of, size), args.loads)
 
 
 def _days(args: argparse.Namespace, machines: Sequence[Machine]) -> Iterable[Row]:
@@ -97,6 +96,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="numbers of engines (%(default)s)")  # fmt: skip
     add("--only", nargs="+", choices=list(TRIALS), default=list(TRIALS),
         help="what is tried (all)")  # fmt: skip
+    add("--loads", nargs="+", type=float, default=LOADS,
+        help="loads that are tried, as parts of the capacity (%(default)s)")  # fmt: skip
     add("--steps", type=int, default=27_000,
         help="full steps that one engine is asked for, at most; N engines are each asked for "
         "1/sqrt(N) as many (%(default)s)")  # fmt: skip
