@@ -181,6 +181,21 @@ def test_an_engine_that_dies_keeps_nobody_from_the_answer(shared: Server) -> Non
         assert first.result().status_code == 200
 
 
+def test_a_real_engine_is_told_who_pays(real_server: Server) -> None:
+    server, body = real_server, {"seed": 18, "n": 4, "steps": 60}
+    count = reused(server, "shared")
+    with server.client_at("127.0.0.2") as other, ThreadPoolExecutor(3) as pool:
+        busy = pool.submit(server.post, "/sample", {"n": 16, "steps": 60})
+        eventually(server, lambda found: found["ddpm_queued_samples",] == 16)
+        first = pool.submit(server.post, "/sample", body)
+        eventually(server, lambda found: found["ddpm_queued_samples",] > 16)
+        second = pool.submit(other.post, "/sample", json=body)
+        assert first.result().content == second.result().content
+        assert busy.result().status_code == 200
+    assert reused(server, "shared") == count + 1
+    assert read(server)["ddpm_engine_restarts_total", "0"] == 0
+
+
 @pytest.fixture
 def keeping(tmp_path: Path) -> Iterator[Server]:
     """A server of two models that keeps answers, but not many."""
