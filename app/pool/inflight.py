@@ -199,16 +199,6 @@ class InFlight:
         """All that is run for the request: here itself alone."""
         return [self]
 
-    @property
-    def steps(self) -> int:
-        """Denoising steps still to do, at most."""
-        return len(self.missing) * self.submit.steps
-
-    @property
-    def cost(self) -> int:
-        """Network rows still to be run, at most."""
-        return len(self.missing) * self.submit.chain_rows
-
 
 async def next_event(parts: Sequence[InFlight]) -> Event:
     """The next event of the parts of a request. Raises TooLate at their deadline, and whatever they

@@ -156,13 +156,6 @@ def test_with_its_engine_ends_what_is_done_or_to_blame_and_nothing_else() -> Non
     assert isinstance(other.ending({"job": HERE}, was_killed=False), Failed)
 
 
-def test_what_it_still_costs_falls_with_each_finished_sample() -> None:
-    inflight, _, _ = made()
-    assert (inflight.steps, inflight.cost) == (30, 30)
-    inflight.accept(Finished("job", 4, b""))
-    assert (inflight.steps, inflight.cost) == (20, 20)
-
-
 def test_what_was_sent_is_remembered_in_little_memory() -> None:
     """A stream of 256 trajectories has 256,000 frames."""
     inflight, _, _ = made()
