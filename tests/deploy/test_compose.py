@@ -18,11 +18,13 @@ from tests.deploy.compose import FILE, ROOT, environment, interpolated, load
 from tests.deploy.crd import SCHEMAS
 
 HAPROXY = (ROOT / "deploy/haproxy/haproxy.cfg").read_text()
-PROFILES = {"gpu", "postgres", "replicas", "monitoring"}
+PROFILES = {"gpu", "postgres", "ray", "replicas", "monitoring"}
 SERVICES = load()["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 IN_THE_IMAGE = {"host", "port", "jobs_folder"}
 """Settings that are the image's own."""
+TARGETS = {"ddpm-gpu": "gpu", "ddpm-ray": "ray"}
+"""Those of the images that are not for one server on a CPU."""
 WITHOUT_A_USE_HERE = {
     "jobs_url", "jobs_results",  # the profiles say where jobs are kept
     "tls_certificate", "tls_key",  # the published ports are this machine's alone
@@ -171,9 +173,16 @@ def test_a_server_has_time_for_its_last_requests(name: str) -> None:
 
 @each_of_ours
 def test_the_image_is_that_of_the_device(name: str) -> None:
-    is_gpu = name == "ddpm-gpu"
-    assert OURS[name]["build"]["target"] == ("gpu" if is_gpu else "cpu")
-    assert OURS[name]["image"] == ("ddpm-service:gpu" if is_gpu else "ddpm-service")
+    target = TARGETS.get(name, "cpu")
+    assert OURS[name]["build"]["target"] == target
+    assert OURS[name]["image"] == ("ddpm-service" if target == "cpu" else f"ddpm-service:{target}")
+
+
+def test_ray_has_a_server_of_its_own_with_every_setting_of_engines() -> None:
+    given = OURS["ddpm-ray"]["environment"]
+    on_this_device = set(GROUPS["cluster"].model_fields) - {"cluster_engine_gpus"}
+    assert {PREFIX + name.upper() for name in on_this_device} <= given.keys()
+    assert given["DDPM_CLUSTER"] == "auto"
 
 
 def test_prometheus_asks_every_server_and_the_proxy() -> None:

@@ -2,7 +2,6 @@
 of docker-compose.yml start them: none is special, and one that goes takes nothing with it."""
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +19,7 @@ from tests.deploy.stack import ADDRESSES, Stack, started
 from tests.postgres import Postgres
 from tests.postgres import find as find_postgres
 
-pytestmark = pytest.mark.deploy
+pytestmark = [pytest.mark.deploy, pytest.mark.slow]
 NPZ = {"Accept": "application/x-npz"}
 EVENTS = {"Accept": "text/event-stream"}
 LONG = {"n": 2, "sampler": "ddim", "steps": 100, "labels": 3}
@@ -244,11 +243,3 @@ def test_kedas_question_has_one_number_for_an_answer(prometheus: str) -> None:
     until(lambda: len(result(prometheus, query)) == 1, "the backlog is known")
     (found,) = result(prometheus, query)
     assert float(found["value"][1]) >= 0
-
-
-def test_the_files_are_what_the_programs_read() -> None:
-    haproxy = [find("haproxy"), "-c", "-f", str(ROOT / "deploy/haproxy/haproxy.cfg")]
-    promtool = [find("promtool"), "check", "config", str(ROOT / "deploy/prometheus/prometheus.yml")]
-    for command in (haproxy, promtool):
-        checked = subprocess.run(command, capture_output=True, text=True)
-        assert checked.returncode == 0, checked.stdout + checked.stderr
