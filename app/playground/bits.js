@@ -25,7 +25,8 @@ export class Bits {
     this.model = model;
     this.example = example;
     this.schedule = new Schedule(model.alpha_bar);
-    this.places = this.schedule.some(TERMS);
+    const { max_queue_samples, max_client_samples } = model.limits; // each term is a sample there
+    this.places = this.schedule.some(Math.max(2, Math.min(TERMS, max_queue_samples, max_client_samples)));
     /** Those that have come, by t. @type {Map<number, Term>} */
     this.terms = new Map();
     this.count = find("#bits-count");
@@ -72,7 +73,7 @@ export class Bits {
   /** @param {Float32Array} x_0 */
   #body(x_0) {
     const { guidance: _, guidance_interval: __, first_index: ___, ...body } = /** @type {any} */ (this.example.body());
-    return { ...body, images: toPng(x_0, this.model.image_shape), terms: Math.min(TERMS, this.schedule.T) };
+    return { ...body, images: toPng(x_0, this.model.image_shape), terms: this.places.length };
   }
 
   /** @param {Term} term */

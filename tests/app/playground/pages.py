@@ -1,6 +1,12 @@
 """What tests of the page share: waiting until a view is complete, and judging it."""
 
+import base64
+import io
+from typing import Any
+
+import numpy as np
 import pytest
+from PIL import Image
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
@@ -27,6 +33,12 @@ def pictures(page: Page) -> list[str]:
     expect(page.locator("#generate-downloads")).to_be_visible()
     sources = page.locator("#tiles img").evaluate_all("images => images.map(image => image.src)")
     return [source.removeprefix("data:image/png;base64,") for source in sources]
+
+
+def picture(png: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """A grey picture from its base64, (1,H,W) in [-1, 1]."""
+    image = Image.open(io.BytesIO(base64.b64decode(png))).convert("L")
+    return np.asarray(image, np.float32)[None] / 127.5 - 1
 
 
 def finished(page: Page) -> None:

@@ -13,8 +13,7 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from playwright.sync_api import Browser, Page, Request, expect
 
-from tests.app.playground import recorded
-from tests.app.playground.pages import accessible, fits, pictures
+from tests.app.playground.pages import accessible, fits, picture, pictures
 from tests.app.server import Server
 
 SEEDS = "/?view=between&labels=1&seed=42&other_seed=7&sampler=ddim&steps=10"
@@ -62,7 +61,7 @@ def test_two_pictures_are_noised_to_t_and_mixed(page: Page, tiny: Server) -> Non
     plain = {"labels": 1, "sampler": "ddim", "steps": 10}
     for image, seed in zip(images, (42, 7), strict=True):
         sample = tiny.post("/sample", {**plain, "seed": seed}).json()["samples"][0]["png"]
-        assert (recorded.picture(image) == recorded.picture(sample)).all()
+        assert (picture(image) == picture(sample)).all()
 
 
 def test_the_slider_and_the_strip_show_each_picture(page: Page, tiny: Server) -> None:
@@ -86,7 +85,7 @@ def test_the_slider_and_the_strip_show_each_picture(page: Page, tiny: Server) ->
 def test_the_strip_can_be_kept_as_gif_and_png(page: Page, tiny: Server) -> None:
     asked(page, tiny.url + SEEDS)
     shown = [
-        recorded.picture((source or "").partition(",")[2])[0]
+        picture((source or "").partition(",")[2])[0]
         for source in (
             page.locator("#between-strip img").nth(k).get_attribute("src") for k in range(9)
         )
@@ -110,8 +109,8 @@ def test_an_image_of_generate_walks_to_the_next(page: Page, tiny: Server) -> Non
         page.get_by_role("link", name="Walk from image 0 to the next").click()
     body: dict[str, Any] = request.value.post_data_json or {}
     walked(page)
-    images = [recorded.picture(image) for image in body["start"]["images"]]
-    assert all((a == recorded.picture(b)).all() for a, b in zip(images, made, strict=True))
+    images = [picture(image) for image in body["start"]["images"]]
+    assert all((a == picture(b)).all() for a, b in zip(images, made, strict=True))
     assert "labels" not in body, "they differ"
 
 
@@ -126,7 +125,7 @@ def test_a_drawing_can_be_an_end(page: Page, tiny: Server) -> None:
     with page.expect_request(starts) as request:
         end.get_by_role("button", name="The drawing").click()
     body: dict[str, Any] = request.value.post_data_json or {}
-    drawn = recorded.picture(body["start"]["images"][1])
+    drawn = picture(body["start"]["images"][1])
     assert drawn[0, 3:5, 3:5].min() > 0.5 and drawn.min() == -1
 
 

@@ -11,8 +11,7 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from playwright.sync_api import Browser, Locator, Page, Request, expect
 
-from tests.app.playground import recorded
-from tests.app.playground.pages import PICTURE, PIXELS, accessible, fits, pictures
+from tests.app.playground.pages import PICTURE, PIXELS, accessible, fits, picture, pictures
 from tests.app.server import Server
 
 EDIT = "/?view=edit&labels=1&n=3&seed=42&sampler=ddim&steps=10&t=30"
@@ -75,7 +74,7 @@ def made(page: Page, n: int = 3) -> None:
 
 
 def sent(png: str) -> list[int]:
-    values: list[int] = ((recorded.picture(png).ravel() + 1) * 127.5).round().astype(int).tolist()
+    values: list[int] = ((picture(png).ravel() + 1) * 127.5).round().astype(int).tolist()
     return values
 
 

@@ -10,10 +10,9 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-from playwright.sync_api import Browser, Page, Response, expect
+from playwright.sync_api import Browser, Page, Response, Route, expect
 
-from tests.app.playground import recorded
-from tests.app.playground.pages import PIXELS, accessible, fits, settle
+from tests.app.playground.pages import PIXELS, accessible, fits, picture, settle
 from tests.app.server import Server
 
 LESSONS = "/?view=understand&labels=1&seed=42"
@@ -23,12 +22,6 @@ LESSONS = "/?view=understand&labels=1&seed=42"
 def alpha_bar(tiny: Server) -> list[float]:
     found: list[float] = tiny.client.get("/model").json()["alpha_bar"]
     return found
-
-
-@pytest.fixture
-def lessons(page: Page, alpha_bar: list[float]) -> Page:
-    recorded.offer(page, alpha_bar)
-    return page
 
 
 def number(text: str | None) -> float:
@@ -45,22 +38,22 @@ def learn(page: Page) -> None:
 
 def bits(page: Page) -> None:
     page.locator("#bits").scroll_into_view_if_needed()
-    expect(page.locator("#bits-count")).to_contain_text("terms, spread over the chain")
+    expect(page.locator("#bits-count")).to_have_text("12 of the 50 terms, spread over the chain")
 
 
 def test_the_loss_is_that_of_the_noise_and_the_guess(
-    lessons: Page, tiny: Server, alpha_bar: list[float]
+    page: Page, tiny: Server, alpha_bar: list[float]
 ) -> None:
     answers: list[Response] = []
-    lessons.on("response", lambda r: answers.append(r) if "npz" in kind(r) else None)
-    lessons.goto(tiny.url + LESSONS)
-    learn(lessons)
+    page.on("response", lambda r: answers.append(r) if "npz" in kind(r) else None)
+    page.goto(tiny.url + LESSONS)
+    learn(page)
     expected = dict(turn(answer, alpha_bar) for answer in answers if "start" in asked(answer))
     assert len(expected) == 40 and {1, 50} < set(expected)
-    slider = lessons.locator("#learn-slider")
+    slider = page.locator("#learn-slider")
     slider.press("Home")
     for t in sorted(expected, reverse=True):
-        lines = lessons.locator("#learn-lines output").all_text_contents()
+        lines = page.locator("#learn-lines output").all_text_contents()
         eps, eps_hat = expected[t]
         assert lines[2] == f"= {t}"
         assert number(lines[3].removeprefix("= ")) == pytest.approx(eps[0, 4, 4], abs=1e-3)
@@ -85,27 +78,27 @@ def turn(answer: Response, alpha_bar: list[float]) -> tuple[int, tuple[Any, Any]
     start = asked(answer)["start"]
     arrays = np.load(io.BytesIO(answer.body()))
     x_t, x_0_hat = (arrays[name][0, 0].astype(np.float64) for name in ("x_t", "x0_hat"))
-    x_0, share = recorded.picture(start["image"]), alpha_bar[start["t"]]
+    x_0, share = picture(start["image"]), alpha_bar[start["t"]]
     return start["t"], tuple((x_t - share**0.5 * x) / (1 - share) ** 0.5 for x in (x_0, x_0_hat))
 
 
-def test_the_bound_is_the_servers(lessons: Page, tiny: Server) -> None:
+def test_the_bound_is_the_servers(page: Page, tiny: Server) -> None:
     answers: list[Response] = []
-    lessons.on("response", lambda r: answers.append(r) if r.url.endswith("/bound") else None)
-    lessons.goto(tiny.url + LESSONS)
-    bits(lessons)
+    page.on("response", lambda r: answers.append(r) if r.url.endswith("/bound") else None)
+    page.goto(tiny.url + LESSONS)
+    bits(page)
     data = [json.loads(line[6:]) for line in answers[0].text().split("\n") if line[:5] == "data:"]
     terms, found = {term["t"]: term for term in data[:-1]}, data[-1]["images"][0]
-    shown = lessons.locator("#bits-numbers li").all_text_contents()
+    shown = page.locator("#bits-numbers li").all_text_contents()
     between = found["bits_per_dim"] - found["L_T"] - found["L_0"]
     for text, value in zip(shown, (found["L_T"], between, found["L_0"]), strict=False):
         assert number(text.split(" = ")[1]) == pytest.approx(value, rel=0.1, abs=1e-3)
     assert number(shown[3].split(" ")[0]) == pytest.approx(found["bits_per_dim"], abs=1e-3)
-    slider = lessons.locator("#bits-slider")
+    slider = page.locator("#bits-slider")
     slider.press("End")
-    expect(lessons.locator("#bits-reading")).to_contain_text("L0")
+    expect(page.locator("#bits-reading")).to_contain_text("L0")
     slider.press("Home")
-    reading = lessons.locator("#bits-reading output")
+    reading = page.locator("#bits-reading output")
     expect(reading.first).to_have_text(str(max(terms)))
     assert number(reading.last.text_content()) == pytest.approx(
         terms[max(terms)]["bits_per_dim"], rel=0.1, abs=1e-3
@@ -113,61 +106,69 @@ def test_the_bound_is_the_servers(lessons: Page, tiny: Server) -> None:
 
 
 def test_the_posteriors_mean_lies_between_the_picture_and_the_state(
-    lessons: Page, tiny: Server
+    page: Page, tiny: Server
 ) -> None:
-    lessons.goto(tiny.url + LESSONS)
-    bits(lessons)
-    for place in range(5):
-        lessons.locator("#bits-slider").fill(str(49 - 10 * place))
-        expect(lessons.locator("#bits-reading .is-time output")).to_have_text(str(1 + 10 * place))
+    page.goto(tiny.url + LESSONS)
+    bits(page)
+    page.locator("#bits-slider").press("Home")
+    seen = set()
+    for _ in range(12):
         mean, of_image, x_0, of_state, x_t = (
             number(found.strip("()"))
-            for found in re.findall(r"[^ =+]+·10\S+|\(?−?\d\S*", formula(lessons))
+            for found in re.findall(r"[^ =+]+·10\S+|\(?−?\d\S*", formula(page))
         )
         assert mean == pytest.approx(of_image * x_0 + of_state * x_t, abs=3e-3)
         assert 0 <= of_image <= 1.01 and 0 <= of_state <= 1.01
+        seen.add(of_image)
+        page.locator("#bits-slider").press("ArrowRight")
+    expect(page.locator("#bits-reading .is-time output")).to_have_text("1")
+    assert len(seen) > 3
 
 
 def formula(page: Page) -> str:
     return page.locator("#bits-formula").text_content() or ""
 
 
-def test_a_picture_of_ones_own_goes_through_the_lessons(lessons: Page, tiny: Server) -> None:
-    lessons.goto(tiny.url + LESSONS)
-    learn(lessons)
-    bits(lessons)
+def test_a_picture_of_ones_own_goes_through_the_lessons(page: Page, tiny: Server) -> None:
+    page.goto(tiny.url + LESSONS)
+    learn(page)
+    bits(page)
     content = tiny.post("/sample", {"seed": 5, "labels": 3, "steps": 10}, "image/png").content
     file: Any = {"name": "mine.png", "mimeType": "image/png", "buffer": content}
-    with lessons.expect_request("**/bound") as bound:
-        lessons.locator("#forward-file").set_input_files(file)
-        bits(lessons)
-    mine = lessons.locator("#forward-0").evaluate(PIXELS)
-    lessons.locator("#learn").scroll_into_view_if_needed()
-    while lessons.locator("#learn-pictures [data-part=x_0]").evaluate(PIXELS) != mine:
-        lessons.wait_for_timeout(20)  # until the test's time is over
-    sent = recorded.picture(bound.value.post_data_json["images"])
+    with page.expect_request("**/bound") as bound:
+        page.locator("#forward-file").set_input_files(file)
+        bits(page)
+    mine = page.locator("#forward-0").evaluate(PIXELS)
+    page.locator("#learn").scroll_into_view_if_needed()
+    while page.locator("#learn-pictures [data-part=x_0]").evaluate(PIXELS) != mine:
+        page.wait_for_timeout(20)  # until the test's time is over
+    sent = picture(bound.value.post_data_json["images"])
     assert ((sent.ravel() + 1) * 127.5).round().tolist() == mine[::4]
 
 
-def test_a_server_without_bounds_has_four_lessons(page: Page, tiny: Server) -> None:
-    if "/bound" in tiny.client.get("/openapi.json").json()["paths"]:
-        pytest.skip("this server has all")
+def test_a_server_without_starts_and_bounds_has_three_lessons(page: Page, tiny: Server) -> None:
+    def older(route: Route) -> None:
+        document = route.fetch().json()
+        del document["paths"]["/bound"]
+        for schema in document["components"]["schemas"].values():
+            schema.get("properties", {}).pop("start", None)
+        route.fulfill(json=document)
+
+    page.route("**/openapi.json", older)
     page.goto(tiny.url + LESSONS)
     settle(page, "understand")
-    expect(page.locator("#bits")).to_be_hidden()
-    expect(page.locator(".lesson:visible .number")).to_have_text(["1", "2", "3", "4"])
+    for hidden in ("#learn", "#bits", "[data-view=edit]", "[data-view=between]"):
+        expect(page.locator(hidden)).to_be_hidden()
+    expect(page.locator(".lesson:visible .number")).to_have_text(["1", "2", "3"])
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
-def test_everybody_can_follow_them(
-    browser: Browser, tiny: Server, alpha_bar: list[float], scheme: Any, width: int
-) -> None:
+def test_everybody_can_follow_them(browser: Browser, tiny: Server, scheme: Any, width: int) -> None:
     viewport: Any = {"width": width, "height": 800}
     with browser.new_context(
         color_scheme=scheme, viewport=viewport, reduced_motion="reduce", bypass_csp=True
     ) as context:
         page = context.new_page()
-        recorded.offer(page, alpha_bar)
         page.goto(tiny.url + LESSONS)
         settle(page, "understand")
         bits(page)
