@@ -102,9 +102,10 @@ class EnginePool:
             self._retired.append(engine)
 
     def on_loaded(self, loaded: Loaded) -> None:
-        """An engine has a model: it takes over what waits for that."""
+        """An engine has a model: it takes over what waits for that, and its share of the rest."""
         self.models.on_loaded(loaded)
         self._move_stranded()
+        self._level(loaded.model)
 
     def on_unusable(self, unusable: Unusable, *, is_deadly: bool = False) -> None:
         """An engine could not load a model."""
@@ -281,6 +282,21 @@ class EnginePool:
                 is_lost = engine in self._retired or self._serving(submit.model)
                 if is_lost and not engine.serves(submit.model):
                     _move(inflight, engine, self._refuge(submit))
+
+    def _level(self, model: str) -> None:
+        """Give the least busy engine jobs of the busiest, the last that came first, as long as that
+        is done sooner then: an engine that has just come would wait for new ones."""
+        serving = self._serving(model)
+        while len(serving) > 1:
+            least = min(serving, key=backlog_seconds)
+            most = max(serving, key=backlog_seconds)
+            seconds = backlog_seconds(most) - backlog_seconds(least)
+            row_seconds = least.loads.known[model].seconds_per_row
+            jobs = (job for job in most.inflight.values() if job.submit.model == model)
+            fitting = [job for job in jobs if 0 < 2 * job.cost * row_seconds < seconds]
+            if not fitting:
+                return
+            _move(fitting[-1], most, least)
 
     def _seconds(self, tally: Tally) -> float:
         """Seconds in which all ready engines should do it."""

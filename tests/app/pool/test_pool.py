@@ -448,6 +448,28 @@ def test_an_engine_that_comes_later_loads_what_the_others_have() -> None:
     assert [list(engine.inflight) for engine in pool.engines] == [["a"], ["b"]]
 
 
+def test_an_engine_that_comes_later_takes_its_share_of_what_waits() -> None:
+    pool = ready()
+    for name in "abcde":
+        pool.submit(asked(name, n=2))
+    late = FakeProcess("late", pool)
+    pool.add(late)
+    late.get_ready()
+    first, _ = engines(pool)
+    assert (list(first.inflight), list(late.inflight)) == (["a", "b", "c"], ["e", "d"])
+    assert first.told[-2:] == [Cancel("e"), Cancel("d")]
+    assert pool.queued_samples == 10
+
+
+def test_what_would_not_be_done_sooner_elsewhere_stays() -> None:
+    pool = ready()
+    pool.submit(asked("a", n=2))
+    late = FakeProcess("late", pool)
+    pool.add(late)
+    late.get_ready()
+    assert list(engines(pool)[0].inflight) == ["a"]
+
+
 def test_an_engine_whose_images_would_be_others_goes_without_the_model() -> None:
     pool = ready()
     late = FakeProcess("late", pool)
