@@ -4,7 +4,7 @@
 
 Starts a server without Ray, then one with a replica of as many threads, then one with a replica for
 each thread, and asks each for the same: small requests one after another, a stream of all frames of
-one image, and 256 images at once. Needs the extra `cluster`.
+one image, and 64 images at once. Needs the extra `cluster`.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from tests.app.server import REAL, Server
 
 SMALL = {"n": 1, "seed": 1, "sampler": "ddim", "steps": 2}
 FRAMES = {"n": 1, "seed": 1, "sampler": "ddim", "steps": 100, "frames": 101}
-MANY = {"n": 256, "seed": 2, "sampler": "ddim", "steps": 50}
+MANY = {"n": 64, "seed": 2, "sampler": "ddim", "steps": 20}
 
 
 @dataclass(frozen=True)

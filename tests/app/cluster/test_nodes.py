@@ -21,7 +21,7 @@ pytest.importorskip("ray", reason="Ray is not installed: `make test-cluster` ins
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
-KILLS = 10
+KILLS = 3
 BODIES: list[dict[str, Any]] = [
     {"n": 32 if i % 4 else 64, "seed": i, "labels": i % 3} for i in range(8)
 ]
