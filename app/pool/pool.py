@@ -293,7 +293,7 @@ class EnginePool:
             seconds = backlog_seconds(most) - backlog_seconds(least)
             row_seconds = least.loads.known[model].seconds_per_row
             jobs = (job for job in most.inflight.values() if job.submit.model == model)
-            fitting = [job for job in jobs if 0 < 2 * job.cost * row_seconds < seconds]
+            fitting = [job for job in jobs if 0 < 2 * _rows_left(job) * row_seconds < seconds]
             if not fitting:
                 return
             _move(fitting[-1], most, least)
@@ -304,6 +304,11 @@ class EnginePool:
 
     def _count(self, model: str, outcome: Outcome, samples: int) -> None:
         self._outcomes[model, outcome] += samples
+
+
+def _rows_left(inflight: InFlight) -> int:
+    """Network rows that are left of a job, at most."""
+    return len(inflight.missing) * inflight.submit.chain_rows
 
 
 def _move(inflight: InFlight, holder: Refuge, refuge: Refuge) -> None:
