@@ -286,6 +286,19 @@ def test_a_job_that_several_wait_for_counts_for_each_and_is_in_the_queue_once() 
         pool.join(inflight, asked("a3", client="z"))
 
 
+def test_so_does_one_whose_parts_several_engines_make() -> None:
+    pool = ready(bounds(server=(100, 100_000), client=(50, 100_000)), num_engines=2)
+    whole = pool.submit(asked("a", n=40, client="x"))
+    assert isinstance(whole, Split) and len(whole.pieces) == 2
+    pool.join(whole, asked("b", n=40, client="y"))
+    assert pool.queued_samples == 40
+    reason = "your part of the queue has room for 10 of the 11 samples asked for (it holds 50)"
+    assert refusal(pool, asked("c", n=11, client="y"))[:2] == (ClientOverLimit, reason)
+    pool.leave(whole, "x")
+    assert {part.submit.client for part in whole.pieces} == {"y"}
+    pool.submit(asked("c", n=50, client="x"))
+
+
 def test_of_those_who_wait_for_a_job_the_one_with_the_least_in_the_queue_pays() -> None:
     pool = ready()
     engine, sent = engines(pool)[0], list[Message]()
