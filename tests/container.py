@@ -28,7 +28,7 @@ NPZ = {"Accept": "application/x-npz"}
 START_SECONDS = 300
 STOP_SECONDS = 60
 MAX_BYTES = {"cpu": 1_500_000_000}
-"""Sizes of the images, by their targets; that with CUDA has no bound."""
+"""Size of the image for CPUs, which is to stay small; the others have no bound."""
 
 
 def say(text: str) -> None:
@@ -156,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--target", choices=["cpu", "gpu"], default="cpu", help="the image's kind")
+    parser.add_argument("--target", choices=["cpu", "gpu", "ray"], default="cpu", help="the image's kind")
     parser.add_argument("--base", help="base image (the Dockerfile's)")
     parser.add_argument("--wheelhouse", type=Path, help="install from this folder of wheels only")
     parser.add_argument("--keep", action="store_true", help="keep the image")
