@@ -156,7 +156,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--target", choices=["cpu", "gpu", "ray"], default="cpu", help="the image's kind")
+    targets = ["cpu", "gpu", "ray"]
+    parser.add_argument("--target", choices=targets, default="cpu", help="the image's kind (cpu)")
     parser.add_argument("--base", help="base image (the Dockerfile's)")
     parser.add_argument("--wheelhouse", type=Path, help="install from this folder of wheels only")
     parser.add_argument("--keep", action="store_true", help="keep the image")
