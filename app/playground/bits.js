@@ -25,8 +25,10 @@ export class Bits {
     this.model = model;
     this.example = example;
     this.schedule = new Schedule(model.alpha_bar);
-    const { max_queue_samples, max_client_samples } = model.limits; // each term is a sample there
-    this.places = this.schedule.some(Math.max(2, Math.min(TERMS, max_queue_samples, max_client_samples)));
+    // Each term counts as a sample: at most half of what fits, for other lessons and users ask too.
+    const { max_queue_samples, max_client_samples } = model.limits;
+    const most = Math.floor(Math.min(max_queue_samples, max_client_samples) / 2);
+    this.places = this.schedule.some(Math.max(2, Math.min(TERMS, most)));
     /** Those that have come, by t. @type {Map<number, Term>} */
     this.terms = new Map();
     this.count = find("#bits-count");

@@ -38,7 +38,7 @@ def learn(page: Page) -> None:
 
 def bits(page: Page) -> None:
     page.locator("#bits").scroll_into_view_if_needed()
-    expect(page.locator("#bits-count")).to_have_text("12 of the 50 terms, spread over the chain")
+    expect(page.locator("#bits-count")).to_have_text("6 of the 50 terms, spread over the chain")
 
 
 def test_the_loss_is_that_of_the_noise_and_the_guess(
@@ -112,7 +112,7 @@ def test_the_posteriors_mean_lies_between_the_picture_and_the_state(
     bits(page)
     page.locator("#bits-slider").press("Home")
     seen = set()
-    for _ in range(12):
+    for _ in range(6):
         mean, of_image, x_0, of_state, x_t = (
             number(found.strip("()"))
             for found in re.findall(r"[^ =+]+·10\S+|\(?−?\d\S*", formula(page))
