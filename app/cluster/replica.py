@@ -3,6 +3,7 @@ is connected. It passes bytes on and knows nothing of jobs or models."""
 
 import asyncio
 import dataclasses
+import os
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
@@ -66,6 +67,7 @@ class EngineReplica:
 
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
         """`command` starts an engine process."""
+        os.environ.pop("OMP_NUM_THREADS", None)  # Ray's, for itself: an engine is told its threads
         self._command = command
         self._sessions: dict[str, Session] = {}
 

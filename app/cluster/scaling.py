@@ -18,8 +18,6 @@ class BacklogPolicy:
         """The number of replicas that there should be, and what to remember: nothing."""
         seconds = sum((context.aggregated_metrics or {}).get("backlog_seconds", {}).values())
         wanted = math.ceil(seconds / self._target_seconds)
-        if not context.current_num_replicas:  # nobody reports; a call that waits asks for one
-            wanted = math.ceil(context.total_num_requests)
         least, most = (
             context.capacity_adjusted_min_replicas, context.capacity_adjusted_max_replicas
         )  # fmt: skip

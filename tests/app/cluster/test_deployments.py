@@ -13,8 +13,8 @@ def test_there_are_always_as_many_engines_or_as_many_as_the_work_needs() -> None
     from app.cluster.deployments import number
 
     assert number(Settings(cluster_engines=3)) == {"num_replicas": 3}
-    scaling = number(Settings(cluster_engines=0, cluster_max_engines=4))["autoscaling_config"]
-    assert (scaling.min_replicas, scaling.max_replicas) == (0, 4)
+    scaling = number(Settings(cluster_engines=2, cluster_max_engines=4))["autoscaling_config"]
+    assert (scaling.min_replicas, scaling.max_replicas) == (2, 4)
 
 
 def test_a_secret_is_refused_where_others_could_read_it() -> None:

@@ -5,11 +5,9 @@ from types import SimpleNamespace
 from app.cluster.scaling import BacklogPolicy
 
 
-def wanted(*seconds: float, now: int = 1, waiting: int = 0, least: int = 0, most: int = 9) -> int:
+def wanted(*seconds: float, least: int = 1, most: int = 9) -> int:
     context = SimpleNamespace(
         aggregated_metrics={"backlog_seconds": dict(enumerate(seconds))},
-        current_num_replicas=now,
-        total_num_requests=waiting,
         capacity_adjusted_min_replicas=least,
         capacity_adjusted_max_replicas=most,
     )
@@ -20,15 +18,10 @@ def wanted(*seconds: float, now: int = 1, waiting: int = 0, least: int = 0, most
 
 def test_there_are_as_many_as_do_what_waits_in_the_time_that_is_set() -> None:
     assert wanted(5.0) == 1
-    assert wanted(25.0, 10.0, 1.0, now=3) == 4
-    assert wanted(0.0) == 0
+    assert wanted(25.0, 10.0, 1.0) == 4
+    assert wanted(0.0) == 1
 
 
 def test_there_are_never_fewer_or_more_than_are_allowed() -> None:
     assert wanted(0.0, least=2) == 2
     assert wanted(1000.0, most=3) == 3
-
-
-def test_where_there_is_none_one_starts_for_a_call_that_waits() -> None:
-    assert wanted(now=0, waiting=1) == 1
-    assert wanted(now=0) == 0
