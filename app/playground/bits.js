@@ -37,6 +37,7 @@ export class Bits {
     this.reading = find("#bits-reading");
     this.formula = find("#bits-formula");
     this.figures = [...document.querySelectorAll("#bits-pictures figure")];
+    find("#bits-channel").hidden = model.image_shape[0] !== 3;
     this.curve = new Curve(find("#bits .plot"), this.schedule.T, "bits per dimension, for each step", [{ kind: "is-signal", hasArea: true }]);
     this.slider = find("#bits-slider");
     this.slider.max = String(this.places.length - 1);

@@ -116,9 +116,13 @@ def test_the_posteriors_mean_lies_between_the_picture_and_the_state(
 ) -> None:
     page.goto(tiny.url + LESSONS)
     bits(page)
-    page.locator("#bits-slider").press("Home")
+    slider, shown = page.locator("#bits-slider"), page.locator("#bits-reading .is-time output")
+    slider.press("Home")
     seen = set()
     for _ in range(6):
+        t = re.match(r"t = (\d+)", slider.get_attribute("aria-valuetext") or "")
+        assert t
+        expect(shown).to_have_text(t[1])
         mean, of_image, x_0, of_state, x_t = (
             number(found.strip("()"))
             for found in re.findall(r"[^ =+]+·10\S+|\(?−?\d\S*", formula(page))
@@ -126,8 +130,8 @@ def test_the_posteriors_mean_lies_between_the_picture_and_the_state(
         assert mean == pytest.approx(of_image * x_0 + of_state * x_t, abs=3e-3)
         assert 0 <= of_image <= 1.01 and 0 <= of_state <= 1.01
         seen.add(of_image)
-        page.locator("#bits-slider").press("ArrowRight")
-    expect(page.locator("#bits-reading .is-time output")).to_have_text("1")
+        slider.press("ArrowRight")
+    expect(shown).to_have_text("1")
     assert len(seen) > 3
 
 
