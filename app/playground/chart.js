@@ -1,5 +1,5 @@
-// alpha_bar_t and the noise level over t, T on the left as in the paper's Fig. 2, with a playhead.
-// Both are relative, without a unit; t counts steps of the forward process.
+// The coefficients of x_0 and of eps in x_t (eq. 4) over t, T on the left as in the paper's Fig. 2,
+// with a playhead; t counts steps of the forward process.
 
 import { find, make } from "./dom.js";
 import { digits } from "./schedule.js";
@@ -18,12 +18,12 @@ export class Chart {
     this.signal = make("i", { class: "dot is-signal" });
     this.noise = make("i", { class: "dot is-noise" });
     this.head.append(this.signal, this.noise);
-    this.alphaBar = make("output");
+    this.share = make("output");
     this.level = make("output");
     this.time = make("output");
     find(".legend", root).replaceChildren(
       make("span", { class: "is-time" }, make("var", {}, "t"), " = ", this.time),
-      make("span", { class: "is-signal" }, "image ", make("var", { class: "bar-over" }, "α"), make("sub", {}, "t"), " = ", this.alphaBar),
+      make("span", { class: "is-signal" }, "image √", make("var", { class: "bar-over" }, "α"), make("sub", {}, "t"), " = ", this.share),
       make("span", { class: "is-noise" }, "noise √(1 − ", make("var", { class: "bar-over" }, "α"), make("sub", {}, "t"), ") = ", this.level));
     find(".plot", root).replaceChildren(this.#curves(), this.head, ...this.#axes());
   }
@@ -43,7 +43,7 @@ export class Chart {
     }
     return [
       ...marks,
-      make("span", { class: "axis is-y" }, "relative size, no unit"),
+      make("span", { class: "axis is-y" }, "coefficients in eq. 4"),
       make("span", { class: "axis is-x" }, "timestep ", make("var", {}, "t"), `, in steps: ${T} is noise, 0 the image`),
     ];
   }
@@ -52,10 +52,10 @@ export class Chart {
   show(t) {
     const { schedule } = this;
     this.head.style.left = `${100 * (1 - t / schedule.T)}%`;
-    this.signal.style.top = `${100 * (1 - schedule.alphaBar(t))}%`;
+    this.signal.style.top = `${100 * (1 - schedule.signal(t))}%`;
     this.noise.style.top = `${100 * (1 - schedule.noise(t))}%`;
     this.time.textContent = String(t);
-    this.alphaBar.textContent = digits(schedule.alphaBar(t));
+    this.share.textContent = digits(schedule.signal(t));
     this.level.textContent = digits(schedule.noise(t));
   }
 
@@ -67,7 +67,7 @@ export class Chart {
     const times = Array.from({ length: POINTS + 1 }, (_, k) => Math.round((schedule.T * k) / POINTS));
     const line = (/** @type {(t: number) => number} */ height) =>
       times.map((t) => `${1 - t / schedule.T},${1 - height(t)}`).join(" L");
-    const alphaBar = line((t) => schedule.alphaBar(t));
+    const share = line((t) => schedule.signal(t));
     const add = (/** @type {string} */ name, /** @type {string} */ d) => {
       const path = document.createElementNS(SVG, "path");
       path.setAttribute("class", name);
@@ -75,8 +75,8 @@ export class Chart {
       svg.append(path);
     };
     add("grid", "M0,0.5 L1,0.5");
-    add("area is-signal", `M${alphaBar} L0,1 L1,1 Z`);
-    add("line is-signal", `M${alphaBar}`);
+    add("area is-signal", `M${share} L0,1 L1,1 Z`);
+    add("line is-signal", `M${share}`);
     add("line is-noise", `M${line((t) => schedule.noise(t))}`);
     return svg;
   }

@@ -221,7 +221,8 @@ def test_the_numbers_of_the_curves_are_the_schedules(page: Page, tiny: Server) -
     for _ in range(5):
         page.locator("#watch-timeline input").press("ArrowRight")
     reading = page.locator("#watch-timeline .legend output").all_text_contents()
-    assert reading == ["25", f"{alpha_bar[25]:.3f}", f"{math.sqrt(1 - alpha_bar[25]):.3f}"]
+    signal, noise = math.sqrt(alpha_bar[25]), math.sqrt(1 - alpha_bar[25])
+    assert reading == ["25", f"{signal:.3f}", f"{noise:.3f}"]
 
 
 def test_it_plays_to_the_end_and_again_on_space(page: Page, tiny: Server) -> None:
@@ -413,7 +414,7 @@ def test_the_model_has_its_name_at_the_top_and_axes_have_theirs(page: Page, tiny
         expect(page.get_by_role("button", name=re.compile("^tiny"))).to_be_visible()
         axes = page.locator(f"{timeline} .axis")
         expect(axes).to_have_text(
-            ["relative size, no unit", "timestep t, in steps: 50 is noise, 0 the image"]
+            ["coefficients in eq. 4", "timestep t, in steps: 50 is noise, 0 the image"]
         )
         marks = page.locator(f"{timeline} .mark")
         expect(marks).to_have_text(["50", "38", "25", "13", "0", "1", "0.5", "0"])
