@@ -79,18 +79,6 @@ LABEL org.opencontainers.image.title="DDPM service" \
 FROM runtime AS cpu
 COPY --from=installed-cpu /venv /venv
 
-FROM packages AS installed-gpu
-ARG PIP_ARGS=""
-RUN /venv/bin/pip install --no-cache-dir --no-compile --require-hashes ${PIP_ARGS} -r requirements-cuda.txt
-COPY --from=wheel /tools /tools
-COPY --from=wheel /build/dist dist
-RUN /venv/bin/pip install --no-index --no-deps --no-compile dist/*.whl \
-    && /venv/bin/pip uninstall -y pip \
-    && /tools/bin/cyclonedx-py environment --output-reproducible --output-file /venv/sbom.json /venv/bin/python
-
-FROM runtime AS gpu
-COPY --from=installed-gpu /venv /venv
-
 FROM packages-cpu AS installed-ray
 ARG PIP_ARGS=""
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -104,6 +92,18 @@ RUN /venv/bin/pip install --no-index --no-deps --no-compile dist/*.whl \
 
 FROM runtime AS ray
 COPY --from=installed-ray /venv /venv
+
+FROM packages AS installed-gpu
+ARG PIP_ARGS=""
+RUN /venv/bin/pip install --no-cache-dir --no-compile --require-hashes ${PIP_ARGS} -r requirements-cuda.txt
+COPY --from=wheel /tools /tools
+COPY --from=wheel /build/dist dist
+RUN /venv/bin/pip install --no-index --no-deps --no-compile dist/*.whl \
+    && /venv/bin/pip uninstall -y pip \
+    && /tools/bin/cyclonedx-py environment --output-reproducible --output-file /venv/sbom.json /venv/bin/python
+
+FROM runtime AS gpu
+COPY --from=installed-gpu /venv /venv
 
 # Without --target
 FROM cpu
