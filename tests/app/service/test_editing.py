@@ -4,6 +4,7 @@ under load, in parts, after a restart; and pictures that are hostile."""
 import base64
 import io
 import json
+import time
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -149,10 +150,19 @@ def test_request_json_gives_the_same_bytes_again_after_a_restart(
             assert [base64.b64decode(sample["png"]) for sample in answer["samples"]] == made
 
 
+def wait_finished(server: Server, job_id: str) -> None:
+    """Until the job is finished, which is a moment after its last sample."""
+    wait_done(server, job_id, status(server, job_id)["total"])
+    deadline = time.monotonic() + 30
+    while status(server, job_id)["status"] != "finished":
+        assert time.monotonic() < deadline, status(server, job_id)
+        time.sleep(0.02)
+
+
 def test_a_job_has_the_bytes_of_the_answer_and_keeps_its_pictures(server: Server) -> None:
     for body, _ in KINDS.values():
         job_id = accepted(server, body)
-        wait_done(server, job_id, 3)
+        wait_finished(server, job_id)
         assert status(server, job_id)["steps"] == 20
         result = server.client.get(f"/jobs/{job_id}/result", headers=NPZ)
         np.testing.assert_array_equal(arrays(result.content)["images"], images(server, body))
@@ -175,7 +185,7 @@ def test_a_job_goes_on_with_its_pictures_after_its_server_was_killed(
         wait_done(server, job_id, 1)
         kill(server)
     with Server(tmp_path / "server.log", *flags, engine=REAL) as server:
-        wait_done(server, job_id, 60)
+        wait_finished(server, job_id)
         result = server.client.get(f"/jobs/{job_id}/result", headers=ZIP)
         assert result.content == server.post("/sample", body, "application/zip").content
 
