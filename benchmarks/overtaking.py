@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.app.server import Server
+from tests.app.server import REAL, Server
 
 SHORT = {"n": 1, "seed": 1, "sampler": "ddim", "steps": 20}
 LONG = {"n": 64, "seed": 2, "steps": 1000}
@@ -42,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
         with (
-            Server(log, f"--runtime={args.runtime}") as server,
+            Server(log, f"--runtime={args.runtime}", engine=REAL) as server,
             ThreadPoolExecutor(1) as pool,
         ):
             model = server.client.get("/model").json()
