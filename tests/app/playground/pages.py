@@ -59,12 +59,12 @@ def settle(page: Page, view: str) -> None:
             expect(page.locator(f"{lesson}[aria-busy=false]")).to_be_visible()
 
 
-def accessible(page: Page) -> None:
+def check_accessible(page: Page) -> None:
     """Assert that axe finds nothing. The page's policy forbids axe's script: bypass it."""
     found = axe.Axe().run(page).response["violations"]
     assert [(v["id"], [node["target"] for node in v["nodes"]]) for v in found] == []
 
 
-def fits(page: Page, width: int) -> None:
+def check_fits(page: Page, width: int) -> None:
     """Assert that a page of this width need not be scrolled sideways."""
     assert page.evaluate("document.documentElement.scrollWidth") == width

@@ -13,7 +13,7 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from playwright.sync_api import Browser, Page, Request, expect
 
-from tests.app.playground.pages import accessible, fits, picture, pictures
+from tests.app.playground.pages import check_accessible, check_fits, picture, pictures
 from tests.app.server import Server
 
 SEEDS = "/?view=between&labels=1&seed=42&other_seed=7&sampler=ddim&steps=10"
@@ -138,5 +138,5 @@ def test_everybody_can_walk(browser: Browser, tiny: Server, scheme: Any, width: 
         page = context.new_page()
         page.goto(tiny.url + PICTURES)
         walked(page)
-        fits(page, width)
-        accessible(page)
+        check_fits(page, width)
+        check_accessible(page)

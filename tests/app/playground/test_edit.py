@@ -11,7 +11,14 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from playwright.sync_api import Browser, Locator, Page, Request, expect
 
-from tests.app.playground.pages import PICTURE, PIXELS, accessible, fits, picture, pictures
+from tests.app.playground.pages import (
+    PICTURE,
+    PIXELS,
+    check_accessible,
+    check_fits,
+    picture,
+    pictures,
+)
 from tests.app.server import Server
 
 EDIT = "/?view=edit&labels=1&n=3&seed=42&sampler=ddim&steps=10&t=30"
@@ -213,8 +220,11 @@ def test_back_brings_the_drawing_before(edit: Page) -> None:
     edit.locator("#run").click()
     made(edit)
     edit.go_back()
-    while grey(edit) != first:
-        edit.wait_for_timeout(20)  # until the test's time is over
+    for _ in range(500):
+        if grey(edit) == first:
+            break
+        edit.wait_for_timeout(20)
+    assert grey(edit) == first
 
 
 def test_an_image_of_generate_and_watch_can_be_edited(page: Page, tiny: Server) -> None:
@@ -249,5 +259,5 @@ def test_everybody_can_edit(browser: Browser, tiny: Server, scheme: Any, width: 
         made(page)
         page.locator("#code summary").click()
         page.locator("#more summary").click()
-        fits(page, width)
-        accessible(page)
+        check_fits(page, width)
+        check_accessible(page)

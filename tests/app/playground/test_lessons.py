@@ -12,7 +12,7 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from playwright.sync_api import Browser, Page, Response, Route, expect
 
-from tests.app.playground.pages import PIXELS, accessible, fits, picture, settle
+from tests.app.playground.pages import PIXELS, check_accessible, check_fits, picture, settle
 from tests.app.server import Server
 
 LESSONS = "/?view=understand&labels=1&seed=42"
@@ -183,5 +183,5 @@ def test_everybody_can_follow_them(browser: Browser, tiny: Server, scheme: Any, 
         settle(page, "understand")
         bits(page)
         expect(page.locator(".lesson .number")).to_have_text(["1", "2", "3", "4", "5"])
-        fits(page, width)
-        accessible(page)
+        check_fits(page, width)
+        check_accessible(page)

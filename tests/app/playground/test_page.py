@@ -28,9 +28,9 @@ from tests.app.playground.pages import (
     LIMITS,
     PICTURE,
     PIXELS,
-    accessible,
+    check_accessible,
+    check_fits,
     finished,
-    fits,
     pictures,
     refuse,
     settle,
@@ -645,7 +645,7 @@ def test_a_phone_need_not_scroll_sideways(browser: Browser, tiny: Server, view: 
         settle(page, view)
         for details in page.locator("#more, #code").all():
             details.locator("summary").click()
-        fits(page, 360)
+        check_fits(page, 360)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -661,7 +661,7 @@ def test_axe_finds_nothing(browser: Browser, tiny: Server, view: str, scheme: An
         for details in page.locator("#more, #code").all():
             details.locator("summary").click()
         page.locator("#state").click()
-        accessible(page)
+        check_accessible(page)
 
 
 def test_the_keyboard_alone_is_enough(page: Page, tiny: Server) -> None:
@@ -940,8 +940,8 @@ def test_axe_finds_nothing_in_a_key_refused(browser: Browser, keyed: Server, sch
         page = context.new_page()
         page.goto(keyed.url + QUICK)
         expect(page.locator("#key-error")).to_be_visible()
-        fits(page, 360)
-        accessible(page)
+        check_fits(page, 360)
+        check_accessible(page)
 
 
 # Jobs

@@ -8,7 +8,7 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from playwright.sync_api import Browser, Page, expect
 
-from tests.app.playground.pages import accessible, finished, pictures
+from tests.app.playground.pages import check_accessible, finished, pictures
 from tests.app.server import Server
 
 WATCH = "/?view=watch&labels=1&seed=42&sampler=ddim&steps=10&frames=11"
@@ -76,4 +76,4 @@ def test_axe_finds_nothing_in_full_screen(browser: Browser, tiny: Server, scheme
         page.goto(tiny.url + WATCH)
         finished(page)
         teach(page)
-        accessible(page)
+        check_accessible(page)
