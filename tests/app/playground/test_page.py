@@ -249,7 +249,7 @@ def test_who_prefers_less_motion_is_shown_the_result(browser: Browser, tiny: Ser
 def test_an_image_leads_to_its_way_from_noise(page: Page, tiny: Server) -> None:
     page.goto(tiny.url + "/?view=generate&labels=each&n=2&seed=42&sampler=ddim&steps=10")
     made = pictures(page)
-    page.locator("#tiles a").nth(1).click()
+    page.locator("#tiles li > a").nth(1).click()
     finished(page)
     page.locator("#watch-timeline input").press("End")
     expect(page.locator("#watch-x-t")).to_have_attribute("src", source(made[1]))
