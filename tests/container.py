@@ -120,7 +120,7 @@ def check_answers(engine: Engine, url: str) -> None:
 def check(engine: Engine, port: int) -> None:
     """Run the image, kill it in the middle of a job, run it again. Raises AssertionError."""
     url = f"http://127.0.0.1:{port}"
-    with container(engine, port):
+    with container(engine, port) as process:
         check_answers(engine, url)
         check_rights(engine)
         check_parts(engine)
@@ -129,6 +129,7 @@ def check(engine: Engine, port: int) -> None:
         while (done := httpx.get(f"{url}/jobs/{job}").json()["done"]) == 0:
             time.sleep(0.05)
         engine.signal("KILL")
+        process.wait(STOP_SECONDS)
     assert done < JOB["n"], "the job was not over"
     say(f"killed when {done} images of {JOB['n']} were made")
     with container(engine, port) as process:
