@@ -7,12 +7,14 @@ allowed: a server reads files of anybody.
 
 import math
 import zipfile
-import zlib
 from typing import IO, NamedTuple
 
 import numpy as np
 
 Array = np.ndarray
+LARGEST = 1e4
+"""No number of a state is larger: x_t of a standard Gaussian is below 10, and numbers near the end
+of float32 would not be numbers after a step."""
 MAX_BYTES = 1 << 34
 """Bytes of an array, at most, unless somebody allows fewer."""
 
@@ -41,17 +43,27 @@ def read_states(file: IO[bytes], t: int | None, max_bytes: int = MAX_BYTES) -> S
         raise StateFileError(f"x_t is {shape}; it must be float32 (n,C,H,W)")
     if x_t.ndim == 5:
         x_t = _frame(x_t, times, t)
-    elif t is None and times is not None and times.ndim == 0 and times.dtype.kind in "iu":
-        t = int(times)
+    elif t is None and times is not None:
+        t = _time(times)
+    # NaN is no smaller than anything
+    if not np.abs(x_t).max(initial=0.0) <= LARGEST:
+        raise StateFileError(f"all of x_t must be numbers of at most {LARGEST:g} in size")
     whole = x_t.astype(np.float32)
     return States(whole if whole.ndim == 4 else whole[None], t)
 
 
+def _time(times: Array) -> int:
+    if times.ndim or times.dtype.kind not in "iu":
+        shown = f"{times.dtype} of shape {times.shape}"
+        raise StateFileError(f"its t is {shown}; it must be one whole number")
+    return int(times)
+
+
 def _frame(x_t: Array, times: Array | None, t: int | None) -> Array:
     """The frames at t of trajectories (n,frames,C,H,W), whose t are `times`."""
-    known: list[int] = []
-    if times is not None and times.shape == x_t.shape[1:2]:  # one for each frame
-        known = times.tolist()
+    if times is None or times.shape != x_t.shape[1:2]:
+        raise StateFileError("it holds a trajectory without a t for each of its frames")
+    known = times.tolist()
     if t not in known:
         raise StateFileError(f"it holds a trajectory; t must be one of {known}")
     return np.asarray(x_t[:, known.index(t)])
@@ -70,12 +82,10 @@ def _arrays(file: IO[bytes], max_bytes: int) -> tuple[Array | None, Array | None
                 for name in ("x_t", "t")
             )
         return x_t, t
-    except StateFileError:
+    except (StateFileError, MemoryError):
         raise
-    # What is damaged makes zipfile, zlib and NumPy raise errors of many kinds
-    except (
-        EOFError, ValueError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError,
-    ) as error:  # fmt: skip
+    # What is damaged makes zipfile, zlib, NumPy and Python's tokenizer raise errors of many kinds
+    except Exception as error:
         raise StateFileError("it is no .npz or .npy of numbers") from error
 
 

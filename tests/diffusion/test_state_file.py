@@ -57,6 +57,14 @@ def test_of_a_trajectory_the_frame_at_t_is_taken() -> None:
         (io.BytesIO(b"\x89PNG\r\n\x1a\n" + bytes(100)), "no .npz or .npy"),
         (io.BytesIO(npz(x_t=X_T).getvalue()[:-60]), "no .npz or .npy"),
         (io.BytesIO(npy(X_T).getvalue()[:-1]), "no .npz or .npy"),
+        (io.BytesIO(npy(X_T).getvalue().replace(b"{", b"(" * 60)), "no .npz or .npy"),
+        (npy(np.full((1, 1, 4, 4), 3e38, np.float32)), "at most 10000 in size"),
+        (npy(np.full((1, 1, 4, 4), np.nan, np.float32)), "at most 10000 in size"),
+        (npy(np.full((1, 1, 4, 4), -np.inf)), "at most 10000 in size"),
+        (npz(x_t=X_T, t=np.float64(500.5)), "its t is float64 of shape"),
+        (npz(x_t=X_T, t=np.array(["x"])), "it must be one whole number"),
+        (npz(x_t=X_T[:, None], t=np.array([[50]])), "without a t for each of its frames"),
+        (npz(x_t=X_T[:, None]), "without a t for each of its frames"),
     ],
 )
 def test_other_files_are_refused_with_the_reason(file: io.BytesIO, reason: str) -> None:

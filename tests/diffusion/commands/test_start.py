@@ -77,7 +77,7 @@ def test_a_trajectory_without_a_t_for_each_frame_is_refused(
     for times in (np.array(25), np.array([50, 25, 0])):
         np.savez(path, x_t=np.zeros((1, 2, 1, 8, 8), np.float32), t=times)
         assert main(["sample", str(tiny), f"--start-x-t={path}", "--t=25", *FLAGS]) == 2
-        assert "it holds a trajectory; t must be one of []" in capsys.readouterr().err
+        assert "it holds a trajectory without a t for each of its frames" in capsys.readouterr().err
 
 
 def test_one_state_makes_one_image_unless_more_are_asked_for(tiny: Path, tmp_path: Path) -> None:
