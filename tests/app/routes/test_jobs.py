@@ -355,7 +355,7 @@ def test_the_document_shows_every_path_with_its_problems(jobs: Server) -> None:
     ]:
         assert set(paths[path][method]["responses"]) >= statuses, path
     names = {parameter["name"] for parameter in paths["/sample"]["post"]["parameters"]}
-    assert names == {"Prefer", "Idempotency-Key", "X-Webhook-URL"}
+    assert names == {"Prefer", "Idempotency-Key", "If-None-Match", "X-Webhook-URL"}
 
 
 def eventually(holds: Any) -> None:
