@@ -28,12 +28,13 @@ def describe(record: RequestRecord) -> None:
     trace.get_current_span().set_attributes(attributes)
 
 
-def record_phases(queue_seconds: float, run_seconds: float) -> None:
-    """Add the spans `queue` and `compute` of work that has just ended, from their durations.
+def record_phases(queue_seconds: float, run_seconds: float, ended: int | None = None) -> None:
+    """Add the spans `queue` and `compute` of work that `ended` at this time (nanoseconds since the
+    epoch; None: just now), from their durations.
 
     The engine measures the durations: it is another process, without tracing.
     """
-    ended = time.time_ns()
+    ended = ended or time.time_ns()
     began = ended - round(run_seconds * 1e9)
     submitted = began - round(queue_seconds * 1e9)
     tracer.start_span("queue", start_time=submitted).end(began)

@@ -178,7 +178,8 @@ async def _make(
     with services.makings.join(name, accepted, chosen, room, asked.version, bounds) as making:
         made = await unless_gone(asked.request, making.wait(wait))
     asked.describe(made.header["id"])
-    tracing.record_phases(made.timing["queued_s"], made.timing["compute_s"])
+    timing = made.timing
+    tracing.record_phases(timing["queued_s"], timing["compute_s"], making.computed_at)
     return made
 
 

@@ -1,6 +1,7 @@
 """Answers that are being made. Who asks for one that is being made already waits for it, too."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,7 @@ class Making:
     def __init__(self, plan: Plan, chosen: Format, inflight: Whole, encoders: Executor) -> None:
         self.inflight = inflight
         self.rooms: list[Room] = []
+        self.computed_at: int | None = None  # nanoseconds since the epoch
         self._plan = plan
         self._chosen = chosen
         self._encoders = encoders
@@ -42,6 +44,7 @@ class Making:
 
     async def _make(self) -> Made:
         result = await gather(self._plan, self.inflight, self._chosen.needs)
+        self.computed_at = time.time_ns()
         with tracing.tracer.start_as_current_span("encode"):
             room = self.rooms[0]
             encoded = await room.run(self._encoders, self._chosen.encode, result)

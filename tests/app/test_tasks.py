@@ -120,7 +120,10 @@ AWAITED = {
     ("jobs/callers.py", "_begin_call"),
     ("jobs/worker.py", "_take_turns"),
     ("jobs/worker.py", "_heartbeat"),
-    ("routes/generation.py", "unless_gone"),
+    ("routes/answers.py", "unless_gone"),
+    ("routes/making.py", "__init__"),
+    ("cluster/ingress.py", "drain"),
+    ("cluster/link.py", "apart"),
 }
 """Functions that make tasks: each one waits for their end itself, or has it watched."""
 

@@ -14,6 +14,7 @@ SOUND: dict[str, Any] = {
     "samplers": [{"recognised": 0.9}],
     "floor": {"images": 1000, "kind": "disjoint", "scarce": [], "labels": "balanced"},
     "settings": {"labels": "balanced"},
+    "features": "the classifier's last layer before the head",
     "dimensions": 128,
 }
 
@@ -33,6 +34,7 @@ def test_a_sound_report_has_none() -> None:
             "The two estimators of the bound differ by 4.0 standard errors",
         ),
         ({"samplers": [{}]}, "Recognition is left out"),
+        ({"features": "EfficientNet-Lite0"}, "they are no FID"),
         ({"classifier": None}, "It is not known how well the classifier"),
         (
             {"classifier": {"accuracy": 0.899, "images": 100, "of": "test"}},
