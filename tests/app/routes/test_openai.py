@@ -2,8 +2,10 @@
 
 import base64
 import io
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, Protocol
 
 import numpy as np
 import openai
@@ -18,8 +20,20 @@ from tests.conftest import ServerFor
 FAST: dict[str, Any] = {"sampler": "ddim", "steps": 5, "seed": 1}
 
 
-def client_of(server: Server, key: str = "any") -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0)
+class ClientOf(Protocol):
+    def __call__(self, server: Server, key: str = "any") -> openai.OpenAI: ...
+
+
+@pytest.fixture
+def client_of() -> Iterator[ClientOf]:
+    """Makes clients, which are closed at the test's end."""
+    with ExitStack() as clients:
+
+        def client_of(server: Server, key: str = "any") -> openai.OpenAI:
+            made = openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0)
+            return clients.enter_context(made)
+
+        yield client_of
 
 
 def pictures(answer: openai.types.ImagesResponse) -> list[np.ndarray]:
@@ -31,7 +45,7 @@ def pictures(answer: openai.types.ImagesResponse) -> list[np.ndarray]:
     return [decoded(image) for image in answer.data or []]
 
 
-def test_it_generates_what_sample_does(server: Server) -> None:
+def test_it_generates_what_sample_does(client_of: ClientOf, server: Server) -> None:
     answer = client_of(server).images.generate(
         prompt="7", n=2, model="mnist", response_format="b64_json", extra_body=FAST
     )
@@ -45,14 +59,14 @@ def test_it_generates_what_sample_does(server: Server) -> None:
     assert answer.model_extra is not None and answer.model_extra["seed"] == 1
 
 
-def test_a_larger_size_repeats_pixels(server: Server) -> None:
+def test_a_larger_size_repeats_pixels(client_of: ClientOf, server: Server) -> None:
     images = client_of(server).images
     (small,) = pictures(images.generate(prompt="", extra_body=FAST))
     (large,) = pictures(images.generate(prompt="", size="84x84", extra_body=FAST))
     assert np.array_equal(large, small.repeat(3, 0).repeat(3, 1))
 
 
-def test_it_lists_the_models(server: Server) -> None:
+def test_it_lists_the_models(client_of: ClientOf, server: Server) -> None:
     client = client_of(server)
     assert [model.id for model in client.models.list()] == ["mnist"]
     found = client.models.retrieve("mnist")
@@ -77,7 +91,7 @@ def test_it_lists_the_models(server: Server) -> None:
     ],
 )
 def test_what_is_wrong_is_told_by_its_name(
-    server: Server, fields: dict[str, Any], param: str | None, told: str
+    client_of: ClientOf, server: Server, fields: dict[str, Any], param: str | None, told: str
 ) -> None:
     with pytest.raises(openai.BadRequestError, match=told) as caught:
         client_of(server).images.generate(**{"prompt": "", **fields})
@@ -85,13 +99,13 @@ def test_what_is_wrong_is_told_by_its_name(
     assert caught.value.request_id
 
 
-def test_an_unknown_model_is_not_found(server: Server) -> None:
+def test_an_unknown_model_is_not_found(client_of: ClientOf, server: Server) -> None:
     with pytest.raises(openai.NotFoundError, match="this server has mnist") as caught:
         client_of(server).images.generate(prompt="7", model="dall-e-3")
     assert (caught.value.param, caught.value.code) == ("model", "model_not_found")
 
 
-def test_an_answer_that_takes_too_long_is_given_up(server: Server) -> None:
+def test_an_answer_that_takes_too_long_is_given_up(client_of: ClientOf, server: Server) -> None:
     with pytest.raises(openai.InternalServerError) as caught:
         client_of(server).images.generate(prompt="", n=64, extra_headers={"Prefer": "wait=0"})
     assert (caught.value.status_code, caught.value.type) == (504, "server_error")
@@ -110,7 +124,9 @@ def test_an_answer_that_the_client_has_is_not_made_again(server: Server) -> None
     assert other.status_code == 200
 
 
-def test_with_keys_it_is_let_in_refused_and_told_to_wait(server_for: ServerFor) -> None:
+def test_with_keys_it_is_let_in_refused_and_told_to_wait(
+    client_of: ClientOf, server_for: ServerFor
+) -> None:
     keyed = server_for("--max-client-samples=4", keys=ALICE)
     for wrong in ("any", "a wrong key of sixteen letters"):
         with pytest.raises(openai.AuthenticationError, match="one of its API keys") as caught:
