@@ -1,5 +1,6 @@
-"""A trajectory as server-sent events, each frame as soon as it exists."""
+"""Jobs as server-sent events, each part of the result as soon as it exists; a trajectory is one."""
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -19,7 +20,7 @@ from app.routes.errors import problem_of
 from app.wire.messages import Done, Event, Failed, Finished, Frame
 
 
-class JobStream(StreamingResponse):
+class JobStream(StreamingResponse, ABC):
     """Events for the parts of a job's result, a comment whenever nothing came for 15 s, then one
     `done` or `error`.
 
@@ -73,13 +74,13 @@ class JobStream(StreamingResponse):
                     self._record.saw_frame()
                 return part
 
+    @abstractmethod
     async def _part(self, event: Event) -> bytes:
         """The event for a part of the result; empty for what is no part of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _end(self, done: Done) -> dict[str, Any]:
         """The data of `done`."""
-        raise NotImplementedError
 
     def _error(self, problem: Problem) -> bytes:
         self._record.drop(problem.reason)
