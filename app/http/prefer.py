@@ -8,7 +8,11 @@ WAIT = re.compile(r"wait=(\d{1,9})")
 
 
 class Preferences(NamedTuple):
-    """The preferences that this server honours. `wait`: seconds; None when not given."""
+    """The preferences that this server honours. `wait`: seconds; None when not given.
+
+    An endpoint that can't honour one goes on as if it had not been given (RFC 7240, section 2): an
+    answer that honours `respond-async` says so in Preference-Applied.
+    """
 
     respond_async: bool
     wait: int | None

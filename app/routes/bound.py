@@ -41,7 +41,8 @@ async def bound(
     request: Request, services: ServicesDep, client: ClientDep, wait: WaitDep, body: BoundRequest
 ) -> Response:
     """The variational bound on the negative log likelihood (eq. 5), term by term; live as
-    `text/event-stream`. Each term is one row of the network. There are no jobs of this kind."""
+    `text/event-stream`. Each term is one row of the network. There are no jobs of this kind, so
+    that `Prefer: respond-async` changes nothing."""
     refuse_webhook(request)
     media_type = choose(accept_header(request.headers), OFFERED)
     with services.models.using(model_of(body, services).version) as version:

@@ -116,13 +116,18 @@ WaitDep = Annotated[float, Depends(get_wait_seconds)]
 def refuse_webhook(request: Request) -> None:
     """Raise Problem 422 if a request that makes no job has an X-Webhook-URL."""
     if "x-webhook-url" in request.headers:
-        detail = "X-Webhook-URL: only a job has a webhook; ask for a job with Prefer: respond-async"
+        detail = (
+            "X-Webhook-URL: only a job has a webhook; /sample and /denoise-trajectory make one "
+            "with Prefer: respond-async"
+        )
         raise Problem(422, detail)
 
 
-def idempotency_key(request: Request, body: SampleRequest, client: str) -> Key | None:
-    """The request's Idempotency-Key. Raises BadKey."""
-    header, is_job = request.headers.get("idempotency-key"), preferences(request).respond_async
+def idempotency_key(
+    request: Request, body: SampleRequest, client: str, *, is_job: bool = False
+) -> Key | None:
+    """The request's Idempotency-Key; `is_job`: it is answered with a job. Raises BadKey."""
+    header = request.headers.get("idempotency-key")
     # Without a proxy's prefix, which may be another one after a restart.
     path = request.url.path.removeprefix(request.scope.get("root_path", ""))
     # A field that is newer than keys which are kept must not change the fingerprint of a request

@@ -28,7 +28,8 @@ async def encode(
     request: Request, services: ServicesDep, client: ClientDep, wait: WaitDep, body: EncodeRequest
 ) -> Response:
     """DDIM backwards: the x_t from which `/sample` with `sampler: ddim`, the same steps and labels,
-    and `start.x_t` makes the pictures again. There are no jobs of this kind."""
+    and `start.x_t` makes the pictures again. There are no jobs of this kind, so that
+    `Prefer: respond-async` changes nothing."""
     refuse_webhook(request)
     media_type = choose(accept_header(request.headers), list(ENCODE))
     check_number(body, client.limits)

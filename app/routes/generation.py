@@ -113,7 +113,7 @@ async def accept_job(
             body, model, limits,
             key=version.key, client=name, request_id=request_id, as_job=True, begun=begun,
         )  # fmt: skip
-        key = idempotency_key(request, body, name)
+        key = idempotency_key(request, body, name, is_job=True)
         webhook_url = request.headers.get("x-webhook-url")
         status = await services.jobs.submit(name, kind, accepted, key, webhook_url, limits)
     location = f"{request.scope['root_path']}/jobs/{status.id}"

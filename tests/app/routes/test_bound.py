@@ -120,6 +120,15 @@ def test_a_drawn_seed_is_named(server: Server, digits: list[Path]) -> None:
     assert again["images"] == first.json()["images"]
 
 
+def test_there_are_no_jobs_of_it_so_that_asking_for_one_changes_nothing(
+    server: Server, digits: list[Path]
+) -> None:
+    body = {"images": sent(digits)[0], "terms": 3, "seed": 1}
+    answer = server.client.post("/bound", json=body, headers={"Prefer": "respond-async"})
+    assert answer.status_code == 200 and "preference-applied" not in answer.headers
+    assert answer.json()["images"] == server.post("/bound", body).json()["images"]
+
+
 @pytest.mark.parametrize(
     ("fields", "field", "told"),
     [

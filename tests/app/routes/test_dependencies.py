@@ -96,8 +96,11 @@ def test_a_webhook_is_refused_where_there_is_no_job() -> None:
         refuse_webhook(request(x_webhook_url="https://example.org"))
 
 
-def key_of(path: str = "/sample", n: int = 1, client: str = "me", **headers: str) -> Key | None:
-    return idempotency_key(request(path, None, **headers), SampleRequest(n=n), client)
+def key_of(
+    path: str = "/sample", n: int = 1, client: str = "me", is_job: bool = False, **headers: str
+) -> Key | None:
+    asked = request(path, None, **headers)
+    return idempotency_key(asked, SampleRequest(n=n), client, is_job=is_job)
 
 
 def test_a_key_is_the_same_for_the_same_request() -> None:
@@ -112,9 +115,14 @@ def test_a_key_stands_for_the_client_the_path_the_fields_and_the_kind_of_answer(
         key_of(idempotency_key="k", client="another"),
         key_of("/denoise-trajectory", idempotency_key="k"),
         key_of(n=2, idempotency_key="k"),
-        key_of(idempotency_key="k", prefer="respond-async"),
+        key_of(idempotency_key="k", is_job=True),
     ]
     assert len(set(keys)) == len(keys)
+
+
+def test_a_preference_that_is_not_honoured_changes_no_key() -> None:
+    plain = key_of("/v1/images/generations", idempotency_key="k")
+    assert plain == key_of("/v1/images/generations", idempotency_key="k", prefer="respond-async")
 
 
 @pytest.mark.parametrize("key", ["", " ", "a ", "x" * 256, "é", "a\tb"])

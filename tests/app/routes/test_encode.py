@@ -59,6 +59,15 @@ def test_the_same_encoding_need_not_be_made_twice(server: Server) -> None:
     assert "x-seed" not in answer.headers, "it has none"
 
 
+def test_there_are_no_jobs_of_it_so_that_asking_for_one_changes_nothing(server: Server) -> None:
+    answer = server.client.post("/encode", json=BODY, headers={"Prefer": "respond-async"})
+    assert answer.status_code == 200 and "preference-applied" not in answer.headers
+    assert answer.json()["x_t"] == server.post("/encode", BODY).json()["x_t"]
+    webhook = {"Prefer": "respond-async", "X-Webhook-URL": "https://example.org"}
+    refused = server.client.post("/encode", json=BODY, headers=webhook)
+    assert refused.status_code == 422 and "/sample" in refused.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
