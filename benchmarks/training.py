@@ -65,7 +65,7 @@ def lucidrains(config: Config, images: Path, folder: Path, precision: Precision)
     )  # fmt: skip
     trainer = Peer(
         diffusion, str(images), train_batch_size=config.training.batch_size,
-        augment_horizontal_flip=config.training.horizontal_flip, save_and_sample_every=10**9,
+        augment_horizontal_flip=bool(config.training.horizontal_flip), save_and_sample_every=10**9,
         results_folder=str(folder / "lucidrains"), calculate_fid=False, train_num_steps=0,
         amp=precision == "bfloat16", mixed_precision_type="bf16",
     )  # fmt: skip

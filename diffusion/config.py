@@ -93,7 +93,8 @@ class TrainingConfig:
     min_snr_gamma: float | None = None  # weights L_simple by min(SNR, gamma); 5 is usual
     ema_decay: float = 0.9999  # of the average of weights, which is what is exported
     label_dropout: float = 0.0  # the share of labels replaced by the null label, for guidance
-    horizontal_flip: bool = True  # mirrors half of the images, at random
+    horizontal_flip: bool | tuple[str, ...] = True  # mirrors half of all images, or of classes
+    shift: int = 0  # pixels by which images are moved at most, at random, down and across
     precision: Precision = "float32"  # of the forward pass
     channels_last: bool = True  # the memory layout in which convolutions are faster
     compile: bool = False  # with torch.compile, on a GPU; on a CPU it gains nothing
@@ -105,7 +106,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("num_steps", "batch_size", "accumulate", "log_every", "save_every"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("warmup_steps", "sample_every", "seed"):
+        for name in ("warmup_steps", "shift", "sample_every", "seed"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         require(self.seed < 2**63, "seed", self.seed, "below 2^63")
         share = self.uniform_share

@@ -13,6 +13,7 @@ from diffusion.atomic import atomic_file
 from diffusion.commands.data import data_config
 from diffusion.config import Config, DataConfig
 from diffusion.data import datasets
+from diffusion.data.built_in import BUILT_IN
 from diffusion.data.images import DataSet, HoldoutError, Images
 from diffusion.devices import describe_machine, pick_device
 from diffusion.fields import ConfigError, require
@@ -165,12 +166,26 @@ warmup_steps = {min(500, steps // 10)}
 decay = "cosine"
 ema_decay = {0.999 if effort is ON_CPU else 0.9999}
 label_dropout = {0.1 if classes else 0.0} # images without their label, which guidance needs
-horizontal_flip = {"false" if C == 1 else "true"} # mirrors half of the images: never letters
+horizontal_flip = {_flips(data, train)} # mirrors half: of all images, or classes; never letters
+#shift = 2 # pixels by which images are moved at most, at random: for small data sets
 precision = "{effort.precision}"
 log_every = 50
 sample_every = {steps // 20}
 save_every = {min(1000, steps // 20)}
 """
+
+
+def _flips(data: DataConfig, train: Images) -> str:
+    """Which images to mirror, as TOML: where that is not known, those in colour.
+
+    Grey ones are letters and digits more often.
+    """
+    if data.path not in BUILT_IN:
+        return "false" if train.pixels.shape[1] == 1 else "true"
+    mirrored = BUILT_IN[data.path].mirrored
+    if mirrored in ((), train.classes):
+        return "true" if mirrored else "false"
+    return json.dumps(mirrored) if train.labels is not None else "false"
 
 
 def _data_lines(data: DataConfig, found: DataSet) -> str:

@@ -44,6 +44,8 @@ GROUPS = {
 """Unicode's groups and our classes, in the order of the labels. Its components are left out: tones
 of skin alone, and hair."""
 CLASSES = tuple(GROUPS.values())
+WITHOUT_LETTERS = ("faces", "people", "animals", "food")
+"""The classes that may be mirrored: signs, books, buttons and flags show letters and digits."""
 EMOJI_STYLE = 0xFE0F
 """The variation selector that asks for a picture; the font's ligatures are without it."""
 TEST_SHARE = 0.1

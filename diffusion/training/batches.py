@@ -10,6 +10,7 @@ from diffusion import pixels
 from diffusion.config import Config
 from diffusion.data.images import Images
 from diffusion.process import Process
+from diffusion.training.augmentation import classes_to_flip, flip, move
 from diffusion.training.randomness import Stream, generator_at
 from diffusion.training.timestep_sampler import Importance, Uniform
 
@@ -56,6 +57,7 @@ class Batches:
             share = config.training.uniform_share
             self.times = Importance(process.num_timesteps, share)
         self.null_label = null_label(config)
+        self.may_flip = classes_to_flip(config.training, data)
         self.is_conditional = config.unet.num_class_embeds is not None
         self._prepared: dict[int, Batch] = {}
         self._epoch = -1
@@ -78,18 +80,20 @@ class Batches:
         B = config.batch_size
         index = self._indices(torch.arange(step * B, (step + 1) * B))
         x_0 = pixels.to_model(self.data.pixels[index])
+        classes = None if self.data.labels is None else self.data.labels[index]
         if config.horizontal_flip:
-            flip = torch.rand(B, generator=generator) < 0.5
-            x_0 = torch.where(flip[:, None, None, None], x_0.flip(-1), x_0)
+            x_0 = flip(x_0, self.may_flip, classes, generator)
         # 3: t ~ Uniform({1, …, T}), or by importance
         t, weight = self.times.draw(B, generator)
         # 4: eps ~ N(0, I)
         eps = torch.randn(x_0.shape, generator=generator)
         # Labels, some dropped so that the network learns to do without (Ho & Salimans 2022)
         label = None
-        if self.is_conditional and self.data.labels is not None:
+        if self.is_conditional and classes is not None:
             drop = torch.rand(B, generator=generator) < config.label_dropout
-            label = torch.where(drop, self.null_label or 0, self.data.labels[index])
+            label = torch.where(drop, self.null_label or 0, classes)
+        if config.shift:
+            x_0 = move(x_0, config.shift, generator)
         return Batch(x_0, t, eps, label, weight)
 
     def _indices(self, position: Tensor) -> Tensor:

@@ -46,6 +46,7 @@ def check_data(config: Config, data: Images) -> None:
             f"data: the images are {shape}, but the network takes {config.unet.image_shape}; "
             f"images like these need in_channels = {channels} and sample_size = {size}"
         )
+    _check_classes_to_flip(config.training, data)
     rows = config.unet.num_class_embeds
     if rows is None:
         return
@@ -55,6 +56,18 @@ def check_data(config: Config, data: Images) -> None:
     wanted = classes + (null_label(config) is not None)
     if rows != wanted:
         raise TrainingError(f"num_class_embeds: {rows}, but the data needs {wanted}")
+
+
+def _check_classes_to_flip(training: TrainingConfig, data: Images) -> None:
+    """Raise TrainingError where a class is to be mirrored that the data does not have."""
+    flip = training.horizontal_flip
+    unknown = [] if isinstance(flip, bool) else [name for name in flip if name not in data.classes]
+    if unknown:
+        have = f"classes {', '.join(data.classes)}" if data.classes else "no classes"
+        raise TrainingError(
+            f"horizontal_flip: {unknown[0]!r} is not allowed; the data has {have}, and true or "
+            "false stands for all"
+        )
 
 
 def check_until(until: int | None, reached: Reached | None) -> None:

@@ -8,11 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from app.cli import main
 from diffusion.commands.init import ON_CPU, ON_GPU, fit, starter
 from diffusion.config import Config, DataConfig
 from diffusion.data import datasets, forms
+from diffusion.data.built_in import BUILT_IN
+from diffusion.data.images import DataSet, Images
 from diffusion.data.picture import Form
 from diffusion.training.trainer import Trainer
 from tests.diffusion.data.samples import png, put
@@ -221,3 +224,26 @@ def test_the_file_is_named_after_the_data(
     assert main(["init", "images/"]) == 0
     assert Config.read(tmp_path / "images.toml").data.path == "images/"
     assert "ddpm train images.toml --out runs/images --dry-run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mnist", "false"),
+        ("cifar10", "true"),
+        ("emoji", '["faces", "people", "animals", "food"]'),
+    ],
+)
+def test_images_are_mirrored_where_a_mirror_keeps_their_meaning(name: str, expected: str) -> None:
+    black = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    train = Images(black, torch.zeros(2, dtype=torch.int64), BUILT_IN[name].classes)
+    text = starter(DataConfig(name), DataSet({"train": train}), ON_CPU, "test", Path("a.toml"))
+    assert f"horizontal_flip = {expected} #" in text
+    Config.parse(text)
+
+
+def test_emoji_without_labels_are_not_mirrored() -> None:
+    train = Images(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), None)
+    data = DataConfig("emoji", labels="none")
+    text = starter(data, DataSet({"train": train}), ON_CPU, "test", Path("a.toml"))
+    assert "horizontal_flip = false #" in text
