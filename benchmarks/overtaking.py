@@ -38,11 +38,13 @@ def main() -> None:
         "--repeat", type=int, default=20, help="number of small requests (%(default)s)"
     )
     parser.add_argument("--runtime", default="auto", help="runtime of the server (%(default)s)")
+    parser.add_argument("--precision", default="auto", help="precision of it (%(default)s)")
     args = parser.parse_args()
+    flags = [f"--runtime={args.runtime}", f"--precision={args.precision}", "--threads=0"]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
         with (
-            Server(log, f"--runtime={args.runtime}", engine=REAL) as server,
+            Server(log, *flags, engine=REAL) as server,
             ThreadPoolExecutor(1) as pool,
         ):
             model = server.client.get("/model").json()
@@ -55,7 +57,10 @@ def main() -> None:
             print("waiting for the large request", file=sys.stderr)
             long = running.result()
     small, small_beside = statistics.median(alone), statistics.median(beside)
-    print(f"{platform.processor() or platform.machine()}, {model['runtime']}, {model['name']}")
+    print(
+        f"{platform.processor() or platform.machine()}, "
+        f"{model['name']}, {model['runtime']} in {model['precision']}"
+    )
     print(f"1 image, 20 steps, alone           {small:8.3f} s  (median of {args.repeat})")
     print(f"1 image, 20 steps, beside the next {small_beside:8.3f} s  {small_beside / small:.1f} x")
     print(f"64 images, 1000 steps              {long:8.3f} s  {long / small_beside:.0f} x that")
