@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from diffusion import __version__
 from diffusion.evaluation.caveats import caveats
+from diffusion.evaluation.copies import Changes, copies
 from diffusion.evaluation.frechet import DistanceTo, moments
 from diffusion.evaluation.likelihood import measure_bounds, measure_likelihood
 from diffusion.evaluation.neighbours import Manifold
@@ -25,7 +26,6 @@ from diffusion.evaluation.precisions import compare, make_others
 from diffusion.evaluation.quality import (
     Reference,
     measure_floor,
-    memorisation,
     quality,
     sample_grid,
 )
@@ -53,7 +53,8 @@ def run(evaluation: Evaluation) -> dict[str, Any]:
         grids[str(sampler)] = sample_grid(samples)
     first = next(iter(made.values()))
     test = None if evaluation.test is None else evaluation.test.pixels
-    near, grids["nearest"] = memorisation(first.pixels, evaluation.train.pixels, test)
+    changes = Changes.of_training(evaluation.source.checkpoint.card.trained.get("config", {}))
+    near, grids["nearest"] = copies(first.pixels, evaluation.train.pixels, test, changes)
     report: dict[str, Any] = {
         **_origin(evaluation),
         **likelihood,

@@ -1,6 +1,6 @@
-"""How good samples are: how far from the data, whether recognised as their label, or copied."""
+"""How good samples are: how far from the data, and whether recognised as their label."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,23 +9,16 @@ import torch
 from torch import Tensor
 
 from diffusion import pixels
-from diffusion.evaluation import neighbours
 from diffusion.evaluation.classifier import Classifier, measure
-from diffusion.evaluation.draws import Draws, Stream, choose
+from diffusion.evaluation.draws import Draws, Stream
 from diffusion.evaluation.frechet import DistanceTo
 from diffusion.evaluation.neighbours import Manifold, precision_recall
 from diffusion.evaluation.resampling import infinite, interval, wilson
 from diffusion.training.randomness import generator_at
 
 Array = np.ndarray
-NEIGHBOURS = 50
-"""How many samples are shown beside their nearest training image."""
-COLUMNS = 25
-"""Images in a row of that picture."""
 GRID = 20
 """Rows and columns of a grid of samples, at most."""
-PART = 1000
-"""Training images that are held in memory together."""
 
 
 @dataclass(frozen=True)
@@ -127,40 +120,6 @@ def quality(
         found["recognised_by_label"] = result.by_label
         found["recognised_labels"] = samples.labels.unique().tolist()
     return found
-
-
-def memorisation(
-    samples: Tensor, train: Tensor, test: Tensor | None
-) -> tuple[dict[str, Any], Array]:
-    """Measure how near samples are to their nearest training images, and test images, where there
-    are any, to theirs.
-
-    All images are uint8 (N,C,H,W), distances RMSE on the 0..255 scale. Returns the numbers, and a
-    picture of samples, each above its nearest training image.
-    """
-    count = min(NEIGHBOURS, len(samples), NEIGHBOURS if test is None else len(test))
-    columns = min(COLUMNS, count)
-    count -= count % columns
-    scale = train[0].numel() ** -0.5
-    found = neighbours.nearest(samples[:count].flatten(1).float(), _flat(train))
-    numbers = {
-        "images": count,
-        "samples_median": (found.distance * scale).median().item(),
-        "samples_least": (found.distance * scale).min().item(),
-    }
-    if test is not None:
-        held_out = test[choose(len(test), count, seed=0)].flatten(1).float()
-        usual = neighbours.nearest(held_out, _flat(train))
-        numbers["test_median"] = (usual.distance * scale).median().item()
-        numbers["test_least"] = (usual.distance * scale).min().item()
-    pairs = [samples[:count], train[found.which]]
-    rows = [p[i : i + columns] for i in range(0, count, columns) for p in pairs]
-    return numbers, grid(torch.cat(rows), columns)
-
-
-def _flat(images: Tensor) -> Iterator[Tensor]:
-    """Images (N,C,H,W) in parts (n,C*H*W), float32."""
-    return (part.flatten(1).float() for part in images.split(PART))
 
 
 def sample_grid(samples: Samples) -> Array:

@@ -262,8 +262,10 @@ def _neighbours_section(report: Mapping[str, Any], grids: Mapping[str, Array]) -
     if "test_median" in near:
         found += (
             f", test images {number(near['test_median'])} (the least "
-            f"{number(near['test_least'])}); medians of {near['images']}. A model that copied its "
-            "data would be far below the test images."
+            f"{number(near['test_least'])}); medians of {near['images']} samples and "
+            f"{near['test_images']} test images. {near['copies']:.1%} of the samples count as "
+            "copies: they are nearer to a training image than 95% of the test images are. Of new "
+            "images, 5% would be."
         )
     else:
         found += f"; median of {near['images']}. There are no test images to compare with."

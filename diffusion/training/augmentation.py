@@ -22,16 +22,21 @@ def flip(
 
 
 def move(x_0: Tensor, shift: int, generator: torch.Generator) -> Tensor:
-    """Move each image (B,C,H,W) by -shift..shift pixels down and as many across, at random.
+    """Move each image (B,C,H,W) by -shift..shift pixels down and as many across, at random."""
+    down, across = torch.randint(-shift, shift + 1, (2, len(x_0)), generator=generator)
+    return moved(x_0, down, across)
 
-    The pixels at the border are repeated where it came from.
+
+def moved(images: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """Move images (B,C,H,W) by so many pixels, int64 (B,) or (1,).
+
+    The pixels at the border are repeated where the image came from.
     """
-    B, _, H, W = x_0.shape
-    down, across = torch.randint(-shift, shift + 1, (2, B, 1), generator=generator)
-    row = (torch.arange(H) - down).clamp(0, H - 1)  # (B,H): which row comes here
-    column = (torch.arange(W) - across).clamp(0, W - 1)  # (B,W)
+    B, _, H, W = images.shape
+    row = (torch.arange(H) - down[:, None]).clamp(0, H - 1)  # (B,H): which row comes here
+    column = (torch.arange(W) - across[:, None]).clamp(0, W - 1)  # (B,W)
     image = torch.arange(B)[:, None, None]
-    return x_0.movedim(1, -1)[image, row[:, :, None], column[:, None, :]].movedim(-1, 1)
+    return images.movedim(1, -1)[image, row[:, :, None], column[:, None, :]].movedim(-1, 1)
 
 
 def classes_to_flip(config: TrainingConfig, data: Images) -> Tensor | None:

@@ -15,7 +15,6 @@ from diffusion.evaluation.quality import (
     Reference,
     Samples,
     measure_floor,
-    memorisation,
     quality,
     sample_grid,
 )
@@ -43,26 +42,6 @@ def reference(features: Features, train: torch.Tensor, count: int) -> tuple[Refe
 def measured(classifier: Classifier, samples: Samples, real: Reference) -> dict[str, Any]:
     features = of_classifier(classifier)(samples.pixels)
     return quality(classifier, samples, features, real, seed=0)
-
-
-def test_copies_of_training_images_are_found_out() -> None:
-    train = images(40, 0)
-    found, grid = memorisation(train[torch.tensor([3, 5, 30])], train, images(5, 1))
-    assert found["samples_median"] == 0 < found["test_least"]
-    np.testing.assert_array_equal(grid[:8], grid[8:])
-
-
-def test_the_distance_to_the_nearest_is_in_grey_levels() -> None:
-    train = images(10, 0, high=200)
-    found, _ = memorisation(train[:4] + 7, train, train[4:] + 9)
-    assert found["samples_median"] == pytest.approx(7)
-    assert found["test_median"] == pytest.approx(9)
-
-
-def test_without_a_test_split_only_samples_are_told() -> None:
-    train = images(40, 0)
-    found, _ = memorisation(train[:3], train, None)
-    assert found["samples_median"] == 0 and "test_median" not in found
 
 
 def test_the_floor_is_the_mean_and_deviation_of_real_sets(classifier: Classifier) -> None:
