@@ -28,6 +28,7 @@ class ModelCard:
     null_label: int | None = None  # the class embedding's row that means "no label"
     classes: tuple[str, ...] = ()
     data: str | None = None
+    license: str | None = None  # of the data, by its SPDX identifier, and who asks for it
     command: str | None = None  # that trained it
     trained: dict[str, Any] = dataclasses.field(default_factory=dict)  # steps, images, machine, …
     quality: dict[str, Any] = dataclasses.field(default_factory=dict)  # measured, with commands

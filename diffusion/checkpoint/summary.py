@@ -41,6 +41,7 @@ def summary(source: str, checkpoint: Checkpoint, data: str = "DATA") -> dict[str
         "weights": _weights(checkpoint),
         "origin": {
             "data": checkpoint.card.data,
+            "license": checkpoint.card.license,
             "command": checkpoint.card.command,
             "source": checkpoint.origin,
         },

@@ -37,7 +37,7 @@ def _usable(facts: Facts) -> Iterator[Line]:
     yield "weights", f"{_listed(weights['files'])}: {size}{variant}"
     yield "sha256", weights["sha256"]
     yield "saved as", _classes(facts["classes"])
-    for about, name in (("trained on", "data"), ("made by", "command")):
+    for about, name in (("trained on", "data"), ("licence", "license"), ("made by", "command")):
         if origin[name]:
             yield about, origin[name]
     for name, value in origin["source"].items():

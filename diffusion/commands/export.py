@@ -15,6 +15,7 @@ from diffusion.checkpoint import (
     save_checkpoint,
 )
 from diffusion.config import Config
+from diffusion.data.built_in import BUILT_IN
 from diffusion.evaluation.card import ReportError, read_precisions, read_quality, recommend
 from diffusion.fields import from_dict
 from diffusion.model_card import ModelCard
@@ -109,9 +110,15 @@ def export_run(run: Path, out: Path, card: ModelCard) -> None:
         null_label=null_label(config),
         classes=tuple(meta.get("classes", ())) if config.unet.num_class_embeds else (),
         data=card.data or Path(config.data.path).name,
+        license=card.license or _license(config.data.path),
         trained={**_trained(meta, config), **card.trained},
     )
     save_checkpoint(out, model, config.process, filled)
+
+
+def _license(data: str) -> str | None:
+    """The licence of a built-in data set."""
+    return BUILT_IN[data].license if data in BUILT_IN else None
 
 
 def _trained(meta: dict[str, Any], config: Config) -> dict[str, Any]:

@@ -76,19 +76,22 @@ def _cifar10(cache: Path, split: Split) -> Arrays:
 class BuiltIn:
     """A data set known by name. `read` takes the cache's folder and a split: train or test; `stamp`
     tells what changes when the data set does; `mirrored` names the classes that a mirror does not
-    change, as it does letters and digits."""
+    change, as it does letters and digits; `license` is what those who made it state, if they do."""
 
     classes: tuple[str, ...]
     read: Callable[[Path, Split], Arrays]
     stamp: Callable[[], Stamp] = tuple
     mirrored: tuple[str, ...] = ()
+    license: str | None = None
 
 
 BUILT_IN = {
     "mnist": BuiltIn(DIGITS, _mnist),
-    "fashion-mnist": BuiltIn(FASHION_CLASSES, _fashion_mnist, mirrored=FASHION_CLASSES),
-    "cifar10": BuiltIn(CIFAR10_CLASSES, _cifar10, mirrored=CIFAR10_CLASSES),
-    "emoji": BuiltIn(emoji.CLASSES, emoji.read, emoji.stamp, emoji.WITHOUT_LETTERS),
+    "fashion-mnist": BuiltIn(
+        FASHION_CLASSES, _fashion_mnist, tuple, FASHION_CLASSES, "MIT, Zalando SE"
+    ),
+    "cifar10": BuiltIn(CIFAR10_CLASSES, _cifar10, tuple, CIFAR10_CLASSES),
+    "emoji": BuiltIn(emoji.CLASSES, emoji.read, emoji.stamp, emoji.WITHOUT_LETTERS, emoji.LICENSE),
 }
 
 

@@ -25,6 +25,7 @@ FONT = (
         Path("/usr/share/fonts/noto/NotoColorEmoji.ttf"),  # Arch
     ),
 )
+LICENSE = "OFL-1.1, the Noto Emoji authors: https://github.com/googlefonts/noto-emoji"
 LIST = "Unicode's list of emoji", (Path("/usr/share/unicode/emoji/emoji-test.txt"),)
 """What must be installed, and where it may be."""
 INSTALL = "on Debian and Ubuntu: apt-get install fonts-noto-color-emoji unicode-data"

@@ -21,7 +21,9 @@ FACTS: dict[str, Any] = {
         "files": ["a.safetensors", "b.safetensors"], "variant": "fp16", "bytes": 3 << 20,
         "types": ["F16", "F32"], "sha256": "ab" * 32,
     },
-    "origin": {"data": "photos", "command": "", "source": {"hub": "me/pets"}},
+    "origin": {
+        "data": "photos", "license": "CC0-1.0", "command": "", "source": {"hub": "me/pets"}
+    },
     "notes": ["first", "second"],
     "uses": {
         "served": {"possible": True, "command": "ddpm serve", "why": None},
@@ -44,6 +46,7 @@ def test_a_checkpoint_that_can_be_used_is_told_in_two_columns() -> None:
         f"sha256       {sha256}",
         "saved as     DDPMPipeline, UNet2DModel",
         "trained on   photos",
+        "licence      CC0-1.0",
         "from         hub: me/pets",
         "note         first",
         "note         second",

@@ -70,6 +70,18 @@ def test_a_run_that_did_not_record_its_machine_is_exported_without_one(
     assert trained.keys() == {"steps", "images", "config"}
 
 
+def test_the_card_has_the_licence_of_a_data_set_that_states_one(run: Path, tmp_path: Path) -> None:
+    assert main(["export", str(run), str(tmp_path / "mine")]) == 0
+    assert open_checkpoint(tmp_path / "mine").card.license is None
+    path = saved_states(run)[-1] / "state.json"
+    meta = json.loads(path.read_text())
+    meta["config"]["data"] = {"path": "emoji"}
+    path.write_text(json.dumps(meta))
+    assert main(["export", str(run), str(tmp_path / "emoji")]) == 0
+    license = open_checkpoint(tmp_path / "emoji").card.license
+    assert license and license.startswith("OFL-1.1")
+
+
 def test_a_report_is_not_for_a_run(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
