@@ -56,7 +56,8 @@ def test_a_field_that_came_later_leaves_older_fingerprints_as_they_were(tmp_path
 
 def test_the_card_survives_and_names_null_label_and_classes(tmp_path: Path) -> None:
     model = open_checkpoint(save_tiny(tmp_path / "a", num_classes=3, null_label=True)).load()
-    card = ModelCard("pets", 3, ("cat", "dog", "emu"), "photos", "CC0-1.0", "ddpm train", {"steps": 5}, {})
+    origin = ("photos", "CC0-1.0", "ddpm train")
+    card = ModelCard("pets", 3, ("cat", "dog", "emu"), *origin, {"steps": 5}, {})
     save_checkpoint(tmp_path / "b", model, ProcessConfig(), card)
     opened = open_checkpoint(tmp_path / "b")
     assert opened.card == card
