@@ -15,6 +15,8 @@ Array = np.ndarray
 LARGEST = 1e4
 """No number of a state is larger: x_t of a standard Gaussian is below 10, and numbers near the end
 of float32 would not be numbers after a step."""
+SHOWN = 20
+"""Frames of a trajectory whose t a message names, at most."""
 MAX_BYTES = 1 << 34
 """Bytes of an array, at most, unless somebody allows fewer."""
 
@@ -39,8 +41,7 @@ def read_states(file: IO[bytes], t: int | None, max_bytes: int = MAX_BYTES) -> S
     if x_t is None:
         raise StateFileError("there is no array x_t in it")
     if x_t.dtype.kind != "f" or x_t.ndim not in (3, 4, 5):
-        shape = f"{x_t.dtype} of shape {x_t.shape}"
-        raise StateFileError(f"x_t is {shape}; it must be float32 (n,C,H,W)")
+        raise StateFileError(f"x_t is {_described(x_t)}; it must be float32 (n,C,H,W)")
     if x_t.ndim == 5:
         x_t = _frame(x_t, times, t)
     elif t is None and times is not None:
@@ -54,8 +55,7 @@ def read_states(file: IO[bytes], t: int | None, max_bytes: int = MAX_BYTES) -> S
 
 def _time(times: Array) -> int:
     if times.ndim or times.dtype.kind not in "iu":
-        shown = f"{times.dtype} of shape {times.shape}"
-        raise StateFileError(f"its t is {shown}; it must be one whole number")
+        raise StateFileError(f"its t is {_described(times)}; it must be one whole number")
     return int(times)
 
 
@@ -63,10 +63,18 @@ def _frame(x_t: Array, times: Array | None, t: int | None) -> Array:
     """The frames at t of trajectories (n,frames,C,H,W), whose t are `times`."""
     if times is None or times.shape != x_t.shape[1:2]:
         raise StateFileError("it holds a trajectory without a t for each of its frames")
+    if times.dtype.kind not in "iu":
+        raise StateFileError(f"its t are {_described(times)}; they must be whole numbers")
     known = times.tolist()
     if t not in known:
-        raise StateFileError(f"it holds a trajectory; t must be one of {known}")
+        some = ", ".join(map(str, known[:SHOWN])) + (", ..." if len(known) > SHOWN else "")
+        raise StateFileError(f"it holds a trajectory; t must be one of its {len(known)}: {some}")
     return np.asarray(x_t[:, known.index(t)])
+
+
+def _described(array: Array) -> str:
+    """What an array is, in a few words, whatever its header says."""
+    return f"{array.dtype.name} of shape {array.shape}"
 
 
 def _arrays(file: IO[bytes], max_bytes: int) -> tuple[Array | None, Array | None]:

@@ -19,7 +19,9 @@ def identity(plan: Plan, made_by: str, form: str) -> str:
     """
     # Who asks, and what the job and the model are called for engines, changes no byte
     job = dataclasses.replace(plan.submit, id="", model="", client="", request_id="")
-    told = [plan.model, plan.labels, plan.shown_times, form, made_by, __version__]
+    # JSON answers repeat these as they were asked for; different ones may mean the same steps
+    header = {**plan.header, "id": ""}
+    told = [header, plan.labels, plan.shown_times, form, made_by, __version__]
     parts = [json.dumps(told).encode(), encode(job)]
     if form == "application/zip":
         parts.append(request_file(plan))  # which has the fields as they were asked for

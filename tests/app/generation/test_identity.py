@@ -8,7 +8,9 @@ import pytest
 from app.generation.identity import identity
 from app.generation.plan import plan
 from app.generation.schemas import SampleRequest, TrajectoryRequest
+from app.generation.starts import Begun
 from app.settings import Settings
+from app.wire import starts as wire
 from app.wire.messages import ModelInfo
 from tests.model_info import MODEL
 
@@ -68,3 +70,15 @@ def test_a_zip_holds_the_request_as_it_was_asked_for() -> None:
     assert identity(plan(asked, MODEL, Settings()), "me", JSON) == named()
     zipped = identity(plan(asked, MODEL, Settings()), "me", "application/zip")
     assert zipped != named(media_type="application/zip")
+
+
+def test_what_an_answer_repeats_counts_also_where_it_changes_no_image() -> None:
+    """From t = 10 on these chains take the same single step; JSON answers say 10 steps, or 2."""
+
+    def begun(**fields: Any) -> str:
+        request = SampleRequest.model_validate({"seed": 1, "sampler": "ddim", **fields})
+        start = Begun(wire.Start(kind="image", pictures=(bytes(64),)), 10)
+        return identity(plan(request, MODEL, Settings(), begun=start), "me", JSON)
+
+    assert begun(steps=10) == begun(steps=10, eta=0)
+    assert begun(steps=10) != begun(spacing=[100, 10])
