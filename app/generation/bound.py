@@ -12,36 +12,33 @@ from typing import Any
 import numpy as np
 
 from app.generation import cost
-from app.generation.bound_schemas import BoundRequest
 from app.generation.collect import Needs, Result, image
 from app.generation.encoding import Encoded, npz, to_json
 from app.generation.errors import InvalidField
 from app.generation.formats import Format, Formats
 from app.generation.pictures import Array, Pictures, Sent
-from app.generation.plan import Plan, check_response_size
+from app.generation.plan import Plan, check_pictures, check_response_size, labels_of
 from app.generation.png import png
-from app.generation.schemas import MAX_INTEGER
+from app.generation.schemas.bound import BoundRequest
+from app.generation.schemas.fields import MAX_INTEGER
 from app.settings import Settings
 from app.wire.bound import Bound
 from app.wire.messages import Measured, ModelInfo, Submit
 from diffusion import pixels
 from diffusion.bound_sum import PictureBound, PictureTerm, Terms, bits_per_dim
-from diffusion.labels import LabelError, Labels
+from diffusion.labels import Labels
 
 
 async def read_images(request: BoundRequest, model: ModelInfo, pictures: Pictures) -> list[Array]:
     """The pictures, uint8 (C,H,W) each. Raises InvalidField or PicturesBusy."""
-    if isinstance(request.images, str):
-        sent = [Sent("images", request.images)]
-    else:
-        sent = [Sent(f"images[{i}]", text) for i, text in enumerate(request.images)]
+    sent = Sent.each("images", request.images)
     return await pictures.images(sent, model.image_shape, resize=request.resize)
 
 
 def check(request: BoundRequest, model: ModelInfo, limits: Settings) -> Terms:
     """Which terms are computed. Raises InvalidField for what the model or the server's limits do
     not allow."""
-    T, n = model.num_timesteps, 1 if isinstance(request.images, str) else len(request.images)
+    T, sent = model.num_timesteps, Sent.each("images", request.images)
     if model.min_timestep > 0:
         reason = "it has no bound: its network cannot be told t = 1"
         raise InvalidField("model", model.name, reason)
@@ -55,9 +52,8 @@ def check(request: BoundRequest, model: ModelInfo, limits: Settings) -> Terms:
         limits.max_client_samples, limits.max_client_steps,
         limits.max_queue_samples, limits.max_queue_steps,
     )  # fmt: skip
-    if n > limits.max_samples:
-        reason = f"this server takes 1..{limits.max_samples} pictures a request"
-        raise InvalidField("images", n, reason)
+    check_pictures(sent, "images", limits)
+    n = len(sent)
     if n * terms.count > most:
         field = "terms" if request.timesteps is None else "timesteps"
         reason = f"of {n} pictures this server computes at most {most // n} terms for one client"
@@ -84,10 +80,7 @@ def plan_bound(
     many.
     """
     n, known = len(images), Labels(len(model.classes), model.null_label)
-    try:
-        labels = known.for_each(request.labels, n, 0.0)
-    except LabelError as error:
-        raise InvalidField(error.field, error.value, error.reason) from None
+    labels = labels_of(known, request.labels, n)
     if has_pictures:
         check_response_size(n * terms.count, model, 1, limits, as_job=False)
     of_terms = tuple(label for label in labels for _ in range(terms.count))

@@ -6,21 +6,18 @@ from collections.abc import Sequence
 
 from app.generation.errors import InvalidField
 from app.generation.pictures import Array, Pictures, Sent
-from app.generation.plan import Plan, check_cost, check_response_size
-from app.generation.schemas import EncodeRequest
+from app.generation.plan import Plan, check_cost, check_pictures, check_response_size, labels_of
+from app.generation.schemas.encode import EncodeRequest
 from app.settings import Settings
 from app.wire.messages import ModelInfo, Submit
 from app.wire.starts import Start
-from diffusion.labels import LabelError, Labels
+from diffusion.labels import Labels
 from diffusion.spacing import Spacing, check_chain
 
 
 async def read_images(request: EncodeRequest, model: ModelInfo, pictures: Pictures) -> list[Array]:
     """The pictures, uint8 (C,H,W) each. Raises InvalidField or PicturesBusy."""
-    if isinstance(request.image, str):
-        sent = [Sent("image", request.image)]
-    else:
-        sent = [Sent(f"image[{i}]", text) for i, text in enumerate(request.image)]
+    sent = Sent.each("image", request.image)
     return await pictures.images(sent, model.image_shape, resize=request.resize)
 
 
@@ -45,10 +42,7 @@ def plan_encoding(
     spacing = _kept(request, model)
     check_cost(n, len(spacing), limits, "image")
     known = Labels(len(model.classes), model.null_label)
-    try:
-        labels = known.for_each(request.labels, n, 0.0)
-    except LabelError as error:
-        raise InvalidField(error.field, error.value, error.reason) from None
+    labels = labels_of(known, request.labels, n)
     check_response_size(n, model, 1, limits, as_job=False)
     submit = Submit(
         id=uuid.uuid4().hex,
@@ -74,10 +68,7 @@ def plan_encoding(
 
 def check_number(request: EncodeRequest, limits: Settings) -> None:
     """Raise InvalidField for more pictures than a request may have."""
-    n = 1 if isinstance(request.image, str) else len(request.image)
-    if n > limits.max_samples:
-        reason = f"this server takes 1..{limits.max_samples} pictures a request"
-        raise InvalidField("image", n, reason)
+    check_pictures(Sent.each("image", request.image), "image", limits)
 
 
 def _kept(request: EncodeRequest, model: ModelInfo) -> Spacing:

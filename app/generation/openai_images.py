@@ -12,8 +12,8 @@ from app.generation.collect import Result
 from app.generation.encoding import Encoded, to_json
 from app.generation.errors import AnswerTooLarge, InvalidField
 from app.generation.formats import IMAGES, Format
-from app.generation.openai_schemas import ImagesRequest
 from app.generation.png import png
+from app.generation.schemas.openai import ImagesRequest
 from app.wire.messages import ModelInfo
 
 SIZE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})", re.ASCII)

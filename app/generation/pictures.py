@@ -40,6 +40,13 @@ class Sent(NamedTuple):
     name: str  # of the field in the request's body, as start.image[2]
     text: str
 
+    @classmethod
+    def each(cls, name: str, given: str | Sequence[str]) -> list["Sent"]:
+        """What a field has: one thing under its name, or several under theirs."""
+        if isinstance(given, str):
+            return [cls(name, given)]
+        return [cls(f"{name}[{i}]", text) for i, text in enumerate(given)]
+
 
 class States(NamedTuple):
     """States x_t, float32 (n,C,H,W), and the paper's t at which they are, if their file says it."""

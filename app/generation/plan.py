@@ -5,11 +5,14 @@ Nothing is computed and no memory is taken before the whole cost is known.
 
 import secrets
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from app.generation.errors import AnswerTooLarge, InvalidField
-from app.generation.schemas import MAX_INTEGER, SampleRequest, TrajectoryRequest
+from app.generation.pictures import Sent
+from app.generation.schemas.fields import MAX_INTEGER
+from app.generation.schemas.requests import SampleRequest, TrajectoryRequest
 from app.generation.starts import Begun, told
 from app.settings import Settings
 from app.wire.messages import ModelInfo, Submit
@@ -125,7 +128,7 @@ def plan(
     if not as_job:  # which is run in parts
         check_cost(request.n, len(course), limits)
     known = Labels(len(model.classes), model.null_label)
-    labels = _labels(request, known)
+    labels = labels_of(known, request.labels, request.n, request.guidance)
     interval = _interval(request, T)
     guided = None if interval is None else course.stretches(*interval)
     shown = _shown(request, course, T, limits)
@@ -218,6 +221,13 @@ def check_cost(n: int, steps: int, limits: Settings, field: str = "n") -> None:
         raise InvalidField(field, n, reason)
 
 
+def check_pictures(sent: Sequence[Sent], field: str, limits: Settings) -> None:
+    """Raise InvalidField, which names this field, for more pictures than a request may have."""
+    if len(sent) > limits.max_samples:
+        reason = f"this server takes 1..{limits.max_samples} pictures a request"
+        raise InvalidField(field, len(sent), reason)
+
+
 def _check_limits(request: SampleRequest, limit: int, as_job: bool) -> None:
     if request.n > limit:
         what = "job" if as_job else "request"
@@ -235,9 +245,12 @@ def _check_sampler_fields(request: SampleRequest) -> None:
         raise InvalidField("variance", request.variance, reason)
 
 
-def _labels(request: SampleRequest, known: Labels) -> tuple[int | None, ...]:
+def labels_of(
+    known: Labels, labels: int | list[int] | None, n: int, guidance: float = 0.0
+) -> tuple[int | None, ...]:
+    """The label of each of n images. Raises InvalidField for those that the model does not have."""
     try:
-        return known.for_each(request.labels, request.n, request.guidance)
+        return known.for_each(labels, n, guidance)
     except LabelError as error:
         raise InvalidField(error.field, error.value, error.reason) from None
 

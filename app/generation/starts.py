@@ -14,7 +14,7 @@ import numpy as np
 from app.generation.errors import InvalidField
 from app.generation.pictures import Array, Pictures, Sent
 from app.generation.png import png
-from app.generation.schemas import SampleRequest, Start
+from app.generation.schemas.requests import SampleRequest, Start
 from app.wire import starts as wire
 from app.wire.messages import ModelInfo
 from diffusion.spacing import Spacing
@@ -212,10 +212,8 @@ def _check_states(x_t: Array, n: int, shape: tuple[int, int, int]) -> None:
 
 def _sent(start: Start, kind: wire.StartKind) -> list[Sent]:
     """The pictures, with the name of each."""
-    if isinstance(start.image, str):
-        return [Sent("start.image", start.image)]
-    texts = (start.images if kind == "images" else start.image) or []
-    return [Sent(f"start.{kind}[{i}]", text) for i, text in enumerate(texts)]
+    given = start.images if kind == "images" else start.image
+    return Sent.each(f"start.{kind}", given or [])
 
 
 def _weights(weight: float | Sequence[float]) -> list[float]:

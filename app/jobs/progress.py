@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 
-from app.generation.schemas import JobStatus
+from app.generation.schemas.status import JobStatus
 from app.jobs.errors import StorageUnavailable
 from app.jobs.service import Jobs
 from app.jobs.tables import UNFINISHED

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from app.generation.plan import Plan
-from app.generation.schemas import JobStatus
+from app.generation.schemas.status import JobStatus
 from app.jobs.background import Background
 from app.jobs.errors import (
     JobExpired,

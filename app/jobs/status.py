@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime
 
-from app.generation.schemas import JobStatus
+from app.generation.schemas.status import JobStatus
 from app.jobs.errors import StorageUnavailable, first_line
 from app.jobs.makers import version_for
 from app.jobs.tables import UNFINISHED, Job

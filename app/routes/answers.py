@@ -19,7 +19,7 @@ from app.generation.encoding import Encoded
 from app.generation.formats import Format, Formats
 from app.generation.identity import identity
 from app.generation.plan import Plan, plan
-from app.generation.schemas import SampleRequest
+from app.generation.schemas.requests import SampleRequest
 from app.generation.starts import Begun, decoded_bytes, read_start
 from app.http import conditional, tracing
 from app.http.blocks import BlockResponse

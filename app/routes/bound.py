@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from app.generation import cost
 from app.generation.bound import check, formats_of, plan_bound, read_images
-from app.generation.bound_schemas import BoundRequest, BoundResponse
+from app.generation.schemas.bound import BoundRequest, BoundResponse
 from app.http import sse
 from app.http.negotiation import accept_header, choose
 from app.http.request_log import RequestRecord

@@ -10,11 +10,12 @@ from fastapi.security import HTTPBearer
 
 from app.door.clients import Client, Clients
 from app.door.door import client_of
-from app.generation.bound_schemas import BoundRequest
 from app.generation.budget import Budget
 from app.generation.errors import InvalidField
 from app.generation.pictures import Pictures
-from app.generation.schemas import EncodeRequest, SampleRequest
+from app.generation.schemas.bound import BoundRequest
+from app.generation.schemas.encode import EncodeRequest
+from app.generation.schemas.requests import SampleRequest
 from app.http import prefer
 from app.http.metrics import Metrics
 from app.http.problems import Problem

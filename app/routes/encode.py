@@ -6,7 +6,7 @@ from fastapi.responses import Response
 from app.generation import cost
 from app.generation.encode import check_number, plan_encoding, read_images
 from app.generation.formats import ENCODE
-from app.generation.schemas import EncodeRequest, EncodeResponse
+from app.generation.schemas.encode import EncodeRequest, EncodeResponse
 from app.http.negotiation import accept_header, choose
 from app.http.request_log import RequestRecord
 from app.http.strict_json import StrictRoute

@@ -11,12 +11,8 @@ from app.generation import cost
 from app.generation.collect import Shown
 from app.generation.formats import SAMPLE, TRAJECTORY
 from app.generation.plan import plan
-from app.generation.schemas import (
-    SampleRequest,
-    SampleResponse,
-    TrajectoryRequest,
-    TrajectoryResponse,
-)
+from app.generation.schemas.answers import SampleResponse, TrajectoryResponse
+from app.generation.schemas.requests import SampleRequest, TrajectoryRequest
 from app.http import sse
 from app.http.negotiation import accept_header, choose
 from app.http.request_log import RequestRecord

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response, StreamingResponse
 
 from app.generation.cost import plan_bytes
-from app.generation.schemas import JobStatus
+from app.generation.schemas.status import JobStatus
 from app.generation.zip_stream import Body
 from app.http import conditional, ranges, sse
 from app.http.blocks import BlockResponse

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 
 from app.door.clients import Client
 from app.generation.errors import InvalidField
-from app.generation.schemas import (
+from app.generation.schemas.models import (
     Limits,
     LoadRequest,
     Model,

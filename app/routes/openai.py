@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.generation.openai_images import check_size, format_of, scale_of, with_label
-from app.generation.openai_schemas import ApiModel, ApiModelList, ImagesRequest, ImagesResponse
+from app.generation.schemas.openai import ApiModel, ApiModelList, ImagesRequest, ImagesResponse
 from app.http.negotiation import accept_header, choose
 from app.http.problems import Problem, invalid_field
 from app.http.strict_json import StrictRoute

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from app.generation.schemas import JobStatus, ProblemBody
+from app.generation.schemas.problems import ProblemBody
+from app.generation.schemas.status import JobStatus
 from app.http.problems import MEDIA_TYPE
 
 Responses = dict[int | str, dict[str, Any]]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.generation.openai_schemas import ApiErrorBody
+from app.generation.schemas.openai import ApiErrorBody
 from app.routes.openapi import (
     HEADER,
     KEY_OR_NONE,

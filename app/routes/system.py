@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from app.generation.schemas import Readiness
+from app.generation.schemas.status import Readiness
 from app.http.problems import Problem, problem_response
 from app.jobs.background import OPENING
 from app.routes import openapi

@@ -10,7 +10,7 @@ import pytest
 
 from app.client.requests import EncodeRequest, SampleRequest, TrajectoryRequest
 from app.client.starts import Start
-from app.generation import schemas
+from app.generation.schemas import encode, requests
 
 PICTURE, TEXT = b"a picture", "YSBwaWN0dXJl"
 
@@ -70,13 +70,13 @@ def test_numbers_that_are_not_finite_are_refused_by_name(name: str, value: Any) 
 @pytest.mark.parametrize(
     ("mine", "theirs"),
     [
-        (SampleRequest, schemas.SampleRequest),
-        (TrajectoryRequest, schemas.TrajectoryRequest),
+        (SampleRequest, requests.SampleRequest),
+        (TrajectoryRequest, requests.TrajectoryRequest),
     ],
     ids=["sample", "trajectory"],
 )
 def test_a_client_can_ask_for_all_that_the_server_takes(
-    mine: type[SampleRequest], theirs: type[schemas.SampleRequest]
+    mine: type[SampleRequest], theirs: type[requests.SampleRequest]
 ) -> None:
     assert list(mine.__dataclass_fields__) == list(theirs.model_fields)
     default = theirs.model_validate_json(json.dumps(mine().body()))
@@ -90,7 +90,7 @@ def test_the_server_reads_every_field_as_it_was_given() -> None:
         eta=0.5, labels=(0, 1), guidance=2.0, guidance_interval=(90, 10), timesteps=timesteps,
         start=Start.image(PICTURE, 30, resize=True), mask=PICTURE, resamplings=3, jump=2,
     )  # fmt: skip
-    read = schemas.TrajectoryRequest.model_validate_json(json.dumps(request.body()))
+    read = requests.TrajectoryRequest.model_validate_json(json.dumps(request.body()))
     expected = {
         "n": 2, "seed": 1, "first_index": 3, "model": "tiny", "sampler": "ddim", "steps": 7,
         "spacing": "karras", "eta": 0.5, "variance": None, "labels": [0, 1], "guidance": 2.0,
@@ -106,7 +106,7 @@ def test_the_server_reads_every_field_as_it_was_given() -> None:
 
 def test_the_server_reads_an_encodings_fields() -> None:
     request = EncodeRequest(image=[PICTURE, PICTURE], labels=(0, 1), steps=7, t=5, model="tiny")
-    read = schemas.EncodeRequest.model_validate_json(json.dumps(request.body()))
+    read = encode.EncodeRequest.model_validate_json(json.dumps(request.body()))
     assert read.model_dump() == {
         "image": [TEXT, TEXT], "labels": [0, 1], "steps": 7, "t": 5, "resize": False,
         "model": "tiny",

@@ -4,7 +4,7 @@ import numpy as np
 
 from app.client.results import Encoding
 from app.client.starts import Start
-from app.generation import schemas
+from app.generation.schemas import requests
 
 GREY = np.zeros((4, 4), np.uint8)
 STATES = np.zeros((2, 1, 4, 4), np.float32)
@@ -12,7 +12,7 @@ STATES = np.zeros((2, 1, 4, 4), np.float32)
 
 def read(start: Start) -> dict[str, object]:
     """What the server reads, without what it was not given."""
-    return schemas.Start.model_validate(dict(start.fields)).model_dump(exclude_unset=True)
+    return requests.Start.model_validate(dict(start.fields)).model_dump(exclude_unset=True)
 
 
 def test_each_kind_is_one_that_the_server_knows() -> None:

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from app.generation.bound import check, encode_json, encode_npz, formats_of, plan_bound
-from app.generation.bound_schemas import BoundRequest, BoundResponse
 from app.generation.collect import Needs, Result
 from app.generation.encoding import Encoded
 from app.generation.errors import AnswerTooLarge, InvalidField
 from app.generation.plan import Plan
+from app.generation.schemas.bound import BoundRequest, BoundResponse
 from app.settings import Settings
 from app.wire.messages import Measured, ModelInfo
 from diffusion.bound_sum import Terms, bits_per_dim

@@ -11,7 +11,7 @@ from app.generation.collect import Needs, Result, gather, shown, timing
 from app.generation.errors import JobFailed
 from app.generation.formats import ARRAYS, IMAGES
 from app.generation.plan import Plan, plan
-from app.generation.schemas import SampleRequest, TrajectoryRequest
+from app.generation.schemas.requests import SampleRequest, TrajectoryRequest
 from app.settings import Settings
 from app.wire.messages import Done, Event, Failed, Finished, Frame
 from diffusion import pixels

@@ -9,7 +9,7 @@ import pytest
 from app.generation.encode import check_number, plan_encoding
 from app.generation.errors import InvalidField
 from app.generation.plan import Plan
-from app.generation.schemas import EncodeRequest
+from app.generation.schemas.encode import EncodeRequest
 from app.settings import Settings
 from app.wire.messages import ModelInfo
 from tests.model_info import MODEL

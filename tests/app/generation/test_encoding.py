@@ -21,7 +21,7 @@ from app.generation.encoding import Encoded, Sink
 from app.generation.formats import SAMPLE, TRAJECTORY
 from app.generation.plan import Plan
 from app.generation.png import png
-from app.generation.schemas import SampleResponse, TrajectoryResponse
+from app.generation.schemas.answers import SampleResponse, TrajectoryResponse
 from app.generation.zip_stream import BLOCK_BYTES
 from app.wire.messages import Submit
 from diffusion import pixels

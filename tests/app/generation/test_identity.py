@@ -7,7 +7,7 @@ import pytest
 
 from app.generation.identity import identity
 from app.generation.plan import plan
-from app.generation.schemas import SampleRequest, TrajectoryRequest
+from app.generation.schemas.requests import SampleRequest, TrajectoryRequest
 from app.generation.starts import Begun
 from app.settings import Settings
 from app.wire import starts as wire

@@ -20,8 +20,8 @@ from app.generation.openai_images import (
     scale_of,
     with_label,
 )
-from app.generation.openai_schemas import ImagesRequest, ImagesResponse
 from app.generation.plan import plan
+from app.generation.schemas.openai import ImagesRequest, ImagesResponse
 from app.settings import Settings
 from tests.model_info import MODEL
 

@@ -178,3 +178,8 @@ def children() -> list[int]:
 def command(pid: int) -> str:
     with open(f"/proc/{pid}/cmdline") as file:
         return file.read()
+
+
+def test_several_of_a_field_are_named_by_their_place() -> None:
+    assert Sent.each("image", "x") == [Sent("image", "x")]
+    assert Sent.each("image", ["x", "y"]) == [Sent("image[0]", "x"), Sent("image[1]", "y")]

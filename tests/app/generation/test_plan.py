@@ -7,7 +7,7 @@ import pytest
 
 from app.generation.errors import AnswerTooLarge, InvalidField
 from app.generation.plan import Plan, plan
-from app.generation.schemas import SampleRequest, TrajectoryRequest
+from app.generation.schemas.requests import SampleRequest, TrajectoryRequest
 from app.settings import Settings
 from app.wire.messages import ModelInfo
 from diffusion.spacing import Spacing

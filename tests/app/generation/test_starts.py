@@ -12,7 +12,7 @@ from PIL import Image
 from app.generation.errors import InvalidField
 from app.generation.pictures import Pictures
 from app.generation.plan import Plan, plan
-from app.generation.schemas import SampleRequest, TrajectoryRequest
+from app.generation.schemas.requests import SampleRequest, TrajectoryRequest
 from app.generation.starts import decoded_bytes, read_start
 from app.settings import Settings
 from tests.app.generation.hostile_pictures import encoded

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from app.generation.schemas import JobStatus
+from app.generation.schemas.status import JobStatus
 from app.jobs import progress as module
 from app.jobs.errors import StorageUnavailable, UnknownJob
 from app.jobs.progress import progress

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import update
 
 from app.generation.plan import Plan
-from app.generation.schemas import JobStatus
+from app.generation.schemas.status import JobStatus
 from app.jobs import service
 from app.jobs.errors import (
     BadWebhook,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from app.client import BoundRequest, Client
-from app.generation.bound_schemas import BoundResponse
+from app.generation.schemas.bound import BoundResponse
 from tests.app.server import Server
 
 

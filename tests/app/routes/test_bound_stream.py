@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 
 from app.generation.bound import plan_bound
-from app.generation.bound_schemas import BoundRequest
 from app.generation.budget import Budget
+from app.generation.schemas.bound import BoundRequest
 from app.http.request_log import RequestRecord
 from app.routes.bound_stream import BoundStream
 from app.settings import Settings

@@ -10,7 +10,7 @@ from fastapi import Request
 
 from app.door.clients import Client
 from app.generation.errors import InvalidField
-from app.generation.schemas import SampleRequest
+from app.generation.schemas.requests import SampleRequest
 from app.http.problems import Problem
 from app.jobs.keys import Key
 from app.pool.pool import Bounds

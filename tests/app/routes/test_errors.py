@@ -117,6 +117,72 @@ def test_a_wrong_field_of_denoise_trajectory_is_named(
     assert found["detail"].startswith(detail)
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "field", "message"),
+    [
+        ("/sample", {"labels": "7"}, "labels", "Input should be a label, or a list of labels"),
+        (
+            "/sample",
+            {"n": 2, "labels": [1, -1]},
+            "labels[1]",
+            "Input should be greater than or equal to 0",
+        ),
+        (
+            "/sample",
+            {"spacing": "odd"},
+            "spacing",
+            "Input should be 'even', 'quadratic', 'log_snr', 'karras' or 'tuned'",
+        ),
+        ("/sample", {"spacing": [9, "1"]}, "spacing[1]", "Input should be a valid integer"),
+        ("/sample", {"steps": "1"}, "steps", "Input should be a valid integer"),
+        ("/sample", {"guidance_interval": 1}, "guidance_interval", "Input should be a valid list"),
+        (
+            "/sample",
+            {"start": {"image": 1, "t": 9}},
+            "start.image",
+            "Input should be a picture in base64, or a list of them",
+        ),
+        (
+            "/sample",
+            {"start": {"image": ["x", ""], "t": 9}},
+            "start.image[1]",
+            "String should have at least 1 character",
+        ),
+        (
+            "/sample",
+            {"start": {"seeds": [1, 2], "weight": 2}},
+            "start.weight",
+            "Input should be less than or equal to 1",
+        ),
+        (
+            "/sample",
+            {"start": {"seeds": [1, -2]}},
+            "start.seeds[1]",
+            "Input should be greater than or equal to 0",
+        ),
+        (
+            "/sample",
+            {"start": {"seeds": [1, 2, 3]}},
+            "start.seeds",
+            "List should have at most 2 items after validation, not 3",
+        ),
+        (
+            "/denoise-trajectory",
+            {"timesteps": 3},
+            "timesteps",
+            "Input should be a valid list",
+        ),
+        ("/encode", {"image": {}}, "image", "Input should be a picture in base64, or a list of"),
+        ("/bound", {"images": "x", "timesteps": [1, "2"]}, "timesteps[1]", "Input should be a"),
+    ],
+)
+def test_one_mistake_is_one_error(
+    server: Server, path: str, body: dict[str, Any], field: str, message: str
+) -> None:
+    (error,) = problem(server.post(path, body), 422)["errors"]
+    assert error["field"] == field and error["message"].startswith(message)
+
+
 def test_all_wrong_fields_are_reported_at_once(server: Server) -> None:
     found = problem(server.post("/sample", {"n": 0, "seed": -1, "x": 1}), 422)
     assert [error["field"] for error in found["errors"]] == ["n", "seed", "x"]

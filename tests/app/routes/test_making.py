@@ -16,7 +16,7 @@ from app.generation.budget import Budget, Room
 from app.generation.errors import JobFailed
 from app.generation.formats import SAMPLE
 from app.generation.plan import Plan, plan
-from app.generation.schemas import SampleRequest
+from app.generation.schemas.requests import SampleRequest
 from app.pool.errors import ClientOverLimit, TooLate
 from app.pool.inflight import InFlight
 from app.pool.pool import Bounds, EnginePool

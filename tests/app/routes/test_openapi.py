@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from schemathesis import Case
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from app.generation.openai_schemas import ImagesRequest
-from app.generation.schemas import SampleRequest, TrajectoryRequest
+from app.generation.schemas.openai import ImagesRequest
+from app.generation.schemas.requests import SampleRequest, TrajectoryRequest
 from app.main import create_app
 from app.settings import Settings
 from tests.app.server import Server

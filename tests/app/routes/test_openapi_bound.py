@@ -1,6 +1,6 @@
 """The examples of the document are requests and answers that the schemas allow."""
 
-from app.generation.bound_schemas import BoundRequest, BoundResponse
+from app.generation.schemas.bound import BoundRequest, BoundResponse
 from app.routes.openapi_bound import BODY, RESPONSES
 
 

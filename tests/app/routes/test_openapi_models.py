@@ -1,6 +1,6 @@
 """What the document says of the models is what the server answers."""
 
-from app.generation.schemas import ModelEntry
+from app.generation.schemas.models import ModelEntry
 from app.routes import openapi_models
 
 

@@ -1,6 +1,6 @@
 """What the document says of encodings."""
 
-from app.generation.schemas import EncodeRequest, EncodeResponse
+from app.generation.schemas.encode import EncodeRequest, EncodeResponse
 from app.routes import openapi_starts
 
 

@@ -1,6 +1,6 @@
 """The examples of the document are answers that its schemas allow."""
 
-from app.generation.openai_schemas import ApiModel, ApiModelList, ImagesRequest, ImagesResponse
+from app.generation.schemas.openai import ApiModel, ApiModelList, ImagesRequest, ImagesResponse
 from app.routes import openapi_v1
 from app.routes.openapi import Responses
 

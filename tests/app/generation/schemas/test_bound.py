@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.generation.bound_schemas import BoundRequest
+from app.generation.schemas.bound import BoundRequest
 
 
 def test_a_picture_is_enough() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.generation.openai_schemas import ImagesRequest
+from app.generation.schemas.openai import ImagesRequest
 
 
 def test_null_is_as_if_it_were_left_out() -> None:

@@ -1,25 +1,19 @@
 """The bodies of requests and answers of POST /bound."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from app.generation.schemas import MAX_INTEGER, Integers, Text, Timing, tell_defaults
+from app.generation.schemas.answers import Timing
+from app.generation.schemas.fields import Integers, Pictures, Seed, Variance
+from app.generation.schemas.pictures import PicturesRequest
 
 
-class BoundRequest(BaseModel):
+class BoundRequest(PicturesRequest):
     """Which pictures to measure, and which terms of the bound."""
 
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, json_schema_extra=tell_defaults
-    )
-
-    images: Text | Annotated[list[Text], Field(min_length=1)] = Field(
+    images: Pictures = Field(
         description="A picture, in base64 of PNG, JPEG, WebP or GIF, or several."
-    )
-    labels: Annotated[int, Field(ge=0)] | Integers | None = Field(
-        None,
-        description="Class-conditional checkpoints only: one label for all pictures, or one each.",
     )
     terms: int | None = Field(
         None,
@@ -31,22 +25,12 @@ class BoundRequest(BaseModel):
         None,
         description="Instead of terms: the t of the terms, 1..T. The total is known of all alone.",
     )
-    seed: int | None = Field(
-        None, ge=0, le=MAX_INTEGER,
+    seed: Seed | None = Field(
+        None,
         description="The same seed gives the same numbers. null: the server draws one and names "
         "it.",
-    )  # fmt: skip
-    variance: Literal["fixed_small", "fixed_large"] | None = Field(
-        None, description="sigma_t. null: the checkpoint's."
     )
-    resize: bool = Field(
-        False, description="Scale pictures of other sizes, and cut them in the middle."
-    )
-    model: str | None = Field(
-        None,
-        max_length=64,
-        description="Name of the model, one of `GET /models`. null: the server's first.",
-    )
+    variance: Variance | None = Field(None, description="sigma_t. null: the checkpoint's.")
 
 
 class BoundTerm(BaseModel):

@@ -5,7 +5,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.generation.schemas import Header, SampleRequest, Timing, tell_defaults
+from app.generation.schemas.answers import Header, Timing
+from app.generation.schemas.fields import tell_defaults
+from app.generation.schemas.requests import SampleRequest
 
 
 def tell_null(schema: dict[str, Any]) -> None:
