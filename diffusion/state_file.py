@@ -21,6 +21,10 @@ MAX_BYTES = 1 << 34
 """Bytes of an array, at most, unless somebody allows fewer."""
 
 
+ZIP = b"PK"
+"""How an .npz begins. An .npy may not have one behind its array, which other readers would read."""
+
+
 class StateFileError(ValueError):
     """A file has no states to begin at; the message is the reason, without the file's name."""
 
@@ -80,8 +84,10 @@ def _described(array: Array) -> str:
 def _arrays(file: IO[bytes], max_bytes: int) -> tuple[Array | None, Array | None]:
     """x_t and t of an .npz, where it has them; the array of an .npy as x_t."""
     try:
-        if not zipfile.is_zipfile(file):
-            file.seek(0)
+        file.seek(0)
+        is_archive = file.read(len(ZIP)) == ZIP
+        file.seek(0)
+        if not is_archive:
             return _array(file, max_bytes), None
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
@@ -103,7 +109,7 @@ def _member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> Array:
 
 
 def _array(file: IO[bytes], max_bytes: int) -> Array:
-    """The array of an .npy, once its header says that it may be read."""
+    """The array of an .npy, once its header says that it may be read; nothing may follow it."""
     start = file.tell()
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
@@ -114,4 +120,6 @@ def _array(file: IO[bytes], max_bytes: int) -> Array:
         raise StateFileError(f"it has more than the {max_bytes} bytes that are allowed")
     file.seek(start)
     array: Array = np.lib.format.read_array(file, allow_pickle=False)
+    if file.read(1):
+        raise StateFileError("there are bytes after the end of its array; it must have no others")
     return array

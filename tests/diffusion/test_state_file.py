@@ -18,9 +18,17 @@ def npz(**arrays: Any) -> io.BytesIO:
     return file
 
 
-def npy(array: np.ndarray) -> io.BytesIO:
+def npy(array: np.ndarray, after: bytes = b"") -> io.BytesIO:
     file = io.BytesIO()
     np.save(file, array)
+    file.write(after)
+    return file
+
+
+def npz_of(member: bytes) -> io.BytesIO:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("x_t.npy", member)
     return file
 
 
@@ -66,6 +74,9 @@ def test_of_a_trajectory_the_frame_at_t_is_taken() -> None:
         (npz(x_t=X_T[:, None], t=np.array([[50]])), "without a t for each of its frames"),
         (npz(x_t=X_T[:, None]), "without a t for each of its frames"),
         (npz(x_t=X_T[:, None], t=np.array(["x"])), "they must be whole numbers"),
+        (npy(X_T, b"\0"), "bytes after the end of its array"),
+        (npy(X_T, npz(x_t=-X_T).getvalue()), "bytes after the end of its array"),
+        (npz_of(npy(X_T, b"more").getvalue()), "bytes after the end of its array"),
     ],
 )
 def test_other_files_are_refused_with_the_reason(file: io.BytesIO, reason: str) -> None:

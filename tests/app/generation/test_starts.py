@@ -26,9 +26,10 @@ def picture(value: int, size: int = 8, mode: str = "RGB") -> str:
     return base64.b64encode(encoded(Image.new(mode, (size, size), colour))).decode()
 
 
-def npy(*shape: int, value: float = 0.5) -> str:
+def npy(*shape: int, value: float = 0.5, after: bytes = b"") -> str:
     file = io.BytesIO()
     np.save(file, np.full(shape, value, np.float32))
+    file.write(after)
     return base64.b64encode(file.getvalue()).decode()
 
 
@@ -131,6 +132,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"start": {"x_t": npy(3, 8, 8, value=np.nan), "t": 50}}, "start.x_t", "must be numbers"),
     ({"start": {"x_t": npy(3, 8, 8, value=np.inf), "t": 50}}, "start.x_t", "must be numbers"),
     ({"start": {"x_t": A, "t": 50}}, "start.x_t", "no .npz or .npy"),
+    ({"start": {"x_t": npy(3, 8, 8, after=b"more"), "t": 50}}, "start.x_t", "bytes after the end"),
     ({"mask": MASK}, "mask", "start.image, which is not given"),
     ({"mask": MASK, "start": {"images": [A, B], "t": 5}}, "mask", "start.image"),
     ({"mask": MASK, "start": {"image": A}, "sampler": "unipc"}, "mask", "ddpm and ddim"),
