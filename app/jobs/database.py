@@ -100,8 +100,12 @@ class Database:
             raise StorageUnavailable("the job database has been closed")
 
     async def close(self) -> None:
-        """Close every connection, after the transactions that run to their end."""
+        """Close every connection, after the transactions that run to their end; to the end, even
+        when this is cancelled: what is left open then, nobody closes."""
         self._is_closed = True
+        await finish(self._close())
+
+    async def _close(self) -> None:
         if running := {task for task in self._calls if task is not None}:
             await asyncio.wait(running, timeout=2 * BUSY_SECONDS)
         for engine in self._engines:

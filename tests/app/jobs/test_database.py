@@ -190,6 +190,27 @@ async def test_wherever_a_transaction_is_cancelled_it_leaves_no_lock_and_no_conn
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("times", [1, 3])
+async def test_wherever_closing_is_cancelled_every_connection_is_closed(
+    database: str, caplog: pytest.LogCaptureFixture, times: int
+) -> None:
+    """A server that stops cancels what has not ended after half a second, again and again."""
+    for place in itertools.count(1):
+        store = Store(parse_url(database))
+        await store.open()
+        await create(store, job(), max_jobs=1000)
+        await asyncio.gather(*(store.clock() for _ in range(3)))
+        pools = [cast(QueuePool, engine.pool) for engine in store.database._engines]
+        assert all(pool.checkedin() for pool in pools), "some connections are open"
+        was_cancelled = await is_cancelled_at(store.close(), place, times)
+        assert [pool.checkedin() for pool in pools] == [0, 0]
+        if not was_cancelled:
+            break
+    assert place > 1
+    assert not caplog.records, "nothing went wrong"
+
+
+@pytest.mark.anyio
 async def test_while_another_process_holds_sqlites_lock_writers_are_refused_and_readers_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
