@@ -13,7 +13,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-"""Those of an answer that says nothing else: it is data of one client, and no page."""
+"""Those of an answer that says nothing else: it is data of one client, and no page. An answer with
+an ETag says that its client may keep it (`http.conditional`)."""
 YEAR = 365 * 24 * 3600
 
 

@@ -139,7 +139,7 @@ async def answer(
     if not asked.planned.submit.is_encoding:
         headers["X-Seed"] = str(asked.planned.submit.seed)
     if name is not None:
-        headers["ETag"] = f'"{name}"'
+        headers |= conditional.named(f'"{name}"')
         if conditional.is_known(asked.request.headers.getlist("if-none-match"), headers["ETag"]):
             services.metrics.reused.labels("known").inc()
             return Response(status_code=304, headers=headers)

@@ -173,8 +173,7 @@ def _result_headers(stored: Stored, media_type: str) -> dict[str, str]:
     extension = EXTENSIONS.get(media_type, media_type.partition("/")[2])
     return {
         "X-Seed": str(stored.plan.submit.seed),
-        "Vary": "Accept",
-        "ETag": _etag(stored, media_type),
+        **conditional.named(_etag(stored, media_type)),
         "Content-Disposition": f'attachment; filename="{job_id}.{extension}"',
     }
 

@@ -2,7 +2,13 @@
 
 import pytest
 
-from app.http.conditional import is_known
+from app.http.conditional import is_known, named
+
+
+def test_what_has_a_tag_may_be_kept_by_its_client_alone_who_asks_again_before_each_use() -> None:
+    assert named('"abc"') == {
+        "ETag": '"abc"', "Cache-Control": "private, no-cache", "Vary": "Accept",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

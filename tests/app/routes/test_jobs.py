@@ -115,9 +115,14 @@ def test_the_result_is_the_bytes_of_the_synchronous_answer(
 def test_a_result_that_the_client_has_is_not_sent_again(jobs: Server) -> None:
     place = finished(jobs, submit(jobs, SAMPLE))
     for accept in ("application/json", "application/zip", "image/png"):
-        etag = result(jobs, place, accept).headers["ETag"]
-        known = result(jobs, place, accept, **{"If-None-Match": f'"x", {etag}'})
-        assert (known.status_code, known.content, known.headers["ETag"]) == (304, b"", etag)
+        whole = result(jobs, place, accept)
+        known = result(jobs, place, accept, **{"If-None-Match": f'"x", {whole.headers["ETag"]}'})
+        assert (known.status_code, known.content) == (304, b"")
+        for answer in (whole, known):
+            assert answer.headers["Cache-Control"] == "private, no-cache"
+            assert (answer.headers["Vary"], answer.headers["ETag"]) == (
+                "Accept", whole.headers["ETag"],
+            )  # fmt: skip
         other = result(jobs, place, accept, **{"If-None-Match": '"x"'})
         assert other.status_code == 200
 
