@@ -4,7 +4,8 @@
 Images depend on the weights and on what a request asks for, and on nothing else, as a real engine's
 do. A step takes STEP_SECONDS, whatever is in it; jobs take turns, and so do models. A model is
 loaded in LOAD_SECONDS, 0 by default, beside the steps of the others; one whose card says
-`{"data": "crash"}` kills the process then.
+`{"data": "crash"}` kills the process then, and with `{"data": "each a machine"}` each process says
+that it runs on a kind of machine of its own.
 """
 
 import hashlib
@@ -294,6 +295,7 @@ def describe(load: Load, step_seconds: float) -> tuple[ModelInfo, int]:
         step_seconds={str(size): step_seconds for size in sizes},
         batch_invariant=True,
         seconds_per_row=step_seconds / sizes[-1],
+        machine=str(os.getpid()) if card["data"] == "each a machine" else "",
     )
     return info, len(weights)
 

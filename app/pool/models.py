@@ -174,6 +174,12 @@ class Models(Registry):
         if change is not None:
             self._refuse(version, loaded.info, change)
             return
+        if self.machine(version) is None:
+            log.warning(
+                "engines run %s on different kinds of machines: the bytes of its images may differ "
+                "by engine, so answers have no ETag and are not shared",
+                version.name,
+            )
         version.load_seconds, version.loaded_at = loaded.seconds, time.monotonic()
         version.memory_bytes = max(loaded.memory_bytes, version.memory_bytes or 0)
         version.failure, version.failures = None, 0

@@ -107,6 +107,18 @@ class Registry:
             raise UnknownModel(name, self.names)
         return self._entries[name]
 
+    def machine(self, version: Version) -> str | None:
+        """What else than the model and how it is run decides the bytes of a version's images, as
+        the processor does; None where the engines that have it differ in that. Of one that is not
+        loaded it is that of its first engine."""
+        serving = [
+            engine.loads.known[version.key] for engine in self.engines if engine.serves(version.key)
+        ]
+        if not serving and version.known is not None:
+            serving = [version.known]
+        machines = {info.machine for info in serving}
+        return machines.pop() if len(machines) == 1 else None
+
     def checkpoint(self, name: str) -> str:
         """What a model of this name is loaded from where nothing else is said: that of the version
         which is to take its place, or else of the one that serves; what is new is built in."""

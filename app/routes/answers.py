@@ -26,6 +26,7 @@ from app.http.blocks import BlockResponse
 from app.http.request_log import RequestRecord
 from app.jobs.keys import Key
 from app.jobs.makers import maker
+from app.pool.models import Models
 from app.pool.pool import Bounds
 from app.pool.version import Version
 from app.routes.dependencies import Services, bounds_of, idempotency_key, refuse_webhook
@@ -78,13 +79,13 @@ class Asked:
         key = idempotency_key(request, body, client.name)
         return cls(request, client, version, planned, body.seed is not None, key)
 
-    def identity(self, form: str) -> str | None:
-        """What names the bytes of its answer in this format; None where it names no seed, so that
-        no other request is equal."""
-        model = self.version.known
-        if not self.names_seed or model is None:
+    def identity(self, form: str, models: Models) -> str | None:
+        """What names the bytes of its answer in this format; None where nothing does: it names no
+        seed, so that no other request is equal, or its model's engines may make other bytes."""
+        model, machine = self.version.known, models.machine(self.version)
+        if not self.names_seed or model is None or machine is None:
             return None
-        return identity(self.planned, f"{maker(model)} {model.machine}", form)
+        return identity(self.planned, f"{maker(model)} {machine}", form)
 
     def describe(self, job_id: str) -> None:
         """Note in the request's record what it asks for, and which job makes it."""
@@ -134,7 +135,7 @@ async def answer(
     It is begun once there is room for it; the client's leaving cancels it, unless others wait.
     """
     chosen = formats[media_type]
-    name = asked.identity(media_type + chosen.variant)
+    name = asked.identity(media_type + chosen.variant, services.models)
     headers = {"Vary": "Accept"}
     if not asked.planned.submit.is_encoding:
         headers["X-Seed"] = str(asked.planned.submit.seed)

@@ -6,7 +6,7 @@ import pytest
 
 from app.pool.version import Source
 from app.wire.messages import Starting
-from tests.served import models_of
+from tests.served import StubEngine, models_of
 
 A, B = Source("a", "a"), Source("b", "b")
 
@@ -22,6 +22,30 @@ def test_versions_come_with_those_that_serve_first_and_new_ones_last() -> None:
     found = models.version("b#4")
     assert found is not None and found.source == Source("b", "other")
     assert models.version("b#5") is None
+
+
+def test_engines_that_make_other_bytes_leave_nothing_that_names_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    models, first = models_of(A)
+    version = models.find("a").version
+    first.finish("a#1", machine="x")
+    assert models.machine(version) == "x"
+    second, third = (StubEngine(models, is_slow=True) for _ in range(2))
+    models.engines = [first, second, third]
+    for engine in (second, third):
+        models.join(engine)
+        assert models.machine(version) == "x", "it does not serve yet"
+    second.finish("a#1", machine="x")
+    assert models.machine(version) == "x" and "kinds of machines" not in caplog.text
+    third.finish("a#1", machine="y")
+    assert models.machine(version) is None
+    assert "engines run a on different kinds of machines" in caplog.text
+    for engine in (first, second):
+        engine.die()
+    assert models.machine(version) == "y", "it alone is left"
+    models.unload("a")
+    assert models.machine(version) == "", "that of the first engine"
 
 
 def test_while_a_model_is_loaded_its_detail_is_what_the_engine_does() -> None:

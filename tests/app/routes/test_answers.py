@@ -237,6 +237,26 @@ def test_answers_of_several_models_are_kept_apart_and_the_oldest_go(keeping: Ser
     assert not is_hit(**without_seed) and not is_hit(**without_seed)
 
 
+def test_engines_on_different_kinds_of_machines_make_answers_that_nothing_names(
+    tmp_path: Path,
+) -> None:
+    card = save_tiny(tmp_path / "one") / "model_card.json"
+    card.write_text(card.read_text().replace('"data": null', '"data": "each a machine"'))
+    flags = (f"--checkpoint={card.parent}", "--answers-cache-bytes=9000")
+    with Server(tmp_path / "alone.log", *flags) as server:
+        assert server.post("/sample", SEEDED).headers["etag"]
+        assert server.post("/sample", SEEDED).headers["x-cache"] == "hit"
+    with Server(tmp_path / "both.log", *flags, "--device=cpu,cuda") as server:
+        eventually(
+            server, lambda found: all(found["ddpm_engine_ready", name] for name in ("0", "1"))
+        )
+        answers = [server.post("/sample", SEEDED) for _ in range(2)]
+    for answer in answers:
+        assert answer.status_code == 200 and answer.headers["x-seed"] == "1"
+        assert "etag" not in answer.headers and "x-cache" not in answer.headers
+        assert answer.headers["cache-control"] == "no-store"
+
+
 def test_a_model_that_is_replaced_has_other_answers(tmp_path: Path) -> None:
     from tests.app.service.test_models import start
 
