@@ -227,17 +227,18 @@ def make_services(settings: Settings, on_unusable: Callable[[str], None]) -> Ser
     cache = AnswerCache(settings.answers_cache_bytes)
     encoders = ThreadPoolExecutor(ENCODER_THREADS, "encoder")
     pool = EnginePool(served, limits)
+    metrics = Metrics(pool, served.counts, answers, cache)
     return Services(
         settings,
         served,
         sources,
         pool,
         Jobs(settings, pool),
-        Metrics(pool, served.counts, answers, cache),
+        metrics,
         Clients(settings),
         answers,
         Makings(pool, encoders, cache),
-        Pictures(),
+        Pictures(count=metrics.count_picture),
         encoders,
         ThreadPoolExecutor(READER_THREADS, "reader"),
     )

@@ -29,6 +29,10 @@ class StateFileError(ValueError):
     """A file has no states to begin at; the message is the reason, without the file's name."""
 
 
+class TooManyBytes(StateFileError):
+    """A file has a larger array than may be read."""
+
+
 class States(NamedTuple):
     """States, float32 (n,C,H,W), and the paper's t at which they are, if it is known."""
 
@@ -117,7 +121,7 @@ def _array(file: IO[bytes], max_bytes: int) -> Array:
     else:
         shape, _, dtype = np.lib.format.read_array_header_2_0(file)
     if math.prod(shape) * dtype.itemsize > max_bytes:
-        raise StateFileError(f"it has more than the {max_bytes} bytes that are allowed")
+        raise TooManyBytes(f"it has more than the {max_bytes} bytes that are allowed")
     file.seek(start)
     array: Array = np.lib.format.read_array(file, allow_pickle=False)
     if file.read(1):

@@ -1,5 +1,14 @@
 """Why a request gets no images. The messages are for the client."""
 
+from typing import Literal
+
+Refusal = Literal[
+    "not_base64", "too_large", "unknown_format", "wrong_size", "unusable", "out_of_memory",
+    "too_slow", "crash",
+]  # fmt: skip
+"""Why a picture or a state that a client sent is refused, for who counts that; `unusable`: it is
+damaged, or of no use for another reason."""
+
 
 class InvalidField(ValueError):
     """A field whose value this model or this server does not allow.

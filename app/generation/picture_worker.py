@@ -17,10 +17,11 @@ from typing import Any
 
 import msgpack
 
+from app.generation.errors import Refusal
 from app.wire.messages import HEADER
 from diffusion.data.model_image import WrongSize, model_image
-from diffusion.data.picture import Accepted, PictureError, UnknownFormat
-from diffusion.state_file import StateFileError, read_states
+from diffusion.data.picture import Accepted, PictureError, TooLarge, UnknownFormat
+from diffusion.state_file import StateFileError, TooManyBytes, read_states
 
 ACCEPTED = Accepted(("PNG", "JPEG", "WEBP", "GIF"), max_side=4096)
 MAX_FILE_BYTES = 4 << 20
@@ -32,6 +33,10 @@ ADDRESS_SPACE = re.compile(r"^VmSize:\s+(\d+) kB$", re.MULTILINE)
 
 class Unusable(ValueError):
     """What a client sent is of no use; the message is the reason."""
+
+    def __init__(self, reason: str, refusal: Refusal = "unusable") -> None:
+        super().__init__(reason)
+        self.refusal = refusal
 
 
 def main() -> None:
@@ -60,28 +65,32 @@ def limit_memory(more: int) -> None:
 
 
 def answer(task: Mapping[str, Any]) -> dict[str, Any]:
-    """What a task made: an array's bytes and shape, or the reason why not."""
+    """What a task made: an array's bytes and shape, or the reason why not, and the `refusal`."""
     work = WORK[task["kind"]]
     try:
         return work(task)
     except MemoryError:
-        return {"reason": "it takes too much memory"}
+        return {"reason": "it takes too much memory", "refusal": "out_of_memory"}
     except Unusable as error:
-        return {"reason": str(error)}
+        return {"reason": str(error), "refusal": error.refusal}
 
 
 def picture(task: Mapping[str, Any]) -> dict[str, Any]:
     """A picture as an image of a model, uint8 (C,H,W). Raises Unusable."""
     raw = decoded(task["text"])
     if len(raw) > MAX_FILE_BYTES:
-        raise Unusable(f"it has {len(raw)} bytes; at most {MAX_FILE_BYTES} are allowed")
+        reason = f"it has {len(raw)} bytes; at most {MAX_FILE_BYTES} are allowed"
+        raise Unusable(reason, "too_large")
     shape, resize = task["shape"], task["resize"]
     try:
         image = model_image(raw, tuple(shape), resize=resize, accepted=ACCEPTED)
     except WrongSize as error:
-        raise Unusable(f'{error}; "resize": true scales it') from error
+        raise Unusable(f'{error}; "resize": true scales it', "wrong_size") from error
     except UnknownFormat as error:
-        raise Unusable(f"{error}; PNG, JPEG, WebP and GIF are allowed") from error
+        reason = f"{error}; PNG, JPEG, WebP and GIF are allowed"
+        raise Unusable(reason, "unknown_format") from error
+    except TooLarge as error:
+        raise Unusable(str(error), "too_large") from error
     except PictureError as error:
         raise Unusable(str(error)) from error
     return {"array": image.tobytes(), "shape": image.shape}
@@ -91,6 +100,8 @@ def states(task: Mapping[str, Any]) -> dict[str, Any]:
     """States of a file, float32 (n,C,H,W), and their t. Raises Unusable."""
     try:
         x_t, t = read_states(io.BytesIO(decoded(task["text"])), task["t"], task["max_bytes"])
+    except TooManyBytes as error:
+        raise Unusable(str(error), "too_large") from error
     except StateFileError as error:
         raise Unusable(str(error)) from error
     return {"array": x_t.astype("<f4").tobytes(), "shape": x_t.shape, "t": t}
@@ -101,7 +112,7 @@ def decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Unusable("it is not base64 (RFC 4648, section 4)") from error
+        raise Unusable("it is not base64 (RFC 4648, section 4)", "not_base64") from error
 
 
 WORK: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {

@@ -8,15 +8,15 @@ import asyncio
 import contextlib
 import math
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgpack
 import numpy as np
 
-from app.generation.errors import InvalidField, PicturesBusy
+from app.generation.errors import InvalidField, PicturesBusy, Refusal
 from app.wire.environment import same_modules
 from app.wire.messages import HEADER
 
@@ -32,6 +32,10 @@ MAX_BYTES = 32 << 20
 """Bytes of all that one request sends, decoded, at most."""
 SHOWN = 40
 """Characters of a picture that a message repeats."""
+
+
+Outcome = Literal["decoded"] | Refusal
+"""What became of something that a client sent."""
 
 
 class Sent(NamedTuple):
@@ -60,9 +64,16 @@ class Pictures:
     reason; and PicturesBusy while too many others send pictures, too."""
 
     def __init__(
-        self, workers: int = WORKERS, seconds: float = SECONDS, wait_seconds: float = WAIT_SECONDS
+        self,
+        workers: int = WORKERS,
+        seconds: float = SECONDS,
+        wait_seconds: float = WAIT_SECONDS,
+        count: Callable[[Outcome, float], None] = lambda *_: None,
     ) -> None:
+        """`count` is told what became of each thing, and in how many seconds; these are also those
+        of the start of a process, where it had to be started."""
         self._seconds = seconds
+        self._count = count
         self._wait_seconds = wait_seconds
         self._workers = [Worker() for _ in range(workers)]
         self._free = asyncio.Semaphore(workers)
@@ -100,10 +111,13 @@ class Pictures:
         self, sent: Sequence[Sent], tasks: Sequence[dict[str, Any]]
     ) -> list[dict[str, Any]]:
         answers = []
+        clock = asyncio.get_running_loop().time
         async with self._worker() as worker:
-            deadline = asyncio.get_running_loop().time() + self._seconds
+            deadline = clock() + self._seconds
             for (name, text), task in zip(sent, tasks, strict=True):
+                began = clock()
                 answer = await self._answer(worker, task, deadline)
+                self._count(answer.get("refusal", "decoded"), clock() - began)
                 if "reason" in answer:
                     shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
                     raise InvalidField(name, shown, answer["reason"])
@@ -118,9 +132,9 @@ class Pictures:
                 return await worker.ask(task)
         except TimeoutError:
             reason = f"it takes more than {self._seconds:g} seconds to decode what is sent"
+            return {"reason": reason, "refusal": "too_slow"}
         except WorkerDied:
-            reason = "the decoder died of it"
-        return {"reason": reason}
+            return {"reason": "the decoder died of it", "refusal": "crash"}
 
     @asynccontextmanager
     async def _worker(self) -> AsyncIterator["Worker"]:

@@ -39,6 +39,8 @@ DEEP_FORMATS = {"PNG", "PPM", "JPEG2000"}
 """Where Pillow's mode I means 16 bits: these formats have no deeper grey."""
 STRIP_PIXELS = 1 << 20
 """Pixels of 16 bits that are converted together, so that they take little memory."""
+BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+"""What Pillow raises for a picture of far too many pixels."""
 
 BITS, PHOTOMETRIC, ORIENTATION, SAMPLE_FORMAT = 0x0102, 0x0106, 0x0112, 0x0153  # TIFF's tags
 WHITE_IS_ZERO, SIGNED = 0, 2  # their values
@@ -64,6 +66,10 @@ class PictureError(ValueError):
 
 class UnknownFormat(PictureError):
     """A file is no image of a format that is opened."""
+
+
+class TooLarge(PictureError):
+    """A file has more pixels than are decoded."""
 
 
 class Look(NamedTuple):
@@ -159,7 +165,8 @@ def _refusing() -> Iterator[None]:
         raise UnknownFormat("not an image of a format that is known") from error
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise PictureError(f"not a readable image: {reason}") from error
+        kind = TooLarge if isinstance(error, BOMBS) else PictureError
+        raise kind(f"not a readable image: {reason}") from error
 
 
 def convert(image: Image.Image, form: Form, name: str) -> Array:
@@ -178,10 +185,10 @@ def _open(raw: bytes, accepted: Accepted) -> ImageFile.ImageFile:
     image = Image.open(io.BytesIO(raw), formats=accepted.formats)
     width, height = image.size
     if not 0 < width * height <= MAX_PIXELS:
-        raise PictureError(f"{width} x {height} pixels; 1 to {MAX_PIXELS} are allowed")
+        raise TooLarge(f"{width} x {height} pixels; 1 to {MAX_PIXELS} are allowed")
     if max(width, height) > accepted.max_side:
         side = accepted.max_side
-        raise PictureError(f"{width} x {height} pixels; at most {side} x {side} are allowed")
+        raise TooLarge(f"{width} x {height} pixels; at most {side} x {side} are allowed")
     kind = _rangeless(image)
     if kind:
         raise PictureError(f"its pixels are {kind}, whose range is not known; save 8 or 16 bits")

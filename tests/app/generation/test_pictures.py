@@ -2,16 +2,19 @@
 
 import asyncio
 import base64
+import contextlib
 import io
 import os
 from collections.abc import AsyncIterator
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from app.generation.errors import InvalidField, PicturesBusy
-from app.generation.pictures import MAX_BYTES, Pictures, Sent
+from app.generation.errors import InvalidField, PicturesBusy, Refusal
+from app.generation.pictures import MAX_BYTES, Outcome, Pictures, Sent
+from app.http.metrics import PICTURES
 from tests.app.generation.hostile_pictures import (
     PNG,
     RAMP,
@@ -112,6 +115,26 @@ async def test_what_takes_too_long_is_given_up_and_the_next_is_read() -> None:
         np.testing.assert_array_equal(image[0], RAMP)
     finally:
         await pictures.close()
+
+
+async def test_what_became_of_each_is_counted_with_its_seconds() -> None:
+    counted: list[tuple[Outcome, float]] = []
+    pictures = Pictures(1, 2.0, count=lambda *told: counted.append(told))
+    files = [PNG, b"no", REFUSED["cut"][0], jpeg_of_many_scans(2000)]
+    try:
+        for raw in files:
+            with contextlib.suppress(InvalidField):
+                await pictures.images([sent(raw)], GREY, resize=True)
+    finally:
+        await pictures.close()
+    assert [outcome for outcome, _ in counted] == [
+        "decoded", "unknown_format", "unusable", "too_slow",
+    ]  # fmt: skip
+    assert all(seconds > 0 for _, seconds in counted) and counted[-1][1] >= 2
+
+
+def test_every_outcome_is_a_label_of_the_metrics() -> None:
+    assert set(PICTURES) == {"decoded", *get_args(Refusal)}
 
 
 async def test_a_process_that_dies_is_replaced(pictures: Pictures) -> None:

@@ -1,27 +1,19 @@
 """GET /metrics: what Prometheus reads is what the server did."""
 
+import base64
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.http.metrics import Metrics
+from app.http.metrics import PICTURES
 from app.http.request_log import RequestRecord
+from tests.app.http.test_collectors import new, parse
 from tests.app.server import Server
 from tests.tiny import save_tiny
-
-
-def parse(text: str) -> dict[tuple[str, ...], float]:
-    """Every sample by its name and its labels' values, in order of the labels' names."""
-    return {
-        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 def read(server: Server) -> dict[tuple[str, ...], float]:
@@ -31,99 +23,8 @@ def read(server: Server) -> dict[tuple[str, ...], float]:
     return parse(answer.text)
 
 
-@dataclass
-class Batches:
-    steps: int
-    rows: int
-    seconds: float
-    preemptions: int
-
-
-@dataclass
-class Engine:
-    name: str
-    is_ready: bool = True
-    restarts: int = 3
-    hangs: int = 1
-    memory_limits: int = 2
-    max_batch: dict[str, int] = field(default_factory=lambda: {"m": 16})
-    backlog: int = 50
-    counts: dict[tuple[str, int], Batches] = field(
-        default_factory=lambda: {
-            ("m", 4): Batches(10, 35, 0.5, 1), ("m", 16): Batches(2, 32, 0.25, 2),
-            ("other", 4): Batches(1, 1, 0.125, 0),
-        }
-    )  # fmt: skip
-
-
-@dataclass
-class Pool:
-    queued_samples: int = 7
-    outcomes: dict[tuple[str, str], int] = field(
-        default_factory=lambda: {("m", "finished"): 5, ("m", "cancelled"): 1}
-    )
-    engines: list[Engine] = field(
-        default_factory=lambda: [Engine("0"), Engine("1", is_ready=False)]
-    )
-
-
-@dataclass
-class Model:
-    name: str
-    is_loaded: bool
-    loads: int
-    memory_bytes: int
-
-
-def models() -> list[Model]:
-    return [Model("m", True, 3, 2000), Model("other", False, 1, 0)]
-
-
-@dataclass
-class Answers:
-    taken: int = 30
-    total: int = 100
-
-
-def test_the_engines_are_read_when_they_are_asked_for() -> None:
-    pool = Pool()
-    metrics = Metrics(pool, models, Answers(), Answers())
-    found = parse(metrics.text().decode())
-    assert (found["ddpm_queued_samples",], found["ddpm_backlog_rows",]) == (7, 100)
-    assert found["ddpm_samples_total", "m", "finished"] == 5
-    assert (found["ddpm_engine_ready", "0"], found["ddpm_engine_ready", "1"]) == (1, 0)
-    assert found["ddpm_engine_restarts_total", "0"] == 3
-    assert found["ddpm_engine_hangs_total", "0"] == 1
-    assert found["ddpm_engine_out_of_memory_total", "0"] == 2
-    assert found["ddpm_engine_max_batch", "0", "m"] == 16
-    assert found["ddpm_engine_preemptions_total", "0", "m"] == 3
-    assert found["ddpm_engine_steps_total", "4", "0", "m"] == 10
-    assert found["ddpm_engine_rows_total", "4", "0", "m"] == 35
-    assert found["ddpm_engine_slots_total", "4", "0", "m"] == 40
-    assert found["ddpm_engine_step_seconds_total", "16", "0", "m"] == 0.25
-    assert found["ddpm_engine_steps_total", "4", "0", "other"] == 1
-    pool.queued_samples = 0
-    assert parse(metrics.text().decode())["ddpm_queued_samples",] == 0
-
-
-def test_of_each_model_it_is_told_whether_it_is_loaded_and_what_it_takes() -> None:
-    found = parse(Metrics(Pool(), models, Answers(), Answers()).text().decode())
-    assert (found["ddpm_model_loaded", "m"], found["ddpm_model_loaded", "other"]) == (1, 0)
-    assert found["ddpm_model_loads_total", "m"] == 3
-    assert found["ddpm_model_memory_bytes", "m"] == 2000
-
-
-def test_the_memory_of_answers_is_read_when_it_is_asked_for() -> None:
-    answers = Answers()
-    metrics = Metrics(Pool(), models, answers, Answers())
-    found = parse(metrics.text().decode())
-    assert (found["ddpm_answer_bytes",], found["ddpm_answer_bytes_limit",]) == (30, 100)
-    answers.taken = 0
-    assert parse(metrics.text().decode())["ddpm_answer_bytes",] == 0
-
-
 def test_a_request_that_is_over_is_counted_once() -> None:
-    metrics, record = Metrics(Pool(), models, Answers(), Answers()), RequestRecord()
+    metrics, record = new(), RequestRecord()
     record.saw_frame()
     record.drop("too_late")
     metrics.count("/sample", "504", record)
@@ -134,10 +35,20 @@ def test_a_request_that_is_over_is_counted_once() -> None:
     assert found["ddpm_drops_total", "too_late"] == 1
 
 
+def test_a_picture_that_a_client_sent_is_counted_by_what_became_of_it() -> None:
+    metrics = new()
+    assert parse(metrics.text().decode())["ddpm_pictures_total", "decoded"] == 0
+    metrics.count_picture("decoded", 0.02)
+    metrics.count_picture("wrong_size", 0.002)
+    found = parse(metrics.text().decode())
+    assert found["ddpm_pictures_total", "decoded"] == 1
+    assert found["ddpm_pictures_total", "wrong_size"] == 1
+    assert found["ddpm_picture_seconds_count",] == 2
+    assert found["ddpm_picture_seconds_sum",] == pytest.approx(0.022)
+
+
 def test_every_metric_says_what_it_counts() -> None:
-    families = text_string_to_metric_families(
-        Metrics(Pool(), models, Answers(), Answers()).text().decode()
-    )
+    families = text_string_to_metric_families(new().text().decode())
     assert all(family.documentation.endswith(".") for family in families)
 
 
@@ -174,6 +85,19 @@ def test_answers_samples_and_steps_are_counted(tmp_path: Path) -> None:
         assert found["ddpm_queued_samples",] == found["ddpm_backlog_rows",] == 0
         assert found["ddpm_engine_ready", "0"] == 1
         assert found["ddpm_engine_restarts_total", "0"] == 0
+
+
+def test_pictures_that_clients_send_are_counted(server: Server) -> None:
+    def told(outcome: str) -> float:
+        return read(server)["ddpm_pictures_total", outcome]
+
+    before = {outcome: told(outcome) for outcome in PICTURES}
+    for name in ("three", "lower-half"):
+        picture = base64.b64encode(Path(f"docs/editing/{name}.png").read_bytes()).decode()
+        body = {"start": {"image": [picture, "?"]}, "n": 2, "mask": picture}
+        assert server.post("/sample", body).status_code == 422
+    found = {outcome: told(outcome) - before[outcome] for outcome in PICTURES}
+    assert found == {**dict.fromkeys(PICTURES, 0.0), "decoded": 2.0, "not_base64": 2.0}
 
 
 def test_a_client_that_leaves_is_counted_and_the_queue_shows_who_waits(server: Server) -> None:
