@@ -32,6 +32,8 @@ MODULE = re.compile(r"python3? -m ((?:app|diffusion|benchmarks|tests)[\w.]*)")
 NOT_SETTINGS = {"DDPM_API_KEY"}
 """Read by the client."""
 UNITS = re.compile(r"_(?:total|bucket|count|sum)$")
+METRICS = ("metrics", "collectors")
+"""Modules of app.http that name them."""
 
 
 def name(page: Path) -> str:
@@ -135,7 +137,7 @@ def test_every_setting_is_described() -> None:
 
 
 def test_every_metric_that_is_named_exists(page: Path) -> None:
-    source = (ROOT / "app/http/metrics.py").read_text()
+    source = "".join((ROOT / f"app/http/{name}.py").read_text() for name in METRICS)
     for metric in re.findall(r"\bddpm_(?!…)\w+", page.read_text()):
         assert f'"{UNITS.sub("", metric)}"' in source, metric
 
