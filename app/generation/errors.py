@@ -56,3 +56,7 @@ class PicturesBusy(Exception):
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class TooManyOwnPictures(PicturesBusy):
+    """The client's other pictures are being decoded."""

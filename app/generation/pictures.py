@@ -12,11 +12,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
+from weakref import WeakValueDictionary
 
 import msgpack
 import numpy as np
 
-from app.generation.errors import InvalidField, PicturesBusy, Refusal
+from app.generation.errors import InvalidField, PicturesBusy, Refusal, TooManyOwnPictures
 from app.wire.environment import same_modules
 from app.wire.messages import HEADER
 
@@ -77,6 +78,23 @@ class Pictures:
         self._wait_seconds = wait_seconds
         self._workers = [Worker() for _ in range(workers)]
         self._free = asyncio.Semaphore(workers)
+        self._turns = WeakValueDictionary[str, asyncio.Lock]()  # of clients that have one, or wait
+
+    @asynccontextmanager
+    async def turn(self, client: str) -> AsyncIterator[None]:
+        """A block in which a client's request has its pictures decoded, while its others wait: slow
+        ones of one client leave a process for everybody else. Raises TooManyOwnPictures."""
+        turn = self._turns.setdefault(client, asyncio.Lock())
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await turn.acquire()
+        except TimeoutError:
+            reason = "other pictures of yours are being decoded, one request's at a time"
+            raise TooManyOwnPictures(reason, math.ceil(self._seconds)) from None
+        try:
+            yield
+        finally:
+            turn.release()
 
     async def images(
         self, sent: Sequence[Sent], image_shape: tuple[int, int, int], *, resize: bool

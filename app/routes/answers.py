@@ -99,12 +99,13 @@ class Asked:
 async def begun_of(
     body: SampleRequest, model: ModelInfo, client: Client, services: Services
 ) -> Begun | None:
-    """Where the request's chains begin, read once there is room for it. Raises what `read_start`
-    and `Budget.take` do."""
+    """Where the request's chains begin, read once there is room for it. Raises what `read_start`,
+    `Pictures.turn` and `Budget.take` do."""
     if body.start is None:
         return await read_start(body, model, services.pictures)
-    with await services.answers.take(decoded_bytes(body, model), client.name):
-        return await read_start(body, model, services.pictures)
+    async with services.pictures.turn(client.name):
+        with await services.answers.take(decoded_bytes(body, model), client.name):
+            return await read_start(body, model, services.pictures)
 
 
 async def accept(

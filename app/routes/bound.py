@@ -49,8 +49,9 @@ async def bound(
         model, limits = services.models.info(version), client.limits
         terms = check(body, model, limits)
         size = cost.pictures(body.images, model.image_shape)
-        with await services.answers.take(size, client.name):
-            images = await read_images(body, model, services.pictures)
+        async with services.pictures.turn(client.name):
+            with await services.answers.take(size, client.name):
+                images = await read_images(body, model, services.pictures)
         planned = plan_bound(
             body, images, terms, model, limits,
             key=version.key, client=client.name,

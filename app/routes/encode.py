@@ -35,8 +35,10 @@ async def encode(
     check_number(body, client.limits)
     with services.models.using(model_of(body, services).version) as version:
         model = services.models.info(version)
-        with await services.answers.take(cost.pictures(body.image, model.image_shape), client.name):
-            images = await read_images(body, model, services.pictures)
+        size = cost.pictures(body.image, model.image_shape)
+        async with services.pictures.turn(client.name):
+            with await services.answers.take(size, client.name):
+                images = await read_images(body, model, services.pictures)
         planned = plan_encoding(
             body, images, model, client.limits,
             key=version.key, client=client.name,

@@ -16,6 +16,7 @@ from app.generation.errors import (
     InvalidField,
     JobFailed,
     PicturesBusy,
+    TooManyOwnPictures,
 )
 from app.http.problems import MAX_TEXT, Problem, invalid_field, repeated, shorten
 from app.http.request_log import RequestRecord
@@ -73,6 +74,7 @@ TABLE: dict[type[Exception], Row] = {
     ClientHoldsTooMuch: Row(429, "client_over_limit"),
     JobFailed: Row(500),
     PicturesBusy: Row(503, "pictures_busy"),
+    TooManyOwnPictures: Row(429, "client_over_limit"),
     # jobs
     UnknownJob: Row(404),
     JobUnfinished: Row(409),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.generation.errors import InvalidField, PicturesBusy, Refusal
+from app.generation.errors import InvalidField, PicturesBusy, Refusal, TooManyOwnPictures
 from app.generation.pictures import MAX_BYTES, Outcome, Pictures, Sent
 from app.http.metrics import PICTURES
 from tests.app.generation.hostile_pictures import (
@@ -156,6 +156,28 @@ async def test_too_many_at_once_are_told_to_come_again() -> None:
             await pictures.images([sent(PNG)], GREY, resize=False)
         assert error.value.retry_after == 3
         await slow
+    finally:
+        await pictures.close()
+
+
+async def test_slow_pictures_of_a_client_hold_up_that_client_alone() -> None:
+    pictures = Pictures(workers=2, seconds=3.0, wait_seconds=0.2)
+
+    async def slow() -> None:
+        async with pictures.turn("one"):
+            await reason(pictures, jpeg_of_many_scans(2000), resize=True)
+
+    held = asyncio.create_task(slow())
+    await asyncio.sleep(0.1)
+    try:
+        with pytest.raises(TooManyOwnPictures) as error:
+            await pictures.turn("one").__aenter__()
+        assert error.value.retry_after == 3
+        async with pictures.turn("other"):
+            await pictures.images([sent(PNG)], GREY, resize=False)
+        await held
+        async with pictures.turn("one"):
+            await pictures.images([sent(PNG)], GREY, resize=False)
     finally:
         await pictures.close()
 
