@@ -16,8 +16,9 @@ from app.generation.collect import Needs, Result, image
 from app.generation.encoding import Encoded, npz, to_json
 from app.generation.errors import InvalidField
 from app.generation.formats import Format, Formats
+from app.generation.limits import check_pictures, check_response_size
 from app.generation.pictures import Array, Pictures, Sent
-from app.generation.plan import Plan, check_pictures, check_response_size, labels_of
+from app.generation.plan import Plan, labels_of
 from app.generation.png import png
 from app.generation.schemas.bound import BoundRequest
 from app.generation.schemas.fields import MAX_INTEGER

@@ -5,8 +5,9 @@ import uuid
 from collections.abc import Sequence
 
 from app.generation.errors import InvalidField
+from app.generation.limits import check_cost, check_pictures, check_response_size
 from app.generation.pictures import Array, Pictures, Sent
-from app.generation.plan import Plan, check_cost, check_pictures, check_response_size, labels_of
+from app.generation.plan import Plan, labels_of
 from app.generation.schemas.encode import EncodeRequest
 from app.settings import Settings
 from app.wire.messages import ModelInfo, Submit
@@ -40,7 +41,7 @@ def plan_encoding(
     n = len(images)
     check_number(request, limits)
     spacing = _kept(request, model)
-    check_cost(n, len(spacing), limits, "image")
+    check_cost(n, len(spacing), limits, number="image")
     known = Labels(len(model.classes), model.null_label)
     labels = labels_of(known, request.labels, n)
     check_response_size(n, model, 1, limits, as_job=False)

@@ -5,12 +5,11 @@ Nothing is computed and no memory is taken before the whole cost is known.
 
 import secrets
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.generation.errors import AnswerTooLarge, InvalidField
-from app.generation.pictures import Sent
+from app.generation.errors import InvalidField
+from app.generation.limits import check_cost, check_response_size
 from app.generation.schemas.fields import MAX_INTEGER
 from app.generation.schemas.requests import SampleRequest, TrajectoryRequest
 from app.generation.starts import Begun, told
@@ -26,10 +25,6 @@ from diffusion.spacing import (
     default_variance,
     kept_timesteps,
 )
-
-SAMPLE_PARTS = 4
-"""The part of all answers' memory that one sample of a job may take, as a fraction 1/x: it is there
-several times while it is sent."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +120,8 @@ def plan(
     whole = _spacing(request, model)
     spacing = whole if begun is None else begun.spacing(whole)
     course = _course(request, spacing)
-    if not as_job:  # which is run in parts
-        check_cost(request.n, len(course), limits)
+    # A job is run in parts, of one image at least
+    check_cost(1 if as_job else request.n, len(course), limits, length=_lengthy(request))
     known = Labels(len(model.classes), model.null_label)
     labels = labels_of(known, request.labels, request.n, request.guidance)
     interval = _interval(request, T)
@@ -209,23 +204,11 @@ def _spacing_told(request: SampleRequest, spacing: Spacing) -> FormulaName | tup
     return tuple(request.spacing) if isinstance(request.spacing, list) else request.spacing
 
 
-def check_cost(n: int, steps: int, limits: Settings, field: str = "n") -> None:
-    """Raise InvalidField, which names this field, for what one client may never have in the
-    queue."""
-    most = min(
-        limits.max_client_samples, limits.max_client_steps // steps,
-        limits.max_queue_steps // steps,
-    )  # fmt: skip
-    if n > most:
-        reason = f"in {steps} steps this server makes at most {most} images for one client"
-        raise InvalidField(field, n, reason)
-
-
-def check_pictures(sent: Sequence[Sent], field: str, limits: Settings) -> None:
-    """Raise InvalidField, which names this field, for more pictures than a request may have."""
-    if len(sent) > limits.max_samples:
-        reason = f"this server takes 1..{limits.max_samples} pictures a request"
-        raise InvalidField(field, len(sent), reason)
+def _lengthy(request: SampleRequest) -> str:
+    """The field that makes the chain so long."""
+    if request.resamplings > 1:
+        return "resamplings"
+    return "spacing" if isinstance(request.spacing, list) else "steps"
 
 
 def _check_limits(request: SampleRequest, limit: int, as_job: bool) -> None:
@@ -284,21 +267,3 @@ def _shown(request: SampleRequest, course: Course, T: int, limits: Settings) -> 
         if t > T:
             raise InvalidField("timesteps", t, f"this model has T = {T}, so t must be 0..{T}")
     return course.positions_of(wanted)
-
-
-def check_response_size(
-    n: int, model: ModelInfo, frames: int, limits: Settings, as_job: bool
-) -> None:
-    """Raise AnswerTooLarge for more than an answer, or a sample of a job, may have."""
-    C, H, W = model.image_shape
-    pictures = n * max(1, 2 * frames)
-    size = pictures * C * H * W * 4  # float32, as the npz has them
-    limit = limits.max_response_bytes
-    if as_job:
-        limit = min(limit, limits.answers_budget_bytes // SAMPLE_PARTS)
-    if size > limit:
-        what = "one sample of the job" if as_job else "the answer"
-        raise AnswerTooLarge(
-            f"{what} would take {size} bytes ({pictures} float32 pictures of {C}x{H}x{W}); "
-            f"this server's limit is {limit}: ask for fewer {'' if as_job else 'images or '}frames",
-        )
