@@ -15,7 +15,7 @@ from typing import Any, TextIO, get_args
 
 from diffusion import flags, sample_flags
 from diffusion.commands import later
-from diffusion.config import PrecisionName, RuntimeName
+from diffusion.config import PrecisionName, RuntimeName, WeightsType
 from diffusion.importing.flags import add_projects
 from diffusion.training.errors import Interrupted, TrainingError
 
@@ -245,6 +245,9 @@ def _add_export(commands: Any) -> None:
     add("out", type=flags.path, help="folder to write")
     add("--force", action="store_true",
         help="replace a checkpoint that is there already (default: refuse to)")
+    add("--weights-dtype", choices=get_args(WeightsType),
+        help="numbers that the weights are rounded to and stored in; float16 and bfloat16 halve "
+        "the file (default: a checkpoint's own; of a run, float32)")
 
     add = parser.add_argument_group("the model card").add_argument
     add("--name", help="name of the model (default: a checkpoint's own; of a run, OUT's)")

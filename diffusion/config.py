@@ -22,6 +22,8 @@ RuntimeName = Literal["auto", "openvino", "eager"]
 """What runs the network: OpenVINO, or PyTorch operation by operation; `auto` chooses."""
 Precision = Literal["float32", "bfloat16"]
 """The numbers that a network is computed in; bfloat16 has float32's range and 8 bits of digits."""
+WeightsType = Literal["float32", "float16", "bfloat16"]
+"""The numbers that weights are stored in; whatever they are, the network is loaded in float32."""
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 """A precision that is asked for; `auto` is bfloat16 where it is faster and measured to lose
 nothing."""

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from diffusion.checkpoint.errors import CheckpointError
 from diffusion.checkpoint.weight_files import WeightFiles
+from diffusion.config import WeightsType
 from diffusion.mistaken import START_BYTES, mistaken
 from diffusion.networks.config import NetworkConfig
 from diffusion.networks.registry import make_network
@@ -22,6 +23,8 @@ OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "
 OLD_ATTENTION_NAME = re.compile(rf"(attentions\.\d+)\.({'|'.join(OLD_ATTENTION)})\.")
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 """The types that weights may have, and the bytes of a number."""
+HALF_TYPES: dict[tuple[str, ...], WeightsType] = {("F16",): "float16", ("BF16",): "bfloat16"}
+"""Those of two bytes, by what a header says where it has no others."""
 NOT_FINITE = "has numbers that are not finite in float32, so no image could be made with it"
 MAX_HEADER_BYTES = 4 << 20
 """Of a safetensors file: about 100 bytes a tensor."""
@@ -56,6 +59,11 @@ class Header(NamedTuple):
 
     parameters: int  # numbers in all tensors
     dtypes: tuple[str, ...]  # as safetensors names them, F32 and so on; sorted
+
+    @property
+    def weights_type(self) -> WeightsType:
+        """The numbers that hold all weights as they are: float32 for mixed ones, and for F64."""
+        return HALF_TYPES.get(self.dtypes, "float32")
 
 
 def check_weights(files: WeightFiles, config: NetworkConfig) -> Header:

@@ -14,7 +14,7 @@ from diffusion.checkpoint import (
     open_checkpoint,
     save_checkpoint,
 )
-from diffusion.config import Config
+from diffusion.config import Config, WeightsType
 from diffusion.data.built_in import BUILT_IN
 from diffusion.evaluation.card import ReportError, read_precisions, read_quality, recommend
 from diffusion.fields import from_dict
@@ -48,7 +48,8 @@ def _export(args: argparse.Namespace) -> None:
         raise ReportError(
             f"report: {args.source} is a run; evaluate and export the checkpoint in its model/"
         )
-    export_run(Path(args.source), args.out, ModelCard(name=args.name or args.out.name))
+    card = ModelCard(name=args.name or args.out.name)
+    export_run(Path(args.source), args.out, card, args.weights_dtype or "float32")
 
 
 def check_out(out: Path, *, force: bool) -> None:
@@ -75,7 +76,8 @@ def _export_checkpoint(args: argparse.Namespace) -> None:
         card = dataclasses.replace(card, name=args.name)
     if args.report:
         card = _measured(card, args.report, checkpoint)
-    save_checkpoint(args.out, checkpoint.load(), checkpoint.process, card)
+    weights_type = args.weights_dtype or checkpoint.header.weights_type
+    save_checkpoint(args.out, checkpoint.load(), checkpoint.process, card, weights_type)
     note = without_diffusers(checkpoint.unet)
     if note:
         print(note)
@@ -92,7 +94,9 @@ def _measured(card: ModelCard, reports: Sequence[Path], checkpoint: Checkpoint) 
     return dataclasses.replace(card, quality=quality, recommended=recommended)
 
 
-def export_run(run: Path, out: Path, card: ModelCard) -> None:
+def export_run(
+    run: Path, out: Path, card: ModelCard, weights_type: WeightsType = "float32"
+) -> None:
     """Write the averaged weights (EMA) of a run's last state as a checkpoint.
 
     `card` says what the run does not know, such as the name; the run's own facts are filled in.
@@ -113,7 +117,7 @@ def export_run(run: Path, out: Path, card: ModelCard) -> None:
         license=card.license or _license(config.data.path),
         trained={**_trained(meta, config), **card.trained},
     )
-    save_checkpoint(out, model, config.process, filled)
+    save_checkpoint(out, model, config.process, filled, weights_type)
 
 
 def _license(data: str) -> str | None:

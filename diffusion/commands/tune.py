@@ -106,7 +106,8 @@ def _write(args: argparse.Namespace, checkpoint: Checkpoint, card: ModelCard) ->
         if args.out is None:
             write_card(checkpoint.folder, card)
         else:
-            save_checkpoint(args.out, checkpoint.load(), checkpoint.process, card)
+            weights_type = checkpoint.header.weights_type
+            save_checkpoint(args.out, checkpoint.load(), checkpoint.process, card, weights_type)
     except OSError as error:
         where = args.out or checkpoint.folder
         raise OutputError(where, f"the lists cannot be written: {error}") from error

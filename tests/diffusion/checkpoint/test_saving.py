@@ -8,8 +8,8 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler
 
-from diffusion.checkpoint import open_checkpoint, save_checkpoint
-from diffusion.config import ProcessConfig
+from diffusion.checkpoint import CheckpointError, open_checkpoint, save_checkpoint
+from diffusion.config import ProcessConfig, WeightsType
 from diffusion.model_card import ModelCard
 from diffusion.process import Process
 from tests.tiny import save_tiny
@@ -95,3 +95,30 @@ def test_a_checkpoint_that_cannot_be_written_whole_leaves_the_one_that_is_there(
         save_checkpoint(tmp_path / "tiny", model, ProcessConfig(7), ModelCard(name="other"))
     assert open_checkpoint(tmp_path / "tiny") == opened
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_weights_of_half_the_size_are_the_rounded_ones_here_and_in_diffusers(
+    name: WeightsType, tmp_path: Path
+) -> None:
+    opened = open_checkpoint(save_tiny(tmp_path / "tiny"))
+    model = opened.load()
+    save_checkpoint(tmp_path / "half", model, opened.process, opened.card, name)
+    half = open_checkpoint(tmp_path / "half")
+    sizes = [each.weights.paths[0].stat().st_size for each in (half, opened)]
+    assert sizes[0] < 0.6 * sizes[1] and half.header.weights_type == name
+    found, theirs = half.load(), DDPMPipeline.from_pretrained(tmp_path / "half").unet
+    for key, weight in model.state_dict().items():
+        rounded = weight.to(getattr(torch, name)).float()
+        assert torch.equal(found.state_dict()[key], rounded)
+        assert torch.equal(theirs.state_dict()[key], rounded)  # float32, as diffusers loads them
+
+
+def test_a_weight_that_is_too_large_for_float16_is_refused(tmp_path: Path) -> None:
+    opened = open_checkpoint(save_tiny(tmp_path / "tiny"))
+    model = opened.load()
+    model.state_dict()["conv_in.bias"][0] = 65520.0
+    with pytest.raises(CheckpointError, match=r"weights_dtype: 'float16' .* conv_in.bias is above"):
+        save_checkpoint(tmp_path / "half", model, opened.process, opened.card, "float16")
+    assert not (tmp_path / "half").exists()
+    save_checkpoint(tmp_path / "half", model, opened.process, opened.card, "bfloat16")

@@ -127,6 +127,19 @@ def test_a_checkpoint_may_take_its_own_place(tiny: Path) -> None:
     assert (renamed.name, renamed.sha256) == ("renamed", sha256)
 
 
+def test_weights_are_stored_in_the_numbers_asked_for_and_else_in_their_own(
+    tiny: Path, run: Path, tmp_path: Path
+) -> None:
+    for source in (tiny, run):
+        out = tmp_path / "half"
+        flags = ["--weights-dtype", "bfloat16", "--force"]
+        assert main(["export", str(source), str(out), *flags]) == 0
+        half = open_checkpoint(out)
+        assert half.header.dtypes == ("BF16",)
+        assert main(["export", str(out), str(tmp_path / "again"), "--force"]) == 0
+        assert open_checkpoint(tmp_path / "again").sha256 == half.sha256
+
+
 @pytest.mark.parametrize("flags", [[], ["--force"]], ids=["without force", "with force"])
 def test_a_folder_of_other_files_is_never_replaced(
     tiny: Path, tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
