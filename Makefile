@@ -6,7 +6,7 @@ ARGS   ?=
 WORKERS ?= 2
 PYTEST  = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --no-loadscope-reorder
 
-.PHONY: help serve test test-all coverage check fix browser test-browser test-container test-wheel programs test-deploy postgres test-postgres cluster test-cluster test-gpu gpu-session audit fuzz lock clean
+.PHONY: help serve test test-all coverage check fix browser test-browser test-container test-wheel programs test-deploy postgres test-postgres cluster test-cluster test-gpu gpu-session gpu-train audit fuzz lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -69,6 +69,9 @@ test-gpu: $(VENV)/.installed-dev  ## test what needs a GPU, and engines' faults 
 gpu-session: $(VENV)/.installed-dev  ## measure and test all that needs a GPU in ten minutes; make gpu-session ARGS=--tiny
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[benchmarks]'
 	$(BIN)/python -m benchmarks.gpu_session $(ARGS)
+
+gpu-train: $(VENV)/.installed-dev  ## train the next stage of an included model for ten minutes on a GPU; make gpu-train ARGS=--tiny
+	$(BIN)/python -m benchmarks.gpu_train $(ARGS)
 
 audit: $(VENV)/.installed-dev  ## look for weaknesses, here and in dependencies; list all parts and their licences
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[audit]'
