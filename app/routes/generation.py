@@ -19,7 +19,7 @@ from app.http.request_log import RequestRecord
 from app.http.strict_json import StrictRoute
 from app.jobs.tables import Kind
 from app.pool.engine_jobs import HIGH_WATER
-from app.routes import openapi
+from app.routes import openapi_sample
 from app.routes.answers import Asked, accept, answer, begun_of
 from app.routes.dependencies import (
     ClientDep,
@@ -44,8 +44,8 @@ router = APIRouter(tags=["generation"], route_class=StrictRoute)
     "/sample",
     summary="Generate images",
     response_model=SampleResponse,
-    responses=openapi.SAMPLE_RESPONSES,
-    openapi_extra=openapi.SAMPLE_BODY,
+    responses=openapi_sample.SAMPLE_RESPONSES,
+    openapi_extra=openapi_sample.SAMPLE_BODY,
 )
 async def sample(
     request: Request,
@@ -68,8 +68,8 @@ async def sample(
     "/denoise-trajectory",
     summary="Generate images and show the way from noise",
     response_model=TrajectoryResponse,
-    responses=openapi.TRAJECTORY_RESPONSES,
-    openapi_extra=openapi.TRAJECTORY_BODY,
+    responses=openapi_sample.TRAJECTORY_RESPONSES,
+    openapi_extra=openapi_sample.TRAJECTORY_BODY,
 )
 async def denoise_trajectory(
     request: Request,

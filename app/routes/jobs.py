@@ -20,7 +20,7 @@ from app.jobs.errors import UnknownJob
 from app.jobs.progress import progress
 from app.jobs.representations import PICTURES, STREAMS, Stored, memory_bytes, picture
 from app.jobs.tables import UNFINISHED
-from app.routes import openapi
+from app.routes import openapi, openapi_jobs
 from app.routes.dependencies import ClientDep, ServicesDep
 from app.routes.results import Reading
 
@@ -45,7 +45,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(check_ow
 @router.get(
     "/{job_id}",
     summary="Show a job's progress",
-    responses=openapi.JOB_RESPONSES,
+    responses=openapi_jobs.JOB_RESPONSES,
     openapi_extra=openapi.KEY_OR_NONE,
 )
 async def get_job(job_id: str, services: ServicesDep) -> JobStatus:
@@ -57,7 +57,7 @@ async def get_job(job_id: str, services: ServicesDep) -> JobStatus:
     "/{job_id}/result",
     summary="Fetch a job's result",
     response_class=Response,
-    responses=openapi.RESULT_RESPONSES,
+    responses=openapi_jobs.RESULT_RESPONSES,
     openapi_extra=openapi.KEY_OR_NONE,
 )
 async def get_job_result(
@@ -93,7 +93,7 @@ async def get_job_result(
     "/{job_id}/events",
     summary="Follow a job's progress",
     response_class=Response,
-    responses=openapi.EVENTS_RESPONSES,
+    responses=openapi_jobs.EVENTS_RESPONSES,
     openapi_extra=openapi.KEY_OR_NONE,
 )
 async def follow_job(
@@ -117,7 +117,7 @@ async def follow_job(
     "/{job_id}",
     summary="Cancel or delete a job",
     status_code=204,
-    responses=openapi.NO_JOB,
+    responses=openapi_jobs.NO_JOB,
     openapi_extra=openapi.KEY_OR_NONE,
 )
 async def delete_job(job_id: str, services: ServicesDep) -> None:
