@@ -75,9 +75,8 @@ LIGHT_MODULES = {
         "app.wire.bound",
         "app.wire.starts",
         "diffusion.config",
-        "diffusion.fields",
         "diffusion.spacing",
-    },  # fmt: skip
+    },
     "app/wire/bound.py": set(),
     "app/wire/starts.py": set(),
     "app/settings/__init__.py": {

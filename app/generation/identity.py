@@ -6,7 +6,7 @@ import json
 
 from app.generation.encoding import request_file
 from app.generation.plan import Plan
-from app.wire.messages import encode
+from app.wire.codec import encode
 from diffusion import __version__
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import msgpack
 
 from app.generation.errors import Refusal
-from app.wire.messages import HEADER
+from app.wire.codec import HEADER
 from diffusion.data.model_image import WrongSize, model_image
 from diffusion.data.picture import Accepted, PictureError, TooLarge, UnknownFormat
 from diffusion.state_file import StateFileError, TooManyBytes, read_states

@@ -18,8 +18,8 @@ import msgpack
 import numpy as np
 
 from app.generation.errors import InvalidField, PicturesBusy, Refusal, TooManyOwnPictures
+from app.wire.codec import HEADER
 from app.wire.environment import same_modules
-from app.wire.messages import HEADER
 
 Array = np.ndarray
 COMMAND = (sys.executable, "-P", "-m", "app.generation.picture_worker")

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from app.wire.codec import HEADER, body_size, decode
 from app.wire.flight_recorder import Place
-from app.wire.messages import HEADER, Message, body_size, decode
+from app.wire.messages import Message
 
 
 @dataclass(frozen=True)

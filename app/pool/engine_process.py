@@ -20,6 +20,7 @@ from app.pool.tally import Tally
 from app.pool.version import name_of
 from app.pool.watchdog import Watchdog
 from app.tasks import Fatal, Supervised
+from app.wire.codec import ProtocolError, encode
 from app.wire.messages import (
     Counts,
     Done,
@@ -31,10 +32,8 @@ from app.wire.messages import (
     Loaded,
     Measured,
     Message,
-    ProtocolError,
     Starting,
     Unusable,
-    encode,
 )
 
 log = logging.getLogger("ddpm.engine")

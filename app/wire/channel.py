@@ -4,7 +4,8 @@ import select
 import socket
 from collections.abc import Iterator
 
-from app.wire.messages import HEADER, Message, ProtocolError, body_size, decode, encode
+from app.wire.codec import HEADER, ProtocolError, body_size, decode, encode
+from app.wire.messages import Message
 
 
 class Disconnected(Exception):

@@ -1,31 +1,16 @@
-"""What the API process and an engine process tell each other.
-
-On the wire: a 4-byte big-endian length, then a msgpack map of the message's fields and its class
-name. Arrays travel as raw bytes, little-endian float32. Nothing is pickled.
-"""
+"""What the API process and an engine process tell each other; `codec` has it as bytes. Arrays are
+raw bytes already, little-endian float32."""
 
 import dataclasses
-import struct
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-import msgpack
-
 from app.wire.bound import Bound
 from app.wire.starts import Start
 from diffusion.config import Precision, Variance
-from diffusion.fields import from_dict
 from diffusion.spacing import SamplerName
-
-HEADER = struct.Struct(">I")
-MAX_BYTES = 1 << 30
-"""Of one message: two pictures of the largest images that are read take less."""
-
-
-class ProtocolError(ValueError):
-    """Bytes that `encode` did not make; the connection that they came from is of no more use."""
 
 
 @dataclass(frozen=True)
@@ -328,45 +313,3 @@ Message = (
     | Counts
     | Event
 )
-KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind
-    for kind in (
-        Load, Unload, Submit, Cancel, Pause, Charge, Starting, Loaded, Unusable, Unloaded, Limited,
-        Counts, Frame, Finished, Measured, Done, Failed,
-    )
-}  # fmt: skip
-
-
-def encode(message: Message) -> bytes:
-    """A message as it goes over the wire, with its length first."""
-    fields = {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
-    if isinstance(message, Loaded):
-        fields["info"] = dataclasses.asdict(message.info)
-    if isinstance(message, Submit) and message.start is not None:
-        fields["start"] = dataclasses.asdict(message.start)
-    if isinstance(message, Submit) and message.bound is not None:
-        fields["bound"] = dataclasses.asdict(message.bound)
-    body: bytes = msgpack.packb({**fields, "kind": type(message).__name__})
-    return HEADER.pack(len(body)) + body
-
-
-def body_size(header: bytes | bytearray) -> int:
-    """The bytes of the body that comes after a header. Raises ProtocolError where it is longer than
-    any message."""
-    (size,) = HEADER.unpack(header)
-    if size > MAX_BYTES:
-        raise ProtocolError(f"a message of {size} bytes; at most {MAX_BYTES} are allowed")
-    return int(size)
-
-
-def decode(body: bytes) -> Message:
-    """The message that `encode` made these bytes of; `body` comes without the length.
-
-    Raises ProtocolError where they are no message, or one with fields of other names or types.
-    """
-    try:
-        fields = msgpack.unpackb(body, use_list=False)
-        return from_dict(KINDS[fields.pop("kind")], fields)
-    # What is no message makes msgpack and the dataclasses raise errors of many kinds
-    except Exception as error:
-        raise ProtocolError(f"not a message: {' '.join(str(error).split())[:200]}") from error

@@ -18,8 +18,8 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from app.wire.messages import HEADER, encode
-from tests.app.wire.test_messages import MESSAGES
+from app.wire.codec import HEADER, encode
+from tests.app.wire.test_codec import MESSAGES
 from tests.diffusion.data.samples import LABELS, PIXELS, encoded, idx, png
 from tests.fuzz.mutations import (
     DEEP,

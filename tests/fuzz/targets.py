@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.wire import messages
+from app.wire import codec
 from app.wire.channel import Disconnected, SocketChannel
 from diffusion.checkpoint import CheckpointError, open_checkpoint
 from diffusion.config import Config, DataConfig
@@ -139,9 +139,9 @@ def read_wire(raw: bytes) -> None:
         try:
             while True:
                 for message in channel.receive(wait=True):
-                    wire = messages.encode(message)
-                    again = messages.decode(wire[messages.HEADER.size :])
-                    assert messages.encode(again) == wire
+                    wire = codec.encode(message)
+                    again = codec.decode(wire[codec.HEADER.size :])
+                    assert codec.encode(again) == wire
         except Disconnected as error:
             if error.__cause__ is not None:  # it is no message
                 raise

@@ -11,8 +11,9 @@ from app.cluster import link as module
 from app.cluster.link import ReplicaLink
 from app.cluster.replica import Beat
 from app.pool.connection import Death
+from app.wire.codec import encode
 from app.wire.flight_recorder import Place
-from app.wire.messages import Cancel, Starting, encode
+from app.wire.messages import Cancel, Starting
 from app.wire.options import Options
 from tests.app.pool.test_engine_process import until
 

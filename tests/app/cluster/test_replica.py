@@ -10,8 +10,9 @@ from app.cluster import replica as module
 from app.cluster.replica import Beat, EngineReplica
 from app.pool.connection import read_message
 from app.tasks import end
+from app.wire.codec import encode
 from app.wire.flight_recorder import Place
-from app.wire.messages import Done, Finished, Load, Loaded, Message, Submit, encode
+from app.wire.messages import Done, Finished, Load, Loaded, Message, Submit
 from app.wire.options import Options
 from tests.app.pool.test_engine_process import until
 

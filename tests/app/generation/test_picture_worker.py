@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.generation.picture_worker import answer
-from app.wire.messages import HEADER
+from app.wire.codec import HEADER
 from tests.app.generation.hostile_pictures import PNG, RAMP, REFUSED
 
 TASK = {

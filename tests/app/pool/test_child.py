@@ -12,8 +12,9 @@ import pytest
 
 from app.pool.child import FILES, Child, end, start
 from app.pool.connection import Death
+from app.wire.codec import ProtocolError, encode
 from app.wire.flight_recorder import Place
-from app.wire.messages import ProtocolError, Starting, encode
+from app.wire.messages import Starting
 from app.wire.options import Options
 
 pytestmark = pytest.mark.anyio

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from app.pool.connection import read_message
-from app.wire.messages import ProtocolError, Starting, encode
+from app.wire.codec import ProtocolError, encode
+from app.wire.messages import Starting
 
 pytestmark = pytest.mark.anyio
 

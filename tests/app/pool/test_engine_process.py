@@ -23,9 +23,8 @@ from app.pool.child import COMMAND, Child, on_this_machine
 from app.pool.engine_process import EngineProcess
 from app.pool.errors import NotReady
 from app.pool.inflight import InFlight
+from app.wire.codec import HEADER, MAX_BYTES, decode, encode
 from app.wire.messages import (
-    HEADER,
-    MAX_BYTES,
     Cancel,
     Counts,
     Done,
@@ -43,8 +42,6 @@ from app.wire.messages import (
     Submit,
     Unload,
     Unusable,
-    decode,
-    encode,
 )
 from app.wire.options import AUTO, Options
 from tests.model_info import MODEL

@@ -1,7 +1,8 @@
 """What a job is told of the bound goes over the wire as it is."""
 
 from app.wire.bound import Bound
-from app.wire.messages import HEADER, Measured, Submit, decode, encode
+from app.wire.codec import HEADER, decode, encode
+from app.wire.messages import Measured, Submit
 
 BOUND = Bound((b"\0" * 12, b"\1" * 12), 3, (1, 5, 9))
 SUBMIT = Submit("a", "m#1", 1, tuple(range(6)), None, "ddpm", 1, shown=(0,), bound=BOUND)

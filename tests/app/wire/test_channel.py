@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from app.wire.channel import Disconnected, SocketChannel
-from app.wire.messages import Cancel, Finished, Message, Pause, encode
+from app.wire.codec import encode
+from app.wire.messages import Cancel, Finished, Message, Pause
 
 MESSAGES: list[Message] = [Cancel("a"), Finished("b", 1, b"\0" * 1000), Pause("c", True)]
 

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from app.wire.messages import HEADER, Submit, decode, encode
+from app.wire.codec import HEADER, decode, encode
+from app.wire.messages import Submit
 from app.wire.starts import Start
 
 SUBMIT = Submit("a", "m", 1, (5, 6, 7), (0, 1, 2), "ddim", 10)
