@@ -55,4 +55,5 @@ def test_a_chain_that_never_fits_is_refused_by_what_makes_it_long(as_job: bool) 
 
 
 def test_a_job_of_many_images_is_run_in_parts() -> None:
-    plan(SampleRequest(n=50, steps=9), MODEL, Settings(max_client_steps=9), as_job=True)
+    planned = plan(SampleRequest(n=50, steps=9), MODEL, Settings(max_client_steps=9), as_job=True)
+    assert len(planned.submit.indices) == 50
