@@ -13,8 +13,8 @@ from app.client.errors import BrokenAnswer
 from app.client.patience import Patience
 from app.client.pictures import Picture, each
 from app.client.reading import read_object
-from app.client.requests import plain
 from app.client.results import decode_png
+from app.client.values import plain
 
 
 @dataclass(frozen=True, kw_only=True)

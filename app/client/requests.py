@@ -1,12 +1,12 @@
 """The requests that a client can send."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from app.client.pictures import Picture, base64_of, each
+from app.client.pictures import Picture, each, mask_of
 from app.client.starts import Start
+from app.client.values import plain, refused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +60,10 @@ class SampleRequest:
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         if self.start is not None and not isinstance(self.start, Start):
             reason = "it must be made by Start.image, Start.images, Start.seeds or Start.x_t"
-            raise ValueError(f"start: {self.start!r} is not allowed: {reason}")
+            raise refused("start", self.start, reason)
         pictures = {"start": self.start and dict(self.start.fields), "mask": self.mask}
         if self.mask is not None:
-            pictures["mask"] = base64_of("mask", self.mask)
+            pictures["mask"] = mask_of("mask", self.mask)
         return {
             name: pictures[name] if name in pictures else plain(name, value)
             for name, value in given.items()
@@ -126,20 +126,4 @@ def check_request(request: object, method: str) -> None:
     else:
         fits = is_trajectory
     if not fits:
-        reason = f"{method} takes {TAKEN[method]}"
-        raise ValueError(f"request: {request!r} is not allowed: {reason}")
-
-
-def plain(name: str, value: Any) -> Any:
-    """Turn the numbers and arrays of NumPy and PyTorch, ranges and tuples into numbers and lists,
-    which JSON can carry. The server checks the values."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name}: {value!r} is not allowed: it must be a finite number")
-    if isinstance(value, str | int | float | None):
-        return value
-    if hasattr(value, "tolist"):
-        return plain(name, value.tolist())
-    if isinstance(value, Sequence):
-        return [plain(name, entry) for entry in value]
-    reason = "it must be a number, a text, or a list or array of numbers"
-    raise ValueError(f"{name}: {value!r} is not allowed: {reason}")
+        raise refused("request", request, f"{method} takes {TAKEN[method]}")

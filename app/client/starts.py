@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from app.client.pictures import Picture, each, states
 from app.client.results import Array, Encoding
+from app.client.values import plain
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,12 @@ class Start:
         """Between two pictures that are noised to t alike; `weight` is the share of the second, or
         a list with one for each image, which then have the same noise."""
         pair = each("start.images", [first, second])
-        return cls._of(images=pair, t=t, weight=_numbers(weight), resize=resize)
+        return cls._of(images=pair, t=t, weight=weight, resize=resize)
 
     @classmethod
     def seeds(cls, first: int, second: int, weight: float | Sequence[float] | Array = 0.5) -> Self:
         """Between the noise of two seeds, for samplers that add none; `weight` as in `images`."""
-        return cls._of(seeds=[first, second], weight=_numbers(weight))
+        return cls._of(seeds=[first, second], weight=weight)
 
     @classmethod
     def x_t(cls, state: Array | Encoding, t: int | None = None) -> Self:
@@ -56,12 +57,7 @@ class Start:
 
     @classmethod
     def _of(cls, **fields: Any) -> Self:
-        given = {name: value for name, value in fields.items() if value is not None}
+        given = {name: plain(f"start.{name}", value) for name, value in fields.items()}
         if given.get("resize") is False:
             del given["resize"]
-        return cls(given)
-
-
-def _numbers(weight: Any) -> float | list[float]:
-    """A number, or a list of the numbers in a sequence or array."""
-    return [float(w) for w in weight] if hasattr(weight, "__len__") else float(weight)
+        return cls({name: value for name, value in given.items() if value is not None})

@@ -1,6 +1,9 @@
 """Where chains begin, as a client says it: the server reads it."""
 
+import json
+
 import numpy as np
+import pytest
 
 from app.client.results import Encoding
 from app.client.starts import Start
@@ -31,3 +34,16 @@ def test_weights_may_be_an_array_and_0() -> None:
 def test_an_encoding_brings_its_t() -> None:
     assert read(Start.x_t(Encoding(70, STATES)))["t"] == 70
     assert read(Start.x_t(Encoding(70, STATES), 60))["t"] == 60
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    start = Start.image(GREY, np.int64(300), resize=bool(np.True_))
+    assert json.loads(json.dumps(dict(start.fields)))["t"] == 300
+    assert json.dumps(dict(Start.seeds(*np.arange(2), np.float32(0.5)).fields))
+
+
+def test_what_json_cannot_carry_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"^start.weight: nan is not allowed"):
+        Start.seeds(1, 2, float("nan"))
+    with pytest.raises(ValueError, match=r"^start.t: nan is not allowed"):
+        Start.image(GREY, float("nan"))  # type: ignore[arg-type]
