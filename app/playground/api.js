@@ -40,6 +40,26 @@ export async function ask(path, { body, accept = "application/json", signal, ...
 }
 
 /**
+ * The body of an answer, as it arrives.
+ * @param {Response} answer
+ * @param {(done: number, all: number | null) => void} tell  bytes; null: the server has not said how many
+ * @returns {Promise<Blob>}  raises Unreachable
+ */
+export async function received(answer, tell) {
+  const all = Number(answer.headers.get("Content-Length")) || null;
+  const reader = /** @type {ReadableStream<Uint8Array<ArrayBuffer>>} */ (answer.body).getReader();
+  const parts = [];
+  let size = 0;
+  for (;;) {
+    const { done, value } = await reached(reader.read());
+    if (done) return new Blob(parts, { type: answer.headers.get("Content-Type") ?? "" });
+    parts.push(value);
+    size += value.length;
+    tell(size, all);
+  }
+}
+
+/**
  * The frames of /denoise-trajectory, each as soon as the server has it.
  * @param {object} body
  * @param {AbortSignal} signal

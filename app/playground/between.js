@@ -2,8 +2,9 @@
 
 import { trajectory } from "./api.js";
 import { EMPTY, find, make, pngSource, save, speak } from "./dom.js";
+import { listenForFiles, openPicture } from "./files.js";
 import { animation } from "./gif.js";
-import { paint, readPicture, readPng, toPng } from "./pixels.js";
+import { paint, readPng, toPng } from "./pixels.js";
 import { Player } from "./player.js";
 import { singleBody } from "./request.js";
 import { showImages } from "./snippets.js";
@@ -38,7 +39,7 @@ export class Between {
     this.player = new Player(find("#between-player"), this.#show.bind(this), PLAY_SECONDS);
     /** The pictures so far, as base64 PNGs. @type {string[]} */
     this.pngs = [];
-    for (const end of /** @type {End[]} */ (["from", "to"])) this.#listen(end);
+    for (const end of /** @type {End[]} */ (["from", "to"])) this.#offer(end);
     for (const [name, make] of Object.entries({ gif: () => this.#gif(), png: () => this.#png() })) {
       find(`#between-downloads [data-suffix=${name}]`).addEventListener("click", async () => {
         save(await make(), `${model.name}-between.${name}`);
@@ -52,19 +53,17 @@ export class Between {
   }
 
   /** The ways to choose a picture for an end. @param {End} end */
-  #listen(end) {
+  #offer(end) {
     const root = find(`#between-${end}`);
+    root.append(find("#between-end").content.cloneNode(true));
+    find("canvas", root).setAttribute("aria-label", `The picture at the ${end === "from" ? "beginning" : "end"}`);
     const { image_shape } = this.model;
     const choose = (/** @type {string} */ name) => {
       this.form.write({ [end]: name, ends: "pictures" });
       this.form.element.requestSubmit();
     };
-    const file = find("input[type=file]", root);
-    file.addEventListener("change", () => this.task.also(async () => {
-      const picture = await readPicture(file.files[0], image_shape).catch(() => {
-        throw new Mendable("This file is not a picture that the browser can read.");
-      });
-      choose(keep(picture, null, image_shape));
+    listenForFiles(find("input[type=file]", root), find("canvas", root), (file) => this.task.also(async () => {
+      choose(keep(await openPicture(file, image_shape), null, image_shape));
     }));
     find(".is-sample", root).addEventListener("click", () => {
       choose(nameOf({ ...this.form.read(), seed: Math.floor(Math.random() * 1e6) }));

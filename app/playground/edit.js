@@ -4,6 +4,7 @@ import { trajectory } from "./api.js";
 import { Chart } from "./chart.js";
 import { EMPTY, find, make, pngSource, speak } from "./dom.js";
 import { wireDownloads } from "./downloads.js";
+import { listenForFiles, openPicture } from "./files.js";
 import { normals, paint, readPng, sizeOf, toPng } from "./pixels.js";
 import { Player } from "./player.js";
 import { sampleBody } from "./request.js";
@@ -11,7 +12,7 @@ import { Schedule, digits } from "./schedule.js";
 import { Sketch } from "./sketch.js";
 import { showImages } from "./snippets.js";
 import { keep, recall } from "./sources.js";
-import { Mendable, Task } from "./task.js";
+import { Task } from "./task.js";
 import { mixture } from "./watch.js";
 
 const FRAMES = 24;
@@ -56,24 +57,13 @@ export class Edit {
   }
 
   #listen() {
-    const { slider, file, root } = { slider: find("#edit-t"), file: find("#sketch-file"), root: find("#sketch") };
-    slider.addEventListener("input", () => this.#showNoised());
+    find("#edit-t").addEventListener("input", () => this.#showNoised());
     find("#sketch-undo").addEventListener("click", () => this.sketch.undo());
     find("#sketch-clear").addEventListener("click", () => this.sketch.clear());
     find("#sketch-colour").hidden = this.model.image_shape[0] === 1;
-    const open = (/** @type {Blob} */ blob) => this.task.also(() => this.sketch.open(blob).catch(() => {
-      throw new Mendable("This file is not a picture that the browser can read.");
+    listenForFiles(find("#sketch-file"), find("#sketch"), (file) => this.task.also(async () => {
+      this.sketch.show(await openPicture(file, this.model.image_shape));
     }));
-    file.addEventListener("change", () => {
-      if (file.files[0]) open(file.files[0]);
-      file.value = ""; // the same file can be opened again
-    });
-    root.addEventListener("dragover", (/** @type {Event} */ event) => event.preventDefault());
-    root.addEventListener("drop", (/** @type {DragEvent} */ event) => {
-      event.preventDefault();
-      const dropped = event.dataTransfer?.files[0];
-      if (dropped) open(dropped);
-    });
   }
 
   /** The picture is another: it gets a name, and is seen with noise. */

@@ -2,9 +2,10 @@
 
 import { Chart } from "./chart.js";
 import { find } from "./dom.js";
-import { normals, paint, readPicture, sizeOf } from "./pixels.js";
+import { listenForFiles, openPicture } from "./files.js";
+import { normals, paint, sizeOf } from "./pixels.js";
 import { Schedule, digits } from "./schedule.js";
-import { Mendable, Task } from "./task.js";
+import { Task } from "./task.js";
 import { mixture } from "./watch.js";
 
 const SEED = 1;
@@ -33,10 +34,7 @@ export class Forward {
     this.slider.value = String(T - this.schedule.half);
     this.slider.addEventListener("input", () => this.#show());
     this.task = new Task(find("#forward"), this.#work.bind(this), tell);
-    const file = find("#forward-file");
-    file.addEventListener("change", () => {
-      if (file.files[0]) this.task.start({ file: file.files[0] });
-    });
+    listenForFiles(find("#forward-file"), find("#forward-0"), (file) => this.task.start({ file }));
   }
 
   run() {
@@ -47,9 +45,7 @@ export class Forward {
   async #work({ file }, signal) {
     if (file) {
       this.count.textContent = "";
-      this.x_0 = await readPicture(file, this.model.image_shape).catch(() => {
-        throw new Mendable("This file is not a picture that the browser can read.");
-      });
+      this.x_0 = await openPicture(file, this.model.image_shape);
       this.example.own = this.x_0;
       this.onOwn();
     } else {

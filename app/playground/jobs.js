@@ -2,7 +2,8 @@
 // and lists none, so this browser remembers its own.
 
 import { Refused, ask } from "./api.js";
-import { find, make, save, speak } from "./dom.js";
+import { find, make, speak } from "./dom.js";
+import { wireDownload } from "./downloads.js";
 import { sampleBody } from "./request.js";
 import { Task } from "./task.js";
 
@@ -119,11 +120,9 @@ export class Jobs {
       this.#forget(status.id);
     }));
     const downloads = status.status === "finished" ? Object.entries(DOWNLOADS).map(([kind, accept]) => {
-      const button = make("button", { type: "button", "aria-label": `${kind} of ${name}` }, kind);
-      button.addEventListener("click", () => this.task.also(async () => {
-        const response = await ask(`jobs/${status.id}/result`, { accept });
-        save(await response.blob(), `${status.model}-seed-${status.seed}.${SUFFIXES[/** @type {"ZIP"} */ (kind)]}`);
-      }));
+      const button = /** @type {HTMLButtonElement} */ (make("button", { type: "button", "aria-label": `${kind} of ${name}` }, kind));
+      const file = `${status.model}-seed-${status.seed}.${SUFFIXES[/** @type {"ZIP"} */ (kind)]}`;
+      wireDownload(button, () => status.id, async (signal, id) => ({ answer: await ask(`jobs/${id}/result`, { accept, signal }), name: file }), this.task);
       return button;
     }) : [];
     return [

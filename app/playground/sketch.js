@@ -1,7 +1,7 @@
 // A picture that is drawn on with mouse, finger, pen or keys, and on it a mask: what is to be made anew.
 
 import { find } from "./dom.js";
-import { paint, readPicture, sizeOf } from "./pixels.js";
+import { paint, sizeOf } from "./pixels.js";
 
 const UNDO_STEPS = 100;
 const MOVES = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
@@ -71,11 +71,6 @@ export class Sketch {
       if (value > 0) this.#fill(this.over, i % W, Math.floor(i / W));
     });
     this.onChange();
-  }
-
-  /** A file, or what was dropped. Raises where it is no picture. @param {Blob} blob */
-  async open(blob) {
-    this.show(await readPicture(blob, this.shape));
   }
 
   undo() {

@@ -123,11 +123,12 @@ def test_what_is_no_picture_is_refused_by_name(picture: Any, reason: str) -> Non
 
 
 def test_advice_makes_the_picture_that_was_meant() -> None:
-    for x, made in (
-        (GREY / 15, lambda x: (255 * x).round().astype("uint8")),
-        (GREY / 7.5 - 1, lambda x: (127.5 * (x + 1)).round().astype("uint8")),
+    unit, both = GREY / 15, GREY / 7.5 - 1
+    for made in (
+        (255 * unit).round().astype("uint8"),
+        (127.5 * (both + 1)).round().astype("uint8"),
     ):
-        np.testing.assert_array_equal(opened(base64_of("image", made(x))), 17 * GREY)
+        np.testing.assert_array_equal(opened(base64_of("image", made)), 17 * GREY)
 
 
 def test_an_image_whose_file_is_closed_is_refused() -> None:
@@ -145,7 +146,8 @@ def test_too_large_a_file_is_refused_with_what_to_do() -> None:
 
 
 def test_none_at_all_are_refused() -> None:
-    for nothing in ([], np.zeros((0, 4, 4, 1), np.uint8)):
+    nothings: list[Any] = [[], np.zeros((0, 4, 4, 1), np.uint8)]
+    for nothing in nothings:
         with pytest.raises(ValueError, match="^image: .* it must be one picture or more"):
             each("image", nothing)
 
