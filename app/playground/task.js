@@ -97,9 +97,18 @@ export class Task {
 
   /** @param {string | null} text */
   #say(text) {
+    const isNew = this.message.hidden && text !== null;
     this.message.hidden = text === null;
     this.message.classList.toggle("is-error", text !== null);
     this.message.replaceChildren(...(text === null ? [] : [make("span", {}, text)]));
+    if (isNew) this.#reveal();
+  }
+
+  /** Bring the message into sight where the user is at this part of the page, and not at a wrong field. */
+  #reveal() {
+    const { top, bottom } = this.root.getBoundingClientRect();
+    const isHere = bottom > 0 && top < innerHeight;
+    if (isHere && !document.activeElement?.matches("[aria-invalid]")) this.message.scrollIntoView({ block: "nearest" });
   }
 
   /**
