@@ -79,20 +79,6 @@ def create_app(
     if recruit is None:
         add_engines(services.pool, settings, on_unusable, engine_command)
 
-    recruited = recruit or (lambda _: nullcontext())
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        services.pool.start()
-        try:
-            async with recruited(services.pool), services.jobs.running(on_unusable):
-                yield
-        finally:
-            await services.pool.stop()
-            await services.pictures.close()
-            for threads in (services.encoders, services.readers):
-                threads.shutdown(wait=False, cancel_futures=True)  # a disk may never answer
-
     app: FastAPI = FastAPIOffline(
         docs_url=None,  # app.routes.docs has a stricter one
         title="DDPM service",
@@ -103,23 +89,41 @@ def create_app(
         telemetry={"auto_configure": True, "metrics": False, "logs": False},
         generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,  # a redirect would send the client to wherever its Host says
-        lifespan=lifespan,
+        lifespan=lambda _: running(services, recruit, on_unusable),
     )
     app.state.services = services
-    app.include_router(generation.router)
-    app.include_router(encode.router)
-    app.include_router(bound.router)
-    app.include_router(jobs.router)
-    app.include_router(models.router)
-    app.include_router(openai.router)
-    app.include_router(system.router)
-    page.install(app, settings.root_path)
-    docs.install(app)
+    add_routes(app, settings.root_path)
     add_middleware(app, services)
     errors.install(app)
     app.openapi_schema = openapi.complete(app.openapi())
     check_root_path(app, settings.root_path)
     return app
+
+
+@asynccontextmanager
+async def running(
+    services: Services, recruit: Recruit | None, on_unusable: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Have engines, also those that `recruit` brings, and the work on jobs run as long as the block
+    lasts; `on_unusable` is told the reason when that cannot go on."""
+    recruited = recruit or (lambda _: nullcontext())
+    services.pool.start()
+    try:
+        async with recruited(services.pool), services.jobs.running(on_unusable):
+            yield
+    finally:
+        await services.pool.stop()
+        await services.pictures.close()
+        for threads in (services.encoders, services.readers):
+            threads.shutdown(wait=False, cancel_futures=True)  # a disk may never answer
+
+
+def add_routes(app: FastAPI, root_path: str) -> None:
+    """Add every endpoint, the page and the reference."""
+    for part in (generation, encode, bound, jobs, models, openai, system):
+        app.include_router(part.router)
+    page.install(app, root_path)
+    docs.install(app)
 
 
 def add_middleware(app: FastAPI, services: Services) -> None:

@@ -1,6 +1,6 @@
 """What the server counts, in Prometheus' text format. Each app has a registry of its own."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
@@ -41,45 +41,47 @@ class Metrics:
         self.registry.register(ModelsCollector(models))
         self.registry.register(PoolCollector(pool))
         self.registry.register(AnswersCollector(answers, cache))
-        self.requests = Counter(
-            "ddpm_requests", "Requests answered, by route and status.", ["path", "status"],
-            registry=self.registry,
-        )  # fmt: skip
-        self.seconds = Histogram(
+        self.requests = self._counter(
+            "ddpm_requests", "Requests answered, by route and status.", "path", "status"
+        )
+        self.seconds = self._histogram(
             "ddpm_request_seconds", "Seconds from a request's arrival to the end of its answer.",
-            ["path"], buckets=SECONDS, registry=self.registry,
+            "path",
         )  # fmt: skip
-        self.first_frame = Histogram(
+        self.first_frame = self._histogram(
             "ddpm_first_frame_seconds",
             "Seconds from the arrival of a streaming request to its first frame.",
-            buckets=SECONDS, registry=self.registry,
-        )  # fmt: skip
-        self.keys = Counter(
-            "ddpm_key_requests", "Requests with an API key, by the key's name.", ["key"],
-            registry=self.registry,
-        )  # fmt: skip
-        self.reused = Counter(
+        )
+        self.keys = self._counter(
+            "ddpm_key_requests", "Requests with an API key, by the key's name.", "key"
+        )
+        self.reused = self._counter(
             "ddpm_reused_answers",
             "Answers that took no step of their own: the client has it (known), it was being made "
             "for another request (shared), or was kept (kept).",
-            ["how"], registry=self.registry,
-        )  # fmt: skip
-        for how in REUSED:
-            self.reused.labels(how)
-        self.drops = Counter(
-            "ddpm_drops", "Requests refused or lost, by reason.", ["reason"], registry=self.registry
+            "how",
         )
-
-        self.pictures = Counter(
+        self.drops = self._counter("ddpm_drops", "Requests refused or lost, by reason.", "reason")
+        self.pictures = self._counter(
             "ddpm_pictures", "Pictures and states that clients sent, by what became of them.",
-            ["outcome"], registry=self.registry,
+            "outcome",
         )  # fmt: skip
+        self.picture_seconds = self._histogram(
+            "ddpm_picture_seconds", "Seconds that it took to decode one of these, or to refuse it.",
+            buckets=PICTURE_SECONDS,
+        )  # fmt: skip
+        for how in REUSED:  # a rate needs the 0 before the first one
+            self.reused.labels(how)
         for outcome in PICTURES:
             self.pictures.labels(outcome)
-        self.picture_seconds = Histogram(
-            "ddpm_picture_seconds", "Seconds that it took to decode one of these, or to refuse it.",
-            buckets=PICTURE_SECONDS, registry=self.registry,
-        )  # fmt: skip
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, *labels: str, buckets: Sequence[float] = SECONDS
+    ) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
     def count(self, path: str, status: str, record: RequestRecord) -> None:
         """Count a request that is over under its route's path and its status."""
