@@ -35,17 +35,9 @@ from app.client.errors import (
     Unreachable,
 )
 from app.client.requests import EncodeRequest, SampleRequest, TrajectoryRequest
-from app.client.results import (
-    Encoding,
-    Frame,
-    Job,
-    Model,
-    Sample,
-    Samples,
-    ServedModel,
-    Trajectories,
-)
+from app.client.results import Encoding, Frame, Sample, Samples, Trajectories
 from app.client.starts import Start
+from app.client.status import Job, Model, ServedModel
 
 __all__ = [
     "AsyncClient",

@@ -13,7 +13,8 @@ from app.client.cli_start import FlagError, Given
 from app.client.connection import Client
 from app.client.errors import ClientError, ProblemError
 from app.client.requests import SampleRequest
-from app.client.results import Array, ServedModel
+from app.client.results import Array
+from app.client.status import ServedModel
 from diffusion.labels import spread
 from diffusion.output import Output
 

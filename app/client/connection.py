@@ -15,7 +15,8 @@ from app.client.patience import Patience
 from app.client.perform import perform, perform_async
 from app.client.progress import job_bar, partial_file, transfer_bar
 from app.client.requests import EncodeRequest, SampleRequest, TrajectoryRequest
-from app.client.results import Encoding, Frame, Job, Model, Samples, ServedModel, Trajectories
+from app.client.results import Encoding, Frame, Samples, Trajectories
+from app.client.status import Job, Model, ServedModel
 
 T = TypeVar("T")
 

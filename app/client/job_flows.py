@@ -33,7 +33,8 @@ from app.client.errors import (
 from app.client.events import Event, EventReader
 from app.client.patience import Patience
 from app.client.requests import SampleRequest, TrajectoryRequest, check_request
-from app.client.results import Job, Samples, Trajectories, Transfer
+from app.client.results import Samples, Trajectories
+from app.client.status import Job, Transfer
 
 PARTIAL_CONTENT = 206
 MEDIA_TYPES = {

@@ -7,7 +7,7 @@ from app.client.calls import answered
 from app.client.effects import Call, Emit, Flow
 from app.client.errors import Unavailable
 from app.client.patience import Patience
-from app.client.results import Model, ServedModel
+from app.client.status import Model, ServedModel
 
 
 def model(name: str | None, patience: Patience) -> Flow[Model]:

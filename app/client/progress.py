@@ -10,7 +10,7 @@ from urllib.parse import quote
 from tqdm import tqdm
 
 from app.client.display import duration
-from app.client.results import Job, Transfer
+from app.client.status import Job, Transfer
 
 JOB_BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 """A job's bar has the server's estimate: it knows when the job began, and when nobody ran it."""

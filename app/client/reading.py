@@ -13,17 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from app.client.errors import BrokenAnswer
-from app.client.results import (
-    Encoding,
-    Frame,
-    Job,
-    Model,
-    Sample,
-    Samples,
-    ServedModel,
-    Trajectories,
-    decode_png,
-)
+from app.client.results import Encoding, Frame, Sample, Samples, Trajectories, decode_png
+from app.client.status import Job, Model, ServedModel
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.client.progress import job_bar, partial_file, transfer_bar
-from app.client.results import Job, Transfer
+from app.client.status import Job, Transfer
 from tests.app.client.test_results import JOB
 
 

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from app.client import display
-from app.client.results import Frame, Job, Model, Sample, Samples, Trajectories
+from app.client.results import Frame, Sample, Samples, Trajectories
+from app.client.status import Job, Model
 
 PIXELS = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
 """Two colour images, 3 rows of 4 pixels."""
@@ -127,27 +128,6 @@ def test_of_a_long_trajectory_some_states_are_shown_from_the_noise_to_the_image(
     caption = long._repr_html_().partition("<figcaption>")[2]
     assert "t = 1000, 900, 800, 700, 600, 500, 400, 300, 200, 100, 0" in caption
     assert "the first 8 are shown" in caption
-
-
-def test_a_job_is_a_bar_and_its_state() -> None:
-    html = JOB._repr_html_()
-    assert '<progress max="10" value="3"></progress>' in html
-    assert "running, 3 of 10 done, about 5 s left" in html
-
-
-@pytest.mark.parametrize(
-    ("changes", "state"),
-    [
-        ({"left_s": None}, "running, 3 of 10 done"),
-        ({"left_s": 6418.9}, "running, 3 of 10 done, about 1 h 47 min left"),
-        (
-            {"left_s": None, "detail": "waits for the engine"},
-            "running, 3 of 10 done: waits for the engine",
-        ),
-    ],
-)
-def test_a_jobs_state_is_told_in_words(changes: dict[str, Any], state: str) -> None:
-    assert dataclasses.replace(JOB, **changes).state == state
 
 
 def test_nothing_that_a_server_says_is_markup() -> None:
