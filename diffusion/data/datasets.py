@@ -20,7 +20,7 @@ from diffusion.data.built_in import BUILT_IN
 from diffusion.data.decoding import Survey, hold_out, look_through, read_pictures
 from diffusion.data.files import HIDDEN
 from diffusion.data.images import DataError, DataSet, Images, Split, as_tensor
-from diffusion.data.picture import colour
+from diffusion.data.shaping import colour
 from diffusion.data.sources import Source, arrays_source, folder_source, labels_of, zip_source
 from diffusion.folders import cache_folder
 

@@ -29,7 +29,8 @@ from diffusion.data.images import (
     as_tensor,
 )
 from diffusion.data.packed import Rows, kept, pack, packed_folder
-from diffusion.data.picture import Form, Look, colour, only_bombs_warned_of
+from diffusion.data.picture import Look, only_bombs_warned_of
+from diffusion.data.shaping import Form, colour
 from diffusion.data.sources import Entry, Source
 
 VERSION = 2

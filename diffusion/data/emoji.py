@@ -16,7 +16,8 @@ import numpy as np
 
 from diffusion.data.arrays import Arrays, Stamp, file_stamp
 from diffusion.data.images import DataError, Split
-from diffusion.data.picture import Form, decode
+from diffusion.data.picture import decode
+from diffusion.data.shaping import Form
 
 FONT = (
     "the font Noto Color Emoji",

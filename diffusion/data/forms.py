@@ -11,7 +11,8 @@ from PIL import Image
 
 from diffusion.data.files import UnreadableError
 from diffusion.data.images import DataError
-from diffusion.data.picture import Form, Look, PictureError, convert, decode, look
+from diffusion.data.picture import Look, PictureError, decode, look
+from diffusion.data.shaping import Form, convert
 from diffusion.data.sources import Entry
 
 Array = np.ndarray

@@ -3,13 +3,12 @@
 from diffusion.data.picture import (
     EVERYTHING,
     Accepted,
-    Array,
-    Form,
     PictureError,
     decode,
     look,
     only_bombs_warned_of,
 )
+from diffusion.data.shaping import Array, Form
 
 BLACK = (0, 0, 0)
 """Behind transparent pixels."""

@@ -12,7 +12,8 @@ from diffusion.checkpoint import CheckpointError, open_checkpoint
 from diffusion.config import Config, DataConfig
 from diffusion.data.datasets import read
 from diffusion.data.images import DataError
-from diffusion.data.picture import Form, PictureError, decode, look, only_bombs_warned_of
+from diffusion.data.picture import PictureError, decode, look, only_bombs_warned_of
+from diffusion.data.shaping import Form
 from diffusion.fields import ConfigError
 from diffusion.folders import cache_folder
 from diffusion.importing.errors import ForeignError

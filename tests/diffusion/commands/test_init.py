@@ -16,7 +16,7 @@ from diffusion.config import Config, DataConfig
 from diffusion.data import datasets, forms
 from diffusion.data.built_in import BUILT_IN
 from diffusion.data.images import DataSet, Images
-from diffusion.data.picture import Form
+from diffusion.data.shaping import Form
 from diffusion.training.trainer import Trainer
 from tests.diffusion.data.samples import png, put
 

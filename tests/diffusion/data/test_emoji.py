@@ -12,7 +12,8 @@ from diffusion.data import emoji
 from diffusion.data.datasets import load, read
 from diffusion.data.emoji import CLASSES, Emoji, Pictures, in_list
 from diffusion.data.images import DataError
-from diffusion.data.picture import Form, decode
+from diffusion.data.picture import decode
+from diffusion.data.shaping import Form
 
 LIST = """\
 # emoji-test.txt

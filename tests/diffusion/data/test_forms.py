@@ -7,7 +7,8 @@ from PIL import Image
 from diffusion.data.arrangement import Place
 from diffusion.data.forms import Seen, converted, decode_entry, look_at, most_channels, one_size
 from diffusion.data.images import DataError
-from diffusion.data.picture import Form, Look
+from diffusion.data.picture import Look
+from diffusion.data.shaping import Form
 from diffusion.data.sources import Entry
 from tests.diffusion.data.samples import encoded, png, ramp
 
