@@ -43,6 +43,8 @@ def toml(config: Config) -> str:
     training = {
         "num_steps": STEPS, "batch_size": BATCH, "warmup_steps": 2, "log_every": 1,
         "save_every": STEPS, "compile": False,
+        "horizontal_flip": bool(config.training.horizontal_flip),  # these classes have no names
+        "shift": min(config.training.shift, 1),
     }  # fmt: skip
     tables = {
         "process": values["process"],

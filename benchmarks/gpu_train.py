@@ -29,12 +29,13 @@ from benchmarks.carried import CarriedError, pack, read_headers, unpack
 from benchmarks.gpu_session import end_group
 from benchmarks.gpu_stages import Place, Stage
 from diffusion.checkpoint import open_checkpoint, save_checkpoint
-from diffusion.fields import ConfigError
+from diffusion.fields import ConfigError, require
 from diffusion.folders import MODELS
 from diffusion.training import states
 from diffusion.training.errors import TrainingError
 
-MINUTES = 9.5
+MINUTES, LEAST_MINUTES = 9.5, 2.0
+"""What a session takes by default, and at least: compiling the network alone takes one."""
 CLOSING_SECONDS = 30.0
 """To end a step, save the state and pack it."""
 LEAST_SECONDS = 20.0
@@ -226,6 +227,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     ends = time.monotonic() + 60 * args.minutes
     try:
+        least = f"{LEAST_MINUTES:g} or more: PyTorch compiles the network first"
+        require(args.minutes >= LEAST_MINUTES, "--minutes", args.minutes, least)
         plan = gpu_stages.read_plan()
         if args.plan:
             say(gpu_stages.table(plan))

@@ -81,6 +81,9 @@ def _export_checkpoint(args: argparse.Namespace) -> None:
     note = without_diffusers(checkpoint.unet)
     if note:
         print(note)
+    is_rounded = weights_type not in ("float32", checkpoint.header.weights_type)
+    if is_rounded and (card.quality or card.precisions):
+        print("what the card says was measured is of the weights before they were rounded")
 
 
 def _measured(card: ModelCard, reports: Sequence[Path], checkpoint: Checkpoint) -> ModelCard:

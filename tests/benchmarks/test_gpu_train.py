@@ -127,6 +127,14 @@ def test_without_a_gpu_it_says_so(
     assert "no GPU: PyTorch finds none here; --tiny tries it on a CPU" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("minutes", ["1", "-3", "nan"])
+def test_a_session_without_time_is_refused(
+    minutes: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gpu_train.main([f"--minutes={minutes}"]) == 2
+    assert "gpu_train: --minutes: " in capsys.readouterr().err
+
+
 def test_the_plan_is_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -140,6 +140,15 @@ def test_weights_are_stored_in_the_numbers_asked_for_and_else_in_their_own(
         assert open_checkpoint(tmp_path / "again").sha256 == half.sha256
 
 
+def test_it_is_told_that_what_was_measured_was_with_other_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = "what the card says was measured is of the weights before they were rounded"
+    for flags in ([], ["--weights-dtype=bfloat16"]):
+        assert main(["export", "mnist", str(tmp_path / "out"), "--force", *flags]) == 0
+        assert (note in capsys.readouterr().out) == bool(flags)
+
+
 @pytest.mark.parametrize("flags", [[], ["--force"]], ids=["without force", "with force"])
 def test_a_folder_of_other_files_is_never_replaced(
     tiny: Path, tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
