@@ -4,12 +4,26 @@ from collections.abc import Sequence
 
 from app.generation.errors import AnswerTooLarge, InvalidField
 from app.generation.pictures import Sent
+from app.generation.schemas.fields import MAX_INTEGER
+from app.generation.schemas.requests import SampleRequest
 from app.settings import Settings
 from app.wire.messages import ModelInfo
 
 SAMPLE_PARTS = 4
 """The part of all answers' memory that one sample of a job may take, as a fraction 1/x: it is there
 several times while it is sent."""
+
+
+def check_images(request: SampleRequest, limits: Settings, as_job: bool) -> None:
+    """Raise InvalidField for more images than a request, or a job, may have, and for indices that
+    not every JSON reader keeps exact."""
+    limit = limits.max_job_samples if as_job else limits.max_samples
+    if request.n > limit:
+        what = "job" if as_job else "request"
+        raise InvalidField("n", request.n, f"this server makes 1..{limit} images a {what}")
+    if request.first_index + request.n - 1 > MAX_INTEGER:
+        reason = f"the last index, first_index + n - 1, must be at most {MAX_INTEGER}"
+        raise InvalidField("first_index", request.first_index, reason)
 
 
 def check_cost(

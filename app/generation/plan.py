@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.generation.errors import InvalidField
-from app.generation.limits import check_cost, check_response_size
+from app.generation.limits import check_cost, check_images, check_response_size
 from app.generation.schemas.fields import MAX_INTEGER
 from app.generation.schemas.requests import SampleRequest, TrajectoryRequest
 from app.generation.starts import Begun, told
@@ -114,7 +114,7 @@ def plan(
     AnswerTooLarge.
     """
     T = model.num_timesteps
-    _check_limits(request, limits.max_job_samples if as_job else limits.max_samples, as_job)
+    check_images(request, limits, as_job)
     _check_sampler(request, model)
     _check_sampler_fields(request)
     whole = _spacing(request, model)
@@ -209,15 +209,6 @@ def _lengthy(request: SampleRequest) -> str:
     if request.resamplings > 1:
         return "resamplings"
     return "spacing" if isinstance(request.spacing, list) else "steps"
-
-
-def _check_limits(request: SampleRequest, limit: int, as_job: bool) -> None:
-    if request.n > limit:
-        what = "job" if as_job else "request"
-        raise InvalidField("n", request.n, f"this server makes 1..{limit} images a {what}")
-    if request.first_index + request.n - 1 > MAX_INTEGER:
-        reason = f"the last index, first_index + n - 1, must be at most {MAX_INTEGER}"
-        raise InvalidField("first_index", request.first_index, reason)
 
 
 def _check_sampler_fields(request: SampleRequest) -> None:

@@ -18,6 +18,7 @@ from app.generation.budget import Room
 from app.generation.encoding import Encoded
 from app.generation.formats import Format, Formats
 from app.generation.identity import identity
+from app.generation.limits import check_images
 from app.generation.plan import Plan, plan
 from app.generation.schemas.requests import SampleRequest
 from app.generation.starts import Begun, decoded_bytes, read_start
@@ -97,11 +98,17 @@ class Asked:
 
 
 async def begun_of(
-    body: SampleRequest, model: ModelInfo, client: Client, services: Services
+    body: SampleRequest,
+    model: ModelInfo,
+    client: Client,
+    services: Services,
+    *,
+    as_job: bool = False,
 ) -> Begun | None:
     """Where the request's chains begin, read once there is room for it. Raises what `read_start`,
-    `Pictures.turn` and `Budget.take` do."""
-    if body.start is None:
+    `Pictures.turn` and `Budget.take` do, and InvalidField for more images than are allowed."""
+    check_images(body, client.limits, as_job)  # before any picture of them is decoded
+    if body.start is None or body.start.seeds is not None:
         return await read_start(body, model, services.pictures)
     async with services.pictures.turn(client.name):
         with await services.answers.take(decoded_bytes(body, model), client.name):

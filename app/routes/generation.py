@@ -101,9 +101,8 @@ async def accept_job(
     """
     version, limits, name = model_of(body, services).version, client.limits, client.name
     model, request_id = services.models.info(version), RequestRecord.of(request.scope).request_id
-    n = min(body.n, limits.max_job_samples)  # more is refused
-    begun = await begun_of(body, model, client, services)
-    size = cost.plan_bytes(n) + (0 if begun is None else COPIES * begun.start.size)
+    begun = await begun_of(body, model, client, services, as_job=True)
+    size = cost.plan_bytes(body.n) + (0 if begun is None else COPIES * begun.start.size)
     with await services.answers.take(size, name):
         accepted = plan(
             body, model, limits,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response, StreamingResponse
+from starlette.datastructures import Headers
 
 from app.generation.cost import plan_bytes
 from app.generation.schemas.status import JobStatus
@@ -137,7 +138,9 @@ async def _content(
     body = await reading.call(STREAMS[stored.kind][media_type], stored)
     if not isinstance(body, Body):
         return ranges.WHOLE, body
-    part = ranges.choose(request.headers, body.size, _etag(stored, media_type))
+    # Range is for GET alone (RFC 9110, section 14.2)
+    asked = Headers() if RequestRecord.of(request.scope).is_head else request.headers
+    part = ranges.choose(asked, body.size, _etag(stored, media_type))
     return part, body.blocks(part.start, part.stop)
 
 

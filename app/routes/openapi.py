@@ -10,8 +10,8 @@ Responses = dict[int | str, dict[str, Any]]
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAAA…"
 THREE = (
-    "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcAQAAAABaduI5AAAAUUlEQVR42l3NsQ2AMBBD0afLAIxAxkjJaGzASpSMkYIBrqSk"
-    "CIIF7+wvmx+mVehLsJSkYm9QRMYAQolBV1QR1e4joLzlR/0NvbClsLeMX2vbytAES2oHBllAAAAAElFTkSuQmCC"
+    "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcAQAAAABaduI5AAAAT0lEQVR42m3NoQ2AMBQA0ccvCY4Zugemo7EJqyCRjPAlskEh"
+    "MUhOnbjk+GMkLKvQmnBX1FT0fiIFhOkzSkJXeI7Cc33J3pApbIz2AfPv1Au7aRGJ2WOqhAAAAABJRU5ErkJggg=="
 )
 """A drawn 3, whole; 28 x 28."""
 LOWER_HALF = (
@@ -37,8 +37,8 @@ KEY_OR_NONE: dict[str, Any] = {"security": [{}]}
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """FastAPI's document with the schema of problems, which it does not know of, instead of those
-    of its own errors, which this server never sends."""
+    """FastAPI's document with the header that every answer has; and with the schema of problems,
+    which it does not know of, instead of those of its own errors, which this server never sends."""
     schemas = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
@@ -47,6 +47,8 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
             unsent = operation["responses"].get("422", {}).get("content", {})
             if "application/json" in unsent:
                 del operation["responses"]["422"]
+            for answer in operation["responses"].values():
+                answer["headers"] = {**answer.get("headers", {}), **REQUEST_ID}
     problem = ProblemBody.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
     schemas.update(problem.pop("$defs"), Problem=problem)
     return document
@@ -133,5 +135,8 @@ ERRORS: Responses = {
 }  # fmt: skip
 
 UNCHANGED: Responses = {
-    304: {"description": "If-None-Match names the answer: the client has it already."}
+    304: {
+        "description": "If-None-Match names the answer: the client has it already.",
+        "headers": {"ETag": KNOWN["ETag"]},
+    }
 }

@@ -1,5 +1,7 @@
 """What the OpenAPI document says of jobs."""
 
+from typing import Any
+
 from app.generation.schemas.status import JobStatus
 from app.routes.openapi import (
     BINARY,
@@ -33,7 +35,12 @@ ACCEPTED: Responses = {
     202: {
         "description": "With `Prefer: respond-async`: the job, which is safely stored.",
         "model": JobStatus,
-        "headers": {"Location": {"description": "/jobs/{id}", "schema": {"type": "string"}}},
+        "headers": {
+            "Location": {"description": "/jobs/{id}", "schema": {"type": "string"}},
+            "Preference-Applied": {
+                "description": "`respond-async`.", "schema": {"type": "string"}
+            },
+        },
         "content": {
             "application/json": {"example": {**JOB, "status": "waiting", "done": 0, "rate": None,
                                              "left_s": None, "started_at": None}}
@@ -66,11 +73,31 @@ EVENTS_RESPONSES: Responses = {
     204: {"description": "The client already has the last event."},
     **NO_JOB,
 }
+STORED: dict[str, Any] = {
+    "ETag": {
+        "description": "Names the result in this representation.",
+        "schema": {"type": "string"},
+        "required": True,
+    },
+    "Content-Disposition": {
+        "description": "The name of a file for it.",
+        "schema": {"type": "string"},
+        "required": True,
+    },
+    "Accept-Ranges": {"description": "`bytes`, of a zip or npz.", "schema": {"type": "string"}},
+}
+PART: dict[str, Any] = {
+    "Content-Range": {
+        "description": "Which bytes, of how many.",
+        "schema": {"type": "string"},
+        "required": True,
+    }
+}
 RESULT_RESPONSES: Responses = {
     200: {
         "description": "The result, in the representation that Accept asks for: any of the "
         "synchronous answer's, except text/event-stream.",
-        "headers": SEED,
+        "headers": {**SEED, **STORED},
         "content": {
             "application/json": {"schema": {"type": "object"}},
             "application/zip": BINARY,
@@ -85,11 +112,12 @@ RESULT_RESPONSES: Responses = {
     206: {
         # Without its content: a generator of clients warns of a type that it cannot parse.
         "description": "The part of a zip or npz that Range asks for, of the same media type.",
+        "headers": {**SEED, **STORED, **PART},
     },
     **problem_response(406, "The server offers no representation that Accept allows."),
     **problem_response(409, "The job is not finished yet, or it failed."),
     **problem_response(410, "The job has expired."),
-    **problem_response(416, "The result has no bytes in this range."),
+    416: {**problem_response(416, "The result has no bytes in this range.")[416], "headers": PART},
     **problem_response(422, "A picture of the whole result would be too large."),
     **NO_JOB,
     503: {

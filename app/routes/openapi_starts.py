@@ -7,6 +7,7 @@ from app.routes.openapi import (
     ERRORS,
     HEADER,
     KEY_OR_NONE,
+    KNOWN,
     REQUEST_ID,
     THREE,
     TIMING,
@@ -36,7 +37,7 @@ ENCODE_BODY: dict[str, Any] = {
 ENCODE_RESPONSES: Responses = {
     200: {
         "description": "The states, in the representation that Accept asks for.",
-        "headers": REQUEST_ID,
+        "headers": {**REQUEST_ID, **KNOWN},
         "content": {
             "application/json": {
                 "example": {

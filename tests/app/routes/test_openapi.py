@@ -143,6 +143,36 @@ def test_no_field_of_a_request_is_required_by_a_generated_type(model: type[Sampl
         assert default is None or field["description"].endswith(f" Default: {default}."), name
 
 
+def examples() -> Iterator[tuple[str, str, Any]]:
+    """The path, name and body of each request that the document shows."""
+    for path, methods in document["paths"].items():
+        content = methods.get("post", {}).get("requestBody", {}).get("content", {})
+        for name, example in content.get("application/json", {}).get("examples", {}).items():
+            if not path.startswith("/models"):
+                yield path, name, example["value"]
+
+
+@pytest.mark.parametrize(("path", "name", "body"), list(examples()))
+def test_every_request_that_it_shows_is_answered(
+    server_for: ServerFor, path: str, name: str, body: dict[str, Any]
+) -> None:
+    server = server_for(engine=("tests.fake_engine", "0"))
+    answer = server.post(path, body)
+    assert answer.status_code == 200, f"{name}: {answer.text}"
+
+
+@pytest.mark.parametrize("status", ["200", "304"])
+def test_etags_are_in_it_where_answers_have_one(status: str) -> None:
+    for path in ("/sample", "/denoise-trajectory", "/encode", "/bound", "/v1/images/generations"):
+        assert "ETag" in document["paths"][path]["post"]["responses"][status]["headers"], path
+
+
+def test_every_answer_names_its_request() -> None:
+    for operation in operations():
+        for status, answer in operation["responses"].items():
+            assert "X-Request-ID" in answer["headers"], (operation["operationId"], status)
+
+
 def test_every_reference_in_it_leads_somewhere() -> None:
     names = re.findall(r'"\$ref": "#/components/schemas/(\w+)"', json.dumps(document))
     assert set(names) <= document["components"]["schemas"].keys()

@@ -237,6 +237,15 @@ def test_a_hostile_picture_is_refused_by_name_and_the_server_goes_on(
     assert [error["field"] for error in answer.json()["errors"]] == ["start.image[1]"]
 
 
+@pytest.mark.parametrize(("prefer", "n"), [("", 257), ("respond-async", 50_001)])
+def test_too_many_images_are_refused_before_their_pictures_are_decoded(
+    server: Server, prefer: str, n: int
+) -> None:
+    body = {"n": n, "start": {"image": ["AA=="] * n, "t": 500}}
+    answer = server.client.post("/sample", json=body, headers={"Prefer": prefer})
+    assert [error["field"] for error in answer.json()["errors"]] == ["n"]
+
+
 @pytest.mark.slow
 def test_a_picture_that_takes_too_long_holds_up_nobody(server: Server) -> None:
     slow = base64.b64encode(jpeg_of_many_scans(4000)).decode()
