@@ -55,7 +55,7 @@ postgres: $(VENV)/.installed-dev  ## install PostgreSQL for the tests of jobs, w
 	$(BIN)/python -m tests.postgres
 
 test-postgres: postgres  ## test jobs on PostgreSQL
-	$(BIN)/python -m pytest tests/app/jobs tests/app/routes/test_jobs.py tests/app/service/test_jobs_survive.py $(ARGS)
+	$(BIN)/python -m pytest tests/app/jobs tests/app/routes/test_jobs.py tests/app/service/test_jobs_survive.py tests/app/service/test_shared_jobs.py $(ARGS)
 
 cluster: $(VENV)/.installed-dev  ## install Ray for the tests of engines on several machines
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[cluster]'
@@ -81,7 +81,7 @@ fuzz: $(VENV)/.installed-dev  ## read 100,000 damaged inputs of each kind; make 
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
 lock: $(VENV)/.installed-dev  ## write the installed versions to constraints.txt, and the image's with hashes to deploy/
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino,hub,postgres,train,cluster,benchmarks,audit,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[openvino,hub,postgres,s3,train,cluster,benchmarks,audit,dev]'
 	$(BIN)/python -m pip freeze --exclude-editable >$(VENV)/versions.txt
 	{ head -n 1 constraints.txt; sed 's/+[^ ]*$$//' $(VENV)/versions.txt; } >$(VENV)/constraints.txt
 	mv $(VENV)/constraints.txt constraints.txt

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
-import fsspec
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
@@ -22,6 +21,7 @@ from app.http.request_limits import RequestLimits
 from app.http.root_path import RootPath
 from app.http.security_headers import SecurityHeaders
 from app.jobs.database import database_url
+from app.jobs.file_systems import file_system
 from app.jobs.service import Jobs
 from app.pool.child import COMMAND, on_this_machine
 from app.pool.engine_process import EngineProcess
@@ -164,7 +164,7 @@ def check_storage(settings: Settings) -> None:
     except ValueError as error:
         raise SettingError("jobs_url", settings.jobs_url, str(error)) from None
     try:
-        fsspec.url_to_fs(settings.results_url)
+        file_system(settings.results_url)
     except ImportError as error:
         reason = f"fsspec lacks a package for it: {error}"
         raise SettingError("jobs_results", settings.jobs_results, reason) from None

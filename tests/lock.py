@@ -20,7 +20,7 @@ DEPLOY = ROOT / "deploy"
 OLDEST_PYTHON = "3.11"
 BLOCK = re.compile(r"^[A-Za-z0-9].*(?:\n +.*)*\n", re.MULTILINE)
 """A requirement and its hashes, which are indented."""
-SERVICE = ("pyproject.toml", "--extra=openvino", "--extra=hub", "--extra=postgres")
+SERVICE = ("pyproject.toml", "--extra=openvino", "--extra=hub", "--extra=postgres", "--extra=s3")
 FIRST = "-r requirements.txt\n"
 BUILD = "hatchling\ncyclonedx-bom\n"
 OF_CUDA = re.compile(r"nvidia-|cuda-|triton==")

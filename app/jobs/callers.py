@@ -91,6 +91,8 @@ class Callers:
         settings = self._settings
         try:
             status = describe(job, await self._store.clock(), self._pool)
+            if not await self._store.awaits_call(job):
+                return
             await webhook.call(
                 str(job.webhook_url),
                 status.model_dump_json().encode(),

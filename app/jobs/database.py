@@ -30,6 +30,10 @@ BUSY_SECONDS = 5.0
 after twice that at most, the other half being its wait for a connection."""
 STATEMENT_SECONDS = 30.0
 """How long PostgreSQL works on one statement."""
+IDLE_SECONDS = 5.0
+"""How long PostgreSQL lets a transaction be in which nothing is asked: a process that stops in the
+middle of one, or whose machine is gone, would keep a job's row locked, and nobody could take the
+job over."""
 CONNECTIONS = 5
 """Connections of those who only read, who wait for none that writes; and as many of PostgreSQL's
 writers."""
@@ -177,19 +181,26 @@ def make_engine(url: URL, *, only_reads: bool = False) -> AsyncEngine:
     if not is_sqlite(url):
         arguments = {"connect_timeout": math.ceil(BUSY_SECONDS)}
         engine = create_async_engine(url, pool_pre_ping=True, connect_args=arguments, **options)
-        lock, statement = (round(1000 * seconds) for seconds in (BUSY_SECONDS, STATEMENT_SECONDS))
-        # For the transaction alone: behind PgBouncer a session may be another client's next.
-        limits = (
-            f"SELECT set_config('lock_timeout', '{lock}', true), "
-            f"set_config('statement_timeout', '{statement}', true)"
-        )
-        _begin_with(engine.sync_engine, limits)
+        _begin_with(engine.sync_engine, _limits())
         return engine
     if not only_reads:
         options["pool_size"] = 1  # SQLite has one writer; others wait in order, and for no thread
     engine = create_async_engine(url.set(drivername="sqlite+aiosqlite"), **options)
     _make_durable(engine.sync_engine, "BEGIN" if only_reads else WRITE)
     return engine
+
+
+def _limits() -> str:
+    """The statement that limits how long a transaction of PostgreSQL waits and is waited for."""
+    limits = {
+        "lock_timeout": BUSY_SECONDS,
+        "statement_timeout": STATEMENT_SECONDS,
+        "idle_in_transaction_session_timeout": IDLE_SECONDS,
+    }
+    # For the transaction alone: behind PgBouncer a session may be another client's next.
+    return "SELECT " + ", ".join(
+        f"set_config('{name}', '{1000 * seconds:.0f}', true)" for name, seconds in limits.items()
+    )
 
 
 def migrate(url: URL, revision: str = "head") -> None:

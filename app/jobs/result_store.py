@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from uuid import uuid4
 
-import fsspec
 import numpy as np
 from PIL import Image
 
@@ -22,6 +21,7 @@ from app.generation.cost import PNG_BYTES
 from app.generation.plan import Plan
 from app.generation.png import png
 from app.jobs.errors import StorageError, StorageFull, StorageUnavailable
+from app.jobs.file_systems import file_system, has_buckets
 from diffusion import atomic, pixels
 
 Array = np.ndarray
@@ -39,23 +39,20 @@ class ResultStore:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._fs, self._root = fsspec.url_to_fs(url)
+        self._fs, self._root = file_system(url)
         self._is_local = "file" in self._fs.protocol
 
     def open(self) -> None:
-        """Make the folder, and check that it can be written."""
-        probe = f"{self._root}/{PROBE}"
-        with translated():
-            self._fs.makedirs(self._root, exist_ok=True)
-            self._fs.pipe_file(probe, b"")  # permissions alone do not tell: a disk may be read-only
-            # Servers share the folder: another one may have removed it
-            with contextlib.suppress(FileNotFoundError):
-                self._fs.rm_file(probe)
+        """Make the folder, and check that it can be written. A bucket must be there."""
+        with self._use():
+            if not has_buckets(self._fs):
+                self._fs.makedirs(self._root, exist_ok=True)
+            self._probe()
 
     def write(self, job_id: str, index: int, content: bytes) -> None:
         """Write the file of the sample with this index, whole or not at all."""
         path = self._path(job_id, index)
-        with translated():
+        with self._use():
             if self._is_local:
                 _write_durably(Path(path), content)
             else:  # object stores show an object when it is whole
@@ -71,7 +68,7 @@ class ResultStore:
     def read(self, job_id: str, index: int) -> bytes | None:
         """The content of the file of the sample with this index; None if there is no such file
         although the store itself can be used."""
-        with translated():
+        with self._use():
             try:
                 content: bytes = self._fs.cat_file(self._path(job_id, index))
             except FileNotFoundError:
@@ -82,7 +79,7 @@ class ResultStore:
     def sizes(self, job_id: str) -> dict[str, int]:
         """The sizes in bytes of a job's files, by name; empty if there are none although the store
         itself can be used."""
-        with translated():
+        with self._use():
             try:
                 found = self._fs.ls(f"{self._root}/{job_id}", detail=True, refresh=True)
             except FileNotFoundError:
@@ -93,21 +90,47 @@ class ResultStore:
     def _check(self) -> None:
         """Raise an error unless the store is there: a disk may be gone with all its files."""
         if not self._is_local:
-            self.open()
+            self._probe()
         elif not os.path.isdir(self._root):
             raise FileNotFoundError(errno.ENOENT, "the folder of results is gone", self._root)
+
+    def _probe(self) -> None:
+        """Write a file, and remove it: permissions alone do not tell, a disk may be read-only."""
+        probe = f"{self._root}/{PROBE}"
+        self._fs.pipe_file(probe, b"")
+        # Servers share the folder: another one may have removed it
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(probe)
+
+    @contextlib.contextmanager
+    def _use(self) -> Iterator[None]:
+        """Raises any error in the block as `translated` does. Where it may be one of credentials,
+        the next call reads them again: they end, and others come."""
+        try:
+            with translated():
+                yield
+        except StorageUnavailable as error:
+            cause = error.__cause__
+            of_them = isinstance(cause, PermissionError) or "Credential" in type(cause).__name__
+            if of_them and not self._is_local:
+                self._fs, self._root = file_system(self.url)
+            raise
 
     def remove(self, job_id: str) -> None:
         """Remove all files of a job; it may have none."""
         folder = f"{self._root}/{job_id}"
-        with translated():
+        with self._use():
             if self._fs.exists(folder):
                 self._fs.rm(folder, recursive=True)
 
     def is_empty(self) -> bool:
         """Whether no job has files."""
-        with translated():
-            names = self._fs.ls(self._root, detail=False)
+        with self._use():
+            try:
+                names = self._fs.ls(self._root, detail=False)
+            except FileNotFoundError:  # object stores have no empty folders
+                self._check()
+                return True
         return all(name.rpartition("/")[2].startswith(".") for name in names)
 
     def free_bytes(self) -> int | None:

@@ -213,6 +213,16 @@ class Store:
             return job
 
     @transaction
+    async def awaits_call(self, job: Job) -> bool:
+        """Is the call of a job's webhook still that of whom `due_webhook` gave it? Not where this
+        process was stopped meanwhile, and another one has called, or does."""
+        number = select(Job.webhook_attempts).where(
+            Job.id == job.id, Job.webhook_url.is_not(None), Job.status != "deleted"
+        )
+        async with self.database.reading() as session:
+            return await session.scalar(number) == job.webhook_attempts
+
+    @transaction
     async def called(self, job_id: str) -> None:
         """Note that the job's webhook has been called with success, by forgetting it: a job whose
         lost samples are made again ends twice, and calls once."""

@@ -9,6 +9,7 @@ import pytest
 from tests.app.server import REAL, Server
 from tests.conftest import ServerFor
 from tests.postgres import Postgres, find
+from tests.s3 import S3, Door
 
 LIMITS = ("--max-samples=64", "--max-frames=100", "--max-queue-samples=256")
 
@@ -32,6 +33,24 @@ def postgres() -> Iterator[Postgres]:
         pytest.skip("no PostgreSQL found: `make test-postgres` installs one and runs this")
     with Postgres(programs) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """An S3 server."""
+    pytest.importorskip("s3fs", reason="the extra s3 is not installed")
+    pytest.importorskip("moto", reason="moto is not installed: `make test` installs it")
+    with S3(tmp_path_factory.mktemp("s3") / "server.log") as server:
+        yield server
+
+
+@pytest.fixture
+def door(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
+    """A way to it, which this process takes, and what it starts."""
+    with Door(s3) as opened:
+        for name, value in opened.variables.items():
+            monkeypatch.setenv(name, value)
+        yield opened
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -35,7 +35,7 @@ def test_making_an_app_opens_and_makes_nothing(tmp_path: Path) -> None:
 def test_results_that_cannot_be_reached_from_here_are_refused(
     url: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lacks_s3(url: str) -> None:
+    def lacks_s3(url: str, **_: object) -> None:
         raise (
             ImportError("Install s3fs to access S3")
             if url.startswith("s3:")

@@ -247,3 +247,24 @@ async def test_what_is_logged_of_an_answer_has_no_secret_of_the_url(
     async with calling(sqlite, tmp_path, pool, monkeypatch, call):
         await until(lambda: "it was answered with 404" in caplog.text)
     assert "token" not in caplog.text
+
+
+async def test_a_process_that_was_stopped_before_its_call_leaves_it_to_another(
+    sqlite: Store, tmp_path: Path, pool: FakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, called = await add(sqlite, 1, "http://there.example/hook", "me"), []
+    clock, asked = sqlite.clock, asyncio.Event()
+
+    async def stop() -> float:  # meanwhile another process has called
+        await sqlite.called(made.id)
+        asked.set()
+        return await clock()
+
+    async def call(url: str) -> None:
+        called.append(url)
+
+    monkeypatch.setattr(sqlite, "clock", stop)
+    async with calling(sqlite, tmp_path, pool, monkeypatch, call):
+        await asked.wait()
+        await asyncio.sleep(0.1)
+    assert called == []

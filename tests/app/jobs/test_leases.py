@@ -3,11 +3,15 @@
 import asyncio
 
 import pytest
+from sqlalchemy import update
 
-from app.jobs import leases
-from app.jobs.errors import LostLease
+from app.jobs import database, leases
+from app.jobs.database import parse_url
+from app.jobs.errors import LostLease, StorageUnavailable
 from app.jobs.store import Store
+from app.jobs.tables import Job
 from tests.app.jobs.rows import LEASE, WEEK, claimed, create, job, kept
+from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
 
@@ -140,3 +144,23 @@ async def test_a_failed_job_says_why_and_is_not_run_again(store: Store) -> None:
     found = await store.get(made.id)
     assert (found.status, found.detail) == ("failed", "sample 3 is not a number")
     assert await store.leases.claim("me", ["us"], LEASE) is None
+
+
+async def test_a_process_that_stops_in_a_transaction_keeps_no_job_from_others(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "IDLE_SECONDS", 0.2)
+    url = parse_url(postgres.new_database())
+    store, other = Store(url), Store(url)
+    await store.open()
+    made = await create(store, job())
+    await claimed(store, "me", lease=0.0)
+    with pytest.raises(StorageUnavailable):
+        async with store.database.writing() as session:
+            await session.execute(update(Job).values(done=1))
+            async with asyncio.timeout(30):  # it stops here, as one whose machine is gone
+                while (theirs := await other.leases.claim("other", ["us"], LEASE)) is None:
+                    await asyncio.sleep(0.05)
+    assert (theirs.id, (await other.get(made.id)).done) == (made.id, 0)
+    await store.close()
+    await other.close()

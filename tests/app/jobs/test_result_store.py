@@ -14,18 +14,24 @@ from app.jobs.result_store import ResultStore
 from diffusion import pixels
 
 
-@pytest.fixture(params=["folder", "memory"])
+@pytest.fixture(params=["folder", "memory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ResultStore:
-    """A folder, and a file system that is none, as an object store is."""
-    url = f"memory://{uuid4().hex}" if request.param == "memory" else str(tmp_path / "results")
+    """A folder, a file system that is none, and an object store."""
+    url = str(tmp_path / "results")
+    if request.param == "memory":
+        url = f"memory://{uuid4().hex}"
+    elif request.param == "s3":
+        url = request.getfixturevalue("door").s3.new_bucket()
     made = ResultStore(url)
     made.open()
     return made
 
 
 def test_what_is_written_is_read_and_written_again_and_removed(store: ResultStore) -> None:
+    assert store.is_empty()
     store.write("job", 3, b"one")
     store.write("job", 3, b"two")
+    assert not store.is_empty()
     store.write("other", 3, b"three")
     store.sync("job")
     assert (store.read("job", 3), store.read("other", 3)) == (b"two", b"three")

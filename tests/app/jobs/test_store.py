@@ -113,6 +113,19 @@ async def test_a_webhook_that_is_heard_is_not_due_any_more(store: Store) -> None
     assert await store.due_webhook([0.0]) is None
 
 
+async def test_a_call_is_that_of_whom_it_was_given_to_last_until_it_is_heard(store: Store) -> None:
+    await create(store, job(**WEBHOOK))
+    await store.leases.fail(await claimed(store), "no")
+    mine = await store.due_webhook([0.0, 0.0])
+    assert mine is not None and await store.awaits_call(mine)
+    await asyncio.sleep(0.01)
+    theirs = await store.due_webhook([0.0, 0.0])
+    assert theirs is not None
+    assert (await store.awaits_call(mine), await store.awaits_call(theirs)) == (False, True)
+    await store.called(theirs.id)
+    assert not await store.awaits_call(theirs)
+
+
 async def test_a_webhook_of_a_busy_host_or_client_is_left_for_later(store: Store) -> None:
     for number in range(3):
         fields: dict[str, Any] = {
