@@ -18,6 +18,8 @@ MANY = 1_000_000
 HEALTH = {"health_check_period_s": 2.0, "health_check_timeout_s": 20.0}
 MORE_SECONDS = 10.0
 """Time that a replica has for ending, besides that which requests have."""
+HEARD_SECONDS = 30.0
+"""Time in which Ray's controller hears for sure what a replica reports."""
 QUIET = {"log_level": "WARNING", "enable_access_log": False}
 """What Ray Serve logs of itself: no line for each call."""
 
@@ -64,7 +66,7 @@ def application(settings: Mapping[str, str]) -> Application:
 
 def number(settings: Settings) -> dict[str, Any]:
     """How many engines there are: always as many, or between two bounds by what waits."""
-    least, most = settings.cluster_engines, settings.cluster_max_engines
+    least, most = settings.cluster_engines, max(settings.cluster_max_engines, 1)
     if most <= least:
         return {"num_replicas": least}
     policy = AutoscalingPolicy(
@@ -73,9 +75,11 @@ def number(settings: Settings) -> dict[str, Any]:
     )
     scaling = AutoscalingConfig(
         min_replicas=least,
+        initial_replicas=max(least, 1),  # the first engine tells what the models are like
         max_replicas=most,
         upscale_delay_s=5.0,
         downscale_delay_s=settings.cluster_idle_seconds,
+        downscale_to_zero_delay_s=HEARD_SECONDS,  # the server says when the last one is idle
         policy=policy,
     )
     return {"autoscaling_config": scaling}

@@ -65,7 +65,7 @@ def local_ray(settings: Settings, folder: Path) -> Iterator[None]:
     import ray
     from ray import serve
 
-    engines = max(settings.cluster_engines, settings.cluster_max_engines)
+    engines = max(settings.cluster_engines, settings.cluster_max_engines, 1)
     needed = 1 + engines * settings.cluster_engine_cpus
     ray.init(
         address="local",

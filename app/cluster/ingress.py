@@ -48,6 +48,7 @@ class Server:
             settings.cluster_silence_seconds,
             settings.shutdown_seconds,
             self._fail,
+            None if settings.cluster_engines else settings.cluster_idle_seconds,
         ).running()
 
     def _fail(self, reason: str) -> None:

@@ -136,10 +136,15 @@ class ReplicaLink:
                         await self._has_news.wait()
                 self._has_news.clear()
                 messages, self._outbox = bytes(self._outbox), bytearray()
-                async with asyncio.timeout(self._silence_seconds):
-                    await tell.remote(
-                        self._session, messages, self._backlog_seconds(), replica=self._replica
-                    )
+                call = tell.remote(
+                    self._session, messages, self._backlog_seconds(), replica=self._replica
+                )
+                try:
+                    async with asyncio.timeout(self._silence_seconds):
+                        await call
+                except BaseException:
+                    call.cancel()  # else it would wait for its replica, and Ray start one for it
+                    raise
         except Exception as error:
             if self._is_running:
                 self._note_loss(error)

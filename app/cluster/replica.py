@@ -112,6 +112,9 @@ class EngineReplica:
         session.backlog_seconds = backlog_seconds
         session.child.send(messages)
 
+    async def wake(self, replica: str) -> None:
+        """Do nothing. Where there is no replica, Ray starts one for the call, which waits."""
+
     def record_autoscaling_stats(self) -> dict[str, float]:
         """What Ray's autoscaler is told: seconds of work that wait here."""
         return {"backlog_seconds": sum(each.backlog_seconds for each in self._sessions.values())}

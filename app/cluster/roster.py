@@ -25,6 +25,10 @@ TRIES = 3
 """Engines that may be unable to go on before the first is ready, until the server gives up."""
 AGAIN_SECONDS = 5.0
 """Time after which an engine that could not go on is tried again."""
+CALL_SECONDS = 10.0
+"""Time after which Ray is asked for a replica again."""
+NEEDED = 0.001
+"""Seconds of work that an engine has, at least, as long as it is to stay."""
 
 
 Listener = Callable[[frozenset[str]], None]
@@ -62,9 +66,11 @@ class Roster:
         silence_seconds: float,
         leave_seconds: float,
         on_unusable: Callable[[str], None],
+        idle_seconds: float | None = None,
     ) -> None:
         """An engine that leaves has `leave_seconds`; then others do what is left. `on_unusable` is
-        told why no engine can ever start."""
+        told why no engine can ever start. The last engine is not needed after `idle_seconds` in
+        which nobody asked; None: one is always needed."""
         self._pool = pool
         self._handle = engines.options()  # from now on its router knows the replicas
         self._options = options
@@ -72,6 +78,8 @@ class Roster:
         self._silence_seconds = silence_seconds
         self._leave_seconds = leave_seconds
         self._on_unusable = on_unusable
+        self._idle_seconds = idle_seconds
+        pool.models.may_rest = idle_seconds is not None
         self._failures = 0  # of engines, before the first was ready
         self._engines: dict[str, EngineProcess] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,6 +94,8 @@ class Roster:
 
         REPLICAS.listener = note
         self.update(REPLICAS.now)
+        if self._idle_seconds is not None:
+            self._start(self._call_when_needed())
         try:
             yield
         finally:
@@ -99,11 +109,13 @@ class Roster:
         for replica in sorted(self._engines.keys() - replicas):
             log.info("replica %s leaves", replica)
             self._start(self._leave(self._engines.pop(replica)))
+        if not replicas and self._idle_seconds is not None:
+            self._pool.models.rest()
 
     def _add(self, replica: str) -> None:
         async def connect() -> Connection:
             link = ReplicaLink(
-                self._handle, replica, self._silence_seconds, lambda: backlog_seconds(engine)
+                self._handle, replica, self._silence_seconds, lambda: self._work_seconds(engine)
             )
             await link.open(self._options)
             return link
@@ -120,6 +132,31 @@ class Roster:
         )
         self._engines[replica] = engine
         self._pool.add(engine)
+
+    def _work_seconds(self, engine: EngineProcess) -> float:
+        """What Ray's autoscaler is told of an engine: the seconds of work that it has, and a little
+        as long as it is needed."""
+        seconds = backlog_seconds(engine)
+        if self._idle_seconds is None or self._pool.models.idle_seconds > self._idle_seconds:
+            return seconds
+        return max(seconds, NEEDED)
+
+    async def _call_when_needed(self) -> None:
+        """Have Ray start a replica whenever there is none and a model is asked for: it does so for
+        a call that waits."""
+        models, wake = self._pool.models, self._handle.options(method_name="wake")
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if not models.awaits_engine:
+                continue
+            log.info("an engine is asked for")
+            call, until = wake.remote(replica=""), loop.time() + CALL_SECONDS
+            try:
+                while models.awaits_engine and loop.time() < until:
+                    await asyncio.sleep(LOOK_SECONDS)
+            finally:
+                call.cancel()
 
     async def _leave(self, engine: EngineProcess) -> None:
         self._pool.retire(engine)

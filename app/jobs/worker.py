@@ -146,6 +146,8 @@ class Worker:
         terms = self._terms
         while True:
             if not self._pool.ready_engines:
+                if self._pool.models.is_resting:
+                    await self._makers()
                 await asyncio.sleep(REFUSED_SECONDS)
                 continue
             self._news.clear()  # before looking: a job that comes meanwhile is not overlooked
@@ -162,7 +164,7 @@ class Worker:
         """Whose jobs can be run now, or never again; what other unfinished jobs need is loaded."""
         models = self._pool.models
         served = versions_by_maker(models.versions)
-        if models.are_several:
+        if models.are_several or models.is_resting:
             waiting = await self._leases.makers()
             needed = {served[made_by] for made_by in waiting if made_by in served}
             models.note_jobs({version.key for version in needed})

@@ -67,6 +67,12 @@ class Models(Registry):
                 engine.loads.expect(version.key, version.known)
             engine.load(version.load)
 
+    def rest(self) -> None:
+        """Have nothing loaded that nobody uses, until somebody asks for it: no engine is left."""
+        for version in list(self._held.values()):
+            if version.known is not None and not version.users:
+                del self._held[version.key]
+
     def stop(self) -> None:
         """Try nothing again."""
         for timer in self._again.values():
@@ -88,6 +94,7 @@ class Models(Registry):
             yield version
         finally:
             version.users -= 1
+            self._left_at = time.monotonic()
             if not version.users:
                 self._settle()
 
@@ -181,6 +188,7 @@ class Models(Registry):
                 version.name,
             )
         version.load_seconds, version.loaded_at = loaded.seconds, time.monotonic()
+        self._coming.come(loaded.seconds)
         version.memory_bytes = max(loaded.memory_bytes, version.memory_bytes or 0)
         version.failure, version.failures = None, 0
         never = self._memory.refusal(version, is_loaded=True)
@@ -275,6 +283,8 @@ class Models(Registry):
             if is_due and self._make_room(version):
                 self._waiting.pop(version.key, None)
                 self._held[version.key] = version
+                if not self.engines:
+                    self._coming.ask()
                 for engine in self.engines:
                     engine.load(version.load)
         self._make_room(None)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from app.pool.coming import Coming
 from app.pool.errors import UnknownModel
 from app.pool.loads import Loads
 from app.pool.version import FIRST_SECONDS, Version
@@ -69,12 +70,15 @@ class Registry:
     def __init__(self) -> None:
         self.engines: Sequence[HasModels] = ()
         self.has_been_ready = asyncio.Event()  # set when each has been loaded once
+        self.may_rest = False  # may there be no engine while nobody asks?
         self._entries: dict[str, Entry] = {}
         self._retired: list[Version] = []
         self._held: dict[str, Version] = {}  # what engines are to have that come later, too
         self._waiting: dict[str, Version] = {}  # to be loaded, as soon as there is room
         self._again: dict[str, asyncio.TimerHandle] = {}  # loads that are tried again, by key
         self._wanted_by_jobs: set[str] = set()  # keys of versions
+        self._coming = Coming()
+        self._left_at = time.monotonic()  # when a model was used last
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
@@ -98,6 +102,23 @@ class Registry:
     def are_several(self) -> bool:
         """Is there more than one version of a model, or more than one model?"""
         return len(self.all_versions()) > 1
+
+    @property
+    def awaits_engine(self) -> bool:
+        """Is a model to be loaded, and no engine there?"""
+        return not self.engines and bool(self._held)
+
+    @property
+    def is_resting(self) -> bool:
+        """Is no engine there, and none needed?"""
+        return not (self.engines or self._held or self._waiting)
+
+    @property
+    def idle_seconds(self) -> float:
+        """Seconds since a model was used last; 0 while one is."""
+        if any(version.users for version in self.all_versions()):
+            return 0.0
+        return time.monotonic() - self._left_at
 
     def find(self, name: str | None) -> Entry:
         """The model with this name; None: the default. Raises UnknownModel."""
@@ -217,7 +238,8 @@ class Registry:
         ahead = (
             other.seconds_left(typical) for other in before if other.asked_at < version.asked_at
         )
-        return sum(ahead) + version.seconds_left(typical)
+        engine_seconds = self._coming.seconds if self._coming.is_awaited else 0.0
+        return sum(ahead) + version.seconds_left(typical, engine_seconds)
 
     def is_for_jobs(self, version: Version) -> bool:
         """Do unfinished jobs need it?"""

@@ -75,10 +75,11 @@ class Version:
         """Can it never be loaded again?"""
         return self.failure is not None and (self.has_changed or self.is_retired)
 
-    def seconds_left(self, typical: float = FIRST_SECONDS) -> int:
+    def seconds_left(self, typical: float = FIRST_SECONDS, before: float = 0.0) -> int:
         """Whole seconds until its load is done that was asked for, about: it takes as long as its
-        last one, or `typical` seconds. One that takes longer takes a quarter of its time more."""
-        expected = typical if self.load_seconds is None else self.load_seconds
+        last one, or `typical` seconds, after the `before` until it begins. One that takes longer
+        takes a quarter of its time more."""
+        expected = before + (typical if self.load_seconds is None else self.load_seconds)
         taken = time.monotonic() - self.asked_at
         return max(1, math.ceil(max(expected - taken, taken / 4 if taken > expected else 0.0)))
 

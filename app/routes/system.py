@@ -30,7 +30,8 @@ async def get_liveness() -> dict[str, str]:
 )
 async def get_readiness(services: ServicesDep) -> Response:
     """200 if each model has been loaded once (but those unloaded before), at least one engine is
-    ready, and it is known whether jobs can be stored; else 503 with the state of each engine."""
+    ready or starts when it is needed, and it is known whether jobs can be stored; else 503 with the
+    state of each engine."""
     pool, models = services.pool, services.models
     missing = [entry.name for entry in models if models.is_awaited(entry)]
     states = [f"engine {engine.name} is {engine.state}" for engine in pool.engines]
@@ -41,7 +42,7 @@ async def get_readiness(services: ServicesDep) -> Response:
         states.append(OPENING)
     elif not models.has_been_ready.is_set():
         states += [f"model {name} has not been loaded yet" for name in missing]
-    elif pool.ready_engines:
+    elif pool.ready_engines or models.may_rest:
         return JSONResponse({"status": "ready", "reasons": []})
     problem = Problem(503, "; ".join(states))
     headers = {"Retry-After": str(RESTART_SECONDS)}

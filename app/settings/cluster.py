@@ -16,7 +16,9 @@ class ClusterSettings(BaseSettings):
         description="auto: serve through a Ray cluster that is started on this machine for it; "
         "empty: without Ray. Other clusters: `serve run app.cluster:application`",
     )
-    cluster_engines: Positive = Field(1, description="engines of the cluster, at least")
+    cluster_engines: int = Field(
+        1, ge=0, description="engines of the cluster, at least; 0: none while nobody asks"
+    )
     cluster_max_engines: int = Field(
         0,
         ge=0,

@@ -1,6 +1,6 @@
 """A deployment of replicas without Ray: calls go to the replica that they name."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from typing import Any
 
 from app.cluster.replica import Beat, EngineReplica
@@ -25,6 +25,20 @@ class Stream:
         asyncio.get_running_loop().create_task(self._beats.aclose())
 
 
+class Response:
+    """What another call returns."""
+
+    def __init__(self, call: Coroutine[Any, Any, Any]) -> None:
+        self._call = call
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._call.__await__()
+
+    def cancel(self) -> None:
+        """As Ray's."""
+        self._call.close()
+
+
 class Handle:
     """Replicas by name."""
 
@@ -46,4 +60,4 @@ class Call:
     def remote(self, *arguments: Any, replica: str) -> Any:
         called = getattr(self._handle.replicas[replica], self._method)
         returned = called(*arguments, replica=replica)
-        return Stream(returned) if self._stream else returned
+        return Stream(returned) if self._stream else Response(returned)

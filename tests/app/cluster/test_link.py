@@ -15,6 +15,7 @@ from app.wire.codec import encode
 from app.wire.flight_recorder import Place
 from app.wire.messages import Cancel, Starting
 from app.wire.options import Options
+from tests.app.cluster.handle import Response
 from tests.app.pool.test_engine_process import until
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +46,10 @@ class Fake:
         outer = self
 
         class Tell:
-            async def remote(self, _: str, messages: bytes, __: float, *, replica: str) -> None:
+            def remote(self, *arguments: Any, replica: str) -> Response:
+                return Response(self._tell(*arguments, replica=replica))
+
+            async def _tell(self, _: str, messages: bytes, __: float, *, replica: str) -> None:
                 assert replica == "r"
                 outer.requests.add(REQUEST.get())
                 if outer.refusal is not None:

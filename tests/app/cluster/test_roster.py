@@ -6,12 +6,14 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from app.cluster import roster as module
 from app.cluster.replica import EngineReplica
 from app.cluster.roster import REPLICAS, Roster
+from app.pool.errors import NotReady
 from app.pool.models import Models
 from app.pool.pool import Bounds, EnginePool, Limits
 from app.pool.version import Source
@@ -38,14 +40,17 @@ def replica() -> EngineReplica:
 
 
 @asynccontextmanager
-async def running(handle: Handle, failures: list[str] | None = None) -> AsyncIterator[EnginePool]:
+async def running(
+    handle: Handle, failures: list[str] | None = None, idle_seconds: float | None = None
+) -> AsyncIterator[EnginePool]:
     """A pool whose roster knows the replicas of `handle` at first."""
     on_unusable = print if failures is None else failures.append
     models = Models([Source("m", "mnist")], 8, 0, on_unusable)
     pool = EnginePool(models, LIMITS)
     options = Options("cpu", "auto", threads=1)
     REPLICAS.now = frozenset(handle.replicas)
-    roster = Roster(pool, handle, options, 60, 30, 5.0, on_unusable)  # type: ignore[arg-type]
+    deployment: Any = handle
+    roster = Roster(pool, deployment, options, 60, 30, 5.0, on_unusable, idle_seconds)
     pool.start()
     try:
         async with roster.running():
@@ -123,3 +128,46 @@ async def test_a_job_of_which_engines_on_several_replicas_die_fails() -> None:
         assert isinstance(events[-1], Failed)
         assert "died 2 times" in events[-1].reason and "step 1 of sample 0" in events[-1].reason
         assert [engine.restarts for engine in pool.engines] == [1, 1]
+
+
+class Sleeping(Handle):
+    """A handle without replicas, as Ray's where there may be none: a call that names none waits for
+    one, which starts then. `calls` are those that wait."""
+
+    calls: int = 0
+
+    def options(self, method_name: str = "", *, stream: bool = False) -> Any:
+        return self if method_name == "wake" else super().options(method_name, stream=stream)
+
+    def remote(self, *, replica: str) -> "Sleeping":
+        assert not replica
+        self.calls += 1
+        return self
+
+    def cancel(self) -> None:
+        self.calls -= 1
+
+
+async def test_an_engine_is_asked_for_when_one_is_needed_and_told_when_it_is_not() -> None:
+    handle = Sleeping()
+    async with running(handle, idle_seconds=0.2) as pool:
+        await until(lambda: handle.calls == 1)
+        handle.replicas["a"] = replica()
+        REPLICAS.note(frozenset("a"))
+        await ready(pool, 1)
+        await until(lambda: handle.calls == 0)
+        (session,) = handle.replicas["a"]._sessions.values()
+        with pool.models.using(pool.models.default.version):
+            await until(lambda: session.backlog_seconds > 0)
+        await until(lambda: session.backlog_seconds == 0)
+        REPLICAS.note(frozenset())
+        await until(lambda: pool.models.is_resting)
+        await asyncio.sleep(0.3)
+        assert handle.calls == 0, "nobody asks"
+        with pytest.raises(NotReady):
+            await read(pool, 1)
+        await until(lambda: handle.calls == 1)
+        handle.replicas["b"] = replica()
+        REPLICAS.note(frozenset("b"))
+        await ready(pool, 1)
+        assert indices(await read(pool, 4)) == [0, 1, 2, 3]

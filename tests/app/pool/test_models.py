@@ -391,3 +391,44 @@ def test_what_is_counted_of_a_model_goes_on_when_it_is_replaced() -> None:
     assert (counts.name, counts.is_loaded, counts.loads, counts.memory_bytes) == (
         "a", True, 2, 1000
     )  # fmt: skip
+
+
+def test_without_an_engine_nothing_is_loaded_until_somebody_asks(now: list[float]) -> None:
+    models, engine = models_of(A, B)
+    models.engines = []  # it has been idle, and is gone
+    assert (models.awaits_engine, models.is_resting) == (True, False)
+    models.rest()
+    assert (models.awaits_engine, models.is_resting) == (False, True)
+    assert states(models) == {"a": "unloaded", "b": "unloaded"}
+    assert models.info(models.find("a").version).name == "a", "what it is like is still known"
+    reason, seconds = refused(models, "a")
+    assert reason == "the model a is being loaded: waits for an engine"
+    assert (seconds, models.awaits_engine) == (2, True), "the load alone: no engine ever came"
+    now[0] += 5.0
+    new = StubEngine(models, is_slow=False)
+    models.engines = [new]
+    models.join(new)
+    assert new.told == ["load a#1"]
+    models.engines = []
+    models.rest()
+    now[0] += 60.0
+    assert refused(models, "a")[1] == 2 + 3, "the last engine came after three seconds"
+    now[0] += 1.0
+    assert refused(models, "a")[1] == 4
+
+
+def test_what_is_in_use_waits_for_the_next_engine() -> None:
+    models, _ = models_of(A)
+    with models.using(models.find("a").version):
+        models.engines = []
+        models.rest()
+        assert models.awaits_engine
+
+
+def test_a_server_is_idle_since_a_model_was_used_last(now: list[float]) -> None:
+    models, _ = models_of(A)
+    with models.using(models.find("a").version):
+        now[0] += 7.0
+        assert models.idle_seconds == 0.0
+    now[0] += 3.0
+    assert models.idle_seconds == 3.0

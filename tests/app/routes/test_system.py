@@ -42,6 +42,22 @@ def test_while_it_starts_it_says_what_it_does() -> None:
     assert (entry["state"], entry["detail"], entry["model"]) == ("loading", doing, None)
 
 
+def test_a_server_whose_engines_start_when_they_are_needed_is_ready_without_one() -> None:
+    app = create_app(Settings(), on_unusable=print)
+    models = app.state.services.models
+    app.state.services.jobs._background._reason = None  # the storage is open
+
+    async def ask() -> int:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return (await client.get("/readyz")).status_code
+
+    models.may_rest = True
+    assert asyncio.run(ask()) == 503, "what its models are like is not known yet"
+    models.has_been_ready.set()
+    assert asyncio.run(ask()) == 200
+
+
 def test_a_server_is_not_ready_before_it_is_known_whether_jobs_can_be_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

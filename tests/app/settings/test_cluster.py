@@ -13,7 +13,7 @@ def test_without_a_word_there_is_no_cluster() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("cluster", "here"), ("cluster_engines", "0"), ("cluster_engine_cpus", "0"),
+        ("cluster", "here"), ("cluster_engines", "-1"), ("cluster_engine_cpus", "0"),
         ("cluster_silence_seconds", "1"), ("cluster_backlog_seconds", "0"),
     ],
 )  # fmt: skip
