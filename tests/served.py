@@ -14,12 +14,21 @@ class StubEngine:
     """Loads what it is told at once, or, if it is slow, when the test says so. `told` is what it
     was told."""
 
-    def __init__(self, models: Models, infos: Sequence[ModelInfo] = (), *, is_slow: bool) -> None:
+    def __init__(
+        self,
+        models: Models,
+        infos: Sequence[ModelInfo] = (),
+        name: str = "0",
+        *,
+        is_slow: bool,
+    ) -> None:
         self.loads = Loads()
         self.starting: Starting | None = None
         self.told: list[str] = []
         self.infos = {info.name: info for info in infos}
         self.memory_bytes: dict[str, int] = {}  # by name; 1000 where it says nothing
+        self.name = name
+        self.busy: set[str] = set()  # the models of which it has jobs
         self._models = models
         self._is_slow = is_slow
 
@@ -56,6 +65,9 @@ class StubEngine:
     def fail(self, model: str, reason: str) -> None:
         self.unload(model)
         self.told[-1] = f"fail {model}: {reason}"
+
+    def has_jobs(self, model: str) -> bool:
+        return model in self.busy
 
     def serves(self, model: str) -> bool:
         return model in self.loads.loaded and model in self.loads.wanted

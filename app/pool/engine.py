@@ -17,10 +17,6 @@ class Engine(HasModels, Protocol):
     memory_limits: int  # times that memory ran out in a step
 
     @property
-    def name(self) -> str:
-        """What metrics and probes call it."""
-
-    @property
     def is_ready(self) -> bool:
         """Can it take steps now?"""
 

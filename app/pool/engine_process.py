@@ -116,6 +116,10 @@ class EngineProcess:
         """Can it take steps of this model now, and is it to go on with that?"""
         return model in self.loads.loaded and model in self.loads.wanted
 
+    def has_jobs(self, model: str) -> bool:
+        """Are jobs of this model not over?"""
+        return any(inflight.submit.model == model for inflight in self.inflight.values())
+
     def start(self) -> None:
         """Begin to keep a process running, and to watch it; returns at once."""
         self._tasks.start("what keeps an engine running", self._keep_running())

@@ -1,7 +1,9 @@
-"""The models of one server: which are loaded, which version of each serves.
+"""The models of one server: which are loaded, by which engines, and which version of each serves.
 
-Every engine is to have the same models. A new version of a model is loaded beside the old one and
-takes its place when it is warm; the old one is unloaded when nobody needs it any more.
+Every engine has all models that fit into its memory. Where they do not all fit, each has what was
+asked for last: a model that none has takes the place of the least recently used one on one engine,
+and others load it, too, when there is much to do. A new version of a model is loaded beside the old
+one and takes its place when it is warm; the old one is unloaded when nobody needs it any more.
 """
 
 import asyncio
@@ -10,11 +12,11 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from app.pool.errors import CannotLoad, NotReady
 from app.pool.loads import TRIES, change_of
-from app.pool.memory import Memory
+from app.pool.memory import Memory, Place
 from app.pool.registry import Entry, HasModels, Registry
 from app.pool.version import Source, Version
 from app.wire.messages import Loaded, ModelInfo, Unusable
@@ -31,7 +33,7 @@ FAILED_SECONDS = 30.0
 
 
 class Models(Registry):
-    """Loads and unloads models, each in every engine."""
+    """Loads and unloads models."""
 
     def __init__(
         self,
@@ -61,8 +63,9 @@ class Models(Registry):
             self.want(entry.version)
 
     def join(self, engine: HasModels) -> None:
-        """Have an engine that comes later load what the others have."""
-        for version in self._held.values():
+        """Have an engine that comes later load what others have or are to have, as far as it has
+        memory for that."""
+        for version in self._memory.fitting(self._held.values()):
             if version.known is not None:
                 engine.loads.expect(version.key, version.known)
             engine.load(version.load)
@@ -72,6 +75,12 @@ class Models(Registry):
         for version in list(self._held.values()):
             if version.known is not None and not version.users:
                 del self._held[version.key]
+
+    def spread(self, version: Version, engines: Iterable[HasModels]) -> None:
+        """Have one of these engines, which have time for it, load a version, too; unless one does
+        already."""
+        if not any(self._loads_now(engine, version) for engine in self.engines):
+            self._load_at(self._memory.more_places(version, engines), version)
 
     def stop(self) -> None:
         """Try nothing again."""
@@ -268,9 +277,12 @@ class Models(Registry):
 
     def _load_again(self, version: Version) -> None:
         self._again.pop(version.key, None)
-        for engine in self.engines:
-            if version.key not in engine.loads.wanted:
-                engine.load(version.load)
+        if self.state(version) != "ready":
+            self._waiting[version.key] = version
+            self._settle()
+            return
+        places = [Place(e, self._memory.victims(e, version)) for e in self.engines]
+        self._load_at([place for place in places if place.victims == []], version)
 
     def _settle(self) -> None:
         """Unload what nobody needs any more, and load what there is room for."""
@@ -279,30 +291,51 @@ class Models(Registry):
             self._stop_trying(version)
             self._unload(version)
         for version in list(self._waiting.values()):
-            is_due = version.key in self._waiting and not version.is_leaving
-            if is_due and self._make_room(version):
-                self._waiting.pop(version.key, None)
-                self._held[version.key] = version
-                if not self.engines:
-                    self._coming.ask()
-                for engine in self.engines:
-                    engine.load(version.load)
-        self._make_room(None)
+            if version.key in self._waiting and not version.is_leaving:
+                self._place(version)
+        for engine in self.engines:
+            victims = self._memory.victims(engine, None)
+            if victims and not self._is_loading:
+                self._make_room(Place(engine, victims))
 
-    def _make_room(self, version: Version | None) -> bool:
-        """Unload models that nobody needs now, until there is room for a version, or, for None, no
-        more is taken than may be; is there room? A version that can never have it fails."""
-        never = None if version is None else self._memory.refusal(version)
-        if version is not None and never is not None:
+    def _place(self, version: Version) -> None:
+        """Have a version loaded where there is room for it, if that is so; one that can never have
+        it fails."""
+        never = self._memory.refusal(version)
+        if never is not None:
             self._fail(version, never)
-            return False
-        found = self._memory.victims(version)
-        if found and any(map(self.is_being_loaded, self.all_versions())):
-            return False  # who makes room is chosen when that load is done
-        for held in found or ():
-            log.info("model %s is unloaded: others need its memory", held.name)
-            self._unload(held)
-        return found is not None
+            return
+        places = self._memory.places(version)
+        if self.engines and not places:
+            return
+        if self._is_loading and any(place.victims for place in places):
+            return  # who makes room is chosen when that load is done
+        self._waiting.pop(version.key, None)
+        self._held[version.key] = version
+        if not self.engines:
+            self._coming.ask()
+        self._load_at(places, version)
+
+    def _load_at(self, places: Sequence[Place], version: Version) -> None:
+        """Have engines load a version that do not have it, after they have made room for it."""
+        for place in places:
+            if version.key not in place.engine.loads.wanted:
+                self._make_room(place)
+                place.engine.load(version.load)
+
+    def _make_room(self, place: Place) -> None:
+        for held in place.victims or ():
+            log.info(
+                "model %s is unloaded at %s: others need its memory", held.name, place.engine.name
+            )
+            place.engine.unload(held.key)
+            if not self.is_wanted(held):
+                self._held.pop(held.key, None)
+
+    @property
+    def _is_loading(self) -> bool:
+        """Is a version being loaded that no engine has yet?"""
+        return any(map(self.is_being_loaded, self.all_versions()))
 
     def _unload(self, version: Version) -> None:
         self._held.pop(version.key, None)

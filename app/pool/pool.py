@@ -22,6 +22,9 @@ from app.pool.tally import Queue, Tally
 from app.pool.version import name_of
 from app.wire.messages import Loaded, Submit, Unusable
 
+LOADS = 2.0
+"""Times that a load could be done in the time for which a model's engines are busy, before another
+engine loads it."""
 Whole = InFlight | Split
 """A job in the pool: as one, or as parts that several engines make."""
 
@@ -174,7 +177,10 @@ class EnginePool:
         self.check_room(submit, client)
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
         count = functools.partial(self._count, name_of(submit.model))
-        shares = self._share(submit, self._serving(submit.model))
+        serving = self._serving(submit.model)
+        if len(serving) < len(self.engines):
+            self._relieve(submit.model, serving)
+        shares = self._share(submit, serving)
         spread = self._spread(submit.client, [engine for engine, _ in shares])
         parts = [
             InFlight(replace(part, spread=spread), deadline, None, count, len(shares))
@@ -252,6 +258,20 @@ class EnginePool:
             raise NotReady(f"the model {name_of(model)} has been replaced; ask again", 1)
         if self.models.state(version) != "ready" or version.is_leaving:
             raise self.models.refusal(version)
+
+    def _relieve(self, model: str, serving: Sequence[Engine]) -> None:
+        """Have another engine load a model, if those that have it are busy for longer than that
+        takes, and that one is not."""
+        version = self.models.version(model)
+        seconds = min(map(backlog_seconds, serving), default=0.0)
+        if version is None or seconds < LOADS * (version.load_seconds or 0.0):
+            return
+        idle = [
+            engine
+            for engine in self.engines
+            if engine.is_ready and engine not in serving and 2 * backlog_seconds(engine) < seconds
+        ]
+        self.models.spread(version, idle)
 
     def _serving(self, model: str) -> list[Engine]:
         return [engine for engine in self.engines if engine.serves(model)]

@@ -26,6 +26,10 @@ class HasModels(Protocol):
     loads: Loads
 
     @property
+    def name(self) -> str:
+        """What metrics and probes call it."""
+
+    @property
     def starting(self) -> Starting | None:
         """What it does to load a model."""
 
@@ -40,6 +44,9 @@ class HasModels(Protocol):
 
     def serves(self, model: str) -> bool:
         """Can it take steps of this model now?"""
+
+    def has_jobs(self, model: str) -> bool:
+        """Are jobs of this model not over?"""
 
 
 @dataclass(eq=False)
@@ -160,6 +167,10 @@ class Registry:
             return "ready"
         return "loading" if self.is_to_come(version) else "unloaded"
 
+    def where(self, version: Version) -> list[str]:
+        """The names of the engines that have it."""
+        return [engine.name for engine in self.engines if engine.serves(version.key)]
+
     def is_free(self, version: Version) -> bool:
         """May jobs use it now? Not while it is about to be unloaded, or to make room."""
         if self.state(version) != "ready" or version.is_leaving:
@@ -209,6 +220,10 @@ class Registry:
         """Does an engine load it, or will it as soon as it can?"""
         is_loaded = any(engine.serves(version.key) for engine in self.engines)
         return self.is_wanted(version) and not is_loaded
+
+    def _loads_now(self, engine: HasModels, version: Version) -> bool:
+        """Does an engine load a version, or will it as soon as it can?"""
+        return version.key in engine.loads.wanted and not engine.serves(version.key)
 
     def is_to_come(self, version: Version) -> bool:
         """Is it being loaded, or to be loaded?"""

@@ -128,6 +128,7 @@ def _entry(entry: Entry, request: Request, services: Services) -> ModelEntry:
         state=models.state(version),
         detail=models.detail(version),
         replacement=_replacement(entry, models),
+        engines=models.where(version),
         load_seconds=version.load_seconds,
         memory_bytes=version.memory_bytes,
         used_at=None if version.used_at is None else datetime.fromtimestamp(version.used_at, UTC),

@@ -110,6 +110,9 @@ class ModelEntry(BaseModel):
     replacement: Replacement | None = Field(
         description="The version that is to take its place; null: none."
     )
+    engines: list[str] = Field(
+        description="The engines that have it loaded, by the names that metrics have."
+    )
     load_seconds: float | None = Field(description="Seconds that its last load took.")
     memory_bytes: int | None = Field(
         description="Memory that it takes on each device while it is loaded, about."

@@ -22,6 +22,13 @@ def test_of_those_that_were_never_used_the_last_goes_first() -> None:
     assert victims(held, 10, 30) == ["second"]
 
 
+def test_of_those_that_were_never_used_what_another_engine_has_goes_first() -> None:
+    held = [Holder("first", 10, 0.0, True, is_elsewhere=True), holder("second")]
+    assert victims(held, 10, 20) == ["first"]
+    held = [Holder("first", 10, 2.0, True, is_elsewhere=True), holder("second", used_at=1.0)]
+    assert victims(held, 10, 20) == ["second"]
+
+
 def test_what_somebody_needs_stays() -> None:
     held = [holder("a", is_idle=False), holder("b", used_at=5)]
     assert victims(held, 10, 20) == ["b"]

@@ -559,3 +559,31 @@ def test_a_faster_engine_is_given_more() -> None:
     )
     pool.submit(asked("a", n=80))
     assert [len(part) for part in parts(pool)] == [16, 64]
+
+
+def test_what_one_engine_has_too_much_of_another_loads_in_the_place_of_what_nobody_asks_for() -> (
+    None
+):
+    """Each has memory for one model."""
+    models = Models([Source("m", "m"), Source("slow", "slow")], 0, 1000, print)
+    pool = EnginePool(models, ROOMY)
+    for name in ("0", "1"):
+        pool.add(FakeProcess(name, pool))
+    models.start()
+    while not models.has_been_ready.is_set():
+        for engine in engines(pool):
+            engine.get_ready()
+    m, slow = (entry.version for entry in models)
+    (busy,) = (engine for engine in engines(pool) if engine.name in models.where(m))
+    (other,) = (engine for engine in engines(pool) if engine is not busy)
+    assert models.where(slow) == [other.name]
+    pool.submit(asked("a", n=80, steps=10))
+    assert list(other.loads.wanted) == ["slow#2"], "the work does not wait for long"
+    for number in range(20):
+        pool.submit(asked(f"b{number}", n=40, steps=50))
+    assert list(other.loads.wanted) == [KEY]
+    before = len(busy.inflight)
+    other.get_ready()
+    assert models.where(m) == ["0", "1"] and models.where(slow) == []
+    assert 0 < len(other.inflight) < before, "it takes its share"
+    assert refusal(pool, asked("c", model="slow#2"))[0] is NotReady

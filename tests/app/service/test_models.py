@@ -275,6 +275,22 @@ def test_models_take_no_more_memory_than_they_may(tmp_path: Path) -> None:
             assert entry(server, gone)["state"] == "unloaded"
 
 
+def test_engines_that_have_no_memory_for_all_models_have_what_is_asked_for(tmp_path: Path) -> None:
+    """Two engines, each with memory for one of the built-in models or the other."""
+    built_in = {"mnist": Path("mnist"), "cifar10": Path("cifar10")}
+    with start(built_in, tmp_path, "--model-memory=28", "--device=auto,cpu") as server:
+        places = {model["name"]: model["engines"] for model in listed(server)}
+        assert sorted(places.values()) == [["0"], ["1"]]
+        for _ in range(3):
+            for name in built_in:
+                answer = server.post("/sample", {**BODY, "model": name, "labels": 0})
+                assert answer.status_code == 200, "both are there, and stay"
+        os.kill(server.children()[0], signal.SIGKILL)
+        for name in built_in:
+            images(server, name, labels=0)
+        until(lambda: all(model["state"] == "ready" for model in listed(server)))
+
+
 def listed(server: Server) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = server.client.get("/models").json()["models"]
     return found
