@@ -1,5 +1,6 @@
 """The file systems that fsspec makes for results: whoever does not answer is given up in time."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,21 +26,25 @@ does not answer would hold a call for half an hour."""
 
 
 def file_system(url: str) -> tuple[Any, str]:
-    """A new file system for a URL or path, which reads its credentials anew, and the path in it.
+    """The file system of a URL or path, and the path in it.
 
     Raises ImportError where fsspec lacks a package for it, ValueError for a URL of no kind.
     """
-    protocol = url.partition("://")[0]
-    if protocol not in BUCKETS:
-        found: tuple[Any, str] = fsspec.url_to_fs(url)
-        return found
-    options = {**S3, **conf.get("s3", {})}
-    files, root = fsspec.url_to_fs(url, skip_instance_cache=True, **options)
-    files.retries = TRIES
-    return files, root
+    options = {**S3, **conf.get("s3", {})} if url.partition("://")[0] in BUCKETS else {}
+    found: tuple[Any, str] = fsspec.url_to_fs(url, **options)
+    if options:
+        found[0].retries = TRIES
+    return found
 
 
 def has_buckets(files: Any) -> bool:
     """Whether its paths begin with a bucket."""
     protocols = (files.protocol,) if isinstance(files.protocol, str) else files.protocol
     return not set(BUCKETS).isdisjoint(protocols)
+
+
+def renew(files: Any) -> None:
+    """Read the credentials of an object store again."""
+    if has_buckets(files):
+        with contextlib.suppress(Exception):  # the next call says what is wrong
+            files.connect(refresh=True)

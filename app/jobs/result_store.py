@@ -21,7 +21,7 @@ from app.generation.cost import PNG_BYTES
 from app.generation.plan import Plan
 from app.generation.png import png
 from app.jobs.errors import StorageError, StorageFull, StorageUnavailable
-from app.jobs.file_systems import file_system, has_buckets
+from app.jobs.file_systems import file_system, has_buckets, renew
 from diffusion import atomic, pixels
 
 Array = np.ndarray
@@ -41,6 +41,7 @@ class ResultStore:
         self.url = url
         self._fs, self._root = file_system(url)
         self._is_local = "file" in self._fs.protocol
+        self._has_lost_access = False
 
     def open(self) -> None:
         """Make the folder, and check that it can be written. A bucket must be there."""
@@ -106,14 +107,16 @@ class ResultStore:
     def _use(self) -> Iterator[None]:
         """Raises any error in the block as `translated` does. Where it may be one of credentials,
         the next call reads them again: they end, and others come."""
+        if self._has_lost_access:
+            renew(self._fs)
+            self._has_lost_access = False
         try:
             with translated():
                 yield
         except StorageUnavailable as error:
             cause = error.__cause__
             of_them = isinstance(cause, PermissionError) or "Credential" in type(cause).__name__
-            if of_them and not self._is_local:
-                self._fs, self._root = file_system(self.url)
+            self._has_lost_access = of_them
             raise
 
     def remove(self, job_id: str) -> None:

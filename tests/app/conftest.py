@@ -1,9 +1,11 @@
 """What tests of the service share: servers on the shipped checkpoint, for those that only talk to
 them; and the databases that jobs are tested on."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from tests.app.server import REAL, Server
@@ -51,6 +53,9 @@ def door(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
         for name, value in opened.variables.items():
             monkeypatch.setenv(name, value)
         yield opened
+        # The next test has another door. What is left is closed now, and not in a running loop.
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        gc.collect()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
