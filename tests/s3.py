@@ -15,6 +15,11 @@ from uuid import uuid4
 START_SECONDS = 60
 ERROR = "<Error><Code>{code}</Code><Message>{code}: said the store</Message></Error>"
 KEY = "a-key"
+SIGNED = {
+    "Authorization": f"AWS4-HMAC-SHA256 Credential={KEY}/20260101/us-east-1/s3/aws4_request, "
+    "SignedHeaders=host, Signature=0"
+}
+"""What moto wants to see, and does not check."""
 KEPT = ("content-length", "content-type", "etag", "last-modified")
 
 
@@ -53,12 +58,12 @@ class S3:
         return f"s3://{name}/jobs"
 
     def ask(
-        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] = SIGNED
     ) -> "Answer":
         """What it answers to a request."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request(method, path, body, headers or {})
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
             return Answer(answer.status, answer.read(), dict(answer.getheaders()))
         finally:

@@ -86,7 +86,7 @@ class EnginePool:
         self.engines.append(engine)
         self.models.join(engine)
         for inflight in list(self._nowhere.inflight.values()):
-            _move(inflight, self._nowhere, engine)
+            _move(inflight, self._nowhere, self._refuge(inflight.submit))
         if self._is_running:
             engine.start()
 
@@ -288,11 +288,16 @@ class EnginePool:
 
     def _refuge(self, submit: Submit) -> Refuge:
         """Where a job goes on whose engine cannot do it: to where it should be done soonest, or to
-        where it waits."""
+        where it waits for its model, which is loaded."""
         serving = self._serving(submit.model)
         if serving:
             return min(serving, key=backlog_seconds)
-        return self.engines[0] if self.engines else self._nowhere
+        version = self.models.version(submit.model)
+        if version is not None:
+            self.models.want(version)
+        loading = [engine for engine in self.engines if submit.model in engine.loads.wanted]
+        waiting: list[Refuge] = [*loading, *self.engines, self._nowhere]
+        return waiting[0]
 
     def _move_stranded(self) -> None:
         """Give to others what waits at an engine that has no process, or not the model."""

@@ -561,22 +561,23 @@ def test_a_faster_engine_is_given_more() -> None:
     assert [len(part) for part in parts(pool)] == [16, 64]
 
 
-def test_what_one_engine_has_too_much_of_another_loads_in_the_place_of_what_nobody_asks_for() -> (
-    None
-):
-    """Each has memory for one model."""
+def crowded() -> EnginePool:
+    """A pool of two engines, each with memory for one of the models, and so with one of them."""
     models = Models([Source("m", "m"), Source("slow", "slow")], 0, 1000, print)
     pool = EnginePool(models, ROOMY)
     for name in ("0", "1"):
         pool.add(FakeProcess(name, pool))
     models.start()
-    while not models.has_been_ready.is_set():
+    for _ in range(2):
         for engine in engines(pool):
             engine.get_ready()
-    m, slow = (entry.version for entry in models)
-    (busy,) = (engine for engine in engines(pool) if engine.name in models.where(m))
-    (other,) = (engine for engine in engines(pool) if engine is not busy)
-    assert models.where(slow) == [other.name]
+    assert [list(engine.loads.wanted) for engine in engines(pool)] == [[KEY], ["slow#2"]]
+    return pool
+
+
+def test_a_model_whose_engine_is_busy_another_one_loads_in_the_place_of_what_nobody_uses() -> None:
+    pool = crowded()
+    busy, other = engines(pool)
     pool.submit(asked("a", n=80, steps=10))
     assert list(other.loads.wanted) == ["slow#2"], "the work does not wait for long"
     for number in range(20):
@@ -584,6 +585,18 @@ def test_what_one_engine_has_too_much_of_another_loads_in_the_place_of_what_nobo
     assert list(other.loads.wanted) == [KEY]
     before = len(busy.inflight)
     other.get_ready()
-    assert models.where(m) == ["0", "1"] and models.where(slow) == []
+    m, slow = (entry.version for entry in pool.models)
+    assert (pool.models.where(m), pool.models.where(slow)) == (["0", "1"], [])
     assert 0 < len(other.inflight) < before, "it takes its share"
     assert refusal(pool, asked("c", model="slow#2"))[0] is NotReady
+
+
+def test_a_model_whose_only_engine_is_taken_away_is_loaded_by_another() -> None:
+    pool = crowded()
+    first, second = engines(pool)
+    pool.submit(asked("a", model="slow#2"))
+    asyncio.run(pool.remove(second))
+    assert list(first.loads.wanted) == ["slow#2"], "nobody uses the other one"
+    first.get_ready()
+    assert list(first.inflight) == ["a"]
+    assert first.serves("slow#2") and not first.serves(KEY)
