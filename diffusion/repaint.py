@@ -59,7 +59,7 @@ def repaint(table: SamplerTable, process: Process, resamplings: int, jump: int) 
         k_z=(1 - alpha_bar[to]).sqrt(),
     )
     paper_t = (table.paper_t[0], *(table.paper_t[move.to] for move in moves))
-    return SamplerTable(table.t[step], coefficients, paper_t, table.is_clipped)
+    return SamplerTable(table.t[step], coefficients, paper_t)
 
 
 def _after(a: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:

@@ -126,8 +126,6 @@ def sample(
     whatever its batch. `shape` is (C,H,W); `clip` is the limit of x_0_hat, or None. Chains begin
     at `start` (B,C,H,W), or else at noise; see `diffusion.starts`.
     """
-    if not table.is_clipped:
-        clip = None
     if start is None:
         start = noise.normal(seeds, indices, torch.zeros_like(seeds), shape)
     x_t = start  # 1: x_T ~ N(0, I)

@@ -71,14 +71,12 @@ class SamplerTable:
     """A sampler over S steps, in the order in which they are taken.
 
     `t` (S,) int64 is what the network is told; each column of `coefficients` is (S,) float64.
-    `paper_t` is the paper's t of each of the S + 1 states, 0 the image. Where it `is_clipped`,
-    x_0_hat is limited as the model's is.
+    `paper_t` is the paper's t of each of the S + 1 states, 0 the image.
     """
 
     t: Tensor
     coefficients: StepCoefficients
     paper_t: tuple[int, ...]
-    is_clipped: bool = True
 
     def __len__(self) -> int:
         """S, the number of steps."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import NamedTuple, Self
 
 import torch
@@ -27,7 +26,7 @@ class Roster:
     chains: Sequence[Chain]
     label: Tensor | None  # of each network row
     guided: Guided | None
-    clip: float | Tensor | None  # the limit of x_0_hat; of each row, where they differ
+    clip: float | None  # the limit of x_0_hat
     known: Known | None  # what is given of the chains' images; None: nothing of any
     ahead: StepsAhead
 
@@ -44,8 +43,7 @@ class Roster:
         `shape` and a `clip`."""
         device = ahead.t.device
         label, guided = _labels(chains, null_label, device)
-        limits = _limits(chains, clip, device)
-        return cls(list(chains), label, guided, limits, _known(chains, shape, device), ahead)
+        return cls(list(chains), label, guided, clip, _known(chains, shape, device), ahead)
 
 
 def _labels(
@@ -63,16 +61,6 @@ def _labels(
         torch.tensor(places, device=device), torch.tensor(w, dtype=torch.float64, device=device)
     )
     return torch.tensor(labels + [null_label] * len(places), device=device), guided
-
-
-def _limits(
-    chains: Sequence[Chain], clip: float | None, device: torch.device
-) -> float | Tensor | None:
-    """The limit of x_0_hat; (B,1,1,1) where some chains have none."""
-    if clip is None or all(chain.job.table.is_clipped for chain in chains):
-        return clip
-    limits = [clip if chain.job.table.is_clipped else inf for chain in chains]
-    return torch.tensor(limits, device=device)[:, None, None, None]
 
 
 def _known(

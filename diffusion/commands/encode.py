@@ -86,9 +86,8 @@ def encode(
         start = x_0[which].to(source.device)
         label = None if labels is None else labels[which].to(source.device)
         no_noise = torch.zeros(len(start), dtype=torch.int64, device=source.device)
-        states = sample(
-            source.model, table, no_noise, no_noise, (C, H, W), Conditioning(label), start=start
-        )
+        condition, clip = Conditioning(label), source.checkpoint.process.clip
+        states = sample(source.model, table, no_noise, no_noise, (C, H, W), condition, clip, start)
         for state in states:
             on_rows(len(start) * (state.t < table.paper_t[-1]))
         made.append(state.x_t.cpu())

@@ -53,7 +53,7 @@ def test_the_table_has_a_row_for_each_t_and_asks_for_noise_only_where_it_tells_s
         table = bound_table(PROCESS, variance)
         assert table.t.tolist() == list(range(30)) and len(table.paper_t) == 31
         assert all(table.is_noisy) == (variance == "learned_range") == any(table.is_noisy)
-        assert table.depth == 0 and not table.remembers_mix and table.is_clipped
+        assert table.depth == 0 and not table.remembers_mix
 
 
 def test_a_z_of_exactly_zero_tells_nothing_and_breaks_nothing() -> None:

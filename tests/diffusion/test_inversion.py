@@ -23,7 +23,7 @@ def test_steps_equal_those_of_diffusers(process: Process) -> None:
     theirs.set_timesteps(10)
     table = inversion(process, Spacing(tuple(theirs.timesteps.tolist())))
     assert table.t.tolist() == theirs.timesteps.tolist(), "rising"
-    assert table.paper_t == (0, *(t + 1 for t in table.t.tolist())) and not table.is_clipped
+    assert table.paper_t == (0, *(t + 1 for t in table.t.tolist()))
     x, eps = 2 * draw(1, *SHAPE).float(), draw(1, *SHAPE, seed=5).float()
     for k, t in enumerate(table.t.tolist()):
         expected = theirs.step(eps, t, x).prev_sample
@@ -43,7 +43,7 @@ def up(data: Gaussian, q: Process, spacing: Spacing, x_0: Tensor) -> Tensor:
     one = torch.zeros(len(x_0), dtype=torch.int64)
     table = inversion(q, spacing)
     condition = Conditioning(None)
-    *_, last = sample(network(data, q), table, one, one, SQUARE, condition, start=x_0)
+    *_, last = sample(network(data, q), table, one, one, SQUARE, condition, None, start=x_0)
     assert last.t == spacing.kept[-1] + 1
     return last.x_t
 
@@ -90,6 +90,29 @@ def test_there_and_back_is_the_identity_to_an_error_that_falls_with_the_steps(
         back = down(data, process, spacing, up(data, process, spacing, x_0))
         errors.append((back - x_0).square().mean().sqrt().item())
     assert errors[0] > 3 * errors[1] > 9 * errors[2] and errors[2] < 0.01
+
+
+def test_what_a_network_says_beyond_the_clip_is_not_taken_for_noise(process: Process) -> None:
+    """A network that learned under the clip may overshoot it: by two deviations of the noise, here,
+    wherever the picture is black."""
+    q = process
+    x_0 = torch.where(draw(5, *SQUARE, seed=2) > 0, 1.0, -1.0).float()
+    sigma, alpha = (1 - q.alpha_bar).sqrt().float(), q.alpha_bar.sqrt().float()
+
+    def overshooting(x_t: Tensor, t: Tensor, _: Tensor | None) -> Tensor:
+        a, b = alpha[t].view(-1, 1, 1, 1), sigma[t].view(-1, 1, 1, 1)
+        return (x_t - a * x_0) / b - 2 * x_0
+
+    nothing, condition = torch.zeros(5, dtype=torch.int64), Conditioning(None)
+    for steps, most in ((50, 0.25), (500, 0.05)):
+        ways = inversion(q, Spacing.even(T, steps)), make_table(q, "ddim", steps)
+        *_, noised = sample(overshooting, ways[0], nothing, nothing, SQUARE, condition, 1.0, x_0)
+        noise = (noised.x_t - alpha[-1] * x_0) / sigma[-1]
+        assert noise.abs().max() < most, "there is none in the picture"
+        *_, back = sample(
+            overshooting, ways[1], nothing, nothing, SQUARE, condition, 1.0, noised.x_t
+        )
+        torch.testing.assert_close(back.x_t, x_0, rtol=0, atol=1e-5)
 
 
 def test_where_nothing_is_left_of_the_picture_there_is_no_way_up() -> None:

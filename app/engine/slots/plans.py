@@ -109,8 +109,7 @@ class Plans:
         self.t[here] = job.table.t.numpy()
         self.coefficients[here, :COEFFICIENTS] = job.table.rows.numpy().reshape(S, COEFFICIENTS)
         # 1 + w and w, rounded once, where the step is guided
-        limit = self._limit if job.table.is_clipped else math.inf
-        self.coefficients[here, COEFFICIENTS:] = 1.0, 0.0, limit
+        self.coefficients[here, COEFFICIENTS:] = 1.0, 0.0, self._limit
         guided = rows.first + np.fromiter(job.guided, np.int64)
         self.coefficients[guided, COEFFICIENTS : COEFFICIENTS + 2] = 1 + job.guidance, job.guidance
         return rows

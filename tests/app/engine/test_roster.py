@@ -1,7 +1,5 @@
 """What stays the same while a batch has the same chains; `test_beginning` has what comes of it."""
 
-import math
-
 import torch
 
 from app.engine.job import Chain, Job
@@ -20,7 +18,7 @@ UP = inversion(PROCESS, Spacing.even(50, 4))
 SHAPE = (1, 2, 2)
 
 
-def roster(*tables: object, clip: float | None = 1.0, guidance: float = 0.0) -> Roster:
+def roster(*tables: object, guidance: float = 0.0) -> Roster:
     chains = []
     for table in tables:
         job = Job(
@@ -31,18 +29,7 @@ def roster(*tables: object, clip: float | None = 1.0, guidance: float = 0.0) -> 
     ahead = StepsAhead.of(
         [chain.job.table for chain in chains], [0] * len(chains), torch.device("cpu")
     )
-    return Roster.of(chains, ahead, SHAPE, clip, null_label=3)
-
-
-def test_where_all_chains_are_limited_alike_there_is_one_limit() -> None:
-    assert roster(DOWN, DOWN).clip == 1.0
-    assert roster(DOWN, UP, clip=None).clip is None
-
-
-def test_where_some_have_no_limit_each_row_has_its_own() -> None:
-    limits = roster(DOWN, UP).clip
-    assert isinstance(limits, torch.Tensor)
-    assert limits.flatten().tolist() == [1.0, math.inf]
+    return Roster.of(chains, ahead, SHAPE, clip=1.0, null_label=3)
 
 
 def test_guided_chains_have_a_second_row_without_the_label() -> None:
