@@ -39,11 +39,10 @@ def answered(call: Call, patience: Patience, was_reached: bool = False) -> Part[
     """Perform a call until its answer has a status of 2xx, trying again while the server is full or
     cannot be reached.
 
-    A server that was never reached is not waited for: its address is probably wrong. Every request
-    may be sent twice: samples depend on nothing but their request, and jobs have a key. Raises a
-    ClientError.
+    A server that was never reached is not waited for: its address is probably wrong. One that was,
+    and is gone, may be starting again. Every request may be sent twice: samples depend on nothing
+    but their request, and jobs have a key. Raises a ClientError.
     """
-    retried = (*RETRIED, *FROM_PROXIES) if was_reached else RETRIED
     while True:
         # A silent stream is broken long before the caller loses patience.
         seconds = min(patience.left(), STALL_SECONDS) if call.stream else patience.left()
@@ -54,12 +53,14 @@ def answered(call: Call, patience: Patience, was_reached: bool = False) -> Part[
             if isinstance(error, NOT_THERE) and not was_reached:
                 raise failure from error
         else:
+            retried = (*RETRIED, *FROM_PROXIES) if was_reached else RETRIED
             if answer.status in range(200, 300):
                 _check_type(call, answer)
                 return answer
             failure = _refused(call, answer)
             if answer.status not in retried:
                 raise failure
+        was_reached = True
         yield from patience.wait(failure)
 
 

@@ -4,6 +4,7 @@ import json
 import pickle
 import socket
 import ssl
+from typing import Any
 
 import httpx
 import pytest
@@ -67,6 +68,13 @@ def test_a_broken_connection_is_tried_again_and_one_never_made_is_not() -> None:
     run = sample(REFUSED)
     assert isinstance(run.raised, Unreachable) and "refused" in str(run.raised)
     assert isinstance(sample(httpx.ReadTimeout("slow")).raised, TimedOut)
+
+
+@pytest.mark.parametrize("first", [RESET, FULL])
+def test_a_server_that_ends_in_the_middle_is_waited_for_until_it_is_back(first: Any) -> None:
+    behind_a_proxy = Answer(502, {}, b"<html>no server</html>")
+    run = sample(first, REFUSED, behind_a_proxy, REFUSED, samples(SAMPLE))
+    assert len(run.calls) == 5 and run.emitted[0].samples[0].png == PNG
 
 
 def test_the_wait_for_an_answer_is_what_is_left_of_the_time() -> None:
