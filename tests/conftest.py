@@ -19,6 +19,8 @@ GROUPS = {
     "tests/app/routes/test_generation": "real server",
     "tests/app/routes/test_streams": "real server",
     "tests/app/routes/test_system": "real server",
+    "tests/app/cluster/test_cluster": "Ray",
+    "tests/app/cluster/test_same_bytes": "Ray",
     "tests/benchmarks/": "timed",  # one after the other
 }
 """Modules whose tests share what takes long to make, or must not run beside each other."""

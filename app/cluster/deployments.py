@@ -1,6 +1,6 @@
 """The application as Ray Serve deploys it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray import serve
@@ -9,6 +9,7 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouter
 
 from app.cluster.ingress import Server
 from app.cluster.replica import EngineReplica
+from app.pool.child import COMMAND
 from app.settings import SECRETS, SettingError, Settings
 
 NAME = "ddpm"
@@ -33,6 +34,11 @@ def application(settings: Mapping[str, str]) -> Application:
     Raises pydantic.ValidationError for a value that is not allowed, SettingError for a secret:
     others could read it in Ray's dashboard.
     """
+    return with_engines(settings, COMMAND)
+
+
+def with_engines(settings: Mapping[str, str], command: Sequence[str]) -> Application:
+    """The application whose engine processes `command` starts. Raises what `application` does."""
     for name in SECRETS & settings.keys():
         raise SettingError(name, "(not shown)", "give secrets in the server's environment")
     read = Settings(**dict(settings))  # type: ignore[arg-type]  # read like variables
@@ -61,7 +67,7 @@ def application(settings: Mapping[str, str]) -> Application:
         logging_config=QUIET,
         **HEALTH,
     )
-    return server.bind(engines.bind(), dict(settings))
+    return server.bind(engines.bind(command), dict(settings))
 
 
 def number(settings: Settings) -> dict[str, Any]:

@@ -95,6 +95,8 @@ def ray_variables(folder: Path) -> dict[str, str]:
         "GRPC_VERBOSITY": "ERROR",
         "RAY_COLOR_PREFIX": "0",
         "RAY_DEDUP_LOGS": "0",
+        # Engines are as important as without Ray, which runs its workers at 15 by default.
+        "RAY_worker_niceness": "0",
         # A proxy that has died is started again after seconds, instead of half a minute.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "5",

@@ -6,19 +6,16 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import httpx
 import psutil
 import pytest
 
-from diffusion.spacing import SamplerName
+from tests.app.cluster.processes import replicas, wait_for_engines
 from tests.app.http.test_metrics import read
-from tests.app.server import REAL, Server, quick_runtime
-from tests.conftest import ServerFor
+from tests.app.server import Server
 
 pytest.importorskip("ray", reason="Ray is not installed: `make test-cluster` installs it")
 
@@ -30,53 +27,6 @@ BODIES: list[dict[str, Any]] = [
 ]
 LONG = {"n": 96, "seed": 1, "labels": 1}
 """Goes on for seconds, on both engines."""
-WAIT_SECONDS = 120
-
-
-@pytest.fixture(scope="module")
-def alone(server_for: ServerFor, tiny: Path) -> Server:
-    """A server without Ray."""
-    return server_for(f"--checkpoint={tiny}", quick_runtime(), engine=REAL)
-
-
-@pytest.fixture(scope="module")
-def server(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    flags = (
-        f"--checkpoint={tiny}", quick_runtime(), "--cluster=auto", "--cluster-engines=2",
-        "--max-client-samples=200",
-    )  # fmt: skip
-    log = tmp_path_factory.mktemp("cluster") / "server.log"
-    with Server(log, *flags, engine=REAL) as server:
-        wait_for_engines(server)
-        yield server
-    assert server.process.returncode == 0, server.log.read_text()
-
-
-def replicas(server: Server, name: str = "engines") -> list[psutil.Process]:
-    """The processes of a deployment's replicas."""
-    found = []
-    for process in psutil.Process(server.process.pid).children(recursive=True):
-        try:
-            title = " ".join(process.cmdline())
-        except psutil.Error:  # it has just ended
-            continue
-        if title.startswith(f"ray::ServeReplica:ddpm:{name}"):
-            found.append(process)
-    return found
-
-
-def wait_for_engines(server: Server, number: int = 2) -> None:
-    """Until so many engines are ready, and no others are known."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            ready = [on for name, on in read(server).items() if name[0] == "ddpm_engine_ready"]
-        except (httpx.TransportError, ValueError):  # the server itself has just been killed
-            ready = []
-        if ready == [1.0] * number:
-            return
-        time.sleep(0.1)
-    raise AssertionError(server.log.read_text()[-4000:])
 
 
 def wait_queued(server: Server, n: int) -> None:
@@ -98,22 +48,6 @@ def expected(alone: Server) -> list[Any]:
     return [samples(alone, body) for body in (LONG, *BODIES)]
 
 
-@pytest.mark.parametrize("sampler", get_args(SamplerName))
-def test_every_sampler_gives_the_same_bytes(server: Server, alone: Server, sampler: str) -> None:
-    body = {"n": 40, "seed": 7, "steps": 10, "sampler": sampler, "labels": 1, "guidance": 0.5}
-    assert samples(server, body) == samples(alone, body)
-
-
-def test_trajectories_are_the_same_as_arrays_and_as_a_stream(server: Server, alone: Server) -> None:
-    body = {"n": 3, "seed": 7, "steps": 10, "sampler": "ddim", "frames": 6}
-    arrays = [
-        each.post("/denoise-trajectory", body, "application/x-npz").content
-        for each in (server, alone)
-    ]
-    assert arrays[0] == arrays[1]
-    assert stream(server, body) == stream(alone, body)
-
-
 def stream(server: Server, body: dict[str, Any]) -> dict[tuple[int, int], dict[str, str]]:
     """The frames of a stream, each of them once."""
     text = server.post("/denoise-trajectory", body, "text/event-stream").text
@@ -132,6 +66,12 @@ def test_a_request_has_one_id_and_problems_are_ours(server: Server) -> None:
     assert answer.status_code == 422
     assert answer.headers.get_list("x-request-id") == ["one-of-the-clients"]
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_engines_are_as_important_to_the_system_as_without_ray(server: Server) -> None:
+    mine = psutil.Process(server.process.pid).nice()
+    for replica in (*replicas(server), *replicas(server, "server")):
+        assert {each.nice() for each in (replica, *replica.children())} == {mine}
 
 
 def test_a_client_over_its_limit_is_told_when_to_come_again(server: Server) -> None:
