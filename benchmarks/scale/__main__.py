@@ -45,9 +45,11 @@ Trials = Callable[[argparse.Namespace, Sequence[Machine]], Iterable[Row]]
 
 
 def _trial(args: argparse.Namespace, machine: Machine, engines: int) -> Trial:
-    """Engines that are asked for fewer steps each where there are more."""
+    """Engines that are asked for fewer steps each where there are more, unless --seconds says for
+    how long."""
     step = machine.curve.seconds(machine.curve.max_rows)
-    return Trial(machine, engines, args.steps * step / math.sqrt(engines), args.seed)
+    seconds = args.seconds or args.steps * step / math.sqrt(engines)
+    return Trial(machine, engines, seconds, args.seed, args.look_at)
 
 
 def _loads(args: argparse.Namespace, machines: Sequence[Machine]) -> Iterable[Row]:
@@ -101,6 +103,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--steps", type=int, default=27_000,
         help="full steps that one engine is asked for, at most; N engines are each asked for "
         "1/sqrt(N) as many (%(default)s)")  # fmt: skip
+    add("--seconds", type=float, help="simulated time, instead of --steps")
+    add("--look-at", type=int, metavar="N",
+        help="engines that are looked at for a request, at random, where there are more "
+        "(all)")  # fmt: skip
     add("--seed", type=int, default=0, help="seed of all that is random (%(default)s)")
     add(
         "--answers",

@@ -60,6 +60,7 @@ class SimulatedEngine(EngineProcess):
         self._on_done = on_done
         self._since = since
         self._scheduler = Scheduler()
+        self._begun = 0  # batches
         self._network = self._new_network()
 
     def start(self) -> None:
@@ -71,6 +72,7 @@ class SimulatedEngine(EngineProcess):
         """Lose all that is not sent, and be there again later."""
         self.deaths += 1
         self._scheduler = Scheduler()
+        self._begun = 0
         self._network = self._new_network()
         self._after_death(Death((), was_killed=True))
         self._clock.after(START_SECONDS, self.start)
@@ -101,13 +103,15 @@ class SimulatedEngine(EngineProcess):
 
     def _begin(self) -> None:
         """Fill the lanes."""
-        while batch := self._scheduler.schedule():
+        while self._begun < self._machine.lanes and (batch := self._scheduler.schedule()):
+            self._begun += 1
             self._clock.after(batch.seconds, partial(self._end, self._scheduler, batch))
 
     def _end(self, scheduler: Scheduler, batch: Batch) -> None:
         """Tell what a batch has made, unless it died with its scheduler."""
         if scheduler is not self._scheduler:
             return
+        self._begun -= 1
         self.rows_done += batch.steps * batch.rows
         finished = scheduler.advance(batch)
         for chain in finished:
