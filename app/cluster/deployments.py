@@ -9,7 +9,6 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouter
 
 from app.cluster.ingress import Server
 from app.cluster.replica import EngineReplica
-from app.pool.child import COMMAND
 from app.settings import SECRETS, SettingError, Settings
 
 NAME = "ddpm"
@@ -34,11 +33,12 @@ def application(settings: Mapping[str, str]) -> Application:
     Raises pydantic.ValidationError for a value that is not allowed, SettingError for a secret:
     others could read it in Ray's dashboard.
     """
-    return with_engines(settings, COMMAND)
+    return with_engines(settings)
 
 
-def with_engines(settings: Mapping[str, str], command: Sequence[str]) -> Application:
-    """The application whose engine processes `command` starts. Raises what `application` does."""
+def with_engines(settings: Mapping[str, str], command: Sequence[str] | None = None) -> Application:
+    """The application whose engine processes `command` starts; None: what does on each machine,
+    where Python may be elsewhere than here. Raises what `application` does."""
     for name in SECRETS & settings.keys():
         raise SettingError(name, "(not shown)", "give secrets in the server's environment")
     read = Settings(**dict(settings))  # type: ignore[arg-type]  # read like variables
@@ -67,7 +67,8 @@ def with_engines(settings: Mapping[str, str], command: Sequence[str]) -> Applica
         logging_config=QUIET,
         **HEALTH,
     )
-    return server.bind(engines.bind(command), dict(settings))
+    bound = engines.bind() if command is None else engines.bind(command)
+    return server.bind(bound, dict(settings))
 
 
 def number(settings: Settings) -> dict[str, Any]:

@@ -37,3 +37,4 @@ def test_the_application_is_a_server_with_engines() -> None:
     engines = bound.init_args[0]._bound_deployment
     assert engines.name == "engines"
     assert engines.ray_actor_options["num_gpus"] == 0.5
+    assert not engines.init_args, "where Python is, each machine knows"
