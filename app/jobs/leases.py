@@ -168,12 +168,15 @@ class Leases:
             await _change(session, job, {**STOPPED, "turn_at": at, "detail": detail})
 
     @transaction
-    async def leave(self, job: Job) -> None:
+    async def leave(self, job: Job) -> bool:
         """Stop writing for a job whose lease is lost: if it has been deleted, its files can be
-        removed now."""
+        removed now. Returns whether they have been removed already, and what was written since is
+        nobody's."""
         deleted = Job.id == job.id, Job.owner == job.owner, Job.status == "deleted"
         async with self.database.writing() as session:
             await session.execute(update(Job).where(*deleted).values(lease_until=None))
+            are_removed = await session.scalar(select(Job.purged).where(Job.id == job.id))
+        return are_removed is not False
 
     @transaction
     async def fail(self, job: Job, reason: str) -> None:

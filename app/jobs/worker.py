@@ -59,7 +59,8 @@ class Ending(NamedTuple):
 
 
 ENDINGS: dict[type[BaseException], Ending] = {
-    # The job is deleted or taken over: nothing is left to be said.
+    # The job is deleted or taken over: nothing is left to be said. Where its files have been
+    # removed, those that were written since are, too.
     LostLease: Ending(lambda leases, job, _: leases.leave(job)),
     StorageError: Ending(lambda leases, job, error: leases.release(job, str(error)), RETRY_SECONDS),
     Refused: Ending(
@@ -200,13 +201,22 @@ class Worker:
         elif ending is ENDINGS[Exception]:
             log.error("job %s failed", job.id, exc_info=error)
         try:
-            await ending.change(self._leases, job, error)
+            if await ending.change(self._leases, job, error) is True:
+                await self._remove(job)
         except LostLease as lost:
             return await self._settle(job, lost)
         except StorageError as unchanged:
             log.error("job %s waits until its lease runs out: %s", job.id, unchanged)
             return RETRY_SECONDS
         return ending.pause
+
+    async def _remove(self, job: Job) -> None:
+        """Remove what this process has written of a job after that was forgotten with its files: it
+        was paused for longer than its lease."""
+        try:
+            await self._in_thread(self._results.remove, job.id)
+        except StorageError as error:
+            log.error("files of job %s, which is forgotten, are still there: %s", job.id, error)
 
     @contextlib.asynccontextmanager
     async def _heartbeat(self, job: Job) -> AsyncIterator[None]:

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from functools import partial
@@ -15,6 +15,7 @@ from app.generation.formats import ARRAYS, IMAGES
 from app.jobs import chunk, worker
 from app.jobs.database import BUSY_SECONDS
 from app.jobs.errors import LostLease, StorageFull, StorageUnavailable
+from app.jobs.leases import Kept
 from app.jobs.makers import maker
 from app.jobs.quotas import Quota
 from app.jobs.result_store import ResultStore, decode_image, encode_trajectory
@@ -277,6 +278,31 @@ async def test_a_job_is_given_back_however_slow_the_database_is(
     async with working(sqlite, results, pool):
         await until(pool.is_asked)
     assert (await sqlite.get(job.id)).lease_until is None
+
+
+async def test_what_a_paused_process_writes_of_a_job_that_is_forgotten_is_removed(
+    sqlite: Store,
+    results: ResultStore,
+    pool: FakePool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await add(sqlite, make_job(make_plan()))
+    record, is_back = sqlite.leases.record, asyncio.Event()
+
+    async def too_late(turn: Job, kept: Sequence[Kept]) -> None:
+        await sqlite.delete(turn.id)
+        await sqlite.cleaning.purge(turn.id)
+        assert results_of(tmp_path)
+        is_back.set()
+        await record(turn, kept)
+
+    async def is_clean() -> bool:
+        return is_back.is_set() and not results_of(tmp_path)
+
+    monkeypatch.setattr(sqlite.leases, "record", too_late)
+    async with working(sqlite, results, pool):
+        await until(is_clean)
 
 
 async def test_the_files_of_a_job_that_is_deleted_in_its_turn_can_be_removed(
