@@ -54,7 +54,7 @@ RETRY_SECONDS = 5.0
 class Ending(NamedTuple):
     """What becomes of a job whose turn an error ended."""
 
-    change: Callable[[Leases, Job, BaseException], Coroutine[Any, Any, None]]
+    change: Callable[[Leases, Job, BaseException], Coroutine[Any, Any, bool | None]]
     pause: float = 0.0  # seconds before the slot's next turn
 
 

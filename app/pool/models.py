@@ -1,9 +1,7 @@
-"""The models of one server: which are loaded, by which engines, and which version of each serves.
+"""The models of one server: which are loaded, which version of each serves.
 
-Every engine has all models that fit into its memory. Where they do not all fit, each has what was
-asked for last: a model that none has takes the place of the least recently used one on one engine,
-and others load it, too, when there is much to do. A new version of a model is loaded beside the old
-one and takes its place when it is warm; the old one is unloaded when nobody needs it any more.
+A new version of a model is loaded beside the old one and takes its place when it is warm; the old
+one is unloaded when nobody needs it any more. Which engines load it, `placement` says.
 """
 
 import asyncio
@@ -12,12 +10,12 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from app.pool.errors import CannotLoad, NotReady
 from app.pool.loads import TRIES, change_of
-from app.pool.memory import Memory, Place
-from app.pool.registry import Entry, HasModels, Registry
+from app.pool.placement import Placement
+from app.pool.registry import Entry
 from app.pool.version import Source, Version
 from app.wire.messages import Loaded, ModelInfo, Unusable
 
@@ -32,7 +30,7 @@ FAILED_SECONDS = 30.0
 """Time in which a model that could not be loaded is not tried again, whoever asks for it."""
 
 
-class Models(Registry):
+class Models(Placement):
     """Loads and unloads models."""
 
     def __init__(
@@ -46,10 +44,9 @@ class Models(Registry):
         """The models that a server is started with; the first is the default. All of them together
         take at most `max_bytes` of each device's memory; 0: as much as there is. `on_unusable` is
         told the reason when the server cannot go on. There are `max_names` models at most."""
-        super().__init__()
+        super().__init__(max_bytes)
         self.on_news: Callable[[], None] = lambda: None  # called when a model can be used or not
         self._max_batch = max_batch
-        self._memory = Memory(self, max_bytes)
         self._max_names = max_names
         self._on_unusable = on_unusable
         self._numbers = itertools.count(1)
@@ -61,26 +58,6 @@ class Models(Registry):
         """Have every model loaded, in their order; returns at once."""
         for entry in self:
             self.want(entry.version)
-
-    def join(self, engine: HasModels) -> None:
-        """Have an engine that comes later load what others have or are to have, as far as it has
-        memory for that."""
-        for version in self._memory.fitting(self._held.values()):
-            if version.known is not None:
-                engine.loads.expect(version.key, version.known)
-            engine.load(version.load)
-
-    def rest(self) -> None:
-        """Have nothing loaded that nobody uses, until somebody asks for it: no engine is left."""
-        for version in list(self._held.values()):
-            if version.known is not None and not version.users:
-                del self._held[version.key]
-
-    def spread(self, version: Version, engines: Iterable[HasModels]) -> None:
-        """Have one of these engines, which have time for it, load a version, too; unless one does
-        already."""
-        if not any(self._loads_now(engine, version) for engine in self.engines):
-            self._load_at(self._memory.more_places(version, engines), version)
 
     def stop(self) -> None:
         """Try nothing again."""
@@ -281,8 +258,7 @@ class Models(Registry):
             self._waiting[version.key] = version
             self._settle()
             return
-        places = [Place(e, self._memory.victims(e, version)) for e in self.engines]
-        self._load_at([place for place in places if place.victims == []], version)
+        self._place_besides(version)
 
     def _settle(self) -> None:
         """Unload what nobody needs any more, and load what there is room for."""
@@ -292,56 +268,12 @@ class Models(Registry):
             self._unload(version)
         for version in list(self._waiting.values()):
             if version.key in self._waiting and not version.is_leaving:
-                self._place(version)
-        for engine in self.engines:
-            victims = self._memory.victims(engine, None)
-            if victims and not self._is_loading:
-                self._make_room(Place(engine, victims))
-
-    def _place(self, version: Version) -> None:
-        """Have a version loaded where there is room for it, if that is so; one that can never have
-        it fails."""
-        never = self._memory.refusal(version)
-        if never is not None:
-            self._fail(version, never)
-            return
-        places = self._memory.places(version)
-        if self.engines and not places:
-            return
-        if self._is_loading and any(place.victims for place in places):
-            return  # who makes room is chosen when that load is done
-        self._waiting.pop(version.key, None)
-        self._held[version.key] = version
-        if not self.engines:
-            self._coming.ask()
-        self._load_at(places, version)
-
-    def _load_at(self, places: Sequence[Place], version: Version) -> None:
-        """Have engines load a version that do not have it, after they have made room for it."""
-        for place in places:
-            if version.key not in place.engine.loads.wanted:
-                self._make_room(place)
-                place.engine.load(version.load)
-
-    def _make_room(self, place: Place) -> None:
-        for held in place.victims or ():
-            log.info(
-                "model %s is unloaded at %s: others need its memory", held.name, place.engine.name
-            )
-            place.engine.unload(held.key)
-            if not self.is_wanted(held):
-                self._held.pop(held.key, None)
-
-    @property
-    def _is_loading(self) -> bool:
-        """Is a version being loaded that no engine has yet?"""
-        return any(map(self.is_being_loaded, self.all_versions()))
-
-    def _unload(self, version: Version) -> None:
-        self._held.pop(version.key, None)
-        for engine in self.engines:
-            if version.key in engine.loads.wanted:
-                engine.unload(version.key)
+                never = self._memory.refusal(version)
+                if never is None:
+                    self._place(version)
+                else:
+                    self._fail(version, never)
+        self._settle_memory()
 
     def _cancel(self, version: Version) -> None:
         """Do not begin to load a version."""
