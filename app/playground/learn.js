@@ -46,7 +46,7 @@ export class Learn {
     this.pixel = new Pixel(this.figures, model.image_shape, () => this.#show());
     const { clip } = model;
     const channel = model.image_shape[0] === 3 ? " The numbers are the red channel's." : "";
-    find("#learn-note").textContent = clip === null ? channel : `The guess is the one that sampling uses: it follows from the prediction of the picture clipped to ±${clip}. In training it is not clipped.${channel}`;
+    find("#learn-note").textContent = clip === null ? channel : `The guess is the one that sampling uses: it follows from the prediction of the picture clipped to ±${clip}. Algorithm 1 itself does not clip it.${channel}`;
     this.task = new Task(find("#learn"), this.#work.bind(this), tell);
   }
 
