@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 
-from app.generation.encoding import request_file
 from app.generation.plan import Plan
 from app.wire.codec import encode
 from diffusion import __version__
@@ -21,8 +20,7 @@ def identity(plan: Plan, made_by: str, form: str) -> str:
     job = dataclasses.replace(plan.submit, id="", model="", client="", request_id="")
     # JSON answers repeat these as they were asked for; different ones may mean the same steps
     header = {**plan.header, "id": ""}
-    told = [header, plan.labels, plan.shown_times, form, made_by, __version__]
-    parts = [json.dumps(told).encode(), encode(job)]
-    if form == "application/zip":
-        parts.append(request_file(plan))  # which has the fields as they were asked for
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+    told: list[object] = [header, plan.labels, plan.shown_times, form, made_by, __version__]
+    if form == "application/zip":  # whose request.json has these as they were asked for
+        told += [plan.names_model, plan.spacing, plan.guidance_interval, plan.start_t]
+    return hashlib.sha256(b"\0".join([json.dumps(told).encode(), encode(job)])).hexdigest()

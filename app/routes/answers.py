@@ -80,13 +80,17 @@ class Asked:
         key = idempotency_key(request, body, client.name)
         return cls(request, client, version, planned, body.seed is not None, key)
 
-    def identity(self, form: str, models: Models) -> str | None:
+    async def identity(self, form: str, models: Models) -> str | None:
         """What names the bytes of its answer in this format; None where nothing does: it names no
         seed, so that no other request is equal, or its model's engines may make other bytes."""
         model, machine = self.version.known, models.machine(self.version)
         if not self.names_seed or model is None or machine is None:
             return None
-        return identity(self.planned, f"{maker(model)} {machine}", form)
+        made_by, submit = f"{maker(model)} {machine}", self.planned.submit
+        if submit.start is None and submit.bound is None:
+            return identity(self.planned, made_by, form)
+        # Pictures may be many: others are answered meanwhile
+        return await asyncio.to_thread(identity, self.planned, made_by, form)
 
     def describe(self, job_id: str) -> None:
         """Note in the request's record what it asks for, and which job makes it."""
@@ -143,7 +147,7 @@ async def answer(
     It is begun once there is room for it; the client's leaving cancels it, unless others wait.
     """
     chosen = formats[media_type]
-    name = asked.identity(media_type + chosen.variant, services.models)
+    name = await asked.identity(media_type + chosen.variant, services.models)
     headers = {"Vary": "Accept"}
     if not asked.planned.submit.is_encoding:
         headers["X-Seed"] = str(asked.planned.submit.seed)

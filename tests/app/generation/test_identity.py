@@ -72,6 +72,19 @@ def test_a_zip_holds_the_request_as_it_was_asked_for() -> None:
     assert zipped != named(media_type="application/zip")
 
 
+def test_a_zip_whose_request_names_another_t_is_another_one() -> None:
+    """The chain begins at the same kept timestep."""
+
+    def begun(t: int, form: str) -> str:
+        request = SampleRequest(seed=1, sampler="ddim", steps=10)
+        start = Begun(wire.Start(kind="image", pictures=(bytes(64),)), t)
+        return identity(plan(request, MODEL, Settings(), begun=start), "me", form)
+
+    assert begun(50, JSON) == begun(55, JSON)
+    assert begun(50, "application/zip") != begun(55, "application/zip")
+    assert begun(50, "application/zip") == begun(50, "application/zip")
+
+
 def test_what_an_answer_repeats_counts_also_where_it_changes_no_image() -> None:
     """From t = 10 on these chains take the same single step; JSON answers say 10 steps, or 2."""
 
