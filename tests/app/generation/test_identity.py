@@ -95,3 +95,11 @@ def test_what_an_answer_repeats_counts_also_where_it_changes_no_image() -> None:
 
     assert begun(steps=10) == begun(steps=10, eta=0)
     assert begun(steps=10) != begun(spacing=[100, 10])
+
+
+def test_no_picture_is_encoded_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many large ones that takes seconds, in which nobody else is answered."""
+    monkeypatch.setattr("app.generation.starts.png", None)
+    start = Begun(wire.Start(kind="image", pictures=(bytes(64),)), 50)
+    planned = plan(SampleRequest(seed=1), MODEL, Settings(), begun=start)
+    assert identity(planned, "me", "application/zip") != identity(planned, "me", JSON)
