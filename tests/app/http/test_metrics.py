@@ -3,6 +3,7 @@
 import base64
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -114,9 +115,16 @@ def test_a_client_that_leaves_is_counted_and_the_queue_shows_who_waits(server: S
 def test_what_is_refused_or_lost_is_counted_by_why(tmp_path: Path) -> None:
     flags = [f"--checkpoint={save_tiny(tmp_path / 'tiny')}", "--max-queue-samples=2"]
     flags += ["--runtime=eager", "--max-request-bytes=50"]
-    with Server(tmp_path / "server.log", *flags) as server:
+    slow = ("tests.fake_engine", "0.03")
+    with (
+        Server(tmp_path / "server.log", *flags, engine=slow) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        running = pool.submit(server.post, "/sample", {"n": 2, "steps": 50})
+        eventually(server, lambda found: found["ddpm_queued_samples",] == 2)
+        server.post("/sample", {})
+        assert running.result().status_code == 200
         server.post("/sample", {"n": 0})
-        server.post("/sample", {"n": 3})
         server.post("/sample", {"labels": [0] * 100})
         server.post("/sample", {}, "text/html")
         server.client.get("/nothing")
