@@ -28,6 +28,10 @@ MAX_FILE_BYTES = 4 << 20
 """Bytes of a picture's file, at most."""
 MEMORY_BYTES = 768 << 20
 """Memory that decoding takes, at most: 4096 x 4096 pixels with transparency need most of it."""
+NOT_BASE64 = (
+    "it is not base64 (RFC 4648, section 4): with its padding, on one line, and without the "
+    "beginning of a data URL"
+)
 ADDRESS_SPACE = re.compile(r"^VmSize:\s+(\d+) kB$", re.MULTILINE)
 
 
@@ -112,7 +116,7 @@ def decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Unusable("it is not base64 (RFC 4648, section 4)", "not_base64") from error
+        raise Unusable(NOT_BASE64, "not_base64") from error
 
 
 WORK: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {

@@ -1,6 +1,6 @@
 """Which HTTP answer an exception becomes: the one table, and the one handler."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
@@ -145,16 +145,19 @@ def problem_of(error: Exception) -> Problem:
 def from_validation(error: RequestValidationError) -> Problem:
     """A problem 422 with all invalid fields that pydantic found, up to MAX_ERRORS."""
     errors: list[dict[str, Any]] = []
+    details = []
     all_found = error.errors()
     for found in all_found[:MAX_ERRORS]:
         name = field_name(found["loc"])
         if found["type"] == "json_invalid":
-            errors.append({"field": "body", "message": f"not JSON: {found['ctx']['error']}"})
+            reason = f"not JSON: {found['ctx']['error']}"
+            errors.append({"field": "body", "message": reason})
+            details.append(f"body: {reason}")
             continue
         reason = "unknown field" if found["type"] == "extra_forbidden" else found["msg"]
         field, value = name[:MAX_TEXT] or "body", repeated(found["input"])
         errors.append({"field": field, "value": value, "message": reason})
-    details = [_detail(error) for error in errors]
+        details.append(f"{field}: {reason}, not {shorten(found['input'])}")
     if len(all_found) > MAX_ERRORS:
         details.append(f"and {len(all_found) - MAX_ERRORS} more")
     return Problem(422, "; ".join(details), errors=errors)
@@ -169,11 +172,6 @@ def field_name(place: Sequence[int | str]) -> str:
     if name == "start" and inside:
         name = f"start.{inside.pop(0)}"
     return name + "".join(f"[{part}]" for part in inside if isinstance(part, int))
-
-
-def _detail(error: Mapping[str, Any]) -> str:
-    text = f"{error['field']}: {error['message']}"
-    return f"{text}, not {shorten(error['value'])}" if "value" in error else text
 
 
 def _from_framework(request: Request, error: HTTPException) -> Problem:

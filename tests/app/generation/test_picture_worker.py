@@ -9,7 +9,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from app.generation.picture_worker import answer
+from app.generation.picture_worker import NOT_BASE64, answer
 from app.wire.codec import HEADER
 from tests.app.generation.hostile_pictures import PNG, RAMP, REFUSED
 
@@ -24,7 +24,7 @@ TASK = {
 def test_a_task_is_answered_with_an_array_or_a_reason() -> None:
     assert answer(TASK) == {"array": RAMP.tobytes(), "shape": (1, 8, 8)}
     assert answer({**TASK, "text": "?"}) == {
-        "reason": "it is not base64 (RFC 4648, section 4)", "refusal": "not_base64",
+        "reason": NOT_BASE64, "refusal": "not_base64",
     }  # fmt: skip
 
 

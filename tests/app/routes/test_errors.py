@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 
 from app.generation import errors as generation_errors
 from app.generation.errors import AnswersFull, ClientHoldsTooMuch, InvalidField, JobFailed
@@ -282,6 +283,14 @@ def test_an_exception_becomes_the_answer_in_its_row(
     assert problem(answer, status)["detail"] == str(error)
     assert counted == reason
     assert answer.headers.get("retry-after") == retry_after
+
+
+def test_the_beginning_of_a_long_value_is_repeated_as_it_was_sent() -> None:
+    found = {"type": "x", "loc": ("body", "user"), "msg": "too long", "input": "é" + "a" * 200}
+    problem = errors.from_validation(RequestValidationError([found]))
+    assert problem.detail.startswith('user: too long, not "\\u00e9aaa')
+    assert problem.errors is not None
+    assert problem.detail == f"user: too long, not {problem.errors[0]['value']}"
 
 
 def test_an_invalid_field_is_listed_with_its_value() -> None:
