@@ -23,12 +23,13 @@ from app.http.security_headers import SecurityHeaders
 from app.jobs.database import database_url
 from app.jobs.file_systems import file_system
 from app.jobs.service import Jobs
+from app.pool.admission import Bounds, Limits
 from app.pool.child import COMMAND, on_this_machine
 from app.pool.engine_process import EngineProcess
 from app.pool.errors import CannotLoad
 from app.pool.memory import MIB
 from app.pool.models import Models
-from app.pool.pool import Bounds, EnginePool, Limits
+from app.pool.pool import EnginePool
 from app.pool.sources import Sources
 from app.pool.version import Source
 from app.routes import (

@@ -4,15 +4,15 @@ import asyncio
 import contextlib
 import functools
 import itertools
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol, get_args
 
+from app.pool.admission import Admission, Bounds, Limits
 from app.pool.engine import Engine
 from app.pool.engine_jobs import EngineJobs
-from app.pool.errors import ClientOverLimit, NotReady, Overloaded
+from app.pool.errors import NotReady
 from app.pool.inflight import InFlight, Outcome
 from app.pool.models import Models
 from app.pool.pace import backlog_seconds, seconds_together
@@ -27,22 +27,6 @@ LOADS = 2.0
 engine loads it."""
 Whole = InFlight | Split
 """A job in the pool: as one, or as parts that several engines make."""
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What the queue holds at most: unfinished samples, and denoising steps left to do for them."""
-
-    samples: int
-    steps: int
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The bounds of the whole server's queue, and of one client's part of it."""
-
-    server: Bounds
-    client: Bounds
 
 
 class Refuge(Protocol):
@@ -75,6 +59,7 @@ class EnginePool:
         self._is_running = False
         self._is_hurried = asyncio.Event()
         self._queue = Queue()
+        self._admission = Admission(limits, self._queue, self._seconds)
         self._outcomes: Counter[tuple[str, str]] = Counter()  # samples, by model and outcome
         # The jobs for which there is no engine at all.
         self._nowhere = EngineJobs(frozenset(), lambda _: None, lambda: None)
@@ -207,7 +192,7 @@ class EnginePool:
     def check_join(self, submit: Submit, bounds: Bounds | None = None) -> None:
         """Raise what `join` would raise now. It reserves nothing."""
         self._check_open()
-        self._check_share(submit, bounds)
+        self._admission.check_share(submit, bounds)
 
     def leave(self, whole: Whole, client: str) -> None:
         """Note that one of several requests that wait for a job, of this client, waits no more."""
@@ -220,25 +205,12 @@ class EnginePool:
         is not loaded is loaded from now on."""
         self._check_open()
         self._check_loaded(submit.model)
-        self._check_share(submit, client)
-        everybody = self._queue.everybody
-        shortage = _shortage(submit, everybody, self.limits.server)
-        if shortage is not None:
-            raise Overloaded(f"the queue has {shortage}", _whole(self._seconds(everybody)))
+        self._admission.check_share(submit, client)
+        self._admission.check_queue(submit)
 
     def _check_open(self) -> None:
         if self.is_draining:
             raise NotReady("the server is shutting down")
-
-    def _check_share(self, submit: Submit, bounds: Bounds | None) -> None:
-        """Raise ClientOverLimit where its client's part of the queue has no room for a job."""
-        own = self._queue.of(submit.client)
-        shortage = _shortage(submit, own, bounds or self.limits.client)
-        if shortage is not None:
-            # Its own work goes on beside that of the others, each with an equal share.
-            its_turns = self._queue.num_clients * self._seconds(own)
-            seconds = min(self._seconds(self._queue.everybody), its_turns)
-            raise ClientOverLimit(f"your part of the queue has {shortage}", _whole(seconds))
 
     def _settle_payer(self, whole: Whole) -> None:
         """Have that client pay for a job which has the least in the queue, of those that wait for
@@ -340,21 +312,3 @@ def _move(inflight: InFlight, holder: Refuge, refuge: Refuge) -> None:
     """Have another one do what is left of a job."""
     holder.give_up(inflight)
     refuge.adopt(inflight)
-
-
-def _whole(seconds: float) -> int:
-    """Whole seconds, for Retry-After."""
-    return max(1, math.ceil(seconds))
-
-
-def _shortage(submit: Submit, queued: Tally, bounds: Bounds) -> str | None:
-    """What there is no room for beside what is in the queue, if anything."""
-    n = len(submit.indices)
-    for unit, asked, held, bound in (
-        ("samples", n, queued.samples, bounds.samples),
-        ("steps", n * submit.steps, queued.steps, bounds.steps),
-    ):
-        if held + asked > bound:
-            room = max(0, bound - held)
-            return f"room for {room} of the {asked} {unit} asked for (it holds {bound})"
-    return None

@@ -27,8 +27,8 @@ from app.http.blocks import BlockResponse
 from app.http.request_log import RequestRecord
 from app.jobs.keys import Key
 from app.jobs.makers import maker
+from app.pool.admission import Bounds
 from app.pool.models import Models
-from app.pool.pool import Bounds
 from app.pool.version import Version
 from app.routes.dependencies import Services, bounds_of, idempotency_key, refuse_webhook
 from app.wire.messages import ModelInfo, Submit

@@ -21,9 +21,10 @@ from app.http.metrics import Metrics
 from app.http.problems import Problem
 from app.jobs.keys import Key, read_key
 from app.jobs.service import Jobs
+from app.pool.admission import Bounds
 from app.pool.errors import UnknownModel
 from app.pool.models import Models
-from app.pool.pool import Bounds, EnginePool
+from app.pool.pool import EnginePool
 from app.pool.registry import Entry
 from app.pool.sources import Sources
 from app.routes.making import Makings

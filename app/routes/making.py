@@ -12,8 +12,9 @@ from app.generation.collect import gather
 from app.generation.formats import Format
 from app.generation.plan import Plan
 from app.http import tracing
+from app.pool.admission import Bounds
 from app.pool.inflight import too_late
-from app.pool.pool import Bounds, EnginePool, Whole
+from app.pool.pool import EnginePool, Whole
 from app.pool.version import Version
 from app.wire.messages import Submit
 

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from app.pool.admission import Bounds, Limits
 from app.pool.engine import Engine
 from app.pool.errors import NotReady, Refused
 from app.pool.models import Models
-from app.pool.pool import Bounds, EnginePool, Limits
+from app.pool.pool import EnginePool
 from app.pool.sharing import Share, share
 from app.pool.split import Split
 from app.pool.version import Source

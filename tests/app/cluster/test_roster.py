@@ -13,9 +13,10 @@ import pytest
 from app.cluster import roster as module
 from app.cluster.replica import EngineReplica
 from app.cluster.roster import REPLICAS, Roster
+from app.pool.admission import Bounds, Limits
 from app.pool.errors import NotReady
 from app.pool.models import Models
-from app.pool.pool import Bounds, EnginePool, Limits
+from app.pool.pool import EnginePool
 from app.pool.version import Source
 from app.wire.messages import Event, Failed, Finished, Submit
 from app.wire.options import Options

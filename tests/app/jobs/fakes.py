@@ -17,8 +17,9 @@ from app.generation.plan import Plan
 from app.jobs.makers import maker
 from app.jobs.plans import write_plan
 from app.jobs.tables import Job, Kind
+from app.pool.admission import Bounds, Limits
 from app.pool.errors import Refused
-from app.pool.pool import Bounds, EnginePool, Limits
+from app.pool.pool import EnginePool
 from app.pool.version import Source
 from app.settings import Settings
 from app.wire.messages import Done, Event, Failed, Finished, Frame, Submit

@@ -22,8 +22,8 @@ from app.jobs.result_store import ResultStore, decode_image, encode_trajectory
 from app.jobs.store import Store
 from app.jobs.tables import Job
 from app.jobs.worker import CHUNK_BATCHES, Terms, Worker
+from app.pool.admission import Bounds, Limits
 from app.pool.errors import Overloaded
-from app.pool.pool import Bounds, Limits
 from app.pool.version import Source
 from app.tasks import AGAIN_SECONDS, end
 from tests.app.jobs.fakes import KEY, MODEL, STEPS, FakePool, make_job, make_plan, state, whole

@@ -5,12 +5,13 @@ import dataclasses
 
 import pytest
 
+from app.pool.admission import Bounds, Limits
 from app.pool.connection import Connection, Death
 from app.pool.engine_process import EngineProcess
 from app.pool.errors import ClientOverLimit, NotReady, Overloaded, Refused, TooLate
 from app.pool.inflight import InFlight
 from app.pool.models import Models
-from app.pool.pool import Bounds, EnginePool, Limits
+from app.pool.pool import EnginePool
 from app.pool.split import Split
 from app.pool.version import Source
 from app.wire.flight_recorder import Place

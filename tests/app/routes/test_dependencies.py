@@ -13,7 +13,7 @@ from app.generation.errors import InvalidField
 from app.generation.schemas.requests import SampleRequest
 from app.http.problems import Problem
 from app.jobs.keys import Key
-from app.pool.pool import Bounds
+from app.pool.admission import Bounds
 from app.pool.version import Source
 from app.routes.dependencies import (
     Services,

@@ -17,9 +17,10 @@ from app.generation.errors import JobFailed
 from app.generation.formats import SAMPLE
 from app.generation.plan import Plan, plan
 from app.generation.schemas.requests import SampleRequest
+from app.pool.admission import Bounds
 from app.pool.errors import ClientOverLimit, TooLate
 from app.pool.inflight import InFlight
-from app.pool.pool import Bounds, EnginePool
+from app.pool.pool import EnginePool
 from app.pool.tally import Queue
 from app.routes.making import Making, Makings
 from app.settings import Settings
