@@ -86,7 +86,7 @@ export class Between {
       const { index, x0_hat, t } = next.value;
       this.pngs[index] = x0_hat;
       find("img", this.strip.children[index]).src = pngSource(x0_hat);
-      if (this.player.arrived === index) this.player.add();
+      while (this.pngs[this.player.arrived]) this.player.add(); // they come in any order
       this.player.seek(this.player.position);
       this.count.textContent = `t = ${t}`;
     }

@@ -56,8 +56,9 @@ export class Player {
     if (calm.matches && this.position === 0) this.seek(this.total - 1);
   }
 
-  /** Show the frame, or the nearest that is there. @param {number} position */
+  /** Show the frame, or the nearest that is there, if any is. @param {number} position */
   seek(position) {
+    if (!this.arrived) return;
     this.position = Math.min(Math.max(position, 0), this.arrived - 1);
     const shown = Math.floor(this.position);
     this.slider.value = String(shown);
@@ -68,7 +69,7 @@ export class Player {
   /** Go by so many frames and stay there. @param {number} frames */
   step(frames) {
     this.pause();
-    if (this.arrived) this.seek(Math.floor(this.position) + frames);
+    this.seek(Math.floor(this.position) + frames);
   }
 
   toggle() {
@@ -92,7 +93,7 @@ export class Player {
     const tick = (/** @type {number} */ now) => {
       const ahead = ((now - before) * this.total) / (1000 * this.seconds);
       before = now;
-      if (this.arrived) this.seek(this.position + ahead);
+      this.seek(this.position + ahead);
       if (this.position >= this.total - 1) this.pause();
       else this.scheduled = requestAnimationFrame(tick);
     };

@@ -11,7 +11,7 @@ from PIL import Image, ImageSequence
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-from playwright.sync_api import Browser, Page, Request, expect
+from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from tests.app.playground.pages import check_accessible, check_fits, picture, pictures
 from tests.app.server import Server
@@ -52,6 +52,26 @@ def test_two_seeds_are_nine_weights_on_the_way(page: Page, tiny: Server) -> None
         "start": {"seeds": [42, 7], "weight": WEIGHTS},
     }  # fmt: skip
     expect(page.locator("#between-from")).to_be_hidden()
+
+
+def test_pictures_may_come_in_any_order(page: Page, tiny: Server) -> None:
+    def turn_round(route: Route) -> None:
+        """The last picture's frames come first."""
+        answer = route.fetch()
+        events = answer.text().rstrip().split("\n\n")
+        frames = [event for event in events if event.startswith("event: frame")]
+        rest = [event for event in events if event not in frames]
+        index = {event: json.loads(event.partition("data: ")[2])["index"] for event in frames}
+        frames.sort(key=lambda event: -index[event])
+        route.fulfill(response=answer, body="\n\n".join([*frames, *rest, ""]))
+
+    page.route("**/denoise-trajectory", turn_round)
+    page.goto(tiny.url + SEEDS)
+    walked(page)
+    expect(page.locator("#between-player input")).to_have_attribute("max", "8")
+    page.locator("#between-player input").press("End")
+    last = page.locator("#between-strip img").last.get_attribute("src") or ""
+    expect(page.locator("#between-picture")).to_have_attribute("src", last)
 
 
 def test_two_pictures_are_noised_to_t_and_mixed(page: Page, tiny: Server) -> None:
