@@ -119,6 +119,15 @@ class Memory:
         found = victims(holders, size, self._max_bytes)
         return None if found is None else [held[key] for key in found]
 
+    def most(self, version: Version, size: int) -> int:
+        """The bytes that a version takes of which an engine says `size`: the most that any engine
+        has said. What has fitted once is not given up for a later figure, which may be too large:
+        an engine's memory grows for other reasons, too."""
+        if version.memory_bytes is None:
+            return size
+        most = max(size, version.memory_bytes)
+        return min(most, self._max_bytes) if self._max_bytes else most
+
     def refusal(self, version: Version, *, is_loaded: bool = False) -> str | None:
         """Why there will never be room for a version, if that is so. One that `is_loaded` has it
         beside the one that it is to replace."""

@@ -175,7 +175,7 @@ class Models(Placement):
             )
         version.load_seconds, version.loaded_at = loaded.seconds, time.monotonic()
         self._coming.come(loaded.seconds)
-        version.memory_bytes = max(loaded.memory_bytes, version.memory_bytes or 0)
+        version.memory_bytes = self._memory.most(version, loaded.memory_bytes)
         version.failure, version.failures = None, 0
         never = self._memory.refusal(version, is_loaded=True)
         if never is not None:

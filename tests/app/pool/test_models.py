@@ -393,6 +393,16 @@ def test_what_is_counted_of_a_model_goes_on_when_it_is_replaced() -> None:
     )  # fmt: skip
 
 
+def test_a_model_that_has_fitted_is_not_given_up_for_a_larger_figure_of_the_next_engine() -> None:
+    models, engine = models_of(A, B, max_bytes=1500)
+    assert models.find("a").version.memory_bytes == 1000
+    engine.die()
+    engine.memory_bytes["a"] = 2000
+    engine.finish("a#1")
+    assert models.find("a").version.memory_bytes == 1500
+    assert states(models)["a"] == "ready"
+
+
 def test_without_an_engine_nothing_is_loaded_until_somebody_asks(now: list[float]) -> None:
     models, engine = models_of(A, B)
     models.engines = []  # it has been idle, and is gone
