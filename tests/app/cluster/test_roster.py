@@ -1,11 +1,13 @@
 """The pool's engines follow the replicas: real links and engine processes, without Ray."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -42,11 +44,15 @@ def replica() -> EngineReplica:
 
 @asynccontextmanager
 async def running(
-    handle: Handle, failures: list[str] | None = None, idle_seconds: float | None = None
+    handle: Handle,
+    failures: list[str] | None = None,
+    idle_seconds: float | None = None,
+    sources: Sequence[Source] = (Source("m", "mnist"),),
+    max_bytes: int = 0,
 ) -> AsyncIterator[EnginePool]:
     """A pool whose roster knows the replicas of `handle` at first."""
     on_unusable = print if failures is None else failures.append
-    models = Models([Source("m", "mnist")], 8, 0, on_unusable)
+    models = Models(sources, 8, max_bytes, on_unusable)
     pool = EnginePool(models, LIMITS)
     options = Options("cpu", "auto", threads=1)
     REPLICAS.now = frozenset(handle.replicas)
@@ -65,8 +71,8 @@ async def ready(pool: EnginePool, number: int) -> None:
     await until(lambda: len(pool.ready_engines) == number == len(pool.engines))
 
 
-async def read(pool: EnginePool, n: int) -> list[Event]:
-    with pool.submit(Submit("a", "m#1", 1, tuple(range(n)), None, "ddim", 20)) as inflight:
+async def read(pool: EnginePool, n: int, model: str = "m#1") -> list[Event]:
+    with pool.submit(Submit("a", model, 1, tuple(range(n)), None, "ddim", 20)) as inflight:
         return [event async for event in inflight]
 
 
@@ -172,3 +178,22 @@ async def test_an_engine_is_asked_for_when_one_is_needed_and_told_when_it_is_not
         REPLICAS.note(frozenset("b"))
         await ready(pool, 1)
         assert indices(await read(pool, 4)) == [0, 1, 2, 3]
+
+
+async def test_replicas_without_room_for_all_models_have_what_is_asked_for() -> None:
+    """The built-in ones take 4 and 26 MiB of a fake engine."""
+    handle = Handle(a=replica(), b=replica())
+    sources = Source("m", "mnist"), Source("c", "cifar10")
+    async with running(handle, sources=sources, max_bytes=28 << 20) as pool:
+        models = pool.models
+        m, c = models.versions
+        await until(lambda: sorted(models.where(m) + models.where(c)) == ["a", "b"])
+        for version in (m, c, m, c):
+            assert indices(await read(pool, 2, version.key)) == [0, 1], "nothing is loaded for it"
+        REPLICAS.note(frozenset("a"))
+        await until(lambda: [engine.name for engine in pool.engines] == ["a"])
+        for version in (m, c, m):
+            with contextlib.suppress(NotReady):
+                await read(pool, 1, version.key)
+            await until(partial(pool.engines[0].serves, version.key))
+            assert indices(await read(pool, 2, version.key)) == [0, 1]
