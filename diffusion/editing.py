@@ -215,6 +215,9 @@ class Mask:
 
     def check_steps(self, num_steps: int) -> None:
         """Raise StartError where the chain is too short to jump back in it."""
+        if self.resamplings > 1 and num_steps == 1:
+            reason = "it must be 1: the chain has a single step, over which there is no way back"
+            raise StartError("resamplings", self.resamplings, reason)
         if self.resamplings > 1 and self.jump >= num_steps:
             reason = f"it must be less than the {num_steps} steps of the chain"
             raise StartError("jump", self.jump, reason)

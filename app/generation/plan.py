@@ -190,6 +190,9 @@ def _spacing(request: SampleRequest, model: ModelInfo) -> Spacing:
 
 def _course(request: SampleRequest, spacing: Spacing) -> Course:
     """The states that the chain passes. Raises InvalidField."""
+    if request.resamplings > 1 and len(spacing) == 1:
+        reason = "it must be 1: the chain has a single step, over which there is no way back"
+        raise InvalidField("resamplings", request.resamplings, reason)
     if request.resamplings > 1 and request.jump >= len(spacing):
         reason = f"it must be less than the {len(spacing)} steps of the chain"
         raise InvalidField("jump", request.jump, reason)

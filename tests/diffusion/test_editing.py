@@ -213,6 +213,10 @@ X_0 = picture()
             ddim(1, FromPicture(x_0=X_0, t=23), Mask(half(), 2, jump=4)),
             "jump: 4 is not allowed: it must be less than the 4 steps of the chain",
         ),
+        (
+            ddim(1, FromPicture(x_0=X_0, t=6), Mask(half(), 2, jump=1)),
+            "resamplings: 2 is not allowed: it must be 1: the chain has a single step",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_field_and_the_reason(

@@ -144,6 +144,11 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "jump",
         "less than the 10 steps",
     ),
+    (
+        {"mask": MASK, "start": {"image": A, "t": 10}, "resamplings": 2, "jump": 1, "steps": 10},
+        "resamplings",
+        "it must be 1: the chain has a single step",
+    ),
 ]
 
 
