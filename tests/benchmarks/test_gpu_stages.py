@@ -21,7 +21,7 @@ STATE_BYTES = 12
 """For each parameter: weights and their average in float32, and Adam's moments in bfloat16."""
 LARGEST = {"mnist": 16, "cifar10": 32, "emoji": 32}
 """MiB of a model's weights."""
-BYTES = {"float32": 4, "bfloat16": 2}
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 each_stage = pytest.mark.parametrize("stage", PLAN, ids=lambda stage: stage.name)
 
 

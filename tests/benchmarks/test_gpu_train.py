@@ -152,7 +152,7 @@ def test_all_stages_of_a_model_on_a_cpu(tmp_path: Path, capfd: pytest.CaptureFix
     assert "cifar10-1 has come to step 3" in told and "cifar10-1: step 3 was carried here" in told
     last = Place(out, "cifar10-2")
     model = open_checkpoint(last.model)
-    assert model.name == "cifar10" and model.header.weights_type == "bfloat16"
+    assert model.name == "cifar10" and model.header.weights_type == "float16"
     assert "cifar10-1.toml" in model.card.trained["start"]["command"]
     assert json.loads((last.report / "report.json").read_text())["sha256"] == model.sha256
     shutil.rmtree(last.work)
