@@ -1,7 +1,7 @@
 // What a part of the page asks of the server: started, cancelled, tried again, its errors shown.
 
 import { Refused, Unreachable } from "./api.js";
-import { find, make } from "./dom.js";
+import { make } from "./dom.js";
 
 const UNREACHABLE_SECONDS = 2;
 const BUSY = new Set([429, 503]);
@@ -14,7 +14,8 @@ export class Mendable extends Error {}
 
 export class Task {
   /**
-   * @param {HTMLElement} root  with a .message, and perhaps a button .cancel
+   * @param {HTMLElement} root  with a header, below which errors are told; where that has data-cancel, work can be
+   *   cancelled there. Without a header: with a .message
    * @param {Work} work
    * @param {Tell} onFieldErrors
    */
@@ -22,9 +23,13 @@ export class Task {
     this.root = root;
     this.work = work;
     this.onFieldErrors = onFieldErrors;
-    this.message = find(".message", root);
-    this.button = /** @type {HTMLElement | null} */ (root.querySelector(".cancel"));
-    this.button?.addEventListener("click", () => this.cancel());
+    this.button = make("button", { type: "button", class: "cancel quiet", hidden: true }, "Cancel");
+    this.button.addEventListener("click", () => this.cancel());
+    const header = root.querySelector("header");
+    if (header && "cancel" in header.dataset) header.append(this.button);
+    const message = /** @type {HTMLElement | null} */ (root.querySelector(".message"));
+    this.message = message ?? make("div", { class: "message", role: "alert", hidden: true });
+    header?.after(this.message);
     /** @type {AbortController | null} */
     this.running = null;
   }
@@ -78,7 +83,7 @@ export class Task {
   /** @param {boolean} busy */
   #busy(busy) {
     this.root.setAttribute("aria-busy", String(busy));
-    if (this.button) this.button.hidden = !busy;
+    this.button.hidden = !busy;
   }
 
   /** All is well again. */

@@ -582,13 +582,20 @@ def test_a_failure_of_the_servers_is_told(page: Page, tiny: Server) -> None:
 def test_a_full_server_is_asked_again_when_it_says(
     page: Page, tiny: Server, errors: list[str]
 ) -> None:
-    page.goto(tiny.url + "/?view=generate&labels=1&n=13&seed=42")  # the queue holds 12
+    detail = "the queue has room for 1 of the 12 samples asked for"
+
+    def full(route: Route) -> None:
+        problem = {"title": "Not available", "status": 503, "detail": detail}
+        route.fulfill(status=503, headers={"Retry-After": "7"}, json=problem)
+
+    page.route("**/denoise-trajectory", full)
+    page.goto(tiny.url + "/?view=generate&labels=1&n=12&seed=42")
     message = page.locator("#generate .message")
-    expect(message).to_contain_text("the queue has room for 12 of the 13 samples asked for")
+    expect(message).to_contain_text(detail)
     expect(message).to_contain_text(re.compile(r"Trying again in \d+ s"))
     message.get_by_role("button", name="Give up").click()
     expect(message).to_be_hidden()
-    page.get_by_role("spinbutton", name="Images").fill("12")
+    page.unroute("**/denoise-trajectory", full)
     page.get_by_role("button", name="Generate").click()
     assert len(pictures(page)) == 12
     assert errors and all("503" in error for error in errors)
