@@ -13,6 +13,7 @@ STATUS = {
     "load_seconds": None,
     "memory_bytes": None,
     "used_at": None,
+    "engines": [],
     "model": None,
 }
 MODEL: Responses = {**OK, **DOOR, **NOT_READY}
