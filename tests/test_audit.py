@@ -19,6 +19,7 @@ def run(tool: str, module: str, *arguments: str) -> "subprocess.CompletedProcess
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_bandit_finds_no_weakness_in_our_code() -> None:
     found = run("bandit", "bandit", "-q", "-c", "pyproject.toml", "-r", *OURS)
     assert found.returncode == 0, found.stdout

@@ -69,6 +69,7 @@ def test_jobs(url: str, tmp_path: Path) -> None:
         assert arrays["images"].shape == (60, 8, 8, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["README.md", "docs/client.md"])
 def test_what_the_documents_show_works(name: str, url: str, tmp_path: Path) -> None:
     snippets = PYTHON.findall((ROOT / name).read_text())

@@ -30,6 +30,7 @@ def test_a_model_says_where_it_came_from(name: str) -> None:
     assert checkpoint.weights.paths[0].stat().st_size <= LARGEST[name] << 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampler", "steps"), [("ddpm", 30), ("ddim", 15), ("dpmpp", 8), ("unipc", 8), ("ipndm", 8)]
 )

@@ -58,6 +58,7 @@ def can_fail(node: ast.AST) -> bool:
     return isinstance(node, ast.Assert)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_test_checks_something(path: Path) -> None:
     without = {test.name for test in written_in(path) if not any(map(can_fail, ast.walk(test)))}

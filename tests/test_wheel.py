@@ -57,6 +57,7 @@ def test_what_no_import_would_miss_is_in_it(names: set[str], name: str) -> None:
     assert name in names
 
 
+@pytest.mark.slow
 def test_the_models_are_where_an_installed_package_looks(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extract("diffusion/__init__.py", tmp_path)
@@ -70,5 +71,6 @@ def test_the_models_are_where_an_installed_package_looks(wheel: Path, tmp_path: 
     assert MODELS == ROOT / "models", "and those of a checkout are beside the package"
 
 
+@pytest.mark.slow
 def test_it_is_small_enough_to_be_published(wheel: Path) -> None:
     assert wheel.stat().st_size < MAX_BYTES

@@ -32,6 +32,7 @@ def elsewhere(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_last_line_is_the_address_once_it_can_serve_from_wherever_it_is_started(
     tmp_path: Path, elsewhere: Path
 ) -> None:

@@ -101,6 +101,7 @@ def test_a_path_cannot_write_lines_of_its_own(logging_server: Server) -> None:
     assert line["path"] == '/nothing\n{"event":"forged"}\n\x1b[31m'
 
 
+@pytest.mark.slow
 def test_the_engines_lines_name_the_request(plain: Path, tmp_path: Path) -> None:
     flags = [f"--checkpoint={plain}", "--runtime=eager", "--log-format=json"]
     with Server(tmp_path / "server.log", *flags, engine=faulty("nan=666")) as server:

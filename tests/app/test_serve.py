@@ -107,6 +107,7 @@ def test_an_engine_that_is_ready_only_while_the_server_stops_is_not_announced() 
     assert (server.failure, told) == (None, [])
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_ends_it_at_once_and_in_order(tiny: Path, tmp_path: Path) -> None:
     server = ServerProcess(tmp_path / "server.log", f"--checkpoint={tiny}")
     with server:
@@ -245,6 +246,7 @@ sys.exit(cli.serve(sys.argv[2:], engine_command=engine))
 """A server on whose disk one kind of call never returns."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [pytest.param("open", marks=pytest.mark.slow), "write"])
 def test_a_dead_disk_does_not_keep_the_process_alive(call: str, tmp_path: Path) -> None:
     port = free_port()

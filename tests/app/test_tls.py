@@ -53,6 +53,7 @@ def test_what_is_no_certificate_with_its_key_is_a_wrong_setting(tmp_path: Path) 
         check_certificate(settings("", key))
 
 
+@pytest.mark.slow
 def test_the_server_speaks_https_and_takes_a_new_certificate_on_sighup(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +85,7 @@ def test_the_server_speaks_https_and_takes_a_new_certificate_on_sighup(
         assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_connection_over_https_outlives_the_time_that_its_reader_has(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     flags = [f"--tls-certificate={certificate}", f"--tls-key={key}", "--write-seconds=1"]
@@ -104,6 +106,7 @@ def test_a_connection_over_https_outlives_the_time_that_its_reader_has(tmp_path:
             time.sleep(0.8)
 
 
+@pytest.mark.slow
 def test_an_idle_connection_over_https_does_not_keep_a_stopped_server(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     flags = [f"--tls-certificate={certificate}", f"--tls-key={key}"]
@@ -117,6 +120,7 @@ def test_an_idle_connection_over_https_does_not_keep_a_stopped_server(tmp_path: 
         assert server.process.wait(15) == 0
 
 
+@pytest.mark.slow
 def test_an_answer_over_https_is_sent_whole_and_waits_for_nothing_else(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
     flags = [f"--tls-certificate={certificate}", f"--tls-key={key}", "--write-seconds=120"]

@@ -8,6 +8,7 @@ from benchmarks.bare_loop import BareLoop
 from tests.tiny import save_tiny
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["eager", "openvino"])
 def test_the_bare_loop_runs_the_engines_runtime(runtime: str, tmp_path: Path) -> None:
     checkpoint = save_tiny(tmp_path / "tiny", num_classes=3)

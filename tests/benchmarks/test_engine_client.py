@@ -26,6 +26,7 @@ def engine(network: networks.Network) -> Iterator[EngineClient]:
         yield client
 
 
+@pytest.mark.slow
 def test_jobs_are_timed_from_their_submission(engine: EngineClient) -> None:
     long, short = engine.submit(6, steps=40, client="a"), engine.submit(1, steps=2, client="b")
     engine.wait(short)
@@ -52,6 +53,7 @@ def test_a_job_that_fails_says_why(engine: EngineClient) -> None:
         engine.wait(engine.submit(1, steps=10**6))
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="the model cannot be loaded: .*nowhere"):
         EngineClient(OPTIONS, str(tmp_path / "nowhere"))

@@ -27,6 +27,7 @@ def test_the_steps_fit_into_what_a_session_has() -> None:
     assert sum(part.seconds for part in most_important) <= gpu_session.SECONDS <= 570
 
 
+@pytest.mark.slow
 def test_one_step_writes_results_tables_and_a_log(tmp_path: Path) -> None:
     out = tmp_path / "session"
     assert gpu_session.main([f"--out={out}", "--tiny", "--only", "card"]) == 0

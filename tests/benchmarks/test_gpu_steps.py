@@ -29,6 +29,7 @@ def results(out: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in out.read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_a_step_measures_all_that_it_is_to(name: str, tmp_path: Path) -> None:
     step = Step(name, tmp_path / "results.jsonl", CPU, tiny=True)

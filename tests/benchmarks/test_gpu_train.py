@@ -108,6 +108,7 @@ def test_a_command_is_asked_to_end_when_its_time_is_over() -> None:
     assert status in (143, -15)  # -15: asked before it could listen
 
 
+@pytest.mark.slow
 def test_a_command_that_does_not_end_is_killed() -> None:
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
     started = time.monotonic()

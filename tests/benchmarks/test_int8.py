@@ -23,6 +23,7 @@ def test_ranges_are_taken_from_noise_to_images_at_all_t(tmp_path: Path) -> None:
     assert 0.8 < x_T.std() < 1.2 and set(labels.tolist()) == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_the_inner_convolutions_alone_are_rounded(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     checkpoint = open_checkpoint(save_tiny(tmp_path / "model"))

@@ -81,6 +81,7 @@ def test_the_table_has_rates_ratios_the_time_of_an_image_and_the_share_of_the_pe
     assert "- lucidrains, mnist, float32, 1: no module" in lines
 
 
+@pytest.mark.slow
 def test_who_cannot_run_is_named_and_the_others_are_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

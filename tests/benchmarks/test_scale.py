@@ -150,6 +150,7 @@ def test_a_machine_that_there_is_not_is_named(capsys: pytest.CaptureFixture[str]
     assert "--machines: 'abacus': it must be cpu, h200, or a file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_short_run_gives_tables_and_plots_which_can_be_made_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

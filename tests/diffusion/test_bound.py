@@ -305,6 +305,7 @@ def test_the_bound_is_above_the_truth(variance: Any) -> None:
         assert found.mean > 4 * found.error, f"T = {T}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 1.0], ids=["beta~", "beta"])
 def test_the_bound_gets_tighter_as_the_chain_gets_longer(share: float) -> None:
     """Both choices of sigma_t tend to the true one. Not the decoder's, whose error is the same for

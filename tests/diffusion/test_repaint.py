@@ -109,6 +109,7 @@ def error(found: Gaussian, data: Gaussian) -> tuple[float, float]:
     )
 
 
+@pytest.mark.slow
 def test_the_more_resamplings_the_nearer_the_rest_is_to_the_true_conditional(
     data: Gaussian, process: Process
 ) -> None:

@@ -30,12 +30,14 @@ def test_every_target_is_fuzzed_here(tmp_path: Path) -> None:
     assert tuple(targets(tmp_path)) == TARGETS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inputs", [INPUTS, pytest.param(MORE_INPUTS, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("target", TARGETS)
 def test_an_input_is_read_or_refused_as_documented(target: str, inputs: int) -> None:
     check(fuzz(target, inputs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", sorted(p.name.replace("-", " ") for p in CORPUS.iterdir()))
 def test_what_once_broke_a_reader_does_so_no_more(target: str) -> None:
     check(replay(target))
@@ -86,6 +88,7 @@ def test_a_fault_names_the_place_in_this_project() -> None:
     assert "test_fuzz.py" in fault.where and fault.where.endswith(" read")
 
 
+@pytest.mark.slow
 def test_an_input_that_ends_the_process_is_told_of_and_the_next_one_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

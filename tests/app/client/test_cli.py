@@ -29,6 +29,7 @@ def real_server(server_for: ServerFor, checkpoint: Path) -> Server:
     return server_for(*flags, engine=REAL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out", ["grid.png", "images.npz", "folder"])
 def test_the_files_are_those_of_the_local_command(
     real_server: Server, checkpoint: Path, tmp_path: Path, out: str
@@ -46,6 +47,7 @@ def test_the_files_are_those_of_the_local_command(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [
@@ -77,6 +79,7 @@ def test_chains_that_begin_elsewhere_are_those_of_the_local_command(
     assert np.abs(here - there).max() <= 1, "the server may choose smaller batches"
 
 
+@pytest.mark.slow
 def test_more_than_a_request_may_have_is_asked_for_in_parts(
     tiny_server: Server, tmp_path: Path
 ) -> None:

@@ -64,6 +64,7 @@ def test_samples_are_the_pngs_of_the_server_as_pictures_and_as_an_array(
     assert found.grid.size == (24, 16)
 
 
+@pytest.mark.slow
 def test_colour_has_three_channels(tmp_path: Path) -> None:
     checkpoint = save_tiny(tmp_path / "tiny", channels=3)
     with (
@@ -149,6 +150,7 @@ def test_the_same_key_gives_the_same_job(client: Any, kind: str) -> None:
         client.submit(SampleRequest(n=71), idempotency_key=f"my key, {kind}")
 
 
+@pytest.mark.slow
 def test_waiting_goes_on_behind_the_last_event(
     connect: Connect, tiny_server: Server, breaking: Callable[..., Any]
 ) -> None:
@@ -206,6 +208,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_job(tiny_server: Server) -> None:
         client.cancel(job)
 
 
+@pytest.mark.slow
 def test_waiting_outlives_the_server(connect: Connect, checkpoint: Path, tmp_path: Path) -> None:
     flags = [f"--checkpoint={checkpoint}"]
     with Server(tmp_path / "first.log", *flags) as first:
@@ -306,6 +309,7 @@ def test_what_is_wrong_is_an_error_of_its_own_class(client: Any) -> None:
         list(client.stream(TrajectoryRequest(frames=3, timesteps=[0])))
 
 
+@pytest.mark.slow
 def test_a_key_is_sent_as_a_bearer_token(
     connect: Connect, checkpoint: Path, server_for: ServerFor
 ) -> None:

@@ -2,11 +2,14 @@
 
 import dataclasses
 
+import pytest
+
 from app.wire.messages import Submit
 from tests.app.engine.conftest import Bench, finished, frames
 from tests.app.engine.starts import cases, states
 
 
+@pytest.mark.slow
 def test_chains_that_begin_elsewhere_and_keep_a_part_have_the_bytes_of_the_plain_loop(
     conditional: Bench,
 ) -> None:

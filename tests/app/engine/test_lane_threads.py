@@ -32,6 +32,7 @@ def check(bench: Bench, events: list[Any], jobs: list[Submit]) -> None:
     assert not bench.engine.scheduler.jobs and bench.engine.is_idle
 
 
+@pytest.mark.slow
 def test_jobs_that_join_while_others_run_equal_the_plain_loop(on_lanes: Bench) -> None:
     events: list[Any] = []
     at_once = set()
@@ -45,6 +46,7 @@ def test_jobs_that_join_while_others_run_equal_the_plain_loop(on_lanes: Bench) -
     check(on_lanes, events, JOBS)
 
 
+@pytest.mark.slow
 def test_a_job_cancelled_in_the_middle_of_its_step_leaves_nothing_behind(on_lanes: Bench) -> None:
     engine = on_lanes.engine
     gone = Submit("gone", "", 9, (0, 1, 2), (0, 0, 0), "ddpm", 50)

@@ -64,6 +64,7 @@ def test_a_load_is_told_step_by_step_and_in_the_end_what_it_took(
     assert str(steps[0]) == f"loading the checkpoint {grey}"
 
 
+@pytest.mark.slow
 def test_jobs_of_several_networks_have_their_own_bytes(
     running: Running, grey: Path, colour: Path
 ) -> None:
@@ -87,6 +88,7 @@ def test_a_job_of_a_model_that_is_not_there_fails(running: Running) -> None:
     assert running.hear(Failed) == Failed("x", "model: 'nowhere' is not loaded")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_loaded_says_why_and_the_others_go_on(
     running: Running, grey: Path, tmp_path: Path
 ) -> None:
@@ -98,6 +100,7 @@ def test_what_cannot_be_loaded_says_why_and_the_others_go_on(
     assert isinstance(running.load("b", grey), Loaded), "another try with the same key"
 
 
+@pytest.mark.slow
 def test_other_weights_than_those_asked_for_are_refused(running: Running, grey: Path) -> None:
     sha256 = running.load("a", grey).info.sha256
     assert isinstance(running.load("b", grey, sha256=sha256), Loaded)
@@ -111,6 +114,7 @@ def test_a_key_is_that_of_one_model(running: Running, grey: Path) -> None:
     assert running.load("a", grey) == Unusable("a", "a is loaded already")
 
 
+@pytest.mark.slow
 def test_a_model_that_is_unloaded_leaves_nothing_and_can_be_loaded_again(
     running: Running, grey: Path
 ) -> None:
@@ -128,6 +132,7 @@ def test_a_model_that_is_unloaded_leaves_nothing_and_can_be_loaded_again(
     assert running.images(job("x", "a")) == made
 
 
+@pytest.mark.slow
 def test_jobs_that_are_left_of_a_model_fail_and_no_others(running: Running, grey: Path) -> None:
     running.load("a", grey)
     running.load("b", grey)
@@ -151,6 +156,7 @@ def test_a_load_that_fails_for_any_reason_leaves_nothing(
     assert not running.engine.networks
 
 
+@pytest.mark.slow
 def test_while_a_network_is_loaded_the_others_take_steps(grey: Path) -> None:
     """The board of the second network waits until a job of the first is done."""
     may_go_on, boards = threading.Event(), 0

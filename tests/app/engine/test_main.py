@@ -6,6 +6,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+import pytest
+
 from app.wire.channel import SocketChannel
 from app.wire.flight_recorder import FlightRecorder
 from app.wire.messages import Load, Loaded, Submit
@@ -44,6 +46,7 @@ def left_in_the_middle_of_a_step(
     return running.returncode, err
 
 
+@pytest.mark.slow
 def test_when_the_api_process_goes_away_in_the_middle_of_a_step_it_ends_in_order() -> None:
     ended = left_in_the_middle_of_a_step(
         n=16, seed=1, has_come=lambda recorder: recorder.oldest > 0
@@ -51,6 +54,7 @@ def test_when_the_api_process_goes_away_in_the_middle_of_a_step_it_ends_in_order
     assert ended == (0, "")
 
 
+@pytest.mark.slow
 def test_when_the_api_process_goes_away_it_ends_even_if_a_lane_hangs() -> None:
     def hangs(recorder: FlightRecorder) -> bool:
         return any(place.position == AT_POSITION for place in recorder.read())

@@ -51,6 +51,7 @@ def runtime_of(name: str, model: EpsModel, threads: int, max_batch: int) -> Runt
     return make_runtime(name, model, torch.device("cpu"), threads, max_batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["eager", "openvino"])
 def test_a_row_has_the_same_bytes_in_every_batch_size_and_at_every_place(
     name: str, threads: int, shipped: EpsModel
@@ -71,6 +72,7 @@ def test_a_row_has_the_same_bytes_in_every_batch_size_and_at_every_place(
                     assert torch.equal(eps_hat, first), f"row {row}, batch of {size}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["eager", "openvino"])
 def test_the_runtime_computes_what_pytorch_does(name: str, model: EpsModel) -> None:
     runtime = runtime_of(name, model, 1, max_batch=4)
@@ -96,6 +98,7 @@ def test_in_bfloat16_the_sizes_that_are_used_give_a_row_the_same_bytes(
     assert 0 < (made[8] - exact).square().mean().sqrt() < 0.02
 
 
+@pytest.mark.slow
 def test_openvino_is_batch_invariant_in_every_size(threads: int, model: EpsModel) -> None:
     runtime = runtime_of("openvino", model, threads, max_batch=LARGEST)
     assert invariant_sizes(runtime, model) == (1, 2, 4, 8, 16, 32, 33)
@@ -129,6 +132,7 @@ def test_warm_up_leaves_out_the_sizes_that_differ(model: EpsModel) -> None:
     assert invariant_sizes(OtherKernel(model, torch.device("cpu"), 16), model) == (4,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["eager", "openvino"])
 def test_a_learned_time_embedding_warms_up_within_its_rows(name: str, tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "tiny", learned_time=True)

@@ -369,6 +369,7 @@ class Load:
 LANES = pytest.mark.parametrize("num_lanes", [1, 2])
 
 
+@pytest.mark.slow
 @LANES
 def test_thousands_of_random_requests_lose_no_chain_use_no_slot_twice_leave_no_row_idle(
     num_lanes: int,
@@ -407,6 +408,7 @@ def test_clients_that_always_have_work_get_the_same_whatever_the_others_do(num_l
             assert max(given) - min(given) <= load.scheduler.curve.max_rows
 
 
+@pytest.mark.slow
 @LANES
 def test_no_request_waits_longer_than_its_share_of_the_machine_explains(num_lanes: int) -> None:
     """K users, each with one request at a time, large or small. Clients of their own have a K-th of

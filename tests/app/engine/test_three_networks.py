@@ -81,6 +81,7 @@ def under_way(running: Running, folders: dict[str, Path]) -> dict[tuple[str, int
     return collect(running, len(MODELS) * JOBS - len(done))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["eager", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_every_byte_is_as_from_an_engine_of_that_model_alone(
     runtime: str, folders: dict[str, Path]

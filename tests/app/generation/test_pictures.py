@@ -147,6 +147,7 @@ async def test_a_process_that_dies_is_replaced(pictures: Pictures) -> None:
     await pictures.images([sent(PNG)], GREY, resize=False)
 
 
+@pytest.mark.slow
 async def test_too_many_at_once_are_told_to_come_again() -> None:
     pictures = Pictures(workers=1, seconds=3.0, wait_seconds=0.2)
     slow = asyncio.create_task(reason(pictures, jpeg_of_many_scans(2000), resize=True))
@@ -160,6 +161,7 @@ async def test_too_many_at_once_are_told_to_come_again() -> None:
         await pictures.close()
 
 
+@pytest.mark.slow
 async def test_slow_pictures_of_a_client_hold_up_that_client_alone() -> None:
     pictures = Pictures(workers=2, seconds=3.0, wait_seconds=0.2)
 

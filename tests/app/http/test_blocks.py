@@ -103,12 +103,14 @@ async def test_a_client_that_reads_for_ever_is_cut_off(caplog: pytest.LogCapture
     assert RequestRecord.of(client.scope).dropped == "cut_off"
 
 
+@pytest.mark.slow
 async def test_a_slow_client_has_time_for_every_byte() -> None:
     client = Client(pause=0.1)
     await answer(client, many(LEAST_RATE // 10))
     assert not client.sent[-1]["more_body"], "3 s"
 
 
+@pytest.mark.slow
 async def test_the_time_in_which_blocks_are_made_is_not_the_clients() -> None:
     client = Client(pause=0.0)
     await answer(client, many(100, pause=0.1))

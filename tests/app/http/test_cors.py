@@ -42,6 +42,7 @@ def test_by_default_no_other_site_may_use_it(server: Server) -> None:
         assert not [name for name in closed.headers if name.startswith("access-control-")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("origin", [LAB, "http://localhost:8888"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
 def test_a_listed_origin_may_send_all_that_the_api_has(
@@ -114,6 +115,7 @@ def test_a_page_may_read_a_refusal_whoever_refuses(
     assert answer.headers["access-control-allow-origin"] == LAB
 
 
+@pytest.mark.slow
 def test_every_origin_may_be_allowed(server_for: ServerFor) -> None:
     everyone = server_for("--cors-origins=*")
     for answer in (preflight(everyone, OTHER), post(everyone, OTHER)):

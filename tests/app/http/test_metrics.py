@@ -62,6 +62,7 @@ def eventually(server: Server, holds: Callable[[dict[tuple[str, ...], float]], b
     raise AssertionError(read(server))
 
 
+@pytest.mark.slow
 def test_answers_samples_and_steps_are_counted(tmp_path: Path) -> None:
     flags = [f"--checkpoint={save_tiny(tmp_path / 'tiny')}", "--runtime=eager"]
     with Server(tmp_path / "server.log", *flags) as server:
@@ -112,6 +113,7 @@ def test_a_client_that_leaves_is_counted_and_the_queue_shows_who_waits(server: S
     assert read(server)["ddpm_queued_samples",] == 0
 
 
+@pytest.mark.slow
 def test_what_is_refused_or_lost_is_counted_by_why(tmp_path: Path) -> None:
     flags = [f"--checkpoint={save_tiny(tmp_path / 'tiny')}", "--max-queue-samples=2"]
     flags += ["--runtime=eager", "--max-request-bytes=50"]

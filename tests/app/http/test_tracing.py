@@ -117,6 +117,7 @@ def test_a_span_says_what_the_request_asked_for_and_why_it_was_lost() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_request_has_its_queue_its_computation_and_its_encoding(
     tiny: Server, collector: Collector
 ) -> None:
@@ -166,6 +167,7 @@ def test_pipelined_requests_have_traces_of_their_own(tiny: Server, collector: Co
     assert between.trace_id.hex() not in ids
 
 
+@pytest.mark.slow
 def test_without_the_variables_nothing_is_traced(tmp_path: Path, collector: Collector) -> None:
     flags = [f"--checkpoint={save_tiny(tmp_path / 'tiny')}", "--runtime=eager"]
     with Server(tmp_path / "server.log", *flags) as server:

@@ -60,6 +60,7 @@ def is_closed(connection: socket.socket) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_a_body_that_stalls_is_a_408_and_the_end_of_the_connection(tiny: Server) -> None:
     with connect(tiny) as connection:
         connection.sendall(HALF_A_BODY)
@@ -69,6 +70,7 @@ def test_a_body_that_stalls_is_a_408_and_the_end_of_the_connection(tiny: Server)
         assert is_closed(connection)
 
 
+@pytest.mark.slow
 def test_a_body_that_drips_has_no_more_time_than_one_that_stalls(tiny: Server) -> None:
     with connect(tiny) as connection:
         head, _, _ = HALF_A_BODY.partition(b"{")
@@ -84,6 +86,7 @@ def test_a_body_that_drips_has_no_more_time_than_one_that_stalls(tiny: Server) -
         raise AssertionError("it drips for ever")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "beginning", [b"", b"P", b"POST /sample HTTP/1.1\r\nHost: te"], ids=["nothing", "byte", "half"]
 )
@@ -98,6 +101,7 @@ def test_a_head_that_does_not_come_ends_the_connection(tiny: Server, beginning: 
         assert is_closed(connection)
 
 
+@pytest.mark.slow
 def test_an_idle_connection_is_kept_for_longer_than_a_head_may_take(server_for: ServerFor) -> None:
     server = server_for("--body-seconds=1")  # and 75 seconds of keep-alive
     with connect(server) as kept, connect(server) as silent:
@@ -138,6 +142,7 @@ def test_a_request_may_run_for_longer_than_its_body_may_take(tiny: Server) -> No
     assert tiny.post("/sample", {"n": 128, "steps": 50}).status_code == 200  # 4 s on one core
 
 
+@pytest.mark.slow
 def test_many_stalled_clients_leave_others_served_and_nothing_behind(tiny: Server) -> None:
     expected = tiny.post("/sample", BODY).json()["samples"]
     before, memory = descriptors(tiny), megabytes(tiny)
@@ -203,6 +208,7 @@ def is_free(server: Server) -> bool:
         return Answer(connection).status == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accept", ["application/x-npz", "text/event-stream"])
 def test_a_client_that_does_not_read_is_cut_off_and_its_memory_is_free(
     writer: Server, accept: str
@@ -215,6 +221,7 @@ def test_a_client_that_does_not_read_is_cut_off_and_its_memory_is_free(
         assert received(connection, 1 << 20, 0, 30) < SIZE - (1 << 20)
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_a_few_bytes_now_and_then_is_cut_off(writer: Server) -> None:
     with small_buffer(writer, 4096) as connection:
         connection.sendall(large())
@@ -222,6 +229,7 @@ def test_a_client_that_reads_a_few_bytes_now_and_then_is_cut_off(writer: Server)
         assert trickled + received(connection, 1 << 20, 0, 30) < SIZE - (1 << 20)
 
 
+@pytest.mark.slow
 def test_a_slow_reader_that_goes_on_gets_all(writer: Server) -> None:
     with small_buffer(writer, 1 << 16) as connection:
         connection.sendall(large())
@@ -230,6 +238,7 @@ def test_a_slow_reader_that_goes_on_gets_all(writer: Server) -> None:
         assert time.monotonic() - began > 4, "longer than it may pause"
 
 
+@pytest.mark.slow
 def test_a_stream_may_be_quiet_for_longer_than_its_reader_may_be_slow(
     server_for: ServerFor,
 ) -> None:
@@ -243,6 +252,7 @@ def test_a_stream_may_be_quiet_for_longer_than_its_reader_may_be_slow(
     assert answer.body.count(b"event: done\n") == 1
 
 
+@pytest.mark.slow
 def test_an_upgrade_that_is_not_offered_is_ignored(server_for: ServerFor) -> None:
     with connect(server_for()) as connection:
         key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="

@@ -46,6 +46,7 @@ def problem(answer: httpx.Response, status: int) -> str:
     return detail
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_made_stops_jobs_only_and_only_while_it_lasts(
     tiny: Path, tmp_path: Path
 ) -> None:
@@ -66,6 +67,7 @@ def test_a_folder_that_cannot_be_made_stops_jobs_only_and_only_while_it_lasts(
             time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_two_servers_do_not_share_an_sqlite_database(tiny: Path, tmp_path: Path) -> None:
     flags = [f"--checkpoint={tiny}", "--runtime=eager"]
     with (
@@ -78,6 +80,7 @@ def test_two_servers_do_not_share_an_sqlite_database(tiny: Path, tmp_path: Path)
         assert other.post("/sample", BODY).status_code == 200
 
 
+@pytest.mark.slow
 def test_another_process_that_holds_the_database_is_told_as_503_and_reads_go_on(
     tiny: Path, tmp_path: Path
 ) -> None:
@@ -118,6 +121,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_refuses_jobs_and_lets_the_running_ones_wait(
     tiny: Path, tmp_path: Path, small_disk: Path
 ) -> None:

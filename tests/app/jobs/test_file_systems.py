@@ -30,6 +30,7 @@ def at_first(times: int, answer: Answer) -> Callable[[Asked], Answer | None]:
     return lambda _: answer if next(left, None) is not None else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (500, "InternalError")])
 def test_a_store_that_is_busy_is_asked_again(
     status: int, code: str, store: ResultStore, door: Door
@@ -40,6 +41,7 @@ def test_a_store_that_is_busy_is_asked_again(
     assert store.read("job", 3) == CONTENT
 
 
+@pytest.mark.slow
 def test_a_store_that_stays_busy_is_not_asked_for_ever_and_says_why(
     store: ResultStore, door: Door
 ) -> None:
@@ -59,6 +61,7 @@ def test_a_store_that_stays_busy_is_not_asked_for_ever_and_says_why(
     assert store.read("job", 3) == CONTENT
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_answer_is_given_up(
     store: ResultStore, door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +80,7 @@ def test_a_store_that_does_not_answer_is_given_up(
     is_over.set()
 
 
+@pytest.mark.slow
 def test_an_upload_that_breaks_leaves_nothing_and_is_done_again(
     store: ResultStore, door: Door
 ) -> None:

@@ -160,6 +160,7 @@ async def test_the_number_of_jobs_that_are_remembered_is_bounded(store: Store) -
     await create(store, job(), own=own)
 
 
+@pytest.mark.slow
 async def test_a_thousand_clients_meet_the_servers_own_limit(store: Store) -> None:
     server, own = Quota(jobs=50, size=10**9), Quota(jobs=2, size=10**9)
     refused = 0

@@ -80,6 +80,7 @@ def check_signature(headers: dict[str, str], body: bytes) -> None:
     assert headers["X-Webhook-Signature"] == f"sha256={expected}"
 
 
+@pytest.mark.slow
 def test_a_finished_job_is_told_with_a_signature(
     tiny: Path, tmp_path: Path, receiver: Receiver
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_finished_job_is_told_with_a_signature(
         assert (told["id"], told["status"], told["done"]) == (accepted["id"], "finished", 1)
 
 
+@pytest.mark.slow
 def test_without_a_secret_or_to_a_private_address_there_is_no_webhook(
     tiny: Path, tmp_path: Path
 ) -> None:

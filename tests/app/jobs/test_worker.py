@@ -463,6 +463,7 @@ async def test_a_job_whose_disk_is_full_half_way_waits_and_loses_nothing(
     assert not list(tmp_path.rglob(".0*")), "no part of a file is left"
 
 
+@pytest.mark.slow
 async def test_while_another_process_holds_the_database_jobs_wait_and_then_go_on(
     sqlite: Store, results: ResultStore, pool: FakePool, tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ def download(page: Page, name: str) -> bytes:
     return Path(found.value.path()).read_bytes()
 
 
+@pytest.mark.slow
 def test_two_seeds_are_nine_weights_on_the_way(page: Page, tiny: Server) -> None:
     body = asked(page, tiny.url + SEEDS)
     assert body.pop("frames") == 8
@@ -54,6 +55,7 @@ def test_two_seeds_are_nine_weights_on_the_way(page: Page, tiny: Server) -> None
     expect(page.locator("#between-from")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_pictures_may_come_in_any_order(page: Page, tiny: Server) -> None:
     def turn_round(route: Route) -> None:
         """The last picture's frames come first."""
@@ -74,6 +76,7 @@ def test_pictures_may_come_in_any_order(page: Page, tiny: Server) -> None:
     expect(page.locator("#between-picture")).to_have_attribute("src", last)
 
 
+@pytest.mark.slow
 def test_two_pictures_are_noised_to_t_and_mixed(page: Page, tiny: Server) -> None:
     body = asked(page, tiny.url + PICTURES)
     images = body["start"].pop("images")
@@ -84,6 +87,7 @@ def test_two_pictures_are_noised_to_t_and_mixed(page: Page, tiny: Server) -> Non
         assert (picture(image) == picture(sample)).all()
 
 
+@pytest.mark.slow
 def test_the_slider_and_the_strip_show_each_picture(page: Page, tiny: Server) -> None:
     asked(page, tiny.url + SEEDS)
     slider, picture = page.locator("#between-player input"), page.locator("#between-picture")
@@ -102,6 +106,7 @@ def test_the_slider_and_the_strip_show_each_picture(page: Page, tiny: Server) ->
     expect(picture).to_have_attribute("src", seen[2] or "")
 
 
+@pytest.mark.slow
 def test_the_strip_can_be_kept_as_gif_and_png(page: Page, tiny: Server) -> None:
     asked(page, tiny.url + SEEDS)
     shown = [
@@ -134,6 +139,7 @@ def test_an_image_of_generate_walks_to_the_next(page: Page, tiny: Server) -> Non
     assert "labels" not in body, "they differ"
 
 
+@pytest.mark.slow
 def test_a_drawing_can_be_an_end(page: Page, tiny: Server) -> None:
     asked(page, tiny.url + PICTURES)
     end = page.locator("#between-to")
@@ -149,6 +155,7 @@ def test_a_drawing_can_be_an_end(page: Page, tiny: Server) -> None:
     assert drawn[0, 3:5, 3:5].min() > 0.5 and drawn.min() == -1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
 def test_everybody_can_walk(browser: Browser, tiny: Server, scheme: Any, width: int) -> None:
     viewport: Any = {"width": width, "height": 800}

@@ -43,6 +43,7 @@ def gif(page: Page) -> Locator:
     return page.get_by_role("button", name="GIF", exact=True)
 
 
+@pytest.mark.slow
 def test_a_file_in_the_making_is_told_of_and_asked_for_once(watch: Page, held: list[Route]) -> None:
     gif(watch).click()
     gif(watch).dispatch_event("click")  # Playwright itself does not press what is aria-disabled
@@ -60,6 +61,7 @@ def test_a_file_in_the_making_is_told_of_and_asked_for_once(watch: Page, held: l
     expect(watch.locator("#spoken")).to_have_text("tiny-seed-42.gif is saved")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("held")
 def test_a_file_is_given_up_by_keyboard(watch: Page) -> None:
     ended: list[str] = []

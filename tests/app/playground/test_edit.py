@@ -85,6 +85,7 @@ def sent(png: str) -> list[int]:
     return values
 
 
+@pytest.mark.slow
 def test_what_is_drawn_is_where_the_chains_begin(
     edit: Page, tiny: Server, asked: list[dict[str, Any]]
 ) -> None:
@@ -112,6 +113,7 @@ def sources(page: Page) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_mask_is_made_anew_from_T_by_a_sampler_that_can(
     edit: Page, asked: list[dict[str, Any]]
 ) -> None:
@@ -130,6 +132,7 @@ def test_a_mask_is_made_anew_from_T_by_a_sampler_that_can(
     assert grey(edit)[6 * 8 + 4] == 0, "the picture itself is as it was"
 
 
+@pytest.mark.slow
 def test_undo_goes_back_stroke_by_stroke(edit: Page) -> None:
     blank = grey(edit)
     stroke(edit, (1.5, 1.5), (6.5, 1.5))
@@ -170,6 +173,7 @@ def test_the_noise_under_the_slider_is_that_of_t(edit: Page, alpha_bar: list[flo
     expect(edit.locator("#edit-formula b").first).to_have_text(f"{alpha_bar[1] ** 0.5:.3f}")
 
 
+@pytest.mark.slow
 def test_a_picture_can_be_opened_and_a_result_used(edit: Page, tiny: Server) -> None:
     content = tiny.post("/sample", {"seed": 5, "labels": 3, "steps": 10}, "image/png").content
     file: Any = {"name": "mine.png", "mimeType": "image/png", "buffer": content}
@@ -188,6 +192,7 @@ def test_a_picture_can_be_opened_and_a_result_used(edit: Page, tiny: Server) -> 
     expect(edit.locator("#edit .message")).to_contain_text("not a picture")
 
 
+@pytest.mark.slow
 def test_a_drawing_stays_in_its_tab_and_a_link_says_so(edit: Page, browser: Browser) -> None:
     stroke(edit, (1.5, 1.5), (6.5, 1.5))
     edit.locator("#run").click()
@@ -211,6 +216,7 @@ def test_a_drawing_stays_in_its_tab_and_a_link_says_so(edit: Page, browser: Brow
         )
 
 
+@pytest.mark.slow
 def test_back_brings_the_drawing_before(edit: Page) -> None:
     stroke(edit, (1.5, 1.5), (6.5, 1.5))
     edit.locator("#run").click()
@@ -227,6 +233,7 @@ def test_back_brings_the_drawing_before(edit: Page) -> None:
     assert grey(edit) == first
 
 
+@pytest.mark.slow
 def test_an_image_of_generate_and_watch_can_be_edited(page: Page, tiny: Server) -> None:
     page.goto(tiny.url + "/?view=generate&labels=each&n=2&seed=42&sampler=ddim&steps=10")
     png = pictures(page)[1]
@@ -243,6 +250,7 @@ def test_an_image_of_generate_and_watch_can_be_edited(page: Page, tiny: Server) 
     assert grey(page) == sent(png)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
 def test_everybody_can_edit(browser: Browser, tiny: Server, scheme: Any, width: int) -> None:
     viewport: Any = {"width": width, "height": 800}

@@ -41,6 +41,7 @@ def bits(page: Page) -> None:
     expect(page.locator("#bits-count")).to_have_text("6 of the 50 terms, spread over the chain")
 
 
+@pytest.mark.slow
 def test_the_loss_is_that_of_the_noise_and_the_guess(
     page: Page, tiny: Server, alpha_bar: list[float]
 ) -> None:
@@ -82,6 +83,7 @@ def turn(answer: Response, alpha_bar: list[float]) -> tuple[int, tuple[Any, Any]
     return start["t"], tuple((x_t - share**0.5 * x) / (1 - share) ** 0.5 for x in (x_0, x_0_hat))
 
 
+@pytest.mark.slow
 def test_the_bound_is_the_servers(page: Page, tiny: Server) -> None:
     answers: list[str] = []
 
@@ -139,6 +141,7 @@ def formula(page: Page) -> str:
     return page.locator("#bits-formula").text_content() or ""
 
 
+@pytest.mark.slow
 def test_a_picture_of_ones_own_goes_through_the_lessons(page: Page, tiny: Server) -> None:
     page.goto(tiny.url + LESSONS)
     learn(page)
@@ -156,6 +159,7 @@ def test_a_picture_of_ones_own_goes_through_the_lessons(page: Page, tiny: Server
     assert ((sent.ravel() + 1) * 127.5).round().tolist() == mine[::4]
 
 
+@pytest.mark.slow
 def test_a_server_without_starts_and_bounds_has_three_lessons(page: Page, tiny: Server) -> None:
     def older(route: Route) -> None:
         document = route.fetch().json()
@@ -172,6 +176,7 @@ def test_a_server_without_starts_and_bounds_has_three_lessons(page: Page, tiny: 
     expect(page.locator(".lesson:visible .number")).to_have_text(["1", "2", "3"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 def test_everybody_can_follow_them(browser: Browser, tiny: Server, scheme: Any, width: int) -> None:
     viewport: Any = {"width": width, "height": 800}

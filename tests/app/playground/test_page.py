@@ -50,6 +50,7 @@ def test_a_newcomer_sees_images_without_doing_anything(page: Page, tiny: Server)
     expect(page.locator("#state-text")).to_have_text(re.compile("Ready|in progress"))
 
 
+@pytest.mark.slow
 def test_the_pictures_are_those_of_sample(page: Page, tiny: Server) -> None:
     page.goto(
         f"{tiny.url}/?view=generate&labels=1&n=3&seed=5&first_index=7&sampler=ddpm&guidance=2"
@@ -65,6 +66,7 @@ def test_each_in_turn_asks_for_one_label_after_the_other(page: Page, tiny: Serve
     assert pictures(page) == [s["png"] for s in tiny.post("/sample", body).json()["samples"]]
 
 
+@pytest.mark.slow
 def test_a_newcomer_begins_with_what_the_card_recommends(
     page: Page, server_for: ServerFor, tmp_path: Path
 ) -> None:
@@ -93,6 +95,7 @@ def test_guidance_at_some_timesteps_is_asked_for(page: Page, tiny: Server) -> No
     assert pictures(page) == [s["png"] for s in some]
 
 
+@pytest.mark.slow
 def test_a_link_shows_the_same_to_somebody_else(page: Page, browser: Browser, tiny: Server) -> None:
     page.goto(tiny.url + "/?n=2&labels=1")
     assert len(pictures(page)) == 2  # by then the page has taken its fields from the address
@@ -157,6 +160,7 @@ def test_the_python_on_the_screen_makes_the_same_pictures(
 # Several models
 
 
+@pytest.mark.slow
 def test_another_model_is_picked_and_stays_in_the_address(
     page: Page, server_for: ServerFor, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -225,6 +229,7 @@ def test_the_numbers_of_the_curves_are_the_schedules(page: Page, tiny: Server) -
     assert reading == ["25", f"{signal:.3f}", f"{noise:.3f}"]
 
 
+@pytest.mark.slow
 def test_it_plays_to_the_end_and_again_on_space(page: Page, tiny: Server) -> None:
     page.goto(tiny.url + "/" + WATCH)
     play = page.locator("#watch-timeline .play")
@@ -273,6 +278,7 @@ def test_the_way_can_be_downloaded(page: Page, tiny: Server, name: str, accept: 
 # Understand
 
 
+@pytest.mark.slow
 def test_line_4_adds_up_in_every_iteration(page: Page, tiny: Server) -> None:
     alpha_bar = tiny.client.get("/model").json()["alpha_bar"]
     page.goto(tiny.url + "/?view=understand&labels=1&seed=42")
@@ -306,6 +312,7 @@ def test_line_4_adds_up_in_every_iteration(page: Page, tiny: Server) -> None:
     expect(current).to_have_attribute("data-line", "6")
 
 
+@pytest.mark.slow
 def test_with_zero_terminal_snr_line_4_is_its_limit_at_T(page: Page, tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "model", num_timesteps=30, prediction="v", zero_snr=True)
     with Server(
@@ -364,6 +371,7 @@ def test_the_forward_process_ends_in_the_image(page: Page, tiny: Server) -> None
     assert previous != page.locator("#forward-t").evaluate(pixels)
 
 
+@pytest.mark.slow
 def test_all_lessons_show_one_image_which_is_asked_for_once(page: Page, tiny: Server) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.post_data or ""))
@@ -408,6 +416,7 @@ def test_the_lessons_begin_where_half_of_the_image_is_left(page: Page, tiny: Ser
     assert half - 2 < int(line_2.removeprefix("t = ")) <= half
 
 
+@pytest.mark.slow
 def test_the_model_has_its_name_at_the_top_and_axes_have_theirs(page: Page, tiny: Server) -> None:
     for view, timeline in (("watch", "#watch-timeline"), ("understand", "#forward-timeline")):
         page.goto(tiny.url + f"/?view={view}&labels=1&seed=42&sampler=ddim&steps=10&frames=11")
@@ -435,6 +444,7 @@ def test_a_file_that_is_no_picture_is_refused_kindly(page: Page, tiny: Server) -
     expect(page.locator("#forward .message")).to_contain_text("not a picture")
 
 
+@pytest.mark.slow
 def test_samplers_start_from_the_same_noise(page: Page, tiny: Server) -> None:
     page.goto(tiny.url + "/?view=understand&labels=1&seed=42")
     page.locator("#compare").scroll_into_view_if_needed()
@@ -549,6 +559,7 @@ def test_who_gave_up_waiting_for_the_model_can_ask_again(
 # When something is wrong
 
 
+@pytest.mark.slow
 def test_a_wrong_field_is_named_where_it_is(page: Page, tiny: Server, errors: list[str]) -> None:
     page.goto(tiny.url + "/?view=generate&labels=1&n=1&seed=42")
     pictures(page)
@@ -602,6 +613,7 @@ def test_a_full_server_is_asked_again_when_it_says(
     errors.clear()
 
 
+@pytest.mark.slow
 def test_a_lost_server_is_found_again(
     page: Page, checkpoint: Path, tmp_path: Path, errors: list[str]
 ) -> None:
@@ -620,6 +632,7 @@ def test_a_lost_server_is_found_again(
     errors.clear()
 
 
+@pytest.mark.slow
 def test_a_server_that_returns_with_another_model_is_met_anew(
     page: Page, checkpoint: Path, tmp_path: Path, errors: list[str]
 ) -> None:
@@ -641,6 +654,7 @@ def test_a_server_that_returns_with_another_model_is_met_anew(
 # For everybody
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_phone_need_not_scroll_sideways(browser: Browser, tiny: Server, view: str) -> None:
     with browser.new_context(
@@ -655,6 +669,7 @@ def test_a_phone_need_not_scroll_sideways(browser: Browser, tiny: Server, view: 
         check_fits(page, 360)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("view", VIEWS)
 def test_axe_finds_nothing(browser: Browser, tiny: Server, view: str, scheme: Any) -> None:
@@ -719,6 +734,7 @@ def test_the_page_forbids_inline_scripts_and_other_origins(tiny: Server) -> None
     assert rules["script-src"] == rules["style-src"] == rules["connect-src"] == "'self'"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [
@@ -761,6 +777,7 @@ def test_without_keys_none_is_asked_for(page: Page, tiny: Server) -> None:
     assert "API_KEY" not in snippets(page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", ["", "somebody else's key", "не ключ"])
 def test_a_missing_or_wrong_key_is_mended_in_its_field(
     page: Page, keyed: Server, errors: list[str], wrong: str
@@ -794,6 +811,7 @@ def snippets(page: Page) -> str:
     return "\n".join(page.locator("#code-curl, #code-python").all_text_contents())
 
 
+@pytest.mark.slow
 def test_the_key_goes_with_every_request(page: Page, keyed: Server, errors: list[str]) -> None:
     page.goto(keyed.url + QUICK)
     with_key(page)
@@ -817,6 +835,7 @@ def test_the_key_goes_with_every_request(page: Page, keyed: Server, errors: list
     expect(row).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_jobs_are_seen_once_the_key_is_there(page: Page, keyed: Server, errors: list[str]) -> None:
     body, later = {"n": 2, "steps": 5, "seed": 8}, {"Prefer": "respond-async"}
     job = keyed.client.post("/sample", json=body, headers=later).json()
@@ -832,6 +851,7 @@ def test_jobs_are_seen_once_the_key_is_there(page: Page, keyed: Server, errors: 
     errors.clear()
 
 
+@pytest.mark.slow
 def test_lessons_of_a_network_that_cannot_take_all_steps_say_so(
     page: Page, server_for: ServerFor, tmp_path: Path, errors: list[str]
 ) -> None:
@@ -849,6 +869,7 @@ def test_lessons_of_a_network_that_cannot_take_all_steps_say_so(
     errors.clear()
 
 
+@pytest.mark.slow
 def test_one_refused_lesson_is_enough(page: Page, keyed: Server, errors: list[str]) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     page.goto(keyed.url + "/?view=understand&seed=42")
@@ -862,6 +883,7 @@ def test_one_refused_lesson_is_enough(page: Page, keyed: Server, errors: list[st
     errors.clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_remembered", [False, True])
 def test_the_key_stays_in_the_tab_unless_asked(
     browser: Browser, keyed: Server, is_remembered: bool
@@ -900,6 +922,7 @@ def test_the_key_is_in_no_address_and_no_snippet(
     errors.clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", ["generate", "watch", "jobs"])
 def test_the_python_on_the_screen_finds_the_key(
     page: Page, keyed: Server, errors: list[str], tmp_path: Path, view: str
@@ -954,6 +977,7 @@ def test_axe_finds_nothing_in_a_key_refused(browser: Browser, keyed: Server, sch
 # Jobs
 
 
+@pytest.mark.slow
 def test_a_job_is_started_followed_downloaded_and_removed(page: Page, tiny: Server) -> None:
     if "/jobs/{job_id}" not in tiny.client.get("/openapi.json").json()["paths"]:
         pytest.skip("this server keeps no jobs, and the page shows no tab for them")

@@ -20,6 +20,7 @@ def teach(page: Page) -> None:
     expect(page.locator("html")).to_have_attribute("data-teaching", "")
 
 
+@pytest.mark.slow
 def test_arrows_step_and_space_plays_in_full_screen(page: Page, tiny: Server) -> None:
     page.goto(tiny.url + WATCH)
     finished(page)
@@ -41,6 +42,7 @@ def test_arrows_step_and_space_plays_in_full_screen(page: Page, tiny: Server) ->
     expect(page.locator("#request")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_arrows_move_the_slider_of_the_lesson_in_sight(page: Page, tiny: Server) -> None:
     page.goto(tiny.url + "/?view=understand&labels=1&seed=42")
     page.locator("#learn").scroll_into_view_if_needed()
@@ -53,6 +55,7 @@ def test_arrows_move_the_slider_of_the_lesson_in_sight(page: Page, tiny: Server)
     expect(slider).to_have_value(str(before - 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [1, 2, 1.5])
 def test_pictures_are_enlarged_by_whole_pixels(
     browser: Browser, tiny: Server, ratio: float
@@ -67,6 +70,7 @@ def test_pictures_are_enlarged_by_whole_pixels(
             assert scale == pytest.approx(round(scale), abs=0.01) and scale > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_in_full_screen(browser: Browser, tiny: Server, scheme: Any) -> None:
     with browser.new_context(

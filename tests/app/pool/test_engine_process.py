@@ -589,6 +589,7 @@ async def test_a_load_that_is_not_wanted_any_more_is_undone_when_it_ends(tmp_pat
         assert not engine.serves(KEY)
 
 
+@pytest.mark.slow
 async def test_a_load_that_kills_the_engine_again_and_again_is_given_up_and_others_go_on(
     tmp_path: Path,
 ) -> None:

@@ -52,6 +52,7 @@ def running(server: Server, body: dict[str, Any], **headers: str) -> Iterator[Fu
         yield first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accept", FORMATS)
 def test_an_answer_that_the_client_has_is_not_made_again(shared: Server, accept: str) -> None:
     answer = ask(shared, SEEDED, accept=accept)
@@ -70,6 +71,7 @@ def test_an_answer_that_the_client_has_is_not_made_again(shared: Server, accept:
     assert other.status_code == 200 and other.headers["etag"] == etag
 
 
+@pytest.mark.slow
 def test_each_format_and_each_request_has_its_own_etag_and_defaults_may_be_named(
     shared: Server,
 ) -> None:
@@ -95,6 +97,7 @@ def test_a_trajectory_has_one_too_and_a_stream_and_a_drawn_seed_have_none(shared
     assert drawn.status_code == 200, "nobody can have it"
 
 
+@pytest.mark.slow
 def test_it_is_the_same_after_a_restart(plain: Path, tmp_path: Path, shared: Server) -> None:
     with Server(tmp_path / "again.log", f"--checkpoint={plain}") as again:
         assert again.post("/sample", SEEDED).headers["etag"] == ask(shared, SEEDED).headers["etag"]
@@ -183,6 +186,7 @@ def test_an_engine_that_dies_keeps_nobody_from_the_answer(shared: Server) -> Non
         assert first.result().status_code == 200
 
 
+@pytest.mark.slow
 def test_a_real_engine_is_told_who_pays(real_server: Server) -> None:
     server, body = real_server, {"seed": 18, "n": 4, "steps": 60}
     count = reused(server, "shared")
@@ -208,6 +212,7 @@ def keeping(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
+@pytest.mark.slow
 def test_a_kept_answer_is_the_same_bytes_and_says_so(keeping: Server) -> None:
     for accept in FORMATS:
         first, again = (keeping.post("/sample", SEEDED, accept) for _ in range(2))
@@ -222,6 +227,7 @@ def test_a_kept_answer_is_the_same_bytes_and_says_so(keeping: Server) -> None:
     assert 0 < found["ddpm_answers_cache_bytes",] <= found["ddpm_answers_cache_bytes_limit",]
 
 
+@pytest.mark.slow
 def test_answers_of_several_models_are_kept_apart_and_the_oldest_go(keeping: Server) -> None:
     def is_hit(**fields: Any) -> bool:
         answer = keeping.post("/sample", {**SEEDED, **fields}, "image/png")
@@ -237,6 +243,7 @@ def test_answers_of_several_models_are_kept_apart_and_the_oldest_go(keeping: Ser
     assert not is_hit(**without_seed) and not is_hit(**without_seed)
 
 
+@pytest.mark.slow
 def test_engines_on_different_kinds_of_machines_make_answers_that_nothing_names(
     tmp_path: Path,
 ) -> None:
@@ -257,6 +264,7 @@ def test_engines_on_different_kinds_of_machines_make_answers_that_nothing_names(
         assert answer.headers["cache-control"] == "no-store"
 
 
+@pytest.mark.slow
 def test_a_model_that_is_replaced_has_other_answers(tmp_path: Path) -> None:
     from tests.app.service.test_models import start
 

@@ -41,6 +41,7 @@ def locally(paths: list[Path], *flags: str) -> list[dict[str, Any]]:
     return images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "flags"),
     [
@@ -72,6 +73,7 @@ def test_it_is_what_the_command_says_to_float32s_error(
         )
 
 
+@pytest.mark.slow
 def test_all_formats_tell_the_same_and_so_does_a_stream(server: Server, digits: list[Path]) -> None:
     body = {"images": sent(digits), "terms": 6, "labels": [3, 7], "seed": 2}
     whole = server.post("/bound", body).json()["images"]
@@ -92,6 +94,7 @@ def test_all_formats_tell_the_same_and_so_does_a_stream(server: Server, digits: 
         assert done["images"][k] == {n: v for n, v in image.items() if n != "terms"}
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers_beside_others_and_one_request_is_computed_once(
     server: Server, digits: list[Path]
 ) -> None:

@@ -49,6 +49,7 @@ def protected(server_for: ServerFor) -> Server:
     return server_for("--protect=docs,page,model,metrics", keys=KEY)
 
 
+@pytest.mark.slow
 def test_behind_a_key_it_works_in_a_browser_which_asks_for_the_key(
     protected: Server,
 ) -> None:

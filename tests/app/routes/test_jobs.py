@@ -72,6 +72,7 @@ def problem(answer: httpx.Response, status: int) -> str:
     return detail
 
 
+@pytest.mark.slow
 def test_a_job_is_accepted_with_its_place_and_status(jobs: Server) -> None:
     accepted = submit(jobs, SAMPLE)
     body = accepted.json()
@@ -84,6 +85,7 @@ def test_a_job_is_accepted_with_its_place_and_status(jobs: Server) -> None:
     assert done["created_at"] <= done["started_at"] <= done["finished_at"] < done["expires_at"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "body", "accepts"),
     [
@@ -172,6 +174,7 @@ def test_a_download_goes_on_where_it_broke(jobs: Server) -> None:
             assert head.headers["Content-Length"] == str(size)
 
 
+@pytest.mark.slow
 def test_a_picture_of_everything_is_bounded_by_the_memory_of_all_answers(
     server_for: ServerFor,
 ) -> None:
@@ -286,6 +289,7 @@ def test_the_same_key_and_body_give_the_same_answer(jobs: Server) -> None:
     problem(ask({"n": 2, "steps": 4}, "an answer"), 422)
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_keys_behind_is_stopped(tiny: Path, tmp_path: Path) -> None:
     """It asks for an answer that it does not wait for, each time with another key."""
     flags = [f"--checkpoint={tiny}", "--runtime=eager", "--max-client-keys=5"]
@@ -338,6 +342,7 @@ def test_a_preference_is_found_among_others(jobs: Server, prefer: str) -> None:
     assert answer.status_code == 202
 
 
+@pytest.mark.slow
 def test_the_server_stops_at_once_although_a_job_runs_and_is_watched(
     tiny: Path, tmp_path: Path
 ) -> None:

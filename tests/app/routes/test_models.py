@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import torch
 
 from diffusion.checkpoint import open_checkpoint
@@ -10,6 +11,7 @@ from diffusion.tuned import step_counts
 from tests.app.server import Server
 
 
+@pytest.mark.slow
 def test_model_says_what_is_served_and_how(server: Server) -> None:
     model = server.client.get("/model").json()
     checkpoint = open_checkpoint("mnist")

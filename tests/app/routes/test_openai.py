@@ -124,6 +124,7 @@ def test_an_answer_that_the_client_has_is_not_made_again(server: Server) -> None
     assert other.status_code == 200
 
 
+@pytest.mark.slow
 def test_with_keys_it_is_let_in_refused_and_told_to_wait(
     client_of: ClientOf, server_for: ServerFor
 ) -> None:

@@ -178,6 +178,7 @@ def test_every_reference_in_it_leads_somewhere() -> None:
     assert set(names) <= document["components"]["schemas"].keys()
 
 
+@pytest.mark.slow
 @schema.parametrize()
 @settings(bounded, max_examples=30)
 def test_every_answer_is_as_documented(case: Case, contract: Server) -> None:
@@ -185,6 +186,7 @@ def test_every_answer_is_as_documented(case: Case, contract: Server) -> None:
     case.call_and_validate(base_url=contract.url, excluded_checks=[positive_data_acceptance])
 
 
+@pytest.mark.slow
 @schema.parametrize()
 @settings(bounded, max_examples=15)
 def test_with_keys_every_answer_to_a_holder_is_as_documented(case: Case, guarded: Server) -> None:
@@ -192,6 +194,7 @@ def test_with_keys_every_answer_to_a_holder_is_as_documented(case: Case, guarded
     case.call_and_validate(guarded.url, headers=headers, excluded_checks=[positive_data_acceptance])
 
 
+@pytest.mark.slow
 @schema.parametrize()
 @settings(bounded, max_examples=15)
 def test_with_keys_every_answer_to_others_is_as_documented(case: Case, guarded: Server) -> None:

@@ -61,6 +61,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "body", "accepts"), FORMATS, ids=["images", "frames"])
 def test_a_first_file_that_is_lost_is_a_503_and_is_made_again_with_the_same_bytes(
     server: Server, path: str, body: Mapping[str, object], accepts: list[str]
@@ -88,6 +89,7 @@ def test_a_first_file_that_is_lost_is_a_503_and_is_made_again_with_the_same_byte
             assert found.content == expected.content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accept", ["application/zip", "application/x-npz", "application/json"])
 def test_a_file_that_is_lost_in_the_middle_cuts_the_connection_and_is_made_again(
     server: Server, accept: str

@@ -140,6 +140,7 @@ def test_frames_arrive_while_the_chain_is_still_running(server: Server) -> None:
         assert server.client.get("/readyz").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_frees_its_slots(tmp_path_factory: pytest.TempPathFactory) -> None:
     log = tmp_path_factory.mktemp("queue") / "server.log"
     with Server(log, "--max-queue-samples=4") as server:

@@ -100,6 +100,7 @@ def by_command(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], np.n
     return sample
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_the_bytes_of_the_command(
     server: Server, by_command: Callable[[str], np.ndarray], kind: str
@@ -107,6 +108,7 @@ def test_every_kind_has_the_bytes_of_the_command(
     np.testing.assert_array_equal(images(server, KINDS[kind][0]), by_command(kind))
 
 
+@pytest.mark.slow
 def test_they_stay_the_same_beside_each_other_and_in_parts(server: Server) -> None:
     bodies = [body for body, _ in KINDS.values()]
     alone = [images(server, body) for body in bodies]
@@ -134,6 +136,7 @@ def part(body: dict[str, Any], index: int) -> dict[str, Any]:
     return {**body, "n": 1, "first_index": index, "start": start}
 
 
+@pytest.mark.slow
 def test_request_json_gives_the_same_bytes_again_after_a_restart(
     server: Server, tmp_path: Path
 ) -> None:
@@ -159,6 +162,7 @@ def wait_finished(server: Server, job_id: str) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_job_has_the_bytes_of_the_answer_and_keeps_its_pictures(server: Server) -> None:
     for body, _ in KINDS.values():
         job_id = accepted(server, body)
@@ -168,6 +172,7 @@ def test_a_job_has_the_bytes_of_the_answer_and_keeps_its_pictures(server: Server
         np.testing.assert_array_equal(arrays(result.content)["images"], images(server, body))
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_with_its_pictures_after_its_server_was_killed(
     tiny: Path, tmp_path: Path
 ) -> None:
@@ -190,6 +195,7 @@ def test_a_job_goes_on_with_its_pictures_after_its_server_was_killed(
         assert result.content == server.post("/sample", body, "application/zip").content
 
 
+@pytest.mark.slow
 def test_a_trajectory_shows_the_state_that_it_begins_at(server: Server) -> None:
     body = {**CHAIN, "start": {"image": THREE, "t": 650}, "frames": 3}
     answer = server.client.post("/denoise-trajectory", json=body, headers=NPZ)

@@ -36,6 +36,7 @@ def serve(*flags: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_a_dead_engine_is_replaced_and_the_answer_is_the_same(tmp_path: Path) -> None:
     body = {"n": 6, "seed": 9, "steps": 150, "labels": 6}
     with (
@@ -81,6 +82,7 @@ def eventually(holds: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_server_without_files_to_start_an_engine_tries_again(tmp_path: Path) -> None:
     with Server(tmp_path / "server.log") as server:
         pid = server.process.pid
@@ -95,6 +97,7 @@ def test_a_server_without_files_to_start_an_engine_tries_again(tmp_path: Path) -
         assert server.post("/sample", {"steps": 2}).status_code == 200
 
 
+@pytest.mark.slow
 def test_connections_leave_a_server_the_files_that_it_needs(tmp_path: Path) -> None:
     with few_files(128):
         started = Server(tmp_path / "server.log")
@@ -112,6 +115,7 @@ def test_connections_leave_a_server_the_files_that_it_needs(tmp_path: Path) -> N
         assert server.post("/sample", {"steps": 2}).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_machine_that_nothing_can_be_written_to_serves(plain: Path, tmp_path: Path) -> None:
     nowhere = "/proc/nowhere"  # not even root can make it
     names = ("HOME", "XDG_CACHE_HOME", "TMPDIR", "DDPM_JOBS_FOLDER")
@@ -147,6 +151,7 @@ sys.exit(cli.serve(["--port=0"], engine_command=fake))
 """A server whose watchdog falls over as soon as there is an engine."""
 
 
+@pytest.mark.slow
 def test_a_server_that_loses_a_part_of_itself_ends_and_names_it(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", BLIND, " ".join(FAKE)],
@@ -160,6 +165,7 @@ def test_a_server_that_loses_a_part_of_itself_ends_and_names_it(tmp_path: Path) 
     assert "ZeroDivisionError: blind" in ended.stderr
 
 
+@pytest.mark.slow
 def test_an_engine_ends_with_its_api_process(plain: Path, tmp_path: Path) -> None:
     flags = [f"--checkpoint={plain}", "--runtime=eager"]
     with Server(tmp_path / "server.log", *flags, engine=REAL) as server:
@@ -173,6 +179,7 @@ def test_an_engine_ends_with_its_api_process(plain: Path, tmp_path: Path) -> Non
         raise AssertionError("the engine outlived its API process")
 
 
+@pytest.mark.slow
 def test_sigterm_lets_running_requests_finish(tmp_path: Path) -> None:
     with Server(tmp_path / "server.log") as server, ThreadPoolExecutor(1) as pool:
         running = pool.submit(server.post, "/sample", {"n": 2, "steps": 200, "seed": 1})
@@ -189,6 +196,7 @@ def refusal(checkpoint: Path | str, device: str = "cpu", runtime: str = "eager")
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_server_that_can_never_serve_ends_with_the_reason(tmp_path: Path) -> None:
     ended = serve("--checkpoint=nowhere")
     assert ended.returncode == 2
@@ -226,6 +234,7 @@ def test_a_model_that_makes_no_numbers_is_refused_at_the_start(tmp_path: Path) -
     assert "is not a number after step 1" in reason
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_changes_under_a_running_server_ends_it(tmp_path: Path) -> None:
     folder = save_tiny(tmp_path / "tiny")
     with Server(tmp_path / "server.log", f"--checkpoint={folder}") as server:

@@ -71,6 +71,7 @@ def serving(tiny: Path, tmp_path: Path, *flags: str, fault: str = "") -> Iterato
         yield server
 
 
+@pytest.mark.slow
 def test_engines_killed_again_and_again_lose_nothing_and_readyz_tells(
     tiny: Path, tmp_path: Path, expected: list[Any]
 ) -> None:
@@ -90,6 +91,7 @@ def test_engines_killed_again_and_again_lose_nothing_and_readyz_tells(
         assert read(server)["ddpm_engine_restarts_total", "0"] == 4
 
 
+@pytest.mark.slow
 def test_a_request_that_kills_its_engine_fails_alone(
     tiny: Path, tmp_path: Path, expected: list[Any]
 ) -> None:
@@ -110,6 +112,7 @@ def test_a_request_that_kills_its_engine_fails_alone(
         assert read(server)["ddpm_engine_restarts_total", "0"] == 2
 
 
+@pytest.mark.slow
 def test_an_engine_that_hangs_is_replaced(tiny: Path, tmp_path: Path, expected: list[Any]) -> None:
     with (
         serving(tiny, tmp_path, "--hang-seconds=2") as server,
@@ -123,6 +126,7 @@ def test_an_engine_that_hangs_is_replaced(tiny: Path, tmp_path: Path, expected: 
         assert read(server)["ddpm_engine_hangs_total", "0"] == 1
 
 
+@pytest.mark.slow
 def test_a_pause_of_the_whole_machine_is_not_taken_for_a_hang(tiny: Path, tmp_path: Path) -> None:
     with serving(tiny, tmp_path, "--hang-seconds=2") as server, ThreadPoolExecutor(1) as pool:
         engine, expected = server.engine_pid(), samples(server, LONG)
@@ -139,6 +143,7 @@ def test_a_pause_of_the_whole_machine_is_not_taken_for_a_hang(tiny: Path, tmp_pa
         assert server.engine_pid() == engine
 
 
+@pytest.mark.slow
 def test_the_time_that_an_engine_takes_to_start_is_not_taken_for_a_hang(
     tiny: Path, tmp_path: Path
 ) -> None:
@@ -155,6 +160,7 @@ def test_the_time_that_an_engine_takes_to_start_is_not_taken_for_a_hang(
         assert read(server)["ddpm_engine_hangs_total", "0"] == 0
 
 
+@pytest.mark.slow
 def test_a_request_that_hangs_one_of_two_lanes_fails_alone(tiny: Path, tmp_path: Path) -> None:
     flags = ("--device=cpu", "--runtime=openvino", "--hang-seconds=2", "--threads=2")
     with (
@@ -170,6 +176,7 @@ def test_a_request_that_hangs_one_of_two_lanes_fails_alone(tiny: Path, tmp_path:
         assert read(server)["ddpm_engine_hangs_total", "0"] == 2
 
 
+@pytest.mark.slow
 def test_an_idle_engine_is_not_taken_for_a_hanging_one(tiny: Path, tmp_path: Path) -> None:
     with serving(tiny, tmp_path, "--hang-seconds=0.5") as server:
         engine = server.engine_pid()
@@ -177,6 +184,7 @@ def test_an_idle_engine_is_not_taken_for_a_hanging_one(tiny: Path, tmp_path: Pat
         assert server.engine_pid() == engine
 
 
+@pytest.mark.slow
 def test_out_of_memory_makes_batches_smaller_and_the_answers_stay(
     tiny: Path, tmp_path: Path, expected: list[Any]
 ) -> None:
@@ -196,6 +204,7 @@ def test_out_of_memory_makes_batches_smaller_and_the_answers_stay(
         assert read(server)["ddpm_engine_max_batch", "0", "tiny"] == 4, "remembered"
 
 
+@pytest.mark.slow
 def test_what_is_not_a_number_fails_its_own_request(
     tiny: Path, tmp_path: Path, expected: list[Any]
 ) -> None:
@@ -210,6 +219,7 @@ def test_what_is_not_a_number_fails_its_own_request(
         assert [future.result() for future in running] == expected
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_changes_nothing(
     tiny: Path, tmp_path: Path, expected: list[Any]
 ) -> None:
@@ -221,6 +231,7 @@ def test_a_clock_that_jumps_changes_nothing(
             assert 0 <= answer["timing"]["queued_s"] < 100 > answer["timing"]["compute_s"] >= 0
 
 
+@pytest.mark.slow
 def test_past_the_drain_limit_those_still_waiting_are_told(tiny: Path, tmp_path: Path) -> None:
     with (
         serving(tiny, tmp_path, "--shutdown-seconds=1") as server,
@@ -242,6 +253,7 @@ def test_past_the_drain_limit_those_still_waiting_are_told(tiny: Path, tmp_path:
         assert not Path(f"/proc/{engine}").exists()
 
 
+@pytest.mark.slow
 def test_draining_takes_no_new_work(tiny: Path, tmp_path: Path) -> None:
     with serving(tiny, tmp_path) as server, ThreadPoolExecutor(1) as pool:
         with httpx.Client(base_url=server.url, timeout=60) as kept:
@@ -256,6 +268,7 @@ def test_draining_takes_no_new_work(tiny: Path, tmp_path: Path) -> None:
         assert server.process.wait(30) == 0
 
 
+@pytest.mark.slow
 def test_clients_that_leave_at_random_moments_leave_nothing_behind(
     tiny: Path, tmp_path: Path
 ) -> None:
@@ -315,6 +328,7 @@ def count_threads(server: Server) -> int:
     return len(list(Path(f"/proc/{server.process.pid}/task").iterdir()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["eager", "openvino"])
 def test_serving_needs_no_disk(runtime: str, tiny: Path, server_for: ServerFor) -> None:
     """No file may grow, as on a full disk, but for the memory that it shares with its engine, which

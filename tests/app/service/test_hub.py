@@ -23,6 +23,7 @@ def start(fake: FakeHub, folder: Path, checkpoint: str, **variables: str) -> Ser
     return Server(folder / "server.log", f"--checkpoint={checkpoint}", variables=hub)
 
 
+@pytest.mark.slow
 def test_it_serves_a_model_of_the_hub_and_starts_again_without_it(
     fake: FakeHub, tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def kill(server: Server, after: float = 0.0) -> None:
     server.process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # as many starts of a server
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_job_whose_server_is_killed_again_and_again_is_the_same_bytes(
@@ -100,6 +101,7 @@ def test_a_job_whose_server_is_killed_again_and_again_is_the_same_bytes(
         assert server.client.get(f"/jobs/{job_id}/result", headers=ZIP).content == expected
 
 
+@pytest.mark.slow
 def test_a_dead_servers_job_is_taken_over_by_another_on_the_same_database(
     postgres: Postgres, tiny: Path, tmp_path: Path
 ) -> None:
@@ -119,6 +121,7 @@ def test_a_dead_servers_job_is_taken_over_by_another_on_the_same_database(
         assert other.client.get(f"/jobs/{job_id}/result", headers=ZIP).content == expected
 
 
+@pytest.mark.slow
 def test_a_job_waits_for_a_server_with_its_weights(tiny: Path, tmp_path: Path) -> None:
     flags = ["--runtime=eager"]
     with Server(tmp_path / "server.log", f"--checkpoint={tiny}", *flags) as server:
@@ -242,6 +245,7 @@ async def die_and_finish(
     return all(came[:-1])
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("is_after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("shown", [(), (0, STEPS)], ids=["images", "frames"])
@@ -260,6 +264,7 @@ async def test_a_process_may_die_at_any_call_and_every_sample_is_kept_once(
     assert at > 15, "the calls of one life"
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_processes_may_die_one_after_the_other(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -42,6 +42,7 @@ def post(server: Server, key: str, **more: object) -> httpx.Response:
     return server.client.post("/sample", json={**BODY, **more}, headers=bearer(key))
 
 
+@pytest.mark.slow
 def test_a_key_is_replaced_without_a_restart_and_the_jobs_stay_its_names(
     keyed: Server, keys: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_a_key_is_replaced_without_a_restart_and_the_jobs_stay_its_names(
     assert keyed.client.get(place, headers=bearer(ALICE)).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_key_has_limits_of_its_own(keyed: Server) -> None:
     model = keyed.client.get("/model", headers=bearer(BOB)).json()["limits"]
     assert (model["max_client_samples"], model["max_client_jobs"]) == (4, 1)
@@ -87,6 +89,7 @@ def test_a_key_has_limits_of_its_own(keyed: Server) -> None:
     assert post(keyed, ALICE).status_code == 200, "its limits are its own"
 
 
+@pytest.mark.slow
 def test_keys_are_named_and_never_shown(keyed: Server) -> None:
     assert post(keyed, ALICE).status_code == 200
     wrong = post(keyed, "a wrong key that nobody has")
@@ -108,6 +111,7 @@ def cpu_seconds(server: Server) -> float:
     return (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.slow
 def test_bodies_full_of_what_no_request_has_cost_next_to_nothing(keyed: Server) -> None:
     """They were read on the event loop, for up to 0.4 s each, and that before the key was asked."""
     names = "".join(f'"x{i}":1,' for i in range(20_000))[:-1]
@@ -121,6 +125,7 @@ def test_bodies_full_of_what_no_request_has_cost_next_to_nothing(keyed: Server) 
         assert cpu_seconds(keyed) - before < 1.5, "30 bodies"
 
 
+@pytest.mark.slow
 def test_forwarded_addresses_are_believed_from_proxies_alone(tmp_path: Path) -> None:
     forged = {"X-Forwarded-For": "198.51.100.7", "X-Forwarded-Proto": "https"}
     with Server(tmp_path / "server.log") as server:

@@ -101,6 +101,7 @@ def test_a_key_that_can_be_guessed_is_refused_at_the_start(
     assert "short" not in refusal
 
 
+@pytest.mark.slow
 def test_a_request_that_is_not_done_in_time_is_dropped_whole(tmp_path: Path) -> None:
     tiny = save_tiny(tmp_path / "tiny", num_timesteps=1000)
     flags = [f"--checkpoint={tiny}", "--max-wait-seconds=2"]
@@ -124,6 +125,7 @@ def test_a_request_that_is_not_done_in_time_is_dropped_whole(tmp_path: Path) -> 
         assert quick.status_code == 200
 
 
+@pytest.mark.slow
 def test_a_reader_that_lags_holds_up_itself_alone(tmp_path: Path) -> None:
     tiny = save_tiny(tmp_path / "tiny", channels=3, size=32)
     flags = [f"--checkpoint={tiny}", "--max-batch=4"]  # some samples are done before others begin
@@ -147,6 +149,7 @@ def test_a_reader_that_lags_holds_up_itself_alone(tmp_path: Path) -> None:
         assert text.count("event: done\n") == 1
 
 
+@pytest.mark.slow
 def test_an_answer_waits_for_room_or_is_refused_before_the_engine_starts(tmp_path: Path) -> None:
     body = {"n": 100, "steps": 20, "frames": 21, "seed": 1}  # 12.6 MiB as npz
     flags = ["--answers-budget-bytes=20000000"]
@@ -186,6 +189,7 @@ def test_an_answer_waits_for_room_or_is_refused_before_the_engine_starts(tmp_pat
         assert ask("application/x-npz").status_code == 200, "who leaves gives its room back"
 
 
+@pytest.mark.slow
 def test_a_client_whose_readers_trickle_leaves_others_their_part(tmp_path: Path) -> None:
     flags = ["--answers-budget-bytes=20000000"]
     body = b'{"n": 48, "steps": 32, "frames": 31, "sampler": "ddim", "seed": 1}'  # 9 MiB as npz

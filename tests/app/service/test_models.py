@@ -78,6 +78,7 @@ def change(folder: Path) -> None:
     other.rename(folder)
 
 
+@pytest.mark.slow
 def test_a_request_gets_the_model_that_it_names(server: Server) -> None:
     one, two = images(server, "one"), images(server, "two")
     assert images(server, None) == one != two
@@ -91,6 +92,7 @@ def test_a_request_gets_the_model_that_it_names(server: Server) -> None:
     assert 'ddpm_samples_total{model="two",outcome="finished"} 2.0' in metrics
 
 
+@pytest.mark.slow
 def test_only_an_admin_changes_which_models_are_loaded(server: Server) -> None:
     for headers, status in (({"Authorization": ""}, 401), (bearer(ALICE), 403)):
         for method in ("POST", "DELETE"):
@@ -99,6 +101,7 @@ def test_only_an_admin_changes_which_models_are_loaded(server: Server) -> None:
     assert server.client.get("/models", headers={"Authorization": ""}).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_model_is_replaced_and_the_old_one_serves_until_then(
     server: Server, folders: dict[str, Path]
 ) -> None:
@@ -114,6 +117,7 @@ def test_a_model_is_replaced_and_the_old_one_serves_until_then(
     assert entry(server, "one")["model"]["classes"] == ["0", "1"]
 
 
+@pytest.mark.slow
 def test_a_replacement_that_fails_leaves_the_old_one_and_says_why(
     server: Server, folders: dict[str, Path]
 ) -> None:
@@ -125,6 +129,7 @@ def test_a_replacement_that_fails_leaves_the_old_one_and_says_why(
     assert images(server, "two") == before
 
 
+@pytest.mark.slow
 def test_after_that_it_is_loaded_again_from_where_it_came_from(
     server: Server, folders: dict[str, Path]
 ) -> None:
@@ -135,6 +140,7 @@ def test_after_that_it_is_loaded_again_from_where_it_came_from(
     until(lambda: entry(server, "one")["replacement"] is None)
 
 
+@pytest.mark.slow
 def test_the_only_model_is_replaced_although_the_engine_dies_meanwhile(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -147,6 +153,7 @@ def test_the_only_model_is_replaced_although_the_engine_dies_meanwhile(
         assert images(server, "one", labels=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "body", "field"),
     [
@@ -166,6 +173,7 @@ def test_what_may_not_be_loaded_is_refused(
     assert server.client.get("/models/other").status_code == 404
 
 
+@pytest.mark.slow
 def test_one_model_too_many_is_refused_by_its_name(
     server: Server, folders: dict[str, Path]
 ) -> None:
@@ -179,6 +187,7 @@ def test_one_model_too_many_is_refused_by_its_name(
     assert error["message"] == "this server has 32 models, and has room for no other"
 
 
+@pytest.mark.slow
 def test_a_built_in_model_is_added(server: Server) -> None:
     assert "mnist" in server.client.get("/models").json()["loadable"]
     answer = server.client.post("/models/digits", json={"checkpoint": "mnist"})
@@ -188,6 +197,7 @@ def test_a_built_in_model_is_added(server: Server) -> None:
     assert entry(server, "digits")["memory_bytes"] == weights
 
 
+@pytest.mark.slow
 def test_an_unloaded_model_is_loaded_by_the_next_request_for_it(server: Server) -> None:
     before = images(server, "two")
     answer = server.client.delete("/models/two")
@@ -202,6 +212,7 @@ def test_an_unloaded_model_is_loaded_by_the_next_request_for_it(server: Server) 
     assert server.client.get("/readyz").status_code == 200
 
 
+@pytest.mark.slow
 def test_the_command_line_says_that_it_waits_for_an_unloaded_model(
     server: Server,
     tmp_path: Path,
@@ -218,6 +229,7 @@ def test_the_command_line_says_that_it_waits_for_an_unloaded_model(
         assert said == (name == "two")
 
 
+@pytest.mark.slow
 def test_an_engine_that_dies_comes_back_with_the_models_that_it_had(server: Server) -> None:
     before = [images(server, name) for name in ("one", "two")]
     os.kill(server.engine_pid(), signal.SIGKILL)
@@ -241,6 +253,7 @@ def hashes(server: Server, place: str) -> list[str]:
     return [sample["sha256"] for sample in result["samples"]]
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_with_the_weights_that_it_was_begun_with(
     server: Server, folders: dict[str, Path]
 ) -> None:
@@ -255,6 +268,7 @@ def test_a_job_goes_on_with_the_weights_that_it_was_begun_with(
     assert hashes(server, place) == expected
 
 
+@pytest.mark.slow
 def test_a_job_of_an_unloaded_model_waits_for_it(server: Server) -> None:
     expected = images(server, "two")
     server.client.delete("/models/two")
@@ -264,6 +278,7 @@ def test_a_job_of_an_unloaded_model_waits_for_it(server: Server) -> None:
     assert hashes(server, place) == expected
 
 
+@pytest.mark.slow
 def test_models_take_no_more_memory_than_they_may(tmp_path: Path) -> None:
     """The built-in ones take 4 and 26 MiB of a fake engine."""
     more = {"mnist": Path("mnist"), "cifar10": Path("cifar10")}
@@ -275,6 +290,7 @@ def test_models_take_no_more_memory_than_they_may(tmp_path: Path) -> None:
             assert entry(server, gone)["state"] == "unloaded"
 
 
+@pytest.mark.slow
 def test_engines_that_have_no_memory_for_all_models_have_what_is_asked_for(tmp_path: Path) -> None:
     """Two engines, each with memory for one of the built-in models or the other."""
     built_in = {"mnist": Path("mnist"), "cifar10": Path("cifar10")}
@@ -296,6 +312,7 @@ def listed(server: Server) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "status"), [("nowhere", 2), ("empty", 1)])
 def test_a_checkpoint_that_cannot_be_loaded_ends_the_start(
     place: str, status: int, folders: dict[str, Path], tmp_path: Path
@@ -313,6 +330,7 @@ def test_a_checkpoint_that_cannot_be_loaded_ends_the_start(
     assert place in ended.stderr and "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_load_that_kills_the_engine_is_given_up_and_the_others_serve(
     server: Server, folders: dict[str, Path]
 ) -> None:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.app.server import Server
 
@@ -13,6 +14,7 @@ BODY = {"n": 3, "steps": 50}
 BURST = 48
 
 
+@pytest.mark.slow
 def test_a_burst_is_answered_or_told_when_to_come_back(plain: Path, tmp_path: Path) -> None:
     flags = [f"--checkpoint={plain}", "--max-queue-samples=4"]
     with Server(tmp_path / "server.log", *flags) as server, ThreadPoolExecutor(BURST) as pool:

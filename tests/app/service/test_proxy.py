@@ -125,6 +125,7 @@ def test_metrics_and_log_lines_count_by_route_whatever_the_prefix(
     assert 'ddpm_requests_total{path="/model",status="200"}' in behind.client.get("/metrics").text
 
 
+@pytest.mark.slow
 def test_the_page_and_the_reference_work_in_a_browser(url: str) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     from tests.browser import FLAGS, find_chromium

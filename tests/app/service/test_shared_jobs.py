@@ -125,6 +125,7 @@ def test_one_is_killed_between_the_write_of_a_sample_and_its_commit(shared: Shar
     assert shared.receiver.calls.empty()
 
 
+@pytest.mark.slow
 def test_one_is_paused_and_comes_back_when_another_has_its_job(shared: Shared) -> None:
     paused, over = threading.Event(), threading.Event()
 

@@ -15,6 +15,7 @@ from tests.benchmarks.soak.fakes import faked
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.slow
 async def test_a_killed_server_is_started_again(tmp_path: Path) -> None:
     seen = Seen()
     async with Supervisor(faked(), tmp_path / "log", seen) as server:
@@ -31,6 +32,7 @@ async def test_a_killed_server_is_started_again(tmp_path: Path) -> None:
     assert (seen.problems, seen.counts["processes left over"]) == ([], 0)
 
 
+@pytest.mark.slow
 async def test_a_server_that_ends_by_itself_is_a_problem(tmp_path: Path) -> None:
     seen = Seen()
     async with Supervisor(faked(), tmp_path / "log", seen) as server:

@@ -26,6 +26,7 @@ def test_hidden_files_and_empty_folders_are_left_over_too(tmp_path: Path) -> Non
     assert files_in(tmp_path / "nowhere") == []
 
 
+@pytest.mark.slow
 async def test_a_server_is_sampled_and_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

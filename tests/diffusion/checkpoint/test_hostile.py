@@ -192,6 +192,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return dict(zip(CASES, lines, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_it_is_refused_with_its_file_and_the_reason(case: str, said: dict[str, str]) -> None:
     _, file, reason = CASES[case]
@@ -201,6 +202,7 @@ def test_it_is_refused_with_its_file_and_the_reason(case: str, said: dict[str, s
     assert len(said[case]) < 1000
 
 
+@pytest.mark.slow
 def test_the_limit_of_memory_is_felt() -> None:
     """Without it the others would say nothing."""
     code = OPEN.replace("open_checkpoint(folder)", f"bytearray({2 * MEMORY_BYTES})")

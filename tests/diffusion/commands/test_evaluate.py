@@ -121,6 +121,7 @@ def test_three_images_are_refused_with_the_least_number(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_label_without_images_is_refused_before_the_work(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +132,7 @@ def test_a_label_without_images_is_refused_before_the_work(
     assert main(arguments(three, data, tmp_path / "out", "--labels=data")) == 0
 
 
+@pytest.mark.slow
 def test_the_command_on_the_report_makes_it_again(run: Run) -> None:
     words = shlex.split(run.report["command"])
     assert words[:2] == ["ddpm", "evaluate"]
@@ -138,6 +140,7 @@ def test_the_command_on_the_report_makes_it_again(run: Run) -> None:
     assert json.loads((run.folder / "report.json").read_text()) == run.report
 
 
+@pytest.mark.slow
 def test_a_folder_of_an_older_version_is_continued(
     tiny: Path, data: Path, run: Run, tmp_path: Path
 ) -> None:
@@ -167,6 +170,7 @@ def test_guidance_of_a_model_without_a_null_label_is_refused(
     assert "sampler: 'ddim:4@2.5': the model has no null label" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_continues_to_the_same_report(
     tiny: Path, data: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +204,7 @@ def test_a_folder_with_another_evaluation_is_refused(
     assert "holds an evaluation with seed = 0, not 1; give another" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_classifier_is_trained_once_where_none_is_at_hand(
     tiny: Path, data: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

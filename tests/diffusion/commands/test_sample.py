@@ -29,6 +29,7 @@ def test_the_flags_are_the_request(tiny: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(made["images"], pixels.to_uint8(x_0.numpy()))
 
 
+@pytest.mark.slow
 def test_the_images_are_the_same_in_every_kind_of_file(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

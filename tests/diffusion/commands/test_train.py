@@ -88,6 +88,7 @@ def test_a_run_that_began_with_random_weights_has_no_start(
     assert f"start: {run} holds a run that began with random weights" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_training_may_stop_early_and_go_on_another_time(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

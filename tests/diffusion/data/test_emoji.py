@@ -79,6 +79,7 @@ def test_what_is_no_font_of_pictures_is_refused(
         load("emoji")
 
 
+@pytest.mark.slow
 @installed
 def test_each_picture_of_the_font_is_in_one_split_once() -> None:
     train, test = load("emoji"), load("emoji", "test")
@@ -114,6 +115,7 @@ def content(picture: np.ndarray) -> np.ndarray:
     return picture[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
 
 
+@pytest.mark.slow
 @installed
 def test_a_smaller_size_is_made_of_it() -> None:
     small = read(DataConfig("emoji", size=32)).split("train")

@@ -158,6 +158,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return dict(zip(CASES, lines, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_it_is_refused_or_left_out(case: str, said: dict[str, str]) -> None:
     assert any(part in said[case] for part in CASES[case][1].split("|")), said[case]

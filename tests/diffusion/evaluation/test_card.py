@@ -9,6 +9,7 @@ from diffusion.evaluation.card import ReportError, read_quality, recommend
 from tests.diffusion.evaluation.runs import Run
 
 
+@pytest.mark.slow
 def test_a_report_is_summed_up_for_the_card_of_its_weights_alone(run: Run) -> None:
     path = run.folder / "report.json"
     quality = read_quality([path], run.report["sha256"])
@@ -23,6 +24,7 @@ def test_a_report_is_summed_up_for_the_card_of_its_weights_alone(run: Run) -> No
         read_quality([path], "0000")
 
 
+@pytest.mark.slow
 def test_a_report_of_an_older_version_is_read(run: Run, tmp_path: Path) -> None:
     row = {"sampler": "ddim:4", "images": 12, "frechet": 2.0, "precision": 0.5, "recall": 0.5}
     older = {

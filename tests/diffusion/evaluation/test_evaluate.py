@@ -44,6 +44,7 @@ def test_the_report_has_the_bound_the_distances_and_their_floor(run: Run) -> Non
     assert all(row["rmse"] > 0 for row in report["progressive"])
 
 
+@pytest.mark.slow
 def test_samples_of_a_model_of_pure_noise_look_bad(
     tiny: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,6 +65,7 @@ def test_samples_of_a_model_of_pure_noise_look_bad(
     assert f"{row['frechet']:.1f}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_real_images_in_the_place_of_samples_score_as_the_floor(
     tiny: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +106,7 @@ def without(split_or_labels: str) -> Callable[[str, str], Images]:
     return read
 
 
+@pytest.mark.slow
 def test_without_a_test_split_it_is_said_and_nothing_is_told_of_one(
     tiny: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str],
@@ -122,6 +125,7 @@ def test_without_a_test_split_it_is_said_and_nothing_is_told_of_one(
     assert "of training images" in page and "of test images" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", ["auto", "random"])
 def test_of_images_without_labels_all_but_recognition_is_measured(
     tiny: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, features: str
@@ -137,6 +141,7 @@ def test_of_images_without_labels_all_but_recognition_is_measured(
     assert "<th>recognised</th>" not in (run.folder / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_without_labels_samples_are_still_compared_with_inceptions_features(
     tiny: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +157,7 @@ def test_without_labels_samples_are_still_compared_with_inceptions_features(
     assert report["dimensions"] == 8 and report["floor"]["frechet_infinity_deviation"] > 0
 
 
+@pytest.mark.slow
 def test_an_unconditional_model_is_compared_with_any_of_the_data(
     data: Path, tmp_path: Path
 ) -> None:
@@ -160,6 +166,7 @@ def test_an_unconditional_model_is_compared_with_any_of_the_data(
     assert not any("labels" in warning for warning in run.report["warnings"])
 
 
+@pytest.mark.slow
 def test_labels_as_frequent_as_in_the_data_are_asked_for_and_compared(
     tiny: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +180,7 @@ def test_labels_as_frequent_as_in_the_data_are_asked_for_and_compared(
     assert row["recognised"] * 12 == pytest.approx(8 * by_label[0] + 4 * by_label[1])
 
 
+@pytest.mark.slow
 def test_data_that_do_not_fit_in_memory_are_read_in_parts(
     tiny: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

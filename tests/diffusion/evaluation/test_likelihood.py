@@ -17,6 +17,7 @@ from tests.diffusion.evaluation.runs import evaluate
 from tests.diffusion.test_bound import gaussian_images, network
 
 
+@pytest.mark.slow
 def test_the_bound_is_that_of_the_model_on_those_images(
     tiny: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -31,6 +32,7 @@ def test_the_bound_is_that_of_the_model_on_those_images(
     assert report["bound"]["test"]["prior"] == pytest.approx(terms.prior.mean().item())
 
 
+@pytest.mark.slow
 def test_one_image_has_no_standard_error(tiny: Path, data: Path, tmp_path: Path) -> None:
     flags = ("--images=1", "--terms=2", "--samples=10", "--sampler", "ddim:1")
     report = evaluate(tiny, data, tmp_path / "report", *flags).report

@@ -24,6 +24,7 @@ def compared(tiny: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -
     return evaluate(tiny, data, tmp_path_factory.mktemp("precisions") / "out", "--precisions")
 
 
+@pytest.mark.slow
 def test_it_is_measured_on_the_same_images_in_both_precisions(compared: Run) -> None:
     found, first = compared.report["precisions"]["bfloat16"], compared.report["samplers"][0]
     assert found["sampler"] == first["sampler"] == "ddim:4" and found["images"] == 12
@@ -39,12 +40,14 @@ def test_it_is_measured_on_the_same_images_in_both_precisions(compared: Run) -> 
     assert found["lossless"] == is_lossless(found)
 
 
+@pytest.mark.slow
 def test_a_report_without_it_is_the_same_otherwise(compared: Run, run: Run) -> None:
     assert "precisions" not in run.report
     for name in ("bound", "floor", "nearest"):
         assert compared.report[name] == run.report[name]
 
 
+@pytest.mark.slow
 def test_the_report_and_the_terminal_say_what_it_loses(
     compared: Run, tiny: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -117,12 +117,14 @@ def test_improved_diffusion_gives_what_it_does_there(shape: Shape, import_networ
     check_outputs(import_network("improved-diffusion", theirs, *flags(shape)), theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", GUIDED.values(), ids=GUIDED)
 def test_guided_diffusion_gives_what_it_does_there(shape: Shape, import_network: Import) -> None:
     theirs = with_random_weights(OpenAINetwork(shape))
     check_outputs(import_network("guided-diffusion", theirs, *flags(shape)), theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("project", "shape"), OURS_ALONE.values(), ids=OURS_ALONE)
 def test_networks_that_diffusers_has_not_give_what_they_do_there(
     project: str, shape: Shape, import_network: Import, tmp_path: Path

@@ -111,6 +111,7 @@ def other_function(model: EpsModel) -> EpsModel:
     return other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2], indirect=True)
 def test_a_network_that_is_kept_gives_the_bytes_of_a_fresh_one(
     threads: int, tmp_path: Path, model: EpsModel, monkeypatch: pytest.MonkeyPatch

@@ -81,6 +81,7 @@ def merged(module: nn.Module, rows: tuple[Tensor, ...]) -> Tensor:
     return torch.from_numpy(np.array(compiled([column.numpy() for column in rows])[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["image", "sum", "sum the other way round", "convolution"])
 @pytest.mark.parametrize("size", [1, 2])
 def test_merged_norms_are_group_norms(source: str, size: int) -> None:
@@ -93,6 +94,7 @@ def test_merged_norms_are_group_norms(source: str, size: int) -> None:
     torch.testing.assert_close(made.double(), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_norm_of_a_convolution_has_the_same_bytes_in_a_batch_of_one() -> None:
     torch.manual_seed(0)
     module = Norm("convolution")

@@ -24,6 +24,7 @@ from tests.tiny import save_tiny
 from tests.unet_configs import network_fields
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_classes", [None, 3])
 def test_batches_of_any_size_give_what_the_network_gives(
     num_classes: int | None, threads: int, tmp_path: Path
@@ -43,6 +44,7 @@ def test_batches_of_any_size_give_what_the_network_gives(
 SLOW_KINDS = [(1, 0), (2, 0), (0, 1), (1, 1), (2, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "seed"),
     [(0, 0), *(pytest.param(*kind, marks=pytest.mark.slow) for kind in SLOW_KINDS)],
@@ -62,6 +64,7 @@ def test_networks_of_any_kind_are_converted(family: int, seed: int) -> None:
         torch.testing.assert_close(made, expected[:size], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_where_merged_norms_are_wrong_the_network_is_compiled_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +80,7 @@ def test_where_merged_norms_are_wrong_the_network_is_compiled_as_it_is(
     torch.testing.assert_close(compiled(*rows), model(*rows), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_graph_that_computes_something_else_in_every_form_is_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -95,6 +99,7 @@ def rms(made: torch.Tensor, expected: torch.Tensor) -> float:
     return float((made - expected).square().mean().sqrt())
 
 
+@pytest.mark.slow
 @needs_bfloat16
 def test_in_bfloat16_it_gives_nearly_what_the_network_gives(threads: int, tmp_path: Path) -> None:
     model = open_checkpoint(save_tiny(tmp_path / "tiny", num_classes=3, channels=3)).eps_model()
@@ -104,6 +109,7 @@ def test_in_bfloat16_it_gives_nearly_what_the_network_gives(threads: int, tmp_pa
     assert 0 < rms(compiled(*rows), model(*rows)) < compiled_module.MAX_RMS
 
 
+@pytest.mark.slow
 def test_without_bfloat16_the_network_is_compiled_in_float32(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +118,7 @@ def test_without_bfloat16_the_network_is_compiled_in_float32(
     assert CompiledModel(model, 1, "bfloat16").precision == "float32"
 
 
+@pytest.mark.slow
 def test_bfloat16_that_is_too_far_from_float32_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +130,7 @@ def test_bfloat16_that_is_too_far_from_float32_is_not_used(
     torch.testing.assert_close(compiled(*rows), model(*rows), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_be_compiled_in_bfloat16_is_compiled_in_float32(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +142,7 @@ def test_a_network_that_cannot_be_compiled_in_bfloat16_is_compiled_in_float32(
     assert CompiledModel(model, 1, "bfloat16", cache="").precision == "float32"
 
 
+@pytest.mark.slow
 def test_batches_on_lanes_have_the_bytes_of_parts_of_larger_ones(tmp_path: Path) -> None:
     model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
     compiled = CompiledModel(model, threads=2)

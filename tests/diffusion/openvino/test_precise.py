@@ -42,6 +42,7 @@ def precisions(graph: Any) -> list[str]:
     return [name.rpartition("_")[2] for name in names]
 
 
+@pytest.mark.slow
 @needs_bfloat16
 def test_two_convolutions_stay_float32_and_the_others_do_not(model: EpsModel) -> None:
     assert set(precisions(merged(model))) == {"bf16"}

@@ -82,6 +82,7 @@ def workers_of(launcher: int) -> Iterator[int]:
             yield int(child)
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_weights_of_one(whole: Path, tmp_path: Path) -> None:
     # One process that runs each batch in the same two parts draws the same dropout.
     alone = with_training(num_steps=STEPS, save_every=5, accumulate=2)
@@ -95,6 +96,7 @@ def test_two_workers_give_the_weights_of_one(whole: Path, tmp_path: Path) -> Non
     assert moved > 20 * 2e-4, "they agree by more than not having moved"
 
 
+@pytest.mark.slow
 def test_a_killed_worker_ends_the_job_and_it_resumes_to_the_same_weights(
     script: Path, whole: Path, tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ def test_the_grid_has_a_column_for_each_class(tmp_path: Path) -> None:
     assert writer == [("samples", (1, ROWS * 8, 3 * 8), 0)]
 
 
+@pytest.mark.slow
 def test_of_many_classes_the_first_are_shown(tmp_path: Path) -> None:
     many = Images(
         torch.zeros(40, 1, 8, 8, dtype=torch.uint8), torch.arange(40), tuple(map(str, range(40)))
