@@ -19,8 +19,6 @@ SHOWN = 20
 """Frames of a trajectory whose t a message names, at most."""
 MAX_BYTES = 1 << 34
 """Bytes of an array, at most, unless somebody allows fewer."""
-
-
 ZIP = b"PK"
 """How an .npz begins. An .npy may not have one behind its array, which other readers would read."""
 

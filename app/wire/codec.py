@@ -4,29 +4,11 @@ class name. Nothing is pickled.
 
 import dataclasses
 import struct
+from typing import get_args
 
 import msgpack
 
-from app.wire.messages import (
-    Cancel,
-    Charge,
-    Counts,
-    Done,
-    Failed,
-    Finished,
-    Frame,
-    Limited,
-    Load,
-    Loaded,
-    Measured,
-    Message,
-    Pause,
-    Starting,
-    Submit,
-    Unload,
-    Unloaded,
-    Unusable,
-)
+from app.wire.messages import Loaded, Message, Submit
 from diffusion.fields import from_dict
 
 HEADER = struct.Struct(">I")
@@ -38,13 +20,7 @@ class ProtocolError(ValueError):
     """Bytes that `encode` did not make; the connection that they came from is of no more use."""
 
 
-KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind
-    for kind in (
-        Load, Unload, Submit, Cancel, Pause, Charge, Starting, Loaded, Unusable, Unloaded, Limited,
-        Counts, Frame, Finished, Measured, Done, Failed,
-    )
-}  # fmt: skip
+KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
 
 
 def encode(message: Message) -> bytes:
