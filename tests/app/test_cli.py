@@ -110,7 +110,7 @@ def test_a_port_in_use_is_one_line_before_any_engine_is_started(
 def test_a_wrong_setting_is_one_line_that_names_it(
     flag: str, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["serve", flag]) == 2
+    assert cli.main(["serve", "--port=0", flag]) == 2
     shown = capsys.readouterr()
     assert shown.err.startswith(f"ddpm serve: {line}")
     assert shown.err.count("\n") == 1 and shown.out == ""

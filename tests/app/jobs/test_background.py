@@ -156,7 +156,7 @@ def test_a_full_disk_refuses_jobs_and_lets_the_running_ones_wait(
     ],
 )
 def test_a_wrong_setting_ends_the_server_with_its_name(flag: str, message: str) -> None:
-    command = [sys.executable, "-m", "app.cli", "serve", flag]
+    command = [sys.executable, "-m", "app.cli", "serve", "--port=0", flag]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
     assert message in ended.stderr
