@@ -59,19 +59,20 @@ def steps_of(line: Line, steps: Sequence[int]) -> list[int]:
 def evaluate(line: Line, args: argparse.Namespace) -> dict[str, Any]:
     """Measure a line, or read what was measured: the report of `ddpm evaluate`.
 
-    Raises CalledProcessError where that command fails, whose message is on standard error.
+    Where that command fails, its message is on standard error, and this ends with its status.
     """
     folder = args.out / str(line).replace("/", "-")
     if not (folder / "report.json").exists():
         samplers = [line.at(steps, args.guidance) for steps in steps_of(line, args.steps)]
         given = {"--data": args.data, "--classifier": args.classifier}
         optional = [word for flag, value in given.items() if value for word in (flag, str(value))]
-        subprocess.run(
+        ended = subprocess.run(
             [sys.executable, "-m", "diffusion", "evaluate", args.checkpoint, "--out", str(folder),
              "--images", "8", "--terms", "2", "--samples", str(args.samples),
              "--features", "classifier", *optional, "--sampler", *samplers],
-            check=True,
         )  # fmt: skip
+        if ended.returncode:
+            sys.exit(ended.returncode)
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     return report
 

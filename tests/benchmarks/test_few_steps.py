@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,18 @@ def test_a_finished_line_is_read_and_not_measured_again(tmp_path: Path) -> None:
     (tmp_path / "unipc-tuned").mkdir()
     (tmp_path / "unipc-tuned" / "report.json").write_text(json.dumps(REPORT))
     assert evaluate(Line("unipc", "tuned"), argparse.Namespace(out=tmp_path)) == REPORT
+
+
+@pytest.mark.slow
+def test_a_failure_of_the_evaluation_ends_the_benchmark_with_its_message_alone(
+    tmp_path: Path,
+) -> None:
+    """The data set is not there: what `ddpm evaluate` says of it is all that there is to say."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmarks.few_steps", "mnist", "--out", str(tmp_path / "out"),
+         "--data", str(tmp_path / "none"), "--lines", "ddim/even"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert str(tmp_path / "none") in ended.stderr
+    assert "Traceback" not in ended.stderr
