@@ -3,7 +3,6 @@
 
 import base64
 import dataclasses
-import secrets
 import uuid
 from collections.abc import Sequence
 from functools import partial
@@ -16,18 +15,17 @@ from app.generation.collect import Needs, Result, image
 from app.generation.encoding import Encoded, npz, to_json
 from app.generation.errors import InvalidField
 from app.generation.formats import Format, Formats
+from app.generation.labels import labels_of
 from app.generation.limits import check_pictures, check_response_size
 from app.generation.pictures import Array, Pictures, Sent
-from app.generation.plan import Plan, labels_of
+from app.generation.plan import NOBODY, Envelope, Plan, drawn_seed
 from app.generation.png import png
 from app.generation.schemas.bound import BoundRequest
-from app.generation.schemas.fields import MAX_INTEGER
 from app.settings import Settings
 from app.wire.bound import Bound
 from app.wire.messages import Measured, ModelInfo, Submit
 from diffusion import pixels
 from diffusion.bound_sum import PictureBound, PictureTerm, Terms, bits_per_dim
-from diffusion.labels import Labels
 
 
 async def read_images(request: BoundRequest, model: ModelInfo, pictures: Pictures) -> list[Array]:
@@ -68,39 +66,32 @@ def plan_bound(
     terms: Terms,
     model: ModelInfo,
     limits: Settings,
+    envelope: Envelope = NOBODY,
     *,
-    key: str = "",
-    client: str = "",
-    request_id: str = "",
     has_pictures: bool = True,
 ) -> Plan:
-    """Fill in the defaults: sample k * count + j of the job is term j of picture k.
-
-    `key` is what engines call the model. The engine's time is counted for `client`. Raises
+    """Fill in the defaults: sample k * count + j of the job is term j of picture k. Raises
     InvalidField, or AnswerTooLarge where the pictures of an answer that `has_pictures` are too
-    many.
-    """
-    n, known = len(images), Labels(len(model.classes), model.null_label)
-    labels = labels_of(known, request.labels, n)
+    many."""
+    count = len(images) * terms.count
+    labels = labels_of(model, request.labels, len(images)).each(terms.count)
     if has_pictures:
-        check_response_size(n * terms.count, model, 1, limits, as_job=False)
-    of_terms = tuple(label for label in labels for _ in range(terms.count))
-    seed = secrets.randbelow(MAX_INTEGER + 1) if request.seed is None else request.seed
+        check_response_size(count, model, 1, limits, as_job=False)
     submit = Submit(
         id=uuid.uuid4().hex,
-        model=key,
-        seed=seed,
-        indices=tuple(range(n * terms.count)),
-        labels=known.for_network(of_terms),
+        model=envelope.model,
+        seed=drawn_seed() if request.seed is None else request.seed,
+        indices=tuple(range(count)),
+        labels=labels.for_network,
         sampler="ddpm",
         steps=1,
         variance=request.variance or model.variance,
         shown=(0,),
-        client=client,
-        request_id=request_id,
+        client=envelope.client,
+        request_id=envelope.request_id,
         bound=Bound(tuple(x_0.tobytes() for x_0 in images), terms.count, terms.timesteps),
     )
-    return Plan(submit, model.name, model.sha256, model.image_shape, of_terms, ())
+    return Plan(submit, model.name, model.sha256, model.image_shape, labels.asked, ())
 
 
 def formats_of(model: ModelInfo) -> Formats:

@@ -5,14 +5,14 @@ import uuid
 from collections.abc import Sequence
 
 from app.generation.errors import InvalidField
+from app.generation.labels import labels_of
 from app.generation.limits import check_cost, check_pictures, check_response_size
 from app.generation.pictures import Array, Pictures, Sent
-from app.generation.plan import Plan, labels_of
+from app.generation.plan import NOBODY, Envelope, Plan
 from app.generation.schemas.encode import EncodeRequest
 from app.settings import Settings
 from app.wire.messages import ModelInfo, Submit
 from app.wire.starts import Start
-from diffusion.labels import Labels
 from diffusion.spacing import Spacing, check_chain
 
 
@@ -27,42 +27,34 @@ def plan_encoding(
     images: Sequence[Array],
     model: ModelInfo,
     limits: Settings,
-    *,
-    key: str = "",
-    client: str = "",
-    request_id: str = "",
+    envelope: Envelope = NOBODY,
 ) -> Plan:
     """Fill in the defaults, and refuse what the model or the server's limits do not allow. The
-    last state is its only frame.
-
-    `key` is what engines call the model. The engine's time is counted for `client`. Raises
-    InvalidField or AnswerTooLarge.
-    """
+    last state is its only frame. Raises InvalidField or AnswerTooLarge."""
     n = len(images)
     check_number(request, limits)
-    spacing = _kept(request, model)
-    check_cost(n, len(spacing), limits, number="image")
-    known = Labels(len(model.classes), model.null_label)
-    labels = labels_of(known, request.labels, n)
+    kept = _kept(request, model)
+    check_cost(n, len(kept), limits, number="image")
+    labels = labels_of(model, request.labels, n)
     check_response_size(n, model, 1, limits, as_job=False)
     submit = Submit(
         id=uuid.uuid4().hex,
-        model=key,
+        model=envelope.model,
         seed=0,
         indices=tuple(range(n)),
-        labels=known.for_network(labels),
+        labels=labels.for_network,
         sampler="ddim",
-        steps=len(spacing),
-        shown=(len(spacing),),
-        client=client,
-        request_id=request_id,
-        kept=spacing.kept,
+        steps=len(kept),
+        shown=(len(kept),),
+        client=envelope.client,
+        request_id=envelope.request_id,
+        kept=kept.kept,
         start=Start(kind="image", pictures=tuple(image.tobytes() for image in images)),
         is_encoding=True,
     )
-    t = spacing.paper_t[0]
     return Plan(
-        submit, model.name, model.sha256, model.image_shape, labels, (t,),
+        submit, model.name, model.sha256, model.image_shape, labels.asked,
+        shown_times=(kept.paper_t[0],),
         asked_steps=request.steps,
     )  # fmt: skip
 

@@ -19,7 +19,7 @@ from app.generation.encoding import Encoded
 from app.generation.formats import Format, Formats
 from app.generation.identity import identity
 from app.generation.limits import check_images
-from app.generation.plan import Plan, plan
+from app.generation.plan import Envelope, Plan, plan
 from app.generation.schemas.requests import SampleRequest
 from app.generation.starts import Begun, decoded_bytes, read_start
 from app.http import conditional, tracing
@@ -67,16 +67,8 @@ class Asked:
         refuse_webhook(request)
         model = services.models.info(version)
         begun = await begun_of(body, model, client, services)
-        planned = plan(
-            body,
-            model,
-            client.limits,
-            key=version.key,
-            client=client.name,
-            request_id=RequestRecord.of(request.scope).request_id,
-            as_stream=as_stream,
-            begun=begun,
-        )
+        envelope = envelope_of(request, version, client)
+        planned = plan(body, model, client.limits, envelope, as_stream=as_stream, begun=begun)
         key = idempotency_key(request, body, client.name)
         return cls(request, client, version, planned, body.seed is not None, key)
 
@@ -99,6 +91,11 @@ class Asked:
             id=job_id, model=self.planned.model, n=len(job.indices), steps=job.steps,
             sampler=job.sampler,
         )  # fmt: skip
+
+
+def envelope_of(request: Request, version: Version, client: Client) -> Envelope:
+    """What stands on the job of a client's request of a version."""
+    return Envelope(version.key, client.name, RequestRecord.of(request.scope).request_id)
 
 
 async def begun_of(

@@ -14,7 +14,7 @@ from app.http.request_log import RequestRecord
 from app.http.strict_json import StrictRoute
 from app.pool.engine_jobs import HIGH_WATER
 from app.routes import openapi_bound
-from app.routes.answers import Asked, accept, answer
+from app.routes.answers import Asked, accept, answer, envelope_of
 from app.routes.bound_stream import BoundStream
 from app.routes.dependencies import (
     ClientDep,
@@ -52,12 +52,11 @@ async def bound(
         async with services.pictures.turn(client.name):
             with await services.answers.take(size, client.name):
                 images = await read_images(body, model, services.pictures)
+        envelope = envelope_of(request, version, client)
+        has_pictures = media_type == "application/json"
         planned = plan_bound(
-            body, images, terms, model, limits,
-            key=version.key, client=client.name,
-            request_id=RequestRecord.of(request.scope).request_id,
-            has_pictures=media_type == "application/json",
-        )  # fmt: skip
+            body, images, terms, model, limits, envelope, has_pictures=has_pictures
+        )
         asked = Asked(request, client, version, planned, names_seed=body.seed is not None)
         if media_type == sse.MEDIA_TYPE:
             return await stream(asked, wait, services)

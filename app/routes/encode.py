@@ -8,10 +8,9 @@ from app.generation.encode import check_number, plan_encoding, read_images
 from app.generation.formats import ENCODE
 from app.generation.schemas.encode import EncodeRequest, EncodeResponse
 from app.http.negotiation import accept_header, choose
-from app.http.request_log import RequestRecord
 from app.http.strict_json import StrictRoute
 from app.routes import openapi_starts
-from app.routes.answers import Asked, answer
+from app.routes.answers import Asked, answer, envelope_of
 from app.routes.dependencies import ClientDep, ServicesDep, WaitDep, model_of, refuse_webhook
 
 router = APIRouter(tags=["generation"], route_class=StrictRoute)
@@ -39,11 +38,7 @@ async def encode(
         async with services.pictures.turn(client.name):
             with await services.answers.take(size, client.name):
                 images = await read_images(body, model, services.pictures)
-        planned = plan_encoding(
-            body, images, model, client.limits,
-            key=version.key, client=client.name,
-            request_id=RequestRecord.of(request.scope).request_id,
-        )  # fmt: skip
-        return await answer(
-            Asked(request, client, version, planned), wait, services, ENCODE, media_type
-        )
+        envelope = envelope_of(request, version, client)
+        planned = plan_encoding(body, images, model, client.limits, envelope)
+        asked = Asked(request, client, version, planned)
+        return await answer(asked, wait, services, ENCODE, media_type)

@@ -20,7 +20,7 @@ from app.http.strict_json import StrictRoute
 from app.jobs.tables import Kind
 from app.pool.engine_jobs import HIGH_WATER
 from app.routes import openapi_sample
-from app.routes.answers import Asked, accept, answer, begun_of
+from app.routes.answers import Asked, accept, answer, begun_of, envelope_of
 from app.routes.dependencies import (
     ClientDep,
     Services,
@@ -100,14 +100,12 @@ async def accept_job(
     Raises Problem 422, NotReady, BadKey, or what `Jobs.submit` does.
     """
     version, limits, name = model_of(body, services).version, client.limits, client.name
-    model, request_id = services.models.info(version), RequestRecord.of(request.scope).request_id
+    model = services.models.info(version)
     begun = await begun_of(body, model, client, services, as_job=True)
     size = cost.plan_bytes(body.n) + (0 if begun is None else COPIES * begun.start.size)
     with await services.answers.take(size, name):
-        accepted = plan(
-            body, model, limits,
-            key=version.key, client=name, request_id=request_id, as_job=True, begun=begun,
-        )  # fmt: skip
+        envelope = envelope_of(request, version, client)
+        accepted = plan(body, model, limits, envelope, as_job=True, begun=begun)
         key = idempotency_key(request, body, name, is_job=True)
         webhook_url = request.headers.get("x-webhook-url")
         status = await services.jobs.submit(name, kind, accepted, key, webhook_url, limits)

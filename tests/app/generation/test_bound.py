@@ -14,7 +14,7 @@ from app.generation.bound import check, encode_json, encode_npz, formats_of, pla
 from app.generation.collect import Needs, Result
 from app.generation.encoding import Encoded
 from app.generation.errors import AnswerTooLarge, InvalidField
-from app.generation.plan import Plan
+from app.generation.plan import Envelope, Plan
 from app.generation.schemas.bound import BoundRequest, BoundResponse
 from app.settings import Settings
 from app.wire.messages import Measured, ModelInfo
@@ -32,10 +32,8 @@ def request(**fields: Any) -> BoundRequest:
 def planned(limits: Settings | None = None, has_pictures: bool = True, **fields: Any) -> Plan:
     asked, limits = request(**fields), limits or Settings()
     terms = check(asked, MODEL, limits)
-    return plan_bound(
-        asked, IMAGES, terms, MODEL, limits,
-        key="m#1", client="c", request_id="r", has_pictures=has_pictures,
-    )  # fmt: skip
+    envelope = Envelope("m#1", "c", "r")
+    return plan_bound(asked, IMAGES, terms, MODEL, limits, envelope, has_pictures=has_pictures)
 
 
 def test_each_term_of_each_picture_is_a_sample_of_one_step() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from app.generation.encode import check_number, plan_encoding
 from app.generation.errors import InvalidField
-from app.generation.plan import Plan
+from app.generation.plan import Envelope, Plan
 from app.generation.schemas.encode import EncodeRequest
 from app.settings import Settings
 from app.wire.messages import ModelInfo
@@ -19,7 +19,7 @@ IMAGES = [np.full((3, 8, 8), value, np.uint8) for value in (0, 255)]
 
 def planned(model: ModelInfo = MODEL, **fields: Any) -> Plan:
     request = EncodeRequest.model_validate({"image": ["a", "b"], **fields})
-    return plan_encoding(request, IMAGES, model, Settings(), key="m#1", client="me")
+    return plan_encoding(request, IMAGES, model, Settings(), Envelope("m#1", "me"))
 
 
 def refusal(model: ModelInfo = MODEL, **fields: Any) -> tuple[str, Any]:

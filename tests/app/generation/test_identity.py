@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.generation.identity import identity
-from app.generation.plan import plan
+from app.generation.plan import Envelope, plan
 from app.generation.schemas.requests import SampleRequest, TrajectoryRequest
 from app.generation.starts import Begun
 from app.settings import Settings
@@ -28,7 +28,7 @@ def test_who_asks_and_which_defaults_are_named_changes_nothing() -> None:
     filled = named(n=1, first_index=0, sampler="ddpm", steps=100, variance="fixed_large")
     assert filled == named()
     asked = SampleRequest(seed=1)
-    other = plan(asked, MODEL, Settings(), key="m#7", client="key b", request_id="r2")
+    other = plan(asked, MODEL, Settings(), Envelope("m#7", "key b", "r2"))
     assert identity(other, "me", JSON) == named()
 
 

@@ -15,7 +15,7 @@ from app.generation.answer_cache import AnswerCache
 from app.generation.budget import Budget, Room
 from app.generation.errors import JobFailed
 from app.generation.formats import SAMPLE
-from app.generation.plan import Plan, plan
+from app.generation.plan import Envelope, Plan, plan
 from app.generation.schemas.requests import SampleRequest
 from app.pool.admission import Bounds
 from app.pool.errors import ClientOverLimit, TooLate
@@ -76,7 +76,7 @@ class Kitchen:
         self.makings = Makings(cast(EnginePool, self.pool), ThreadPoolExecutor(1), self.cache)
 
     def planned(self, client: str) -> Plan:
-        return plan(SampleRequest(seed=1), MODEL, Settings(), key="m#1", client=client)
+        return plan(SampleRequest(seed=1), MODEL, Settings(), Envelope("m#1", client))
 
     def join(self, name: str | None, client: str, room: Room) -> Any:
         bounds = BOUNDS
