@@ -4,7 +4,7 @@ A process loads one model at a time, beside the steps of those that it has.
 """
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -47,9 +47,11 @@ class Suspect:
 
 
 class Loads:
-    """The models of one engine, by key."""
+    """The models of one engine, by key. `on_change` is called when it may be able to take steps of
+    others now, or in another time."""
 
     def __init__(self) -> None:
+        self.on_change: Callable[[], None] = lambda: None
         self.wanted: dict[str, Load] = {}  # in the order in which they were asked for
         self.loaded: set[str] = set()
         self.current: str | None = None  # what the present process loads
@@ -66,15 +68,18 @@ class Loads:
         """Have this model from now on."""
         pinned = self._max_batch.get(load.model)
         self.wanted[load.model] = load if pinned is None else with_batch(load, pinned)
+        self.on_change()
 
     def forget(self, model: str) -> None:
         """Have this model no more; a process that loads it is not interrupted."""
         self.wanted.pop(model, None)
         self._suspects.pop(model, None)
+        self.on_change()
 
     def expect(self, model: str, info: ModelInfo) -> None:
         """Take a model for what another engine said of it."""
         self.known[model] = info
+        self.on_change()
 
     def erase(self, model: str) -> None:
         """Remember nothing of a model, which is forgotten and never wanted again."""
@@ -98,6 +103,7 @@ class Loads:
         self.current = None
         self.loaded.add(model)
         self._suspects.pop(model, None)
+        self.on_change()
         change = change_of(self.known.setdefault(model, info), info)
         if change is not None:
             return change
@@ -128,6 +134,7 @@ class Loads:
         whose loading that has happened too often, if it is one."""
         model, self.current = self.current, None
         self.loaded.clear()
+        self.on_change()
         if model is None or model not in self.wanted:
             return None
         suspect = self._suspects.setdefault(model, Suspect())

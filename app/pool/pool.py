@@ -13,10 +13,11 @@ from app.pool.admission import Admission, Bounds, Limits
 from app.pool.engine import Engine
 from app.pool.engine_jobs import EngineJobs
 from app.pool.errors import NotReady
+from app.pool.fleet import Fleet
 from app.pool.inflight import InFlight, Outcome
 from app.pool.models import Models
 from app.pool.pace import backlog_seconds, seconds_together
-from app.pool.sharing import Share, share
+from app.pool.sharing import Share, candidates, share
 from app.pool.split import Split
 from app.pool.tally import Queue, Tally
 from app.pool.version import name_of
@@ -54,8 +55,7 @@ class EnginePool:
         self.limits = limits
         self._share = share
         self.is_draining = False
-        self.engines: list[Engine] = []
-        self._retired: list[Engine] = []  # which do what they have, and get no more
+        self._fleet = Fleet()
         self._is_running = False
         self._is_hurried = asyncio.Event()
         self._queue = Queue()
@@ -65,10 +65,15 @@ class EnginePool:
         self._nowhere = EngineJobs(frozenset(), lambda _: None, lambda: None)
         models.engines = self.engines
 
+    @property
+    def engines(self) -> list[Engine]:
+        """The engines that are given work."""
+        return self._fleet.engines
+
     def add(self, engine: Engine) -> None:
         """Give work to an engine, too, from the moment that it has models. It is started with the
         others, or now if they have been."""
-        self.engines.append(engine)
+        self._fleet.add(engine)
         self.models.join(engine)
         for inflight in list(self._nowhere.inflight.values()):
             _move(inflight, self._nowhere, self._refuge(inflight.submit))
@@ -77,17 +82,14 @@ class EnginePool:
 
     async def remove(self, engine: Engine) -> None:
         """Give its work to others, and end it."""
-        self.retire(engine)
-        self._retired.remove(engine)
+        self._fleet.remove(engine)
         for inflight in list(engine.inflight.values()):
             _move(inflight, engine, self._refuge(inflight.submit))
         await engine.stop()
 
     def retire(self, engine: Engine) -> None:
         """Give an engine no more work; what it has, it does."""
-        if engine in self.engines:
-            self.engines.remove(engine)
-            self._retired.append(engine)
+        self._fleet.retire(engine)
 
     def on_loaded(self, loaded: Loaded) -> None:
         """An engine has a model: it takes over what waits for that, and its share of the rest."""
@@ -116,7 +118,7 @@ class EnginePool:
         """End every engine."""
         self._is_running = False
         self.models.stop()
-        await asyncio.gather(*(engine.stop() for engine in self._all()))
+        await asyncio.gather(*(engine.stop() for engine in self._fleet.all))
 
     async def drain(self, seconds: float) -> None:
         """Take no new job from now on; whoever still waits after `seconds` is told so."""
@@ -124,7 +126,7 @@ class EnginePool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._is_hurried.wait()
-        holders: list[Refuge] = [*self._all(), self._nowhere]
+        holders: list[Refuge] = [*self._fleet.all, self._nowhere]
         for holder in holders:
             for inflight in holder.inflight.values():
                 inflight.refuse(NotReady("the server is shutting down; ask again"))
@@ -162,10 +164,9 @@ class EnginePool:
         self.check_room(submit, client)
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
         count = functools.partial(self._count, name_of(submit.model))
-        serving = self._serving(submit.model)
-        if len(serving) < len(self.engines):
-            self._relieve(submit.model, serving)
-        shares = self._share(submit, serving)
+        if not self._fleet.have_all(submit.model):
+            self._relieve(submit.model)
+        shares = self._share(submit, candidates(submit, self._fleet))
         spread = self._spread(submit.client, [engine for engine, _ in shares])
         parts = [
             InFlight(replace(part, spread=spread), deadline, None, count, len(shares))
@@ -231,39 +232,35 @@ class EnginePool:
         if self.models.state(version) != "ready" or version.is_leaving:
             raise self.models.refusal(version)
 
-    def _relieve(self, model: str, serving: Sequence[Engine]) -> None:
+    def _relieve(self, model: str) -> None:
         """Have another engine load a model, if those that have it are busy for longer than that
         takes, and that one is not."""
-        version = self.models.version(model)
-        seconds = min(map(backlog_seconds, serving), default=0.0)
+        version, least = self.models.version(model), self._fleet.least_busy(model)
+        seconds = 0.0 if least is None else backlog_seconds(least)
         if version is None or seconds < LOADS * (version.load_seconds or 0.0):
             return
         idle = [
             engine
             for engine in self.engines
-            if engine.is_ready and engine not in serving and 2 * backlog_seconds(engine) < seconds
+            if engine.is_ready
+            and not engine.serves(model)
+            and 2 * backlog_seconds(engine) < seconds
         ]
         self.models.spread(version, idle)
-
-    def _serving(self, model: str) -> list[Engine]:
-        return [engine for engine in self.engines if engine.serves(model)]
 
     def _spread(self, client: str, new: Sequence[Engine]) -> int:
         """Engines that have jobs of a client, with those that get one now."""
         if client not in self._queue.everybody.clients:  # as most, with many engines
             return len(new)
-        others = sum(client in engine.tally.clients for engine in self._all() if engine not in new)
-        return len(new) + others
-
-    def _all(self) -> list[Engine]:
-        return [*self.engines, *self._retired]
+        others = sum(client not in engine.tally.clients for engine in new)
+        return self._fleet.num_with(client) + others
 
     def _refuge(self, submit: Submit) -> Refuge:
         """Where a job goes on whose engine cannot do it: to where it should be done soonest, or to
         where it waits for its model, which is loaded."""
-        serving = self._serving(submit.model)
-        if serving:
-            return min(serving, key=backlog_seconds)
+        least = self._fleet.least_busy(submit.model)
+        if least is not None:
+            return least
         version = self.models.version(submit.model)
         if version is not None:
             self.models.want(version)
@@ -273,20 +270,22 @@ class EnginePool:
 
     def _move_stranded(self) -> None:
         """Give to others what waits at an engine that has no process, or not the model."""
-        for engine in self._all():
+        for engine in self._fleet.all:
+            if all(map(engine.serves, engine.tally.rows)):
+                continue
             for inflight in list(engine.inflight.values()):
-                submit = inflight.submit
-                is_lost = engine in self._retired or self._serving(submit.model)
-                if is_lost and not engine.serves(submit.model):
-                    _move(inflight, engine, self._refuge(submit))
+                model = inflight.submit.model
+                is_lost = engine in self._fleet.retired or self._fleet.least_busy(model) is not None
+                if is_lost and not engine.serves(model):
+                    _move(inflight, engine, self._refuge(inflight.submit))
 
     def _level(self, model: str) -> None:
         """Give the least busy engine jobs of the busiest, the last that came first, as long as that
         is done sooner then: an engine that has just come would wait for new ones."""
-        serving = self._serving(model)
-        while len(serving) > 1:
-            least = min(serving, key=backlog_seconds)
-            most = max(serving, key=backlog_seconds)
+        while True:
+            least, most = self._fleet.least_busy(model), self._fleet.most_busy(model)
+            if least is None or most is None or least is most:
+                return
             seconds = backlog_seconds(most) - backlog_seconds(least)
             row_seconds = least.loads.known[model].seconds_per_row
             jobs = (job for job in most.inflight.values() if job.submit.model == model)

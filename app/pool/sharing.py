@@ -5,13 +5,19 @@ import heapq
 from collections.abc import Callable, Sequence
 
 from app.pool.engine import Engine
+from app.pool.fleet import Fleet
 from app.pool.pace import backlog_seconds, full_batch, seconds_alone
 from app.wire.messages import Submit
 
 Share = Callable[[Submit, Sequence[Engine]], list[tuple[Engine, Submit]]]
-"""Says which engines make a job, of those that have its model, and which part each."""
+"""Says which engines make a job, of the candidates, and which part each."""
 CANDIDATES = 16
 """Engines that are looked at closely, at least, where there are so many."""
+
+
+def candidates(submit: Submit, fleet: Fleet) -> Sequence[Engine]:
+    """The engines that are worth a closer look, which takes long where there are a thousand."""
+    return fleet.soonest(submit, max(CANDIDATES, len(submit.indices)))
 
 
 def share(submit: Submit, engines: Sequence[Engine]) -> list[tuple[Engine, Submit]]:
@@ -19,10 +25,9 @@ def share(submit: Submit, engines: Sequence[Engine]) -> list[tuple[Engine, Submi
 
     One full batch after another goes to the engine that would be done with it soonest, after what
     it has. So a part is never smaller than what its engine computes at once, unless the whole job
-    is, and no engine runs emptier because of the others. `engines` are those that have the model.
+    is, and no engine runs emptier because of the others. `engines` are the candidates.
     """
     n = len(submit.indices)
-    engines = _candidates(submit, engines)
     waits = [backlog_seconds(engine) for engine in engines]
     counts = [0] * len(engines)
 
@@ -43,21 +48,6 @@ def share(submit: Submit, engines: Sequence[Engine]) -> list[tuple[Engine, Submi
         left -= batch
         heapq.heapreplace(queue, (done(place, left), place))
     return _parts(submit, engines, counts)
-
-
-def _candidates(submit: Submit, engines: Sequence[Engine]) -> Sequence[Engine]:
-    """The engines that are worth a closer look, in their order: those that should be done with the
-    whole job soonest, in full batches. A closer look takes long where there are a thousand."""
-    most = max(CANDIDATES, len(submit.indices))
-    if len(engines) <= most:
-        return engines
-    rows, model = submit.cost, submit.model
-    done = [
-        backlog_seconds(engine) + rows * engine.loads.known[model].seconds_per_row
-        for engine in engines
-    ]
-    places = heapq.nsmallest(most, range(len(engines)), key=done.__getitem__)
-    return [engines[place] for place in sorted(places)]
 
 
 def _next_batch(engine: Engine, submit: Submit, left: int) -> int:

@@ -2,6 +2,7 @@
 are."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,16 +25,22 @@ class Counting(Protocol):
 @dataclass(eq=False)
 class Tally:
     """What is left to do of some jobs: samples, denoising steps at most, and network rows at most
-    by the key of their model. Also their number, for each client that pays for them."""
+    by the key of their model. Also their number, for each client that pays for them. `on_change` is
+    called when that changes; `on_client` with a client that has its first job here, and 1, or had
+    its last one, and -1."""
 
     samples: int = 0
     steps: int = 0
     rows: Counter[str] = field(default_factory=Counter)
     clients: Counter[str] = field(default_factory=Counter)
+    on_change: Callable[[], None] = lambda: None
+    on_client: Callable[[str, int], None] = lambda _client, _more: None
 
     def join(self, submit: Submit, samples: int) -> None:
         """As `Counting` says."""
         self.clients[submit.client] += 1
+        if self.clients[submit.client] == 1:
+            self.on_client(submit.client, 1)
         self._add(submit, samples)
 
     def finish(self, submit: Submit, samples: int) -> None:
@@ -45,6 +52,7 @@ class Tally:
         self.clients[submit.client] -= 1
         if not self.clients[submit.client]:
             del self.clients[submit.client]
+            self.on_client(submit.client, -1)
         self._add(submit, -samples)
 
     def _add(self, submit: Submit, samples: int) -> None:
@@ -53,6 +61,7 @@ class Tally:
         self.rows[submit.model] += samples * submit.chain_rows
         if not self.rows[submit.model]:
             del self.rows[submit.model]
+        self.on_change()
 
 
 class Share:

@@ -49,7 +49,7 @@ def _trial(args: argparse.Namespace, machine: Machine, engines: int) -> Trial:
     how long."""
     step = machine.curve.seconds(machine.curve.max_rows)
     seconds = args.seconds or args.steps * step / math.sqrt(engines)
-    return Trial(machine, engines, seconds, args.seed, args.look_at)
+    return Trial(machine, engines, seconds, args.seed)
 
 
 def _loads(args: argparse.Namespace, machines: Sequence[Machine]) -> Iterable[Row]:
@@ -104,9 +104,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="full steps that one engine is asked for, at most; N engines are each asked for "
         "1/sqrt(N) as many (%(default)s)")  # fmt: skip
     add("--seconds", type=float, help="simulated time, instead of --steps")
-    add("--look-at", type=int, metavar="N",
-        help="engines that are looked at for a request, at random, where there are more "
-        "(all)")  # fmt: skip
     add("--seed", type=int, default=0, help="seed of all that is random (%(default)s)")
     add(
         "--answers",

@@ -13,7 +13,7 @@ from benchmarks.percentile import percentile
 from benchmarks.scale.clock import Clock
 from benchmarks.scale.curves import Machine
 from benchmarks.scale.requests import Load, Request, mean_rows
-from benchmarks.scale.service import Service, Visit, kill, looking_at, per_engine, whole
+from benchmarks.scale.service import Service, Visit, kill, per_engine, whole
 
 Row = dict[str, Any]
 CLIENTS = 10
@@ -33,7 +33,6 @@ class Trial:
     engines: int
     seconds: float
     seed: int = 0
-    looked_at: int | None = None  # engines, for a request; None: all
 
     @property
     def capacity(self) -> float:
@@ -49,8 +48,6 @@ class Trial:
     def service(self, queue: int = QUEUE, share: Share = share) -> Service:
         """The server."""
         limits = per_engine(queue, self.engines)
-        if self.looked_at is not None:
-            share = looking_at(self.looked_at, self.seed, share)
         return Service(Clock(), self.machine, self.engines, limits, share)
 
     def counted(self, visits: Sequence[Visit]) -> list[Visit]:

@@ -164,18 +164,6 @@ def whole(submit: Submit, engines: Sequence[Engine]) -> list[tuple[Engine, Submi
     return [(engine, submit) for engine, _ in one]
 
 
-def looking_at(number: int, seed: int, way: Share) -> Share:
-    """Give a job to so many engines at most, which are chosen at random, as `way` does: where there
-    are a thousand, to look at all takes longer than their own work does here."""
-    source = random.Random(seed)
-
-    def look(submit: Submit, engines: Sequence[Engine]) -> list[tuple[Engine, Submit]]:
-        some = engines if len(engines) <= number else source.sample(engines, number)
-        return way(submit, some)
-
-    return look
-
-
 def kill(service: Service, life: float, seed: int) -> None:
     """Kill each engine at random from now on, when it has lived for `life` seconds on average."""
     source = random.Random(seed)

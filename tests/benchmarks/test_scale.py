@@ -2,21 +2,17 @@
 
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from app.pool.engine import Engine
-from app.pool.sharing import share
-from app.wire.messages import Submit
 from benchmarks.scale import __main__ as command
 from benchmarks.scale import experiments, router
 from benchmarks.scale.clock import Clock
 from benchmarks.scale.curves import MACHINES, Machine, machine
 from benchmarks.scale.experiments import Trial, jain
 from benchmarks.scale.requests import LARGEST, Load, Request, mean_rows
-from benchmarks.scale.service import Service, looking_at, per_engine
+from benchmarks.scale.service import Service, per_engine
 
 CPU = MACHINES["cpu"]
 FLAT = Machine("flat", {8: 0.01}, lanes=1, source="a test")
@@ -53,21 +49,6 @@ def test_full_batches_give_all_rows_a_second_that_the_machine_has() -> None:
         busy.ask(Request(0.0, f"client {number}", n=8, steps=50))
     busy.clock.run(5.0)
     assert busy.rows_done == 2 * 8 * 500
-
-
-def test_of_many_engines_some_are_looked_at_for_each_request() -> None:
-    seen: list[list[Engine]] = []
-
-    def way(submit: Submit, engines: Sequence[Engine]) -> list[tuple[Engine, Submit]]:
-        seen.append(list(engines))
-        return share(submit, engines)
-
-    many = Service(Clock(), FLAT, 50, per_engine(256, 50), looking_at(4, 0, way))
-    visits = [many.ask(Request(0.0, "x", n=32, steps=5)) for _ in range(40)]
-    many.clock.run(10.0)
-    assert all(math.isfinite(visit.done) for visit in visits)
-    assert {len(engines) for engines in seen} == {4}
-    assert len({engine.name for engines in seen for engine in engines}) > 40
 
 
 def test_what_an_engine_had_when_it_died_is_made_by_others() -> None:

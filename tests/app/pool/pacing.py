@@ -29,12 +29,19 @@ class Fake:
         if rows:
             self.tally.join(asked(rows, steps=1), rows)
 
+    def serves(self, model: str) -> bool:
+        return model in self.loads.loaded and model in self.loads.wanted
+
 
 def idle(info: ModelInfo = MODEL, rows: int = 0) -> Engine:
     """An engine of this speed that has so many rows to do."""
     return cast(Engine, Fake(info, rows))
 
 
-def asked(n: int, steps: int = 10, guidance: float = 0.0) -> Submit:
+def asked(
+    n: int, steps: int = 10, guidance: float = 0.0, *, client: str = "", model: str = KEY
+) -> Submit:
     labels = (0,) * n if guidance else None
-    return Submit("a", KEY, 1, tuple(range(n)), labels, "ddim", steps, guidance=guidance)
+    return Submit(
+        "a", model, 1, tuple(range(n)), labels, "ddim", steps, guidance=guidance, client=client
+    )

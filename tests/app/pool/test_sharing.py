@@ -1,7 +1,8 @@
 """Which engines make which samples: what is done soonest, by measured speeds and what they have."""
 
 from app.pool.engine import Engine
-from app.pool.sharing import share
+from app.pool.fleet import Fleet
+from app.pool.sharing import CANDIDATES, candidates, share
 from app.wire.messages import Submit
 from tests.app.pool.pacing import GPU, asked, idle
 
@@ -21,14 +22,12 @@ def test_a_fast_engine_that_has_much_to_do_is_done_before_a_slow_one_that_is_idl
     assert shares(asked(8), idle(), idle(GPU, rows=10_000)) == [8, 0]
 
 
-def test_of_a_thousand_engines_the_one_that_is_done_soonest_is_found() -> None:
-    engines = [idle(rows=10) for _ in range(1000)]
-    engines[700], engines[800] = idle(), idle(GPU, rows=10_000)
-    (chosen,) = [engine for engine, _ in share(asked(2), engines)]
-    assert chosen is engines[700]
-    (chosen,) = [engine for engine, _ in share(asked(8, steps=100), engines)]
-    assert chosen is engines[800]
-    parts = share(asked(400), engines[:800])
+def test_of_many_engines_as_many_are_looked_at_closely_as_may_make_a_part() -> None:
+    fleet = Fleet()
+    for _ in range(100):
+        fleet.add(idle())
+    assert len(candidates(asked(2), fleet)) == CANDIDATES
+    parts = share(asked(400), candidates(asked(400), fleet))
     assert {len(part.indices) for _, part in parts} == {8} and len(parts) == 50
 
 
