@@ -168,20 +168,10 @@ def leave(
         draw = tl.load(rows + DRAW * B + row) + now
         numbers = plan + (now * B + row) * NUMBERS
         block = part * BLOCK + tl.arange(0, BLOCK)
-        c_z = tl.load(numbers + C_Z)
-        if c_z != 0.0:
-            seed, index = tl.load(rows + SEED * B + row), tl.load(rows + INDEX * B + row)
-            z0, z1, z2, z3 = normal(seed, index, draw + 1, block.to(tl.int64))
-        else:
-            z0 = tl.zeros_like(block).to(tl.float32)
-            z1, z2, z3 = z0, z0, z0
-        if tl.load(rows + KNOWN * B + row) >= 0:
-            seed, index = tl.load(rows + SEED * B + row), tl.load(rows + INDEX * B + row)
-            drawn = draw + KNOWN_DRAWS + 1
-            w0, w1, w2, w3 = normal(seed, index, drawn, block.to(tl.int64))
-        else:
-            w0 = tl.zeros_like(block).to(tl.float32)
-            w1, w2, w3 = w0, w0, w0
+        is_noisy = tl.load(numbers + C_Z) != 0.0
+        z0, z1, z2, z3 = normal_or_zero(is_noisy, rows, row, B, draw + 1, block)
+        is_known = tl.load(rows + KNOWN * B + row) >= 0
+        w0, w1, w2, w3 = normal_or_zero(is_known, rows, row, B, draw + KNOWN_DRAWS + 1, block)
         for i in tl.static_range(4):
             z = z0 if i == 0 else (z1 if i == 1 else (z2 if i == 2 else z3))
             w = w0 if i == 0 else (w1 if i == 1 else (w2 if i == 2 else w3))
@@ -193,6 +183,18 @@ def leave(
 
 
 @triton.jit
+def normal_or_zero(is_drawn, rows, row, B, draw, block):
+    """The four numbers of each block, of a draw of a row's sample; zeros where none is needed."""
+    if is_drawn:
+        seed, index = tl.load(rows + SEED * B + row), tl.load(rows + INDEX * B + row)
+        n0, n1, n2, n3 = normal(seed, index, draw, block.to(tl.int64))
+    else:
+        n0 = tl.zeros_like(block).to(tl.float32)
+        n1, n2, n3 = n0, n0, n0
+    return n0, n1, n2, n3
+
+
+@triton.jit
 def update(
     x, past, ring, known, rows, places, bad, x_in, out, numbers, z, w, at, draw, now, row, B, D,
     HAS_CLIP: tl.constexpr, HAS_V: tl.constexpr,
@@ -201,41 +203,20 @@ def update(
     is_here = at < D
     width = 2 * D if HAS_V else D  # of a row of the output
     x_t = tl.load(x_in + row.to(tl.int64) * D + at, mask=is_here, other=0.0)
-    eps_hat = tl.load(out + row.to(tl.int64) * width + at, mask=is_here, other=0.0)
-    null = tl.load(rows + NULL * B + row)
-    if null >= 0:
-        without = tl.load(out + null * width + at, mask=is_here, other=0.0)
-        eps_hat = tl.load(numbers + ONE_PLUS_W) * eps_hat - tl.load(numbers + W) * without
-    x_0_hat = x_t - tl.load(numbers + SQRT_ONE_MINUS_ALPHA_BAR) * eps_hat
-    x_0_hat = tl.div_rn(x_0_hat, tl.load(numbers + SQRT_ALPHA_BAR) + tl.zeros_like(x_0_hat))
-    if HAS_CLIP:
-        clip = tl.load(numbers + LIMIT)
-        x_0_hat = tl.where(x_0_hat < -clip, -clip, tl.where(x_0_hat > clip, clip, x_0_hat))
+    eps_hat = guided(out, rows, numbers, at, is_here, row, B, width)
+    x_0_hat = predict_x_0(x_t, eps_hat, numbers, HAS_CLIP)
     x_prev = tl.load(numbers + C_X) * x_t
     x_prev = x_prev + tl.load(numbers + C_0) * x_0_hat
     history = past + tl.load(rows + READ * B + row) * PAST * D
-    for back in tl.static_range(1, PAST + 1):
-        c_h = tl.load(numbers + C_H1 + back - 1)
-        if c_h != 0.0:  # else what is there may be of another chain, and no number
-            column = (draw + PAST - back) % PAST
-            m = tl.load(history + column * D + at, mask=is_here, other=0.0)
-            x_prev = x_prev + c_h * m
+    x_prev = with_history(x_prev, history, numbers, at, is_here, draw, D)
     if HAS_V:
         v = tl.load(out + row.to(tl.int64) * width + D + at, mask=is_here, other=0.0)
-        small, large = tl.load(numbers + LOG_SMALL), tl.load(numbers + LOG_LARGE)
-        log_sigma = small + (v + 1.0) * 0.5 * (large - small)
-        z = z * exp(log_sigma.to(tl.float64)).to(tl.float32)
+        z = z * learned_sigma(v, numbers)
     c_z = tl.load(numbers + C_Z)
     noise_term = tl.where(c_z != 0.0, c_z * z, 0.0)
     x_prev = x_prev + noise_term
     picture = tl.load(rows + KNOWN * B + row)
-    if picture >= 0:  # reverse.with_known
-        x_0 = tl.load(known + picture * 2 * D + at, mask=is_here, other=0.0)
-        mask = tl.load(known + (picture * 2 + 1) * D + at, mask=is_here, other=0.0)
-        drawn = tl.load(numbers + K_0) * x_0
-        drawn = drawn + tl.load(numbers + K_Z) * w
-        kept = (1.0 - mask) * drawn
-        x_prev = mask * x_prev + kept
+    x_prev = with_known(x_prev, known, picture, numbers, w, at, is_here, D)
     m = tl.load(numbers + P_X) * x_t
     m = m + tl.load(numbers + P_0) * x_0_hat
 
@@ -250,3 +231,58 @@ def update(
         tl.store(ring + place * 3 * D + at, x_t, mask=is_here)
         tl.store(ring + (place * 3 + 1) * D + at, x_0_hat, mask=is_here)
         tl.store(ring + (place * 3 + 2) * D + at, x_prev, mask=is_here)
+
+
+@triton.jit
+def guided(out, rows, numbers, at, is_here, row, B, width):
+    """eps_hat, mixed with what the network gives without a label: (1 + w) eps_hat - w without."""
+    eps_hat = tl.load(out + row.to(tl.int64) * width + at, mask=is_here, other=0.0)
+    null = tl.load(rows + NULL * B + row)
+    if null >= 0:
+        without = tl.load(out + null * width + at, mask=is_here, other=0.0)
+        eps_hat = tl.load(numbers + ONE_PLUS_W) * eps_hat - tl.load(numbers + W) * without
+    return eps_hat
+
+
+@triton.jit
+def predict_x_0(x_t, eps_hat, numbers, HAS_CLIP: tl.constexpr):
+    """x_0_hat (eq. 15), clipped."""
+    x_0_hat = x_t - tl.load(numbers + SQRT_ONE_MINUS_ALPHA_BAR) * eps_hat
+    x_0_hat = tl.div_rn(x_0_hat, tl.load(numbers + SQRT_ALPHA_BAR) + tl.zeros_like(x_0_hat))
+    if HAS_CLIP:
+        clip = tl.load(numbers + LIMIT)
+        x_0_hat = tl.where(x_0_hat < -clip, -clip, tl.where(x_0_hat > clip, clip, x_0_hat))
+    return x_0_hat
+
+
+@triton.jit
+def with_history(x_prev, history, numbers, at, is_here, draw, D):
+    """x_prev and what the sampler takes of the steps before."""
+    for back in tl.static_range(1, PAST + 1):
+        c_h = tl.load(numbers + C_H1 + back - 1)
+        if c_h != 0.0:  # else what is there may be of another chain, and no number
+            column = (draw + PAST - back) % PAST
+            m = tl.load(history + column * D + at, mask=is_here, other=0.0)
+            x_prev = x_prev + c_h * m
+    return x_prev
+
+
+@triton.jit
+def learned_sigma(v, numbers):
+    """What z is multiplied with besides c_z: the sigma that v chooses (IDDPM, eq. 15)."""
+    small, large = tl.load(numbers + LOG_SMALL), tl.load(numbers + LOG_LARGE)
+    log_sigma = small + (v + 1.0) * 0.5 * (large - small)
+    return exp(log_sigma.to(tl.float64)).to(tl.float32)
+
+
+@triton.jit
+def with_known(x_prev, known, picture, numbers, w, at, is_here, D):
+    """diffusion.reverse.with_known: the part that a picture keeps, drawn anew."""
+    if picture >= 0:
+        x_0 = tl.load(known + picture * 2 * D + at, mask=is_here, other=0.0)
+        mask = tl.load(known + (picture * 2 + 1) * D + at, mask=is_here, other=0.0)
+        drawn = tl.load(numbers + K_0) * x_0
+        drawn = drawn + tl.load(numbers + K_Z) * w
+        kept = (1.0 - mask) * drawn
+        x_prev = mask * x_prev + kept
+    return x_prev
