@@ -59,24 +59,24 @@ class Metrics:
             "ddpm_reused_answers",
             "Answers that took no step of their own: the client has it (known), it was being made "
             "for another request (shared), or was kept (kept).",
-            "how",
-        )
+            "how", values=REUSED,
+        )  # fmt: skip
         self.drops = self._counter("ddpm_drops", "Requests refused or lost, by reason.", "reason")
         self.pictures = self._counter(
             "ddpm_pictures", "Pictures and states that clients sent, by what became of them.",
-            "outcome",
+            "outcome", values=PICTURES,
         )  # fmt: skip
         self.picture_seconds = self._histogram(
             "ddpm_picture_seconds", "Seconds that it took to decode one of these, or to refuse it.",
             buckets=PICTURE_SECONDS,
         )  # fmt: skip
-        for how in REUSED:  # a rate needs the 0 before the first one
-            self.reused.labels(how)
-        for outcome in PICTURES:
-            self.pictures.labels(outcome)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(name, text, labels, registry=self.registry)
+    def _counter(self, name: str, text: str, *labels: str, values: Sequence[str] = ()) -> Counter:
+        """A counter with these labels; of one label the `values` are there from the start."""
+        counter = Counter(name, text, labels, registry=self.registry)
+        for value in values:  # a rate needs the 0 before the first one
+            counter.labels(value)
+        return counter
 
     def _histogram(
         self, name: str, text: str, *labels: str, buckets: Sequence[float] = SECONDS

@@ -4,6 +4,7 @@ import argparse
 import logging
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from diffusion.checkpoint import Checkpoint
@@ -15,7 +16,7 @@ from diffusion.evaluation import evaluate, features
 from diffusion.evaluation.cache import EvaluationError, Parts
 from diffusion.evaluation.checks import check_data, check_folder, check_samplers, check_terms
 from diffusion.evaluation.draws import choose, real_images, sample_labels
-from diffusion.evaluation.judge import find_judge
+from diffusion.evaluation.judge import Judge, find_judge
 from diffusion.evaluation.plan import OLDER_KEYS, Evaluation, Sampler, Settings
 from diffusion.evaluation.plots import check_plots
 from diffusion.evaluation.report import summary, write
@@ -54,18 +55,7 @@ def run(args: argparse.Namespace) -> None:
     judge = find_judge(args.classifier, data.path, train, test, args.out)
     some = train.pixels[choose(len(train), FITTED, seed=0)]
     extract = features.pick(args.features, None if judge is None else judge.classifier, some)
-    key = {
-        "sha256": checkpoint.sha256,
-        "data": data.path if data == DataConfig(data.path) else to_dict(data),
-        **settings.key(),
-        "features": extract.name,
-        "classifier": None if judge is None else judge.sha256,
-        "runtime": source.runtime,
-        "precision": source.precision,
-        **tuned_key(checkpoint, settings.samplers),
-    }
-    older = {**OLDER_KEYS, "classifier": key["classifier"], "precision": "float32"}
-    parts = Parts(args.out, key, older)
+    parts = _parts(args.out, source, data, settings, extract, judge)
     evaluation = Evaluation(
         source, train, test, labels, real, judge, extract, settings, parts, half
     )
@@ -109,6 +99,31 @@ def _settings(args: argparse.Namespace, num_timesteps: int) -> Settings:
         num_full=args.full,
         labels=args.labels,
     )
+
+
+def _parts(
+    folder: Path,
+    source: Source,
+    data: DataConfig,
+    settings: Settings,
+    extract: features.Features,
+    judge: Judge | None,
+) -> Parts:
+    """What an evaluation that was stopped has left of this one, with the same model and settings on
+    the same data."""
+    checkpoint = source.checkpoint
+    key = {
+        "sha256": checkpoint.sha256,
+        "data": data.path if data == DataConfig(data.path) else to_dict(data),
+        **settings.key(),
+        "features": extract.name,
+        "classifier": None if judge is None else judge.sha256,
+        "runtime": source.runtime,
+        "precision": source.precision,
+        **tuned_key(checkpoint, settings.samplers),
+    }
+    older = {**OLDER_KEYS, "classifier": key["classifier"], "precision": "float32"}
+    return Parts(folder, key, older)
 
 
 def tuned_key(checkpoint: Checkpoint, samplers: Sequence[Sampler]) -> dict[str, Any]:

@@ -128,10 +128,7 @@ def starter(data: DataConfig, found: DataSet, effort: Effort, machine: str, out:
     """Write the configuration as commented TOML."""
     train = found.splits["train"]
     _, C, H, W = train.pixels.shape
-    classes = len(train.classes) if train.labels is not None else 0
-    batch = min(64, len(train))
-    steps = min(effort.num_steps, max(LEAST_STEPS, MOST_LOOKS * len(train) // batch))
-    looks = steps * batch // len(train)
+    classes = _num_classes(train)
     labels = f"{classes} classes" if classes else "no labels"
     images = f"{len(train)} training images of {W} x {H} pixels, {labels}"
     file, run_folder = shlex.quote(str(out)), shlex.quote(str(Path("runs") / out.stem))
@@ -158,6 +155,17 @@ in_channels = {C}
 out_channels = {C}
 {_unet_lines(PRESETS[effort.preset])}
 {_classes_line(train)}
+{_training_lines(data, train, effort)}
+"""
+
+
+def _training_lines(data: DataConfig, train: Images, effort: Effort) -> str:
+    """The table `training`."""
+    batch = min(64, len(train))
+    steps = min(effort.num_steps, max(LEAST_STEPS, MOST_LOOKS * len(train) // batch))
+    looks = steps * batch // len(train)
+    dropout = 0.1 if _num_classes(train) else 0.0
+    return f"""\
 [training]
 num_steps = {steps} # each image is seen about {looks} times
 batch_size = {batch}
@@ -165,14 +173,17 @@ learning_rate = {"1e-3" if effort is ON_CPU else "2e-4"}
 warmup_steps = {min(500, steps // 10)}
 decay = "cosine"
 ema_decay = {0.999 if effort is ON_CPU else 0.9999}
-label_dropout = {0.1 if classes else 0.0} # images without their label, which guidance needs
+label_dropout = {dropout} # images without their label, which guidance needs
 horizontal_flip = {_flips(data, train)} # mirrors half: of all images, or classes; never letters
 #shift = 2 # pixels by which images are moved at most, at random: for small data sets
 precision = "{effort.precision}"
 log_every = 50
 sample_every = {steps // 20}
-save_every = {min(1000, steps // 20)}
-"""
+save_every = {min(1000, steps // 20)}"""
+
+
+def _num_classes(train: Images) -> int:
+    return len(train.classes) if train.labels is not None else 0
 
 
 def _flips(data: DataConfig, train: Images) -> str:

@@ -92,6 +92,16 @@ def add_openai(parser: argparse.ArgumentParser, *, guided: bool) -> None:
     """Add the flags of openai/improved-diffusion, or of openai/guided-diffusion, with the names and
     defaults that they have there."""
     _add_part(parser)
+    _add_openai_network(parser, guided=guided)
+    _add_openai_process(parser, guided=guided)
+    add = parser.add_argument_group("taken, and without effect here").add_argument
+    for name in ("dropout", "timestep_respacing"):
+        add(f"--{name}", default=None, help="of training, or of sampling (default: not given)")
+    for name in ("use_checkpoint", "use_fp16", "use_kl", "rescale_learned_sigmas"):
+        _add_switch(add, name, None, "of training")
+
+
+def _add_openai_network(parser: argparse.ArgumentParser, *, guided: bool) -> None:
     add = parser.add_argument_group("the network, by the flags of that project").add_argument
     add("--image_size", type=int, default=64, metavar="PIXELS",
         help="side of the images (default: %(default)s)")
@@ -116,6 +126,8 @@ def add_openai(parser: argparse.ArgumentParser, *, guided: bool) -> None:
     _add_switch(add, "class_cond", False, "the network is told a class")
     _add_switch(add, "learn_sigma", False, "the network gives a variance too")
 
+
+def _add_openai_process(parser: argparse.ArgumentParser, *, guided: bool) -> None:
     add = parser.add_argument_group("the process, by the flags of that project").add_argument
     add("--diffusion_steps", type=int, default=1000, metavar="COUNT",
         help="steps T of the chain (default: %(default)s)")
@@ -124,12 +136,6 @@ def add_openai(parser: argparse.ArgumentParser, *, guided: bool) -> None:
     _add_switch(add, "predict_xstart", False, "the network predicts x_0")
     _add_switch(add, "sigma_small", False, "sigma^2 is beta~_t, unless it is learned")
     _add_switch(add, "rescale_timesteps", not guided, "the network is told 1000 t / T")
-
-    add = parser.add_argument_group("taken, and without effect here").add_argument
-    for name in ("dropout", "timestep_respacing"):
-        add(f"--{name}", default=None, help="of training, or of sampling (default: not given)")
-    for name in ("use_checkpoint", "use_fp16", "use_kl", "rescale_learned_sigmas"):
-        _add_switch(add, name, None, "of training")
 
 
 def _add_switch(add: Any, name: str, default: bool | None, meaning: str) -> None:
