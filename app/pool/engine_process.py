@@ -9,16 +9,17 @@ delay.
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import NoReturn
 
+from app.pool import watchdog
 from app.pool.connection import Connect, Connection, Death
 from app.pool.engine_jobs import EngineJobs
 from app.pool.inflight import InFlight
 from app.pool.loads import TRIES, Listener, Loads
 from app.pool.progress import Progress
+from app.pool.starts import Starts
 from app.pool.tally import Tally
 from app.pool.version import name_of
-from app.pool.watchdog import Watchdog
+from app.pool.watchdog import ProcessWatch
 from app.tasks import Fatal, Supervised
 from app.wire.codec import ProtocolError, encode
 from app.wire.messages import (
@@ -37,14 +38,6 @@ from app.wire.messages import (
 )
 
 log = logging.getLogger("ddpm.engine")
-
-RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0)
-"""Pauses before starting again, by the number of starts in a row that never got ready; the last
-one repeats."""
-START_SECONDS = 900.0
-"""Time after which an engine that still loads a model is started again."""
-WATCH_SECONDS = 0.5
-"""Time between two looks at the process."""
 
 
 class EngineProcess:
@@ -78,8 +71,7 @@ class EngineProcess:
         self._listener = listener
         self._connect = connect
         self._process: Connection | None = None  # none from a death to the next start
-        self._has_loaded = False  # a model, ever
-        self._failures = 0  # starts in a row that never got ready
+        self._starts = Starts()
         self._tasks = Supervised(on_unusable)
 
     @property
@@ -184,10 +176,13 @@ class EngineProcess:
     async def _keep_running(self) -> None:
         """Start a process, and another one whenever it has died. Raises Fatal where that is of no
         use."""
-        while True:
-            await asyncio.sleep(RESTART_SECONDS[min(self._failures, len(RESTART_SECONDS) - 1)])
-            became_ready = await self._live()
-            self._failures = 0 if became_ready else self._failures + 1
+        try:
+            while True:
+                await asyncio.sleep(self._starts.pause)
+                self._starts.note(became_ready=await self._live())
+        except Fatal:
+            self.status = "unusable"
+            raise
 
     async def _live(self) -> bool:
         """A process' life from start to death; did it load a model? Raises Fatal."""
@@ -195,8 +190,7 @@ class EngineProcess:
             self._process = process = await self._connect()
         except Exception as error:  # no file, memory or process was left: that may pass
             reason = f"no engine process can be started: {str(error) or repr(error)}"
-            if not self._has_loaded:
-                self._give_up(reason)
+            self._starts.check(reason)
             log.error("%s; it is tried again", reason)
             return False
         self.pid = process.pid
@@ -205,8 +199,9 @@ class EngineProcess:
         became_ready = await self._listen(process)
         death = await process.end()
         self._process = None
-        if not self._has_loaded:
-            self._check_first_death(was_killed=death.was_killed)
+        if not self._starts.has_loaded:
+            self._starts.check_death(was_killed=death.was_killed)
+            log.error("engine %s was killed while it was starting; it is tried again", self.pid)
         self._after_death(death)
         return became_ready
 
@@ -221,28 +216,9 @@ class EngineProcess:
         except ProtocolError as error:
             reason = f"engine {self.pid} sent what this server cannot read ({error})"
             process.kill()
-            if not self._has_loaded or (not became_ready and self._is_last_try):
-                self._give_up(
-                    f"{reason}: was the software replaced while it ran? Restart the server"
-                )
+            self._starts.check_words(reason, became_ready=became_ready)
             log.error("%s: it is killed", reason)
         return became_ready
-
-    @property
-    def _is_last_try(self) -> bool:
-        return self._failures + 1 >= TRIES
-
-    def _check_first_death(self, *, was_killed: bool) -> None:
-        """Raise Fatal, unless the first engine was killed from outside: the kernel does that where
-        memory is short, and there may be more of it soon."""
-        if not was_killed:
-            self._give_up("the engine died while it was starting")
-        if self._is_last_try:
-            self._give_up(
-                f"the engine was killed {TRIES} times while it was starting: is there enough "
-                "memory?"
-            )
-        log.error("engine %s was killed while it was starting; it is tried again", self.pid)
 
     def _handle(self, message: Message) -> None:
         match message:
@@ -250,9 +226,8 @@ class EngineProcess:
                 self.progress.note(self.pid, message)
             case Loaded():
                 self._welcome(message)
-            case Unusable(_, reason) if not self._has_loaded:
-                self._give_up(reason)
             case Unusable(model, reason):
+                self._starts.check(reason)
                 log.error("engine %s cannot load %s: %s", self.pid, name_of(model), reason)
                 self.progress.now = None
                 self.loads.reject(model)
@@ -274,7 +249,7 @@ class EngineProcess:
 
     def _welcome(self, loaded: Loaded) -> None:
         """Use a model that the process has now, for the jobs that have waited for it, too."""
-        self._has_loaded = True
+        self._starts.has_loaded = True
         self.progress.now = None
         model, change = loaded.model, self.loads.accept(loaded)
         if change is not None:
@@ -290,26 +265,15 @@ class EngineProcess:
 
     async def _watch(self) -> None:
         """Kill the process when it hangs; `_keep_running` starts another."""
-        steps, load = Watchdog(WATCH_SECONDS), Watchdog(WATCH_SECONDS)
+        watch = ProcessWatch(self.hang_seconds)
         while True:
-            await asyncio.sleep(WATCH_SECONDS)
+            await asyncio.sleep(watchdog.WATCH_SECONDS)
             process = self._process
-            if process is None or not process.is_running:
-                steps.still_seconds = load.still_seconds = 0.0
-                continue
-            pid, loaded = process.pid, self.loads.loaded
-            may_rest = not self.jobs.have_work
-            steps.look((pid, len(loaded), process.oldest), may_rest=may_rest)
-            load.look((pid, self.loads.current), may_rest=self.loads.current is None)
-            if steps.still_seconds > self.hang_seconds or load.still_seconds > START_SECONDS:
-                log.error("engine %s hangs: it is killed", pid)
+            if watch.sees_a_hang(process, self.loads, have_work=self.jobs.have_work):
+                assert process is not None
+                log.error("engine %s hangs: it is killed", process.pid)
                 self.hangs += 1
                 process.kill()
-                steps.still_seconds = load.still_seconds = 0.0
-
-    def _give_up(self, reason: str) -> NoReturn:
-        self.status = "unusable"
-        raise Fatal(reason)
 
     def _after_death(self, death: Death) -> None:
         self.status = "restarting"

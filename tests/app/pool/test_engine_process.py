@@ -17,8 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from app.pool import child, engine_jobs
-from app.pool import engine_process as module
+from app.pool import child, engine_jobs, starts, watchdog
 from app.pool.child import COMMAND, Child, on_this_machine
 from app.pool.engine_process import EngineProcess
 from app.pool.errors import NotReady
@@ -80,8 +79,8 @@ are others, it says these when it gets a job, and dies at the third step of samp
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RESTART_SECONDS", (0.0,))
-    monkeypatch.setattr(module, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(starts, "RESTART_SECONDS", (0.0,))
+    monkeypatch.setattr(watchdog, "WATCH_SECONDS", 0.05)
 
 
 class Told:
@@ -397,19 +396,19 @@ async def test_pauses_between_failed_starts_grow(monkeypatch: pytest.MonkeyPatch
     sleep = asyncio.sleep
 
     async def noted(seconds: float) -> None:
-        if seconds != module.WATCH_SECONDS:
+        if seconds != watchdog.WATCH_SECONDS:
             pauses.append(seconds)
         await sleep(0.001)
 
     async def refused(*_: object) -> Child:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(module, "RESTART_SECONDS", (0.0, 1.0, 2.0))
+    monkeypatch.setattr(starts, "RESTART_SECONDS", (0.0, 1.0, 2.0))
     monkeypatch.setattr(asyncio, "sleep", noted)
     monkeypatch.setattr(child, "start", refused)
     told = Told()
     engine = unstarted(told)
-    engine._has_loaded = True  # as if it had run before
+    engine._starts.has_loaded = True  # as if it had run before
     engine.start()
     while len(pauses) < 5:
         await sleep(0.001)
@@ -611,7 +610,7 @@ async def test_a_load_that_kills_the_engine_again_and_again_is_given_up_and_othe
 async def test_a_load_that_hangs_is_killed_by_a_clock_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "START_SECONDS", 0.5)
+    monkeypatch.setattr(watchdog, "START_SECONDS", 0.5)
     async with started(fake(load_seconds=600.0), hang_seconds=600.0) as (engine, _):
         await until(lambda: engine.hangs)
 

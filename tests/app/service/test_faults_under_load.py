@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.pool.engine_process import WATCH_SECONDS
+from app.pool.watchdog import WATCH_SECONDS
 from app.wire.flight_recorder import SIZE
 from tests.app.http.test_metrics import read
 from tests.app.server import REAL, Server, faulty, free_port, quick_runtime
