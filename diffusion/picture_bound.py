@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from diffusion.bound import Draw, Reverse, draws, prior, spread_over_chain
+from diffusion.bound import Draw, Reverse, draws, prior
+from diffusion.bound_spread import spread_over_chain
 from diffusion.bound_sum import PictureBound, PictureTerm, Terms, bits_per_dim
 
 

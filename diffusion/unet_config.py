@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from diffusion.fields import require
-from diffusion.unet_plan import ALIAS, DOWN_TYPES, UP_TYPES, check_levels
+from diffusion.unet_fit import check_levels
+from diffusion.unet_plan import ALIAS, DOWN_TYPES, UP_TYPES
 
 MAX_LEVELS, MAX_LAYERS, MAX_WIDTH = 10, 16, 16_384
 """Levels, residual blocks in a level, and channels of one: far above any network's. Without bounds

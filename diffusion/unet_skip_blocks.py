@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from diffusion.unet_blocks import Block
 from diffusion.unet_config import UNetConfig
+from diffusion.unet_fit import PICTURE_CHANNELS
 from diffusion.unet_layers import FirFilter, GroupNorm, Resnet
-from diffusion.unet_plan import PICTURE_CHANNELS, Level
+from diffusion.unet_plan import Level
 
 SCALE = math.sqrt(2)
 """Sums of two branches are divided by it, which keeps their variance."""

@@ -119,6 +119,7 @@ FORBIDDEN_LIBRARIES = {
     "app/settings": {"sqlalchemy", "fsspec", "torch"},
     "diffusion/unet.py": {"diffusers"},
     "diffusion/unet_blocks.py": {"diffusers"},
+    "diffusion/unet_fit.py": {"diffusers", "torch"},
     "diffusion/unet_plan.py": {"diffusers", "torch"},
 }
 UNPICKLERS = {"pickle", "cPickle", "dill", "joblib", "shelve"}

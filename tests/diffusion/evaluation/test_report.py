@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from diffusion import __version__
-from diffusion.evaluation.report import page, summary, write
+from diffusion.evaluation.page import page
+from diffusion.evaluation.report import summary, write
 from diffusion.evaluation.tables import Measured
 from tests.diffusion.evaluation.runs import Run, evaluate
 
