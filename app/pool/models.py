@@ -4,18 +4,16 @@ A new version of a model is loaded beside the old one and takes its place when i
 one is unloaded when nobody needs it any more. Which engines load it, `placement` says.
 """
 
-import asyncio
 import contextlib
 import itertools
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 from app.pool.errors import CannotLoad, NotReady
 from app.pool.loads import TRIES, change_of
 from app.pool.placement import Placement
-from app.pool.registry import Entry
+from app.pool.registry import FAILED_SECONDS, Entry
 from app.pool.version import Source, Version
 from app.wire.messages import Loaded, ModelInfo, Unusable
 
@@ -24,10 +22,6 @@ log = logging.getLogger("ddpm.models")
 MAX_RETIRED = 32
 """Replaced versions that are remembered for jobs that began with them, at most, besides those that
 are in use."""
-AGAIN_SECONDS = (1.0, 2.0, 5.0, 10.0)
-"""Pauses before a model is loaded again that was loaded before; the last one repeats."""
-FAILED_SECONDS = 30.0
-"""Time in which a model that could not be loaded is not tried again, whoever asks for it."""
 
 
 class Models(Placement):
@@ -61,8 +55,7 @@ class Models(Placement):
 
     def stop(self) -> None:
         """Try nothing again."""
-        for timer in self._again.values():
-            timer.cancel()
+        self._retries.stop_all()
 
     def info(self, version: Version) -> ModelInfo:
         """What an engine says of a version. Raises NotReady before it has been loaded once, and has
@@ -91,17 +84,7 @@ class Models(Placement):
             coming = new
         else:
             self.want(version)
-        if version.is_leaving:
-            seconds = self.seconds_until(version)
-            return NotReady(f"the model {version.name} is unloaded, and then loaded again", seconds)
-        detail = self.detail(coming)
-        told = f": {detail}" if detail else ""
-        if coming.failure is not None and not self.is_to_come(coming):
-            left = coming.failed_at + FAILED_SECONDS - time.monotonic()
-            seconds = math.ceil(FAILED_SECONDS if coming.is_lost else max(1.0, left))
-            return NotReady(f"the model {version.name} cannot be loaded{told}", seconds)
-        seconds = self.seconds_until(coming)
-        return NotReady(f"the model {version.name} is being loaded{told}", seconds)
+        return self.why_not(version, coming)
 
     def want(self, version: Version) -> None:
         """Have a version loaded, unless it is, or has just failed."""
@@ -207,7 +190,7 @@ class Models(Placement):
             self._fail(version, unusable.reason, has_changed=unusable.has_changed)
             return
         version.failure = unusable.reason
-        self._try_again(version)
+        self._retries.start(version, self._load_again)
 
     def on_death(self) -> None:
         """An engine has died: the next one loads from now on what it had."""
@@ -232,7 +215,7 @@ class Models(Placement):
         """Leave an engine for now without a version that another one serves."""
         log.error("an engine goes without %s: %s", version.name, unusable.reason)
         if not (unusable.has_changed or is_deadly or version.failures >= TRIES):
-            self._try_again(version)
+            self._retries.start(version, self._load_again)
 
     def _refuse(self, version: Version, info: ModelInfo, change: str) -> None:
         """Have no engine make images of a version that are not the version's: that which has it so
@@ -245,15 +228,7 @@ class Models(Placement):
         else:
             self._fail(version, change, has_changed=True)
 
-    def _try_again(self, version: Version) -> None:
-        self._stop_trying(version)
-        pause = AGAIN_SECONDS[min(version.failures, len(AGAIN_SECONDS)) - 1]
-        self._again[version.key] = asyncio.get_running_loop().call_later(
-            pause, self._load_again, version
-        )
-
     def _load_again(self, version: Version) -> None:
-        self._again.pop(version.key, None)
         if self.state(version) != "ready":
             self._waiting[version.key] = version
             self._settle()
@@ -264,7 +239,7 @@ class Models(Placement):
         """Unload what nobody needs any more, and load what there is room for."""
         for version in filter(self.is_over, self.all_versions()):
             version.is_leaving = False
-            self._stop_trying(version)
+            self._retries.stop(version)
             self._unload(version)
         for version in list(self._waiting.values()):
             if version.key in self._waiting and not version.is_leaving:
@@ -278,12 +253,7 @@ class Models(Placement):
     def _cancel(self, version: Version) -> None:
         """Do not begin to load a version."""
         self._waiting.pop(version.key, None)
-        self._stop_trying(version)
-
-    def _stop_trying(self, version: Version) -> None:
-        timer = self._again.pop(version.key, None)
-        if timer is not None:
-            timer.cancel()
+        self._retries.stop(version)
 
     def _drop(self, version: Version) -> None:
         """Forget a version that has never served."""

@@ -3,17 +3,21 @@ which are loaded.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from app.pool.coming import Coming
-from app.pool.errors import UnknownModel
+from app.pool.errors import NotReady, UnknownModel
 from app.pool.loads import Loads
+from app.pool.retries import Retries
 from app.pool.version import FIRST_SECONDS, Version
 from app.wire.messages import Load, Starting
 
+FAILED_SECONDS = 30.0
+"""Time in which a model that could not be loaded is not tried again, whoever asks for it."""
 RESIDENT_SECONDS = 60.0
 """Time that a model stays loaded which jobs need, although other jobs need another."""
 
@@ -82,7 +86,7 @@ class Registry:
         self._retired: list[Version] = []
         self._held: dict[str, Version] = {}  # what engines are to have that come later, too
         self._waiting: dict[str, Version] = {}  # to be loaded, as soon as there is room
-        self._again: dict[str, asyncio.TimerHandle] = {}  # loads that are tried again, by key
+        self._retries = Retries()
         self._wanted_by_jobs: set[str] = set()  # keys of versions
         self._coming = Coming()
         self._left_at = time.monotonic()  # when a model was used last
@@ -193,6 +197,21 @@ class Registry:
                 return str(doing)
         return version.failure
 
+    def why_not(self, version: Version, coming: Version) -> NotReady:
+        """Why a version cannot be used now, and when to ask again: when the one is loaded that is
+        `coming`, itself or what takes its place."""
+        if version.is_leaving:
+            seconds = self.seconds_until(version)
+            return NotReady(f"the model {version.name} is unloaded, and then loaded again", seconds)
+        detail = self.detail(coming)
+        told = f": {detail}" if detail else ""
+        if coming.failure is not None and not self.is_to_come(coming):
+            left = coming.failed_at + FAILED_SECONDS - time.monotonic()
+            seconds = math.ceil(FAILED_SECONDS if coming.is_lost else max(1.0, left))
+            return NotReady(f"the model {version.name} cannot be loaded{told}", seconds)
+        seconds = self.seconds_until(coming)
+        return NotReady(f"the model {version.name} is being loaded{told}", seconds)
+
     def counts(self) -> list[Counts]:
         """What is counted of each model."""
         return [
@@ -227,7 +246,7 @@ class Registry:
 
     def is_to_come(self, version: Version) -> bool:
         """Is it being loaded, or to be loaded?"""
-        if version.key in self._waiting or version.key in self._again:
+        if version.key in self._waiting or version in self._retries:
             return True
         return self.is_being_loaded(version)
 

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from app.pool import models as module
+from app.pool import retries
 from app.pool.errors import CannotLoad, UnknownModel
 from app.pool.loads import TRIES
-from app.pool.models import Models
+from app.pool.models import MAX_RETIRED, Models
 from app.pool.registry import RESIDENT_SECONDS
 from app.pool.version import Source
 from tests.served import StubEngine, models_of
@@ -91,11 +91,11 @@ def test_the_server_goes_on_while_a_new_version_is_loaded_for_one_that_is_lost()
 def test_a_version_in_use_is_kept_however_often_its_model_is_replaced() -> None:
     models, engine = models_of(A)
     with models.using(models.find("a").version) as first:
-        for number in range(module.MAX_RETIRED + 5):
+        for number in range(MAX_RETIRED + 5):
             models.replace(Source("a", f"folder {number}"))
         assert engine.serves(first.key)
     assert not engine.serves(first.key)
-    assert len(models.versions) <= module.MAX_RETIRED + 2
+    assert len(models.versions) <= MAX_RETIRED + 2
     assert len(engine.loads.known) == len(models.versions)
 
 
@@ -230,7 +230,7 @@ def test_one_that_has_just_failed_is_not_tried_at_once(now: list[float]) -> None
 def test_one_that_was_loaded_before_is_tried_again_and_then_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "AGAIN_SECONDS", (0.0,))
+    monkeypatch.setattr(retries, "AGAIN_SECONDS", (0.0,))
 
     async def run() -> list[str]:
         told: list[str] = []
@@ -253,7 +253,7 @@ def test_one_that_was_loaded_before_is_tried_again_and_then_given_up(
 
 
 def test_the_only_one_is_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "AGAIN_SECONDS", (0.0,))
+    monkeypatch.setattr(retries, "AGAIN_SECONDS", (0.0,))
 
     async def run() -> None:
         models, engine = models_of(A, is_slow=True)
