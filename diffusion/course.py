@@ -66,8 +66,8 @@ class Course:
 
     @classmethod
     def of(cls, spacing: Spacing, resamplings: int = 1, jump: int = 1) -> "Course":
-        """That of a chain over the kept timesteps, by RePaint with more than one resampling. Raises
-        ValueError as `resampled` does."""
+        """The course of a chain over the kept timesteps, by RePaint with more than one
+        resampling. Raises ValueError as `resampled` does."""
         if resamplings == 1:
             return cls(spacing.paper_t)
         moves = resampled(len(spacing), resamplings, jump)

@@ -24,7 +24,7 @@ class Conditioning(NamedTuple):
     steps: Container[int] | None = None  # the positions of the guided steps of a chain; None: all
 
     def at(self, position: int) -> "Conditioning":
-        """The same for the step of a chain at this position."""
+        """What holds for the step of a chain at this position."""
         is_guided = self.steps is None or position in self.steps
         return self if is_guided else self._replace(guidance=0.0)
 

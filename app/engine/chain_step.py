@@ -24,7 +24,7 @@ class BatchStep:
     history: Sequence[Tensor]
 
     def of_each(self) -> "list[ChainStep]":
-        """The same for each chain, in the batch's order."""
+        """What the step did to each chain, in the batch's order."""
         return [ChainStep(self, row) for row in range(len(self.is_finite))]
 
 

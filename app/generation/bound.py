@@ -187,7 +187,7 @@ def _bound(plan: Plan) -> Bound:
 
 
 def _labels(plan: Plan) -> tuple[int | None, ...]:
-    """Those of the pictures."""
+    """The label of each picture, of whose terms a plan has one each."""
     return plan.labels[:: _bound(plan).count]
 
 

@@ -48,7 +48,7 @@ class Sink(io.RawIOBase):
         self._size = 0
 
     def writable(self) -> bool:
-        """Always."""
+        """Say that it can be written to, always."""
         return True
 
     def write(self, content: Any) -> int:

@@ -17,7 +17,7 @@ from app.http.request_log import RequestRecord
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 """Upper bounds of the histograms' buckets."""
 PICTURE_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-"""The same of one picture."""
+"""Upper bounds of the buckets for one picture."""
 REUSED = ("known", "shared", "kept")
 """How an answer may be had without a step."""
 PICTURES = (

@@ -63,7 +63,7 @@ class ConnectionLimit:
 
 
 def own_files(files: int) -> int:
-    """Of so many files that a process may open, those that are kept free of connections."""
+    """The number of files that are kept free of connections, where so many may be open."""
     return min(OWN_FILES, files // 2)
 
 

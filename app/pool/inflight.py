@@ -147,7 +147,7 @@ class InFlight:
             self.holder.charge(self)
 
     def end(self) -> None:
-        """It is over: have it counted nowhere."""
+        """Count the job nowhere any more: it is over."""
         for counting in list(self._counted_in):
             self.count_out(counting)
 

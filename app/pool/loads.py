@@ -168,5 +168,5 @@ def change_of(before: ModelInfo, now: ModelInfo) -> str | None:
 
 
 def with_batch(load: Load, rows: int) -> Load:
-    """The same load with another bound of its batches."""
+    """Bound the batches of a load by so many rows."""
     return dataclasses.replace(load, max_batch=rows)

@@ -83,8 +83,8 @@ class Memory:
         return sorted(possible, key=Place.used_at)[:1]
 
     def fitting(self, versions: Iterable[Version]) -> list[Version]:
-        """Those of the versions that an engine is to load which has none: as many as there is room
-        for, first those in use and then the most recently used; in their order."""
+        """Choose what an engine loads that has no model yet: as many of the versions as there is
+        room for, first those in use and then the most recently used; in their order."""
         given, left = list(versions), self._max_bytes
         if not left:
             return given

@@ -225,7 +225,7 @@ class Registry:
         ]
 
     def all_versions(self) -> list[Version]:
-        """Those, and the ones that are to take the place of others."""
+        """The `versions`, and those that are to take the place of others."""
         new = [entry.replacement for entry in self if entry.replacement is not None]
         return [*self.versions, *new]
 

@@ -78,7 +78,7 @@ def _open(args: argparse.Namespace) -> Source:
 
 
 def _open_half(args: argparse.Namespace, source: Source) -> Source:
-    """The same checkpoint in bfloat16."""
+    """The checkpoint in bfloat16, to compare with `source`."""
     half = Source.of(source.checkpoint, args.device, args.runtime, "bfloat16", args.cache)
     if half.precision != "bfloat16":
         raise EvaluationError(

@@ -63,12 +63,12 @@ class Emoji:
 
     @property
     def kind(self) -> str:
-        """Its name without the tones of skin and hair, in which there are up to 25 of it."""
+        """The name without the tones of skin and hair, in which there are up to 25 of it."""
         return self.name.partition(":")[0] if "skin tone" in self.name else self.name
 
     @property
     def split(self) -> Split:
-        """Its split, by a hash: the same one for all tones of a kind, or the test set would hold
+        """The split, by a hash: the same one for all tones of a kind, or the test set would hold
         what training has almost seen."""
         digest = hashlib.sha256(self.kind.encode()).digest()
         return "test" if int.from_bytes(digest[:8]) < TEST_SHARE * 2**64 else "train"

@@ -34,7 +34,7 @@ class Changes:
 
     @classmethod
     def of_training(cls, config: Mapping[str, Any]) -> Self:
-        """Those of a `[training]` table, or of what a model card keeps of one."""
+        """Read the changes from a `[training]` table, or from what a model card keeps of one."""
         shift = config.get("shift", 0)
         return cls(bool(config.get("horizontal_flip")), shift if isinstance(shift, int) else 0)
 

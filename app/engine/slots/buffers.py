@@ -82,7 +82,7 @@ class Told:
     clock: Tensor  # (1,) int64, which step it is
 
     def map(self, of: Callable[[Tensor], Tensor]) -> Self:
-        """The same of something that is made of each of its tensors."""
+        """Make something of each of its tensors, and keep that under the same names."""
         return type(self)(*(of(getattr(self, field.name)) for field in fields(self)))
 
 

@@ -93,7 +93,7 @@ class Pictures(NamedTuple):
     x_prev: Tensor
 
     def flat(self) -> "Pictures":
-        """The same, (B,D)."""
+        """The pictures as rows, (B,D)."""
         return Pictures(*(x.flatten(1) for x in self))
 
 

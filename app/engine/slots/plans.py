@@ -132,7 +132,7 @@ class Plans:
 
 
 def _joined(stretches: list[Rows]) -> list[Rows]:
-    """The same rows in as few stretches as can be, the first ones first."""
+    """Put stretches that touch together, the first rows first."""
     joined: list[Rows] = []
     for stretch in sorted(stretches, key=lambda rows: rows.first):
         if not stretch.count:
