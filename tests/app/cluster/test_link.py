@@ -16,7 +16,7 @@ from app.wire.flight_recorder import Place
 from app.wire.messages import Cancel, Starting
 from app.wire.options import Options
 from tests.app.cluster.handle import Response
-from tests.app.pool.test_engine_process import until
+from tests.app.pool.engine_processes import until
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,7 @@ from app.wire.codec import encode
 from app.wire.flight_recorder import Place
 from app.wire.messages import Done, Finished, Load, Loaded, Message, Submit
 from app.wire.options import Options
-from tests.app.pool.test_engine_process import until
+from tests.app.pool.engine_processes import until
 
 pytestmark = pytest.mark.anyio
 

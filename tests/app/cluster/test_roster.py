@@ -23,7 +23,7 @@ from app.pool.version import Source
 from app.wire.messages import Event, Failed, Finished, Submit
 from app.wire.options import Options
 from tests.app.cluster.handle import Handle
-from tests.app.pool.test_engine_process import until
+from tests.app.pool.engine_processes import until
 
 pytestmark = pytest.mark.anyio
 

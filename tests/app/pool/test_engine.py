@@ -6,7 +6,7 @@ from app.pool.engine_process import EngineProcess
 from app.pool.inflight import InFlight
 from app.wire.messages import Submit
 from app.wire.options import Options
-from tests.app.pool.test_engine_process import Told
+from tests.app.pool.engine_processes import Told
 
 
 def test_an_engine_process_is_an_engine_before_it_has_started() -> None:
