@@ -8,8 +8,9 @@
 It needs httpx, numpy, pillow and tqdm, but neither the server's packages nor torch.
 """
 
+from app.client.async_client import AsyncClient
 from app.client.bound import Bound, BoundRequest, Bounds, Term
-from app.client.connection import AsyncClient, Client
+from app.client.client import Client
 from app.client.errors import (
     BadGateway,
     BrokenAnswer,

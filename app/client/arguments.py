@@ -1,10 +1,14 @@
-"""What a client is made with, checked at once: the address, the key, the time."""
+"""What a client and its methods are given, checked at once: address, key, time, job."""
 
 import re
 import threading
 
 import httpx
 
+from app.client.status import Job
+
+TIMEOUT_SECONDS = 600.0
+"""How long a call may take, where nothing else is asked for."""
 HEADER_TEXT = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 """What a header can carry: printable ASCII, without spaces at its ends."""
 
@@ -66,3 +70,11 @@ def check_header(name: str, value: str) -> None:
 def shown(url: httpx.URL) -> str:
     """An address as errors name it: without a password, query or fragment."""
     return str(url.copy_with(userinfo=b"", query=None, fragment=None))
+
+
+def job_id(job: Job | str) -> str:
+    """A job's id. Raises ValueError for anything that is neither a job nor an id."""
+    found = job.id if isinstance(job, Job) else job
+    if not isinstance(found, str) or found in ("", ".", ".."):  # of which paths would be others
+        raise ValueError(f"job: {job!r} is not allowed: it must be a Job, or the id of one")
+    return found

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from app.client.cli_start import FlagError, Given
-from app.client.connection import Client
+from app.client.client import Client
 from app.client.errors import ClientError, ProblemError
 from app.client.requests import SampleRequest
 from app.client.results import Array

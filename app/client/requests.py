@@ -127,3 +127,8 @@ def check_request(request: object, method: str) -> None:
         fits = is_trajectory
     if not fits:
         raise refused("request", request, f"{method} takes {TAKEN[method]}")
+
+
+ONE = SampleRequest()
+ONE_TRAJECTORY = TrajectoryRequest()
+"""What is asked for where no request is given."""
