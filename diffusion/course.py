@@ -33,7 +33,8 @@ def resampled(num_steps: int, resamplings: int, jump: int) -> list[Move]:
             f"jump: {jump} is not allowed; it must be 1..{num_steps - 1}, less than the chain's "
             f"{num_steps} steps"
         )
-    left = {num_steps - to_go: resamplings - 1 for to_go in _jump_points(num_steps, jump)}
+    jump_points = range(1, num_steps - jump + 1, jump)  # by how many steps are to go there
+    left = {num_steps - to_go: resamplings - 1 for to_go in jump_points}
     moves: list[Move] = []
     position = 0
     while position < num_steps:
@@ -44,17 +45,6 @@ def resampled(num_steps: int, resamplings: int, jump: int) -> list[Move]:
         moves.append(Move(position, to))
         position = to
     return moves
-
-
-def resampled_steps(num_steps: int, resamplings: int, jump: int) -> int:
-    """Return the number of those moves."""
-    extra = (resamplings - 1) * jump * len(_jump_points(num_steps, jump)) if resamplings > 1 else 0
-    return num_steps + extra
-
-
-def _jump_points(num_steps: int, jump: int) -> range:
-    """How many steps are to go at each state from which a chain jumps back up."""
-    return range(1, num_steps - jump + 1, jump)
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,6 @@ def to_uint8(x: Array) -> Array:
     return np.moveaxis(rounded, -3, -1)
 
 
-def to_float(image: Array) -> Array:
-    """Convert uint8 (…,H,W,C) to float32 (…,C,H,W); `to_uint8` gives the same pixels back."""
-    return np.moveaxis(image, -1, -3).astype(np.float32) / np.float32(127.5) - np.float32(1.0)
-
-
 def tile(images: Array, columns: int | None = None) -> Array:
     """Lay out images uint8 (N,H,W,C), row by row, in one picture (rows*H, columns*W, C).
 

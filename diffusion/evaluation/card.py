@@ -17,8 +17,6 @@ ON_CARD = (
 ALSO_ON_CARD = ("version", "date", "features", "estimators", "classifier", "warnings")
 """Further keys of a report that go there; older versions had none of them."""
 
-ALWAYS = ("command", "machine", "bound", "floor", "samplers")
-"""The keys that reports of all versions have."""
 ORIGIN = ("command", "machine", "version", "date", "features")
 """The keys of a report that say where what it tells of precisions comes from."""
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffusion.course import Course, Move, resampled, resampled_steps
+from diffusion.course import Course, Move, resampled
 from diffusion.spacing import Spacing
 
 
@@ -35,7 +35,8 @@ def test_the_moves_are_those_of_the_papers_code(S: int, resamplings: int, jump: 
         if b > a
     ]
     assert moves == joined
-    assert len(moves) == resampled_steps(S, resamplings, jump)
+    jump_points = len(range(1, S - jump + 1, jump))
+    assert len(moves) == S + (resamplings - 1) * jump * jump_points
 
 
 def test_with_a_jump_of_one_it_is_algorithm_1() -> None:

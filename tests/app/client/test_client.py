@@ -264,7 +264,7 @@ def test_a_download_that_was_given_up_is_gone_on_with_by_another(
 ) -> None:
     impatient = connect(tiny_server.url, transport=breaking(3000, times=0), timeout=30)
     job = impatient.wait(impatient.submit(JOB), progress=False)
-    impatient = connect(tiny_server.url, transport=breaking(3000), timeout=0.1)
+    impatient = connect(tiny_server.url, transport=breaking(3000), timeout=0.4)
     with pytest.raises(Unreachable, match="reset"):
         impatient.download(job, tmp_path / "images.zip", progress=False)
     (part,) = tmp_path.iterdir()
