@@ -232,15 +232,16 @@ def make_services(settings: Settings, on_unusable: Callable[[str], None]) -> Ser
     cache = AnswerCache(settings.answers_cache_bytes)
     encoders = ThreadPoolExecutor(ENCODER_THREADS, "encoder")
     pool = EnginePool(served, limits)
+    clients = Clients(settings)
     metrics = Metrics(pool, served.counts, answers, cache)
     return Services(
         settings,
         served,
         sources,
         pool,
-        Jobs(settings, pool),
+        Jobs(settings, pool, clients.limits_of),
         metrics,
-        Clients(settings),
+        clients,
         answers,
         Makings(pool, encoders, cache),
         Pictures(count=metrics.count_picture),

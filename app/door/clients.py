@@ -71,6 +71,12 @@ class Clients:
         """The client at an address, where the server has no keys."""
         return Client(f"address {network_of(address)}", self._settings)
 
+    def limits_of(self, name: str) -> Settings:
+        """The limits of the client with this name, as they are now; of one that has no key, or no
+        longer, the server's."""
+        found = (client.limits for _, client in self._holders if client.name == name)
+        return next(found, self._settings)
+
     def _read(self) -> list[tuple[str, Client]]:
         path = self._settings.api_keys_file
         plain = [plain_key(key) for key in self._settings.keys]

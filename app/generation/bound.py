@@ -47,10 +47,7 @@ def check(request: BoundRequest, model: ModelInfo, limits: Settings) -> Terms:
         field, _, reason = str(error).partition(": ")
         value = request.terms if field == "terms" else request.timesteps
         raise InvalidField(field, value, reason.partition("not allowed: ")[2]) from None
-    most = min(
-        limits.max_client_samples, limits.max_client_steps,
-        limits.max_queue_samples, limits.max_queue_steps,
-    )  # fmt: skip
+    most = limits.most_samples(steps=1)
     check_pictures(sent, "images", limits)
     n = len(sent)
     if n * terms.count > most:

@@ -14,10 +14,10 @@ def identity(plan: Plan, made_by: str, form: str) -> str:
     fields `id` and `timing`, which tell of the run that made it.
 
     `form` is the media type, with what else tells formats apart. `made_by` names who makes the same
-    bytes: weights, runtime, precision, kind of machine.
+    bytes, as `app.pool.makers` says.
     """
     # Who asks, and what the job and the model are called for engines, changes no byte
-    job = dataclasses.replace(plan.submit, id="", model="", client="", request_id="")
+    job = dataclasses.replace(plan.submit, id="", model="", client="", request_id="", made_by=None)
     # JSON answers repeat these as they were asked for; different ones may mean the same steps
     header = {**plan.header, "id": ""}
     told: list[object] = [header, plan.labels, plan.shown_times, form, made_by, __version__]

@@ -31,12 +31,11 @@ def check_cost(
 ) -> None:
     """Raise InvalidField for what one client may never have in the queue. It names the field that
     tells the `number` of images, or what makes the `length` of a chain, if one is too long."""
-    most_steps = min(limits.max_client_steps, limits.max_queue_steps)
-    if steps > most_steps:
-        reason = f"for one client this server takes at most {most_steps} steps"
+    if steps > limits.most_steps:
+        reason = f"for one client this server takes at most {limits.most_steps} steps"
         what = "" if length == "steps" else f"chains have {steps} steps then; "
         raise InvalidField(length, steps, what + reason)
-    most = min(limits.max_client_samples, limits.max_queue_samples, most_steps // steps)
+    most = limits.most_samples(steps)
     if n > most:
         reason = f"in {steps} steps this server makes at most {most} images for one client"
         raise InvalidField(number, n, reason)

@@ -49,11 +49,15 @@ there, only those whose lease ran out can turn up."""
 class Background:
     """The storage of a server's jobs, and the work on them while it is open."""
 
-    def __init__(self, settings: Settings, pool: EnginePool) -> None:
+    def __init__(
+        self, settings: Settings, pool: EnginePool, limits_of: Callable[[str], Settings]
+    ) -> None:
+        """`limits_of` tells the limits of a client by its name."""
         self.results = ResultStore(settings.results_url)
         self._settings = settings
         self._url = database_url(settings.jobs_url, settings.jobs_folder)
         self._pool = pool
+        self._limits_of = limits_of
         self._reason: str | None = OPENING
         self._begun = -math.inf  # to open it
         self._store: Store | None = None
@@ -154,7 +158,9 @@ class Background:
             expiry_seconds=float(settings.jobs_expiry_seconds),
             idle_seconds=ALONE_SECONDS if is_sqlite(self._url) else SHARED_SECONDS,
         )
-        self._worker = worker = Worker(store.leases, self.results, self._pool, threads, terms)
+        self._worker = worker = Worker(
+            store.leases, self.results, self._pool, threads, terms, self._limits_of
+        )
         self._pool.models.on_news = worker.wake
         self._store, self._reason = store, None
         clock = ClockWatch()

@@ -27,7 +27,9 @@ class Chunk:
         self._results = results
         # (x_t, x0_hat) of unfinished samples, by index and position
         self._frames: defaultdict[int, dict[int, tuple[bytes, bytes]]] = defaultdict(dict)
-        self.submit = dataclasses.replace(plan.submit.only(numbers), id=uuid4().hex, model=model)
+        self.submit = dataclasses.replace(
+            plan.submit.only(numbers), id=uuid4().hex, model=model, made_by=job.made_by
+        )
 
     def show(self, frame: Frame) -> None:
         """Hold a frame until its sample is finished."""

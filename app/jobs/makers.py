@@ -1,37 +1,25 @@
-"""Who makes a job's bytes: jobs name their model by its weights, not by what it is called."""
+"""Which version of which model goes on with a job: the one whose bytes it was begun with."""
 
-from collections.abc import Iterable
-
+from app.pool.makers import has_weights_of, names
 from app.pool.models import Models
 from app.pool.version import Version
-from app.wire.messages import ModelInfo
 
 
-def maker(model: ModelInfo) -> str:
-    """Who makes the same bytes: the weights and what else of the checkpoint decides, and how and on
-    what kind of device they are run."""
-    return f"{model.sha256} {model.fingerprint} {model.runtime} {model.precision} {_device(model)}"
-
-
-def makers(model: ModelInfo) -> tuple[str, str]:
-    """The maker, and what it was called in the rows of servers that had one model each."""
-    old = f"{model.name} {model.sha256} {model.runtime} {model.precision} {_device(model)}"
-    return maker(model), old
-
-
-def versions_by_maker(versions: Iterable[Version]) -> dict[str, Version]:
-    """The version that makes the bytes of each maker; of several, the first."""
+def versions_by_maker(models: Models) -> dict[str, Version]:
+    """The version that makes the bytes of each maker, where its engines do now; of several, the
+    first."""
     found: dict[str, Version] = {}
-    for version in versions:
-        for name in () if version.known is None else makers(version.known):
-            found.setdefault(name, version)
+    for version in models.versions:
+        for info in models.kinds(version):
+            for name in names(info):
+                found.setdefault(name, version)
     return found
 
 
 def version_for(made_by: str, models: Models) -> Version | None:
-    """The version that can go on with what this maker began; None: this server has none."""
-    return versions_by_maker(models.versions).get(made_by)
-
-
-def _device(model: ModelInfo) -> str:
-    return model.device.partition(":")[0]
+    """The version that has the weights with which this maker began, on whatever kind of machine;
+    None: this server has none."""
+    for version in models.versions:
+        if version.known is not None and has_weights_of(made_by, version.known):
+            return version
+    return None

@@ -26,7 +26,7 @@ from app.jobs.errors import (
     first_line,
 )
 from app.jobs.keys import Key
-from app.jobs.makers import maker, makers, version_for
+from app.jobs.makers import version_for
 from app.jobs.plans import read_plan, write_plan
 from app.jobs.quotas import KeyQuota, Quota
 from app.jobs.representations import Stored
@@ -35,6 +35,7 @@ from app.jobs.status import describe
 from app.jobs.tables import Job, Kind
 from app.jobs.webhook_url import check_url, host_of
 from app.pool.errors import NotReady
+from app.pool.makers import maker, names
 from app.pool.pool import EnginePool
 from app.pool.version import name_of
 from app.settings import Settings
@@ -49,10 +50,16 @@ DISK_SECONDS = 5.0
 class Jobs:
     """All jobs of one server."""
 
-    def __init__(self, settings: Settings, pool: EnginePool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pool: EnginePool,
+        limits_of: Callable[[str], Settings] | None = None,
+    ) -> None:
+        """`limits_of` tells the limits of a client by its name; None: all have the server's."""
         self._settings = settings
         self._pool = pool
-        self._background = Background(settings, pool)
+        self._background = Background(settings, pool, limits_of or (lambda _: settings))
 
     def running(self, on_unusable: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
         """Open the storage and work on jobs, as long as the block lasts; `on_unusable` is told the
@@ -94,7 +101,7 @@ class Jobs:
             kind=kind,
             header=json.dumps(plan.header),
             plan=text,
-            made_by=maker(self._known(plan.submit)),
+            made_by=maker(self._kinds(plan.submit)[0]),
             status="waiting",
             total=len(plan.submit.indices),
             stored_bytes=size,
@@ -115,12 +122,14 @@ class Jobs:
         self._background.wake()
         return describe(accepted, accepted.created_at, self._pool)
 
-    async def remember(self, key: Key, submit: Submit) -> int:
-        """The seed of the first request with this key; that of `submit`, if this is the first one.
+    async def remember(self, key: Key, submit: Submit) -> tuple[int, str]:
+        """The seed of the first request with this key, and who makes its bytes; those of `submit`,
+        if this is the first one.
 
         Raises KeyReused or KeyOutdated; TooManyOwnKeys or TooManyKeys.
         """
-        made_by, settings = makers(self._known(submit)), self._settings
+        made_by = [name for info in self._kinds(submit) for name in names(info)]
+        settings = self._settings
         seconds = float(settings.keys_expiry_seconds)
         quota = KeyQuota(settings.max_keys, settings.max_client_keys, seconds)
         return await self._background.store.remember(key, made_by, submit.seed, quota)
@@ -194,13 +203,13 @@ class Jobs:
         await self._background.store.delete(job_id)
         await self._background.cancel(job_id)
 
-    def _known(self, submit: Submit) -> ModelInfo:
-        """What is known of the version that a plan is made for. Raises NotReady for one that has
-        been replaced since."""
+    def _kinds(self, submit: Submit) -> list[ModelInfo]:
+        """What engines say of the version that a plan is made for: as `Models.kinds` has it, but
+        never empty. Raises NotReady for one that has been replaced since."""
         version = self._pool.models.version(submit.model)
         if version is None:
             raise NotReady(f"the model {name_of(submit.model)} has been replaced; ask again", 1)
-        return self._pool.models.info(version)
+        return self._pool.models.kinds(version) or [self._pool.models.info(version)]
 
     def _check_size(self, size: int, limits: Settings) -> None:
         limit = min(limits.jobs_budget_bytes, limits.jobs_client_bytes)

@@ -7,6 +7,8 @@ from app.generation.schemas.status import JobStatus
 from app.jobs.errors import StorageUnavailable, first_line
 from app.jobs.makers import version_for
 from app.jobs.tables import UNFINISHED, Job
+from app.pool.errors import OTHER_MACHINE
+from app.pool.makers import can_go_on
 from app.pool.pool import EnginePool
 
 
@@ -71,7 +73,8 @@ def _obstacle(job: Job, pool: EnginePool) -> str | None:
             return "waits for the engine: the model is being loaded"
         return f"waits for a server that has its model's weights: {job.made_by}"
     if models.state(version) == "ready":
-        return None
+        is_there = any(can_go_on(job.made_by, info) for info in models.kinds(version))
+        return None if is_there else f"waits: {OTHER_MACHINE}"
     detail = models.detail(version)
     return f"waits for the model {version.name} to be loaded" + (f": {detail}" if detail else "")
 

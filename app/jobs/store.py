@@ -88,12 +88,14 @@ class Store:
         return job
 
     @transaction
-    async def remember(self, key: Key, made_by: Sequence[str], seed: int, quota: KeyQuota) -> int:
-        """The seed of the first request with this key; `seed`, if this is the first one. It is made
-        by the first of `made_by`, whose others are its names of before.
+    async def remember(
+        self, key: Key, made_by: Sequence[str], seed: int, quota: KeyQuota
+    ) -> tuple[int, str]:
+        """The seed of the first request with this key, and who made it; `seed` and the first of
+        `made_by`, if this is the first one. They are all who could make it now.
 
-        Raises KeyReused, or KeyOutdated when the first one was answered by another model;
-        TooManyOwnKeys or TooManyKeys.
+        Raises KeyReused, or KeyOutdated when the first one was answered by another; TooManyOwnKeys
+        or TooManyKeys.
         """
         try:
             async with self.database.writing() as session:
@@ -102,15 +104,15 @@ class Store:
                     at = await time_in(session)
                     await make_room(session, key.client, quota, at)
                     session.add(_key_row(key, made_by[0], seed, None, at + quota.seconds))
-                    return seed
+                    return seed, made_by[0]
         except IntegrityError:  # another process took the key in between
             return await self.remember(key, made_by, seed, quota)
         if known.made_by not in made_by:
             raise KeyOutdated(
                 f"Idempotency-Key: {key.key!r} was answered by a model whose weights are no longer "
-                "served; another key gets an answer"
+                "served, or on another kind of machine; another key gets an answer"
             )
-        return known.seed
+        return known.seed, known.made_by
 
     @transaction
     async def get(self, job_id: str, *, with_plan: bool = False) -> Job:

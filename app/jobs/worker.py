@@ -24,9 +24,11 @@ from app.jobs.outage import Outage
 from app.jobs.plans import read_plan
 from app.jobs.result_store import ResultStore, image_bytes
 from app.jobs.tables import Job
+from app.pool.admission import Bounds
 from app.pool.errors import Refused
 from app.pool.pool import EnginePool
 from app.pool.version import Version
+from app.settings import Settings
 from app.tasks import end, finish, together
 from app.wire.messages import Done, Failed, Finished, Frame
 
@@ -97,12 +99,15 @@ class Worker:
         pool: EnginePool,
         threads: Executor,
         terms: Terms,
+        limits_of: Callable[[str], Settings],
     ) -> None:
+        """`limits_of` tells the limits of a client by its name, as they are at the moment."""
         self._leases = leases
         self._results = results
         self._pool = pool
         self._threads = threads
         self._terms = terms
+        self._limits_of = limits_of
         self._turns: dict[asyncio.Task[float], str] = {}  # to the job's id
         self._news = asyncio.Event()
         self._outage = Outage("no job can be run now")
@@ -164,7 +169,7 @@ class Worker:
     async def _makers(self) -> list[str]:
         """Whose jobs can be run now, or never again; what other unfinished jobs need is loaded."""
         models = self._pool.models
-        served = versions_by_maker(models.versions)
+        served = versions_by_maker(models)
         if models.are_several or models.is_resting:
             waiting = await self._leases.makers()
             needed = {served[made_by] for made_by in waiting if made_by in served}
@@ -282,9 +287,8 @@ class Worker:
     def _chunk_size(self, plan: Plan, version: Version) -> int:
         """Samples in the next chunk: at most half of the queue over all slots, the other half is
         for interactive requests; and no more frames than CHUNK_BYTES hold."""
-        limits = self._pool.limits
-        steps = min(limits.server.steps, limits.client.steps) // plan.submit.steps
-        room = min(limits.server.samples, limits.client.samples, steps) // (2 * SLOTS)
+        limits = self._limits_of(plan.submit.client)
+        room = limits.most_samples(plan.submit.steps) // (2 * SLOTS)
         sample_bytes = 2 * len(plan.shown_times) * image_bytes(plan)
         held = CHUNK_BYTES // max(sample_bytes, 1)
         batch = self._pool.models.info(version).batch_sizes[-1]
@@ -294,7 +298,9 @@ class Worker:
     async def _run(self, chunk: Chunk) -> str | None:
         """Have the engine make the chunk, and keep it. The reason, if the engine cannot make it."""
         recorded = time.monotonic()
-        with self._pool.submit(chunk.submit) as inflight:
+        limits = self._limits_of(chunk.submit.client)
+        bounds = Bounds(limits.max_client_samples, limits.max_client_steps)
+        with self._pool.submit(chunk.submit, client=bounds) as inflight:
             async for event in inflight:
                 match event:
                     case Frame():

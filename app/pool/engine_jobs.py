@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Set
 
-from app.pool.errors import NotReady
+from app.pool.errors import OTHER_MACHINE, NotReady
 from app.pool.inflight import InFlight
+from app.pool.makers import can_go_on
 from app.pool.tally import Tally
 from app.wire.flight_recorder import Place
-from app.wire.messages import Cancel, Charge, Done, Event, Failed, Message, Pause
+from app.wire.messages import Cancel, Charge, Done, Event, Failed, Message, ModelInfo, Pause
 
 HIGH_WATER, LOW_WATER = 2 << 20, 1 << 19
 """Bytes of events waiting for a reader: above the first its job pauses, until below the second. The
@@ -52,10 +53,15 @@ class EngineJobs:
         self._send_for(inflight, Cancel(inflight.submit.id))
         self._on_end()
 
-    def resume(self, model: str) -> None:
-        """Have the process do what is left of the jobs of a model, which it has now."""
+    def resume(self, model: str, info: ModelInfo) -> None:
+        """Have the process do what is left of the jobs of a model, which it has now, unless they
+        must be made by another."""
         for inflight in self._of(model):
-            self._go_on(inflight)
+            if can_go_on(inflight.submit.made_by, info):
+                self._go_on(inflight)
+            else:
+                self.release(inflight)
+                inflight.refuse(NotReady(OTHER_MACHINE, 1))
 
     def accept(self, event: Event) -> None:
         """Pass an event on to whoever reads its job's."""

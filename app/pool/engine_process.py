@@ -259,7 +259,7 @@ class EngineProcess:
             return
         self.status = "ready"
         log.info("engine %s is ready: %s on %s", self.pid, name_of(model), loaded.info.device)
-        self.jobs.resume(model)
+        self.jobs.resume(model, loaded.info)
         self._order()
         self._listener.on_loaded(loaded)
 

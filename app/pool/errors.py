@@ -1,5 +1,11 @@
 """Why the pool does not run a job, or not to its end. The messages are for the client."""
 
+OTHER_MACHINE = (
+    "no engine is of the kind of machine that began it: another processor, GPU, number of threads "
+    "or version of the software may make other bytes"
+)
+"""Said where engines have a job's model, and none of them may make it."""
+
 
 class Refused(Exception):
     """A job that the server does not run to its end, for reasons of its own.

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.pool.engine import Engine
+from app.pool.makers import can_go_on
 from app.pool.pace import backlog_seconds
 from app.wire.messages import Submit
 
@@ -29,7 +30,8 @@ class Fleet:
         self._changed: set[Engine] = set()  # whose `_seconds` may be others now
         self._places: dict[Engine, int] = {}
         self._seconds: Values = np.zeros(0)  # in which each does what it has
-        self._row_seconds: dict[str, Values] = {}  # by model; infinite where it has not got it
+        # By model and maker; infinite where it has not got the one or is not the other
+        self._row_seconds: dict[tuple[str, str | None], Values] = {}
         self._holders: Counter[str] = Counter()  # engines that have jobs of a client
 
     @property
@@ -66,13 +68,13 @@ class Fleet:
     def soonest(self, submit: Submit, most: int) -> list[Engine]:
         """The engines, `most` at most, that should be done with a whole job soonest, in full
         batches, of those that can take its steps now; in their order."""
-        done = self._busy() + submit.cost * self._of(submit.model)
+        done = self._busy() + submit.cost * self._of(submit.model, submit.made_by)
         return [self.engines[place] for place in smallest(done, most)]
 
-    def least_busy(self, model: str) -> Engine | None:
-        """Of the engines that can take steps of a model now, the one that is done first with what
-        it has."""
-        has_model = np.isfinite(self._of(model))
+    def least_busy(self, model: str, made_by: str | None = None) -> Engine | None:
+        """Of the engines that can take steps of a model now, and make the bytes of this maker, the
+        one that is done first with what it has."""
+        has_model = np.isfinite(self._of(model, made_by))
         if not has_model.any():
             return None
         return self.engines[np.where(has_model, self._busy(), np.inf).argmin()]
@@ -113,13 +115,13 @@ class Fleet:
         self._changed.clear()
         return self._seconds
 
-    def _of(self, model: str) -> Values:
+    def _of(self, model: str, made_by: str | None = None) -> Values:
         """Seconds that a row of a model takes each engine; infinite where it cannot take steps of
-        it now."""
-        if model not in self._row_seconds:
-            found = [_row_seconds(engine, model) for engine in self.engines]
-            self._row_seconds[model] = np.array(found, np.float64)
-        return self._row_seconds[model]
+        it now, or makes other bytes than this maker."""
+        if (model, made_by) not in self._row_seconds:
+            found = [_row_seconds(engine, model, made_by) for engine in self.engines]
+            self._row_seconds[model, made_by] = np.array(found, np.float64)
+        return self._row_seconds[model, made_by]
 
 
 def smallest(values: Values, most: int) -> Sequence[int]:
@@ -134,5 +136,8 @@ def smallest(values: Values, most: int) -> Sequence[int]:
     return found
 
 
-def _row_seconds(engine: Engine, model: str) -> float:
-    return engine.loads.known[model].seconds_per_row if engine.serves(model) else math.inf
+def _row_seconds(engine: Engine, model: str, made_by: str | None) -> float:
+    if not engine.serves(model):
+        return math.inf
+    info = engine.loads.known[model]
+    return info.seconds_per_row if can_go_on(made_by, info) else math.inf

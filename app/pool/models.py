@@ -150,7 +150,8 @@ class Models(Placement):
         if change is not None:
             self._refuse(version, loaded.info, change)
             return
-        if self.machine(version) is None:
+        version.latest = loaded.info
+        if self.maker(version) is None:
             log.warning(
                 "engines run %s on different kinds of machines: the bytes of its images may differ "
                 "by engine, so answers have no ETag and are not shared",

@@ -12,9 +12,10 @@ from typing import Protocol, get_args
 from app.pool.admission import Admission, Bounds, Limits
 from app.pool.engine import Engine
 from app.pool.engine_jobs import EngineJobs
-from app.pool.errors import NotReady
+from app.pool.errors import OTHER_MACHINE, NotReady
 from app.pool.fleet import Fleet
 from app.pool.inflight import InFlight, Outcome
+from app.pool.makers import can_go_on
 from app.pool.models import Models
 from app.pool.pace import backlog_seconds, seconds_together
 from app.pool.sharing import Share, candidates, share
@@ -52,7 +53,6 @@ class EnginePool:
         """There is no engine yet; all that come are to have these `models`. `share` says which
         engines make a job."""
         self.models = models
-        self.limits = limits
         self._share = share
         self.is_draining = False
         self._fleet = Fleet()
@@ -76,7 +76,7 @@ class EnginePool:
         self._fleet.add(engine)
         self.models.join(engine)
         for inflight in list(self._nowhere.inflight.values()):
-            _move(inflight, self._nowhere, self._refuge(inflight.submit))
+            _move(inflight, self._nowhere, self._refuge(inflight))
         if self._is_running:
             engine.start()
 
@@ -84,7 +84,7 @@ class EnginePool:
         """Give its work to others, and end it."""
         self._fleet.remove(engine)
         for inflight in list(engine.inflight.values()):
-            _move(inflight, engine, self._refuge(inflight.submit))
+            _move(inflight, engine, self._refuge(inflight))
         await engine.stop()
 
     def retire(self, engine: Engine) -> None:
@@ -159,7 +159,8 @@ class EnginePool:
         within `seconds` in all.
         `client` are bounds of its client's own; None: those of every client.
 
-        Raises NotReady where no engine has its model, ClientOverLimit or Overloaded without room.
+        Raises NotReady where no engine has its model and may make it, ClientOverLimit or Overloaded
+        without room.
         """
         self.check_room(submit, client)
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
@@ -205,7 +206,7 @@ class EnginePool:
         """Raise what `submit` would raise for this job now. It reserves nothing, but a model that
         is not loaded is loaded from now on."""
         self._check_open()
-        self._check_loaded(submit.model)
+        self._check_loaded(submit)
         self._admission.check_share(submit, client)
         self._admission.check_queue(submit)
 
@@ -224,13 +225,17 @@ class EnginePool:
             for part in whole.pieces:
                 part.charge(best)
 
-    def _check_loaded(self, model: str) -> None:
-        """Raise NotReady unless an engine has the model and is to go on with it."""
+    def _check_loaded(self, submit: Submit) -> None:
+        """Raise NotReady unless an engine has a job's model, is to go on with it, and may make the
+        job."""
+        model = submit.model
         version = self.models.version(model)
         if version is None:
             raise NotReady(f"the model {name_of(model)} has been replaced; ask again", 1)
         if self.models.state(version) != "ready" or version.is_leaving:
             raise self.models.refusal(version)
+        if self._fleet.least_busy(model, submit.made_by) is None:
+            raise NotReady(OTHER_MACHINE, 1)
 
     def _relieve(self, model: str) -> None:
         """Have another engine load a model, if those that have it are busy for longer than that
@@ -255,16 +260,21 @@ class EnginePool:
         others = sum(client not in engine.tally.clients for engine in new)
         return self._fleet.num_with(client) + others
 
-    def _refuge(self, submit: Submit) -> Refuge:
+    def _refuge(self, inflight: InFlight) -> Refuge:
         """Where a job goes on whose engine cannot do it: to where it should be done soonest, or to
-        where it waits for its model, which is loaded."""
-        least = self._fleet.least_busy(submit.model)
-        if least is not None:
-            return least
+        where it waits for its model, which is loaded. It ends where only others have that."""
+        submit = inflight.submit
+        best = self._fleet.least_busy(submit.model, submit.made_by)
+        if best is not None:
+            return best
+        others_have = self._fleet.least_busy(submit.model) is not None
         version = self.models.version(submit.model)
         if version is not None:
             self.models.want(version)
-        loading = [engine for engine in self.engines if submit.model in engine.loads.wanted]
+        loading = [engine for engine in self.engines if _loads(engine, submit.model)]
+        if others_have and not loading:
+            inflight.refuse(NotReady(OTHER_MACHINE, 1))
+            return self._nowhere
         waiting: list[Refuge] = [*loading, *self.engines, self._nowhere]
         return waiting[0]
 
@@ -274,10 +284,13 @@ class EnginePool:
             if all(map(engine.serves, engine.tally.rows)):
                 continue
             for inflight in list(engine.inflight.values()):
-                model = inflight.submit.model
-                is_lost = engine in self._fleet.retired or self._fleet.least_busy(model) is not None
-                if is_lost and not engine.serves(model):
-                    _move(inflight, engine, self._refuge(inflight.submit))
+                submit = inflight.submit
+                if engine.serves(submit.model):
+                    continue
+                made_by = submit.made_by if _loads(engine, submit.model) else None
+                other = self._fleet.least_busy(submit.model, made_by)
+                if engine in self._fleet.retired or other is not None:
+                    _move(inflight, engine, self._refuge(inflight))
 
     def _level(self, model: str) -> None:
         """Give the least busy engine jobs of the busiest, the last that came first, as long as that
@@ -287,9 +300,12 @@ class EnginePool:
             if least is None or most is None or least is most:
                 return
             seconds = backlog_seconds(most) - backlog_seconds(least)
-            row_seconds = least.loads.known[model].seconds_per_row
             jobs = (job for job in most.inflight.values() if job.submit.model == model)
-            fitting = [job for job in jobs if 0 < 2 * _rows_left(job) * row_seconds < seconds]
+            info = least.loads.known[model]
+            jobs = (job for job in jobs if can_go_on(job.submit.made_by, info))
+            fitting = [
+                job for job in jobs if 0 < 2 * _rows_left(job) * info.seconds_per_row < seconds
+            ]
             if not fitting:
                 return
             _move(fitting[-1], most, least)
@@ -300,6 +316,11 @@ class EnginePool:
 
     def _count(self, model: str, outcome: Outcome, samples: int) -> None:
         self._outcomes[model, outcome] += samples
+
+
+def _loads(engine: Engine, model: str) -> bool:
+    """Is it to have the model, and has it not yet?"""
+    return model in engine.loads.wanted and not engine.serves(model)
 
 
 def _rows_left(inflight: InFlight) -> int:

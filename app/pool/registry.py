@@ -5,6 +5,7 @@ which are loaded.
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -12,9 +13,10 @@ from typing import Literal, Protocol
 from app.pool.coming import Coming
 from app.pool.errors import NotReady, UnknownModel
 from app.pool.loads import Loads
+from app.pool.makers import maker
 from app.pool.retries import Retries
 from app.pool.version import FIRST_SECONDS, Version
-from app.wire.messages import Load, Starting
+from app.wire.messages import Load, ModelInfo, Starting
 
 FAILED_SECONDS = 30.0
 """Time in which a model that could not be loaded is not tried again, whoever asks for it."""
@@ -139,17 +141,25 @@ class Registry:
             raise UnknownModel(name, self.names)
         return self._entries[name]
 
-    def machine(self, version: Version) -> str | None:
-        """What else than the model and how it is run decides the bytes of a version's images, as
-        the processor does; None where the engines that have it differ in that. Of one that is not
-        loaded it is that of its first engine."""
-        serving = [
-            engine.loads.known[version.key] for engine in self.engines if engine.serves(version.key)
-        ]
-        if not serving and version.known is not None:
-            serving = [version.known]
-        machines = {info.machine for info in serving}
-        return machines.pop() if len(machines) == 1 else None
+    def kinds(self, version: Version) -> list[ModelInfo]:
+        """What the engines say that have a version, once for each kind of machine: first the kind
+        that most of them are. Of one that is not loaded it is what they last said, or what the last
+        engine did where none is left."""
+        key = version.key
+        had = [engine for engine in self.engines if key in engine.loads.known]
+        serving = [engine for engine in had if engine.serves(key)]
+        infos = [engine.loads.known[key] for engine in serving or had]
+        if not infos:
+            return [] if version.latest is None else [version.latest]
+        kinds = Counter((info.device, info.machine) for info in infos)
+        first = {(info.device, info.machine): info for info in reversed(infos)}
+        return [first[kind] for kind, _ in kinds.most_common()]
+
+    def maker(self, version: Version) -> str | None:
+        """Who makes the bytes of a version's images; None where its engines may make different
+        ones."""
+        found = {maker(info) for info in self.kinds(version)}
+        return found.pop() if len(found) == 1 else None
 
     def checkpoint(self, name: str) -> str:
         """What a model of this name is loaded from where nothing else is said: that of the version

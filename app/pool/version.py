@@ -28,7 +28,8 @@ class Version:
     """What is known of a version. Whether it is loaded, its engines know.
 
     `max_batch` bounds its batches as `Load` has it. `known` is what an engine said of it when it
-    was loaded, and stays when it is unloaded. `users` are the requests and turns of jobs that need
+    was loaded first, and stays when it is unloaded; `latest` is what the last one said that loaded
+    it. `users` are the requests and turns of jobs that need
     it now. `is_leaving`: it is unloaded as soon as there are none, since somebody said so.
     """
 
@@ -36,6 +37,7 @@ class Version:
     number: int
     max_batch: int = 0
     known: ModelInfo | None = None
+    latest: ModelInfo | None = None
     load_seconds: float | None = None
     memory_bytes: int | None = None
     used_at: float | None = None  # Unix seconds; a new version begins with the old one's

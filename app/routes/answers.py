@@ -26,9 +26,7 @@ from app.http import conditional, tracing
 from app.http.blocks import BlockResponse
 from app.http.request_log import RequestRecord
 from app.jobs.keys import Key
-from app.jobs.makers import maker
 from app.pool.admission import Bounds
-from app.pool.models import Models
 from app.pool.version import Version
 from app.routes.dependencies import Services, bounds_of, idempotency_key, refuse_webhook
 from app.wire.messages import ModelInfo, Submit
@@ -72,13 +70,13 @@ class Asked:
         key = idempotency_key(request, body, client.name)
         return cls(request, client, version, planned, body.seed is not None, key)
 
-    async def identity(self, form: str, models: Models) -> str | None:
-        """What names the bytes of its answer in this format; None where nothing does: it names no
-        seed, so that no other request is equal, or its model's engines may make other bytes."""
-        model, machine = self.version.known, models.machine(self.version)
-        if not self.names_seed or model is None or machine is None:
+    async def identity(self, form: str, made_by: str | None) -> str | None:
+        """What names the bytes of its answer in this format, which this one makes; None where
+        nothing does: it names no seed, so that no other request is equal, or its model's engines
+        may make other bytes."""
+        if not self.names_seed or made_by is None:
             return None
-        made_by, submit = f"{maker(model)} {machine}", self.planned.submit
+        submit = self.planned.submit
         if submit.start is None and submit.bound is None:
             return identity(self.planned, made_by, form)
         # Pictures may be many: others are answered meanwhile
@@ -117,23 +115,24 @@ async def begun_of(
 
 
 async def accept(
-    asked: Asked, services: Services, check_room: Callable[[Submit, Bounds], None]
+    asked: Asked,
+    services: Services,
+    check_room: Callable[[Submit, Bounds], None],
+    made_by: str | None = None,
 ) -> Plan:
-    """The plan; with an Idempotency-Key that came before, with the same seed as then.
+    """The plan, to be made by this maker if by any; with an Idempotency-Key that came before, with
+    the same seed and by the same as then.
 
     With a key, raises what `check_room` and `Jobs.remember` do.
     """
-    planned = accepted = asked.planned
-    key = asked.key
+    planned, key, seed = asked.planned, asked.key, asked.planned.submit.seed
     if key is not None:
         # A request that is refused takes no key
         check_room(planned.submit, bounds_of(asked.client))
-        seed = await services.jobs.remember(key, planned.submit)
-        if seed != planned.submit.seed:
-            submit = dataclasses.replace(planned.submit, seed=seed)
-            accepted = dataclasses.replace(planned, submit=submit)
-    asked.describe(accepted.submit.id)
-    return accepted
+        seed, made_by = await services.jobs.remember(key, planned.submit)
+    asked.describe(planned.submit.id)
+    submit = dataclasses.replace(planned.submit, seed=seed, made_by=made_by)
+    return dataclasses.replace(planned, submit=submit)
 
 
 async def answer(
@@ -144,7 +143,8 @@ async def answer(
     It is begun once there is room for it; the client's leaving cancels it, unless others wait.
     """
     chosen = formats[media_type]
-    name = await asked.identity(media_type + chosen.variant, services.models)
+    made_by = services.models.maker(asked.version)
+    name = await asked.identity(media_type + chosen.variant, made_by)
     headers = {"Vary": "Accept"}
     if not asked.planned.submit.is_encoding:
         headers["X-Seed"] = str(asked.planned.submit.seed)
@@ -159,7 +159,9 @@ async def answer(
     with ExitStack() as held:
         size = chosen.cost(asked.planned)
         room = held.enter_context(await services.answers.take(size, asked.client.name))
-        accepted = await accept(asked, services, partial(services.makings.check_room, name))
+        check_room = partial(services.makings.check_room, name)
+        # An answer whose bytes have a name is made by nobody else
+        accepted = await accept(asked, services, check_room, made_by if name else None)
         if "X-Seed" in headers:
             headers["X-Seed"] = str(accepted.submit.seed)
         try:

@@ -80,6 +80,15 @@ class LimitSettings(BaseSettings):
         "its body",
     )
 
+    @property
+    def most_steps(self) -> int:
+        """Steps that one client may have in the queue, at most."""
+        return min(self.max_client_steps, self.max_queue_steps)
+
+    def most_samples(self, steps: int) -> int:
+        """Samples of so many steps that one client may have in the queue, at most; 0: none."""
+        return min(self.max_client_samples, self.max_queue_samples, self.most_steps // steps)
+
 
 class JobSettings(BaseSettings):
     """Where jobs (requests with Prefer: respond-async) are kept, how many, and for how long."""

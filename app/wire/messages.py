@@ -50,7 +50,7 @@ class Submit:
     the result, which comes as `Finished`). The engine's time is shared evenly between clients; one
     that has jobs on `spread` engines gets so much less of each. A job that `is_alone` shares no
     batch with others. `waited` are the seconds that it has lost to engines that died. `request_id`
-    is its name in log lines.
+    is its name in log lines. `made_by` is the only maker whose bytes will do; None: anybody's do.
     """
 
     id: str
@@ -74,6 +74,7 @@ class Submit:
     start: Start | None = None
     is_encoding: bool = False
     bound: Bound | None = None
+    made_by: str | None = None
 
     @property
     def guided_steps(self) -> Collection[int]:

@@ -82,6 +82,17 @@ def test_a_key_of_the_file_has_its_name_and_its_own_limits(keys_file: Path) -> N
     assert settings.max_client_samples != 5, "the others' limits are as they were"
 
 
+def test_the_limits_of_a_client_are_found_by_its_name(keys_file: Path) -> None:
+    settings = Settings(api_keys_file=str(keys_file))
+    clients = Clients(settings)
+    assert clients.limits_of("key alice").max_client_samples == 5
+    keys_file.write_text(FILE.replace("samples = 5", "samples = 9"))
+    clients.reload()
+    assert clients.limits_of("key alice").max_client_samples == 9
+    for name in ("key nobody's", "address 10.0.0.1"):
+        assert clients.limits_of(name) == settings
+
+
 def test_a_key_can_be_replaced_while_the_server_runs(keys_file: Path) -> None:
     clients = Clients(Settings(api_keys_file=str(keys_file)))
     before = clients.by_key("alice's long secret key")

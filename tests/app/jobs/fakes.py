@@ -14,11 +14,11 @@ from app.generation.collect import Needs, Result, image
 from app.generation.collect import shown as collected
 from app.generation.formats import SAMPLE, TRAJECTORY
 from app.generation.plan import Plan
-from app.jobs.makers import maker
 from app.jobs.plans import write_plan
 from app.jobs.tables import Job, Kind
-from app.pool.admission import Bounds, Limits
+from app.pool.admission import Bounds
 from app.pool.errors import Refused
+from app.pool.makers import maker
 from app.pool.pool import EnginePool
 from app.pool.version import Source
 from app.settings import Settings
@@ -30,7 +30,6 @@ MODEL = dataclasses.replace(A_MODEL, name="fake", sha256="0" * 64)
 KEY = "fake#1"
 SHAPE = (1, 4, 4)
 STEPS = 4
-PLENTY = Bounds(samples=10_000, steps=1_000_000)
 TIMING = {"queued_s": 0.0, "compute_s": 0.0}
 
 
@@ -40,13 +39,14 @@ class FakePool:
     def __init__(self) -> None:
         self.models, self.engine = models_of(Source("fake", "fake"), infos=[MODEL])
         self.ready_engines = ["an engine"]
-        self.limits = Limits(PLENTY, PLENTY)
         self.asked: list[int] = []  # the indices of all samples so far
         self.chunks: list[int] = []  # how many of them in each submit
         self.refusal: Refused | None = None  # raised instead of making samples
         self.failure: str | None = None  # reported instead of making samples
         self.is_stuck = False  # no event ever comes
         self.made_with: list[str] = []  # the model's key in each submit
+        self.made_by: list[str | None] = []  # who had to make each
+        self.bounds: list[Bounds | None] = []  # of the client of each
 
     async def is_asked(self) -> bool:
         """Has a turn come as far as the engine?"""
@@ -67,10 +67,13 @@ class FakePool:
         self,
         submit: Submit,
         seconds: float | None = None,  # noqa: ARG002 - the pool's signature
+        client: Bounds | None = None,
     ) -> Iterator[AsyncGenerator[Event, None]]:
         self.asked += submit.indices
         self.chunks.append(len(submit.indices))
         self.made_with.append(submit.model)
+        self.made_by.append(submit.made_by)
+        self.bounds.append(client)
         if self.refusal is not None:
             raise self.refusal
         yield self._events(submit)
@@ -154,6 +157,11 @@ def answer(plan: Plan, media_type: str) -> bytes:
     """The synchronous answer to a plan."""
     chosen = (TRAJECTORY if plan.submit.shown else SAMPLE)[media_type]
     return b"".join(chosen.encode(whole(plan, chosen.needs)).blocks)
+
+
+def limits_of(client: str) -> Settings:  # noqa: ARG001 - the server's signature
+    """The limits of every client: the defaults."""
+    return Settings()
 
 
 def make_settings(folder: Path, **changes: Any) -> Settings:

@@ -27,7 +27,7 @@ from app.jobs.result_store import ResultStore
 from app.jobs.store import Store
 from app.jobs.tables import Job
 from app.tasks import finish
-from tests.app.jobs.fakes import FakePool, make_job, make_plan, make_settings
+from tests.app.jobs.fakes import FakePool, limits_of, make_job, make_plan, make_settings
 from tests.app.server import Server
 
 BODY = {"n": 1, "steps": 2}
@@ -192,7 +192,7 @@ def reason(running: Background) -> str:
 
 @asynccontextmanager
 async def opened(folder: Path, pool: FakePool, **settings: Any) -> AsyncIterator[Background]:
-    made = Background(make_settings(folder, **settings), pool.as_pool())
+    made = Background(make_settings(folder, **settings), pool.as_pool(), limits_of)
     async with made.running(print):
         await until(lambda: is_open(made))
         yield made
@@ -210,7 +210,7 @@ async def add(store: Store, webhook_url: str | None = None, job_id: str = "1" * 
 async def test_the_lock_of_an_sqlite_database_is_free_when_its_holder_has_ended(
     tmp_path: Path, pool: FakePool
 ) -> None:
-    other = Background(make_settings(tmp_path), pool.as_pool())
+    other = Background(make_settings(tmp_path), pool.as_pool(), limits_of)
     async with opened(tmp_path, pool):
         async with other.running(print):
             await until(lambda: "another server uses" in reason(other))
@@ -260,7 +260,7 @@ async def test_a_disk_that_does_not_answer_does_not_hold_up_the_end(
         assert "does not answer" not in caplog.text
         monkeypatch.setattr(ResultStore, "open", wait)
         is_asked.clear()
-        async with Background(make_settings(tmp_path), pool.as_pool()).running(print):
+        async with Background(make_settings(tmp_path), pool.as_pool(), limits_of).running(print):
             await until(is_asked.is_set)
             ending = time.monotonic()
         assert time.monotonic() - ending < 30
@@ -410,7 +410,7 @@ async def test_a_damaged_database_says_what_to_do_and_keeps_its_results(
     assert len(images) == job.total
     content = database.read_bytes()
     database.write_bytes(content[: len(content) // 2])
-    running = Background(make_settings(tmp_path), pool.as_pool())
+    running = Background(make_settings(tmp_path), pool.as_pool(), limits_of)
     async with running.running(print):
         await until(lambda: "is damaged: " in reason(running))
         assert f"{database} is damaged" in reason(running)

@@ -15,9 +15,9 @@ from sqlalchemy import update
 from app.jobs import callers, webhook
 from app.jobs.callers import CALLS, SHARE, Callers
 from app.jobs.errors import StorageUnavailable
-from app.jobs.makers import maker
 from app.jobs.store import Store
 from app.jobs.tables import Job
+from app.pool.makers import maker
 from app.tasks import end
 from tests.app.jobs.fakes import MODEL, FakePool, make_job, make_plan, make_settings
 from tests.app.jobs.rows import create

@@ -85,7 +85,7 @@ async def test_keys_of_synchronous_requests_are_counted_against_the_client_and_t
     assert HOUR - 1060 < own.value.retry_after <= HOUR - 1000, "when the oldest is an hour old"
     assert "send the request without a key" in str(own.value)
     known, quota = Key("a", "1", "f"), KeyQuota(server=2, client=2, seconds=DAY)
-    assert await store.remember(known, ["us"], 9, quota) == 1, "a known one is not new"
+    assert await store.remember(known, ["us"], 9, quota) == (1, "us"), "a known one is not new"
     await create(store, job(client="a"), Key("a", "of a job", "f"))
     await remember(store, "b", "0", server=3)
     with pytest.raises(TooManyKeys, match="3 keys are remembered; this server keeps 3") as all_keys:

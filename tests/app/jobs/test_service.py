@@ -30,6 +30,7 @@ from app.jobs.representations import sample_zip
 from app.jobs.result_store import ResultStore
 from app.jobs.service import Jobs
 from app.jobs.tables import Job
+from app.pool.makers import maker
 from tests.app.jobs.fakes import MODEL, FakePool, answer, make_plan, make_settings
 
 pytestmark = pytest.mark.anyio
@@ -119,7 +120,8 @@ async def test_a_key_gives_its_job_and_its_seed_again(tmp_path: Path, pool: Fake
         other, submits = Key("me", "other", "fingerprint"), []
         for seed in (5, 6):
             submits.append(replace(make_plan().submit, seed=seed))
-        assert [await jobs.remember(other, submitted) for submitted in submits] == [5, 5]
+        remembered = [await jobs.remember(other, submitted) for submitted in submits]
+        assert remembered == [(5, maker(MODEL))] * 2
 
 
 async def test_a_job_without_a_result_says_why(tmp_path: Path, pool: FakePool) -> None:

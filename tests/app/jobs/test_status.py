@@ -1,14 +1,16 @@
 """A job's status: its speed, and what it waits for."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from app.jobs.status import describe
 from app.jobs.tables import Job
+from app.pool.makers import maker
 from app.wire.messages import Starting
-from tests.app.jobs.fakes import KEY, FakePool, make_job, make_plan
+from tests.app.jobs.fakes import KEY, MODEL, FakePool, make_job, make_plan
 
 
 def job(**fields: Any) -> Job:
@@ -67,6 +69,14 @@ def test_without_progress_there_is_no_rate(fields: dict[str, Any], pool: FakePoo
 def test_a_job_of_other_weights_says_what_it_waits_for(pool: FakePool) -> None:
     detail = describe(job(made_by="another"), 100.0, pool.as_pool()).detail
     assert detail == "waits for a server that has its model's weights: another"
+
+
+def test_a_job_that_another_kind_of_machine_began_says_so(pool: FakePool) -> None:
+    made_by = maker(replace(MODEL, machine="another"))
+    detail = describe(job(made_by=made_by), 100.0, pool.as_pool()).detail
+    assert detail is not None and detail.startswith("waits: no engine is of the kind of machine")
+    pool.engine.finish(KEY, machine="another")
+    assert describe(job(made_by=made_by), 100.0, pool.as_pool()).detail is None
 
 
 def test_while_the_model_is_loaded_that_is_what_it_waits_for(pool: FakePool) -> None:

@@ -85,8 +85,9 @@ async def test_the_same_key_at_the_same_time_makes_one_job(store: Store) -> None
 
 async def test_a_key_remembers_the_seed_of_its_model(store: Store) -> None:
     key = Key("", "key", "fingerprint")
-    assert await store.remember(key, ["us"], 2**53 - 1, KEYS) == 2**53 - 1
-    assert await store.remember(key, ["us"], 2, KEYS) == 2**53 - 1
+    first = 2**53 - 1, "us"
+    assert await store.remember(key, ["us"], 2**53 - 1, KEYS) == first
+    assert await store.remember(key, ["others", "us"], 2, KEYS) == first
     with pytest.raises(KeyReused):
         await store.remember(Key("", "key", "other"), ["us"], 3, KEYS)
     with pytest.raises(KeyOutdated, match="was answered by a model whose weights are no longer"):

@@ -16,15 +16,16 @@ from app.jobs import chunk, worker
 from app.jobs.database import BUSY_SECONDS
 from app.jobs.errors import LostLease, StorageFull, StorageUnavailable
 from app.jobs.leases import Kept
-from app.jobs.makers import maker
 from app.jobs.quotas import Quota
 from app.jobs.result_store import ResultStore, decode_image, encode_trajectory
 from app.jobs.store import Store
 from app.jobs.tables import Job
 from app.jobs.worker import CHUNK_BATCHES, Terms, Worker
-from app.pool.admission import Bounds, Limits
+from app.pool.admission import Bounds
 from app.pool.errors import Overloaded
+from app.pool.makers import maker
 from app.pool.version import Source
+from app.settings import Settings
 from app.tasks import AGAIN_SECONDS, end
 from tests.app.jobs.fakes import KEY, MODEL, STEPS, FakePool, make_job, make_plan, state, whole
 from tests.full_disk import no_room_for_more_than
@@ -32,7 +33,9 @@ from tests.full_disk import no_room_for_more_than
 pytestmark = pytest.mark.anyio
 
 TERMS = Terms("me", chunk=3, lease_seconds=60.0, expiry_seconds=3600.0, idle_seconds=0.01)
+LIMITS = Settings()
 PLENTY = Quota(jobs=100, size=10**9)
+OTHER_WEIGHTS = dataclasses.replace(MODEL, sha256="1" * 64)
 
 
 @pytest.fixture(autouse=True)
@@ -45,11 +48,17 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def working(
-    store: Store, results: ResultStore, pool: FakePool, terms: Terms = TERMS
+    store: Store,
+    results: ResultStore,
+    pool: FakePool,
+    terms: Terms = TERMS,
+    limits: Settings = LIMITS,
 ) -> AsyncIterator[Worker]:
-    """A worker that runs as long as the block lasts."""
+    """A worker that runs as long as the block lasts; `limits` are those of the client `me`."""
     with ThreadPoolExecutor(2) as threads:
-        made = Worker(store.leases, results, pool.as_pool(), threads, terms)
+        made = Worker(
+            store.leases, results, pool.as_pool(), threads, terms, {"me": limits}.__getitem__
+        )
         task = asyncio.create_task(made.run())
         try:
             yield made
@@ -155,16 +164,26 @@ async def test_two_jobs_have_their_turns_at_once(
 async def test_a_chunk_leaves_half_of_the_queue_to_others(
     sqlite: Store, results: ResultStore, pool: FakePool
 ) -> None:
-    pool.limits = Limits(Bounds(1000, 1000), Bounds(samples=1000, steps=8 * STEPS))
+    limits = Settings(max_client_steps=8 * STEPS)
     pool.is_stuck = True
     await add(sqlite, make_job(make_plan(n=9)))
 
     async def holds() -> bool:
         return bool(pool.asked)
 
-    async with working(sqlite, results, pool):
+    async with working(sqlite, results, pool, limits=limits):
         await until(holds)
     assert len(pool.asked) == 2, "of room for 8, a quarter for each of two jobs"
+
+
+async def test_a_job_is_cut_and_admitted_by_the_limits_of_its_own_client(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    own = Settings(max_client_steps=3 * STEPS, max_client_samples=7)
+    job = await add(sqlite, make_job(make_plan(n=2)))
+    async with working(sqlite, results, pool, limits=own):
+        await until_status(sqlite, job, "finished")
+    assert (pool.chunks, pool.bounds) == ([1, 1], [Bounds(7, 3 * STEPS)] * 2)
 
 
 async def test_what_the_engine_cannot_make_fails(
@@ -374,10 +393,10 @@ async def test_a_job_goes_on_with_the_version_that_it_was_begun_with(
 ) -> None:
     job = await add(sqlite, make_job(make_plan(n=5)))
     pool.models.note_jobs({KEY})
+    pool.engine.infos["fake"] = OTHER_WEIGHTS
     pool.models.replace(Source("fake", "other"))
-    pool.models.default.version.known = dataclasses.replace(MODEL, sha256="1" * 64)
     newer = make_job(make_plan(n=2, job_id="2" * 32))
-    newer.made_by = maker(pool.models.default.version.known)
+    newer.made_by = maker(OTHER_WEIGHTS)
     await add(sqlite, newer)
     async with working(sqlite, results, pool):
         await until_status(sqlite, job, "finished")
@@ -391,8 +410,8 @@ async def test_a_job_whose_weights_are_gone_fails_and_says_so(
 ) -> None:
     job = await add(sqlite, make_job(make_plan(n=5)))
     old = pool.models.default.version
+    pool.engine.infos["fake"] = OTHER_WEIGHTS
     pool.models.replace(Source("fake", "other"))
-    pool.models.default.version.known = dataclasses.replace(MODEL, sha256="1" * 64)
     pool.engine._is_slow = True
     async with working(sqlite, results, pool):
         await until(lambda: is_true(KEY in pool.engine.loads.wanted))
@@ -414,6 +433,22 @@ async def test_a_job_of_an_older_server_is_found_by_its_models_name_and_weights(
     await add(sqlite, job)
     async with working(sqlite, results, pool):
         await until_status(sqlite, job, "finished")
+
+
+async def test_a_job_that_another_kind_of_machine_began_waits_for_that_one(
+    sqlite: Store, results: ResultStore, pool: FakePool
+) -> None:
+    job = make_job(make_plan())
+    job.made_by = maker(dataclasses.replace(MODEL, machine="another"))
+    await add(sqlite, job)
+    mine = await add(sqlite, make_job(make_plan(job_id="2" * 32)))
+    async with working(sqlite, results, pool):
+        await until_status(sqlite, mine, "finished")
+        found = await sqlite.get(job.id)
+        assert (found.status, found.done) == ("waiting", 0)
+        pool.engine.finish(KEY, machine="another")
+        await until_status(sqlite, job, "finished")
+    assert pool.made_by == [mine.made_by, mine.made_by, job.made_by, job.made_by]
 
 
 async def is_true(found: bool) -> bool:

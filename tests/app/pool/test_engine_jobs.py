@@ -1,14 +1,17 @@
 """The jobs of an engine: its process is told of those whose models it has."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from app.pool.engine_jobs import EngineJobs
 from app.pool.errors import NotReady
 from app.pool.inflight import InFlight
+from app.pool.makers import maker
 from app.wire.flight_recorder import Place
 from app.wire.messages import Cancel, Done, Finished, Message, Pause, Submit
+from tests.model_info import MODEL
 
 
 class Jobs(EngineJobs):
@@ -23,8 +26,8 @@ class Jobs(EngineJobs):
     def end(self) -> None:
         self.ends += 1
 
-    def add(self, job_id: str, model: str) -> InFlight:
-        submit = Submit(job_id, model, 1, (0, 1), None, "ddim", 10)
+    def add(self, job_id: str, model: str, made_by: str | None = None) -> InFlight:
+        submit = Submit(job_id, model, 1, (0, 1), None, "ddim", 10, made_by=made_by)
         inflight = InFlight(submit, None, None, lambda *_: None)
         self.submit(inflight)
         return inflight
@@ -36,10 +39,20 @@ def test_a_job_is_told_when_its_model_is_there() -> None:
     assert jobs.told == [first.submit]
     second.is_paused = True
     jobs.loaded.add("b#2")
-    jobs.resume("b#2")
+    jobs.resume("b#2", MODEL)
     left, pause = jobs.told[1:]
     assert isinstance(left, Submit) and (left.id, left.model) == ("second", "b#2")
     assert pause == Pause("second", True)
+
+
+def test_a_job_that_another_kind_of_machine_must_make_is_refused() -> None:
+    jobs = Jobs()
+    bound = jobs.add("bound", "b#2", made_by=maker(MODEL))
+    jobs.loaded.add("b#2")
+    jobs.resume("b#2", replace(MODEL, machine="another"))
+    assert (jobs.told, jobs.inflight) == ([Cancel("bound")], {})
+    with pytest.raises(NotReady, match="^no engine is of the kind of machine that began it"):
+        asyncio.run(anext(bound))
 
 
 def test_there_is_work_while_a_step_can_be_taken() -> None:

@@ -1,7 +1,7 @@
 """Who is admitted, and which engine gets the work: engines that are not started take the jobs."""
 
 import asyncio
-import dataclasses
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +10,7 @@ from app.pool.connection import Connection, Death
 from app.pool.engine_process import EngineProcess
 from app.pool.errors import ClientOverLimit, NotReady, Overloaded, Refused, TooLate
 from app.pool.inflight import InFlight
+from app.pool.makers import maker
 from app.pool.models import Models
 from app.pool.pool import EnginePool
 from app.pool.split import Split
@@ -31,7 +32,8 @@ from app.wire.messages import (
 from tests.model_info import MODEL
 
 KEY = "m#1"
-SLOW = dataclasses.replace(MODEL, name="slow", seconds_per_row=0.1)
+SLOW = replace(MODEL, name="slow", seconds_per_row=0.1)
+OTHER_MACHINE = replace(MODEL, machine="another")
 ROOMY = Limits(Bounds(1000, 100_000), Bounds(1000, 100_000))
 
 
@@ -488,7 +490,7 @@ def test_an_engine_whose_images_would_be_others_goes_without_the_model() -> None
     pool = ready()
     late = FakeProcess("late", pool)
     pool.add(late)
-    late.get_ready(dataclasses.replace(MODEL, precision="bfloat16"))
+    late.get_ready(replace(MODEL, precision="bfloat16"))
     assert not late.serves(KEY) and late.serves("slow#2")
     assert pool.models.find("m").version.failure is None
     pool.submit(asked("a"))
@@ -543,6 +545,27 @@ def test_what_an_engine_has_when_it_is_taken_away_others_do_or_those_that_come()
     asyncio.run(run())
 
 
+def test_what_one_kind_of_machine_must_make_no_other_does() -> None:
+    async def run() -> None:
+        pool = ready(num_engines=2)
+        first, second = engines(pool)
+        second.get_ready(OTHER_MACHINE)
+        bound = replace(asked("a", n=40), made_by=maker(MODEL))
+        inflight = pool.submit(bound)
+        assert parts(pool) == [bound.indices, ()], "not cut for both"
+        first.die()
+        assert (list(first.inflight), list(second.inflight)) == (["a"], []), "it waits"
+        assert refusal(pool, bound)[0] is NotReady
+        first.get_ready()
+        assert isinstance(first.told[-1], Submit)
+        await pool.remove(first)
+        assert not second.inflight
+        with pytest.raises(NotReady, match="kind of machine that began it"):
+            await anext(inflight)
+
+    asyncio.run(run())
+
+
 def test_a_server_without_engines_has_the_first_that_comes_load_its_models() -> None:
     pool = starting(num_engines=0)
     assert refusal(pool, asked("a"))[0] is NotReady
@@ -555,9 +578,7 @@ def test_a_faster_engine_is_given_more() -> None:
     fast = FakeProcess("fast", pool)
     pool.add(fast)
     steps = {size: seconds / 4 for size, seconds in MODEL.step_seconds.items()}
-    fast.get_ready(
-        dataclasses.replace(MODEL, seconds_per_row=MODEL.seconds_per_row / 4, step_seconds=steps)
-    )
+    fast.get_ready(replace(MODEL, seconds_per_row=MODEL.seconds_per_row / 4, step_seconds=steps))
     pool.submit(asked("a", n=80))
     assert [len(part) for part in parts(pool)] == [16, 64]
 

@@ -1,11 +1,14 @@
 """What is known of the models, and told of them."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
+from app.pool.makers import maker
 from app.pool.version import Source
 from app.wire.messages import Starting
+from tests.model_info import MODEL
 from tests.served import StubEngine, models_of
 
 A, B = Source("a", "a"), Source("b", "b")
@@ -29,23 +32,27 @@ def test_engines_that_make_other_bytes_leave_nothing_that_names_them(
 ) -> None:
     models, first = models_of(A)
     version = models.find("a").version
+    x, y = (maker(replace(MODEL, machine=machine)) for machine in "xy")
     first.finish("a#1", machine="x")
-    assert models.machine(version) == "x"
+    assert models.maker(version) == x
     second, third = (StubEngine(models, is_slow=True) for _ in range(2))
     models.engines = [first, second, third]
     for engine in (second, third):
         models.join(engine)
-        assert models.machine(version) == "x", "it does not serve yet"
+        assert models.maker(version) == x, "it does not serve yet"
     second.finish("a#1", machine="x")
-    assert models.machine(version) == "x" and "kinds of machines" not in caplog.text
+    assert models.maker(version) == x and "kinds of machines" not in caplog.text
     third.finish("a#1", machine="y")
-    assert models.machine(version) is None
+    assert models.maker(version) is None
+    assert [info.machine for info in models.kinds(version)] == ["x", "y"], "more of x"
     assert "engines run a on different kinds of machines" in caplog.text
     for engine in (first, second):
         engine.die()
-    assert models.machine(version) == "y", "it alone is left"
+    assert models.maker(version) == y, "it alone is left"
     models.unload("a")
-    assert models.machine(version) == "", "that of the first engine"
+    assert models.maker(version) is None, "any of them may load it"
+    models.engines = []
+    assert models.maker(version) == y, "that of the last engine"
 
 
 def test_while_a_model_is_loaded_its_detail_is_what_the_engine_does() -> None:

@@ -25,7 +25,7 @@ from app.jobs.result_store import ResultStore
 from app.jobs.store import Store
 from app.jobs.worker import Terms, Worker
 from app.tasks import end
-from tests.app.jobs.fakes import STEPS, TIMING, FakePool, answer, make_job, make_plan
+from tests.app.jobs.fakes import STEPS, TIMING, FakePool, answer, limits_of, make_job, make_plan
 from tests.app.server import Server
 from tests.postgres import Postgres
 from tests.tiny import save_tiny
@@ -213,7 +213,9 @@ async def live(
     )
     mortal = cast(Leases, Mortal(store.leases, death)), cast(ResultStore, Mortal(results, death))
     with ThreadPoolExecutor(2) as threads:
-        running = asyncio.create_task(Worker(*mortal, pool.as_pool(), threads, terms).run())
+        running = asyncio.create_task(
+            Worker(*mortal, pool.as_pool(), threads, terms, limits_of).run()
+        )
         async with asyncio.timeout(30):
             while not death.has_come.is_set() and (await store.get(job_id)).status != "finished":
                 await asyncio.sleep(0.01)
