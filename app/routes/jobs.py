@@ -118,7 +118,7 @@ async def follow_job(
     "/{job_id}",
     summary="Cancel or delete a job",
     status_code=204,
-    responses=openapi_jobs.NO_JOB,
+    responses=openapi_jobs.DELETED,
     openapi_extra=openapi.KEY_OR_NONE,
 )
 async def delete_job(job_id: str, services: ServicesDep) -> None:

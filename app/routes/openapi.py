@@ -115,24 +115,33 @@ DOOR: Responses = {
     **problem_response(403, "A page of another site asks, or the key may not do this."),
     **problem_response(421, "Host is no name of this server."),
 }
+OUTDATED_KEY = (
+    "The Idempotency-Key was used with a model, or on a kind of machine, that is no longer there."
+)
+STORAGE_FULL = problem_response(507, "There is no room in the storage of jobs.")
 ERRORS: Responses = {
     **DOOR,
     **problem_response(406, "The server offers no representation that Accept allows."),
     **problem_response(408, "The body did not arrive in time."),
-    **problem_response(409, "The Idempotency-Key was used with a model that is no longer served."),
     **problem_response(413, "The body is too large."),
     **problem_response(415, "The body is not application/json."),
+    **problem_response(422, "A field is invalid, or the answer would be too large."),
+    429: TOO_MANY,
+    **problem_response(500, "A bug in the server, or a model whose output is not a number."),
+    **NOT_READY,
+    **problem_response(504, "The request took longer than `Prefer: wait` or the server allows."),
+}
+KEYED_ERRORS: Responses = {
+    **ERRORS,
+    **problem_response(409, OUTDATED_KEY),
     **problem_response(
         422,
         "A field is invalid, the answer would be too large, or the Idempotency-Key was used with "
         "another request.",
     ),
-    429: TOO_MANY,
-    **problem_response(500, "A bug in the server, or a model whose output is not a number."),
-    **NOT_READY,
-    **problem_response(504, "The request took longer than `Prefer: wait` or the server allows."),
-    **problem_response(507, "There is no room for the job's results."),
-}  # fmt: skip
+    **STORAGE_FULL,
+}
+"""Where a request may have an Idempotency-Key, or be a job."""
 
 UNCHANGED: Responses = {
     304: {

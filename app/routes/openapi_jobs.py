@@ -11,6 +11,7 @@ from app.routes.openapi import (
     REQUEST_ID,
     RETRY_AFTER,
     SEED,
+    STORAGE_FULL,
     TOO_MANY,
     UNCHANGED,
     Responses,
@@ -60,6 +61,7 @@ JOB_RESPONSES: Responses = {
     },
     **NO_JOB,
 }
+DELETED: Responses = {**NO_JOB, **STORAGE_FULL}
 EVENTS_RESPONSES: Responses = {
     200: {
         "description": "The events, until the job ends.",
@@ -120,6 +122,7 @@ RESULT_RESPONSES: Responses = {
     416: {**problem_response(416, "The result has no bytes in this range.")[416], "headers": PART},
     **problem_response(422, "A picture of the whole result would be too large."),
     **NO_JOB,
+    **STORAGE_FULL,
     503: {
         **problem_response(
             503,

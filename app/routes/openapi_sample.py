@@ -4,9 +4,9 @@ from typing import Any
 
 from app.routes.openapi import (
     BINARY,
-    ERRORS,
     HEADER,
     KEY_OR_NONE,
+    KEYED_ERRORS,
     KNOWN,
     LOWER_HALF,
     PNG,
@@ -152,7 +152,7 @@ SAMPLE_RESPONSES: Responses = {
     },
     **ACCEPTED,
     **UNCHANGED,
-    **ERRORS,
+    **KEYED_ERRORS,
 }
 TRAJECTORY_RESPONSES: Responses = {
     200: {
@@ -188,5 +188,5 @@ TRAJECTORY_RESPONSES: Responses = {
     },
     **ACCEPTED,
     **UNCHANGED,
-    **ERRORS,
+    **KEYED_ERRORS,
 }

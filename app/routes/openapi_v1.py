@@ -7,6 +7,7 @@ from app.routes.openapi import (
     HEADER,
     KEY_OR_NONE,
     KNOWN,
+    OUTDATED_KEY,
     PNG,
     REQUEST_ID,
     RETRY_AFTER,
@@ -75,7 +76,7 @@ IMAGES: Responses = {
     ),
     **error_response(406, "Accept does not allow JSON."),
     **error_response(408, "The body did not arrive in time."),
-    **error_response(409, "The Idempotency-Key was used with a model that is no longer served."),
+    **error_response(409, OUTDATED_KEY),
     **error_response(413, "The body is too large."),
     **error_response(415, "The body is not application/json."),
     **error_response(500, "A bug in the server, or a model whose output is not a number."),
@@ -85,6 +86,7 @@ IMAGES: Responses = {
         is_passing=True,
     ),
     **error_response(504, "The request took longer than `Prefer: wait` or the server allows."),
+    **error_response(507, "There is no room in the storage of jobs for the Idempotency-Key."),
 }
 IMAGES_BODY: dict[str, Any] = {
     "requestBody": {

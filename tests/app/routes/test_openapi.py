@@ -27,6 +27,9 @@ document = create_app(Settings(), on_unusable=print).openapi()
 schema = schemathesis.openapi.from_dict(document)
 KEY = "a key of sixteen letters or more"
 NEED_A_KEY = ("/jobs", "/sample", "/denoise", "/encode", "/bound", "/v1")
+KEYED = {"sample", "denoise_trajectory", "generate_images"}
+"""Operations whose requests may have an Idempotency-Key."""
+MAKING = {*KEYED, "encode", "bound"}
 GUARDED = {path for path in document["paths"] if path.startswith(NEED_A_KEY)}
 bounded = settings(
     derandomize=True,
@@ -159,6 +162,31 @@ def test_every_request_that_it_shows_is_answered(
     server = server_for(engine=("tests.fake_engine", "0"))
     answer = server.post(path, body)
     assert answer.status_code == 200, f"{name}: {answer.text}"
+
+
+@pytest.mark.parametrize(
+    ("status", "answered_by"),
+    [
+        # an Idempotency-Key, or a job
+        ("202", {"sample", "denoise_trajectory", "load_model", "unload_model"}),
+        ("409", {*KEYED, "get_job_result"}),
+        ("507", {*KEYED, "get_job_result", "delete_job"}),
+        # a body
+        ("408", {*MAKING, "load_model"}),
+        ("413", {*MAKING, "load_model"}),
+        ("415", {*MAKING, "load_model"}),
+        # images that are made
+        ("500", MAKING),
+        ("504", MAKING),
+        ("304", {*MAKING, "get_job_result"}),
+        ("406", {*MAKING, "get_job_result"}),
+    ],
+)
+def test_a_status_is_in_it_only_where_the_server_answers_so(
+    status: str, answered_by: set[str]
+) -> None:
+    found = {each["operationId"] for each in operations() if status in each["responses"]}
+    assert found == answered_by
 
 
 @pytest.mark.parametrize("status", ["200", "304"])
