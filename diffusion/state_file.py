@@ -5,6 +5,7 @@ NumPy only (torch is not imported), and no more is read than the arrays' headers
 allowed: a server reads files of anybody.
 """
 
+import io
 import math
 import zipfile
 from typing import IO, NamedTuple
@@ -20,7 +21,11 @@ SHOWN = 20
 MAX_BYTES = 1 << 34
 """Bytes of an array, at most, unless somebody allows fewer."""
 ZIP = b"PK"
-"""How an .npz begins. An .npy may not have one behind its array, which other readers would read."""
+"""How an .npz begins. Neither it nor an .npy may have anything behind its end, which other readers
+would read."""
+END, END_BYTES, COMMENT_BYTES = b"PK\5\6", 22, 1 << 16
+"""How the end record of an .npz begins, its bytes without a comment, and what a comment is shorter
+than."""
 
 
 class StateFileError(ValueError):
@@ -92,6 +97,7 @@ def _arrays(file: IO[bytes], max_bytes: int) -> tuple[Array | None, Array | None
         if not is_archive:
             return _array(file, max_bytes), None
         with zipfile.ZipFile(file) as archive:
+            _check_whole(file, archive)
             names = archive.namelist()
             x_t, t = (
                 _member(archive, f"{name}.npy", max_bytes) if f"{name}.npy" in names else None
@@ -103,6 +109,20 @@ def _arrays(file: IO[bytes], max_bytes: int) -> tuple[Array | None, Array | None
     # What is damaged makes zipfile, zlib, NumPy and Python's tokenizer raise errors of many kinds
     except Exception as error:
         raise StateFileError("it is no .npz or .npy of numbers") from error
+
+
+def _check_whole(file: IO[bytes], archive: zipfile.ZipFile) -> None:
+    """Raise StateFileError for an .npz with bytes before its first member, as another archive has
+    to which this one was appended, or behind its end record and the comment there."""
+    if min((info.header_offset for info in archive.infolist()), default=0):
+        raise StateFileError("there are bytes before the .npz; it must have no others")
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - END_BYTES - COMMENT_BYTES))
+    tail = file.read()
+    record = tail[tail.rindex(END) :]
+    comment_bytes = int.from_bytes(record[END_BYTES - 2 : END_BYTES], "little")
+    if len(record) != END_BYTES + comment_bytes:
+        raise StateFileError("there are bytes after the end of the .npz; it must have no others")
 
 
 def _member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> Array:

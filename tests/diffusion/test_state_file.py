@@ -40,6 +40,13 @@ def test_states_have_the_t_that_is_asked_for_or_the_files() -> None:
     assert read_states(npy(X_T), None).t is None
 
 
+def test_a_comment_belongs_to_the_npz() -> None:
+    file = npz(x_t=X_T)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.comment = b"made by hand"
+    np.testing.assert_array_equal(read_states(file, 1).x_t, X_T)
+
+
 def test_one_state_alone_is_read_as_one_of_a_list() -> None:
     read = read_states(npy(X_T[0].astype(np.float64)), 1)
     assert read.x_t.dtype == np.float32
@@ -77,6 +84,9 @@ def test_of_a_trajectory_the_frame_at_t_is_taken() -> None:
         (npy(X_T, b"\0"), "bytes after the end of its array"),
         (npy(X_T, npz(x_t=-X_T).getvalue()), "bytes after the end of its array"),
         (npz_of(npy(X_T, b"more").getvalue()), "bytes after the end of its array"),
+        (io.BytesIO(npz(x_t=X_T).getvalue() + b"\0"), "bytes after the end of the .npz"),
+        (io.BytesIO(npz(x_t=X_T).getvalue() + bytes(9999)), "bytes after the end of the .npz"),
+        (io.BytesIO(npz(x_t=-X_T).getvalue() + npz(x_t=X_T).getvalue()), "bytes before the .npz"),
     ],
 )
 def test_other_files_are_refused_with_the_reason(file: io.BytesIO, reason: str) -> None:
