@@ -31,6 +31,9 @@ WAIT_SECONDS = 10.0
 """Time that a request waits for a process, while others' pictures are decoded."""
 MAX_BYTES = 32 << 20
 """Bytes of all that one request sends, decoded, at most."""
+MAX_PICTURES = 2000
+"""Pictures of one request, at most: small ones take about 2 ms each, so that these are decoded in
+half of the time even by a slow machine."""
 SHOWN = 40
 """Characters of a picture that a message repeats."""
 
@@ -103,10 +106,13 @@ class Pictures:
         scaled and cut in the middle with `resize`."""
         if not sent:
             return []
-        if len(sent) * math.prod(image_shape) > MAX_BYTES:
-            most = MAX_BYTES // math.prod(image_shape)
-            reason = f"a request has at most {most} pictures for this model"
-            raise InvalidField(sent[0].name, len(sent), reason)
+        most = min(MAX_PICTURES, MAX_BYTES // math.prod(image_shape))
+        if len(sent) > most:
+            reason = (
+                f"a request has at most {most} pictures for this model; send the others in further "
+                "requests, to /sample with first_index"
+            )
+            raise InvalidField(sent[0].name.partition("[")[0], len(sent), reason)
         tasks = [
             {"kind": "picture", "text": text, "shape": image_shape, "resize": resize}
             for _, text in sent
@@ -149,7 +155,10 @@ class Pictures:
             async with asyncio.timeout_at(deadline):
                 return await worker.ask(task)
         except TimeoutError:
-            reason = f"it takes more than {self._seconds:g} seconds to decode what is sent"
+            reason = (
+                f"it takes more than {self._seconds:g} seconds to decode what is sent; send fewer "
+                "or smaller pictures in a request"
+            )
             return {"reason": reason, "refusal": "too_slow"}
         except WorkerDied:
             return {"reason": "the decoder died of it", "refusal": "crash"}

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from app.generation.errors import InvalidField, PicturesBusy, Refusal, TooManyOwnPictures
-from app.generation.pictures import MAX_BYTES, Outcome, Pictures, Sent
+from app.generation.pictures import MAX_PICTURES, Outcome, Pictures, Sent
 from app.http.metrics import PICTURES
 from tests.app.generation.hostile_pictures import (
     PNG,
@@ -184,11 +184,15 @@ async def test_slow_pictures_of_a_client_hold_up_that_client_alone() -> None:
         await pictures.close()
 
 
-async def test_no_more_pictures_are_decoded_than_a_request_may_hold(pictures: Pictures) -> None:
-    shape = (3, 1024, 1024)
-    many = [sent(PNG, "start.image[0]")] * (MAX_BYTES // (3 << 20) + 1)
-    with pytest.raises(InvalidField, match="at most 10 pictures"):
+@pytest.mark.parametrize(("shape", "most"), [((3, 1024, 1024), 10), (GREY, MAX_PICTURES)])
+async def test_no_more_pictures_are_decoded_than_a_request_may_hold(
+    pictures: Pictures, shape: tuple[int, int, int], most: int
+) -> None:
+    """As many as there is memory and time for."""
+    many = Sent.each("start.image", ["not even read"] * (most + 1))
+    with pytest.raises(InvalidField, match=f"at most {most} pictures .* in further requests") as no:
         await pictures.images(many, shape, resize=True)
+    assert (no.value.name, no.value.value) == ("start.image", most + 1)
 
 
 async def test_states_are_read_with_their_t(pictures: Pictures) -> None:
