@@ -1,7 +1,8 @@
 // Between: nine pictures on the way from one seed, or one picture, to another.
 
 import { trajectory } from "./api.js";
-import { EMPTY, find, make, pngSource, save, speak } from "./dom.js";
+import { EMPTY, find, make, pngSource, speak } from "./dom.js";
+import { wireDownload } from "./downloads.js";
 import { listenForFiles, openPicture } from "./files.js";
 import { animation } from "./gif.js";
 import { paint, readPng, toPng } from "./pixels.js";
@@ -40,11 +41,8 @@ export class Between {
     /** The pictures so far, as base64 PNGs. @type {string[]} */
     this.pngs = [];
     for (const end of /** @type {End[]} */ (["from", "to"])) this.#offer(end);
-    for (const [name, make] of Object.entries({ gif: () => this.#gif(), png: () => this.#png() })) {
-      find(`#between-downloads [data-suffix=${name}]`).addEventListener("click", async () => {
-        save(await make(), `${model.name}-between.${name}`);
-      });
-    }
+    this.#offerFile("gif", this.#gif.bind(this));
+    this.#offerFile("png", this.#png.bind(this));
   }
 
   /** @param {import("./address.js").Request} request */
@@ -73,6 +71,18 @@ export class Between {
       if (picture) choose(keep(picture, null, image_shape));
       else this.task.explain(new Mendable("Nothing is drawn yet: the view Edit has the canvas."));
     });
+  }
+
+  /**
+   * Have a button make a file of the strip, here in the page.
+   * @param {string} suffix
+   * @param {(pngs: string[], signal: AbortSignal) => Promise<Blob>} make
+   */
+  #offerFile(suffix, make) {
+    const button = /** @type {HTMLButtonElement} */ (find(`#between-downloads [data-suffix=${suffix}]`));
+    wireDownload(button, () => this.pngs, async (signal, pngs) => {
+      return { answer: new Response(await make(pngs, signal)), name: `${this.model.name}-between.${suffix}` };
+    }, this.task);
   }
 
   /** @param {import("./address.js").Request} request @param {AbortSignal} signal */
@@ -137,9 +147,9 @@ export class Between {
     return `picture ${position + 1} of ${COUNT}, weight ${WEIGHTS[position]}`;
   }
 
-  /** The pictures as canvases. */
-  #canvases() {
-    return Promise.all(this.pngs.map(async (png) => {
+  /** Pictures as canvases. @param {string[]} pngs */
+  #canvases(pngs) {
+    return Promise.all(pngs.map(async (png) => {
       const canvas = document.createElement("canvas");
       paint(canvas, await readPng(png, this.model.image_shape), this.model.image_shape);
       return canvas;
@@ -150,20 +160,20 @@ export class Between {
     return Math.ceil(WIDE / this.model.image_shape[2]);
   }
 
-  /** There and back. */
-  async #gif() {
-    const frames = (await this.#canvases()).map((canvas) => /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d")).getImageData(0, 0, canvas.width, canvas.height));
-    return animation([...frames, ...frames.slice(1, -1).reverse()], this.#scale, DELAY);
+  /** There and back. @param {string[]} pngs @param {AbortSignal} signal */
+  async #gif(pngs, signal) {
+    const frames = (await this.#canvases(pngs)).map((canvas) => /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d")).getImageData(0, 0, canvas.width, canvas.height));
+    return animation([...frames, ...frames.slice(1, -1).reverse()], this.#scale, DELAY, signal);
   }
 
-  /** @returns {Promise<Blob>} */
-  async #png() {
+  /** Side by side. @param {string[]} pngs @returns {Promise<Blob>} */
+  async #png(pngs) {
     const [, H, W] = this.model.image_shape;
     const scale = this.#scale;
     const strip = Object.assign(document.createElement("canvas"), { width: COUNT * W * scale, height: H * scale });
     const context = /** @type {CanvasRenderingContext2D} */ (strip.getContext("2d"));
     context.imageSmoothingEnabled = false;
-    (await this.#canvases()).forEach((canvas, k) => context.drawImage(canvas, k * W * scale, 0, W * scale, H * scale));
+    (await this.#canvases(pngs)).forEach((canvas, k) => context.drawImage(canvas, k * W * scale, 0, W * scale, H * scale));
     return new Promise((resolve) => strip.toBlob((blob) => resolve(/** @type {Blob} */ (blob)), "image/png"));
   }
 }

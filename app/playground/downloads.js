@@ -1,4 +1,4 @@
-// Files that the server makes of what is shown: how far each is, and a way to give it up.
+// Files that are made of what is shown, by the server or here: how far each is, and a way to give it up.
 
 import { ask, received } from "./api.js";
 import { make, save, speak } from "./dom.js";
@@ -27,7 +27,7 @@ export function wireDownloads(root, path, getBody, model, task) {
 }
 
 /**
- * Have a button fetch a file. Below it is said how far that is; pressed again meanwhile it does nothing.
+ * Have a button fetch a file, or make it. Below it is said how far that is; pressed again meanwhile it does nothing.
  * @template T
  * @param {HTMLButtonElement} button
  * @param {() => T | undefined} getWhat  what to fetch; undefined: nothing yet

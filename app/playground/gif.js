@@ -4,12 +4,14 @@ const MOST_COLOURS = 256;
 const LAST_CODE = 4095;
 
 /**
+ * Frames as a GIF. The page goes on between one and the next.
  * @param {ImageData[]} frames  opaque, all of one size
  * @param {number} scale  1 or more
  * @param {number} delay  between frames, in hundredths of a second
- * @returns {Blob}
+ * @param {AbortSignal} signal
+ * @returns {Promise<Blob>}  raises what the signal is aborted for
  */
-export function animation(frames, scale, delay) {
+export async function animation(frames, scale, delay, signal) {
   const [width, height] = [frames[0].width * scale, frames[0].height * scale];
   const word = (/** @type {number} */ value) => [value & 255, value >> 8];
   const text = (/** @type {string} */ ascii) => [...ascii].map((character) => character.charCodeAt(0));
@@ -18,6 +20,8 @@ export function animation(frames, scale, delay) {
     0x21, 0xff, 11, ...text("NETSCAPE2.0"), 3, 1, ...word(0), 0, // for ever
   ];
   for (const frame of frames) {
+    await new Promise((resolve) => setTimeout(resolve));
+    signal.throwIfAborted();
     const { palette, indices } = reduced(frame);
     bytes.push(0x21, 0xf9, 4, 4, ...word(delay), 0, 0);
     bytes.push(0x2c, ...word(0), ...word(0), ...word(width), ...word(height), 0x87, ...palette, 8);

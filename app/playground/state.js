@@ -29,7 +29,7 @@ export class State {
   async look() {
     try {
       const [ready, numbers] = await Promise.all([fetch("readyz"), this.#numbers()]);
-      this.#show(ready.ok ? "ready" : "waiting", numbers);
+      this.#show(ready.ok || (await this.#othersLoad(ready)) ? "ready" : "waiting", numbers);
       if (ready.ok && this.wasLost) await this.#welcome();
     } catch {
       this.before = null;
@@ -38,6 +38,12 @@ export class State {
       this.text.textContent = "No connection";
       this.now.replaceChildren(...rows({ Server: "cannot be reached" }));
     }
+  }
+
+  /** Is it for other models alone than the page's that the server is not ready? @param {Response} answer */
+  async #othersLoad(answer) {
+    const { loading = [] } = await answer.json().catch(() => ({})); // a proxy may answer with a page
+    return this.page.model && loading.length > 0 && !loading.includes(this.page.model.name);
   }
 
   /** The metrics; none where they are protected, and then they are not asked for again. */

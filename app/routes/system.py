@@ -34,6 +34,7 @@ async def get_readiness(services: ServicesDep) -> Response:
     state of each engine."""
     pool, models = services.pool, services.models
     missing = [entry.name for entry in models if models.is_awaited(entry)]
+    loading: list[str] = []
     states = [f"engine {engine.name} is {engine.state}" for engine in pool.engines]
     # First: a server that shuts down gets no new requests, although its engines are ready.
     if pool.is_draining:
@@ -41,12 +42,14 @@ async def get_readiness(services: ServicesDep) -> Response:
     elif services.jobs.is_opening:
         states.append(OPENING)
     elif not models.has_been_ready.is_set():
+        loading = missing
         states += [f"model {name} has not been loaded yet" for name in missing]
     elif pool.ready_engines or models.may_rest:
         return JSONResponse({"status": "ready", "reasons": []})
     problem = Problem(503, "; ".join(states))
     headers = {"Retry-After": str(RESTART_SECONDS)}
-    return problem_response({**problem.body(), "reasons": states}, headers)
+    content = {**problem.body(), "reasons": states, "loading": loading}
+    return problem_response(content, headers)
 
 
 @router.get(

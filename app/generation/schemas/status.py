@@ -28,4 +28,7 @@ class Readiness(BaseModel):
     """The answer of `GET /readyz` when the server can serve."""
 
     status: str
-    reasons: list[str] = Field(description="Empty here; the problem of a 503 has the reasons.")
+    reasons: list[str] = Field(
+        description="Empty here; the problem of a 503 has the reasons, and in `loading` the names "
+        "of the models that are to be loaded first, where the others serve already."
+    )

@@ -127,6 +127,19 @@ def test_the_strip_can_be_kept_as_gif_and_png(page: Page, tiny: Server) -> None:
             assert (np.asarray(small) == ((expected + 1) * 127.5).round()).all()
 
 
+@pytest.mark.slow
+def test_a_file_of_the_strip_is_told_of_and_can_be_given_up(page: Page, tiny: Server) -> None:
+    asked(page, tiny.url + SEEDS)
+    # The page makes a frame at a time, and each waits here
+    page.evaluate("[late, own, setTimeout] = [[], setTimeout, (go) => late.push(go)]")
+    page.get_by_role("button", name="GIF").click()
+    line = page.locator("#between-downloads .download")
+    expect(line).to_contain_text("GIF: being made")
+    line.get_by_role("button", name="Cancel the GIF").click()
+    page.evaluate("setTimeout = own; late.forEach((go) => go())")
+    expect(line).to_have_count(0)
+
+
 def test_an_image_of_generate_walks_to_the_next(page: Page, tiny: Server) -> None:
     page.goto(tiny.url + "/?view=generate&labels=each&n=2&seed=42&sampler=ddim&steps=10")
     made = pictures(page)

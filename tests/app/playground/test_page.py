@@ -614,6 +614,26 @@ def test_a_full_server_is_asked_again_when_it_says(
 
 
 @pytest.mark.slow
+def test_the_lamp_tells_of_the_model_that_is_shown(
+    page: Page, tiny: Server, errors: list[str]
+) -> None:
+    loading: list[str] = []
+
+    def waiting(route: Route) -> None:
+        route.fulfill(status=503, json={"reasons": ["of some kind"], "loading": loading})
+
+    page.route("**/readyz", waiting)
+    page.goto(tiny.url + "/?view=generate&labels=1&n=1&seed=42")
+    expect(page.locator("#state-text")).to_have_text("Not ready")
+    loading.append("another")
+    expect(page.locator("#state-text")).to_have_text("Ready")
+    loading.append("tiny")
+    expect(page.locator("#state-text")).to_have_text("Not ready")
+    assert errors and all("503" in error for error in errors)
+    errors.clear()
+
+
+@pytest.mark.slow
 def test_a_lost_server_is_found_again(
     page: Page, checkpoint: Path, tmp_path: Path, errors: list[str]
 ) -> None:

@@ -35,6 +35,7 @@ def test_while_it_starts_it_says_what_it_does() -> None:
     assert answer.json()["reasons"] == [
         f"engine 0 is starting: {doing}", "model mnist has not been loaded yet"
     ]  # fmt: skip
+    assert answer.json()["loading"] == ["mnist"]
     refused = asyncio.run(ask("/model"))
     assert refused.json()["detail"] == f"the model mnist is being loaded: {doing}"
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "20")
