@@ -1,4 +1,4 @@
-"""A checkpoint small enough to test with: random weights, a diffusers folder."""
+"""What is small enough to test with: a checkpoint of random weights, a network to be trained."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,6 +10,19 @@ from diffusion.config import Prediction, ProcessConfig, Variance
 from diffusion.model_card import ModelCard
 from diffusion.unet import UNet
 from diffusion.unet_config import UNetConfig
+
+UNET_TOML = """
+[unet]
+sample_size = 8
+in_channels = 1
+out_channels = 1
+block_out_channels = [8]
+layers_per_block = 1
+down_block_types = ["AttnDownBlock2D"]
+up_block_types = ["AttnUpBlock2D"]
+norm_num_groups = 4
+"""
+"""The network in the configuration of a training run."""
 
 
 def save_tiny(

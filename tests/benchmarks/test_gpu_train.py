@@ -18,19 +18,12 @@ from diffusion.checkpoint import open_checkpoint
 from diffusion.config import Config
 from diffusion.data import datasets
 from diffusion.training.trainer import Trainer
+from tests.tiny import UNET_TOML
 
 STAGE = Stage("tiny-1", "tiny", goal="", evaluate="")
-CONFIG = """
-data = "{data}"
-[unet]
-sample_size = 8
-in_channels = 1
-out_channels = 1
-block_out_channels = [8]
-layers_per_block = 1
-down_block_types = ["AttnDownBlock2D"]
-up_block_types = ["AttnUpBlock2D"]
-norm_num_groups = 4
+CONFIG = f"""
+data = "{{data}}"
+{UNET_TOML}
 [training]
 num_steps = 4
 batch_size = 4

@@ -7,20 +7,13 @@ import pytest
 from PIL import Image
 
 from diffusion import sampling
+from tests.tiny import UNET_TOML
 
-CONFIG = """
-data = "{data}"
+CONFIG = f"""
+data = "{{data}}"
 [process]
 num_timesteps = 25
-[unet]
-sample_size = 8
-in_channels = 1
-out_channels = 1
-block_out_channels = [8]
-layers_per_block = 1
-down_block_types = ["AttnDownBlock2D"]
-up_block_types = ["AttnUpBlock2D"]
-norm_num_groups = 4
+{UNET_TOML}
 num_class_embeds = 3
 [training]
 num_steps = 4
