@@ -66,30 +66,31 @@ class Batch:
 
     def add(self, chain: Chain) -> bool:
         """Add a chain if there is room and the first in line allows it. Returns whether it did."""
-        job = chain.job
+        job, rows = chain.job, self.rows + chain.rows
         if not self.chains and job.is_alone:
             self.has_machine = self.is_only = True
             self.limit = self.curve.max_rows
         first = self.chains[0].job if self.chains else job
         if first is not job and (job.is_alone or first.is_alone):
             return False
-        if self.chains and self.rows + chain.rows > self.limit:
+        if self.chains and rows > self.limit:
             return False
-        if self._is_in_the_way(first, chain):
+        if self._is_in_the_way(first, job, rows):
             self.is_cut_short = True
             return False
         if not (chain.launched or self.network.board.seat(chain)):
             return False
         self.chains.append(chain)
-        self.rows += chain.rows
+        self.rows = rows
         return True
 
-    def _is_in_the_way(self, first: Job, chain: Chain) -> bool:
-        is_longer = chain.job.alone_seconds > COMPARABLE * first.alone_seconds
+    def _is_in_the_way(self, first: Job, job: Job, rows: int) -> bool:
+        """Does the first in line not allow that chains of a job make so many rows of the batch?"""
+        is_longer = job.alone_seconds > COMPARABLE * first.alone_seconds
         if not is_longer or first.slowdown >= PATIENCE:
             return False
         needed = self.curve.seconds(first.width)
-        return self._seconds(self.rows + chain.rows) > TOLERANCE * needed
+        return self._seconds(rows) > TOLERANCE * needed
 
     def steps_of(self, done: int, chain: Chain) -> int:
         """How many steps a chain takes in it, which had so many done before."""

@@ -31,7 +31,8 @@ class Chain:
     @property
     def rows(self) -> int:
         """Network rows that the next step to begin takes."""
-        return self.job.rows_at(self.launched)
+        job = self.job
+        return job.rows_at(self.launched) if job.rows_vary else job.rows
 
     @property
     def row(self) -> int:
@@ -79,8 +80,12 @@ class Job:
     alone_seconds: float = 0.0  # what all of it takes alone on the machine, set when admitted
     row_seconds: float = 0.0  # what one of its rows takes, were it alone
     changes: tuple[int, ...] = ()  # the positions from which steps take more rows, or fewer
+    rows: int = field(init=False)  # that a chain takes in a step, at most
+    rows_vary: bool = field(init=False)  # do some steps take more than others?
 
     def __post_init__(self) -> None:
+        self.rows = 2 if self.guided else 1
+        self.rows_vary = 0 < len(self.guided) < self.num_steps
         if isinstance(self.guided, range):
             self.changes = self.guided.start, self.guided.stop, sys.maxsize
         else:
@@ -121,11 +126,6 @@ class Job:
             self.chains.append(Chain(self, index, label, place=i, first=first))
         self.rows_left += len(indices) * (self.num_steps + len(self.guided))
 
-    @property
-    def rows(self) -> int:
-        """Network rows that a chain takes in a step, at most."""
-        return 2 if self.guided else 1
-
     def rows_at(self, position: int) -> int:
         """Network rows that a chain's step at a position takes: with guidance one more, without
         the label."""
@@ -134,11 +134,6 @@ class Job:
     def rows_alike(self, position: int) -> int:
         """How many steps from a position on take as many rows, the end of the chain aside."""
         return min(change for change in self.changes if change > position) - position
-
-    @property
-    def rows_vary(self) -> bool:
-        """Do some steps of a chain take more rows than others?"""
-        return 0 < len(self.guided) < self.num_steps
 
     @property
     def rows_now(self) -> int:

@@ -80,20 +80,25 @@ class Line:
         """Give row after row of a batch of a network in line to the client that has paid least
         (rule 1)."""
         offers = self._offers(batch)
+        waiting: dict[str, deque[Iterator[Chain]]] = {}  # of the clients that had their turn
         heap = [
             Account(self._accounts[c], i, c) for i, c in enumerate(self._clients) if c in offers
         ]
         heapq.heapify(heap)
         while heap and batch.rows < batch.limit:
             account = heapq.heappop(heap)
-            chain = _add_next(offers[account.client], batch)
+            client = account.client
+            if client not in waiting:
+                waiting[client] = deque(job.waiting() for job in offers[client])
+            chain = _add_next(waiting[client], batch)
             if chain is not None:
                 price = chain.rows * batch.curve.seconds_per_row * chain.job.spread
-                heapq.heappush(heap, account._replace(paid=account.paid + price))
+                paid = account.paid + price
+                heapq.heappush(heap, Account(paid, account.order, client))
 
-    def _offers(self, batch: Batch) -> dict[str, deque[Iterator[Chain]]]:
-        """What may join a batch of its network's jobs, by client, without clients that have had too
-        much for that (rule 7)."""
+    def _offers(self, batch: Batch) -> dict[str, list[Job]]:
+        """The jobs of its network that may join a batch, by client, without clients that have had
+        too much for that (rule 7)."""
         own, elsewhere = {}, []  # elsewhere: what they have paid who wait for other networks
         for client, jobs in self._clients.items():
             mine = [job for job in jobs if job.network is batch.network]
@@ -105,7 +110,7 @@ class Line:
             full_batch = batch.curve.seconds(batch.curve.max_rows)
             most = max(min(elsewhere) + full_batch, min(map(self._accounts.__getitem__, own)))
             own = {client: jobs for client, jobs in own.items() if self._accounts[client] <= most}
-        return {client: deque(job.waiting() for job in jobs) for client, jobs in own.items()}
+        return own
 
 
 def first_in_line(job: Job) -> tuple[float, float]:

@@ -143,13 +143,14 @@ class Scheduler:
         self._batches.append(batch)
         self.preemptions += len(set(self._stepped).difference(batch))
         self._stepped = []
+        is_queued = batch.network.depth > 1
         for chain in batch:
             job, steps = chain.job, batch.steps_of(chain.launched, chain)
             rows = steps * chain.rows
             job.delay -= rows * job.row_seconds
             job.rows_left -= rows
             chain.launched += steps
-            if batch.network.depth == 1 or chain.launched == job.num_steps:
+            if not is_queued or chain.launched == job.num_steps:
                 chain.is_running = True
                 job.running += 1
             else:

@@ -12,6 +12,7 @@ which take real time: what a request costs the pool, and a picture the API proce
 """
 
 import argparse
+import gc
 import itertools
 import json
 import logging
@@ -36,6 +37,8 @@ LIFE = 60.0
 """Seconds that an engine lives on a day, on average: far less than any does."""
 SPLIT_ENGINES = 8
 SPLIT_SHARES = 0.1, 0.3, 0.5, 0.7, 0.9
+GARBAGE = 200_000
+"""Objects after which Python looks for those in circles: a thousand engines have millions."""
 JOBS = 1, 10
 """In flight for each engine, when the pool is timed."""
 
@@ -122,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command in this module's docstring; the exit status."""
     args = parse(argv)
     logging.getLogger("ddpm").setLevel(logging.CRITICAL)  # engines are to die
+    gc.set_threshold(GARBAGE)
     if args.sources:
         read = [json.loads(source.read_text()) for source in args.sources]
         tried = {name: [row for one in read for row in one[name]] for name in TRIALS}

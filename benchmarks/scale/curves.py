@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from app.engine.latency_curve import LatencyCurve
@@ -17,7 +18,7 @@ class Machine:
     lanes: int
     source: str
 
-    @property
+    @cached_property
     def curve(self) -> LatencyCurve:
         """The curve that the engine's scheduler goes by."""
         return LatencyCurve(self.step_seconds)

@@ -28,9 +28,10 @@ def job(
     client: str = "",
     *,
     is_alone: bool = False,
+    guided: range = range(0),
 ) -> Job:
     nothing = cast(Any, None)  # what a step does is not asked
-    made = Job(name, steps, client=client, is_alone=is_alone, network=of, table=nothing)
+    made = Job(name, steps, guided, client, is_alone, network=of, table=nothing)
     made.add_chains(range(chains), None)
     return made
 
@@ -233,10 +234,8 @@ def test_a_batch_may_be_kept_for_another_lane() -> None:
 def test_less_memory_for_one_network_is_its_own_affair() -> None:
     a, b = network(QUICK), network(SLOW)
     scheduler = Scheduler()
-    guided = job(a, "guided", 1, 5)
-    guided.guided = range(5)
-    other = job(b, "other", 1, 5)
-    other.guided = range(5)
+    guided = job(a, "guided", 1, 5, guided=range(5))
+    other = job(b, "other", 1, 5, guided=range(5))
     for each in (guided, other):
         scheduler.add(each)
     assert scheduler.of(a) == [guided]
