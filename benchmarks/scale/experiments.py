@@ -88,6 +88,7 @@ def day(trial: Trial, share: float, swing: float, life: float) -> list[Row]:
     kill(service, life, trial.seed + 1)
     service.clock.run(2 * trial.seconds)
     deaths = sum(engine.deaths for engine in service.engines)
+    service.finish(10 * trial.seconds)
     hours: list[list[Visit]] = [[] for _ in range(24)]
     for visit in service.visits:
         hours[int(24 * visit.request.at / trial.seconds)].append(visit)

@@ -148,6 +148,11 @@ class Service:
             visit.done = self.clock.now
             self.on_done(visit)
 
+    def finish(self, until: float) -> None:
+        """Let time pass until all is done, or until this moment: what is not done is lost."""
+        while self.pool.queued_samples and self.clock.now < until:
+            self.clock.run(self.clock.now + 1.0)
+
     def alone(self, request: Request) -> float:
         """Seconds that a request takes on an engine that has nothing else to do."""
         return request.rows / self.machine.curve.rate(request.n)

@@ -85,6 +85,18 @@ def test_the_same_seed_gives_the_same_figures_and_another_does_not() -> None:
     assert one == again != other
 
 
+def test_the_figures_are_those_of_looking_at_every_engine_for_each_request() -> None:
+    """As they were found when the pool did so: to choose in less time is to choose the same."""
+    (row,) = experiments.loads(Trial(FLAT, 24, 2.5), [0.8])
+    found = [row[name] for name in ("requests/s", "p50 s", "p95 s", "p99 s", "slowdown p99")]
+    assert found == pytest.approx([171.428571, 0.2036599, 1.2791446, 2.5099906, 2.7556971])
+
+
+def test_a_day_lasts_until_nothing_is_left_to_do() -> None:
+    day, *_ = experiments.day(Trial(FLAT, 24, 3.0), 0.9, 0.5, life=10.0)
+    assert (day["deaths"], day["lost"]) == (14, 0), "3 are done after twice the day"
+
+
 def test_jains_index_is_one_where_all_get_the_same() -> None:
     assert jain([3.0, 3.0, 3.0]) == 1.0
     assert jain([3.0, 0.0, 0.0]) == pytest.approx(1 / 3)
