@@ -4,7 +4,9 @@ process that dies at any one of its calls of the storage."""
 import asyncio
 import inspect
 import itertools
+import os
 import random
+import signal
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -74,6 +76,29 @@ def kill(server: Server, after: float = 0.0) -> None:
     time.sleep(after)
     server.process.kill()
     server.process.wait()
+
+
+@pytest.mark.slow
+def test_what_one_kind_of_machine_began_no_other_goes_on_with(tmp_path: Path) -> None:
+    card = save_tiny(tmp_path / "one", num_classes=3) / "model_card.json"
+    card.write_text(card.read_text().replace('"data": null', '"data": "each a machine"'))
+    keyed, body = {"Idempotency-Key": "key"}, {"n": 1, "steps": 2, "labels": 1}
+    engine = "tests.fake_engine", "0.05"
+    with Server(tmp_path / "log", f"--checkpoint={card.parent}", engine=engine) as server:
+        first, again = (
+            server.client.post("/sample", json=body, headers=keyed).json() for _ in range(2)
+        )
+        assert first["samples"] == again["samples"], again
+        job_id = accepted(server, BODY)
+        wait_done(server, job_id, 1)
+        os.kill(server.engine_pid(), signal.SIGKILL)  # the next one is of another kind
+        deadline = time.monotonic() + WAIT_SECONDS
+        while "no engine is of the kind of machine" not in str(status(server, job_id)["detail"]):
+            assert time.monotonic() < deadline, status(server, job_id)
+            time.sleep(0.05)
+        assert server.post("/sample", body).status_code == 200
+        assert status(server, job_id)["done"] < BODY["n"]
+        assert server.client.post("/sample", json=body, headers=keyed).status_code == 409
 
 
 @pytest.mark.slow
