@@ -11,13 +11,15 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import TypeVar
 
 from app.generation.plan import Plan
 from app.jobs.chunk import Chunk
-from app.jobs.errors import LostLease, StorageDamaged, StorageError, first_line
+from app.jobs.endings import REFUSED_SECONDS, RETRY_SECONDS, settle
+from app.jobs.errors import StorageDamaged, StorageError, first_line
+from app.jobs.heartbeat import heartbeat
 from app.jobs.leases import Leases
 from app.jobs.makers import version_for, versions_by_maker
 from app.jobs.outage import Outage
@@ -25,7 +27,6 @@ from app.jobs.plans import read_plan
 from app.jobs.result_store import ResultStore, image_bytes
 from app.jobs.tables import Job
 from app.pool.admission import Bounds
-from app.pool.errors import Refused
 from app.pool.pool import EnginePool
 from app.pool.version import Version
 from app.settings import Settings
@@ -44,38 +45,9 @@ CHUNK_BYTES = 24 << 20
 """Frames of unfinished samples that a slot holds, unless one sample has more."""
 RECORD_SECONDS = 0.25
 """Finished samples are recorded together, this often."""
-REFUSED_SECONDS = 1.0
-"""Pause while there is no engine, or no room in its queue."""
 SETTLE_SECONDS = 3.0
 """How long a server that stops waits for the database to note what becomes of a job. Without the
 note the job waits until its lease runs out."""
-RETRY_SECONDS = 5.0
-"""Pause after an error of the storage."""
-
-
-class Ending(NamedTuple):
-    """What becomes of a job whose turn an error ended."""
-
-    change: Callable[[Leases, Job, BaseException], Coroutine[Any, Any, bool | None]]
-    pause: float = 0.0  # seconds before the slot's next turn
-
-
-ENDINGS: dict[type[BaseException], Ending] = {
-    # The job is deleted or taken over: nothing is left to be said. Where its files have been
-    # removed, those that were written since are, too.
-    LostLease: Ending(lambda leases, job, _: leases.leave(job)),
-    StorageError: Ending(lambda leases, job, error: leases.release(job, str(error)), RETRY_SECONDS),
-    Refused: Ending(
-        lambda leases, job, error: leases.release(job, f"waits for the engine: {error}"),
-        REFUSED_SECONDS,
-    ),
-    # The server stops, or the job has been deleted here.
-    asyncio.CancelledError: Ending(lambda leases, job, _: leases.release(job, None)),
-    Exception: Ending(
-        lambda leases, job, error: leases.fail(job, f"an error in the server: {error!r}")
-    ),
-}
-"""By the error that ended the turn; the first that fits counts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,34 +158,12 @@ class Worker:
         """Run one chunk of the job; the seconds to pause after it. What goes wrong, cancellation
         included, ends up in the job."""
         try:
-            async with self._heartbeat(job):
+            async with heartbeat(self._leases, job, self._terms.lease_seconds):
                 await self._advance(job)
         except (Exception, asyncio.CancelledError) as error:
             # A server that stops cancels this again and again, until it ends
-            return await finish(self._settle(job, error), SETTLE_SECONDS)
+            return await finish(settle(self._leases, job, error, self._remove), SETTLE_SECONDS)
         return 0.0
-
-    async def _settle(self, job: Job, error: BaseException) -> float:
-        """Make of the job what ENDINGS says of the error; the seconds to pause after it.
-
-        Raises StorageDamaged: nothing more is written then.
-        """
-        if isinstance(error, StorageDamaged):
-            raise error
-        ending = next(found for kind, found in ENDINGS.items() if isinstance(error, kind))
-        if isinstance(error, StorageError):
-            log.error("job %s waits: %s", job.id, error)
-        elif ending is ENDINGS[Exception]:
-            log.error("job %s failed", job.id, exc_info=error)
-        try:
-            if await ending.change(self._leases, job, error) is True:
-                await self._remove(job)
-        except LostLease as lost:
-            return await self._settle(job, lost)
-        except StorageError as unchanged:
-            log.error("job %s waits until its lease runs out: %s", job.id, unchanged)
-            return RETRY_SECONDS
-        return ending.pause
 
     async def _remove(self, job: Job) -> None:
         """Remove what this process has written of a job after that was forgotten with its files: it
@@ -222,36 +172,6 @@ class Worker:
             await self._in_thread(self._results.remove, job.id)
         except StorageError as error:
             log.error("files of job %s, which is forgotten, are still there: %s", job.id, error)
-
-    @contextlib.asynccontextmanager
-    async def _heartbeat(self, job: Job) -> AsyncIterator[None]:
-        """Extend the job's lease as long as the block runs.
-
-        When that fails, the block is cancelled and the reason raised: LostLease, StorageUnavailable
-        or StorageFull.
-        """
-        block = cast(asyncio.Task[float], asyncio.current_task())  # the block's, and this one's
-
-        def cancel_block(_: asyncio.Task[None]) -> None:
-            block.cancel()
-
-        beat = asyncio.create_task(self._extend(job))
-        beat.add_done_callback(cancel_block)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if beat.done() and not block.uncancel():  # nobody else cancelled it
-                beat.result()
-            raise
-        finally:
-            beat.remove_done_callback(cancel_block)
-            await end([beat])
-
-    async def _extend(self, job: Job) -> None:
-        """Extend the job's lease again and again. Raises LostLease."""
-        while True:
-            await asyncio.sleep(self._terms.lease_seconds / 3)
-            await self._leases.extend(job, self._terms.lease_seconds)
 
     async def _advance(self, job: Job) -> None:
         """Run the first missing samples, keep each of them, and record what is kept."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.generation.formats import ARRAYS, IMAGES
-from app.jobs import chunk, worker
+from app.jobs import chunk, endings, worker
 from app.jobs.database import BUSY_SECONDS
 from app.jobs.errors import LostLease, StorageFull, StorageUnavailable
 from app.jobs.leases import Kept
@@ -42,8 +42,9 @@ OTHER_WEIGHTS = dataclasses.replace(MODEL, sha256="1" * 64)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("REFUSED_SECONDS", "RETRY_SECONDS"):
         monkeypatch.setattr(worker, name, 0.01)
-    endings = {kind: found._replace(pause=0.01) for kind, found in worker.ENDINGS.items()}
-    monkeypatch.setattr(worker, "ENDINGS", endings)
+    monkeypatch.setattr(endings, "RETRY_SECONDS", 0.01)
+    short = {kind: found._replace(pause=0.01) for kind, found in endings.ENDINGS.items()}
+    monkeypatch.setattr(endings, "ENDINGS", short)
 
 
 @asynccontextmanager
@@ -456,7 +457,7 @@ async def is_true(found: bool) -> bool:
 
 
 def test_every_error_of_a_turn_has_one_ending() -> None:
-    kinds = list(worker.ENDINGS)
+    kinds = list(endings.ENDINGS)
     for kind in (LostLease, StorageFull, StorageUnavailable, Overloaded, asyncio.CancelledError):
         first = next(found for found in kinds if issubclass(kind, found))
         assert first is not Exception
