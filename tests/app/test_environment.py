@@ -41,7 +41,7 @@ def test_the_address_of_a_service_is_no_port_to_listen_on() -> None:
 
 @pytest.mark.parametrize("name", ["DDPM_PORT", "ddpm_port"])
 @pytest.mark.parametrize("value", ["udp://10.0.0.1:8000", "sctp://[fd00::1]:8000"])
-def test_nor_is_one_of_another_protocol(
+def test_the_address_of_a_service_of_another_protocol_is_no_port(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)

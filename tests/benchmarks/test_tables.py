@@ -8,7 +8,7 @@ import pytest
 from benchmarks.tables import cell_text, finite, markdown
 
 
-def test_a_table() -> None:
+def test_a_table_is_written_as_markdown() -> None:
     assert markdown(["server", "p95 s"], [["ours", 0.12345], ["lock", None]]) == (
         "| server | p95 s |\n| --- | --- |\n| ours | 0.123 |\n| lock |  |"
     )

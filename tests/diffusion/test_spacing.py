@@ -126,7 +126,7 @@ def test_a_state_that_is_given_is_at_a_timestep_that_is_kept() -> None:
         spacing.beginning_at(0)
 
 
-def test_defaults() -> None:
+def test_defaults_of_steps_and_variance_follow_the_sampler_and_the_chain() -> None:
     assert [default_steps(name, 1000) for name in get_args(SamplerName)] == [1000, 50, 20, 20, 20]
     assert [default_steps(name, 10) for name in get_args(SamplerName)] == [10] * 5
     assert default_variance("fixed_large", 1000, 1000) == "fixed_large"

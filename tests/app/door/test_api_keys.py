@@ -92,7 +92,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         read_file(str(tmp_path / "keys.toml"))
 
 
-def test_so_is_what_would_be_read_for_ever(tmp_path: Path) -> None:
+def test_a_file_that_would_be_read_for_ever_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "huge").write_bytes(bytes(2 << 20))
     for path, reason in (

@@ -103,7 +103,7 @@ def test_programs_and_the_servers_own_page_can(headers: dict[str, str]) -> None:
     assert page_is_allowed("POST", [], headers)
 
 
-def test_so_can_pages_of_allowed_origins() -> None:
+def test_pages_of_allowed_origins_can_use_it() -> None:
     assert page_is_allowed("POST", ["https://evil.example"], FOREIGN)
     assert page_is_allowed("DELETE", ["*"], FOREIGN)
 

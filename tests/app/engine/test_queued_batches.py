@@ -42,7 +42,7 @@ def test_a_chain_is_begun_again_before_its_last_batch_is_done() -> None:
     assert told(scheduler.schedule()) == "1 a0"
 
 
-def test_but_not_once_its_last_step_has_begun() -> None:
+def test_a_chain_whose_last_step_has_begun_is_not_begun_again() -> None:
     scheduler = OneNetwork(LONG, depth=3)
     scheduler.add(job("a", chains=1, steps=2))
     first, second = scheduler.schedule(), scheduler.schedule()

@@ -167,7 +167,7 @@ def test_a_job_has_the_states_of_the_plain_loop(runner: Runner, submit: Submit) 
     assert len(runner) == 0
 
 
-def test_so_have_jobs_of_all_kinds_in_one_batch(runner: Runner) -> None:
+def test_jobs_of_all_kinds_in_one_batch_have_the_states_of_the_plain_loop(runner: Runner) -> None:
     group = [
         *chains(Submit("a", "", 1, (0, 1), (0, 1), "ddpm", 9)),
         *chains(Submit("b", "", 1, (0,), (2,), "ddim", 4, guidance=3.0)),
@@ -188,7 +188,7 @@ def test_so_have_jobs_of_all_kinds_in_one_batch(runner: Runner) -> None:
         ("dpmpp", "ipndm"),
     ],
 )
-def test_so_has_a_chain_that_joins_later_and_one_that_waits_meanwhile(
+def test_a_chain_that_joins_later_and_one_that_waits_have_the_states_of_the_plain_loop(
     runner: Runner, one_sampler: SamplerName, other: SamplerName
 ) -> None:
     (first,) = chains(Submit("a", "", 1, (0,), None, one_sampler, 6))

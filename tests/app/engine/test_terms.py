@@ -95,7 +95,7 @@ def test_a_learned_variance_is_told_by_the_step(tmp_path: Path) -> None:
     check(bench, submit, measured(bench, submit))
 
 
-def test_they_join_the_batches_of_others_which_stay_as_they_are(conditional: Bench) -> None:
+def test_terms_join_the_batches_of_others_which_stay_as_they_are(conditional: Bench) -> None:
     bench = conditional
     case = cases(bench.shape)[0]
     bench.engine.submit(case.submit)

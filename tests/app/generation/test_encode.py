@@ -39,7 +39,7 @@ def test_pictures_go_up_along_the_steps_of_ddim() -> None:
     assert submit.start.pictures == tuple(image.tobytes() for image in IMAGES)
 
 
-def test_they_may_stop_on_the_way() -> None:
+def test_pictures_may_stop_on_the_way_up() -> None:
     plan = planned(steps=10, t=55)
     assert (plan.submit.steps, plan.shown_times) == (5, (50,))
     assert plan.steps == 10

@@ -81,7 +81,7 @@ def test_every_answer_of_a_server_has_them(server: Server, path: str) -> None:
     check(ask(server, request("GET", path), "GET"))
 
 
-def test_so_have_images_streams_and_refusals(server: Server) -> None:
+def test_images_streams_and_refusals_have_them(server: Server) -> None:
     stream = request("POST", "/denoise-trajectory", b'{"steps": 2}', "Accept: text/event-stream")
     check(ask(server, stream))
     for body in (b'{"steps": 1}', b'{"steps": 0}', b"{"):
@@ -91,7 +91,7 @@ def test_so_have_images_streams_and_refusals(server: Server) -> None:
     check(ask(server, request("POST", "/sample", b"x", "Expect: 100-continue", "Origin: null")))
 
 
-def test_so_has_the_answer_to_what_is_not_http(server: Server) -> None:
+def test_the_answer_to_what_is_not_http_has_them(server: Server) -> None:
     with connect(server) as connection:
         connection.sendall(b"nonsense\r\n\r\n")
         found = Answer(connection)

@@ -52,7 +52,7 @@ def test_the_number_of_lists_and_objects_is_limited(part: bytes) -> None:
         loads(b"[" + b",".join([part] * MAX_PARTS) + b"]")
 
 
-def test_so_is_the_number_of_names_and_they_are_not_even_read() -> None:
+def test_the_number_of_names_is_limited_and_more_are_not_even_read() -> None:
     names = [b'"x%d":1' % i for i in range(MAX_PARTS)]
     assert len(loads(b"{" + b",".join(names) + b"}")) == MAX_PARTS
     with pytest.raises(json.JSONDecodeError, match="more than 64 names"):

@@ -289,7 +289,7 @@ def test_a_job_that_several_wait_for_counts_for_each_and_is_in_the_queue_once() 
         pool.join(inflight, asked("a3", client="z"))
 
 
-def test_so_does_one_whose_parts_several_engines_make() -> None:
+def test_a_job_in_parts_counts_for_each_who_waits_and_is_in_the_queue_once() -> None:
     pool = ready(bounds(server=(100, 100_000), client=(50, 100_000)), num_engines=2)
     whole = pool.submit(asked("a", n=40, client="x"))
     assert isinstance(whole, Split) and len(whole.pieces) == 2

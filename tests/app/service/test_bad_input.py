@@ -103,7 +103,7 @@ def test_a_number_without_a_fraction_is_an_integer_in_every_field(
 
 
 @pytest.mark.parametrize("times", [b"[50.0, 25.0, 0.0]", b"[5e1, 25, 0]"])
-def test_so_are_the_times_of_a_trajectory(server: Server, times: bytes) -> None:
+def test_times_without_a_fraction_are_integers(server: Server, times: bytes) -> None:
     body = b'{"steps": 50.0, "timesteps": ' + times + b"}"
     answer = post(server, body, "/denoise-trajectory")
     assert answer.status == 200, answer.body

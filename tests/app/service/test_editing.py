@@ -109,7 +109,7 @@ def test_every_kind_has_the_bytes_of_the_command(
 
 
 @pytest.mark.slow
-def test_they_stay_the_same_beside_each_other_and_in_parts(server: Server) -> None:
+def test_images_are_the_same_beside_each_other_and_in_parts(server: Server) -> None:
     bodies = [body for body, _ in KINDS.values()]
     alone = [images(server, body) for body in bodies]
     parts = [part(body, i) for body in bodies for i in range(3)]

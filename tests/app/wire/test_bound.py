@@ -14,6 +14,6 @@ def test_it_comes_back_whole_and_in_parts() -> None:
     assert (part.indices, part.bound) == ((1, 4), BOUND)
 
 
-def test_so_do_its_terms() -> None:
+def test_terms_of_the_bound_come_back_whole() -> None:
     term = Measured("a", 4, 5, 0.25, 10.0, 1e-3, b"\0" * 48, b"\1" * 48)
     assert decode(encode(term)[HEADER.size :]) == term

@@ -71,7 +71,7 @@ def test_each_picture_has_a_curve_and_a_row_but_for_those_that_are_too_many(
         assert (f"<!-- picture {k}: x_t above, x_0_hat below -->" in svg) == is_drawn
 
 
-def test_a_png_is_one(tmp_path: Path) -> None:
+def test_a_path_that_ends_in_png_gets_a_png(tmp_path: Path) -> None:
     with Image.open(drawn(tmp_path / "a.PNG")) as image:
         assert image.format == "PNG" and image.width > image.height
 

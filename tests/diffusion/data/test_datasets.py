@@ -45,7 +45,7 @@ def test_a_folder_of_idx_files(tmp_path: Path) -> None:
     assert images.classes == ("0", "1", "2")
 
 
-def test_an_npz(npz: Path) -> None:
+def test_a_set_may_be_an_npz(npz: Path) -> None:
     images = load(str(npz))
     np.testing.assert_array_equal(images.pixels[:, 0], PIXELS)
     assert images.labels is not None and images.labels.tolist() == [2, 0, 1]

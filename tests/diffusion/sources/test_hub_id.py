@@ -29,7 +29,7 @@ def test_an_id_has_an_owner_a_name_and_maybe_a_revision(
         "ä/b", "a/" + "b" * 97, "a/b@" + "c" * 201, "hf:", "https://huggingface.co/a/b", "a/b\n",
     ],
 )  # fmt: skip
-def test_what_is_no_id(text: str) -> None:
+def test_any_other_text_is_no_id(text: str) -> None:
     assert HubId.parse(text) is None
 
 
@@ -41,11 +41,11 @@ def test_only_a_whole_commit_is_pinned() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["google/*", "a/b", "*/ddpm-?"])
-def test_patterns(pattern: str) -> None:
+def test_a_pattern_is_owner_and_name_with_wildcards(pattern: str) -> None:
     assert check_pattern(pattern) == pattern
 
 
 @pytest.mark.parametrize("pattern", ["*", "google", "a/b/c", "a/ b", "a/[bc]"])
-def test_what_is_no_pattern(pattern: str) -> None:
+def test_any_other_text_is_no_pattern(pattern: str) -> None:
     with pytest.raises(ValueError, match="is not a pattern of the Hub's models"):
         check_pattern(pattern)

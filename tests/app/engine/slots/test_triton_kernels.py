@@ -52,12 +52,12 @@ def test_all_samplers_have_the_bytes_of_the_plain_loop(steps: int) -> None:
     assert frames == {(i, k): states[i][k] for i in (0, 1, 2) for k in (0, 2)}
 
 
-def test_so_have_chains_that_begin_elsewhere_and_keep_a_part() -> None:
+def test_chains_that_begin_elsewhere_and_keep_a_part_have_them_too() -> None:
     desk = triton_desk(steps=3)
     assert_as_the_plain_loop(desk)
 
 
-def test_so_has_a_learned_variance() -> None:
+def test_a_learned_variance_has_the_bytes_of_the_plain_loop() -> None:
     learned = Submit("a", "", 1, (0, 1), (0, 1), "ddpm", 6, variance="learned_range")
     jobs = [learned, dataclasses.replace(learned, id="b", variance="fixed_small", guidance=1.5)]
     desk = triton_desk(model=toy_with_v)
