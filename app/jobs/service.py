@@ -95,29 +95,14 @@ class Jobs:
         await self._check_disk(size)
         text = await asyncio.to_thread(write_plan, plan)
         settings = self._settings
-        job = Job(
-            id=plan.submit.id,
-            client=client,
-            kind=kind,
-            header=json.dumps(plan.header),
-            plan=text,
-            made_by=maker(self._kinds(plan.submit)[0]),
-            status="waiting",
-            total=len(plan.submit.indices),
-            stored_bytes=size,
-            created_at=0.0,  # the database's clock says when
-            expires_at=float(settings.jobs_expiry_seconds),
-            webhook_url=webhook_url,
-            webhook_host=webhook_url and host_of(webhook_url),
-        )
+        job = self._row(client, kind, plan, text, webhook_url)
+        kept, own_kept = settings.max_kept_jobs, settings.max_client_kept_jobs
         accepted = await store.create(
             job,
             key,
             seed=plan.submit.seed,
-            server=Quota(settings.max_jobs, settings.jobs_budget_bytes, settings.max_kept_jobs),
-            client=Quota(
-                limits.max_client_jobs, limits.jobs_client_bytes, settings.max_client_kept_jobs
-            ),
+            server=Quota(settings.max_jobs, settings.jobs_budget_bytes, kept),
+            client=Quota(limits.max_client_jobs, limits.jobs_client_bytes, own_kept),
         )
         self._background.wake()
         return describe(accepted, accepted.created_at, self._pool)
@@ -210,6 +195,24 @@ class Jobs:
         if version is None:
             raise NotReady(f"the model {name_of(submit.model)} has been replaced; ask again", 1)
         return self._pool.models.kinds(version) or [self._pool.models.info(version)]
+
+    def _row(self, client: str, kind: Kind, plan: Plan, text: str, webhook_url: str | None) -> Job:
+        """A new job's row in the database; `text` is its plan. Raises NotReady."""
+        return Job(
+            id=plan.submit.id,
+            client=client,
+            kind=kind,
+            header=json.dumps(plan.header),
+            plan=text,
+            made_by=maker(self._kinds(plan.submit)[0]),
+            status="waiting",
+            total=len(plan.submit.indices),
+            stored_bytes=bound_bytes(plan),
+            created_at=0.0,  # the database's clock says when
+            expires_at=float(self._settings.jobs_expiry_seconds),
+            webhook_url=webhook_url,
+            webhook_host=webhook_url and host_of(webhook_url),
+        )
 
     def _check_size(self, size: int, limits: Settings) -> None:
         limit = min(limits.jobs_budget_bytes, limits.jobs_client_bytes)
