@@ -4,9 +4,38 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from app.pool.inflight import InFlight
-from app.pool.registry import HasModels
+from app.pool.loads import Loads
 from app.pool.tally import Tally
-from app.wire.messages import Counts
+from app.wire.messages import Counts, Load, Starting
+
+
+class HasModels(Protocol):
+    """An engine, as far as it has models."""
+
+    loads: Loads
+
+    @property
+    def name(self) -> str:
+        """What metrics and probes call it."""
+
+    @property
+    def starting(self) -> Starting | None:
+        """What it does to load a model."""
+
+    def load(self, load: Load) -> None:
+        """Have a model from now on."""
+
+    def unload(self, model: str) -> None:
+        """Have a model no more, of which no job is left."""
+
+    def fail(self, model: str, reason: str) -> None:
+        """Have a model no more; its jobs end for this reason."""
+
+    def serves(self, model: str) -> bool:
+        """Can it take steps of this model now?"""
+
+    def has_jobs(self, model: str) -> bool:
+        """Are jobs of this model not over?"""
 
 
 class Engine(HasModels, Protocol):

@@ -36,7 +36,7 @@ class Fleet:
 
     @property
     def all(self) -> list[Engine]:
-        """Those that get work, and the retired ones."""
+        """The engines that get work, and the retired ones."""
         return [*self.engines, *self.retired]
 
     def add(self, engine: Engine) -> None:
@@ -72,16 +72,16 @@ class Fleet:
         return [self.engines[place] for place in smallest(done, most)]
 
     def least_busy(self, model: str, made_by: str | None = None) -> Engine | None:
-        """Of the engines that can take steps of a model now, and make the bytes of this maker, the
-        one that is done first with what it has."""
+        """The engine that is done first with what it has, of those that can take steps of a model
+        now and make the bytes of this maker."""
         has_model = np.isfinite(self._of(model, made_by))
         if not has_model.any():
             return None
         return self.engines[np.where(has_model, self._busy(), np.inf).argmin()]
 
     def most_busy(self, model: str) -> Engine | None:
-        """Of the engines that can take steps of a model now, the one that is done last with what
-        it has."""
+        """The engine that is done last with what it has, of those that can take steps of a model
+        now."""
         has_model = np.isfinite(self._of(model))
         if not has_model.any():
             return None

@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from app.pool.registry import HasModels, Registry
+from app.pool.engine import HasModels
+from app.pool.registry import Registry
 from app.pool.version import Version
 
 MIB = 1 << 20

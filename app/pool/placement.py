@@ -8,8 +8,9 @@ and others load it, too, when there is much to do.
 import logging
 from collections.abc import Iterable, Sequence
 
+from app.pool.engine import HasModels
 from app.pool.memory import Memory, Place
-from app.pool.registry import HasModels, Registry
+from app.pool.registry import Registry
 from app.pool.version import Version
 
 log = logging.getLogger("ddpm.models")

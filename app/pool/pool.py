@@ -5,19 +5,18 @@ import contextlib
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol, get_args
+from typing import get_args
 
 from app.pool.admission import Admission, Bounds, Limits
 from app.pool.engine import Engine
-from app.pool.engine_jobs import EngineJobs
 from app.pool.errors import OTHER_MACHINE, NotReady
 from app.pool.fleet import Fleet
 from app.pool.inflight import InFlight, Outcome
-from app.pool.makers import can_go_on
 from app.pool.models import Models
 from app.pool.pace import backlog_seconds, seconds_together
+from app.pool.relocation import Refuge, Relocation
 from app.pool.sharing import Share, candidates, share
 from app.pool.split import Split
 from app.pool.tally import Queue, Tally
@@ -29,20 +28,6 @@ LOADS = 2.0
 engine loads it."""
 Whole = InFlight | Split
 """A job in the pool: as one, or as parts that several engines make."""
-
-
-class Refuge(Protocol):
-    """Where jobs can be."""
-
-    @property
-    def inflight(self) -> Mapping[str, InFlight]:
-        """The jobs that are there, by id."""
-
-    def adopt(self, inflight: InFlight) -> None:
-        """Take what is left of another's job."""
-
-    def give_up(self, inflight: InFlight) -> None:
-        """Let another take a job."""
 
 
 class EnginePool:
@@ -61,8 +46,7 @@ class EnginePool:
         self._queue = Queue()
         self._admission = Admission(limits, self._queue, self._seconds)
         self._outcomes: Counter[tuple[str, str]] = Counter()  # samples, by model and outcome
-        # The jobs for which there is no engine at all.
-        self._nowhere = EngineJobs(frozenset(), lambda _: None, lambda: None)
+        self._relocation = Relocation(models, self._fleet)
         models.engines = self.engines
 
     @property
@@ -75,16 +59,14 @@ class EnginePool:
         others, or now if they have been."""
         self._fleet.add(engine)
         self.models.join(engine)
-        for inflight in list(self._nowhere.inflight.values()):
-            _move(inflight, self._nowhere, self._refuge(inflight))
+        self._relocation.empty(self._relocation.nowhere)
         if self._is_running:
             engine.start()
 
     async def remove(self, engine: Engine) -> None:
         """Give its work to others, and end it."""
         self._fleet.remove(engine)
-        for inflight in list(engine.inflight.values()):
-            _move(inflight, engine, self._refuge(inflight))
+        self._relocation.empty(engine)
         await engine.stop()
 
     def retire(self, engine: Engine) -> None:
@@ -94,18 +76,18 @@ class EnginePool:
     def on_loaded(self, loaded: Loaded) -> None:
         """An engine has a model: it takes over what waits for that, and its share of the rest."""
         self.models.on_loaded(loaded)
-        self._move_stranded()
-        self._level(loaded.model)
+        self._relocation.rescue()
+        self._relocation.level(loaded.model)
 
     def on_unusable(self, unusable: Unusable, *, is_deadly: bool = False) -> None:
         """An engine could not load a model."""
         self.models.on_unusable(unusable, is_deadly=is_deadly)
-        self._move_stranded()
+        self._relocation.rescue()
 
     def on_death(self) -> None:
         """An engine process has died: others do what is left of its jobs."""
         self.models.on_death()
-        self._move_stranded()
+        self._relocation.rescue()
 
     def start(self) -> None:
         """Start every engine, which loads the models; returns at once."""
@@ -126,7 +108,7 @@ class EnginePool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._is_hurried.wait()
-        holders: list[Refuge] = [*self._fleet.all, self._nowhere]
+        holders: list[Refuge] = [*self._fleet.all, self._relocation.nowhere]
         for holder in holders:
             for inflight in holder.inflight.values():
                 inflight.refuse(NotReady("the server is shutting down; ask again"))
@@ -260,75 +242,9 @@ class EnginePool:
         others = sum(client not in engine.tally.clients for engine in new)
         return self._fleet.num_with(client) + others
 
-    def _refuge(self, inflight: InFlight) -> Refuge:
-        """Where a job goes on whose engine cannot do it: to where it should be done soonest, or to
-        where it waits for its model, which is loaded. It ends where only others have that."""
-        submit = inflight.submit
-        best = self._fleet.least_busy(submit.model, submit.made_by)
-        if best is not None:
-            return best
-        others_have = self._fleet.least_busy(submit.model) is not None
-        version = self.models.version(submit.model)
-        if version is not None:
-            self.models.want(version)
-        loading = [engine for engine in self.engines if _loads(engine, submit.model)]
-        if others_have and not loading:
-            inflight.refuse(NotReady(OTHER_MACHINE, 1))
-            return self._nowhere
-        waiting: list[Refuge] = [*loading, *self.engines, self._nowhere]
-        return waiting[0]
-
-    def _move_stranded(self) -> None:
-        """Give to others what waits at an engine that has no process, or not the model."""
-        for engine in self._fleet.all:
-            if all(map(engine.serves, engine.tally.rows)):
-                continue
-            for inflight in list(engine.inflight.values()):
-                submit = inflight.submit
-                if engine.serves(submit.model):
-                    continue
-                made_by = submit.made_by if _loads(engine, submit.model) else None
-                other = self._fleet.least_busy(submit.model, made_by)
-                if engine in self._fleet.retired or other is not None:
-                    _move(inflight, engine, self._refuge(inflight))
-
-    def _level(self, model: str) -> None:
-        """Give the least busy engine jobs of the busiest, the last that came first, as long as that
-        is done sooner then: an engine that has just come would wait for new ones."""
-        while True:
-            least, most = self._fleet.least_busy(model), self._fleet.most_busy(model)
-            if least is None or most is None or least is most:
-                return
-            seconds = backlog_seconds(most) - backlog_seconds(least)
-            jobs = (job for job in most.inflight.values() if job.submit.model == model)
-            info = least.loads.known[model]
-            jobs = (job for job in jobs if can_go_on(job.submit.made_by, info))
-            fitting = [
-                job for job in jobs if 0 < 2 * _rows_left(job) * info.seconds_per_row < seconds
-            ]
-            if not fitting:
-                return
-            _move(fitting[-1], most, least)
-
     def _seconds(self, tally: Tally) -> float:
         """Seconds in which all ready engines should do it."""
         return seconds_together(tally.rows, self.ready_engines)
 
     def _count(self, model: str, outcome: Outcome, samples: int) -> None:
         self._outcomes[model, outcome] += samples
-
-
-def _loads(engine: Engine, model: str) -> bool:
-    """Is it to have the model, and has it not yet?"""
-    return model in engine.loads.wanted and not engine.serves(model)
-
-
-def _rows_left(inflight: InFlight) -> int:
-    """Network rows that are left of a job, at most."""
-    return len(inflight.missing) * inflight.submit.chain_rows
-
-
-def _move(inflight: InFlight, holder: Refuge, refuge: Refuge) -> None:
-    """Have another one do what is left of a job."""
-    holder.give_up(inflight)
-    refuge.adopt(inflight)

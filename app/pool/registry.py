@@ -8,15 +8,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from app.pool.coming import Coming
+from app.pool.engine import HasModels
 from app.pool.errors import NotReady, UnknownModel
-from app.pool.loads import Loads
 from app.pool.makers import maker
 from app.pool.retries import Retries
 from app.pool.version import FIRST_SECONDS, Version
-from app.wire.messages import Load, ModelInfo, Starting
+from app.wire.messages import ModelInfo
 
 FAILED_SECONDS = 30.0
 """Time in which a model that could not be loaded is not tried again, whoever asks for it."""
@@ -24,35 +24,6 @@ RESIDENT_SECONDS = 60.0
 """Time that a model stays loaded which jobs need, although other jobs need another."""
 
 State = Literal["ready", "loading", "unloaded"]
-
-
-class HasModels(Protocol):
-    """An engine, as far as it has models."""
-
-    loads: Loads
-
-    @property
-    def name(self) -> str:
-        """What metrics and probes call it."""
-
-    @property
-    def starting(self) -> Starting | None:
-        """What it does to load a model."""
-
-    def load(self, load: Load) -> None:
-        """Have a model from now on."""
-
-    def unload(self, model: str) -> None:
-        """Have a model no more, of which no job is left."""
-
-    def fail(self, model: str, reason: str) -> None:
-        """Have a model no more; its jobs end for this reason."""
-
-    def serves(self, model: str) -> bool:
-        """Can it take steps of this model now?"""
-
-    def has_jobs(self, model: str) -> bool:
-        """Are jobs of this model not over?"""
 
 
 @dataclass(eq=False)
