@@ -12,17 +12,8 @@ from dataclasses import dataclass, field
 
 from app.wire.channel import Disconnected, SocketChannel
 from app.wire.flight_recorder import FlightRecorder
-from app.wire.messages import (
-    Done,
-    Failed,
-    Finished,
-    Load,
-    Loaded,
-    Message,
-    ModelInfo,
-    Submit,
-    Unusable,
-)
+from app.wire.messages import Done, Failed, Finished, Load, Loaded, Message, Submit, Unusable
+from app.wire.model_info import ModelInfo
 from app.wire.options import AUTO, Options
 from diffusion.spacing import SamplerName
 

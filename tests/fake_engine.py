@@ -33,7 +33,6 @@ from app.wire.messages import (
     Loaded,
     Measured,
     Message,
-    ModelInfo,
     Pause,
     Starting,
     Submit,
@@ -41,6 +40,7 @@ from app.wire.messages import (
     Unloaded,
     Unusable,
 )
+from app.wire.model_info import ModelInfo
 from app.wire.options import Options
 from diffusion.sources.errors import CheckpointError
 from diffusion.sources.find import find_checkpoint

@@ -1,6 +1,6 @@
 """What an engine might say of its model, for tests that have no engine."""
 
-from app.wire.messages import ModelInfo
+from app.wire.model_info import ModelInfo
 
 MODEL = ModelInfo(
     name="m",

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from app.pool.loads import Loads
 from app.pool.models import Models
 from app.pool.version import Source, name_of
-from app.wire.messages import Load, Loaded, ModelInfo, Starting, Unusable
+from app.wire.messages import Load, Loaded, Starting, Unusable
+from app.wire.model_info import ModelInfo
 from tests.model_info import MODEL
 
 

@@ -73,10 +73,12 @@ a line higher up of the same tree."""
 LIGHT_MODULES = {
     "app/wire/messages.py": {
         "app.wire.bound",
+        "app.wire.model_info",
         "app.wire.starts",
         "diffusion.config",
         "diffusion.spacing",
     },
+    "app/wire/model_info.py": {"diffusion.config"},
     "app/wire/bound.py": set(),
     "app/wire/starts.py": set(),
     "app/settings/__init__.py": {

@@ -17,7 +17,8 @@ from app.engine.slots.buffers import Form
 from app.engine.slots.start import Device, make_board, measured_size, open_device
 from app.engine.tables import sampler_tables
 from app.engine.warmup import Machine, Tell, tell_nobody
-from app.wire.messages import Load, ModelInfo
+from app.wire.messages import Load
+from app.wire.model_info import ModelInfo
 from app.wire.options import AUTO, Options
 from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from diffusion.devices import pick_device

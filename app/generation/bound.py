@@ -23,7 +23,8 @@ from app.generation.png import png
 from app.generation.schemas.bound import BoundRequest
 from app.settings import Settings
 from app.wire.bound import Bound
-from app.wire.messages import Measured, ModelInfo, Submit
+from app.wire.messages import Measured, Submit
+from app.wire.model_info import ModelInfo
 from diffusion import pixels
 from diffusion.bound_sum import PictureBound, PictureTerm, Terms, bits_per_dim
 

@@ -8,7 +8,7 @@ from app.generation.errors import InvalidField
 from app.generation.schemas.requests import SampleRequest, TrajectoryRequest
 from app.generation.starts import Begun
 from app.settings import Settings
-from app.wire.messages import ModelInfo
+from app.wire.model_info import ModelInfo
 from diffusion.course import Course
 from diffusion.labels import LabelError, check_interval
 from diffusion.spacing import (

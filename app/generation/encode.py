@@ -11,7 +11,8 @@ from app.generation.pictures import Array, Pictures, Sent
 from app.generation.plan import NOBODY, Envelope, Plan
 from app.generation.schemas.encode import EncodeRequest
 from app.settings import Settings
-from app.wire.messages import ModelInfo, Submit
+from app.wire.messages import Submit
+from app.wire.model_info import ModelInfo
 from app.wire.starts import Start
 from diffusion.spacing import Spacing, check_chain
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple, Self
 
 from app.generation.errors import InvalidField
-from app.wire.messages import ModelInfo
+from app.wire.model_info import ModelInfo
 from diffusion.labels import LabelError, Labels
 
 

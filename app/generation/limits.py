@@ -7,7 +7,7 @@ from app.generation.pictures import Sent
 from app.generation.schemas.fields import MAX_INTEGER
 from app.generation.schemas.requests import SampleRequest
 from app.settings import Settings
-from app.wire.messages import ModelInfo
+from app.wire.model_info import ModelInfo
 
 SAMPLE_PARTS = 4
 """The part of all answers' memory that one sample of a job may take, as a fraction 1/x: it is there

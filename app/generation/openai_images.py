@@ -14,7 +14,7 @@ from app.generation.errors import AnswerTooLarge, InvalidField
 from app.generation.formats import IMAGES, Format
 from app.generation.png import png
 from app.generation.schemas.openai import ImagesRequest
-from app.wire.messages import ModelInfo
+from app.wire.model_info import ModelInfo
 
 SIZE = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})", re.ASCII)
 MAX_SIDE = 4096

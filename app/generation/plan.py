@@ -16,7 +16,8 @@ from app.generation.schemas.fields import MAX_INTEGER
 from app.generation.schemas.requests import SampleRequest
 from app.generation.starts import Begun, told
 from app.settings import Settings
-from app.wire.messages import ModelInfo, Submit
+from app.wire.messages import Submit
+from app.wire.model_info import ModelInfo
 from diffusion.spacing import FormulaName, default_variance
 
 

@@ -16,7 +16,7 @@ from app.generation.pictures import Array, Pictures, Sent
 from app.generation.png import png
 from app.generation.schemas.requests import SampleRequest, Start
 from app.wire import starts as wire
-from app.wire.messages import ModelInfo
+from app.wire.model_info import ModelInfo
 from diffusion.spacing import Spacing
 
 KINDS: tuple[wire.StartKind, ...] = ("image", "images", "seeds", "x_t")

@@ -39,7 +39,8 @@ from app.pool.makers import maker, names
 from app.pool.pool import EnginePool
 from app.pool.version import name_of
 from app.settings import Settings
-from app.wire.messages import ModelInfo, Submit
+from app.wire.messages import Submit
+from app.wire.model_info import ModelInfo
 
 log = logging.getLogger("ddpm.jobs")
 

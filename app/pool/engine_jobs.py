@@ -7,7 +7,8 @@ from app.pool.inflight import InFlight
 from app.pool.makers import can_go_on
 from app.pool.tally import Tally
 from app.wire.flight_recorder import Place
-from app.wire.messages import Cancel, Charge, Done, Event, Failed, Message, ModelInfo, Pause
+from app.wire.messages import Cancel, Charge, Done, Event, Failed, Message, Pause
+from app.wire.model_info import ModelInfo
 
 HIGH_WATER, LOW_WATER = 2 << 20, 1 << 19
 """Bytes of events waiting for a reader: above the first its job pauses, until below the second. The

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from app.wire.messages import Load, Loaded, Message, ModelInfo, Unload, Unusable
+from app.wire.messages import Load, Loaded, Message, Unload, Unusable
+from app.wire.model_info import ModelInfo
 from app.wire.options import AUTO
 
 TRIES = 3

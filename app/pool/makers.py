@@ -3,7 +3,7 @@
 One name for all that must know: the ETag of an answer, the cache, jobs, and Idempotency-Keys.
 """
 
-from app.wire.messages import ModelInfo
+from app.wire.model_info import ModelInfo
 
 
 def maker(model: ModelInfo) -> str:

@@ -15,7 +15,8 @@ from app.pool.loads import TRIES, change_of
 from app.pool.placement import Placement
 from app.pool.registry import FAILED_SECONDS, Entry
 from app.pool.version import Source, Version
-from app.wire.messages import Loaded, ModelInfo, Unusable
+from app.wire.messages import Loaded, Unusable
+from app.wire.model_info import ModelInfo
 
 log = logging.getLogger("ddpm.models")
 

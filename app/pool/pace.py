@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from app.pool.engine import Engine
-from app.wire.messages import ModelInfo, Submit
+from app.wire.messages import Submit
+from app.wire.model_info import ModelInfo
 
 
 def backlog_seconds(engine: Engine) -> float:

@@ -16,7 +16,7 @@ from app.pool.errors import NotReady, UnknownModel
 from app.pool.makers import maker
 from app.pool.retries import Retries
 from app.pool.version import FIRST_SECONDS, Version
-from app.wire.messages import ModelInfo
+from app.wire.model_info import ModelInfo
 
 FAILED_SECONDS = 30.0
 """Time in which a model that could not be loaded is not tried again, whoever asks for it."""

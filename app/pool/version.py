@@ -4,7 +4,8 @@ import math
 import time
 from dataclasses import dataclass
 
-from app.wire.messages import Load, ModelInfo
+from app.wire.messages import Load
+from app.wire.model_info import ModelInfo
 
 FIRST_SECONDS = 20.0
 """About how long a load takes of which nothing is known."""

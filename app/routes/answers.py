@@ -29,7 +29,8 @@ from app.jobs.keys import Key
 from app.pool.admission import Bounds
 from app.pool.version import Version
 from app.routes.dependencies import Services, bounds_of, idempotency_key, refuse_webhook
-from app.wire.messages import ModelInfo, Submit
+from app.wire.messages import Submit
+from app.wire.model_info import ModelInfo
 
 T = TypeVar("T")
 

@@ -25,7 +25,7 @@ from app.pool.registry import Entry
 from app.routes import openapi, openapi_models
 from app.routes.dependencies import ClientDep, Services, ServicesDep
 from app.settings.models import NAME
-from app.wire.messages import ModelInfo
+from app.wire.model_info import ModelInfo
 
 router = APIRouter(tags=["models"], route_class=StrictRoute)
 

@@ -15,7 +15,8 @@ from app.engine.scheduler import Scheduler
 from app.pool.connection import Connection, Death
 from app.pool.engine_process import EngineProcess
 from app.pool.pool import EnginePool
-from app.wire.messages import Cancel, Done, Finished, Loaded, Message, ModelInfo, Pause, Submit
+from app.wire.messages import Cancel, Done, Finished, Loaded, Message, Pause, Submit
+from app.wire.model_info import ModelInfo
 from benchmarks.scale.clock import Clock
 from benchmarks.scale.curves import Machine
 

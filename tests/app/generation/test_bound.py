@@ -17,7 +17,8 @@ from app.generation.errors import AnswerTooLarge, InvalidField
 from app.generation.plan import Envelope, Plan
 from app.generation.schemas.bound import BoundRequest, BoundResponse
 from app.settings import Settings
-from app.wire.messages import Measured, ModelInfo
+from app.wire.messages import Measured
+from app.wire.model_info import ModelInfo
 from diffusion.bound_sum import Terms, bits_per_dim
 from tests.model_info import MODEL
 

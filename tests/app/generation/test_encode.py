@@ -11,7 +11,7 @@ from app.generation.errors import InvalidField
 from app.generation.plan import Envelope, Plan
 from app.generation.schemas.encode import EncodeRequest
 from app.settings import Settings
-from app.wire.messages import ModelInfo
+from app.wire.model_info import ModelInfo
 from tests.model_info import MODEL
 
 IMAGES = [np.full((3, 8, 8), value, np.uint8) for value in (0, 255)]

@@ -11,7 +11,7 @@ from app.generation.schemas.requests import SampleRequest, TrajectoryRequest
 from app.generation.starts import Begun
 from app.settings import Settings
 from app.wire import starts as wire
-from app.wire.messages import ModelInfo
+from app.wire.model_info import ModelInfo
 from tests.model_info import MODEL
 
 JSON = "application/json"

@@ -9,7 +9,7 @@ from app.generation.errors import AnswerTooLarge, InvalidField
 from app.generation.plan import Envelope, Plan, plan
 from app.generation.schemas.requests import SampleRequest, TrajectoryRequest
 from app.settings import Settings
-from app.wire.messages import ModelInfo
+from app.wire.model_info import ModelInfo
 from diffusion.spacing import Spacing
 from tests.model_info import MODEL
 

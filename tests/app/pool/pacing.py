@@ -6,7 +6,8 @@ from typing import cast
 from app.pool.engine import Engine
 from app.pool.loads import Loads
 from app.pool.tally import Tally
-from app.wire.messages import Load, Loaded, ModelInfo, Submit
+from app.wire.messages import Load, Loaded, Submit
+from app.wire.model_info import ModelInfo
 from tests.model_info import MODEL
 
 KEY = "m#1"

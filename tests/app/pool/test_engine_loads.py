@@ -8,15 +8,8 @@ import pytest
 
 from app.pool import watchdog
 from app.pool.errors import NotReady
-from app.wire.messages import (
-    Done,
-    Limited,
-    Load,
-    ModelInfo,
-    Starting,
-    Unload,
-    Unusable,
-)
+from app.wire.messages import Done, Limited, Load, Starting, Unload, Unusable
+from app.wire.model_info import ModelInfo
 from app.wire.options import AUTO
 from tests.app.pool.engine_processes import (
     KEY,

@@ -25,10 +25,10 @@ from app.wire.messages import (
     Finished,
     Loaded,
     Message,
-    ModelInfo,
     Submit,
     Unusable,
 )
+from app.wire.model_info import ModelInfo
 from tests.model_info import MODEL
 
 KEY = "m#1"
