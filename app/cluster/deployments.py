@@ -7,9 +7,10 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 
+from app.cluster.checks import check_arguments, check_devices
 from app.cluster.ingress import Server
 from app.cluster.replica import EngineReplica
-from app.settings import SECRETS, SettingError, Settings
+from app.settings import Settings
 
 NAME = "ddpm"
 """What Ray calls the application."""
@@ -30,8 +31,8 @@ def application(settings: Mapping[str, str]) -> Application:
 
         serve run app.cluster:application checkpoint=mnist cluster_engines=2
 
-    Raises pydantic.ValidationError for a value that is not allowed, SettingError for a secret:
-    others could read it in Ray's dashboard.
+    Raises pydantic.ValidationError for a value that is not allowed, SettingError for what is no
+    setting or is to be set elsewhere, as secrets: others could read them in Ray's dashboard.
     """
     return with_engines(settings)
 
@@ -39,9 +40,9 @@ def application(settings: Mapping[str, str]) -> Application:
 def with_engines(settings: Mapping[str, str], command: Sequence[str] | None = None) -> Application:
     """The application whose engine processes `command` starts; None: what does on each machine,
     where Python may be elsewhere than here. Raises what `application` does."""
-    for name in SECRETS & settings.keys():
-        raise SettingError(name, "(not shown)", "give secrets in the server's environment")
+    check_arguments(settings)
     read = Settings(**dict(settings))  # type: ignore[arg-type]  # read like variables
+    check_devices(read)
     grace = read.shutdown_seconds + MORE_SECONDS
     engines = serve.deployment(EngineReplica).options(
         name="engines",

@@ -5,45 +5,72 @@ import importlib.util
 import logging
 import os
 import secrets
-import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from app import logs
 from app.address import check_exposure, listen, local_url
+from app.cluster.checks import check_devices, check_temporary_folder
+from app.cluster.local_ray import CannotStart, ended_part, first_line, local_ray
+from app.cluster.signals import Signals
 from app.environment import PREFIX
+from app.main import create_app
 from app.serve import log_address, print_address, warn_of
 from app.settings import SECRETS, SettingError, Settings
 from app.settings.models import name_and_checkpoint
 from app.tls import check_certificate
-from diffusion.cores import available_cores
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
 log = logging.getLogger("ddpm.cluster")
 
-STORE_BYTES = 256 << 20
-"""Memory for what is on its way between Ray's processes."""
+MORE_SECONDS = 5.0
+"""Time that the server has for saying that its last requests are answered, after their own."""
 LOOK_SECONDS = 0.2
 """How often to look whether a signal has come."""
 
 
 def run(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; the exit status is 1 when the server could not go on. Raises
-    SettingError before anything runs."""
+    SettingError before anything is served."""
     logs.configure(settings.log_format, settings.log_level)
     warn_of(os.environ)
+    port = check(settings)
+    with (
+        Signals(hangup_stops=not settings.api_keys_file) as signals,
+        tempfile.TemporaryDirectory(prefix="ddpm-", ignore_cleanup_errors=True) as folder,
+    ):
+        try:
+            os.environ.update(ray_variables(Path(folder)))
+            os.environ.update(as_variables(settings))
+            with local_ray(settings, Path(folder), signals):
+                return serve(settings, port, signals)
+        except (KeyboardInterrupt, SystemExit):  # the latter of Ray's handler, while it starts
+            if not signals.is_stopping:
+                raise
+            log.info("stopped before it was ready")
+            return 0
+        except CannotStart as error:
+            sys.stderr.write(f"ddpm serve: {error}\n")
+            return 1
+
+
+def check(settings: Settings) -> int:
+    """The port for Ray's proxy. Raises SettingError for what the server's own process would refuse:
+    nobody would read what Ray makes of that."""
     check_certificate(settings)
     if importlib.util.find_spec("ray") is None:
         raise SettingError("cluster", settings.cluster, "it needs the extra 'cluster'")
+    check_temporary_folder()
+    check_devices(settings)
     port = free_port(settings)
-    with tempfile.TemporaryDirectory(prefix="ddpm-") as folder, local_ray(settings, Path(folder)):
-        return serve(settings, port)
+    create_app(settings, log.error)
+    return port
 
 
 def free_port(settings: Settings) -> int:
@@ -54,32 +81,6 @@ def free_port(settings: Settings) -> int:
     for listening in sockets:
         listening.close()
     return port
-
-
-@contextlib.contextmanager
-def local_ray(settings: Settings, folder: Path) -> Iterator[None]:
-    """Ray on this machine as long as the block lasts; it writes to this folder alone. Its processes
-    have the settings as their environment's."""
-    os.environ.update(ray_variables(folder))
-    os.environ.update(as_variables(settings))
-    import ray
-    from ray import serve
-
-    engines = max(settings.cluster_engines, settings.cluster_max_engines, 1)
-    needed = 1 + engines * settings.cluster_engine_cpus
-    ray.init(
-        address="local",
-        num_cpus=max(available_cores(), int(-(-needed // 1))),
-        include_dashboard=False,
-        logging_level=logging.WARNING,
-        object_store_memory=STORE_BYTES,
-        _temp_dir=str(folder / "ray"),
-    )
-    try:
-        yield
-    finally:
-        serve.shutdown()
-        ray.shutdown()
 
 
 def ray_variables(folder: Path) -> dict[str, str]:
@@ -131,27 +132,37 @@ def absolute(entry: str) -> str:
     return f"{name}={folder.resolve()}" if folder.is_dir() else entry
 
 
-def serve(settings: Settings, port: int) -> int:
-    """Deploy the application, and wait for a signal or for the server's failure."""
+def serve(settings: Settings, port: int, signals: Signals) -> int:
+    """Deploy the application, and wait for a signal or for the server's failure. Raises
+    CannotStart."""
     from ray import serve
 
     from app.cluster.deployments import NAME, QUIET, application
 
-    signals = Signals()
-    serve.start(http_options=http_options(settings, port), logging_config=QUIET)
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    server = serve.run(application({}), name=NAME)
+    try:
+        with signals.interrupting():
+            serve.start(http_options=http_options(settings, port), logging_config=QUIET)
+            logging.getLogger("ray.serve").setLevel(logging.WARNING)
+            server = serve.run(application({}), name=NAME)
+    except Exception as error:
+        log.debug("Ray Serve cannot deploy the application", exc_info=True)
+        raise CannotStart(f"Ray Serve cannot start: {first_line(error)}") from None
     log.info("starting: %d engines", settings.cluster_engines)
     failure = wait(server, signals, lambda: announce(settings, port))
     if failure:
         sys.stderr.write(f"ddpm serve: {failure}\n")
-        return 1
     log.info("stopping")
-    drained = server.drain.remote()
+    drain(server, signals, settings.shutdown_seconds + MORE_SECONDS)
+    return 1 if failure else 0
+
+
+def drain(server: "DeploymentHandle[Any]", signals: Signals, seconds: float) -> None:
+    """Wait for the last requests: so long, and not where nobody answers them any more."""
+    drained, until = server.drain.remote(), time.monotonic() + seconds
     with contextlib.suppress(Exception):  # there may be no server to drain
-        while not signals.is_hurried and not has_result(drained):
-            pass
-    return 0
+        while not (signals.is_hurried or ended_part() == "raylet" or has_result(drained)):
+            if time.monotonic() > until:
+                return
 
 
 def announce(settings: Settings, port: int) -> None:
@@ -171,23 +182,30 @@ def http_options(settings: Settings, port: int) -> Mapping[str, Any]:
     }
 
 
-def wait(server: "DeploymentHandle[Any]", signals: "Signals", on_ready: Callable[[], None]) -> str:
-    """Return when a signal has come, or with the reason why the server cannot go on. `on_ready` is
-    called when it is ready for the first time."""
+def wait(server: "DeploymentHandle[Any]", signals: Signals, on_ready: Callable[[], None]) -> str:
+    """Return when a signal has come to stop, or with the reason why the server cannot go on.
+    `on_ready` is called when it is ready for the first time. SIGHUP has it read its keys again."""
     ready, failed, is_ready = server.ready.remote(), server.failure.remote(), False
+    hangups = signals.hangups
     while not signals.is_stopping:
+        if ended := ended_part():
+            return f"Ray's process {ended} has ended, and nothing can be served without it"
         try:
+            if signals.hangups > hangups:
+                hangups = signals.hangups
+                server.read_keys.remote()
             if not is_ready and has_result(ready):
                 is_ready = True
                 on_ready()
             if has_result(failed):
-                return str(failed.result())
+                break
         except Exception as error:  # Ray's: the server's process is gone, and Ray starts another
-            log.warning("the server died: %s", next(iter(str(error).splitlines()), repr(error)))
+            log.warning("the server died: %s", first_line(error))
             ready, failed = server.ready.remote(), server.failure.remote()
+    reason = "" if signals.is_stopping else str(failed.result())
     for call in (ready, failed):
         call.cancel()  # or the server would be waited for
-    return ""
+    return reason
 
 
 def has_result(call: Any) -> bool:
@@ -197,25 +215,3 @@ def has_result(call: Any) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-class Signals:
-    """Notes SIGINT and SIGTERM; a second one says that nothing is to be waited for."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
-
-    @property
-    def is_stopping(self) -> bool:
-        """Has one come?"""
-        return self._count > 0
-
-    @property
-    def is_hurried(self) -> bool:
-        """Has another one come?"""
-        return self._count > 1
-
-    def _note(self, _: int, __: FrameType | None) -> None:
-        self._count += 1

@@ -70,6 +70,12 @@ class Server:
         await self._has_failed.wait()
         return self._failure or ""
 
+    async def read_keys(self) -> None:
+        """Read the file of API keys again, if there is one."""
+        assert self._app is not None
+        if self.settings.api_keys_file:
+            self._app.state.services.clients.reload()
+
     async def drain(self) -> None:
         """Take no new job from now on; return when the others are done, or their time is over."""
         assert self._app is not None

@@ -116,7 +116,9 @@ def references(pod: Manifest) -> Iterator[tuple[str, str]]:
                 yield "Secret", entry["valueFrom"]["secretKeyRef"]["name"]
 
 
-MADE_BY_HAND = {"denoiser-keys", "denoiser-webhook", "denoiser-hub", "denoiser-postgres"}
+MADE_BY_HAND = {
+    "denoiser-keys", "denoiser-webhook", "denoiser-hub", "denoiser-s3", "denoiser-postgres"
+}  # fmt: skip
 """Secrets that docs/deploy.md tells how to make."""
 
 

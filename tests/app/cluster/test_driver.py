@@ -56,3 +56,20 @@ def test_without_ray_it_says_what_is_missing(
     )
     assert main(["serve", "--cluster=auto", "--port=0"]) == 2
     assert "cluster: 'auto': it needs the extra 'cluster'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--device=cuda:0,cuda:1"], "device: 'cuda:0,cuda:1': each engine of a cluster has one"),
+        (["--api-keys-file=/nowhere"], "api_keys_file: '/nowhere': "),
+        (["--jobs-results=nosuch://bucket"], "jobs_results: 'nosuch://bucket': "),
+        (["--root-path=/sample"], "root_path: '/sample': "),
+    ],
+)  # fmt: skip
+def test_what_a_server_without_ray_refuses_is_refused_before_ray_starts(
+    flags: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: `make test-cluster` installs it")
+    assert main(["serve", "--cluster=auto", "--port=0", *flags]) == 2
+    assert capsys.readouterr().err.startswith(f"ddpm serve: {reason}")
