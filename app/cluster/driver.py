@@ -6,7 +6,6 @@ import logging
 import os
 import secrets
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from app import logs
 from app.address import check_exposure, listen, local_url
 from app.cluster.checks import check_devices, check_temporary_folder
-from app.cluster.local_ray import CannotStart, ended_part, first_line, local_ray
+from app.cluster.local_ray import CannotStart, ended_part, first_line, local_ray, temporary_folder
 from app.cluster.signals import Signals
 from app.environment import PREFIX
 from app.main import create_app
@@ -41,14 +40,11 @@ def run(settings: Settings) -> int:
     logs.configure(settings.log_format, settings.log_level)
     warn_of(os.environ)
     port = check(settings)
-    with (
-        Signals(hangup_stops=not settings.api_keys_file) as signals,
-        tempfile.TemporaryDirectory(prefix="ddpm-", ignore_cleanup_errors=True) as folder,
-    ):
+    with Signals(hangup_stops=not settings.api_keys_file) as signals, temporary_folder() as folder:
         try:
-            os.environ.update(ray_variables(Path(folder)))
+            os.environ.update(ray_variables(folder))
             os.environ.update(as_variables(settings))
-            with local_ray(settings, Path(folder), signals):
+            with local_ray(settings, folder, signals):
                 return serve(settings, port, signals)
         except (KeyboardInterrupt, SystemExit):  # the latter of Ray's handler, while it starts
             if not signals.is_stopping:

@@ -3,7 +3,8 @@
 import contextlib
 import logging
 import os
-import shutil
+import subprocess  # nosec B404 - for the shell that removes our own folder
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +19,29 @@ STORE_BYTES = 256 << 20
 """Memory for what is on its way between Ray's processes."""
 END_SECONDS = 50.0
 """Time that Ray has for ending, after that which requests have."""
+REMOVE = 'read _; for _ in $(seq 50); do rm -rf "$0" && exit; sleep 0.2; done'
+"""What a shell does once its input ends: it removes a folder, into which others may still write."""
 VITAL = ("gcs_server", "raylet")
 """Ray's processes without which nothing goes on."""
 
 
 class CannotStart(Exception):
     """Ray says why it cannot start."""
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A new folder. A process of its own removes it after the block, and when this process is
+    killed: Ray's processes may outlive both by a moment."""
+    folder = tempfile.mkdtemp(prefix="ddpm-")
+    cleaner = subprocess.Popen(  # nosec B603 - our own script and folder
+        ["/bin/sh", "-c", REMOVE, folder], stdin=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        yield Path(folder)
+    finally:
+        assert cleaner.stdin is not None
+        cleaner.stdin.close()
 
 
 @contextlib.contextmanager
@@ -40,7 +58,7 @@ def local_ray(settings: Settings, folder: Path, signals: Signals) -> Iterator[No
         yield
     finally:
         signals.take()
-        with cut_off(END_SECONDS, folder):
+        with cut_off(END_SECONDS):
             end(signals)
 
 
@@ -92,13 +110,12 @@ def end(signals: Signals) -> None:
 
 
 @contextlib.contextmanager
-def cut_off(seconds: float, folder: Path) -> Iterator[None]:
+def cut_off(seconds: float) -> Iterator[None]:
     """End this process where the block takes longer, since Ray waits for its processes without end;
     they end with this one."""
 
     def exit_at_once() -> None:
         log.error("Ray does not end: it is cut off")
-        shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     timer = threading.Timer(seconds, exit_at_once)
