@@ -19,8 +19,9 @@ STORE_BYTES = 256 << 20
 """Memory for what is on its way between Ray's processes."""
 END_SECONDS = 50.0
 """Time that Ray has for ending, after that which requests have."""
-REMOVE = 'read _; for _ in $(seq 50); do rm -rf "$0" && exit; sleep 0.2; done'
-"""What a shell does once its input ends: it removes a folder, into which others may still write."""
+REMOVE = 'read _; for _ in $(seq 20); do rm -rf "$0"; sleep 1; done'
+"""What a shell does once its input ends: it removes a folder, which those of Ray's processes that
+were just starting may make once more before they end."""
 VITAL = ("gcs_server", "raylet")
 """Ray's processes without which nothing goes on."""
 
