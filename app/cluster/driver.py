@@ -97,8 +97,22 @@ def ray_variables(folder: Path) -> dict[str, str]:
         # A proxy that has died is started again after seconds, instead of half a minute.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "5",
+        **LESS_TO_DO,
     }
     return {name: value for name, value in chosen.items() if name not in os.environ}
+
+
+LESS_TO_DO = {
+    # Ray's controller looks at everything so often, and asks Ray for the nodes each time: 0.1.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    # Ray's own metrics, which nobody reads here: counted in every process, and told by an agent.
+    "RAY_enable_metrics_collection": "0",
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
+    "RAY_event_stats": "0",
+    # Looks for new log files twice a second, instead of ten times.
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "1",
+}
+"""What Ray's processes do in the background, as seldom as does: engines need the processors."""
 
 
 def as_variables(settings: Settings) -> dict[str, str]:
