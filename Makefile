@@ -37,7 +37,7 @@ browser: $(VENV)/.installed-dev  ## install Chromium for the tests of the page, 
 	$(BIN)/python -m tests.browser
 
 test-browser: browser  ## test the page in a browser
-	$(BIN)/python -m pytest tests/app/playground/test_page.py -rs $(ARGS)
+	$(BIN)/python -m pytest tests/app/playground -rs $(ARGS)
 
 test-container: $(VENV)/.installed-dev  ## build the container image, run it, kill it and run it again
 	$(BIN)/python -m tests.container $(ARGS)

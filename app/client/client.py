@@ -14,13 +14,7 @@ from app.client.effects import Flow
 from app.client.patience import Patience
 from app.client.perform import perform
 from app.client.progress import job_bar, partial_file, transfer_bar
-from app.client.requests import (
-    ONE,
-    ONE_TRAJECTORY,
-    EncodeRequest,
-    SampleRequest,
-    TrajectoryRequest,
-)
+from app.client.requests import ONE, ONE_TRAJECTORY, EncodeRequest, SampleRequest, TrajectoryRequest
 from app.client.results import Encoding, Frame, Samples, Trajectories
 from app.client.status import Job, Model, ServedModel
 

@@ -10,25 +10,12 @@ from dataclasses import replace
 import httpx
 
 from app.client import reading
-from app.client.calls import (
-    EVENT_STREAM,
-    NPZ,
-    answered,
-    next_events,
-    post,
-    seed_of,
-    unreachable,
-)
+from app.client.calls import EVENT_STREAM, NPZ, answered, next_events, post, seed_of, unreachable
 from app.client.effects import Answer, Emit, Flow
 from app.client.errors import OverLimit, Unavailable, from_problem
 from app.client.events import Event, EventReader
 from app.client.patience import Patience
-from app.client.requests import (
-    EncodeRequest,
-    SampleRequest,
-    TrajectoryRequest,
-    check_request,
-)
+from app.client.requests import EncodeRequest, SampleRequest, TrajectoryRequest, check_request
 from app.client.results import Encoding, Frame, Samples, Trajectories
 
 

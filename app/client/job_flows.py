@@ -11,15 +11,7 @@ import httpx
 
 from app.client import reading
 from app.client.arguments import check_header
-from app.client.calls import (
-    EVENT_STREAM,
-    JSON,
-    NPZ,
-    answered,
-    next_events,
-    post,
-    unreachable,
-)
+from app.client.calls import EVENT_STREAM, JSON, NPZ, answered, next_events, post, unreachable
 from app.client.effects import Answer, Call, Emit, Flow, Part, Read
 from app.client.errors import (
     JobCancelled,

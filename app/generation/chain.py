@@ -11,13 +11,7 @@ from app.settings import Settings
 from app.wire.model_info import ModelInfo
 from diffusion.course import Course
 from diffusion.labels import LabelError, check_interval
-from diffusion.spacing import (
-    FormulaName,
-    Spacing,
-    check_chain,
-    check_sampler,
-    kept_timesteps,
-)
+from diffusion.spacing import FormulaName, Spacing, check_chain, check_sampler, kept_timesteps
 
 
 @dataclass(frozen=True)

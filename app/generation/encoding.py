@@ -18,14 +18,7 @@ from PIL import Image
 from app.generation.collect import Array, Result
 from app.generation.plan import Plan
 from app.generation.png import PNG_LEVEL, png
-from app.generation.zip_stream import (
-    BLOCK_BYTES,
-    Body,
-    Entry,
-    archive,
-    archive_of_many,
-    npy_file,
-)
+from app.generation.zip_stream import BLOCK_BYTES, Body, Entry, archive, archive_of_many, npy_file
 from diffusion import pixels
 
 FRAME_MILLISECONDS = 120

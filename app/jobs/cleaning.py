@@ -2,16 +2,7 @@
 
 from typing import Any, cast
 
-from sqlalchemy import (
-    ColumnElement,
-    CursorResult,
-    Update,
-    delete,
-    or_,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import ColumnElement, CursorResult, Update, delete, or_, select, tuple_, update
 
 from app.jobs.database import Database, time_in, transaction
 from app.jobs.tables import UNFINISHED, IdempotencyKey, Job, Sample

@@ -7,13 +7,7 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, CursorResult, delete, func, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.jobs.errors import (
-    StorageFull,
-    TooManyJobs,
-    TooManyKeys,
-    TooManyOwnJobs,
-    TooManyOwnKeys,
-)
+from app.jobs.errors import StorageFull, TooManyJobs, TooManyKeys, TooManyOwnJobs, TooManyOwnKeys
 from app.jobs.tables import UNFINISHED, IdempotencyKey, Job
 
 BATCH = 500

@@ -23,12 +23,7 @@ from diffusion.evaluation.likelihood import measure_bounds, measure_likelihood
 from diffusion.evaluation.neighbours import Manifold
 from diffusion.evaluation.plan import Evaluation
 from diffusion.evaluation.precisions import compare, make_others
-from diffusion.evaluation.quality import (
-    Reference,
-    measure_floor,
-    quality,
-    sample_grid,
-)
+from diffusion.evaluation.quality import Reference, measure_floor, quality, sample_grid
 from diffusion.evaluation.samples import draw, extract
 
 Array = np.ndarray

@@ -12,6 +12,9 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 from playwright.sync_api import Page, Route, expect  # noqa: E402
 
+VIEWS = ("generate", "watch", "understand")
+REQUEST = "?view=generate&labels=each&n=4&seed=42&sampler=ddim&steps=10"
+WATCH = "?view=watch&labels=1&seed=42&sampler=ddim&steps=10&frames=11"
 KEY = "a long key of the tests"
 DAMAGED = 2  # a label
 LIMITS = ("--runtime=eager", "--max-queue-samples=12", "--max-frames=100")

@@ -12,16 +12,7 @@ from app.pool.child import COMMAND, on_this_machine
 from app.pool.engine_process import EngineProcess
 from app.pool.inflight import InFlight
 from app.wire.codec import HEADER, decode, encode
-from app.wire.messages import (
-    Event,
-    Finished,
-    Frame,
-    Load,
-    Loaded,
-    Message,
-    Submit,
-    Unusable,
-)
+from app.wire.messages import Event, Finished, Frame, Load, Loaded, Message, Submit, Unusable
 from app.wire.options import Options
 from tests.model_info import MODEL
 

@@ -10,12 +10,7 @@ import pytest
 from app.pool import child
 from app.pool.child import Child
 from app.wire.codec import HEADER, MAX_BYTES
-from app.wire.messages import (
-    Message,
-    Starting,
-    Submit,
-    Unusable,
-)
+from app.wire.messages import Message, Starting, Submit, Unusable
 from tests.app.pool.engine_processes import (
     KEY,
     LOADED,
