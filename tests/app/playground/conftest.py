@@ -31,7 +31,7 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four labels, and one of them makes the network's output NaN."""
     folder = save_tiny(tmp_path_factory.mktemp("page") / "tiny", num_classes=4, null_label=True)
@@ -42,12 +42,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tiny(server_for: ServerFor, checkpoint: Path) -> Server:
     return server_for(f"--checkpoint={checkpoint}", *LIMITS, engine=REAL)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def keyed(server_for: ServerFor, tmp_path_factory: pytest.TempPathFactory) -> Server:
     """Needs a key, keeps 60 samples of its holder, and takes seconds for them."""
     tiny = save_tiny(tmp_path_factory.mktemp("keyed") / "tiny", num_timesteps=1000)
