@@ -1,7 +1,7 @@
 """The samplers' tables of one network's process, kept for the next job that asks for the same."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from app.wire.messages import Submit
 from diffusion.bound_steps import bound_table
@@ -21,11 +21,9 @@ def sampler_tables(process: Process) -> Callable[[Submit], SamplerTable]:
     """What gives the table that a job asks for. It raises ValueError where the process has none of
     that kind."""
 
-    @lru_cache(MAX_TABLES)
-    def made(
-        sampler: SamplerName, steps: int | Spacing, eta: float, variance: Variance
-    ) -> SamplerTable:
-        return make_table(process, sampler, steps, eta=eta, variance=variance)
+    made = lru_cache(MAX_TABLES)(partial(make_table, process))
+    encoding = lru_cache(MAX_TABLES)(partial(inversion, process))
+    bounding = lru_cache(MAX_LONG_TABLES)(partial(bound_table, process))
 
     @lru_cache(MAX_LONG_TABLES)
     def repainted(
@@ -36,15 +34,8 @@ def sampler_tables(process: Process) -> Callable[[Submit], SamplerTable]:
         resamplings: int,
         jump: int,
     ) -> SamplerTable:
-        return repaint(made(sampler, steps, eta, variance), process, resamplings, jump)
-
-    @lru_cache(MAX_TABLES)
-    def encoding(kept: Spacing) -> SamplerTable:
-        return inversion(process, kept)
-
-    @lru_cache(MAX_LONG_TABLES)
-    def bounding(variance: Variance) -> SamplerTable:
-        return bound_table(process, variance)
+        table = made(sampler, steps, eta=eta, variance=variance)
+        return repaint(table, process, resamplings, jump)
 
     def table(submit: Submit) -> SamplerTable:
         if submit.bound is not None:
@@ -53,9 +44,9 @@ def sampler_tables(process: Process) -> Callable[[Submit], SamplerTable]:
         if submit.is_encoding:
             T = process.num_timesteps
             return encoding(Spacing.even(T, steps) if isinstance(steps, int) else steps)
-        asked, start = (submit.sampler, steps, submit.eta, submit.variance), submit.start
+        sampler, eta, variance, start = submit.sampler, submit.eta, submit.variance, submit.start
         if start is None or start.mask is None or start.resamplings == 1:
-            return made(*asked)
-        return repainted(*asked, start.resamplings, start.jump)
+            return made(sampler, steps, eta=eta, variance=variance)
+        return repainted(sampler, steps, eta, variance, start.resamplings, start.jump)
 
     return table
