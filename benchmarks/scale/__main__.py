@@ -8,7 +8,7 @@ The server's own scheduler, one for each engine, and its own pool in front of th
 time: a step takes what was measured on a machine (`--machines`). Only what is after the pool is
 simulated: HTTP and pictures cost nothing. Requests are heavy-tailed, of many clients, some of which
 ask for much more than others. The same seed gives the same results, but for `router` and `http`,
-which take real time: what a request costs the pool, and a picture the API process.
+which take processor time: what a request costs the pool, and a picture the API process.
 """
 
 import argparse
