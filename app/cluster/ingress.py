@@ -1,6 +1,7 @@
 """The deployment `server`: the API process, whose engines are the replicas of `engines`."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,14 @@ from app import logs
 from app.cluster.roster import Roster
 from app.main import create_app, engine_options
 from app.pool.pool import EnginePool
+from app.serve import ANSWER_SECONDS
 from app.settings import Settings
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
 LOOK_SECONDS = 0.1
-"""How often to look whether the last images are made."""
+"""How often to look whether the last requests are answered."""
 
 
 class Server:
@@ -31,12 +33,14 @@ class Server:
         self._failure: str | None = None
         self._has_failed = asyncio.Event()
         self._app: FastAPI | None = None
+        self._requests: Requests | None = None
         logs.configure(self.settings.log_format, self.settings.log_level)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """The app, which Ray Serve asks for."""
         self._app = create_app(self.settings, self._fail, recruit=self._recruit)
-        return NoRequestId(self._app)
+        self._requests = Requests(self._app)
+        return self._requests
 
     def _recruit(self, pool: EnginePool) -> AbstractAsyncContextManager[None]:
         settings = self.settings
@@ -77,22 +81,27 @@ class Server:
             self._app.state.services.clients.reload()
 
     async def drain(self) -> None:
-        """Take no new job from now on; return when the others are done, or their time is over."""
-        assert self._app is not None
+        """Take no new job from now on; return when all requests are answered, which those are that
+        still wait once their time is over. Jobs go on elsewhere, or at the next start."""
+        assert self._app is not None and self._requests is not None
         pool: EnginePool = self._app.state.services.pool
-        draining = asyncio.create_task(pool.drain(self.settings.shutdown_seconds))
+        seconds = self.settings.shutdown_seconds
+        draining = asyncio.create_task(pool.drain(seconds))
         await asyncio.sleep(0)  # it has begun
-        while pool.queued_samples and not draining.done():
-            await asyncio.sleep(LOOK_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds + ANSWER_SECONDS):
+                while self._requests.unanswered:
+                    await asyncio.sleep(LOOK_SECONDS)
         draining.cancel()
 
 
-class NoRequestId:
-    """ASGI middleware that leaves X-Request-ID to Ray's proxy, which gives every answer the same
-    one."""
+class Requests:
+    """ASGI middleware that counts the requests which are not answered yet, and leaves X-Request-ID
+    to Ray's proxy, which gives every answer the same one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self.unanswered = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def anonymous_send(message: Message) -> None:
@@ -102,4 +111,9 @@ class NoRequestId:
                 message = {**message, "headers": kept}
             await send(message)
 
-        await self.app(scope, receive, anonymous_send)
+        counted = int(scope["type"] == "http")
+        self.unanswered += counted
+        try:
+            await self.app(scope, receive, anonymous_send)
+        finally:
+            self.unanswered -= counted
