@@ -61,6 +61,8 @@ def read(config: DataConfig, channels: int | None = None, only: Split | None = N
     arrays = _arrays(config, only)
     if arrays is not None and _is_final(arrays, config, channels):
         return _of_arrays(arrays, config)
+    if only is not None:  # pictures are made with all splits at once
+        arrays = _arrays(config, None)
     source = hold_out(_source(config, arrays), config.holdout)
     return read_pictures(source, config, channels)
 

@@ -7,10 +7,13 @@ import tarfile
 import numpy as np
 import pytest
 
+from diffusion.config import DataConfig
 from diffusion.data import built_in
 from diffusion.data.datasets import load
 from tests.diffusion.data.samples import LABELS, PIXELS, idx
 from tests.diffusion.data.site import Site
+
+SMALLER = 2
 
 
 def test_mnist_and_fashion_mnist_come_as_published_files(
@@ -24,10 +27,13 @@ def test_mnist_and_fashion_mnist_come_as_published_files(
     monkeypatch.setattr(built_in, "IDX_SHA256", {site.url: hashes})
     for name, constant in (("mnist", "MNIST_URL"), ("fashion-mnist", "FASHION_URL")):
         monkeypatch.setattr(built_in, constant, site.url)
-        for split in ("train", "test"):
+        for split in ("test", "train"):
             images = load(name, split)  # type: ignore[arg-type]
             np.testing.assert_array_equal(images.pixels[:, 0], PIXELS)
             assert len(images.classes) == 10
+            # a model of smaller images is evaluated on either split, whichever is read first
+            smaller = load(DataConfig(name, size=SMALLER), split)  # type: ignore[arg-type]
+            assert smaller.pixels.shape == (len(PIXELS), 1, SMALLER, SMALLER)
 
 
 def test_cifar10_comes_from_its_binary_archive(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
