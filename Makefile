@@ -12,7 +12,7 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 serve: $(VENV)/.installed  ## serve the included models; make serve ARGS="--port 9000"
-	DDPM_CHECKPOINT="$${DDPM_CHECKPOINT:-mnist,cifar10}" $(BIN)/ddpm serve $(ARGS)
+	DDPM_CHECKPOINT="$${DDPM_CHECKPOINT:-mnist,cifar10,emoji}" $(BIN)/ddpm serve $(ARGS)
 
 test: $(VENV)/.installed-dev  ## run all tests but the slow ones; make test ARGS="-k noise"
 	$(PYTEST) -m "not slow" $(ARGS)

@@ -25,7 +25,7 @@ from diffusion.folders import MODELS
 from diffusion.sampling import Request, Source, generate
 from diffusion.spacing import SamplerName, SpacingName
 
-GUIDANCE = {"mnist": 0.5, "mnist-linear": 0.5}
+GUIDANCE = {"mnist": 0.5, "mnist-linear": 0.5, "emoji": 2.0}
 """What a model is guided with; all others with USUAL_GUIDANCE."""
 USUAL_GUIDANCE = 1.0
 LARGE = 64

@@ -12,7 +12,7 @@ from diffusion.folders import MODELS
 from diffusion.sampling import Request, Source, generate
 from diffusion.spacing import SamplerName
 
-LARGEST = {"mnist": 16, "mnist-linear": 16, "cifar10": 32}
+LARGEST = {"mnist": 16, "mnist-linear": 16, "cifar10": 32, "emoji": 32}
 """MiB of weights."""
 EDITING = Path(__file__).parent.parent / "docs" / "editing"
 
@@ -26,7 +26,7 @@ def test_a_model_says_where_it_came_from(name: str) -> None:
     checkpoint = open_checkpoint(name)
     card = checkpoint.card
     assert card.data and card.command and card.trained["steps"]
-    assert len(checkpoint.classes) == card.null_label == 10
+    assert len(checkpoint.classes) == card.null_label >= 9
     assert checkpoint.weights.paths[0].stat().st_size <= LARGEST[name] << 20
 
 
