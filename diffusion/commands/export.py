@@ -17,7 +17,7 @@ from diffusion.checkpoint import (
 from diffusion.config import Config, WeightsType
 from diffusion.data.built_in import BUILT_IN
 from diffusion.evaluation.card import ReportError, read_precisions, read_quality, recommend
-from diffusion.fields import from_dict
+from diffusion.fields import from_dict, to_dict
 from diffusion.model_card import ModelCard
 from diffusion.networks.registry import without_diffusers
 from diffusion.output import OutputError, check_writable
@@ -134,9 +134,11 @@ def _trained(meta: dict[str, Any], config: Config) -> dict[str, Any]:
     recorded: dict[str, Any] = {name: meta[name] for name in ("torch", "machine") if name in meta}
     if meta.get("start"):
         recorded["start"] = meta["start"]
+    data = dataclasses.replace(config.data, path=Path(config.data.path).name)
     return {
         "steps": meta["step"],
         "images": meta["step"] * config.training.batch_size,
         "config": meta["config"]["training"],
+        "data": to_dict(data),  # how it was read, by which the model is evaluated
         **recorded,
     }

@@ -67,7 +67,16 @@ def test_a_run_that_did_not_record_its_machine_is_exported_without_one(
     path.write_text(json.dumps(meta))
     assert main(["export", str(run), str(tmp_path / "exported")]) == 0
     trained = open_checkpoint(tmp_path / "exported").card.trained
-    assert trained.keys() == {"steps", "images", "config"}
+    assert trained.keys() == {"steps", "images", "config", "data"}
+
+
+def test_the_card_tells_how_the_data_were_read(run: Path, tmp_path: Path) -> None:
+    """By it `ddpm evaluate` reads them again: a model of smaller images needs them smaller."""
+    assert main(["export", str(run), str(tmp_path / "exported")]) == 0
+    card = open_checkpoint(tmp_path / "exported").card
+    read = json.loads((saved_states(run)[-1] / "state.json").read_text())["config"]["data"]
+    assert card.trained["data"] == {**read, "path": Path(read["path"]).name}
+    assert card.data == Path(read["path"]).name
 
 
 def test_the_card_has_the_licence_of_a_data_set_that_states_one(run: Path, tmp_path: Path) -> None:
