@@ -30,23 +30,14 @@ def config(fields: dict[str, object]) -> UNetConfig:
     [
         ("norm_num_groups", 0, "0 is not allowed; it must be 1..1000000, or left out"),
         ("norm_num_groups", -4, "-4 is not allowed; it must be 1..1000000, or left out"),
-        ("norm_num_groups", None, "None is not allowed; it must be set, for DownBlock2D"),
         ("block_out_channels", (0, 0), "0 is not allowed; it must be 1..16384"),
         ("block_out_channels", (-8, 8), "-8 is not allowed; it must be 1..16384"),
-        (
-            "block_out_channels",
-            (8, 18),
-            r"\(8, 18\) is not allowed; it must be such that 18 channels, of a norm of AttnDown"
-            "Block2D, part into 4 groups",
-        ),
         ("block_out_channels", (), r"\(\) is not allowed; it must be 1..10 numbers, one a level"),
         ("attention_head_dim", -1, "-1 is not allowed; it must be 1..1000000, or left out"),
         ("attention_head_dim", 0, "0 is not allowed; it must be 1..1000000, or left out"),
-        ("attention_head_dim", 17, "17 is not allowed; it must be at most 16, a level's channels"),
         ("time_embedding_dim", -3, "-3 is not allowed; it must be 1..1000000, or left out"),
         ("layers_per_block", -1, "-1 is not allowed; it must be 1..16"),
         ("layers_per_block", 0, "0 is not allowed; it must be 1..16"),
-        ("attn_norm_num_groups", 3, "3 is not allowed; it must be a divisor of 16, or left out"),
         ("attn_norm_num_groups", 0, "0 is not allowed; it must be 1..1000000, or left out"),
         ("norm_eps", -1.0, "-1.0 is not allowed; it must be at least 0"),
         ("norm_eps", math.nan, "nan is not allowed; it must be at least 0"),
@@ -66,74 +57,22 @@ def test_a_network_that_cannot_be_built_is_refused(field: str, value: object, me
         config({field: value})
 
 
-SKIP: dict[str, object] = {
-    "in_channels": 3,
-    "out_channels": 3,
-    "block_out_channels": (32, 32, 32),
-    "down_block_types": ("SkipDownBlock2D", "AttnSkipDownBlock2D", "SkipDownBlock2D"),
-    "up_block_types": ("SkipUpBlock2D", "AttnSkipUpBlock2D", "SkipUpBlock2D"),
-    "norm_num_groups": None,
-}
-K: dict[str, object] = {
-    "block_out_channels": (32, 32),
-    "down_block_types": ("KDownBlock2D", "KCrossAttnDownBlock2D"),
-    "up_block_types": ("KCrossAttnUpBlock2D", "KUpBlock2D"),
-    "time_embedding_dim": 32,
-}
-
-
 @pytest.mark.parametrize(
-    ("network", "field", "value", "message"),
+    ("field", "value", "message"),
     [
-        (SKIP, "in_channels", 1, "1 is not allowed; it must be 3, for Skip blocks"),
-        (SKIP, "out_channels", 6, "6 is not allowed; it must be 3, for Skip blocks"),
-        (
-            SKIP,
-            "down_block_types",
-            ("DownBlock2D", "SkipDownBlock2D", "SkipDownBlock2D"),
-            ".* such that no other block comes before a Skip block, but where it is the lowest",
-        ),
-        (
-            SKIP,
-            "up_block_types",
-            ("SkipUpBlock2D", "ResnetUpsampleBlock2D", "SkipUpBlock2D"),
-            ".* such that no other block comes after a Skip block",
-        ),
-        (SKIP, "block_out_channels", (32, 40, 32), ".* 40 channels, .* part into 32 groups"),
-        (K, "time_embedding_dim", 64, ".* that KCrossAttnUpBlock2D finds the skip connections"),
-        (K, "block_out_channels", (16, 32), ".* 16 channels, .* part into groups of 32"),
-        (K, "sample_size", 2, "2 is not allowed; .* KCrossAttnUpBlock2D gets images of 2 pixels"),
-        (K, "up_block_types", ("UpBlock2D",) * 2, ".* UpBlock2D finds the skip connections"),
-        (SMALL, "down_block_types", ("DownEncoderBlock2D",) * 2, ".* must be among DownBlock2D, "),
-        (SMALL, "mid_block_type", "UNetMidBlock2DCrossAttn", ".* is not allowed"),
+        ("down_block_types", ("DownEncoderBlock2D",) * 2, ".* must be among DownBlock2D, "),
+        ("mid_block_type", "UNetMidBlock2DCrossAttn", ".* is not allowed"),
     ],
 )
-def test_blocks_that_do_not_fit_are_refused(
-    network: dict[str, object], field: str, value: object, message: str
-) -> None:
-    groups = {"norm_num_groups": 8} if network is SKIP and field.endswith("types") else {}
-    with pytest.raises(ConfigError, match=rf"^\w+: {message}"):
-        from_dict(UNetConfig, {**SMALL, **network, **groups, field: value})
+def test_blocks_that_are_not_known_are_refused(field: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{field}: {message}"):
+        from_dict(UNetConfig, {**SMALL, field: value})
 
 
 @pytest.mark.parametrize(
     "fields",
-    [
-        {},
-        SKIP,
-        K,
-        {**SKIP, "down_block_types": ("DownBlock2D",) * 3, "norm_num_groups": 8},
-        {"down_block_types": ("UNetResDownBlock2D",) * 2},
-        {"norm_num_groups": 8, "block_out_channels": (8, 16), "downsample_type": None},
-        {"attention_head_dim": 3},
-        {"attention_head_dim": 16},
-        {"attention_head_dim": 99, "mid_block_type": None,
-         "down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2},
-        {"freq_shift": 3},
-        {"downsample_padding": 0},
-        {"norm_eps": 0.0},
-    ],
-)  # fmt: skip
+    [{}, {"freq_shift": 3}, {"downsample_padding": 0}, {"norm_eps": 0.0}],
+)
 def test_what_is_allowed_can_be_built_and_run(fields: dict[str, object]) -> None:
     made = config(fields)
     x_t = torch.zeros(2, *made.image_shape)

@@ -2,12 +2,9 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +12,6 @@ import pytest
 from diffusion.config import DataConfig
 from diffusion.data import tables
 from diffusion.data.datasets import read
-from diffusion.data.files import UnreadableError
 from diffusion.data.images import DataError
 from tests.diffusion.data.samples import png, put
 
@@ -85,11 +81,6 @@ def test_what_datasets_saved_to_disk(tmp_path: Path) -> None:
                 writer.write_table(made)
         (tmp_path / split / "cache-1234.arrow").write_bytes(b"of another run")
     assert labels(tmp_path) == dict.fromkeys(("train", "test"), (["dog", "cat"], [0, 1]))
-
-
-def test_rows_of_many_groups_are_found(tmp_path: Path) -> None:
-    pq.write_table(table(50), tmp_path / "a.parquet", row_group_size=3)
-    assert labels(tmp_path / "a.parquet") == {"train": (None, list(range(50)))}
 
 
 def test_pictures_may_be_plain_bytes(tmp_path: Path) -> None:
@@ -233,42 +224,6 @@ def test_without_pyarrow_the_extra_is_named(
     monkeypatch.setattr(tables, "find_spec", lambda _: None)
     with pytest.raises(DataError, match="needs pyarrow.*install the extra `parquet`"):
         labels(tmp_path / "a.parquet")
-
-
-def test_rows_of_a_damaged_group_are_left_out_with_the_reason(tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).bytes(20_000)
-    made = pa.table({"image": [noise, noise[::-1]]})
-    pq.write_table(made, tmp_path / "a.parquet", row_group_size=1, compression="snappy",
-                   use_dictionary=False)  # fmt: skip
-    whole = bytearray((tmp_path / "a.parquet").read_bytes())
-    whole[4:200] = b"\xff" * 196
-    (tmp_path / "a.parquet").write_bytes(whole)
-    entry = tables.source(tmp_path / "a.parquet", "none").entries[0]
-    with pytest.raises(UnreadableError, match="^its rows cannot be read: .+$"):
-        entry.read()
-    assert tables.source(tmp_path / "a.parquet", "none").entries[1].read() == noise[::-1]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="a child shows that no file ends the process")
-def test_no_damage_to_an_arrow_file_ends_the_process(tmp_path: Path) -> None:
-    path, made = tmp_path / "data-0.arrow", table(20, FEATURES, label=[0, 1] * 10)
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, made.schema) as writer:
-        writer.write_table(made)
-    check = (
-        "import sys, random; from pathlib import Path; from diffusion.data import tables\n"
-        "from diffusion.data.files import UnreadableError\n"
-        "path = Path(sys.argv[1]); whole = path.read_bytes(); draw = random.Random(0)\n"
-        "for _ in range(300):\n"
-        "    raw = bytearray(whole)\n"
-        "    for _ in range(draw.randint(1, 3)):\n"
-        "        raw[draw.randrange(len(raw))] = draw.randrange(256)\n"
-        "    path.unlink(); path.write_bytes(raw)\n"
-        "    try:\n"
-        "        for entry in tables.source(path.parent, 'auto').entries: entry.read()\n"
-        "    except (ValueError, UnreadableError): pass\n"
-    )
-    ended = subprocess.run([sys.executable, "-c", check, str(path)], capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr[-2000:]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are Unix'")
