@@ -6,11 +6,7 @@ from dataclasses import replace
 import pytest
 
 from app.pool.admission import Bounds, Limits
-from app.pool.connection import Connection, Death
-from app.pool.engine_process import EngineProcess
-from app.pool.errors import ClientOverLimit, NotReady, Overloaded, Refused, TooLate
-from app.pool.inflight import InFlight
-from app.pool.makers import maker
+from app.pool.errors import ClientOverLimit, NotReady, Overloaded, TooLate
 from app.pool.models import Models
 from app.pool.pool import EnginePool
 from app.pool.split import Split
@@ -20,100 +16,30 @@ from app.wire.messages import (
     Cancel,
     Charge,
     Done,
-    Event,
     Failed,
     Finished,
-    Loaded,
     Message,
     Submit,
     Unusable,
 )
-from app.wire.model_info import ModelInfo
+from tests.app.pool.fake_processes import (
+    KEY,
+    ROOMY,
+    FakeProcess,
+    asked,
+    engines,
+    finished,
+    parts,
+    read,
+    ready,
+    refusal,
+    starting,
+)
 from tests.model_info import MODEL
-
-KEY = "m#1"
-SLOW = replace(MODEL, name="slow", seconds_per_row=0.1)
-OTHER_MACHINE = replace(MODEL, machine="another")
-ROOMY = Limits(Bounds(1000, 100_000), Bounds(1000, 100_000))
-
-
-async def nothing() -> Connection:
-    raise AssertionError("no process is to be started")
-
-
-class FakeProcess(EngineProcess):
-    """Never starts a process, and notes what it is told."""
-
-    def __init__(self, name: str, pool: EnginePool) -> None:
-        super().__init__(name, "nowhere", nothing, 60, print, pool)
-        self.calls: list[str] = []
-        self.told: list[Message] = []
-
-    def start(self) -> None:
-        self.calls.append("start")
-
-    async def stop(self) -> None:
-        self.calls.append("stop")
-
-    def get_ready(self, info: ModelInfo = MODEL) -> None:
-        for model in list(self.loads.wanted):
-            self._handle(Loaded(model, SLOW if model == "slow#2" else info, 1.0, 1000))
-
-    def say(self, message: Message) -> None:
-        self._handle(message)
-
-    def die(self, *places: Place, was_killed: bool = False) -> None:
-        self._after_death(Death(places, was_killed))
-
-    def _send(self, message: Message) -> None:
-        self.told.append(message)
-
-
-def starting(limits: Limits = ROOMY, num_engines: int = 1) -> EnginePool:
-    """A pool whose engines have not said anything yet."""
-    models = Models([Source("m", "m"), Source("slow", "slow")], 0, 0, print)
-    pool = EnginePool(models, limits)
-    for i in range(num_engines):
-        pool.add(FakeProcess(str(i), pool))
-    models.start()
-    return pool
-
-
-def ready(limits: Limits = ROOMY, num_engines: int = 1) -> EnginePool:
-    """A pool whose engines are all ready."""
-    pool = starting(limits, num_engines)
-    for engine in engines(pool):
-        engine.get_ready()
-    return pool
-
-
-def engines(pool: EnginePool) -> list[FakeProcess]:
-    return [engine for engine in pool.engines if isinstance(engine, FakeProcess)]
-
-
-def asked(
-    job_id: str,
-    n: int = 1,
-    steps: int = 10,
-    *,
-    client: str = "",
-    guidance: float = 0.0,
-    model: str = KEY,
-) -> Submit:
-    labels = None if not guidance else (0,) * n
-    return Submit(
-        job_id, model, 1, tuple(range(n)), labels, "ddim", steps, guidance=guidance, client=client
-    )
 
 
 def bounds(server: tuple[int, int], client: tuple[int, int]) -> Limits:
     return Limits(Bounds(*server), Bounds(*client))
-
-
-def refusal(pool: EnginePool, submit: Submit) -> tuple[type[Refused], str, int | None]:
-    with pytest.raises(Refused) as caught:
-        pool.submit(submit)
-    return type(caught.value), str(caught.value), caught.value.retry_after
 
 
 def test_engines_are_started_and_stopped_together() -> None:
@@ -265,10 +191,6 @@ def test_a_job_that_is_left_makes_room_and_its_samples_are_counted_by_outcome() 
     assert pool.outcomes["m", "failed"] == 3
 
 
-async def read(inflight: InFlight | Split) -> list[Event]:
-    return [event async for event in inflight]
-
-
 def test_a_job_that_several_wait_for_counts_for_each_and_is_in_the_queue_once() -> None:
     pool = ready(bounds(server=(8, 100_000), client=(6, 100_000)))
     inflight = pool.submit(asked("a", n=5, client="x"))
@@ -347,19 +269,6 @@ def test_a_pool_that_drains_takes_no_job_and_lets_the_others_end() -> None:
     asyncio.run(run())
 
 
-def parts(pool: EnginePool) -> list[tuple[int, ...]]:
-    """The samples that each engine has been given."""
-    return [
-        tuple(index for job in engine.inflight.values() for index in job.submit.indices)
-        for engine in pool.engines
-    ]
-
-
-def finished(engine: FakeProcess, job_id: str, *indices: int) -> None:
-    for index in indices:
-        engine.say(Finished(job_id, index, b""))
-
-
 def test_a_large_request_is_cut_into_neighbouring_samples_and_read_as_one() -> None:
     pool = ready(num_engines=2)
     first, second = engines(pool)
@@ -408,22 +317,6 @@ def test_the_parts_of_a_request_have_one_deadline() -> None:
     asyncio.run(run())
 
 
-def test_what_a_dead_engine_leaves_undone_another_does() -> None:
-    pool = ready(num_engines=2)
-    first, second = engines(pool)
-    with pool.submit(asked("a", n=4)) as inflight:
-        finished(first, "a", 2)
-        first.die(Place("a", 0, 3))
-        assert (parts(pool), pool.queued_samples) == ([(), (0, 1, 2, 3)], 3)
-        left = second.told[-1]
-        assert isinstance(left, Submit)
-        assert (left.indices, left.is_alone) == ((0, 1, 3), True)
-        finished(second, "a", 0, 1, 3)
-        second.say(Done("a", 0.0, 0.0))
-        assert len(asyncio.run(read(inflight))) == 5
-    assert pool.engines[1].backlog == 0
-
-
 def test_a_job_that_kills_every_engine_it_meets_fails_alone() -> None:
     pool = ready(num_engines=3)
     first, second, third = engines(pool)
@@ -440,18 +333,6 @@ def test_a_job_that_kills_every_engine_it_meets_fails_alone() -> None:
     assert len(asyncio.run(read(neighbour))) == 5
 
 
-def test_where_all_engines_are_dead_the_first_that_is_back_takes_all() -> None:
-    pool = ready(num_engines=2)
-    first, second = engines(pool)
-    pool.submit(asked("a", n=4))
-    pool.submit(asked("b", n=4))
-    first.die()
-    second.die()
-    assert [len(engine.inflight) for engine in pool.engines] == [0, 2]
-    first.get_ready()
-    assert [len(engine.inflight) for engine in pool.engines] == [2, 0]
-
-
 def test_an_engine_that_comes_later_loads_what_the_others_have() -> None:
     pool = ready()
     late = FakeProcess("late", pool)
@@ -462,28 +343,6 @@ def test_an_engine_that_comes_later_loads_what_the_others_have() -> None:
     pool.submit(asked("a", n=4))
     pool.submit(asked("b", n=4))
     assert [list(engine.inflight) for engine in pool.engines] == [["a"], ["b"]]
-
-
-def test_an_engine_that_comes_later_takes_its_share_of_what_waits() -> None:
-    pool = ready()
-    for name in "abcde":
-        pool.submit(asked(name, n=2))
-    late = FakeProcess("late", pool)
-    pool.add(late)
-    late.get_ready()
-    first, _ = engines(pool)
-    assert (list(first.inflight), list(late.inflight)) == (["a", "b", "c"], ["e", "d"])
-    assert first.told[-2:] == [Cancel("e"), Cancel("d")]
-    assert pool.queued_samples == 10
-
-
-def test_what_would_not_be_done_sooner_elsewhere_stays() -> None:
-    pool = ready()
-    pool.submit(asked("a", n=2))
-    late = FakeProcess("late", pool)
-    pool.add(late)
-    late.get_ready()
-    assert list(engines(pool)[0].inflight) == ["a"]
 
 
 def test_an_engine_whose_images_would_be_others_goes_without_the_model() -> None:
@@ -520,48 +379,6 @@ def test_an_engine_that_leaves_does_what_it_has_and_gets_no_more() -> None:
             assert len(await read(inflight)) == 2
         await pool.remove(first)
         assert first.calls == ["stop"]
-
-    asyncio.run(run())
-
-
-def test_what_an_engine_has_when_it_is_taken_away_others_do_or_those_that_come() -> None:
-    async def run() -> None:
-        pool = ready(num_engines=2)
-        first, second = engines(pool)
-        pool.submit(asked("a"))
-        await pool.remove(first)
-        assert list(second.inflight) == ["a"]
-        await pool.remove(second)
-        assert (pool.engines, pool.queued_samples) == ([], 1)
-        kind, reason, seconds = refusal(pool, asked("b"))
-        assert (kind, seconds) == (NotReady, 1)
-        assert reason == "the model m is being loaded: waits for an engine"
-        late = FakeProcess("late", pool)
-        pool.add(late)
-        assert list(late.inflight) == ["a"]
-        late.get_ready()
-        assert isinstance(late.told[-1], Submit) or isinstance(late.told[-2], Submit)
-
-    asyncio.run(run())
-
-
-def test_what_one_kind_of_machine_must_make_no_other_does() -> None:
-    async def run() -> None:
-        pool = ready(num_engines=2)
-        first, second = engines(pool)
-        second.get_ready(OTHER_MACHINE)
-        bound = replace(asked("a", n=40), made_by=maker(MODEL))
-        inflight = pool.submit(bound)
-        assert parts(pool) == [bound.indices, ()], "not cut for both"
-        first.die()
-        assert (list(first.inflight), list(second.inflight)) == (["a"], []), "it waits"
-        assert refusal(pool, bound)[0] is NotReady
-        first.get_ready()
-        assert isinstance(first.told[-1], Submit)
-        await pool.remove(first)
-        assert not second.inflight
-        with pytest.raises(NotReady, match="kind of machine that began it"):
-            await anext(inflight)
 
     asyncio.run(run())
 
