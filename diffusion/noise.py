@@ -11,7 +11,7 @@ Which draws of a sample are for what, so that none is used twice:
     0                   x_T, or the eps of a start that is a noised picture
     k + 1               z of step k
     KNOWN + k + 1       w of step k: the noise of the part of the image that is known
-    2^31 and above      the timesteps at which a bound's terms are computed (`bound.WHICH_T`)
+    2^31 and above      the timesteps at which a bound's terms are computed (`bound_spread.WHICH_T`)
 
 The bound of an image takes its eps at the code's t from draw t + 1; an image is no sample.
 """

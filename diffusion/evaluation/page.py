@@ -105,18 +105,7 @@ def _caveats(report: Mapping[str, Any]) -> list[str]:
 
 
 def _bound_section(report: Mapping[str, Any], grids: Mapping[str, Array]) -> list[str]:
-    by_t, split = report["by_timestep"], report.get("curves_of", "test")
-    curves = [
-        _figure(svg(rate_distortion(by_t)), "Progressive coding: the error of x0_hat(x_t), RMSE "
-                "on the 0..255 scale, against the bits/dim received by then (the paper's Fig. 5), "
-                f"of {_images_of(split)}."),
-        _figure(svg(terms(by_t)), "Left: the term of the bound at each t. Right: the mean "
-                f"squared error of eps_hat (L_simple) at each t. Of {_images_of(split)}."),
-    ]  # fmt: skip
-    if not has_every_term(by_t):
-        curves = [
-            "<p>No curves over t: so few terms of so few images leave some t without any.</p>"
-        ]
+    split = report.get("curves_of", "test")
     return [
         "<h2>The bound on the negative log likelihood</h2>",
         "<p>Eq. 5, given the label where model and data have labels. L_T and the KL terms are the "
@@ -124,9 +113,22 @@ def _bound_section(report: Mapping[str, Any], grids: Mapping[str, Array]) -> lis
         "chosen at random, differ, and how their draws of t and x_t do.</p>",
         _table(tables.bound(report)),
         *_estimators(report),
-        *curves,
+        *_curves(report["by_timestep"], split),
         _figure(_image(grids["progressive"]), _received(report, split)),
     ]
+
+
+def _curves(by_t: Mapping[str, Any], split: str) -> list[str]:
+    """The curves over t, or why there are none."""
+    if not has_every_term(by_t):
+        return ["<p>No curves over t: so few terms of so few images leave some t without any.</p>"]
+    return [
+        _figure(svg(rate_distortion(by_t)), "Progressive coding: the error of x0_hat(x_t), RMSE "
+                "on the 0..255 scale, against the bits/dim received by then (the paper's Fig. 5), "
+                f"of {_images_of(split)}."),
+        _figure(svg(terms(by_t)), "Left: the term of the bound at each t. Right: the mean "
+                f"squared error of eps_hat (L_simple) at each t. Of {_images_of(split)}."),
+    ]  # fmt: skip
 
 
 def _estimators(report: Mapping[str, Any]) -> list[str]:
