@@ -36,7 +36,11 @@ def temporary_folder() -> Iterator[Path]:
     killed: Ray's processes may outlive both by a moment."""
     folder = tempfile.mkdtemp(prefix="ddpm-")
     cleaner = subprocess.Popen(  # nosec B603 - our own script and folder
-        ["/bin/sh", "-c", REMOVE, folder], stdin=subprocess.PIPE, start_new_session=True
+        ["/bin/sh", "-c", REMOVE, folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,  # or who reads what this process writes would wait for it
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         yield Path(folder)
@@ -85,8 +89,10 @@ def start(settings: Settings, folder: Path) -> None:
 
 def check_gpus(settings: Settings, found: float) -> None:
     """Raise SettingError where Ray would wait for GPUs for ever."""
-    engines = max(settings.cluster_engines, 1)
-    if engines * settings.cluster_engine_gpus > found:
+    engines, each = max(settings.cluster_engines, 1), settings.cluster_engine_gpus
+    # A part of a GPU is a part of one; what others leave of two is none.
+    needed = engines * each if each >= 1 or not each else -(-engines // int(1 / each + 1e-9))
+    if needed > found:
         reason = f"Ray finds {found:g} GPUs on this machine, for {engines} engines"
         raise SettingError("cluster_engine_gpus", settings.cluster_engine_gpus, reason)
 

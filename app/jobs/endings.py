@@ -66,6 +66,8 @@ async def settle(
             await remove(job)
     except LostLease as lost:
         return await settle(leases, job, lost, remove)
+    except StorageDamaged:
+        raise
     except StorageError as unchanged:
         log.error("job %s waits until its lease runs out: %s", job.id, unchanged)
         return RETRY_SECONDS

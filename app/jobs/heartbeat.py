@@ -26,6 +26,7 @@ async def heartbeat(leases: Leases, job: Job, seconds: float) -> AsyncIterator[N
     beat.add_done_callback(cancel_block)
     try:
         yield
+        await asyncio.sleep(0)  # where a beat that failed as the block ended cancels it
     except asyncio.CancelledError:
         if beat.done() and not block.uncancel():  # nobody else cancelled it
             beat.result()

@@ -67,7 +67,7 @@ class Relocation:
             info = least.loads.known[model]
             jobs = (job for job in jobs if can_go_on(job.submit.made_by, info))
             fitting = [
-                job for job in jobs if 0 < 2 * _rows_left(job) * info.seconds_per_row < seconds
+                job for job in jobs if 0 < 2 * _rows_left(job) * info.seconds_per_row <= seconds
             ]
             if not fitting:
                 return

@@ -77,6 +77,8 @@ def test_a_folder_is_removed_after_the_block_and_when_the_process_is_killed(
     variables = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(program, env=variables, stdout=subprocess.PIPE, text=True) as process:
         folder = Path(process.stdout.readline().strip())
+        # who reads the output is not kept waiting until the folder is gone, 20 seconds
+        process.communicate(timeout=15)
     assert folder.parent == tmp_path
     deadline = time.monotonic() + WAIT_SECONDS
     while folder.exists():
@@ -120,6 +122,9 @@ def test_engines_that_would_wait_for_gpus_for_ever_are_refused(
 ) -> None:
     check_gpus(Settings(cluster_engines=3), 0)
     check_gpus(Settings(cluster_engines=4, cluster_engine_gpus=0.5), 2)
+    check_gpus(Settings(cluster_engines=20, cluster_engine_gpus=0.1), 2)
+    with pytest.raises(SettingError, match="Ray finds 2 GPUs on this machine, for 3 engines"):
+        check_gpus(Settings(cluster_engines=3, cluster_engine_gpus=0.6), 2)  # a GPU for each
     ray.gpus = 2
     settings = Settings(cluster_engines=3, cluster_engine_gpus=1)
     with Signals(hangup_stops=True) as signals:

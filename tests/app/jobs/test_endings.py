@@ -106,3 +106,5 @@ async def test_nothing_is_written_to_a_damaged_database() -> None:
     with pytest.raises(StorageDamaged, match="^restore it$"):
         await notes.settle(job(), StorageDamaged("restore it"))
     assert not notes.made
+    with pytest.raises(StorageDamaged, match="^found late$"):
+        await Notes(error=StorageDamaged("found late")).settle(job(), ValueError())

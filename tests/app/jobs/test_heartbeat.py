@@ -43,6 +43,8 @@ async def test_a_lease_is_extended_after_each_third_of_it(
     is_enough = asyncio.Event()
 
     async def note(seconds: float) -> None:
+        if not seconds:
+            return
         if len(pauses) == 3:
             is_enough.set()
             await for_ever()
@@ -75,6 +77,20 @@ async def test_a_lease_that_cannot_be_kept_ends_the_block_with_the_reason(
             await for_ever()
     task = asyncio.current_task()
     assert task is not None and not task.cancelling(), "it goes on as if never cancelled"
+
+
+async def test_a_block_that_ends_as_its_lease_is_lost_ends_with_the_reason() -> None:
+    class Failing(Extended):
+        async def extend(self, _: object, seconds: float) -> None:  # noqa: ARG002
+            fails.set()
+            raise LostLease("a")
+
+    fails = asyncio.Event()
+    with pytest.raises(LostLease, match="^a$"):
+        async with heartbeat(Failing().as_leases(), job(), SECONDS):
+            await fails.wait()
+    task = asyncio.current_task()
+    assert task is not None and not task.cancelling()
 
 
 async def test_a_block_that_somebody_else_cancels_ends_as_cancelled() -> None:

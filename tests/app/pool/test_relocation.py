@@ -65,6 +65,16 @@ def test_an_engine_that_comes_later_takes_its_share_of_what_waits() -> None:
     assert pool.queued_samples == 10
 
 
+def test_of_two_equal_jobs_an_engine_that_comes_later_takes_one() -> None:
+    pool = ready()
+    pool.submit(asked("a", n=2))
+    pool.submit(asked("b", n=2))
+    late = FakeProcess("late", pool)
+    pool.add(late)
+    late.get_ready()
+    assert (list(engines(pool)[0].inflight), list(late.inflight)) == (["a"], ["b"])
+
+
 def test_what_would_not_be_done_sooner_elsewhere_stays() -> None:
     pool = ready()
     pool.submit(asked("a", n=2))
