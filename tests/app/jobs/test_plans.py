@@ -26,7 +26,7 @@ def test_a_plan_in_a_database_is_read_again() -> None:
     }  # fmt: skip
     submit = stored["submit"] | {
         "model": "", "kept": None, "guided": None, "spread": 1, "start": None,
-        "is_encoding": False, "bound": None,
+        "is_encoding": False, "bound": None, "made_by": None,
     }  # fmt: skip
     newer = {
         "submit": submit, "spacing": "even", "guidance_interval": None, "names_model": False,

@@ -200,7 +200,7 @@ def refusal(checkpoint: Path | str, device: str = "cpu", runtime: str = "eager")
 def test_a_server_that_can_never_serve_ends_with_the_reason(tmp_path: Path) -> None:
     ended = serve("--checkpoint=nowhere")
     assert ended.returncode == 2
-    reason = "no such folder, and not a built-in model (cifar10, mnist, mnist-linear)"
+    reason = "no such folder, and not a built-in model (cifar10, emoji, mnist, mnist-linear)"
     assert f"ddpm serve: checkpoint: 'nowhere': {reason}\n" in ended.stderr
     empty = serve(f"--checkpoint={tmp_path}")
     assert empty.returncode == 1

@@ -30,7 +30,7 @@ def test_a_name_is_a_built_in_model_and_a_path_a_folder(
 
 
 def test_what_is_nowhere_is_told_with_the_built_in_names() -> None:
-    with pytest.raises(CheckpointError, match=r"nowhere: no such folder.*\(cifar10, mnist"):
+    with pytest.raises(CheckpointError, match=r"nowhere: no such folder.*\(cifar10, emoji, mnist"):
         find_checkpoint("nowhere")
 
 
