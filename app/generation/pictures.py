@@ -27,8 +27,8 @@ WORKERS = 2
 """Processes that decode."""
 SECONDS = 10.0
 """Time that what one request sends may take to decode."""
-WAIT_SECONDS = 10.0
-"""Time that a request waits for a process, while others' pictures are decoded."""
+WAIT_SECONDS = SECONDS + 5.0
+"""Time that a request waits for its turn and for a process: longer than one before it takes."""
 MAX_BYTES = 32 << 20
 """Bytes of all that one request sends, decoded, at most."""
 MAX_PICTURES = 2000
