@@ -38,12 +38,15 @@ class ReplicaLink:
         replica: str,
         silence_seconds: float,
         backlog_seconds: Callable[[], float],
+        is_there: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`backlog_seconds` tells the work left to do there, for Ray's autoscaler."""
+        """`backlog_seconds` tells the work left to do there, for Ray's autoscaler; `is_there`,
+        whether Ray has the replica: nothing is told to one that leaves."""
         self._engines = engines
         self._replica = replica
         self._silence_seconds = silence_seconds
         self._backlog_seconds = backlog_seconds
+        self._is_there = is_there
         self._session = uuid4().hex
         self._beat = Beat(0, 0, ())
         self._reader = asyncio.StreamReader()
@@ -135,6 +138,8 @@ class ReplicaLink:
                     async with asyncio.timeout(TELL_SECONDS):
                         await self._has_news.wait()
                 self._has_news.clear()
+                if not self._is_there():  # Ray would start a replica for what is told to none
+                    continue
                 messages, self._outbox = bytes(self._outbox), bytearray()
                 call = tell.remote(
                     self._session, messages, self._backlog_seconds(), replica=self._replica

@@ -115,7 +115,11 @@ class Roster:
     def _add(self, replica: str) -> None:
         async def connect() -> Connection:
             link = ReplicaLink(
-                self._handle, replica, self._silence_seconds, lambda: self._work_seconds(engine)
+                self._handle,
+                replica,
+                self._silence_seconds,
+                lambda: self._work_seconds(engine),
+                lambda: replica in REPLICAS.now,
             )
             await link.open(self._options)
             return link

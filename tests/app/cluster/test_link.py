@@ -108,6 +108,23 @@ async def test_what_is_said_at_once_is_told_at_once_and_otherwise_the_time(
     await link.end()
 
 
+async def test_a_replica_that_leaves_is_told_nothing_for_which_another_would_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "TELL_SECONDS", 0.001)
+    fake, is_there = Fake(), False
+    link = ReplicaLink(fake, "r", 30.0, lambda: 0.0, lambda: is_there)  # type: ignore[arg-type]
+    fake.said.put_nowait(ALIVE)
+    await link.open(OPTIONS)
+    link.send(encode(MESSAGE))
+    await asyncio.sleep(0.02)
+    assert not fake.told
+    is_there = True
+    await until(lambda: bool(fake.told))
+    assert fake.told[0] == encode(MESSAGE), "what waited is said"
+    await link.end()
+
+
 async def test_its_calls_belong_to_no_request() -> None:
     REQUEST.set("of a client")
     fake = Fake()
