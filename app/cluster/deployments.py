@@ -73,8 +73,7 @@ def with_engines(settings: Mapping[str, str], command: Sequence[str] | None = No
 
 
 def number(settings: Settings) -> dict[str, Any]:
-    """How many engines there are: always as many, or between two bounds by what waits. Where there
-    may be none, the server asks for the first one, too: so it learns how long one takes to come."""
+    """How many engines there are: always as many, or between two bounds by what waits."""
     least, most = settings.cluster_engines, max(settings.cluster_max_engines, 1)
     if most <= least:
         return {"num_replicas": least}
@@ -84,6 +83,7 @@ def number(settings: Settings) -> dict[str, Any]:
     )
     scaling = AutoscalingConfig(
         min_replicas=least,
+        initial_replicas=max(least, 1),  # the first engine tells what the models are like
         max_replicas=most,
         upscale_delay_s=5.0,
         downscale_delay_s=settings.cluster_idle_seconds,

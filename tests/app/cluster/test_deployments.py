@@ -14,11 +14,9 @@ def test_there_are_always_as_many_engines_or_as_many_as_the_work_needs() -> None
 
     assert number(Settings(cluster_engines=3)) == {"num_replicas": 3}
     scaling = number(Settings(cluster_engines=2, cluster_max_engines=4))["autoscaling_config"]
-    assert (scaling.min_replicas, scaling.initial_replicas, scaling.max_replicas) == (2, None, 4)
+    assert (scaling.min_replicas, scaling.initial_replicas, scaling.max_replicas) == (2, 2, 4)
     scaling = number(Settings(cluster_engines=0))["autoscaling_config"]
-    assert (scaling.min_replicas, scaling.initial_replicas, scaling.max_replicas) == (0, None, 1), (
-        "the server asks for the first"
-    )
+    assert (scaling.min_replicas, scaling.initial_replicas, scaling.max_replicas) == (0, 1, 1)
 
 
 def test_a_secret_is_refused_where_others_could_read_it() -> None:
