@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import subprocess  # nosec B404 - for the shell that removes our own folder
 import tempfile
@@ -22,6 +23,8 @@ END_SECONDS = 50.0
 REMOVE = 'read _; for _ in $(seq 20); do rm -rf "$0"; sleep 1; done'
 """What a shell does once its input ends: it removes a folder, which those of Ray's processes that
 were just starting may make once more before they end."""
+ROUNDING = 1e-9
+"""1 / 0.1 is 10, though 0.1 is rounded."""
 VITAL = ("gcs_server", "raylet")
 """Ray's processes without which nothing goes on."""
 
@@ -90,8 +93,9 @@ def start(settings: Settings, folder: Path) -> None:
 def check_gpus(settings: Settings, found: float) -> None:
     """Raise SettingError where Ray would wait for GPUs for ever."""
     engines, each = max(settings.cluster_engines, 1), settings.cluster_engine_gpus
-    # A part of a GPU is a part of one; what others leave of two is none.
-    needed = engines * each if each >= 1 or not each else -(-engines // int(1 / each + 1e-9))
+    needed = engines * each
+    if 0 < each < 1:  # parts of one GPU: what is left of several makes none
+        needed = math.ceil(engines / int(1 / each + ROUNDING))
     if needed > found:
         reason = f"Ray finds {found:g} GPUs on this machine, for {engines} engines"
         raise SettingError("cluster_engine_gpus", settings.cluster_engine_gpus, reason)
