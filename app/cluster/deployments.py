@@ -21,6 +21,10 @@ MORE_SECONDS = 10.0
 """Time that a replica has for ending, besides that which requests have."""
 HEARD_SECONDS = 30.0
 """Time in which Ray's controller hears for sure what a replica reports."""
+REMEMBERED_SECONDS = 15.0
+"""Time that Ray goes by what it heard, which it hears every 10 seconds. Both together are less than
+HEARD_SECONDS: where no engine is left, Ray starts one for any call that it remembers to have
+waited, and the last engine was started for such a call."""
 QUIET = {"log_level": "WARNING", "enable_access_log": False}
 """What Ray Serve logs of itself: no line for each call."""
 
@@ -73,7 +77,8 @@ def with_engines(settings: Mapping[str, str], command: Sequence[str] | None = No
 
 
 def number(settings: Settings) -> dict[str, Any]:
-    """How many engines there are: always as many, or between two bounds by what waits."""
+    """How many engines there are: always as many, or between two bounds by what waits. Where there
+    may be none, the server asks for the first one, too: so it learns how long one takes to come."""
     least, most = settings.cluster_engines, max(settings.cluster_max_engines, 1)
     if most <= least:
         return {"num_replicas": least}
@@ -83,10 +88,10 @@ def number(settings: Settings) -> dict[str, Any]:
     )
     scaling = AutoscalingConfig(
         min_replicas=least,
-        initial_replicas=max(least, 1),  # the first engine tells what the models are like
         max_replicas=most,
         upscale_delay_s=5.0,
         downscale_delay_s=settings.cluster_idle_seconds,
+        look_back_period_s=REMEMBERED_SECONDS,
         downscale_to_zero_delay_s=HEARD_SECONDS,  # the server says when the last one is idle
         policy=policy,
     )

@@ -427,6 +427,24 @@ def test_without_an_engine_nothing_is_loaded_until_somebody_asks(now: list[float
     assert refused(models, "a")[1] == 4
 
 
+def test_the_first_engine_of_all_tells_how_long_one_takes_to_come(now: list[float]) -> None:
+    models = Models([A, B], 4, 0, lambda _: None)
+    models.start()
+    assert models.awaits_engine, "a server that may have no engine has it started"
+    now[0] += 22.0
+    first = StubEngine(models, is_slow=True)
+    models.engines = [first]
+    models.join(first)
+    now[0] += 2.0
+    first.finish("a#1", seconds=2.0)
+    now[0] += 3.0
+    first.finish("b#2", seconds=3.0)
+    models.engines = []
+    models.rest()
+    now[0] += 60.0
+    assert refused(models, "b")[1] == 22 + 3
+
+
 def test_what_is_in_use_waits_for_the_next_engine() -> None:
     models, _ = models_of(A)
     with models.using(models.find("a").version):
