@@ -139,5 +139,7 @@ def cut_off(seconds: float) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of Ray says first."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """What an error of Ray says first. One that was raised in another process has a `cause`, and
+    itself begins with that process' name."""
+    cause = getattr(error, "cause", None) or error
+    return next(iter(str(cause).strip().splitlines()), type(cause).__name__)

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 from app.cluster import local_ray as module
-from app.cluster.local_ray import CannotStart, check_gpus, cut_off, end, local_ray, start
+from app.cluster.local_ray import (
+    CannotStart,
+    check_gpus,
+    cut_off,
+    end,
+    first_line,
+    local_ray,
+    start,
+)
 from app.cluster.signals import Signals
 from app.settings import SettingError, Settings
 
@@ -175,3 +183,11 @@ def test_what_takes_longer_than_it_has_ends_the_process_and_nothing_else_does(
     with cut_off(0):
         assert is_over.wait(WAIT_SECONDS)
     assert statuses == [1]
+
+
+def test_of_an_error_of_another_process_it_says_what_was_raised_there() -> None:
+    error = ValueError("\x1b[36mray::ProxyActor.ready()\x1b[39m (pid=5)\nTraceback …")
+    assert first_line(ValueError("a disk is full\nTraceback …")) == "a disk is full"
+    error.cause = OSError("the port is taken")  # type: ignore[attr-defined]
+    assert first_line(error) == "the port is taken"
+    assert first_line(OSError()) == "OSError"
