@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+MAX_GUIDANCE = 20
+"""The strongest guidance that may be asked for."""
+
 
 class LabelError(ValueError):
     """Labels, or guidance, that do not fit the model. `field` is the one at fault."""

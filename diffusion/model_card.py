@@ -35,7 +35,8 @@ class ModelCard:
     # What another precision than float32 was measured to lose, by its name
     precisions: dict[str, Any] = dataclasses.field(default_factory=dict)
     tuned: dict[str, Any] = dataclasses.field(default_factory=dict)  # as `diffusion.tuned` says
-    recommended: dict[str, Any] = dataclasses.field(default_factory=dict)  # sampler, steps, spacing
+    # As `diffusion.recommendation` says
+    recommended: dict[str, Any] = dataclasses.field(default_factory=dict)
     # Of weights of another project: its address, the file, that file's hash, the import's flags;
     # of a model of the Hub: its repository as `hub`, and the commit as `revision`
     source: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -56,6 +57,9 @@ def read_card(values: dict[str, Any], num_class_embeds: int | None, T: int) -> M
     last = None if num_class_embeds is None else num_class_embeds - 1
     if card.null_label not in (None, last):
         raise ConfigError(f"null_label: {card.null_label} is not the last row, {last}")
+    guidance = card.recommended.get("guidance")
+    if guidance and card.null_label is None:
+        raise ConfigError(f"recommended.guidance: {guidance} needs a null_label")
     return card
 
 

@@ -16,7 +16,7 @@ from diffusion.config import Precision, PrecisionName, RuntimeName, Variance
 from diffusion.devices import pick_device, total_memory
 from diffusion.editing import Mask, Samples, Start, Wanted, begin
 from diffusion.guidance import Conditioning, Model
-from diffusion.labels import Labels, check_interval
+from diffusion.labels import MAX_GUIDANCE, Labels, check_interval
 from diffusion.openvino.model import CompiledModel
 from diffusion.precision import choose_precision
 from diffusion.process import Process
@@ -39,7 +39,6 @@ from diffusion.tuned import Tuned, tuned_list
 
 MAX_INTEGER = 2**53 - 1
 """The largest seed and index: those of the HTTP API, whose images are the same."""
-MAX_GUIDANCE = 20
 SAMPLE_BYTES = 10
 """In memory for each number of an image: float32, float32 once more as batches are joined, and two
 bytes as a picture."""

@@ -47,7 +47,7 @@ export function toQuery(view, request, model) {
 export function fromQuery(query) {
   const parameters = new URLSearchParams(query);
   // With a sampler, what it leaves out are that sampler's defaults, not what the card recommends.
-  const request = /** @type {any} */ (parameters.has("sampler") ? { steps: null, spacing: "" } : {});
+  const request = /** @type {any} */ (parameters.has("sampler") ? { steps: null, spacing: "", guidance: 0 } : {});
   for (const name of FIELDS) {
     const value = parameters.get(name);
     if (value !== null) request[name] = WORDS.has(name) ? value : numberOrNull(value);

@@ -61,7 +61,7 @@ export class Form {
       spacing: !recommended.spacing || recommended.spacing === "even" ? "" : recommended.spacing,
       eta: 0,
       variance: "",
-      guidance: 0,
+      guidance: recommended.guidance ?? 0,
       guidance_interval: "",
       frames: Math.min(FRAMES, num_timesteps + 1, limits.max_frames),
       picture: "",

@@ -9,10 +9,10 @@ from tqdm import tqdm
 from diffusion import tuning
 from diffusion.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from diffusion.commands.export import check_out
-from diffusion.labels import Labels
+from diffusion.labels import MAX_GUIDANCE, Labels
 from diffusion.model_card import ModelCard, write_card
 from diffusion.output import OutputError, check_writable
-from diffusion.sampling import MAX_GUIDANCE, MAX_INTEGER, RequestError, Source
+from diffusion.sampling import MAX_INTEGER, RequestError, Source
 from diffusion.tuned import check_tuned
 
 MAX_TRAJECTORIES = 65_536
@@ -97,7 +97,8 @@ def _with_lists(checkpoint: Checkpoint, lists: dict[int, list[int]]) -> ModelCar
     check_tuned(tuned, tuning.TUNED_SAMPLERS, checkpoint.process.num_timesteps)
     card = dataclasses.replace(checkpoint.card, tuned=tuned)
     if card.recommended.get("spacing") == "tuned" and tuned != checkpoint.card.tuned:
-        return dataclasses.replace(card, recommended={})  # it was measured with other lists
+        kept = {n: v for n, v in card.recommended.items() if n == "guidance"}
+        return dataclasses.replace(card, recommended=kept)  # the rest was measured with other lists
     return card
 
 

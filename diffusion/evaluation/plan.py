@@ -19,7 +19,8 @@ from diffusion.evaluation.classifier import Classifier
 from diffusion.evaluation.draws import RealImages
 from diffusion.evaluation.features import Features
 from diffusion.evaluation.judge import Judge
-from diffusion.sampling import MAX_GUIDANCE, MAX_INTEGER, Source
+from diffusion.labels import MAX_GUIDANCE
+from diffusion.sampling import MAX_INTEGER, Source
 from diffusion.spacing import SamplerName, SpacingName, default_steps
 
 Array = np.ndarray

@@ -31,6 +31,7 @@ def test_what_is_written_is_read_and_a_list_of_timesteps_is_a_line(tmp_path: Pat
         ({"null_label": 0}, "null_label: 0 is not the last row, 2"),
         ({"tuned": {"unipc": {"2": [999, 1]}}}, "tuned.unipc: "),
         ({"recommended": {"sampler": "unipc"}}, "recommended: "),
+        ({"recommended": {"guidance": 2.0}}, "recommended.guidance: 2.0 needs a null_label"),
         ({"precisions": {"bfloat16": 5}}, "precisions.bfloat16: 5 is not allowed"),
         (
             {"precisions": {"bfloat16": {"lossless": "no"}}},

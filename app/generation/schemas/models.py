@@ -60,7 +60,8 @@ class Model(BaseModel):
     trained: dict[str, object]
     quality: dict[str, object] = Field(description="What was measured of it, with the commands.")
     recommended: dict[str, object] = Field(
-        description="The sampler, steps and spacing that its card recommends. Empty: none."
+        description="The sampler, steps and spacing that its card recommends, and the guidance: "
+        "what is left out has its usual default."
     )
     tuned: Annotated[dict[str, list[int]], BeforeValidator(step_counts)] = Field(
         description="By sampler, the numbers of steps for which spacing may be tuned."

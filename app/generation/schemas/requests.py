@@ -17,6 +17,7 @@ from app.generation.schemas.fields import (
     Variance,
     Weights,
 )
+from diffusion.labels import MAX_GUIDANCE
 from diffusion.spacing import SamplerName
 
 
@@ -101,7 +102,7 @@ class SampleRequest(RequestBody):
         description="Class-conditional checkpoints only: one label for all images, or n of them.",
     )
     guidance: float = Field(
-        0.0, ge=0, le=20, allow_inf_nan=False,
+        0.0, ge=0, le=MAX_GUIDANCE, allow_inf_nan=False,
         description="Classifier-free guidance w: eps = (1 + w) eps(x, t, label) - w eps(x, t).",
     )  # fmt: skip
     guidance_interval: Annotated[Integers, Field(min_length=2, max_length=2)] | None = Field(

@@ -49,16 +49,18 @@ def test_a_newcomer_begins_with_what_the_card_recommends(
     folder = save_tiny(tmp_path / "tiny", num_classes=2, null_label=True)
     card = json.loads((folder / "model_card.json").read_text())
     card["tuned"] = {"unipc": {"3": [50, 20, 4]}}
-    card["recommended"] = {"sampler": "unipc", "steps": 3, "spacing": "tuned"}
+    card["recommended"] = {"sampler": "unipc", "steps": 3, "spacing": "tuned", "guidance": 1.5}
     (folder / "model_card.json").write_text(json.dumps(card))
     server = server_for(f"--checkpoint={folder}", "--runtime=eager", engine=REAL)
     page.goto(server.url + "/?n=2&labels=1&seed=5")
     body = {"n": 2, "seed": 5, "labels": 1, "sampler": "unipc", "spacing": [50, 20, 4]}
+    body["guidance"] = 1.5
     assert pictures(page) == [s["png"] for s in server.post("/sample", body).json()["samples"]]
     page.get_by_label("Sampler", exact=True).select_option("ddpm")
     expect(page.locator("#spacing")).to_have_value("")
     page.goto(server.url + "/?n=1&labels=1&seed=5&sampler=ddim")
     expect(page.get_by_label("Steps")).to_have_value("")
+    expect(page.get_by_label("Guidance", exact=True)).to_have_value("0")
 
 
 def test_guidance_at_some_timesteps_is_asked_for(page: Page, tiny: Server) -> None:

@@ -50,12 +50,12 @@ def test_the_same_seed_gives_the_same_card_and_a_copy_leaves_the_checkpoint(
 def test_a_recommendation_of_other_lists_goes_with_them(tiny: Path) -> None:
     card = tiny / "model_card.json"
     assert main(["tune", str(tiny), *FLAGS]) == 0
-    told = {"sampler": "unipc", "steps": 4, "spacing": "tuned"}
+    told = {"sampler": "unipc", "steps": 4, "spacing": "tuned", "guidance": 1.0}
     card.write_text(json.dumps({**json.loads(card.read_text()), "recommended": told}))
     assert main(["tune", str(tiny), *FLAGS]) == 0
     assert open_checkpoint(tiny).card.recommended == told, "the lists are the same"
     assert main(["tune", str(tiny), *FLAGS, "--seed=1"]) == 0
-    assert open_checkpoint(tiny).card.recommended == {}
+    assert open_checkpoint(tiny).card.recommended == {"guidance": 1.0}
 
 
 @pytest.mark.slow
