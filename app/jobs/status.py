@@ -30,7 +30,7 @@ def _describe(job: Job, at: float, pool: EnginePool) -> JobStatus:
     return JobStatus(
         **json.loads(job.header),
         kind=job.kind,
-        status=job.status,
+        status="waiting" if _is_abandoned(job, at) else job.status,
         detail=job.detail or _obstacle(job, pool),
         total=job.total,
         done=job.done,
@@ -50,11 +50,15 @@ def _rate(job: Job, at: float) -> float | None:
     The time in which nobody ran it says nothing of the speed. Within a turn the samples are
     finished together, so the first ones say nothing of it, either.
     """
-    owner_is_dead = job.lease_until is not None and job.lease_until < at
-    if job.status != "running" or job.resumed_at is None or owner_is_dead:
+    if job.status != "running" or job.resumed_at is None or _is_abandoned(job, at):
         return None
     made, seconds = job.next_number - job.resumed_done, job.turn_at - job.resumed_at
     return made / seconds if made > 0 and seconds > 0 else None
+
+
+def _is_abandoned(job: Job, at: float) -> bool:
+    """Is the server dead that ran it, and no other has taken it over?"""
+    return job.status == "running" and job.lease_until is not None and job.lease_until < at
 
 
 def _seconds_left(job: Job, rate: float, at: float) -> float:

@@ -47,9 +47,11 @@ def test_a_turn_that_takes_longer_than_thought_does_not_end_in_the_past(pool: Fa
     assert found.left_s == 0.0
 
 
-def test_once_its_owner_is_dead_its_rate_says_nothing(pool: FakePool) -> None:
+def test_once_its_owner_is_dead_it_waits_and_its_rate_says_nothing(pool: FakePool) -> None:
     found = describe(job(lease_until=99.0), 100.0, pool.as_pool())
-    assert (found.rate, found.left_s) == (None, None)
+    assert (found.status, found.rate, found.left_s) == ("waiting", None, None)
+    ended = describe(job(status="finished", lease_until=99.0), 100.0, pool.as_pool())
+    assert ended.status == "finished"
 
 
 @pytest.mark.parametrize(
