@@ -4,14 +4,41 @@ Built without PyTorch, so that `--help` answers at once; `diffusion.cli` has the
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from diffusion import flags
-from diffusion.spacing import SamplerName
+from diffusion.spacing import SamplerName, SpacingName
 
 DEFAULT_N = 16
 """Images that are made where nothing says how many."""
+
+
+class Chain(NamedTuple):
+    """How an image comes about, as far as a model's card may recommend it."""
+
+    sampler: SamplerName
+    steps: int | None
+    spacing: SpacingName | tuple[int, ...]
+    guidance: float
+
+
+def chain_of(args: argparse.Namespace, recommended: Mapping[str, Any]) -> Chain:
+    """What the flags of `add_chain` say; with --recommended, what they leave out is as the card
+    recommends. What it recommends for one sampler it does not for another, and guidance needs a
+    label."""
+    told = dict(recommended) if args.recommended else {}
+    sampler = args.sampler or told.get("sampler", "ddpm")
+    if sampler != told.get("sampler"):
+        told = {"guidance": told.get("guidance", 0.0)}
+    spacing = args.spacing or told.get("spacing", "even")
+    is_list = isinstance(spacing, tuple)  # which says how many steps there are
+    steps = args.steps if args.steps is not None or is_list else told.get("steps")
+    guidance = args.guidance
+    if guidance is None:
+        guidance = told.get("guidance", 0.0) if args.label else 0.0
+    return Chain(sampler, steps, spacing, guidance)
 
 
 def unmet_start(args: argparse.Namespace) -> tuple[str, object, str] | None:
@@ -57,22 +84,25 @@ def add_images(parser: argparse.ArgumentParser) -> None:
 def add_chain(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say how `sample` goes from noise to an image."""
     add = parser.add_argument_group("the chain").add_argument
-    add("--sampler", choices=get_args(SamplerName), default="ddpm",
-        help="ddpm is Algorithm 2; the others need fewer steps (default: %(default)s)")
+    add("--recommended", action="store_true",
+        help="sampler, steps, spacing and guidance as the model's card recommends, where no other "
+        "flag says them; guidance with --label only (default: as below)")
+    add("--sampler", choices=get_args(SamplerName),
+        help="ddpm is Algorithm 2; the others need fewer steps (default: ddpm)")
     add("--steps", type=int, metavar="COUNT",
         help="steps of the chain (default: all for ddpm, 50 for ddim, 20 for the others)")
-    add("--spacing", type=flags.spacing, default="even", metavar="NAME|T,…",
+    add("--spacing", type=flags.spacing, metavar="NAME|T,…",
         help="which timesteps are kept: even, quadratic, log_snr, karras, tuned (as the model's "
         "card has them), or instead of --steps a list that falls from T, as 1000,500,100 "
-        "(default: %(default)s)")
+        "(default: even)")
     add("--eta", type=float, default=0.0,
         help="how much noise ddim adds: 0 for none, 1 for as much as ddpm (default: %(default)s)")
     add("--variance", choices=("fixed_small", "fixed_large"),
         help="ddpm's sigma^2: beta~_t (small) or beta_t (large) (default: the checkpoint's for the "
         "full chain, else fixed_small)")
-    add("--guidance", type=float, default=0.0, metavar="W",
+    add("--guidance", type=float, metavar="W",
         help="strength w of classifier-free guidance towards the label, 0 for none "
-        "(default: %(default)s)")
+        "(default: 0)")
     add("--guidance-interval", type=int, nargs=2, metavar=("HIGH", "LOW"),
         help="guide only while t, counted from T down, is HIGH..LOW: elsewhere a step costs half "
         "(default: all the way)")

@@ -17,6 +17,7 @@ from app.client.results import Array
 from app.client.status import ServedModel
 from diffusion.labels import spread
 from diffusion.output import Output
+from diffusion.sample_flags import Chain, chain_of
 
 
 class RemoteError(ValueError):
@@ -61,8 +62,11 @@ def _fetch(client: Client, args: argparse.Namespace) -> Array:
     C, H, W = model.image_shape
     given = Given.of(args, (C, H, W))
     n = given.count(args.n)
+    if args.recommended and not model.recommended:
+        raise RemoteError(f"recommended: the card of {served.name} recommends nothing")
+    chain = chain_of(args, model.recommended)
     with tqdm(total=n, desc="sampling", unit="image") as bar:
-        for request in _requests(args, given, n, served.name, model.limits["max_samples"]):
+        for request in _requests(args, chain, given, n, served.name, model.limits["max_samples"]):
             parts.append(client.sample(request).array)
             bar.update(request.n)
     return np.concatenate(parts)
@@ -81,7 +85,7 @@ def _served_model(client: Client, args: argparse.Namespace) -> ServedModel:
 
 
 def _requests(
-    args: argparse.Namespace, given: Given, total: int, model: str, max_samples: int
+    args: argparse.Namespace, chain: Chain, given: Given, total: int, model: str, max_samples: int
 ) -> Iterator[SampleRequest]:
     """Split the samples into requests that the server allows. No sample depends on its request."""
     one_label = args.label[0] if args.label and len(args.label) == 1 else None
@@ -94,13 +98,13 @@ def _requests(
             seed=args.seed,
             first_index=args.first_index + start,
             model=model,
-            sampler=args.sampler,
-            steps=args.steps,
-            spacing=None if args.spacing == "even" else args.spacing,
+            sampler=chain.sampler,
+            steps=chain.steps,
+            spacing=None if chain.spacing == "even" else chain.spacing,
             eta=args.eta or None,  # 0 is the default, and the flag of other samplers too
             variance=args.variance,
             labels=labels[start : start + n] if labels else one_label,
-            guidance=args.guidance,
+            guidance=chain.guidance,
             guidance_interval=args.guidance_interval,
             start=given.part(start, n),
             mask=given.mask,

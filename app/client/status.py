@@ -55,7 +55,8 @@ class Model:
 
     `image_shape` is (C,H,W), `num_timesteps` is T, `alpha_bar` has a value for each t = 0..T (1 at
     t = 0). `classes` has the labels' names and is empty for an unconditional model. `sha256` is of
-    the weights file. `limits` has the limits of a request by name.
+    the weights file. `recommended` has the sampler, steps, spacing and guidance that the model's
+    card recommends, as far as it does. `limits` has the limits of a request by name.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Model:
     precision: str
     device: str
     batch_invariant: bool
+    recommended: dict[str, Any]
     limits: dict[str, int]
 
     def __repr__(self) -> str:

@@ -3,9 +3,10 @@
 import argparse
 
 from diffusion import pixels, sampling
-from diffusion.checkpoint import CheckpointError, open_checkpoint
+from diffusion.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from diffusion.commands import start
 from diffusion.output import Output
+from diffusion.sample_flags import chain_of
 from diffusion.sampling import Request, RequestError, Source
 
 
@@ -21,7 +22,7 @@ def run(args: argparse.Namespace) -> None:
     start.check_flags(args)
     checkpoint = open_checkpoint(args.checkpoint)
     output.check_channels(checkpoint.unet.in_channels)
-    request = request_of(args, checkpoint.unet.image_shape)
+    request = request_of(args, checkpoint)
     sampling.check_memory(request.n, checkpoint)
     request.check(checkpoint)
     if args.batch_size < 1:
@@ -32,20 +33,24 @@ def run(args: argparse.Namespace) -> None:
     print(f"{request.n} samples of {checkpoint.name} written to {args.out}")
 
 
-def request_of(args: argparse.Namespace, image_shape: tuple[int, int, int]) -> Request:
+def request_of(args: argparse.Namespace, checkpoint: Checkpoint) -> Request:
     """Read what the flags ask for, pictures included. Raises RequestError or StartError."""
+    recommended, image_shape = checkpoint.card.recommended, checkpoint.unet.image_shape
+    if args.recommended and not recommended:
+        raise RequestError(f"recommended: the card of {checkpoint.name} recommends nothing")
+    chain = chain_of(args, recommended)
     begins = start.start_of(args, image_shape)
     return Request(
         seed=args.seed,
         n=start.count(args.n, begins),
         first_index=args.first_index,
         labels=args.label,
-        sampler=args.sampler,
-        num_steps=args.steps,
-        spacing=args.spacing,
+        sampler=chain.sampler,
+        num_steps=chain.steps,
+        spacing=chain.spacing,
         eta=args.eta,
         variance=args.variance,
-        guidance=args.guidance,
+        guidance=chain.guidance,
         guidance_interval=args.guidance_interval and tuple(args.guidance_interval),
         start=begins,
         mask=start.mask_of(args, image_shape),

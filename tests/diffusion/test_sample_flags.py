@@ -4,12 +4,15 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 from diffusion import sample_flags
+from diffusion.sample_flags import chain_of
 from diffusion.spacing import SamplerName
+
+RECOMMENDED = {"sampler": "unipc", "steps": 8, "spacing": "tuned", "guidance": 1.5}
 
 
 def parse(*words: str) -> argparse.Namespace:
@@ -23,9 +26,10 @@ def test_without_flags_it_is_sixteen_images_of_algorithm_2_unless_starts_say_how
     assert sample_flags.DEFAULT_N == 16
     assert vars(parse()) == {
         "out": Path("samples.png"), "force": False, "n": None, "label": None, "seed": 0,
-        "first_index": 0, "sampler": "ddpm", "steps": None, "spacing": "even", "eta": 0.0,
-        "variance": None, "guidance": 0.0, "guidance_interval": None,
+        "first_index": 0, "recommended": False, "sampler": None, "steps": None, "spacing": None,
+        "eta": 0.0, "variance": None, "guidance": None, "guidance_interval": None,
     }  # fmt: skip
+    assert chain_of(parse(), RECOMMENDED) == ("ddpm", None, "even", 0.0)
 
 
 def test_a_label_is_for_all_images_or_one_for_each() -> None:
@@ -36,6 +40,29 @@ def test_a_label_is_for_all_images_or_one_for_each() -> None:
 def test_a_list_of_timesteps_takes_the_place_of_a_spacing() -> None:
     assert parse("--spacing", "1000,500,100").spacing == (1000, 500, 100)
     assert parse("--spacing", "tuned").spacing == "tuned"
+
+
+@pytest.mark.parametrize(
+    ("words", "chain"),
+    [
+        (["--label=1"], ("unipc", 8, "tuned", 1.5)),
+        ([], ("unipc", 8, "tuned", 0.0)),
+        (["--label=1", "--guidance=0"], ("unipc", 8, "tuned", 0.0)),
+        (["--label=1", "--steps=5"], ("unipc", 5, "tuned", 1.5)),
+        (["--label=1", "--sampler=unipc", "--spacing=even"], ("unipc", 8, "even", 1.5)),
+        (["--label=1", "--spacing=90,20"], ("unipc", None, (90, 20), 1.5)),
+        (["--label=1", "--sampler=ddim"], ("ddim", None, "even", 1.5)),
+    ],
+)
+def test_what_is_not_given_is_as_the_card_recommends(
+    words: list[str], chain: tuple[Any, ...]
+) -> None:
+    assert chain_of(parse("--recommended", *words), RECOMMENDED) == chain
+
+
+def test_a_card_may_recommend_guidance_alone() -> None:
+    args = parse("--recommended", "--label=1")
+    assert chain_of(args, {"guidance": 2.0}) == ("ddpm", None, "even", 2.0)
 
 
 def test_guidance_may_have_an_interval() -> None:

@@ -113,6 +113,7 @@ def test_more_than_a_request_may_have_is_asked_for_in_parts(
             ["tiny", "--label", "1", "2"],
             "labels: [1, 2] is not allowed: 2 labels for n = 16",
         ),
+        (["tiny", "--recommended"], "recommended: the card of tiny recommends nothing"),
         (["tiny", "--out=a.v2"], "out: 'a.v2' is not allowed: the ending must be .png for a grid"),
         (["tiny", "--batch-size=0"], "batch_size: 0 is not allowed: it must be 1 or more"),
         (["tiny", "--n=0"], "URL: 422 Invalid request: n: "),

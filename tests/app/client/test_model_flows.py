@@ -15,7 +15,7 @@ MODEL = {
     "alpha_bar": [1.0, 0.5], "variance": "fixed_small", "classes": [], "null_label": None,
     "parameters": 9, "sha256": "ab", "data": None, "command": None, "trained": {}, "quality": {},
     "runtime": "eager", "precision": "float32", "device": "cpu", "batch_invariant": True,
-    "limits": {},
+    "recommended": {}, "limits": {},
 }  # fmt: skip
 READY = {"name": "tiny", "default": True, "state": "ready", "detail": None, "model": MODEL}
 LOADING = {**READY, "name": "b", "state": "loading", "detail": "measuring", "model": None}

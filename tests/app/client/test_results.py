@@ -44,7 +44,7 @@ JOB = Job(
 MODEL = Model(
     "mnist", [1, 28, 28], 1000, "linear", [1.0] * 1001, "fixed_small", list("0123456789"), 10,
     1_114_498, "4a49eeda" * 8, "mnist", "ddpm train", {}, {}, "openvino", "float32", "cpu", True,
-    {"max_samples": 256},
+    {"guidance": 0.5}, {"max_samples": 256},
 )  # fmt: skip
 RESULTS: list[Any] = [SAMPLE, SAMPLES, TRAJECTORIES, FRAME, JOB, MODEL]
 PICTURES: list[Any] = [SAMPLE, SAMPLES, TRAJECTORIES, FRAME]

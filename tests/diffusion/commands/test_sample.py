@@ -1,5 +1,6 @@
 """`ddpm sample`: the same images as a grid, an array or a folder; refusals before the work."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -27,6 +28,20 @@ def test_the_flags_are_the_request(tiny: Path, tmp_path: Path) -> None:
     x_0 = sampling.generate(sampling.Source.open(tiny, "cpu", "eager"), request, batch_size=2)
     with np.load(tmp_path / "a.npz") as made:
         np.testing.assert_array_equal(made["images"], pixels.to_uint8(x_0.numpy()))
+
+
+def test_what_no_flag_says_may_be_as_the_card_recommends(tiny: Path, tmp_path: Path) -> None:
+    recommending = tmp_path / "tiny"
+    shutil.copytree(tiny, recommending)
+    card = json.loads((recommending / "model_card.json").read_text())
+    card["recommended"] = {"sampler": "dpmpp", "steps": 3, "spacing": "karras", "guidance": 0.5}
+    (recommending / "model_card.json").write_text(json.dumps(card))
+    asked = ["--n=2", "--label=1", "--runtime=eager"]
+    flags = ["--sampler=dpmpp", "--steps=3", "--spacing=karras", "--guidance=0.5"]
+    outs = [tmp_path / name for name in ("a.npz", "b.npz")]
+    assert main(["sample", str(recommending), f"--out={outs[0]}", *asked, "--recommended"]) == 0
+    assert main(["sample", str(tiny), f"--out={outs[1]}", *asked, *flags]) == 0
+    assert np.array_equal(*(np.load(out)["images"] for out in outs))
 
 
 @pytest.mark.slow
@@ -59,6 +74,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--recommended"], "recommended: the card of tiny recommends nothing"),
         (["--out=out.v2"], "out: 'out.v2' is not allowed: the ending must be .png for a grid"),
         (["--out=there.png"], "out: 'there.png' is not allowed: the file exists; --force replaces"),
         (["--out=there.png/a.png"], "there.png is a file, not a folder"),
