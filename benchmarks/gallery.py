@@ -25,9 +25,8 @@ from diffusion.folders import MODELS
 from diffusion.sampling import Request, Source, generate
 from diffusion.spacing import SamplerName, SpacingName
 
-GUIDANCE = {"mnist": 0.5, "mnist-linear": 0.5, "emoji": 2.0}
-"""What a model is guided with; all others with USUAL_GUIDANCE."""
-USUAL_GUIDANCE = 1.0
+USUAL_GUIDANCE = 0.5
+"""That of models whose card recommends none."""
 LARGE = 64
 """Images of this side or more are shown as they are, smaller ones enlarged."""
 SCALE = 2
@@ -55,7 +54,7 @@ def grids(checkpoint: Checkpoint) -> Iterator[Grid]:
     """The grids of a model, the quickest first: the few steps that its card recommends, 50, those
     without guidance, and all steps."""
     advice = checkpoint.card.recommended
-    if advice:
+    if "sampler" in advice:
         yield Grid("few", advice["sampler"], advice["steps"], advice["spacing"])
     yield from (FIFTY, UNGUIDED, ALL_STEPS)
 
@@ -103,11 +102,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     for model in args.models or included():
         source = Source.open(model, "cpu", precision=args.precision)
         name = source.checkpoint.name
+        guidance = source.checkpoint.card.recommended.get("guidance", USUAL_GUIDANCE)
         for grid in grids(source.checkpoint):
             if grid.name not in args.grids:
                 continue
             started = time.perf_counter()
-            picture = pixels.picture(draw(source, grid, GUIDANCE.get(name, USUAL_GUIDANCE)))
+            picture = pixels.picture(draw(source, grid, guidance))
             path = args.out / f"{name}-{grid.name}.png"
             picture.save(path, optimize=True)
             seconds = time.perf_counter() - started
