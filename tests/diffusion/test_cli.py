@@ -10,6 +10,7 @@ import pytest
 
 from app.cli import main
 from diffusion import cli
+from diffusion.sample_flags import chain_of
 from diffusion.sampling import Request
 from diffusion.training.errors import Interrupted, TrainingError
 from tests.tiny import save_tiny
@@ -68,8 +69,9 @@ def test_help_is_printed_without_loading_anything_heavy() -> None:
 def test_the_defaults_of_sample_are_those_of_a_request() -> None:
     args = parser().parse_args(["sample", "mnist"])
     default = Request(args.seed, args.n)
-    assert (args.sampler, args.steps, args.eta) == (default.sampler, default.num_steps, default.eta)
-    assert (args.variance, args.guidance) == (default.variance, default.guidance)
+    chain = chain_of(args, {})
+    assert chain == (default.sampler, default.num_steps, default.spacing, default.guidance)
+    assert (args.eta, args.variance) == (default.eta, default.variance)
     assert (args.label, args.first_index) == (default.labels, default.first_index)
 
 
