@@ -24,10 +24,13 @@ class Chain(NamedTuple):
     guidance: float
 
 
-def chain_of(args: argparse.Namespace, recommended: Mapping[str, Any]) -> Chain:
-    """What the flags of `add_chain` say; with --recommended, what they leave out is as the card
-    recommends. What it recommends for one sampler it does not for another, and guidance needs a
-    label."""
+def chain_of(args: argparse.Namespace, model: str, recommended: Mapping[str, Any]) -> Chain:
+    """What the flags of `add_chain` say; with --recommended, what they leave out is as the model's
+    card recommends. What it recommends for one sampler does not hold for another, and guidance
+    needs a label. Raises ValueError where --recommended is given, and the card recommends nothing.
+    """
+    if args.recommended and not recommended:
+        raise ValueError(f"recommended: the card of {model} recommends nothing")
     told = dict(recommended) if args.recommended else {}
     sampler = args.sampler or told.get("sampler", "ddpm")
     if sampler != told.get("sampler"):

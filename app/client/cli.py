@@ -27,7 +27,7 @@ class RemoteError(ValueError):
 def sample(args: argparse.Namespace) -> None:
     """Sample on the server that the flags name.
 
-    Raises RemoteError, OutputError, and ValueError for a bad URL.
+    Raises RemoteError, OutputError, and ValueError for a bad URL or a card that recommends nothing.
     """
     output = Output.at(args.out, force=args.force)
     # Nothing that is asked for is ignored in silence.
@@ -62,9 +62,7 @@ def _fetch(client: Client, args: argparse.Namespace) -> Array:
     C, H, W = model.image_shape
     given = Given.of(args, (C, H, W))
     n = given.count(args.n)
-    if args.recommended and not model.recommended:
-        raise RemoteError(f"recommended: the card of {served.name} recommends nothing")
-    chain = chain_of(args, model.recommended)
+    chain = chain_of(args, served.name, model.recommended)
     with tqdm(total=n, desc="sampling", unit="image") as bar:
         for request in _requests(args, chain, given, n, served.name, model.limits["max_samples"]):
             parts.append(client.sample(request).array)

@@ -13,8 +13,9 @@ from diffusion.sampling import Request, RequestError, Source
 def run(args: argparse.Namespace) -> None:
     """Generate the images that the flags ask for and write them.
 
-    Raises OutputError, CheckpointError, RequestError, StartError, LabelError or DeviceError; before
-    anything is computed, unless the disk is full.
+    Raises OutputError, CheckpointError, RequestError, StartError, LabelError or DeviceError, and
+    ValueError for a card that recommends nothing; before anything is computed, unless the disk is
+    full.
     """
     if args.checkpoint is None:
         raise CheckpointError("CHECKPOINT is missing: name a folder, or a built-in model")
@@ -34,11 +35,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def request_of(args: argparse.Namespace, checkpoint: Checkpoint) -> Request:
-    """Read what the flags ask for, pictures included. Raises RequestError or StartError."""
-    recommended, image_shape = checkpoint.card.recommended, checkpoint.unet.image_shape
-    if args.recommended and not recommended:
-        raise RequestError(f"recommended: the card of {checkpoint.name} recommends nothing")
-    chain = chain_of(args, recommended)
+    """Read what the flags ask for, pictures included. Raises ValueError or StartError."""
+    image_shape = checkpoint.unet.image_shape
+    chain = chain_of(args, checkpoint.name, checkpoint.card.recommended)
     begins = start.start_of(args, image_shape)
     return Request(
         seed=args.seed,

@@ -69,7 +69,7 @@ def test_help_is_printed_without_loading_anything_heavy() -> None:
 def test_the_defaults_of_sample_are_those_of_a_request() -> None:
     args = parser().parse_args(["sample", "mnist"])
     default = Request(args.seed, args.n)
-    chain = chain_of(args, {})
+    chain = chain_of(args, "mnist", {})
     assert chain == (default.sampler, default.num_steps, default.spacing, default.guidance)
     assert (args.eta, args.variance) == (default.eta, default.variance)
     assert (args.label, args.first_index) == (default.labels, default.first_index)

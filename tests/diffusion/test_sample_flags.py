@@ -29,7 +29,7 @@ def test_without_flags_it_is_sixteen_images_of_algorithm_2_unless_starts_say_how
         "first_index": 0, "recommended": False, "sampler": None, "steps": None, "spacing": None,
         "eta": 0.0, "variance": None, "guidance": None, "guidance_interval": None,
     }  # fmt: skip
-    assert chain_of(parse(), RECOMMENDED) == ("ddpm", None, "even", 0.0)
+    assert chain_of(parse(), "a", RECOMMENDED) == ("ddpm", None, "even", 0.0)
 
 
 def test_a_label_is_for_all_images_or_one_for_each() -> None:
@@ -57,12 +57,12 @@ def test_a_list_of_timesteps_takes_the_place_of_a_spacing() -> None:
 def test_what_is_not_given_is_as_the_card_recommends(
     words: list[str], chain: tuple[Any, ...]
 ) -> None:
-    assert chain_of(parse("--recommended", *words), RECOMMENDED) == chain
+    assert chain_of(parse("--recommended", *words), "a", RECOMMENDED) == chain
 
 
 def test_a_card_may_recommend_guidance_alone() -> None:
     args = parse("--recommended", "--label=1")
-    assert chain_of(args, {"guidance": 2.0}) == ("ddpm", None, "even", 2.0)
+    assert chain_of(args, "a", {"guidance": 2.0}) == ("ddpm", None, "even", 2.0)
 
 
 def test_guidance_may_have_an_interval() -> None:
