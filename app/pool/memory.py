@@ -16,14 +16,16 @@ RECENT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Holder:
-    """A model that an engine has: the bytes that it takes, when it was last used (0.0: never), and
-    whether it may be unloaded now; whether another engine has it, too."""
+    """A model that an engine has or loads: the bytes that it takes, when it was last used (0.0:
+    never), and whether it may be unloaded now; whether another engine has it, too, or is to have
+    it."""
 
     key: str
     size: int
     used_at: float
     is_idle: bool
     is_elsewhere: bool = False
+    is_to_be_elsewhere: bool = False
 
 
 def victims(holders: Sequence[Holder], size: int, bound: int) -> list[str] | None:
@@ -34,7 +36,7 @@ def victims(holders: Sequence[Holder], size: int, bound: int) -> list[str] | Non
     found: list[str] = []
     excess = sum(holder.size for holder in holders) + size - bound
     order = {
-        holder.key: (holder.used_at, not holder.is_elsewhere, -i)
+        holder.key: (holder.used_at, not holder.is_elsewhere, not holder.is_to_be_elsewhere, -i)
         for i, holder in enumerate(holders)
     }
     for holder in sorted(holders, key=lambda holder: order[holder.key]):
@@ -113,6 +115,7 @@ class Memory:
                 other.used_at or 0.0,
                 self._may_go(engine, other, version),
                 self._is_elsewhere(engine, other),
+                any(key in e.loads.wanted for e in self._models.engines if e is not engine),
             )
             for key, other in held.items()
         ]
@@ -149,14 +152,13 @@ class Memory:
     def _may_go(self, engine: HasModels, held: Version, version: Version | None) -> bool:
         """May an engine unload a version now to make room for another?"""
         models = self._models
-        if not engine.serves(held.key) or engine.has_jobs(held.key):
+        if engine.has_jobs(held.key):
             return False
-        is_elsewhere = self._is_elsewhere(engine, held)
-        if held.users and not is_elsewhere:
+        if self._is_elsewhere(engine, held):
+            return True  # also while it is being loaded here
+        if held.users or not engine.serves(held.key):
             return False
         if version is None:
-            return True
-        if is_elsewhere:
             return True
         if models.find(version.name).version is held:  # it serves until its replacement does
             return False

@@ -1,5 +1,6 @@
 """A deployment of replicas without Ray: calls go to the replica that they name."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from typing import Any
 
@@ -7,22 +8,32 @@ from app.cluster.replica import Beat, EngineReplica
 
 
 class Stream:
-    """What a call that streams returns."""
+    """What a call that streams returns. The generator runs in tasks of the replica, as Ray's does:
+    it is not cancelled together with whoever reads."""
 
     def __init__(self, beats: AsyncGenerator[Beat, None]) -> None:
         self._beats = beats
+        self._tasks: list[asyncio.Future[Any]] = []
 
-    def __aiter__(self) -> AsyncGenerator[Beat, None]:
-        return self._beats
+    @property
+    def is_over(self) -> bool:
+        """Has the generator ended, and nothing of it is left?"""
+        return bool(self._tasks) and all(task.done() for task in self._tasks)
 
     async def __anext__(self) -> Beat:
-        return await anext(self._beats)
+        self._tasks = [asyncio.ensure_future(anext(self._beats))]
+        beat: Beat = await asyncio.shield(self._tasks[0])
+        return beat
 
     def cancel(self) -> None:
-        """As Ray's: the generator is ended in a task of the replica."""
-        import asyncio
+        """End the generator."""
+        self._tasks.append(asyncio.create_task(self._end(self._tasks[:])))
 
-        asyncio.get_running_loop().create_task(self._beats.aclose())
+    async def _end(self, tasks: list[asyncio.Future[Any]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._beats.aclose()
 
 
 class Response:
@@ -44,6 +55,7 @@ class Handle:
 
     def __init__(self, **replicas: EngineReplica) -> None:
         self.replicas = replicas
+        self.streams: list[Stream] = []
 
     def options(self, method_name: str = "", *, stream: bool = False) -> Any:
         return Call(self, method_name, stream) if method_name else self
@@ -60,4 +72,7 @@ class Call:
     def remote(self, *arguments: Any, replica: str) -> Any:
         called = getattr(self._handle.replicas[replica], self._method)
         returned = called(*arguments, replica=replica)
-        return Stream(returned) if self._stream else Response(returned)
+        if not self._stream:
+            return Response(returned)
+        self._handle.streams.append(Stream(returned))
+        return self._handle.streams[-1]

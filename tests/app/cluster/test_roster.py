@@ -64,7 +64,7 @@ async def running(
             yield pool
     finally:
         await pool.stop()
-        await until(lambda: not any(each._sessions for each in handle.replicas.values()))
+        await until(lambda: all(stream.is_over for stream in handle.streams))
 
 
 async def ready(pool: EnginePool, number: int) -> None:

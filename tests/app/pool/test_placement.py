@@ -1,5 +1,6 @@
 """Which engines load which models: engines that do as they are told."""
 
+import itertools
 import time
 
 import pytest
@@ -42,6 +43,22 @@ def test_without_room_for_all_each_engine_has_what_was_asked_for_last() -> None:
     models.refusal(models.find("b").version)
     assert where(models)["b"] == ["1"], "it is there"
     models, engines = fleet(A, B, C, max_bytes=100)
+    assert sorted(sum(where(models).values(), [])) == ["0", "1"]
+
+
+@pytest.mark.parametrize("order", sorted(set(map("".join, itertools.permutations("0011")))))
+def test_no_model_is_lost_when_it_turns_out_that_they_do_not_fit_together(order: str) -> None:
+    """Their sizes are known when they are loaded, which the engines do in any order."""
+    models = Models([Source("a", "a"), Source("b", "b")], 0, 100, print, 4)
+    models.engines = engines = [StubEngine(models, name=name, is_slow=True) for name in "01"]
+    for engine in engines:
+        engine.memory_bytes = {"a": 40, "b": 100}
+    models.start()
+    for name in order:
+        loads = engines[int(name)].loads
+        missing = [model for model in loads.wanted if model not in loads.loaded]
+        if missing:
+            engines[int(name)].finish(missing[0])
     assert sorted(sum(where(models).values(), [])) == ["0", "1"]
 
 
