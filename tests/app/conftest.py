@@ -2,10 +2,12 @@
 them; and the databases that jobs are tested on."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
+import fsspec.asyn
 import pytest
 
 from tests.app.server import REAL, Server
@@ -52,10 +54,22 @@ def door(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     with Door(s3) as opened:
         for name, value in opened.variables.items():
             monkeypatch.setenv(name, value)
+        monkeypatch.setattr("s3fs.core.sync", without_timeout)
         yield opened
         # The next test has another door. What is left is closed now, and not in a running loop.
         fsspec.get_filesystem_class("s3").clear_instance_cache()
         gc.collect()
+
+
+def without_timeout(
+    loop: Any,
+    call: Callable[..., Any],
+    *args: Any,
+    timeout: float | None = None,  # noqa: ARG001 - s3fs passes it
+) -> Any:
+    """As s3fs has it closed what it does not need any more, which it gives up after 0.1 s: on a
+    busy machine that leaves a connection open, for which another test is blamed."""
+    return fsspec.asyn.sync(loop, call, *args)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
