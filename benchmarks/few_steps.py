@@ -64,7 +64,11 @@ def evaluate(line: Line, args: argparse.Namespace) -> dict[str, Any]:
     folder = args.out / str(line).replace("/", "-")
     if not (folder / "report.json").exists():
         samplers = [line.at(steps, args.guidance) for steps in steps_of(line, args.steps)]
-        given = {"--data": args.data, "--classifier": args.classifier}
+        given = {
+            "--data": args.data,
+            "--classifier": args.classifier,
+            "--precision": args.precision,
+        }
         optional = [word for flag, value in given.items() if value for word in (flag, str(value))]
         ended = subprocess.run(
             [sys.executable, "-m", "diffusion", "evaluate", args.checkpoint, "--out", str(folder),
@@ -124,6 +128,8 @@ def _flags() -> argparse.ArgumentParser:
         help="samples of each cell (default: %(default)s)")  # fmt: skip
     add("--guidance", type=float, default=0.0, metavar="W",
         help="strength of guidance (default: %(default)s)")  # fmt: skip
+    add("--precision", choices=["auto", "float32", "bfloat16"],
+        help="as `ddpm evaluate` takes it (default: auto)")  # fmt: skip
     add("--data", metavar="NAME|PATH", help="data set (default: what the model was trained on)")
     add("--classifier", type=Path, metavar="FOLDER",
         help="classifier whose features are compared (default: as `ddpm evaluate`)")  # fmt: skip
