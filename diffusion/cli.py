@@ -1,5 +1,5 @@
 """The commands that need no web server: data, init, train, sample, encode, bound, evaluate, tune,
-checkpoint, export and import.
+checkpoint, export, average and import.
 
 Only their flags are here, in `diffusion.flags` and `diffusion.sample_flags`, built without PyTorch,
 so that `--help` answers at once; what a command does is in `diffusion.commands`.
@@ -41,6 +41,7 @@ def add_commands(commands: Any) -> None:
     _add_tune(commands)
     _add_checkpoint_command(commands)
     _add_export(commands)
+    _add_average(commands)
     _add_import(commands)
 
 
@@ -254,6 +255,28 @@ def _add_export(commands: Any) -> None:
     add("--report", type=flags.path, nargs="+", default=[], metavar="REPORT",
         help="report.json of an evaluation of this checkpoint, to be summed up on its model card; "
         "more of them add their samplers (default: none)")
+
+
+def _add_average(commands: Any) -> None:
+    parser = _command(
+        commands, "average", later.average,
+        "Write a run's weights averaged over another length, chosen after training.\n"
+        "It is made of the snapshots that a run keeps with snapshot_every in [training].",
+        "ddpm average runs/mine --sigma-rel 0.08 --out models/mine",
+    )
+    add = parser.add_argument
+    add("source", metavar="run", type=flags.path, help="folder of the run")
+    add("--sigma-rel", type=float, required=True, metavar="LENGTH",
+        help="length of the average as a share of the training so far, 0.01..0.28: the standard "
+        "deviation of its weights over the steps (EDM2's sigma_rel)")
+    add("--step", type=int,
+        help="step of a snapshot that the average is as of (default: the last one's)")
+    add("--out", type=flags.path, required=True, metavar="FOLDER", help="folder to write")
+    add("--force", action="store_true",
+        help="replace a checkpoint that is there already (default: refuse to)")
+    add("--weights-dtype", choices=get_args(WeightsType), default="float32",
+        help="numbers that the weights are rounded to and stored in (default: %(default)s)")
+    add("--name", help="name of the model (default: FOLDER's)")
 
 
 def _add_import(commands: Any) -> None:

@@ -94,6 +94,8 @@ class TrainingConfig:
     bound_weight: float = 0.001  # the weight of the bound in loss "hybrid"
     min_snr_gamma: float | None = None  # weights L_simple by min(SNR, gamma); 5 is usual
     ema_decay: float = 0.9999  # of the average of weights, which is what is exported
+    # Steps between snapshots, of which `ddpm average` makes averages of any length; 0: none
+    snapshot_every: int = 0
     label_dropout: float = 0.0  # the share of labels replaced by the null label, for guidance
     horizontal_flip: bool | tuple[str, ...] = True  # mirrors half of all images, or of classes
     shift: int = 0  # pixels by which images are moved at most, at random, down and across
@@ -108,7 +110,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("num_steps", "batch_size", "accumulate", "log_every", "save_every"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("warmup_steps", "shift", "sample_every", "seed"):
+        for name in ("warmup_steps", "shift", "sample_every", "snapshot_every", "seed"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         require(self.seed < 2**63, "seed", self.seed, "below 2^63")
         share = self.uniform_share

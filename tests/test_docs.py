@@ -21,7 +21,7 @@ LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 TEST = re.compile(r"`test_\w+`")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 COMMAND = re.compile(
-    r"(?<![\w/-])ddpm (data|init|train|sample|encode|bound|evaluate|tune|checkpoint|export"
+    r"(?<![\w/-])ddpm (data|init|train|sample|encode|bound|evaluate|tune|checkpoint|export|average"
     r"|import [a-z-]+|serve|key)\b"
     r"((?:\\\n|[^\n#`|])*)"
 )
@@ -113,7 +113,8 @@ def test_every_command_exists_and_has_the_flags_it_is_shown_with(page: Path) -> 
     text = page.read_text()
     named = set(ANY_COMMAND.findall(text))
     commands = (
-        "data init train sample encode bound evaluate features tune checkpoint export import serve"
+        "data init train sample encode bound evaluate features tune checkpoint export average "
+        "import serve"
     )
     assert named <= {*commands.split(), "key"}
     for command, arguments in COMMAND.findall(text):

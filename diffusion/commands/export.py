@@ -22,6 +22,7 @@ from diffusion.model_card import ModelCard
 from diffusion.networks.registry import without_diffusers
 from diffusion.output import OutputError, check_writable
 from diffusion.training.batches import null_label
+from diffusion.training.snapshots import Average
 from diffusion.training.states import damage_told, read_facts, saved_states
 from diffusion.unet import UNet
 
@@ -98,9 +99,13 @@ def _measured(card: ModelCard, reports: Sequence[Path], checkpoint: Checkpoint) 
 
 
 def export_run(
-    run: Path, out: Path, card: ModelCard, weights_type: WeightsType = "float32"
+    run: Path,
+    out: Path,
+    card: ModelCard,
+    weights_type: WeightsType = "float32",
+    average: Average | None = None,
 ) -> None:
-    """Write the averaged weights (EMA) of a run's last state as a checkpoint.
+    """Write the averaged weights (EMA) of a run's last state, or another average, as a checkpoint.
 
     `card` says what the run does not know, such as the name; the run's own facts are filled in.
     Raises TrainingError where that state is damaged, OSError or SafetensorError where `out` cannot
@@ -111,7 +116,10 @@ def export_run(
     with damage_told(state):
         config = from_dict(Config, meta["config"])
         model = UNet(config.unet)
-        model.load_state_dict(load_file(state / "ema.safetensors"))
+        weights = average.weights if average else load_file(state / "ema.safetensors")
+        model.load_state_dict(weights)
+    if average:
+        meta["step"] = average.step
     filled = dataclasses.replace(
         card,
         null_label=null_label(config),

@@ -3,6 +3,13 @@
 import argparse
 
 
+def average(args: argparse.Namespace) -> None:
+    """Run `ddpm average`."""
+    from diffusion.commands import average
+
+    average.run(args)
+
+
 def data(args: argparse.Namespace) -> None:
     """Run `ddpm data`."""
     from diffusion.commands import data

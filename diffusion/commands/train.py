@@ -115,7 +115,7 @@ def _train(job: Job) -> None:
     args, worker = job.args, job.worker
     trainer = _prepare(job, args.out)
     if worker.is_first and not trainer.is_done:
-        check_room(args.out, parameters(trainer))
+        check_room(args.out, parameters(trainer), trainer.config.training, trainer.step)
     with listening(silent=not worker.is_first) as stop:
         with memory_errors_told(job.config.training), _tensorboard(trainer) as writer:
             on_sample = None if args.no_samples else partial(draw_samples, stop=stop)

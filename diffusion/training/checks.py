@@ -17,13 +17,14 @@ from diffusion.output import check_writable
 from diffusion.training.batches import null_label
 from diffusion.training.errors import TrainingError
 from diffusion.training.schedule import Reached
+from diffusion.training.snapshots import num_due
 from diffusion.training.states import KEEP_STATES, saved_states
 from diffusion.training.words import size
 from diffusion.unet import UNet
 
-STATE_BYTES, MODEL_BYTES = 16, 4
+STATE_BYTES, MODEL_BYTES, SNAPSHOT_BYTES = 16, 4, 8
 """On disk for each parameter, float32: weights, their average and Adam's two moments; the average
-alone in what is exported."""
+alone in what is exported; two averages in a snapshot, and then in a state, too."""
 
 
 def check_shares(training: TrainingConfig, workers: int) -> None:
@@ -110,16 +111,23 @@ def _check_place_of_model(run: Path) -> None:
         )
 
 
-def check_room(run: Path, parameters: int) -> None:
-    """Raise TrainingError where the disk has no room for the states and the model of a run."""
+def check_room(run: Path, parameters: int, training: TrainingConfig, step: int = 0) -> None:
+    """Raise TrainingError where the disk has no room for the states, the model and the snapshots of
+    a run that goes on from `step`."""
     state, model = parameters * STATE_BYTES, parameters * MODEL_BYTES
+    snapshot, snapshots = parameters * SNAPSHOT_BYTES, 0
+    if training.snapshot_every:
+        state += snapshot
+        snapshots = num_due(training, step + 1, training.num_steps)
     # A new state is written before the oldest one is removed.
     states = KEEP_STATES + 1 - len(saved_states(run))
-    needed, free = states * state + model, shutil.disk_usage(run).free
+    needed, free = states * state + model + snapshots * snapshot, shutil.disk_usage(run).free
     if free < needed:
+        told = f"{snapshots:,} snapshots of {size(snapshot)}, " if snapshots else ""
         raise TrainingError(
             f"out: the disk of {run} has {size(free)} left, but the run needs {size(needed)}: "
-            f"{states} states of {size(state)}, and the model; make room, or give another folder"
+            f"{states} states of {size(state)}, {told}and the model; make room, or give another "
+            "folder"
         )
 
 

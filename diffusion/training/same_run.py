@@ -30,6 +30,8 @@ def check_same_run(run: Path, facts: dict[str, Any], config: Config, data: Image
     saved = facts["config"]
     if isinstance(saved.get("data"), str):  # as older versions wrote it
         saved = {**saved, "data": {"path": saved["data"]}}
+    # Older versions kept no snapshots, and their states lack what these are of
+    saved = {**saved, "training": {"snapshot_every": 0, **saved["training"]}}
     _check_same(saved, now, run)
     classes, images = facts.get("classes"), facts.get("images", len(data))
     if classes is not None and tuple(classes) != data.classes:

@@ -5,6 +5,7 @@ states/step-00001000/
     ema.safetensors         their moving average
     optimizer.safetensors   Adam's moments, named <number of the parameter>.<name>
     timesteps.safetensors   what importance sampling remembers; empty for uniform t
+    averages.safetensors    the averages that snapshots are of; only with snapshot_every
     state.json              the step, the configuration, and facts for the model card
 """
 
@@ -14,7 +15,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class State:
     optimizer: Tensors  # by `optimizer_tensors`
     timesteps: Tensors
     facts: dict[str, Any]  # config, classes, and where it was trained; JSON types
+    averages: Tensors = field(default_factory=dict)  # of all lengths that snapshots are of
 
 
 def saved_states(run: Path) -> list[Path]:
@@ -73,7 +75,8 @@ def write(run: Path, state: State) -> Path:
     folder = run / "states" / f"step-{state.step:08d}"
     try:
         with atomic_folder(folder) as partial:
-            for name in ("model", "ema", "optimizer", "timesteps"):
+            names = ("model", "ema", "optimizer", "timesteps")
+            for name in (*names, "averages") if state.averages else names:
                 # safetensors takes contiguous tensors only; channels_last ones are not
                 whole = {key: tensor.contiguous() for key, tensor in getattr(state, name).items()}
                 save_file(whole, partial / f"{name}.safetensors")
@@ -103,6 +106,7 @@ def read(folder: Path) -> State:
     """Read a state from its folder, one of `saved_states`. Raises TrainingError where it is
     damaged."""
     facts = read_facts(folder)
+    averages = folder / "averages.safetensors"
     with damage_told(folder):
         return State(
             step=facts.pop("step"),
@@ -111,6 +115,7 @@ def read(folder: Path) -> State:
             optimizer=load_file(folder / "optimizer.safetensors"),
             timesteps=load_file(folder / "timesteps.safetensors"),
             facts=facts,
+            averages=load_file(averages) if averages.exists() else {},
         )
 
 

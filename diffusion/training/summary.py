@@ -11,7 +11,8 @@ from diffusion.training.trainer import Trainer
 from diffusion.training.words import size
 
 COPIES = 5
-"""Float32 numbers for each parameter: weights, gradient, Adam's two moments, and the average."""
+"""Float32 numbers for each parameter: weights, gradient, Adam's two moments, and the average;
+without those that snapshots are of."""
 
 
 def summary(trainer: Trainer) -> str:
@@ -49,7 +50,8 @@ def _data(trainer: Trainer) -> str:
 
 def _memory(trainer: Trainer) -> str:
     """The estimate in words. What libraries take while they compute is not known beforehand."""
-    fixed, activations = parameters(trainer) * COPIES * 4, activation_bytes(trainer)
+    copies = COPIES + len(trainer.averages)
+    fixed, activations = parameters(trainer) * copies * 4, activation_bytes(trainer)
     total, there = fixed + activations, total_memory(trainer.device)
     text = (
         f"about {size(total)}: {size(fixed)} for weights, gradient, Adam and EMA, "

@@ -19,11 +19,11 @@ from diffusion.devices import describe_machine
 from diffusion.fields import to_dict
 from diffusion.networks.network import Network
 from diffusion.process import Process
-from diffusion.training import states
+from diffusion.training import snapshots, states
 from diffusion.training.batches import Batch, Batches
 from diffusion.training.checks import check_data, check_shares, copy_weights
 from diffusion.training.distributed import Worker, averaging
-from diffusion.training.ema import EMA
+from diffusion.training.ema import EMA, exponential, power_function
 from diffusion.training.errors import TrainingError
 from diffusion.training.losses import Losses, Objective
 from diffusion.training.meter import Meter, Pace
@@ -31,7 +31,7 @@ from diffusion.training.randomness import Stream, generator_at
 from diffusion.training.run_log import Writer, append, cut_back
 from diffusion.training.same_run import check_same_run, check_same_start, fingerprint
 from diffusion.training.schedule import learning_rate
-from diffusion.training.states import State
+from diffusion.training.states import State, Tensors
 from diffusion.training.stopping import Stop
 from diffusion.training.terminal import progress_bar, tell
 from diffusion.unet import UNet, initialise
@@ -78,7 +78,9 @@ class Trainer:
         if config.training.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # What follows the weights, and what moves them (Adam and an EMA of 0.9999, appendix B)
-        self.ema = EMA(self.model, config.training.ema_decay)
+        self.ema = EMA(self.model, exponential(config.training.ema_decay))
+        kept = snapshots.SIGMA_RELS if config.training.snapshot_every else ()
+        self.averages = {each: EMA(self.model, power_function(each)) for each in kept}
         self.optimizer = torch.optim.Adam(self.model.parameters(), fused=True)
         self.step = 0
         # The network as it is called: compiled, and wrapped to average over workers. What is saved
@@ -139,9 +141,12 @@ class Trainer:
     def _write_when_due(
         self, writer: Writer | None, on_sample: OnSample | None, *, is_last: bool
     ) -> None:
-        """Save the state and draw samples, where the step that the run has reached asks for it."""
+        """Write a snapshot, save the state and draw samples, where the step that the run has
+        reached asks for it."""
         draws = on_sample is not None and self.is_time_for_samples
         with self._meter.paused():
+            if snapshots.num_due(self.config.training, self.step, self.step):
+                snapshots.write(self.folder, self.step, self._averages())  # before a state of it
             if draws or is_last or self.step % self.config.training.save_every == 0:
                 self.save()
             if on_sample and draws:  # what may fail comes last
@@ -156,6 +161,7 @@ class Trainer:
             self.folder.mkdir(parents=True, exist_ok=True)
             states.remove_unfinished(self.folder)
             cut_back(self.folder, self.step)
+            snapshots.cut_back(self.folder, self.step)
             for saved in states.saved_states(self.folder)[-1:]:
                 states.set_num_steps(saved, self.config.training.num_steps)
         except OSError as error:
@@ -199,11 +205,12 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(training, self.step)
         self.optimizer.step()
-        # What follows the weights: which t matter, and their moving average
+        # What follows the weights: which t matter, and their moving averages
         if training.timesteps == "importance":
             totals = self.worker.gather(torch.cat(own)).cpu()
             self.batches.times.note(batch.t, totals)
-        self.ema.update(self.model, self.step)
+        for ema in (self.ema, *self.averages.values()):
+            ema.update(self.model, self.step)
         self.step += 1
 
     def _not_finite(self, norm: float) -> TrainingError:
@@ -254,6 +261,7 @@ class Trainer:
                 ema=dict(self.ema.model.state_dict()),
                 optimizer=states.optimizer_tensors(self.optimizer),
                 timesteps=self.batches.times.state(),
+                averages=self._averages(),
                 facts={
                     "config": to_dict(self.config),
                     "classes": list(self.batches.data.classes),
@@ -265,6 +273,14 @@ class Trainer:
                 },
             ),
         )
+
+    def _averages(self) -> Tensors:
+        """The averages that snapshots are of; writing to these tensors changes them."""
+        return {
+            f"{sigma_rel}.{name}": tensor
+            for sigma_rel, ema in self.averages.items()
+            for name, tensor in ema.model.state_dict().items()
+        }
 
     def _machine(self) -> str:
         """What trains this run, for the model card of what is exported from it."""
@@ -289,6 +305,11 @@ class Trainer:
             times = {name: tensor.shape for name, tensor in self.batches.times.state().items()}
             states.check_shapes("timesteps.safetensors", state.timesteps, times)
             self.batches.times.load(state.timesteps)
+            averages = self._averages()
+            shapes = {name: tensor.shape for name, tensor in averages.items()}
+            states.check_shapes("averages.safetensors", state.averages, shapes)
+            for name, tensor in averages.items():
+                tensor.copy_(state.averages[name])
             parameters = list(self.model.parameters())
             if state.step and not state.optimizer:
                 raise ValueError("optimizer.safetensors: it holds no tensors")

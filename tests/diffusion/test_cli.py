@@ -17,7 +17,7 @@ from tests.tiny import save_tiny
 
 COMMANDS = [
     "data", "init", "train", "sample", "encode", "bound", "evaluate", "tune", "checkpoint",
-    "export", "import",
+    "export", "average", "import",
 ]  # fmt: skip
 
 
@@ -123,6 +123,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["train", "nowhere.toml", "--out", "{tmp}/run"], "nowhere.toml: "),
         (["train", "configs/mnist.toml"], "--out: the folder of the run is missing; only --dry-"),
         (["export", "nowhere", "{tmp}/out"], "nowhere: no such folder"),
+        (
+            ["average", "nowhere", "--sigma-rel=0.1", "--out={tmp}/out"],
+            "nowhere is not the folder of a run: it holds no saved state",
+        ),
     ],
 )
 def test_ddpm_tells_a_user_what_is_wrong_in_one_line(

@@ -47,6 +47,7 @@ def test_defaults_are_the_papers() -> None:
         (ProcessConfig, {"schedule": "table"}, "beta_table: '0 values' is not allowed"),
         (ProcessConfig, {"log_snr_min": 20.0}, "log_snr_min: 20.0 is not allowed; it must be bel"),
         (TrainingConfig, {"learning_rate": -1.0}, "learning_rate: -1.0 is not allowed"),
+        (TrainingConfig, {"snapshot_every": -1}, "snapshot_every: -1 .* must be at least 0"),
         (
             TrainingConfig,
             {"uniform_share": 0.0},

@@ -122,14 +122,28 @@ def test_a_disk_without_room_for_three_states_and_a_model_is_refused(
     parameters = 10**9
     needed = 3 * 16 * parameters + 4 * parameters
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(0, 0, needed))
-    check_room(tmp_path, parameters)
+    check_room(tmp_path, parameters, TrainingConfig())
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(0, 0, needed - 10**8))
     message = r"has 51\.9 GB left, but the run needs 52\.0 GB: 3 states of 16\.0 GB, and"
     with pytest.raises(TrainingError, match=message):
-        check_room(tmp_path, parameters)
+        check_room(tmp_path, parameters, TrainingConfig())
     (tmp_path / "states" / "step-00000001").mkdir(parents=True)
     (tmp_path / "states" / "step-00000001" / "state.json").touch()
-    check_room(tmp_path, parameters)
+    check_room(tmp_path, parameters, TrainingConfig())
+
+
+def test_the_snapshots_still_to_come_need_room_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parameters, training = 10**9, TrainingConfig(num_steps=100, snapshot_every=30)
+    needed = 3 * (16 + 8) * parameters + 4 * parameters + 4 * 8 * parameters  # 30, 60, 90, 100
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(0, 0, needed))
+    check_room(tmp_path, parameters, training)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(0, 0, needed - 10**8))
+    message = r"3 states of 24\.0 GB, 4 snapshots of 8\.0 GB, and the model"
+    with pytest.raises(TrainingError, match=message):
+        check_room(tmp_path, parameters, training)
+    check_room(tmp_path, parameters, training, step=30)
 
 
 @pytest.mark.parametrize(

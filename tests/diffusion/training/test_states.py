@@ -1,5 +1,6 @@
 """A run's saved states: whole or not there, and the same when read again."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -32,7 +33,13 @@ def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert (found.step, found.facts) == (7, written.facts)
     assert torch.equal(found.model["weight"], written.model["weight"])
     assert torch.equal(found.ema["weight"], written.ema["weight"])
-    assert found.optimizer == written.optimizer and found.timesteps == {}
+    assert found.optimizer == written.optimizer and found.timesteps == found.averages == {}
+
+
+def test_the_averages_that_snapshots_are_of_are_part_of_a_state(tmp_path: Path) -> None:
+    averages = {"0.05.weight": torch.rand(2)}
+    folder = states.write(tmp_path, dataclasses.replace(state(), averages=averages))
+    torch.testing.assert_close(states.read(folder).averages, averages, rtol=0, atol=0)
 
 
 def test_the_newest_states_are_kept(tmp_path: Path) -> None:

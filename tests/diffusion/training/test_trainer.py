@@ -14,7 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from diffusion.config import Config, DataConfig, ProcessConfig, TrainingConfig
 from diffusion.data.images import Images
+from diffusion.training import snapshots
 from diffusion.training.errors import TrainingError
+from diffusion.training.snapshots import saved_snapshots
 from diffusion.training.states import saved_states
 from diffusion.training.stopping import Stop
 from diffusion.training.timestep_sampler import HISTORY
@@ -62,9 +64,10 @@ def images(count: int = 20) -> Images:
 
 def state(folder: Path) -> dict[str, torch.Tensor]:
     last = saved_states(folder)[-1]
+    averages = ["averages"] if (last / "averages.safetensors").exists() else []
     return {
         f"{name}.{key}": tensor
-        for name in ("model", "ema", "optimizer")
+        for name in ("model", "ema", "optimizer", *averages)
         for key, tensor in load_file(last / f"{name}.safetensors").items()
     }
 
@@ -110,6 +113,52 @@ def test_a_resumed_run_gives_the_same_weights_as_an_uninterrupted_one(
     assert resumed.step == 2, "step 3 was not saved"
     resumed.run()
     assert_same_state(tmp_path / "whole", tmp_path / "parts")
+
+
+def snapshots_of(folder: Path) -> dict[int, bytes]:
+    return {step: path.read_bytes() for step, path in saved_snapshots(folder).items()}
+
+
+def test_a_resumed_run_keeps_the_same_snapshots_as_an_uninterrupted_one(tmp_path: Path) -> None:
+    config = with_training(num_steps=7, save_every=3, snapshot_every=2)
+    Trainer(config, images(), tmp_path / "whole").run()
+    killed = Trainer(config, images(), tmp_path / "parts")
+    killed.run(until=3)
+    for _ in range(3):
+        killed.train_step()
+    snapshots.write(killed.folder, 6, killed._averages())
+    resumed = Trainer(config, images(), tmp_path / "parts")
+    assert resumed.step == 3 and list(snapshots_of(tmp_path / "parts")) == [2, 6]
+    resumed.run(until=5)
+    assert list(snapshots_of(tmp_path / "parts")) == [2, 4], "that of step 6 is no longer its own"
+    Trainer(config, images(), tmp_path / "parts").run()
+    assert list(snapshots_of(tmp_path / "whole")) == [2, 4, 6, 7]
+    assert snapshots_of(tmp_path / "parts") == snapshots_of(tmp_path / "whole")
+    assert_same_state(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_snapshots_change_nothing_else(tmp_path: Path) -> None:
+    Trainer(CONFIG, images(), tmp_path / "without").run()
+    Trainer(with_training(snapshot_every=2), images(), tmp_path / "with").run()
+    without, also = state(tmp_path / "without"), state(tmp_path / "with")
+    assert_same_tensors(without, {name: also[name] for name in without})
+    files = {path.name for path in saved_states(tmp_path / "without")[-1].iterdir()}
+    assert "averages.safetensors" not in files and not saved_snapshots(tmp_path / "without")
+
+
+def test_snapshots_are_not_begun_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    trainer = Trainer(CONFIG, images(), tmp_path)
+    trainer.train_step()
+    trainer.save()
+    path = saved_states(tmp_path)[-1] / "state.json"
+    saved = json.loads(path.read_text())
+    message = r"training\.snapshot_every = 0, not 2; give another"
+    for _ in range(2):
+        with pytest.raises(TrainingError, match=message):
+            Trainer(with_training(snapshot_every=2), images(), tmp_path)
+        saved["config"]["training"].pop("snapshot_every", None)  # as older versions wrote it
+        path.write_text(json.dumps(saved))
+    assert Trainer(CONFIG, images(), tmp_path).step == 1
 
 
 def test_a_resumed_run_remembers_which_timesteps_matter(tmp_path: Path) -> None:
@@ -252,9 +301,9 @@ def test_a_run_older_than_a_field_of_the_configuration_goes_on(tmp_path: Path) -
     assert Trainer(CONFIG, images(), tmp_path).step == 1
 
 
-@pytest.mark.parametrize("name", ["model", "ema", "optimizer", "timesteps"])
+@pytest.mark.parametrize("name", ["model", "ema", "optimizer", "timesteps", "averages"])
 def test_a_state_with_the_tensors_of_another_network_is_damaged(name: str, tmp_path: Path) -> None:
-    config = with_training(timesteps="importance", loss="bound")
+    config = with_training(timesteps="importance", loss="bound", snapshot_every=1)
     trainer = Trainer(config, images(), tmp_path)
     trainer.train_step()
     trainer.save()
