@@ -31,12 +31,12 @@ class StubEngine:
         self.name = name
         self.busy: set[str] = set()  # the models of which it has jobs
         self._models = models
-        self._is_slow = is_slow
+        self.is_slow = is_slow
 
     def load(self, load: Load) -> None:
         self.loads.want(load)
         self.told.append(f"load {load.model}")
-        if not self._is_slow:
+        if not self.is_slow:
             self.finish(load.model)
 
     def finish(self, model: str, seconds: float = 2.0, **changes: str) -> None:

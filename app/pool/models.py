@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from app.pool.engine import HasModels
 from app.pool.errors import CannotLoad, NotReady
 from app.pool.loads import TRIES, change_of
 from app.pool.placement import Placement
@@ -126,7 +127,8 @@ class Models(Placement):
         again when it is asked for, unless it has never been loaded: then it is forgotten. Raises
         UnknownModel."""
         entry = self.find(name)
-        self._cancel(entry.version)
+        if not entry.version.users:
+            self._cancel(entry.version)
         if entry.replacement is not None:
             self._drop(entry.replacement)
             entry.replacement = None
@@ -168,7 +170,7 @@ class Models(Placement):
             return
         entry = self._entries[version.name]
         entry.loads += 1
-        if entry.replacement is version:
+        if entry.replacement is version and self.state(version) == "ready":
             old, entry.version, entry.replacement = entry.version, version, None
             version.used_at = old.used_at
             self._retire(old)
@@ -193,6 +195,17 @@ class Models(Placement):
             return
         version.failure = unusable.reason
         self._retries.start(version, self._load_again)
+
+    def join(self, engine: HasModels) -> None:
+        """Have an engine that comes later load what others have or are to have, as far as it has
+        memory for that; what waits for memory may take the rest."""
+        super().join(engine)
+        self._settle()
+
+    def leave(self) -> None:
+        """An engine has left: what it alone was to load, others load where it is still needed."""
+        self._settle()
+        self._note_ready()
 
     def on_death(self) -> None:
         """An engine has died: the next one loads from now on what it had."""
@@ -242,15 +255,32 @@ class Models(Placement):
         for version in filter(self.is_over, self.all_versions()):
             version.is_leaving = False
             self._retries.stop(version)
+            if self.state(version) != "ready":  # else it was asked for again
+                self._waiting.pop(version.key, None)
             self._unload(version)
+        for version in filter(self._is_missing, self.all_versions()):
+            version.asked_at = time.monotonic()
+            self._waiting[version.key] = version
         for version in list(self._waiting.values()):
-            if version.key in self._waiting and not version.is_leaving:
+            if version.key in self._waiting and self._may_come(version):
                 never = self._memory.refusal(version)
                 if never is None:
                     self._place(version)
                 else:
                     self._fail(version, never)
         self._settle_memory()
+
+    def _is_missing(self, version: Version) -> bool:
+        """Is it used, or to replace another, although no engine has it or loads it? Then the one
+        that did has left."""
+        is_needed = version.users > 0 or self._entries[version.name].replacement is version
+        is_there = self.state(version) == "ready" or self.is_to_come(version)
+        return is_needed and not is_there and version.failure is None
+
+    def _may_come(self, version: Version) -> bool:
+        """May a version be loaded that waits? One that is leaving only for those that use it, if no
+        engine has it any more."""
+        return not version.is_leaving or (version.users > 0 and not self.is_wanted(version))
 
     def _cancel(self, version: Version) -> None:
         """Do not begin to load a version."""
@@ -266,7 +296,8 @@ class Models(Placement):
 
     def _retire(self, version: Version) -> None:
         version.is_retired = True
-        self._cancel(version)
+        if not version.users:
+            self._cancel(version)
         self._retired.append(version)
         unused = [retired for retired in self._retired if not retired.users]
         for forgotten in unused[:-MAX_RETIRED]:

@@ -67,11 +67,13 @@ class EnginePool:
         """Give its work to others, and end it."""
         self._fleet.remove(engine)
         self._relocation.empty(engine)
+        self.models.leave()
         await engine.stop()
 
     def retire(self, engine: Engine) -> None:
         """Give an engine no more work; what it has, it does."""
         self._fleet.retire(engine)
+        self.models.leave()
 
     def on_loaded(self, loaded: Loaded) -> None:
         """An engine has a model: it takes over what waits for that, and its share of the rest."""

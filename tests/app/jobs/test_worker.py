@@ -413,7 +413,7 @@ async def test_a_job_whose_weights_are_gone_fails_and_says_so(
     old = pool.models.default.version
     pool.engine.infos["fake"] = OTHER_WEIGHTS
     pool.models.replace(Source("fake", "other"))
-    pool.engine._is_slow = True
+    pool.engine.is_slow = True
     async with working(sqlite, results, pool):
         await until(lambda: is_true(KEY in pool.engine.loads.wanted))
         assert (await sqlite.get(job.id)).status == "waiting"

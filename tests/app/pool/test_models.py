@@ -121,7 +121,7 @@ def test_one_that_is_unloaded_is_loaded_when_it_is_asked_for(now: list[float]) -
     models, engine = models_of(A, B)
     models.unload("b")
     assert (engine.told[-1], states(models)["b"]) == ("unload b#2", "unloaded")
-    engine._is_slow = True
+    engine.is_slow = True
     assert refused(models, "b") == ("the model b is being loaded", 2)
     now[0] += 1.5
     assert refused(models, "b") == ("the model b is being loaded", 1)
@@ -268,6 +268,31 @@ def test_the_only_one_is_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("what", ["unload", "replace"])
+def test_what_a_job_waits_for_is_tried_again_whatever_becomes_of_its_model(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(retries, "AGAIN_SECONDS", (0.0,))
+
+    async def run() -> None:
+        models, engine = models_of(A, is_slow=True)
+        engine.finish("a#1")
+        with models.using(models.find("a").version):
+            engine.die()
+            engine.reject("a#1", "no memory")
+            if what == "unload":
+                models.unload("a")
+            else:
+                models.replace(Source("a", "other"))
+                engine.finish("a#2")
+            await asyncio.sleep(0.01)
+            assert engine.told[-1] == "load a#1"
+            engine.finish("a#1")
+        assert engine.told[-1] == "unload a#1"
+
+    asyncio.run(run())
+
+
 def test_weights_that_have_changed_on_disk_are_given_up_at_once() -> None:
     told: list[str] = []
     models, engine = models_of(A, B, on_unusable=told.append)
@@ -298,7 +323,7 @@ def test_a_replaced_version_whose_weights_are_gone_is_lost() -> None:
     old = models.find("a").version
     models.replace(Source("a", "other"))
     models.note_jobs({"a#1"})
-    engine._is_slow = True
+    engine.is_slow = True
     models.want(old)
     engine.reject("a#1", "the weights have changed", has_changed=True)
     assert old.is_lost and states(models) == {"a": "ready"}
@@ -315,7 +340,7 @@ def sized(max_bytes: int, is_slow: bool = False, **sizes: int) -> tuple[Models, 
     engine.memory_bytes = dict(sizes)
     for version in models.versions:
         engine.finish(version.key)
-    engine._is_slow = is_slow
+    engine.is_slow = is_slow
     return models, engine
 
 

@@ -439,3 +439,17 @@ def test_a_model_whose_only_engine_is_taken_away_is_loaded_by_another() -> None:
     first.get_ready()
     assert list(first.inflight) == ["a"]
     assert first.serves("slow#2") and not first.serves(KEY)
+
+
+def test_a_new_model_whose_only_engine_is_retired_or_removed_is_loaded_by_another() -> None:
+    """It is used by a request that has not come to an engine yet."""
+    for taken in ("retire", "remove"):
+        pool = crowded()
+        version = pool.models.replace(Source("new", "new", 1000)).version
+        (loading,) = [engine for engine in engines(pool) if version.key in engine.loads.wanted]
+        with pool.models.using(version):
+            if taken == "retire":
+                pool.retire(loading)
+            else:
+                asyncio.run(pool.remove(loading))
+            assert version.key in pool.engines[0].loads.wanted

@@ -17,7 +17,7 @@ A, B = Source("a", "a"), Source("b", "b")
 def test_versions_come_with_those_that_serve_first_and_new_ones_last() -> None:
     models, engine = models_of(A, B)
     models.replace(Source("a", "other"))
-    engine._is_slow = True
+    engine.is_slow = True
     models.replace(Source("b", "other"))
     assert [version.key for version in models.versions] == ["a#3", "b#2", "a#1"]
     assert [version.key for version in models.all_versions()] == ["a#3", "b#2", "a#1", "b#4"]
@@ -69,7 +69,7 @@ def test_a_load_is_expected_after_those_before_it(monkeypatch: pytest.MonkeyPatc
     for name, seconds in (("a", 10.0), ("b", 4.0)):
         models.find(name).version.load_seconds = seconds
         models.unload(name)
-    engine._is_slow = True
+    engine.is_slow = True
     models.want(models.find("a").version)
     now[0] += 1.0
     models.want(models.find("b").version)
