@@ -31,7 +31,7 @@ def _describe(job: Job, at: float, pool: EnginePool) -> JobStatus:
         **json.loads(job.header),
         kind=job.kind,
         status="waiting" if _is_abandoned(job, at) else job.status,
-        detail=job.detail or _obstacle(job, pool),
+        detail=job.detail or _obstacle(job, at, pool),
         total=job.total,
         done=job.done,
         rate=rate and round(rate, 3),
@@ -57,8 +57,15 @@ def _rate(job: Job, at: float) -> float | None:
 
 
 def _is_abandoned(job: Job, at: float) -> bool:
-    """Is the server dead that ran it, and no other has taken it over?"""
-    return job.status == "running" and job.lease_until is not None and job.lease_until < at
+    """Has the server died or stopped that ran it, and has none taken it over?"""
+    if job.lease_until is None:  # between two turns, or given back in the middle of one
+        return job.status == "running" and job.resumed_at is None
+    return job.status == "running" and not _is_held(job, at)
+
+
+def _is_held(job: Job, at: float) -> bool:
+    """Does a server, this one or another, give it a turn?"""
+    return job.lease_until is not None and job.lease_until >= at
 
 
 def _seconds_left(job: Job, rate: float, at: float) -> float:
@@ -66,19 +73,22 @@ def _seconds_left(job: Job, rate: float, at: float) -> float:
     return max(0.0, (job.total - job.next_number) / rate - (at - job.turn_at))
 
 
-def _obstacle(job: Job, pool: EnginePool) -> str | None:
-    """Why an unfinished job cannot be run by this server; None if it can."""
+def _obstacle(job: Job, at: float, pool: EnginePool) -> str | None:
+    """Why an unfinished job cannot be run by this server; None if it can, or another one that has
+    what this one lacks does run it."""
     if job.status not in UNFINISHED:
         return None
     models = pool.models
     version = version_for(job.made_by, models)
     if version is None:
+        if _is_held(job, at):
+            return None
         if any(entry.version.known is None for entry in models):
             return "waits for the engine: the model is being loaded"
         return f"waits for a server that has its model's weights: {job.made_by}"
     if models.state(version) == "ready":
         is_there = any(can_go_on(job.made_by, info) for info in models.kinds(version))
-        return None if is_there else f"waits: {OTHER_MACHINE}"
+        return None if is_there or _is_held(job, at) else f"waits: {OTHER_MACHINE}"
     detail = models.detail(version)
     return f"waits for the model {version.name} to be loaded" + (f": {detail}" if detail else "")
 

@@ -54,6 +54,13 @@ def test_once_its_owner_is_dead_it_waits_and_its_rate_says_nothing(pool: FakePoo
     assert ended.status == "finished"
 
 
+def test_what_was_given_back_in_the_middle_of_a_turn_waits(pool: FakePool) -> None:
+    """So it is after a server of its own database was killed and started again."""
+    found = describe(job(lease_until=None, resumed_at=None), 100.0, pool.as_pool())
+    assert (found.status, found.rate) == ("waiting", None)
+    assert describe(job(lease_until=None), 100.0, pool.as_pool()).status == "running"
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -69,21 +76,26 @@ def test_without_progress_there_is_no_rate(fields: dict[str, Any], pool: FakePoo
 
 
 def test_a_job_of_other_weights_says_what_it_waits_for(pool: FakePool) -> None:
-    detail = describe(job(made_by="another"), 100.0, pool.as_pool()).detail
+    left = job(made_by="another", lease_until=None)
+    detail = describe(left, 100.0, pool.as_pool()).detail
     assert detail == "waits for a server that has its model's weights: another"
+    taken = job(made_by="another", lease_until=110.0)
+    assert describe(taken, 100.0, pool.as_pool()).detail is None, "such a server runs it"
 
 
 def test_a_job_that_another_kind_of_machine_began_says_so(pool: FakePool) -> None:
     made_by = maker(replace(MODEL, machine="another"))
-    detail = describe(job(made_by=made_by), 100.0, pool.as_pool()).detail
+    left = job(made_by=made_by, lease_until=None)
+    detail = describe(left, 100.0, pool.as_pool()).detail
     assert detail is not None and detail.startswith("waits: no engine is of the kind of machine")
+    assert describe(job(made_by=made_by), 100.0, pool.as_pool()).detail is None, "it is run"
     pool.engine.finish(KEY, machine="another")
-    assert describe(job(made_by=made_by), 100.0, pool.as_pool()).detail is None
+    assert describe(left, 100.0, pool.as_pool()).detail is None
 
 
 def test_while_the_model_is_loaded_that_is_what_it_waits_for(pool: FakePool) -> None:
     pool.lose_model()
-    detail = describe(job(), 100.0, pool.as_pool()).detail
+    detail = describe(job(lease_until=None), 100.0, pool.as_pool()).detail
     assert detail == "waits for the engine: the model is being loaded"
 
 
