@@ -34,6 +34,8 @@ def read_settings(argv: list[str]) -> Settings:
         f"{PREFIX}PORT sets --port. A flag wins over its variable.",
         allow_abbrev=False,
     )
+    if argv and not argv[0].startswith("-"):
+        parser.error(f"{argv[0]!r} is no flag; to serve a checkpoint: --checkpoint {argv[0]}")
     group_of = {}
     for title, settings in GROUPS.items():
         group = parser.add_argument_group(title, settings.__doc__)

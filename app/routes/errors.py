@@ -97,6 +97,11 @@ TABLE: dict[type[Exception], Row] = {
 answered as its nearest base class is. InvalidField names a field, so `problem_of` answers it."""
 METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 """The methods that a route may have."""
+REASONS = {
+    "extra_forbidden": "unknown field",
+    "model_attributes_type": "it must be a JSON object",
+}
+"""What is said in place of pydantic's words, by the type of its error."""
 MAX_ERRORS = 20
 """Invalid fields that one answer lists."""
 
@@ -154,7 +159,7 @@ def from_validation(error: RequestValidationError) -> Problem:
             errors.append({"field": "body", "message": reason})
             details.append(f"body: {reason}")
             continue
-        reason = "unknown field" if found["type"] == "extra_forbidden" else found["msg"]
+        reason = REASONS.get(found["type"], found["msg"])
         field, value = name[:MAX_TEXT] or "body", repeated(found["input"])
         errors.append({"field": field, "value": value, "message": reason})
         details.append(f"{field}: {reason}, not {shorten(found['input'])}")

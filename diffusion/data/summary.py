@@ -93,7 +93,8 @@ def as_text(name: str, facts: Mapping[str, Any]) -> str:
     H, W = facts["size"]
     total = sum(split["images"] for split in facts["splits"].values())
     C = facts["channels"]
-    lines = [f"{name}: {total} images, {W} x {H} pixels, {'grey' if C == 1 else 'RGB'}", ""]
+    images = "1 image" if total == 1 else f"{total} images"
+    lines = [f"{name}: {images}, {W} x {H} pixels, {'grey' if C == 1 else 'RGB'}", ""]
     for split, found in facts["splits"].items():
         lines.append(f"{split:10} {found['images']:8}  {_listed(found['classes'])}".rstrip())
     found_sizes = [f"{w} x {h} ({n})" for h, w, n in facts["sizes_found"]]

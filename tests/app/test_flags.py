@@ -40,6 +40,16 @@ def test_a_flag_that_does_not_exist_is_refused(
     assert flag in capsys.readouterr().err
 
 
+def test_a_checkpoint_without_its_flag_is_refused_with_the_flag(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        read_settings(["mnist"])
+    assert (
+        "'mnist' is no flag; to serve a checkpoint: --checkpoint mnist" in capsys.readouterr().err
+    )
+
+
 def test_help_lists_every_setting_under_the_heading_of_its_group(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

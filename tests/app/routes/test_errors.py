@@ -194,6 +194,11 @@ def test_a_body_that_is_not_a_request_is_refused(server: Server, raw: bytes) -> 
     problem(server.client.post("/sample", content=raw, headers=JSON), 422)
 
 
+def test_a_body_that_is_no_object_is_told_so(server: Server) -> None:
+    found = problem(server.client.post("/sample", content=b"[1]", headers=JSON), 422)
+    assert found["detail"] == "body: it must be a JSON object, not [1]"
+
+
 def test_other_media_types_are_refused(server: Server) -> None:
     form = server.client.post("/sample", data={"n": "1"})
     assert "must be application/json" in problem(form, 415)["detail"]

@@ -67,6 +67,12 @@ def test_the_text_is_short_however_much_there_is() -> None:
     assert len(text.splitlines()) < 30
 
 
+def test_one_image_is_counted_as_one() -> None:
+    alone = images([0], [0])
+    text = as_text("photos/", summary(DataSet({"train": alone}, {(4, 6): 1}, ())))
+    assert text.startswith("photos/: 1 image, 6 x 4 pixels, grey")
+
+
 def test_names_cannot_command_the_terminal_and_stay_on_one_line() -> None:
     pixels = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
     labelled = Images(pixels, torch.tensor([0, 1]), ("a\nb", "\x1b[31mred\udce9"))
