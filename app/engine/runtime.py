@@ -5,6 +5,7 @@ for B among its `batch_sizes`. `app.engine.warmup` measures for which of these a
 depend on the batch. Some runtimes also run several batches at once, on `lanes`.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -41,6 +42,10 @@ class Runtime(Protocol):
     lanes: Lanes | None
 
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor: ...
+
+    def prepare(self, batch_sizes: Sequence[int]) -> None:
+        """Begin what the first batches of these sizes would wait for, where it can be done
+        beforehand."""
 
     def keep(self, batch_sizes: tuple[int, ...]) -> None:
         """Free what only other batch sizes need: from now on these are used alone."""
@@ -79,6 +84,9 @@ class EagerRuntime:
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
         eps_hat: Tensor = self.model(x_t, t, label)
         return eps_hat
+
+    def prepare(self, batch_sizes: Sequence[int]) -> None:
+        pass
 
     def keep(self, batch_sizes: tuple[int, ...]) -> None:
         self.batch_sizes = batch_sizes
@@ -191,6 +199,9 @@ class OpenVINORuntime:
 
     def __call__(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
         return self._model(x_t, t, label)
+
+    def prepare(self, batch_sizes: Sequence[int]) -> None:
+        self._model.prepare(batch_sizes)
 
     def keep(self, batch_sizes: tuple[int, ...]) -> None:
         self.batch_sizes = batch_sizes

@@ -83,6 +83,7 @@ def invariant_sizes(
     x_t, t, label = inputs[0], inputs[1], inputs[2] if len(inputs) == 3 else None
     expected: dict[int, Tensor] = {}
     agreeing = []
+    runtime.prepare(sizes)
     for place, size in enumerate(sizes, start=1):
         tell("preparing the network, batch size", place, len(sizes))
         agrees = True

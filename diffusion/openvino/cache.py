@@ -13,6 +13,7 @@ import logging
 import struct
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -55,6 +56,7 @@ class NetworkCache:
         self._convert = convert
         self._files = files
         self._graph: Any = None
+        self._lock = threading.Lock()  # of the graph: several threads compile at once
         self._key = ""
         try:
             self._key = _key(model, convert)
@@ -63,15 +65,17 @@ class NetworkCache:
             self._files = FileCache(None)
 
     def graph(self) -> Any:
-        """OpenVINO's graph of the network: the one that is kept, else what `convert` makes."""
-        if self._graph is None:
-            name = f"{self._key}.graph"
-            self._graph = self._read_graph(name)
+        """A copy of OpenVINO's graph of the network: of the one that is kept, else of what
+        `convert` makes."""
+        with self._lock:
             if self._graph is None:
-                log.info("converting the network for OpenVINO")
-                self._graph = self._convert(self._model)
-                self._write_graph(name)
-        return self._graph
+                name = f"{self._key}.graph"
+                self._graph = self._read_graph(name)
+                if self._graph is None:
+                    log.info("converting the network for OpenVINO")
+                    self._graph = self._convert(self._model)
+                    self._write_graph(name)
+            return self._graph.clone()
 
     def forget_graph(self) -> None:
         """Free the graph's memory; it is read again when it is asked for."""

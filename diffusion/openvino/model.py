@@ -76,7 +76,7 @@ class CompiledModel:
         self.num_lanes = LANES if threads >= LANES else 1
         self._model = model
         self._parts: dict[int, list[Part]] = {}
-        self._compiling = threading.Lock()
+        self._compiling: dict[int, threading.Lock] = {}  # by size: others need not wait
         self._cache = NetworkCache(model, convert or converted, FileCache.at(cache, "openvino"))
         self._form = self._nearest(precision)
 
@@ -97,6 +97,14 @@ class CompiledModel:
         mine = parts[lane * share : (lane + 1) * share]
         _run(mine, [x_t, t, label])
         return mine[0].output if share == 1 else torch.cat([part.output for part in mine])
+
+    def prepare(self, sizes: Sequence[int]) -> None:
+        """Begin to compile for batches of these sizes, as many at once as there are threads.
+        Whoever asks for a batch waits for its size alone."""
+        pool = ThreadPoolExecutor(self.threads)
+        for size in sizes:
+            pool.submit(self._of_size, size)  # what fails here fails again for whoever asks
+        pool.shutdown(wait=False)
 
     def keep(self, sizes: Sequence[int]) -> None:
         """Forget how to run batches of any size but these, and free the memory of that."""
@@ -147,7 +155,7 @@ class CompiledModel:
         return bool((made - reference.result()).square().mean().sqrt() <= MAX_RMS)
 
     def _of_size(self, size: int) -> "list[Part]":
-        with self._compiling:
+        with self._compiling.setdefault(size, threading.Lock()):
             if size not in self._parts:
                 self._parts[size] = self._compile(size)
             return self._parts[size]
@@ -176,26 +184,34 @@ class CompiledModel:
 
     def _graph(self, inputs: Sequence[Tensor]) -> Any:
         """The graph for inputs of these shapes alone."""
-        graph = self._cache.graph().clone()
+        graph = self._cache.graph()
         shapes = [list(tensor.shape) for tensor in inputs]
         graph.reshape(dict(zip(graph.inputs, shapes, strict=True)))
         if self._form.merges_norms:
             merge_norms(graph)
-        return keep_first_layers(graph) if self._form.precision == "bfloat16" else graph
+        if self._form.precision == "bfloat16":
+            keep_first_layers(graph)
+        return graph
 
 
 def converted(model: EpsModel) -> Any:
     """OpenVINO's graph of the network, for batches of any size; takes seconds."""
     import openvino
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     model = copy.deepcopy(model)
     merge_upsamplers(model)
     merge_time_projections(model)
+    inputs = tuple(examples(model, 2))
+    # PyTorch would trace it again and compare the two. What is compiled of the trace is compared
+    # with the network itself instead (`CompiledModel._nearest`).
+    unchecked = {"check_trace": False}
     with warnings.catch_warnings(), torch.no_grad():
         # torch.jit's, of itself, and of sizes that become constants: those of a batch do not
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", TracerWarning)
-        return openvino.convert_model(model, example_input=tuple(examples(model, 2)))
+        traced = TorchScriptPythonDecoder(model, example_input=inputs, trace_kwargs=unchecked)
+        return openvino.convert_model(traced, example_input=inputs)
 
 
 def _run(parts: list[Part], columns: list[Tensor | None]) -> None:

@@ -58,6 +58,9 @@ class ToyRuntime:
         self.calls.append((x_t, t, label))
         return toy(x_t, t, label)
 
+    def prepare(self, batch_sizes: Sequence[int]) -> None:
+        pass
+
     def keep(self, batch_sizes: tuple[int, ...]) -> None:
         self.batch_sizes = batch_sizes
 

@@ -55,11 +55,13 @@ def test_each_batch_size_that_is_prepared_is_told(unconditional: Bench) -> None:
 
 def test_of_sizes_that_are_known_each_but_the_smallest_is_run_once(unconditional: Bench) -> None:
     runtime, model = unconditional.runtime, unconditional.model
+    prepared: list[int] = []
     calls: list[int] = []
 
     class Counting:
         batch_sizes = (2, 4, 8, 16)
         device = runtime.device
+        prepare = prepared.extend
 
         def __call__(self, x_t: Tensor, *_others: Tensor | None) -> Tensor:
             calls.append(len(x_t))
@@ -67,6 +69,7 @@ def test_of_sizes_that_are_known_each_but_the_smallest_is_run_once(unconditional
 
     counting: Any = Counting()
     assert invariant_sizes(counting, model, known=(4, 8)) == (4, 8)
+    assert prepared == [4, 8]
     assert calls == [4] * 4 + [8]
 
 

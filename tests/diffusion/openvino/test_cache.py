@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,16 @@ def test_another_way_to_compile_it_compiles_the_same_graph(
     bench.network()
     bench.network(**other)
     assert (bench.converter.calls, bench.compilations) == (1, 2)
+
+
+def test_threads_that_need_the_graph_at_once_get_copies_of_one(bench: Bench) -> None:
+    cache = NetworkCache(bench.model, bench.converter.convert, FileCache(bench.folder))
+    with ThreadPoolExecutor(4) as pool:
+        graphs = list(pool.map(lambda _: cache.graph(), range(8)))
+    assert bench.converter.calls == 1
+    for graph, rows in zip(graphs, range(1, 9), strict=True):
+        graph.reshape([rows])
+    assert [list(graph.output(0).shape) for graph in graphs] == [[rows] for rows in range(1, 9)]
 
 
 def test_several_networks_share_one_file(bench: Bench, model: EpsModel, folder: Path) -> None:

@@ -15,6 +15,7 @@ from diffusion.config import ProcessConfig
 from diffusion.fields import from_dict
 from diffusion.openvino import model as compiled_module
 from diffusion.openvino.model import CompiledModel, examples, parts_of
+from diffusion.openvino.part import Part
 from diffusion.parameterization import EpsModel
 from diffusion.process import Process
 from diffusion.unet import UNet
@@ -168,6 +169,48 @@ def test_sizes_that_are_kept_give_the_same_bytes(tmp_path: Path) -> None:
     compiled.keep((1, 4))
     for size in (4, 1, 8):
         assert torch.equal(compiled(*(column[:size] for column in rows)), expected[:size])
+
+
+def test_sizes_that_are_prepared_at_once_are_compiled_once_and_give_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
+    alone, together = (CompiledModel(model, threads=2, cache="") for _ in range(2))
+    compile_size, compiled = together._compile, list[int]()
+
+    def noted(size: int) -> list[Part]:
+        compiled.append(size)
+        return compile_size(size)
+
+    monkeypatch.setattr(together, "_compile", noted)
+    together.prepare((1, 4, 8))
+    for size in (8, 1, 4):
+        rows = examples(model, size)
+        assert torch.equal(together(*rows), alone(*rows))
+    assert sorted(compiled) == [1, 4, 8]
+
+
+def test_whoever_asks_for_a_size_that_cannot_be_prepared_is_told_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
+    compiled = CompiledModel(model, threads=2)
+
+    def refuse(_size: int) -> list[Part]:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(compiled, "_compile", refuse)
+    compiled.prepare((4,))
+    with pytest.raises(RuntimeError, match="no memory"):
+        compiled(*examples(model, 4))
+
+
+def test_the_network_is_traced_once(tmp_path: Path) -> None:
+    model = open_checkpoint(save_tiny(tmp_path / "tiny")).eps_model()
+    calls: list[torch.nn.Module] = []
+    model.register_forward_pre_hook(lambda module, _inputs: calls.append(module))
+    compiled_module.converted(model)
+    assert len(calls) == 1
 
 
 def test_there_are_as_many_lanes_as_threads_but_two_at_most(tmp_path: Path) -> None:
