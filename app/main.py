@@ -1,6 +1,6 @@
 """The FastAPI application: `create_app(settings)` puts everything together and opens nothing."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
@@ -23,9 +23,8 @@ from app.http.security_headers import SecurityHeaders
 from app.jobs.database import database_url
 from app.jobs.file_systems import file_system
 from app.jobs.service import Jobs
+from app.local_engines import LocalEngines
 from app.pool.admission import Bounds, Limits
-from app.pool.child import COMMAND, on_this_machine
-from app.pool.engine_process import EngineProcess
 from app.pool.errors import CannotLoad
 from app.pool.memory import MIB
 from app.pool.models import Models
@@ -49,7 +48,7 @@ from app.routes.dependencies import Services
 from app.routes.making import Makings
 from app.settings import SettingError, Settings
 from app.settings.models import MAX_MODELS
-from app.wire.options import AUTO, Options
+from app.wire.options import AUTO
 from diffusion import __version__
 
 ENCODER_THREADS = 2
@@ -65,20 +64,20 @@ at a time. Choose the representation with `Accept`; errors are RFC 9457 problems
 def create_app(
     settings: Settings,
     on_unusable: Callable[[str], None],
-    engine_command: Sequence[str] = COMMAND,
+    engines: LocalEngines | None = None,
     recruit: Recruit | None = None,
 ) -> FastAPI:
     """The service. Its engines start when the app starts, and end when it ends.
 
-    `on_unusable` is called with the reason when the service cannot go on. `engine_command` starts
-    a process that speaks the messages of `app.wire`. `recruit` brings engines from elsewhere, as
-    long as the app runs; None: there is one on each of this machine's devices. Models of the Hub
-    are fetched. Raises SettingError for a setting with which nothing could run.
+    `on_unusable` is called with the reason when the service cannot go on. `engines` are those of
+    this machine; None: none of them is started yet. `recruit` brings engines from elsewhere
+    instead, as long as the app runs. Models of the Hub are fetched. Raises SettingError for a
+    setting with which nothing could run.
     """
     check_storage(settings)
     services = make_services(settings, on_unusable)
     if recruit is None:
-        add_engines(services.pool, settings, on_unusable, engine_command)
+        (engines or LocalEngines(settings)).join(services.pool, on_unusable)
 
     app: FastAPI = FastAPIOffline(
         docs_url=None,  # app.routes.docs has a stricter one
@@ -179,39 +178,6 @@ def find_models(sources: Sources) -> list[Source]:
         return sources.at_start()
     except CannotLoad as error:
         raise SettingError("checkpoint", error.checkpoint, str(error)) from None
-
-
-def engine_options(settings: Settings, device: str, threads: int) -> Options:
-    """What an engine on this device is told when it starts."""
-    return Options(
-        device=device,
-        runtime=settings.runtime,
-        threads=threads,
-        precision=settings.precision,
-        cache=settings.cache,
-        log_format=settings.log_format,
-        log_level=settings.log_level,
-    )
-
-
-def add_engines(
-    pool: EnginePool,
-    settings: Settings,
-    on_unusable: Callable[[str], None],
-    command: Sequence[str],
-) -> None:
-    """Give a pool an engine on each of this machine's devices that the settings name."""
-    for number, device in enumerate(settings.devices):
-        options = engine_options(settings, device, settings.threads_per_engine)
-        engine = EngineProcess(
-            str(number),
-            f"device: {device}",
-            on_this_machine(options, command),
-            settings.hang_seconds,
-            on_unusable,
-            pool,
-        )
-        pool.add(engine)
 
 
 def make_services(settings: Settings, on_unusable: Callable[[str], None]) -> Services:

@@ -11,22 +11,26 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
-from fastapi import FastAPI
+from uvicorn.loops.auto import auto_loop_factory
 
 from app import logs
 from app.address import check_exposure, listen, local_url
 from app.door.clients import Clients
 from app.environment import service_variables, unknown_variables
 from app.http.uvicorn_protocol import ConnectionLimit, patient_protocol
-from app.main import create_app
+from app.local_engines import LocalEngines
 from app.pool.child import COMMAND
 from app.pool.pool import EnginePool
 from app.settings import SettingError, Settings
 from app.tasks import Supervised
 from app.tls import check_certificate, load_certificate
 from diffusion import __version__
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 ANSWER_SECONDS = 5
 """Seconds at shutdown for sending the last answers, after requests have been given up."""
@@ -39,17 +43,32 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM; the exit status is 1 when the server could not go on.
 
     Engines are started by `engine_command`; None: by our own. Raises SettingError before anything
-    runs.
+    is served.
     """
     logs.configure(settings.log_format, settings.log_level)
     warn_of(os.environ)
     check_certificate(settings)
     sockets = listen(settings.host, settings.port)  # refused before a model is fetched or loaded
     check_exposure(sockets, settings)
+    engines = LocalEngines(settings, engine_command or COMMAND)
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+        runner.run(engines.start())
+        try:
+            return serve(settings, sockets, engines, runner)
+        finally:
+            runner.run(engines.stop())
+
+
+def serve(
+    settings: Settings, sockets: list[socket.socket], engines: LocalEngines, runner: asyncio.Runner
+) -> int:
+    """Serve with these engines, which are loading meanwhile, as `run` does."""
+    from app.main import create_app
+
     with contextlib.ExitStack() as refused:
         for listening in sockets:
             refused.callback(listening.close)
-        app = create_app(settings, lambda reason: server.fail(reason), engine_command or COMMAND)
+        app = create_app(settings, lambda reason: server.fail(reason), engines)
         refused.pop_all()
     pool, clients = app.state.services.pool, app.state.services.clients
 
@@ -70,7 +89,7 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
     origins = (entry.version.source.origin for entry in app.state.services.models)
     log.info("starting ddpm %s: it serves %s", __version__, ", ".join(origins))
     ignore_signals(settings)
-    server.run(sockets)
+    runner.run(server.serve(sockets))
     log.info("stopped")
     return 1 if server.failure else 0
 
@@ -84,7 +103,7 @@ def ignore_signals(settings: Settings) -> None:
         signal.signal(signal.SIGHUP, lambda *_: None)
 
 
-def configure(app: FastAPI, settings: Settings) -> uvicorn.Config:
+def configure(app: "FastAPI", settings: Settings) -> uvicorn.Config:
     """How uvicorn serves the app."""
     limit = ConnectionLimit.of_this_process()
     return uvicorn.Config(

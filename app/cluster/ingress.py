@@ -11,7 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import logs
 from app.cluster.roster import Roster
-from app.main import create_app, engine_options
+from app.local_engines import engine_options
+from app.main import create_app
 from app.pool.pool import EnginePool
 from app.serve import ANSWER_SECONDS
 from app.settings import Settings
