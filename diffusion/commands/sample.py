@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> None:
     source = Source.of(checkpoint, args.device, args.runtime, args.precision, args.cache)
     x_0 = sampling.generate(source, request, args.batch_size).numpy()
     output.write(pixels.to_uint8(x_0))
-    print(f"{request.n} samples of {checkpoint.name} written to {args.out}")
+    samples = "1 sample" if request.n == 1 else f"{request.n} samples"
+    print(f"{samples} of {checkpoint.name} written to {args.out}")
 
 
 def request_of(args: argparse.Namespace, checkpoint: Checkpoint) -> Request:

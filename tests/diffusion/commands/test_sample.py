@@ -120,11 +120,12 @@ def test_five_channels_are_written_as_an_array(tmp_path: Path) -> None:
 
 
 def test_force_replaces_what_is_there_and_missing_folders_are_made(
-    tiny: Path, tmp_path: Path
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = f"--out={tmp_path / 'no' / 'such' / 'a.png'}"
-    flags = [out, "--n=1", "--sampler=ddim", "--steps=1", "--runtime=eager"]
+    out = tmp_path / "no" / "such" / "a.png"
+    flags = [f"--out={out}", "--n=1", "--sampler=ddim", "--steps=1", "--runtime=eager"]
     assert main(["sample", str(tiny), *flags]) == 0
+    assert capsys.readouterr().out == f"1 sample of tiny written to {out}\n"
     assert main(["sample", str(tiny), *flags]) == 2
     assert main(["sample", str(tiny), *flags, "--force"]) == 0
 
