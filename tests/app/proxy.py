@@ -1,5 +1,6 @@
 """A small reverse proxy that offers a server under a prefix, and passes streams on as they come."""
 
+import contextlib
 import http.client
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,8 +30,14 @@ class Proxy:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 headers = {k: v for k, v in self.headers.items() if k.lower() not in HOP_BY_HOP}
                 upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-                upstream.request(self.command, target, body or None, headers)
-                answer = upstream.getresponse()
+                with contextlib.closing(upstream):
+                    upstream.request(self.command, target, body or None, headers)
+                    with upstream.getresponse() as answer, contextlib.suppress(ConnectionError):
+                        self.answer_with(answer)
+                self.close_connection = True
+
+            def answer_with(self, answer: http.client.HTTPResponse) -> None:
+                """Pass it on. Raises ConnectionError where the client has left."""
                 self.send_response_only(answer.status, answer.reason)
                 for name, value in answer.getheaders():
                     if name.lower() not in HOP_BY_HOP:
@@ -39,8 +46,6 @@ class Proxy:
                 self.end_headers()
                 while block := answer.read1():
                     self.wfile.write(block)
-                upstream.close()
-                self.close_connection = True
 
             do_GET = do_HEAD = do_POST = do_DELETE = do_OPTIONS = pass_on
 
