@@ -30,7 +30,9 @@ LONG = {"n": 96, "seed": 1, "labels": 1}
 
 
 def wait_queued(server: Server, n: int) -> None:
+    deadline = time.monotonic() + 60
     while read(server)["ddpm_queued_samples",] < n:
+        assert time.monotonic() < deadline, "the request was over before it was seen"
         time.sleep(0.01)
 
 
