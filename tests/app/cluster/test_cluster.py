@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,15 +26,8 @@ BODIES: list[dict[str, Any]] = [
     {"n": 1 + i % 4, "seed": i, "steps": [50, 20, 7][i % 3], "labels": i % 3, "guidance": i % 2}
     for i in range(12)
 ]
-LONG = {"n": 144, "seed": 1, "labels": 1}
-"""Goes on for seconds, on both engines."""
-
-
-def wait_queued(server: Server, n: int) -> None:
-    deadline = time.monotonic() + 60
-    while read(server)["ddpm_queued_samples",] < n:
-        assert time.monotonic() < deadline, "the request was over before it was seen"
-        time.sleep(0.01)
+LONG = {"n": 144, "seed": 1, "labels": 1, "frames": 5}
+"""Goes on for seconds after its first frame, on both engines."""
 
 
 def samples(server: Server, body: dict[str, Any]) -> Any:
@@ -44,21 +38,45 @@ def samples(server: Server, body: dict[str, Any]) -> Any:
     return answer.json()["samples"]
 
 
+Frames = dict[tuple[int, int], dict[str, str]]
+"""By their index and t."""
+
+
+def stream(
+    server: Server, body: dict[str, Any], at_first_frame: Callable[[], None] = lambda: None
+) -> Frames:
+    """The frames of a stream, each of them once."""
+    frames: Frames = {}
+    headers = {"Accept": "text/event-stream"}
+    url = f"{server.url}/denoise-trajectory"
+    with httpx.stream("POST", url, json=body, headers=headers, timeout=300) as answer:
+        assert answer.status_code == 200
+        event = ""
+        for line in answer.iter_lines():
+            name, _, value = line.partition(": ")
+            if name == "event":
+                event = value
+            elif name == "data" and event == "frame":
+                frame = json.loads(value)
+                assert (frame["index"], frame["t"]) not in frames
+                if not frames:
+                    at_first_frame()
+                frames[frame["index"], frame["t"]] = frame
+    assert event == "done"
+    assert frames
+    return frames
+
+
+@pytest.fixture(scope="module")
+def frames(alone: Server) -> Frames:
+    """What the server without Ray answers to LONG."""
+    return stream(alone, LONG)
+
+
 @pytest.fixture(scope="module")
 def expected(alone: Server) -> list[Any]:
-    """What the server without Ray answers to LONG and BODIES."""
-    return [samples(alone, body) for body in (LONG, *BODIES)]
-
-
-def stream(server: Server, body: dict[str, Any]) -> dict[tuple[int, int], dict[str, str]]:
-    """The frames of a stream, each of them once."""
-    text = server.post("/denoise-trajectory", body, "text/event-stream").text
-    events = [block.split("\n") for block in text.split("\n\n") if block.startswith("event")]
-    frames = [json.loads(data[6:]) for name, data in events if name == "event: frame"]
-    found = {(frame["index"], frame["t"]): frame for frame in frames}
-    assert len(found) == len(frames) > 0
-    assert events[-1][0] == "event: done"
-    return found
+    """What it answers to BODIES."""
+    return [samples(alone, body) for body in BODIES]
 
 
 def test_a_request_has_one_id_and_problems_are_ours(server: Server) -> None:
@@ -99,58 +117,45 @@ def test_what_nobody_waits_for_any_more_is_cancelled_on_every_engine(server: Ser
 
 @pytest.mark.parametrize("number", [1, 2], ids=["one", "both"])
 def test_replicas_that_are_killed_lose_nothing(
-    server: Server, expected: list[Any], number: int
+    server: Server, expected: list[Any], frames: Frames, number: int
 ) -> None:
     wait_for_engines(server)
-    with ThreadPoolExecutor(len(BODIES) + 1) as pool:
-        running = [pool.submit(samples, server, body) for body in (LONG, *BODIES)]
-        wait_queued(server, 60)
-        for process in replicas(server)[:number]:
+    killed = replicas(server)[:number]
+
+    def kill() -> None:
+        for process in killed:
             process.kill()
+
+    with ThreadPoolExecutor(len(BODIES)) as pool:
+        running = [pool.submit(samples, server, body) for body in BODIES]
+        assert stream(server, LONG, at_first_frame=kill) == frames
         assert [each.result() for each in running] == expected
     wait_for_engines(server)
 
 
 def test_an_engine_process_that_is_killed_is_started_again_by_its_replica(
-    server: Server, expected: list[Any]
+    server: Server, frames: Frames
 ) -> None:
     wait_for_engines(server)
-    before = {process.pid for process in replicas(server)}
-    with ThreadPoolExecutor() as pool:
-        running = pool.submit(samples, server, LONG)
-        wait_queued(server, 60)
-        (engine,) = replicas(server)[0].children()
-        engine.kill()
-        assert running.result() == expected[0]
+    before = replicas(server)
+    (engine,) = before[0].children()
+    assert stream(server, LONG, at_first_frame=engine.kill) == frames
     wait_for_engines(server)
-    assert {process.pid for process in replicas(server)} == before
+    assert {each.pid for each in replicas(server)} == {each.pid for each in before}
 
 
-def test_a_replica_that_hangs_is_given_up_after_its_silence(
-    server: Server, expected: list[Any]
-) -> None:
+def test_a_replica_that_hangs_is_given_up_after_its_silence(server: Server, frames: Frames) -> None:
     wait_for_engines(server)
-    stopped = replicas(server)[0]
-    with ThreadPoolExecutor() as pool:
-        running = pool.submit(samples, server, LONG)
-        wait_queued(server, 60)
-        for process in (*stopped.children(), stopped):
-            process.send_signal(signal.SIGSTOP)
-        assert running.result() == expected[0]
-    stopped.kill()  # Ray would take half a minute
-    for process in stopped.children():
+    replica = replicas(server)[0]
+    hanging = [*replica.children(), replica]
+
+    def stop() -> None:
+        for process in hanging:
+            process.suspend()
+
+    assert stream(server, LONG, at_first_frame=stop) == frames
+    for process in hanging:  # Ray would take half a minute
         process.kill()
-    wait_for_engines(server)
-
-
-def test_a_stream_goes_on_whatever_dies(server: Server, alone: Server) -> None:
-    wait_for_engines(server)
-    body = {"n": 32, "seed": 3, "frames": 5}
-    with ThreadPoolExecutor() as pool:
-        running = pool.submit(stream, server, body)
-        wait_queued(server, 20)
-        replicas(server)[1].kill()
-        assert running.result() == stream(alone, body)
     wait_for_engines(server)
 
 
@@ -161,4 +166,4 @@ def test_a_server_that_is_killed_is_started_again_and_finds_the_engines(
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     wait_for_engines(server)
-    assert samples(server, BODIES[0]) == expected[1]
+    assert samples(server, BODIES[0]) == expected[0]
