@@ -14,6 +14,7 @@ from benchmarks.machine import TORCH_TYPES
 from benchmarks.networks import Network
 from benchmarks.peers.loops import PipelineName, Sample, lucidrains, pipeline
 from diffusion.config import Precision
+from diffusion.devices import torch_threads
 from diffusion.guidance import Conditioning
 from diffusion.process import Process
 from diffusion.reverse import sample
@@ -77,8 +78,10 @@ def ours(runtime: str, sampler: SamplerName) -> Make:
             table = make_table(process, sampler, steps)
             seeds = torch.zeros(images, dtype=torch.int64, device=device)
             indices = torch.arange(images, device=device)
-            for state in sample(run, table, seeds, indices, shape, Conditioning(None), clip):
-                last = state.x_t
+            states = sample(run, table, seeds, indices, shape, Conditioning(None), clip)
+            with torch_threads(1 if run.name == "openvino" else setting.threads):
+                for state in states:
+                    last = state.x_t
             return last.cpu()
 
         return made

@@ -2,6 +2,8 @@
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -45,6 +47,17 @@ def describe_processor() -> str:
     told = [line for line in lines if line.split("\t")[0].strip() in facts]
     capability = torch.backends.cpu.get_cpu_capability()
     return "\n".join([platform.machine(), platform.processor(), capability, *told])
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Have PyTorch share what this thread computes among so many threads, while this lasts."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 BFLOAT16 = ("amx_bf16", "avx512_bf16", "bf16")

@@ -68,10 +68,11 @@ def follow_teacher(
         condition, checkpoint.process.clip,
     )  # fmt: skip
     x_t, x_0_hat = [], []
-    for state in states:
-        x_t.append(state.x_t)
-        x_0_hat.append(state.x_0_hat)
-        on_rows(len(indices) * (state.t > 0))
+    with source.at_work():
+        for state in states:
+            x_t.append(state.x_t)
+            x_0_hat.append(state.x_0_hat)
+            on_rows(len(indices) * (state.t > 0))
     return Path(x_t, x_0_hat[:-1])  # of the image itself nothing is made
 
 

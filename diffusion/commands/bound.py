@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> None:
     reverse = Reverse(source.model, source.process, variance, process.clip)
     x_0 = x_0.to(source.device)
     label = None if labels is None else labels.to(source.device)
-    with tqdm(total=len(x_0) * terms.count, desc="measuring", unit="row") as bar:
+    progress = tqdm(total=len(x_0) * terms.count, desc="measuring", unit="row")
+    with progress as bar, source.at_work():
         made = []
         for draw in measure(reverse, x_0, label, terms, seed=args.seed):
             made.append(draw)

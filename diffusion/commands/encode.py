@@ -88,8 +88,9 @@ def encode(
         no_noise = torch.zeros(len(start), dtype=torch.int64, device=source.device)
         condition, clip = Conditioning(label), source.checkpoint.process.clip
         states = sample(source.model, table, no_noise, no_noise, (C, H, W), condition, clip, start)
-        for state in states:
-            on_rows(len(start) * (state.t < table.paper_t[-1]))
+        with source.at_work():
+            for state in states:
+                on_rows(len(start) * (state.t < table.paper_t[-1]))
         made.append(state.x_t.cpu())
     return torch.cat(made)
 

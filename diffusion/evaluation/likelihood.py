@@ -83,10 +83,11 @@ def _part(
 ) -> dict[str, Array]:
     """Arrays of the bound of images and labels, those chosen from number `start` on."""
     x_0, label = given
-    terms = bound(
-        evaluation.reverse, x_0, label, seed=evaluation.settings.seed, first_index=start,
-        num_terms=num_terms, on_step=lambda: bar.update(len(x_0)),
-    )  # fmt: skip
+    with evaluation.source.at_work():
+        terms = bound(
+            evaluation.reverse, x_0, label, seed=evaluation.settings.seed, first_index=start,
+            num_terms=num_terms, on_step=lambda: bar.update(len(x_0)),
+        )  # fmt: skip
     names = ("prior", "per_step", "x_0_mse", "eps_mse")
     return {name: getattr(terms, name).cpu().numpy() for name in names}
 

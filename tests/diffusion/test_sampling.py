@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from diffusion.devices import torch_threads
 from diffusion.labels import LabelError
 from diffusion.process import Process
 from diffusion.samplers import make_table
@@ -52,6 +53,22 @@ def test_openvino_makes_the_samples_of_pytorch_nearly(labelled: Source) -> None:
     request = Request(seed=1, n=2, labels=[0, 1], sampler="ddim", num_steps=3)
     made, expected = generate(compiled, request), generate(labelled, request)
     torch.testing.assert_close(made, expected, rtol=0, atol=5e-3)
+
+
+def test_pytorch_leaves_the_processors_to_openvino(labelled: Source) -> None:
+    pytest.importorskip("openvino")
+    compiled = Source.open(labelled.checkpoint.folder, "cpu")
+    seen = set()
+    request = Request(seed=1, n=2, labels=[0], num_steps=2)
+    with torch_threads(2):
+        for source in (labelled, compiled):
+
+            def look(_rows: int, runtime: str = source.runtime) -> None:
+                seen.add((runtime, torch.get_num_threads()))
+
+            for _ in batches(source, request, 1, look):
+                assert torch.get_num_threads() == 2, "what is done with images has all of them"
+    assert seen == {("eager", 2), ("openvino", 1)}
 
 
 def test_a_sample_is_the_same_whatever_is_made_with_it(labelled: Source) -> None:
