@@ -21,6 +21,7 @@ import contextlib
 import json
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -117,7 +118,7 @@ def measure_network(
             try:
                 ready[name] = CONTENDERS[name].make(setting, stack)
             except (ImportError, RuntimeError) as error:  # not installed, or cannot be had here
-                errors[name] = first_line(error)
+                errors[name] = reason(error)
         for size in plan.sizes:
             peak = matrix_peak(device, precision, seconds=plan.seconds, clock=clock)
             steps, failed = calibrate(ready, size, plan.seconds, clock)
@@ -145,7 +146,7 @@ def calibrate(
             sample(size, least)  # compiles, and allocates
             once = turn(sample, size, least, clock)
         except RuntimeError as error:  # out of memory among them
-            failed[name] = first_line(error)
+            failed[name] = reason(error)
             continue
         steps[name] = max(least, min(most, round(seconds / once)))
     return steps, failed
@@ -162,9 +163,9 @@ def alternate(
     return taken
 
 
-def first_line(error: Exception) -> str:
-    """What it says, without what its library adds."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def reason(error: Exception) -> str:
+    """What it says, on one line; diffusers has the cause on a second one."""
+    return textwrap.shorten(str(error), 300) or type(error).__name__
 
 
 def turn(sample: Sample, size: int, steps: int, clock: Clock = time.perf_counter) -> float:
