@@ -88,19 +88,19 @@ def serve(
         log.warning("this server has no API keys: everybody who reaches it may use it")
     origins = (entry.version.source.origin for entry in app.state.services.models)
     log.info("starting ddpm %s: it serves %s", __version__, ", ".join(origins))
-    ignore_signals(settings)
+    take_signals(server, settings)
     runner.run(server.serve(sockets))
     log.info("stopped")
     return 1 if server.failure else 0
 
 
-def ignore_signals(settings: Settings) -> None:
-    """Have signals do nothing where the server does not handle them."""
+def take_signals(server: "Server", settings: Settings) -> None:
+    """Have the server take signals from now on, before it handles them itself, and after."""
     for stopping in (signal.SIGINT, signal.SIGTERM):
-        # uvicorn shuts down on these, then raises them again; the second time they do nothing.
-        signal.signal(stopping, lambda *_: None)
-    if has_files(settings):  # until it listens, there is nothing to read again
-        signal.signal(signal.SIGHUP, lambda *_: None)
+        # uvicorn raises those that it has handled again, in the end: then it has stopped.
+        signal.signal(stopping, server.stop)
+    if has_files(settings):
+        signal.signal(signal.SIGHUP, server.hang_up)
 
 
 def configure(app: "FastAPI", settings: Settings) -> uvicorn.Config:
@@ -169,6 +169,7 @@ class Server(uvicorn.Server):
         self._on_hangup = on_hangup
         self._on_stopped = on_stopped
         self._on_hurry = on_hurry
+        self._was_hung_up = False  # before it listened
         self._loop: asyncio.AbstractEventLoop | None = None
         self.failure: str | None = None
         """Why the server could not go on, if that is why it stops."""
@@ -187,7 +188,9 @@ class Server(uvicorn.Server):
             )
             raise
         if self.started and self._on_hangup is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_hangup)
+            self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+            if self._was_hung_up:
+                self._on_hangup()
         if self.started:
             url = self._url()
             log.info("listening on %s; Ctrl-C stops the server", url)
@@ -201,6 +204,14 @@ class Server(uvicorn.Server):
         finally:
             self._on_stopped()
             await self._tasks.stop()
+
+    def stop(self, *_: object) -> None:
+        """Have it stop, as soon as it has started if it has not yet: a signal's handler."""
+        self.should_exit = True
+
+    def hang_up(self, *_: object) -> None:
+        """Have it do what it does on SIGHUP, as soon as it listens: a signal's handler."""
+        self._was_hung_up = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop on the first signal; on a second Ctrl-C, wait for nobody."""

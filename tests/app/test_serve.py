@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
@@ -18,7 +18,8 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.pool.pool import EnginePool
-from app.serve import Server, drain, log_address, print_address, warn_of
+from app.serve import Server, drain, log_address, print_address, take_signals, warn_of
+from app.settings import Settings
 from tests.app.server import Server as ServerProcess
 from tests.app.server import free_port
 
@@ -232,6 +233,45 @@ def test_where_nobody_reads_the_address_the_server_goes_on(monkeypatch: pytest.M
 
     asyncio.run(run())
     assert server.failure is None
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """The handlers of signals are in the end what they were."""
+    before = {
+        kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    yield
+    for kind, handler in before.items():
+        signal.signal(kind, handler)
+
+
+@pytest.mark.parametrize("stopping", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("signals")
+def test_a_signal_right_before_the_server_runs_is_not_lost(stopping: signal.Signals) -> None:
+    server = made(drain=lambda: asyncio.sleep(0))
+    take_signals(server, Settings())
+    signal.raise_signal(stopping)
+    asyncio.run(asyncio.wait_for(server.serve(), 60))
+    assert server.started and server.failure is None
+    signal.raise_signal(stopping)  # nor does it hurt when all is over
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_hangup_right_before_the_server_listens_is_not_lost(tmp_path: Path) -> None:
+    told: list[bool] = []
+    config = uvicorn.Config(no_app, port=0, lifespan="off", log_config=None)
+    server = Server(
+        config,
+        until_ready=lambda: asyncio.sleep(0),
+        on_ready=lambda _: server.stop(),
+        drain=lambda: asyncio.sleep(0),
+        on_hangup=lambda: told.append(server.started),
+    )
+    take_signals(server, Settings(api_keys_file=str(tmp_path / "keys.toml")))
+    signal.raise_signal(signal.SIGHUP)
+    asyncio.run(server.serve())
+    assert told == [True]
 
 
 STUCK = """
