@@ -51,9 +51,12 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
     sockets = listen(settings.host, settings.port)  # refused before a model is fetched or loaded
     check_exposure(sockets, settings)
     engines = LocalEngines(settings, engine_command or COMMAND)
-    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-        runner.run(engines.start())
+    with contextlib.ExitStack() as opened:
+        for listening in sockets:
+            opened.enter_context(listening)
+        runner = opened.enter_context(asyncio.Runner(loop_factory=auto_loop_factory()))
         try:
+            runner.run(engines.start())
             return serve(settings, sockets, engines, runner)
         finally:
             runner.run(engines.stop())
@@ -65,11 +68,7 @@ def serve(
     """Serve with these engines, which are loading meanwhile, as `run` does."""
     from app.main import create_app
 
-    with contextlib.ExitStack() as refused:
-        for listening in sockets:
-            refused.callback(listening.close)
-        app = create_app(settings, lambda reason: server.fail(reason), engines)
-        refused.pop_all()
+    app = create_app(settings, lambda reason: server.fail(reason), engines)
     pool, clients = app.state.services.pool, app.state.services.clients
 
     def hangup() -> None:

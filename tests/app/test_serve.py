@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
@@ -17,9 +17,11 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from app.pool.child import Child, start
 from app.pool.pool import EnginePool
-from app.serve import Server, drain, log_address, print_address, take_signals, warn_of
+from app.serve import Server, drain, log_address, print_address, run, take_signals, warn_of
 from app.settings import Settings
+from app.wire.options import Options
 from tests.app.server import Server as ServerProcess
 from tests.app.server import free_port
 
@@ -272,6 +274,28 @@ def test_a_hangup_right_before_the_server_listens_is_not_lost(tmp_path: Path) ->
     signal.raise_signal(signal.SIGHUP)
     asyncio.run(server.serve())
     assert told == [True]
+
+
+def test_an_interrupt_while_the_second_engine_starts_ends_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[Child] = []
+
+    async def interrupted(command: Sequence[str], options: Options) -> Child:
+        if started:
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(60)
+        started.append(await start(command, options))
+        return started[0]
+
+    monkeypatch.setattr("app.local_engines.start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            Settings(port=0, device="cpu,cuda"),
+            [sys.executable, "-c", "import time; time.sleep(600)"],
+        )
+    (first,) = started
+    assert not first.is_running
 
 
 STUCK = """
