@@ -36,6 +36,8 @@ ANSWER_SECONDS = 5
 """Seconds at shutdown for sending the last answers, after requests have been given up."""
 EXIT_SECONDS = 5.0
 """Seconds that what still runs has for ending when everything has been stopped."""
+STREAMS = (0, 1, 2)
+"""The descriptors of standard input, output and error."""
 log = logging.getLogger("ddpm.server")
 
 
@@ -45,6 +47,7 @@ def run(settings: Settings, engine_command: Sequence[str] | None = None) -> int:
     Engines are started by `engine_command`; None: by our own. Raises SettingError before anything
     is served.
     """
+    open_streams()
     logs.configure(settings.log_format, settings.log_level)
     warn_of(os.environ)
     check_certificate(settings)
@@ -91,6 +94,14 @@ def serve(
     runner.run(server.serve(sockets))
     log.info("stopped")
     return 1 if server.failure else 0
+
+
+def open_streams() -> None:
+    """Open the null device in the place of each standard stream that is closed. Else a socket would
+    take the place, which the event loop's library does not bear: it aborts the process."""
+    while (opened := os.open(os.devnull, os.O_RDWR)) in STREAMS:
+        os.set_inheritable(opened, True)
+    os.close(opened)
 
 
 def take_signals(server: "Server", settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import subprocess
@@ -296,6 +297,26 @@ def test_an_interrupt_while_the_second_engine_starts_ends_the_first(
         )
     (first,) = started
     assert not first.is_running
+
+
+STREAMS = """
+import socket
+from app.serve import open_streams
+
+open_streams()
+print(socket.socket().fileno())
+"""
+
+
+@pytest.mark.parametrize("closed", [(0,), (0, 2)])
+def test_no_socket_is_in_the_place_of_a_standard_stream(closed: tuple[int, ...]) -> None:
+    def close() -> None:
+        for stream in closed:
+            os.close(stream)
+
+    command = [sys.executable, "-c", STREAMS]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, preexec_fn=close, check=True)
+    assert int(ended.stdout) > 2
 
 
 STUCK = """
